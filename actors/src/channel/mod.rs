@@ -1,0 +1,75 @@
+//! Channels: one actor for each that has a subscriber on this node.
+
+mod actor;
+mod registry;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mundotango_protocol::{ChannelName, ClientId, ClientInfo, ErrorCode, Publication, StreamPosition};
+use tokio::sync::oneshot;
+
+pub use registry::Channels;
+
+use crate::session::SessionHandle;
+
+/// What can be asked of a channel's actor.
+pub(crate) enum ChannelMessage {
+    /// From a session: add it, and say where the stream stands.
+    Subscribe(Box<Subscribe>),
+    /// From a session: remove it. Answered when nothing more will be written to the session.
+    Unsubscribe(ClientId, oneshot::Sender<()>),
+    /// From a publisher on any node: write it to the subscribers.
+    Deliver(Arc<Delivery>),
+    /// From the keeper: look whether the stream went on without us, and say again who is present.
+    Check,
+    /// From a test: fail.
+    #[cfg(feature = "test-hooks")]
+    Panic,
+}
+
+/// A publication on its way to subscribers.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) publication: Publication,
+    /// The epoch of its offset; empty where the channel keeps no history.
+    pub(crate) epoch: String,
+}
+
+/// A session's wish to be subscribed.
+pub(crate) struct Subscribe {
+    pub(crate) subscriber: Subscriber,
+    /// Where the client was, if it wants to catch up.
+    pub(crate) recover: Option<StreamPosition>,
+    pub(crate) answer: oneshot::Sender<Result<Subscribed, ErrorCode>>,
+}
+
+/// Who a channel writes to.
+pub(crate) struct Subscriber {
+    pub(crate) session: Arc<SessionHandle>,
+    /// What others may know of the session; kept only where presence, joins or leaves are shown.
+    pub(crate) info: Option<Box<ClientInfo>>,
+    /// Whether a hole in the stream ends the subscription.
+    pub(crate) positioned: bool,
+    /// Whether the client wants joins and leaves.
+    pub(crate) join_leave: bool,
+}
+
+/// Where the stream stands at the moment of a subscription.
+#[derive(Debug, Default)]
+pub(crate) struct Subscribed {
+    /// `None` where the channel keeps no history.
+    pub(crate) position: Option<StreamPosition>,
+    /// What the client missed, if it can be told; everything later comes as pushes.
+    pub(crate) recovered: Option<Vec<Publication>>,
+}
+
+/// A message for the subscribers of a channel, ready to be sent.
+pub(crate) fn publication(data: Bytes, info: Option<ClientInfo>) -> Publication {
+    Publication { data, info, ..Publication::default() }
+}
+
+/// The label of a channel in metrics: its namespace, of which there are as many as are configured.
+pub(crate) fn namespace_label(channel: &ChannelName) -> &str {
+    channel.namespace().unwrap_or("none")
+}

@@ -1,0 +1,201 @@
+//! What operators can set about sessions and channels, under the names that users of such servers know.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
+use mundotango_protocol::ChannelName;
+use serde::{Deserialize, Serialize};
+
+/// The `[session]` section: what one connection may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionOptions {
+    /// Whether clients may connect without a token.
+    pub allow_anonymous: bool,
+    /// Time between the server's pings.
+    #[serde(with = "friendly")]
+    pub ping_interval: Duration,
+    /// Time for the client's pong before the session ends with code 3012.
+    #[serde(with = "friendly")]
+    pub pong_timeout: Duration,
+    /// Time for a successful connect before the session ends with code 3502.
+    #[serde(with = "friendly")]
+    pub stale_timeout: Duration,
+    /// Time past a token's expiry for the client to refresh it before the session ends with code 3005.
+    #[serde(with = "friendly")]
+    pub expired_grace: Duration,
+    /// Most channels a session is subscribed to.
+    pub channel_limit: usize,
+    /// Largest frame that a client may send, in bytes.
+    pub max_frame_bytes: usize,
+    /// Most bytes that wait for a slow client before the session ends with code 3008.
+    pub outbox_bytes: usize,
+    /// Most RPCs of one session that run at the same time; further ones are refused with code 111.
+    pub rpc_concurrency: usize,
+    /// Time for one RPC.
+    #[serde(with = "friendly")]
+    pub rpc_timeout: Duration,
+    /// Most publications that one history call returns.
+    pub history_max_publications: usize,
+    /// Most publications that one recovery returns; who missed more is not recovered.
+    pub recovery_max_publications: usize,
+    /// Whether each user's sessions are subscribed to `#{user id}` by the server.
+    pub personal_channel: bool,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            allow_anonymous: false,
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(8),
+            stale_timeout: Duration::from_secs(10),
+            expired_grace: Duration::from_secs(25),
+            channel_limit: 128,
+            max_frame_bytes: 64 * 1024,
+            outbox_bytes: 1024 * 1024,
+            rpc_concurrency: 64,
+            rpc_timeout: Duration::from_secs(10),
+            history_max_publications: 300,
+            recovery_max_publications: 300,
+            personal_channel: true,
+        }
+    }
+}
+
+/// What the channels of one namespace are like. Everything is off unless it is turned on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NamespaceOptions {
+    /// Most publications kept; with `history_ttl` turns history on.
+    pub history_size: usize,
+    /// How long each publication is kept.
+    #[serde(with = "friendly")]
+    pub history_ttl: Duration,
+    /// How long offset and epoch are remembered after the last publication.
+    #[serde(with = "friendly")]
+    pub history_meta_ttl: Duration,
+    /// Every subscription notices holes in the stream.
+    pub force_positioning: bool,
+    /// Clients may ask for subscriptions that notice holes in the stream.
+    pub allow_positioning: bool,
+    /// Every subscription can be recovered.
+    pub force_recovery: bool,
+    /// Clients may ask for subscriptions that can be recovered.
+    pub allow_recovery: bool,
+    /// Who is subscribed is kept.
+    pub presence: bool,
+    /// Joining and leaving is published to those who ask for it.
+    pub join_leave: bool,
+    /// Joining and leaving is published to every subscriber.
+    pub force_push_join_leave: bool,
+    /// Signed-in clients may subscribe.
+    pub allow_subscribe_for_client: bool,
+    /// Where clients may subscribe, anonymous ones may too.
+    pub allow_subscribe_for_anonymous: bool,
+    /// Signed-in clients may publish.
+    pub allow_publish_for_client: bool,
+    /// Signed-in clients may publish where they are subscribed.
+    pub allow_publish_for_subscriber: bool,
+    /// Where clients may publish, anonymous ones may too.
+    pub allow_publish_for_anonymous: bool,
+    /// Signed-in clients may read history.
+    pub allow_history_for_client: bool,
+    /// Signed-in clients may read history where they are subscribed.
+    pub allow_history_for_subscriber: bool,
+    /// Where clients may read history, anonymous ones may too.
+    pub allow_history_for_anonymous: bool,
+    /// Signed-in clients may read presence.
+    pub allow_presence_for_client: bool,
+    /// Signed-in clients may read presence where they are subscribed.
+    pub allow_presence_for_subscriber: bool,
+    /// Where clients may read presence, anonymous ones may too.
+    pub allow_presence_for_anonymous: bool,
+    /// Names with `#` are open to the users that they list.
+    pub allow_user_limited_channels: bool,
+}
+
+impl Default for NamespaceOptions {
+    fn default() -> Self {
+        Self {
+            history_size: 0,
+            history_ttl: Duration::ZERO,
+            history_meta_ttl: Duration::from_hours(720),
+            force_positioning: false,
+            allow_positioning: false,
+            force_recovery: false,
+            allow_recovery: false,
+            presence: false,
+            join_leave: false,
+            force_push_join_leave: false,
+            allow_subscribe_for_client: false,
+            allow_subscribe_for_anonymous: false,
+            allow_publish_for_client: false,
+            allow_publish_for_subscriber: false,
+            allow_publish_for_anonymous: false,
+            allow_history_for_client: false,
+            allow_history_for_subscriber: false,
+            allow_history_for_anonymous: false,
+            allow_presence_for_client: false,
+            allow_presence_for_subscriber: false,
+            allow_presence_for_anonymous: false,
+            allow_user_limited_channels: false,
+        }
+    }
+}
+
+impl NamespaceOptions {
+    /// The history to keep, if any.
+    pub fn history(&self) -> Option<mundotango_storage::hot::HistoryLimits> {
+        (self.history_size > 0 && !self.history_ttl.is_zero()).then_some(
+            mundotango_storage::hot::HistoryLimits {
+                size: self.history_size,
+                ttl: self.history_ttl,
+                meta_ttl: self.history_meta_ttl,
+            },
+        )
+    }
+}
+
+/// The `[channels]` section: the namespaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChannelsOptions {
+    /// Channels without a `:` in their name, the personal ones among them.
+    pub without_namespace: NamespaceOptions,
+    /// By the part of the name before the first `:`. Channels of other namespaces do not exist.
+    pub namespaces: BTreeMap<String, NamespaceOptions>,
+}
+
+impl ChannelsOptions {
+    /// The options of a channel, or `None` if its namespace is not configured.
+    pub fn of(&self, channel: &ChannelName) -> Option<&NamespaceOptions> {
+        match channel.namespace() {
+            None => Some(&self.without_namespace),
+            Some(namespace) => self.namespaces.get(namespace),
+        }
+    }
+
+    /// What is wrong with the section, if anything.
+    pub fn problems(&self) -> Vec<String> {
+        let all =
+            self.namespaces.iter().map(|(name, options)| (format!("channels.namespaces.{name}"), options));
+        let all =
+            all.chain(std::iter::once(("channels.without_namespace".to_owned(), &self.without_namespace)));
+        all.flat_map(|(path, options)| {
+            let recovers = options.force_recovery
+                || options.allow_recovery
+                || options.force_positioning
+                || options.allow_positioning;
+            [
+                ((options.history_size > 0) == options.history_ttl.is_zero())
+                    .then(|| format!("{path}: history needs both history_size and history_ttl")),
+                (recovers && options.history().is_none())
+                    .then(|| format!("{path}: recovery and positioning need history_size and history_ttl")),
+            ]
+        })
+        .flatten()
+        .collect()
+    }
+}

@@ -1,0 +1,103 @@
+//! What a client does in channels beside subscribing: publish, look who is there, read history.
+
+use mundotango_protocol::{
+    Empty, ErrorCode, HistoryRequest, HistoryResult, PresenceRequest, PresenceResult, PresenceStatsRequest,
+    PresenceStatsResult, PublishRequest, Reply,
+};
+use mundotango_storage::hot::HistoryQuery;
+
+use super::subscriptions::allows;
+use super::{Refusal, Session};
+use crate::channel::publication;
+use crate::options::NamespaceOptions;
+
+impl Session {
+    pub(super) async fn publish(&mut self, id: u32, request: PublishRequest) -> Result<(), Refusal> {
+        let channel = Self::channel_name(&request.channel)?;
+        if request.data.is_empty() {
+            return Err(ErrorCode::BadRequest.into());
+        }
+        let options = self.parts.options_of(&channel)?;
+        let allowed = allows(
+            options.allow_publish_for_client,
+            options.allow_publish_for_subscriber,
+            options.allow_publish_for_anonymous,
+            self.standing(&channel),
+        );
+        if !allowed {
+            return Err(ErrorCode::PermissionDenied.into());
+        }
+        let chan_info = self.subscriptions.get(&channel).map(|own| own.info.clone()).unwrap_or_default();
+        let info = self.info(chan_info);
+        self.parts.publish(&channel, publication(request.data, Some(info))).await?;
+        self.reply(&Reply { id, publish: Some(Empty {}), ..Reply::default() });
+        Ok(())
+    }
+
+    fn may_see_presence(&self, text: &str) -> Result<mundotango_protocol::ChannelName, Refusal> {
+        let channel = Self::channel_name(text)?;
+        let options: &NamespaceOptions = self.parts.options_of(&channel)?;
+        if !options.presence {
+            return Err(ErrorCode::NotAvailable.into());
+        }
+        let allowed = allows(
+            options.allow_presence_for_client,
+            options.allow_presence_for_subscriber,
+            options.allow_presence_for_anonymous,
+            self.standing(&channel),
+        );
+        if allowed { Ok(channel) } else { Err(ErrorCode::PermissionDenied.into()) }
+    }
+
+    pub(super) async fn presence(&mut self, id: u32, request: &PresenceRequest) -> Result<(), Refusal> {
+        let channel = self.may_see_presence(&request.channel)?;
+        let presence = self.parts.in_time(self.parts.hot.presence(channel.as_str())).await?;
+        self.reply(&Reply { id, presence: Some(PresenceResult { presence }), ..Reply::default() });
+        Ok(())
+    }
+
+    pub(super) async fn presence_stats(
+        &mut self,
+        id: u32,
+        request: &PresenceStatsRequest,
+    ) -> Result<(), Refusal> {
+        let channel = self.may_see_presence(&request.channel)?;
+        let stats = self.parts.in_time(self.parts.hot.presence_stats(channel.as_str())).await?;
+        let result = PresenceStatsResult { num_clients: stats.clients, num_users: stats.users };
+        self.reply(&Reply { id, presence_stats: Some(result), ..Reply::default() });
+        Ok(())
+    }
+
+    pub(super) async fn history(&mut self, id: u32, request: HistoryRequest) -> Result<(), Refusal> {
+        let channel = Self::channel_name(&request.channel)?;
+        let options = self.parts.options_of(&channel)?;
+        let Some(limits) = options.history() else { return Err(ErrorCode::NotAvailable.into()) };
+        let allowed = allows(
+            options.allow_history_for_client,
+            options.allow_history_for_subscriber,
+            options.allow_history_for_anonymous,
+            self.standing(&channel),
+        );
+        if !allowed {
+            return Err(ErrorCode::PermissionDenied.into());
+        }
+        let most = self.parts.session_options.history_max_publications;
+        let query = HistoryQuery {
+            since: request.since.as_ref().map(|since| since.offset),
+            // Below zero asks for as many as may be had.
+            limit: Some(usize::try_from(request.limit).unwrap_or(most).min(most)),
+            reverse: request.reverse,
+        };
+        let page = self.parts.history(&channel, query, limits).await?;
+        if request.since.is_some_and(|since| since.epoch != page.position.epoch) {
+            return Err(ErrorCode::UnrecoverablePosition.into());
+        }
+        let history = HistoryResult {
+            publications: page.publications,
+            epoch: page.position.epoch,
+            offset: page.position.offset,
+        };
+        self.reply(&Reply { id, history: Some(history), ..Reply::default() });
+        Ok(())
+    }
+}

@@ -1,0 +1,337 @@
+//! A session: one client's connection, whatever the transport.
+//!
+//! The transport owns the socket and the [`Session`]; it feeds frames in ([`Session::receive`]) and writes what comes
+//! out ([`Session::wait`], [`Session::proceed`]). Both run in the transport's one task, so a session is sequential like every actor. Others
+//! reach it through its [`SessionHandle`]: channels by its outbox, the node by [`SessionMessage`]s.
+
+mod connect;
+mod data;
+mod handle;
+mod registry;
+mod rpc;
+mod subscriptions;
+mod timers;
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use mundotango_protocol::{
+    ChannelName, ChannelNameError, ClientId, ClientInfo, Command, Disconnect, Encoding, ErrorCode, Push,
+    Reply, Request,
+};
+
+pub use connect::{Authenticator, Credentials, SubscriptionGrant, TokenRefusal};
+pub use handle::{SessionHandle, SessionMessage, Transport};
+pub use registry::Sessions;
+pub use rpc::{Caller, RpcHandler};
+
+use crate::engine::Parts;
+use crate::outbox::Outgoing;
+use crate::supervision::panic_text;
+use rpc::RpcSlots;
+use subscriptions::Subscriptions;
+use timers::{Due, Timers};
+
+/// Why a command was not done.
+enum Refusal {
+    /// Answer with an error; the session goes on.
+    Error(ErrorCode),
+    /// The client broke the protocol, or may not be here.
+    Disconnect(Disconnect),
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self::Error(code)
+    }
+}
+
+impl From<Disconnect> for Refusal {
+    fn from(reason: Disconnect) -> Self {
+        Self::Disconnect(reason)
+    }
+}
+
+/// How far a session has come.
+enum Stage {
+    /// Waiting for the connect command.
+    New,
+    /// Open.
+    Connected(Credentials),
+    /// The connect command failed; the client has to come again on another connection.
+    Refused,
+}
+
+/// What a session woke up for.
+pub struct Wakeup(Cause);
+
+enum Cause {
+    Message(SessionMessage),
+    Outgoing(Outgoing),
+    Due(Due),
+}
+
+/// The state of one connection. See the module's text for who calls what.
+pub struct Session {
+    handle: Arc<SessionHandle>,
+    parts: Arc<Parts>,
+    stage: Stage,
+    subscriptions: Subscriptions,
+    timers: Timers,
+    rpc_slots: RpcSlots,
+    closed: bool,
+}
+
+impl Session {
+    pub(crate) fn open(parts: Arc<Parts>, transport: Transport, encoding: Encoding) -> Self {
+        let handle = Arc::new(SessionHandle::new(transport, encoding, parts.session_options.outbox_bytes));
+        parts.sessions.add(&handle);
+        let timers = Timers::new(&parts.session_options);
+        Self {
+            handle,
+            parts,
+            stage: Stage::New,
+            subscriptions: Subscriptions::default(),
+            timers,
+            rpc_slots: RpcSlots::default(),
+            closed: false,
+        }
+    }
+
+    /// What others hold of this session.
+    pub fn handle(&self) -> &Arc<SessionHandle> {
+        &self.handle
+    }
+
+    fn client(&self) -> ClientId {
+        self.handle.client()
+    }
+
+    /// Takes one frame of the client. A panic in its handling ends this session alone.
+    pub async fn receive(&mut self, frame: Bytes) {
+        mundotango_ops::metrics().realtime_bytes_received_total.inc_by(frame.len() as u64);
+        if AssertUnwindSafe(self.receive_frame(frame))
+            .catch_unwind()
+            .await
+            .map_err(|p| self.crashed(&*p))
+            .is_err()
+        {
+            self.handle.outbox().end(Disconnect::Internal);
+        }
+    }
+
+    fn crashed(&self, panic: &(dyn std::any::Any + Send)) {
+        self.parts.session_crashed(self.client(), panic_text(panic));
+    }
+
+    async fn receive_frame(&mut self, frame: Bytes) {
+        let commands = match self.handle.encoding().decode_commands(frame) {
+            Ok(commands) => commands,
+            Err(error) => {
+                tracing::debug!(client = %self.client(), %error, "frame refused");
+                self.handle.outbox().end(Disconnect::BadRequest);
+                return;
+            }
+        };
+        for command in commands {
+            if matches!(self.stage, Stage::Refused) || self.handle.outbox().ending().is_some() {
+                return;
+            }
+            let id = command.id;
+            let outcome = self.handle_command(command).await;
+            self.handle.vitals().handled();
+            match outcome {
+                Ok(()) => {}
+                Err(Refusal::Error(code)) => {
+                    mundotango_ops::metrics()
+                        .realtime_command_errors_total
+                        .with_label_values(&[&code.code().to_string()])
+                        .inc();
+                    self.reply(&Reply::error(id, code));
+                }
+                Err(Refusal::Disconnect(reason)) => {
+                    tracing::debug!(client = %self.client(), %reason, "session refused");
+                    self.handle.outbox().end(reason);
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn handle_command(&mut self, command: Command) -> Result<(), Refusal> {
+        let id = command.id;
+        let request = command.into_request();
+        mundotango_ops::metrics().realtime_commands_total.with_label_values(&[request.name()]).inc();
+        if let Request::Connect(connect) = request {
+            if id == 0 || !matches!(self.stage, Stage::New) {
+                return Err(Disconnect::BadRequest.into());
+            }
+            return self.connect(id, connect).await;
+        }
+        if !matches!(self.stage, Stage::Connected(_)) {
+            return Err(Disconnect::BadRequest.into());
+        }
+        match request {
+            Request::Send(_) => Err(Disconnect::NotAvailable.into()),
+            Request::Nothing if id == 0 => {
+                self.timers.pong().then_some(()).ok_or(Disconnect::BadRequest.into())
+            }
+            _ if id == 0 => Err(Disconnect::BadRequest.into()),
+            Request::Subscribe(request) => self.subscribe(id, request).await,
+            Request::Unsubscribe(request) => self.unsubscribe(id, &request).await,
+            Request::SubRefresh(request) => self.sub_refresh(id, &request),
+            Request::Publish(request) => self.publish(id, request).await,
+            Request::Presence(request) => self.presence(id, &request).await,
+            Request::PresenceStats(request) => self.presence_stats(id, &request).await,
+            Request::History(request) => self.history(id, request).await,
+            Request::Rpc(request) => self.rpc(id, request),
+            Request::Refresh(request) => self.refresh(id, &request),
+            Request::Connect(_) | Request::Nothing => Err(Disconnect::BadRequest.into()),
+        }
+    }
+
+    /// Waits for something to do. May be dropped at any time and called again.
+    pub async fn wait(&mut self) -> Wakeup {
+        loop {
+            if let Some(message) = self.handle.next_message() {
+                return Wakeup(Cause::Message(message));
+            }
+            if let Some(outgoing) = self.handle.outbox().take() {
+                return Wakeup(Cause::Outgoing(outgoing));
+            }
+            tokio::select! {
+                () = self.handle.outbox().changed() => {}
+                due = self.timers.due() => return Wakeup(Cause::Due(due)),
+            }
+        }
+    }
+
+    /// Does what [`wait`](Self::wait) woke up for; what is left for the transport to do, if anything.
+    pub async fn proceed(&mut self, wakeup: Wakeup) -> Option<Outgoing> {
+        match wakeup.0 {
+            Cause::Outgoing(outgoing) => return Some(outgoing),
+            Cause::Message(message) => self.handle_message(message).await,
+            Cause::Due(due) => self.handle_due(due).await,
+        }
+        None
+    }
+
+    async fn handle_message(&mut self, message: SessionMessage) {
+        self.handle.vitals().handled();
+        match message {
+            SessionMessage::Disconnect(reason) => self.handle.outbox().end(reason),
+            SessionMessage::SubscriptionLost(channel, code) => {
+                let Some(subscription) = self.subscriptions.remove(&channel) else { return };
+                // The channel may have taken the session in again after it said so.
+                self.parts.channels.unsubscribe(&channel, self.client()).await;
+                if subscription.server_side {
+                    self.handle.outbox().end(Disconnect::InsufficientState);
+                } else {
+                    self.reply(&Reply::push(channel.as_str(), Push::unsubscribe(code)));
+                }
+            }
+            #[cfg(feature = "test-hooks")]
+            SessionMessage::Panic => {
+                let Err(panic) =
+                    AssertUnwindSafe(async { panic!("asked to by a test") }).catch_unwind().await;
+                self.crashed(&*panic);
+                self.handle.outbox().end(Disconnect::Internal);
+            }
+        }
+    }
+
+    async fn handle_due(&mut self, due: Due) {
+        match due {
+            Due::Ping => self.reply(&Reply::ping()),
+            Due::End(reason) => self.handle.outbox().end(reason),
+            Due::Subscriptions => self.end_expired_subscriptions().await,
+        }
+    }
+
+    /// Leaves all channels and the node. Nothing is written after this.
+    pub async fn close(mut self) {
+        self.leave().await;
+    }
+
+    async fn leave(&mut self) {
+        self.closed = true;
+        self.handle.outbox().end(Disconnect::ConnectionClosed);
+        self.parts.sessions.remove(&self.handle);
+        for channel in self.subscriptions.take_all() {
+            self.parts.channels.unsubscribe(&channel, self.handle.client()).await;
+        }
+    }
+
+    fn credentials(&self) -> Result<&Credentials, Refusal> {
+        match &self.stage {
+            Stage::Connected(credentials) => Ok(credentials),
+            Stage::New | Stage::Refused => Err(Disconnect::BadRequest.into()),
+        }
+    }
+
+    fn user(&self) -> &str {
+        match &self.stage {
+            Stage::Connected(credentials) => &credentials.user,
+            Stage::New | Stage::Refused => "",
+        }
+    }
+
+    /// The session as others see it in a channel.
+    fn info(&self, chan_info: Bytes) -> ClientInfo {
+        let conn_info = match &self.stage {
+            Stage::Connected(credentials) => credentials.info.clone(),
+            Stage::New | Stage::Refused => Bytes::new(),
+        };
+        ClientInfo { user: self.user().to_owned(), client: self.client().to_string(), conn_info, chan_info }
+    }
+
+    /// Reads a channel's name from a command, as the protocol wants it refused.
+    fn channel_name(text: &str) -> Result<ChannelName, Refusal> {
+        ChannelName::parse(text).map_err(|error| match error {
+            ChannelNameError::Empty => Disconnect::BadRequest.into(),
+            ChannelNameError::TooLong | ChannelNameError::NotAscii => ErrorCode::BadRequest.into(),
+        })
+    }
+
+    fn encode(&self, reply: &Reply) -> Option<Bytes> {
+        match self.handle.encoding().encode_reply(reply) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                tracing::debug!(client = %self.client(), %error, "reply cannot be written in this encoding");
+                self.handle.outbox().end(Disconnect::InappropriateProtocol);
+                None
+            }
+        }
+    }
+
+    fn reply(&self, reply: &Reply) {
+        if let Some(bytes) = self.encode(reply) {
+            self.handle.outbox().push(bytes);
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.closed {
+            return;
+        }
+        // The transport's task was aborted: leave the channels all the same.
+        self.parts.sessions.remove(&self.handle);
+        let (parts, client) = (Arc::clone(&self.parts), self.handle.client());
+        let channels = self.subscriptions.take_all();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                for channel in channels {
+                    parts.channels.unsubscribe(&channel, client).await;
+                }
+            });
+        }
+    }
+}
+
+/// Channels by name, as the maps of this module hold them.
+type ByChannel<T> = HashMap<ChannelName, T>;

@@ -1,0 +1,82 @@
+//! Calls of the application from a session. They run beside the session, so that a slow one holds up no other.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use mundotango_protocol::{ClientId, Disconnect, ErrorCode, ErrorReply, Reply, RpcRequest, RpcResult};
+use mundotango_storage::accounts::Role;
+use tokio::sync::Semaphore;
+
+use super::{Refusal, Session};
+use crate::supervision::panic_text;
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The session.
+    pub client: ClientId,
+    /// The user's id; empty for anonymous sessions.
+    pub user: String,
+    /// What the user may do.
+    pub role: Role,
+    /// The login that the session's token came from.
+    pub login_id: Option<String>,
+}
+
+/// The application, as sessions call it.
+#[async_trait]
+pub trait RpcHandler: Send + Sync {
+    /// Calls a method with an argument; both the argument and the answer are JSON, or empty.
+    async fn call(&self, caller: Caller, method: &str, data: Bytes) -> Result<Bytes, ErrorReply>;
+}
+
+/// Places for calls that run at the same time; made at a session's first call, as many sessions never call.
+#[derive(Default)]
+pub(super) struct RpcSlots(Option<Arc<Semaphore>>);
+
+impl Session {
+    pub(super) fn rpc(&mut self, id: u32, request: RpcRequest) -> Result<(), Refusal> {
+        let handler = self.parts.rpc.get().cloned().ok_or(ErrorCode::MethodNotFound)?;
+        let credentials = self.credentials()?;
+        let caller = Caller {
+            client: self.client(),
+            user: credentials.user.clone(),
+            role: credentials.role,
+            login_id: credentials.login_id.clone(),
+        };
+        let concurrency = self.parts.session_options.rpc_concurrency;
+        let slots = self.rpc_slots.0.get_or_insert_with(|| Arc::new(Semaphore::new(concurrency)));
+        // Waiting for a place here would hold up pings and pushes of this session.
+        let slot = Arc::clone(slots).try_acquire_owned().map_err(|_| ErrorCode::TooManyRequests)?;
+
+        let (handle, encoding) = (Arc::clone(&self.handle), self.handle.encoding());
+        let time = self.parts.session_options.rpc_timeout;
+        tokio::spawn(async move {
+            let call = AssertUnwindSafe(handler.call(caller, &request.method, request.data)).catch_unwind();
+            let outcome = match tokio::time::timeout(time, call).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(panic)) => {
+                    tracing::error!(method = request.method, panic = panic_text(&*panic), "rpc panicked");
+                    Err(ErrorCode::Internal.into())
+                }
+                Err(_) => {
+                    tracing::warn!(method = request.method, "rpc timed out");
+                    Err(ErrorCode::Internal.into())
+                }
+            };
+            let reply = match outcome {
+                Ok(data) => Reply { id, rpc: Some(RpcResult { data }), ..Reply::default() },
+                Err(error) => Reply::error(id, error),
+            };
+            match encoding.encode_reply(&reply) {
+                Ok(bytes) => handle.outbox().push(bytes),
+                Err(_) => handle.outbox().end(Disconnect::InappropriateProtocol),
+            }
+            drop(slot);
+        });
+        Ok(())
+    }
+}

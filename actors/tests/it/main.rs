@@ -1,0 +1,8 @@
+//! The engine as a transport and an application use it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "the modules of one test binary share helpers")]
+
+mod client;
+mod model;
+mod sessions;
+mod supervision;

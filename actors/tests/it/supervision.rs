@@ -1,0 +1,127 @@
+//! A panic stays in the actor that it happened in, and the tree tells of it.
+
+use std::time::Duration;
+
+use mundotango_actors::{Engine, SessionMessage, TreeNode};
+use mundotango_protocol::{ChannelName, Disconnect, StreamPosition};
+
+use crate::client::{Client, engine, publish};
+
+fn keeper(engine: &Engine, name: &str) -> TreeNode {
+    let root = engine.tree(100).unwrap();
+    root.children.into_iter().find(|child| child.name == name).unwrap()
+}
+
+/// The tree is told by messages, so it may take a moment.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..500 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within 5 s: {what}");
+}
+
+#[tokio::test]
+async fn a_channels_panic_costs_its_subscribers_nothing_but_a_recovery() {
+    let engine = engine().await;
+    let mut client = Client::connected(&engine, "42").await;
+    let mut other = Client::connected(&engine, "43").await;
+    let result = client.subscribe("open:a").await;
+    other.subscribe("open:b").await;
+    publish(&engine, "open:a", 1).await;
+    while client.push().await.publication.is_none() {}
+
+    assert!(engine.channels().panic(&ChannelName::parse("open:a").unwrap()).await);
+    let unsubscribe = loop {
+        if let Some(unsubscribe) = client.push().await.unsubscribe {
+            break unsubscribe;
+        }
+    };
+    assert_eq!(unsubscribe.code, 2500, "clients subscribe again by themselves from 2500 on");
+    publish(&engine, "open:a", 2).await;
+    let from = StreamPosition { offset: 1, epoch: result.epoch };
+    let recovered = client.recover("open:a", &from).await;
+    assert!(recovered.recovered);
+    assert_eq!(recovered.publications.iter().map(|missed| missed.offset).collect::<Vec<_>>(), [2]);
+
+    publish(&engine, "open:b", 1).await;
+    while other.push().await.publication.is_none() {}
+    let channels = keeper(&engine, "channels");
+    let crashed = channels.children.iter().find(|child| child.name == "open:a").unwrap();
+    assert_eq!(crashed.restarts, 1);
+    until("the keeper counts the crash", || keeper(&engine, "channels").child_crashes == 1).await;
+}
+
+#[tokio::test]
+async fn a_sessions_panic_closes_that_session_alone() {
+    let engine = engine().await;
+    let mut victim = Client::connected(&engine, "42").await;
+    let mut other = Client::connected(&engine, "43").await;
+    victim.subscribe("open:a").await;
+    other.subscribe("open:a").await;
+    victim.session.handle().tell(SessionMessage::Panic);
+    assert_eq!(victim.end().await, Disconnect::Internal);
+    victim.session.close().await;
+
+    publish(&engine, "open:a", 1).await;
+    while other.push().await.publication.is_none() {}
+    assert_eq!(engine.sessions().len(), 1);
+    until("the keeper counts the crash", || keeper(&engine, "sessions").child_crashes == 1).await;
+}
+
+#[tokio::test]
+async fn a_keeper_starts_anew_and_the_tree_shows_it() {
+    let engine = engine().await;
+    assert!(engine.panic_keeper("channels"));
+    until("the keeper is back", || {
+        let keeper = keeper(&engine, "channels");
+        keeper.restarts == 1 && keeper.state.as_str() == "running"
+    })
+    .await;
+    let mut client = Client::connected(&engine, "42").await;
+    client.subscribe("open:a").await;
+}
+
+#[tokio::test]
+async fn restarts_past_the_intensity_end_the_tree() {
+    let engine = engine().await;
+    let failing = async {
+        loop {
+            engine.panic_keeper("telemetry");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = failing => {}
+        () = engine.failed() => {}
+        () = tokio::time::sleep(Duration::from_secs(30)) => panic!("the tree goes on for ever"),
+    }
+}
+
+#[tokio::test]
+async fn draining_tells_every_client_to_come_back() {
+    let engine = engine().await;
+    let mut clients = Vec::new();
+    for user in 0..20 {
+        let mut client = Client::connected(&engine, &user.to_string()).await;
+        client.subscribe("open:a").await;
+        clients.push(client);
+    }
+    let closing = clients.into_iter().map(|mut client| {
+        tokio::spawn(async move {
+            let reason = client.end().await;
+            client.session.close().await;
+            reason
+        })
+    });
+    let closing: Vec<_> = closing.collect();
+    let start = std::time::Instant::now();
+    engine.drain(Duration::from_millis(400), Duration::from_secs(5)).await;
+    assert!(start.elapsed() >= Duration::from_millis(300), "all at once would be a storm elsewhere");
+    assert!(engine.sessions().is_empty());
+    for reason in closing {
+        assert_eq!(reason.await.unwrap(), Disconnect::Shutdown);
+    }
+}

@@ -1,0 +1,184 @@
+//! Putting the doors together: which routes there are, and what every request passes on its way.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use mundotango_actors::Engine;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tower_http::timeout::TimeoutLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::health::{self, HealthCheck, HealthState};
+use crate::identity;
+use crate::options::HttpOptions;
+use crate::origin;
+use crate::problem::Problem;
+use crate::rpc::{NoSuchRoute, RouteCaller};
+use crate::system;
+use crate::tokens::Tokens;
+use crate::websocket::{self, WebSocketState};
+
+/// Names a request in logs and in its answer.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Answers below this are sent as they are, in bytes: compressing them saves nothing.
+const COMPRESS_ABOVE: u64 = 1024;
+
+/// What the gateway is made of.
+pub struct GatewayParts {
+    /// Who runs the sessions.
+    pub engine: Arc<Engine>,
+    /// Who issues and verifies tokens.
+    pub tokens: Arc<Tokens>,
+    /// Who knows how the node's parts are.
+    pub health: Arc<dyn HealthCheck>,
+    /// The application's routes.
+    pub application: OpenApiRouter,
+    /// The server's name and version.
+    pub version: String,
+}
+
+/// Builds the router that answers everything, and lets sessions call the application's routes by RPC.
+pub fn router(options: &HttpOptions, parts: GatewayParts) -> Router {
+    let GatewayParts { engine, tokens, health, application, version } = parts;
+    let health = HealthState { engine: Arc::clone(&engine), check: health, version };
+    let routes =
+        application.merge(health::router(Arc::new(health))).merge(system::router(Arc::clone(&engine)));
+    #[cfg(feature = "test-hooks")]
+    let routes = routes.merge(crate::test_hooks::router(Arc::clone(&engine)));
+    let (routes, document) = routes.split_for_parts();
+
+    // What holds for both doors to the routes: HTTP and RPC.
+    let routes = routes
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
+            let text = panic.downcast_ref::<&str>().copied().unwrap_or("route panicked");
+            Problem::internal(&text).into_response()
+        }))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, options.request_timeout))
+        .layer(RequestBodyLimitLayer::new(options.max_body_bytes))
+        .layer(middleware::from_fn(measure));
+    engine.set_rpc_handler(Arc::new(RouteCaller::new(routes.clone())));
+
+    let sockets = WebSocketState { engine, allowed_origins: options.allowed_origins.clone() };
+    let sockets =
+        Router::new().route("/connection/websocket", get(websocket::upgrade)).with_state(Arc::new(sockets));
+
+    routes
+        .layer(middleware::from_fn_with_state(tokens, identity::authenticate))
+        .route("/metrics", get(metrics))
+        .merge(SwaggerUi::new("/api/docs").url("/api/docs/json", document))
+        .layer(cors(&options.allowed_origins))
+        .layer(
+            CompressionLayer::new().compress_when(
+                SizeAbove::new(COMPRESS_ABOVE).and(NotForContentType::new("text/event-stream")),
+            ),
+        )
+        .merge(sockets)
+        .layer(middleware::from_fn(log))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+}
+
+async fn metrics() -> Response {
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(header::CONTENT_TYPE, content_type)], mundotango_ops::render()).into_response()
+}
+
+async fn no_such_route(request: Request) -> Response {
+    let problem = Problem::new(StatusCode::NOT_FOUND, format!("no route {}", request.uri().path()));
+    let mut response = problem.into_response();
+    response.extensions_mut().insert(NoSuchRoute);
+    response
+}
+
+async fn method_not_allowed(request: Request) -> Problem {
+    let detail = format!("{} is not allowed on {}", request.method(), request.uri().path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+}
+
+fn cors(allowed: &[String]) -> CorsLayer {
+    let allowed = allowed.to_vec();
+    let origins = AllowOrigin::predicate(move |origin, _| {
+        origin.to_str().is_ok_and(|origin| origin::matches_any(origin, &allowed))
+    });
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .expose_headers([REQUEST_ID])
+}
+
+/// Counts and times requests by route, and gives bare statuses of middleware a problem document.
+async fn measure(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = method_label(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = describe(next.run(request).await);
+    let status = response.status();
+    let labels = [method, route.as_ref().map_or("none", MatchedPath::as_str), status.as_str()];
+    let metrics = mundotango_ops::metrics();
+    metrics.http_requests_total.with_label_values(&labels).inc();
+    metrics.http_request_duration_seconds.with_label_values(&labels).observe(started.elapsed().as_secs_f64());
+    if status.is_server_error() {
+        metrics.errors_total.with_label_values(&["http", "error"]).inc();
+    }
+    response
+}
+
+/// Methods beyond the known ones share a label, as anybody can invent some.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn describe(response: Response<Body>) -> Response {
+    let bare =
+        response.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/"));
+    match response.status() {
+        StatusCode::PAYLOAD_TOO_LARGE if bare => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than http.max_body_bytes")
+                .into_response()
+        }
+        StatusCode::SERVICE_UNAVAILABLE if bare => {
+            Problem::unavailable("the request took longer than http.request_timeout").into_response()
+        }
+        _ => response,
+    }
+}
+
+async fn log(request: Request, next: Next) -> Response {
+    let id = request
+        .extensions()
+        .get::<RequestId>()
+        .and_then(|id| id.header_value().to_str().ok())
+        .map(str::to_owned);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let span = tracing::info_span!("request", id);
+    let started = Instant::now();
+    let response = tracing::Instrument::instrument(next.run(request), span.clone()).await;
+    let (status, millis) = (response.status().as_u16(), started.elapsed().as_millis());
+    span.in_scope(|| tracing::debug!(%method, path, status, millis, "answered"));
+    response
+}

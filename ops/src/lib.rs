@@ -1,0 +1,7 @@
+//! Telemetry: what the process says of itself, as metrics and as logs. It knows no other part of the product.
+
+mod logs;
+mod metrics;
+
+pub use logs::{LogError, LogFormat, LogOptions, init as init_logs};
+pub use metrics::{Metrics, metrics, render};

@@ -1,0 +1,181 @@
+//! The metrics of the process, in one registry.
+//!
+//! Names and labels of the application's metrics are those that existing dashboards query. Every label has a bounded
+//! set of values; counters of a known set are there at 0 from the start.
+
+use std::sync::LazyLock;
+
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+
+/// Kinds of events, as `event_type` labels.
+const EVENT_TYPES: [&str; 6] = ["milonga", "class", "festival", "workshop", "practica", "concert"];
+/// What can become of an answer to an event, as `action` labels.
+const RSVP_ACTIONS: [&str; 5] = ["going", "maybe", "declined", "waitlisted", "promoted"];
+/// Who may read a post, as `visibility` labels.
+const VISIBILITIES: [&str; 3] = ["public", "friends", "private"];
+/// Reactions to posts, as `reaction_type` labels.
+const REACTIONS: [&str; 5] = ["heart", "like", "celebrate", "laugh", "support"];
+/// Upper bounds of durations, in seconds: from an answer out of memory to a request that times out.
+const DURATION_BUCKETS: [f64; 13] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// Upper bounds of the number of writes that share a commit.
+const BATCH_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0];
+
+/// Makes a metric known to the registry as it is made.
+struct Registrar(Registry);
+
+impl Registrar {
+    #[expect(clippy::expect_used, reason = "names are constants: a bad or doubled one fails in every test")]
+    fn register<M: Collector + Clone + 'static>(&self, metric: prometheus::Result<M>) -> M {
+        let metric = metric.expect("metric's name and labels are valid");
+        self.0.register(Box::new(metric.clone())).expect("metric's name is unique");
+        metric
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::new(name, help))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn durations(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+        let options = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
+        self.register(HistogramVec::new(options, labels))
+    }
+}
+
+/// Declares the metrics: each field is documented by the help text that operators see.
+macro_rules! metrics {
+    ($($name:ident: $type:ty = $make:ident($help:literal $(, $labels:expr)?);)*) => {
+        /// The metrics; a field is named as operators see it.
+        #[derive(Debug)]
+        pub struct Metrics {
+            $(#[doc = $help] pub $name: $type,)*
+            /// How many writes share a commit of the embedded store.
+            pub store_commit_batch_size: Histogram,
+        }
+
+        impl Metrics {
+            fn register(registrar: &Registrar) -> Self {
+                Self {
+                    $($name: registrar.$make(stringify!($name), $help $(, $labels)?),)*
+                    store_commit_batch_size: registrar.register(Histogram::with_opts(
+                        HistogramOpts::new("store_commit_batch_size", "Writes that share a commit of the embedded store")
+                            .buckets(BATCH_BUCKETS.to_vec()),
+                    )),
+                }
+            }
+        }
+    };
+}
+
+metrics! {
+    http_requests_total: IntCounterVec = counters("HTTP requests, RPCs of sessions among them", &["method", "route", "status_code"]);
+    http_request_duration_seconds: HistogramVec = durations("Time from a request's headers to its answer's", &["method", "route", "status_code"]);
+    active_users_total: IntGauge = gauge("Different users with a session");
+    db_query_duration_seconds: HistogramVec = durations("Time of a call of the store", &["query_type", "table"]);
+    db_connections_active: IntGauge = gauge("Open connections to the store");
+    events_created_total: IntCounterVec = counters("Events created", &["event_type"]);
+    event_rsvps_total: IntCounterVec = counters("Answers to events", &["event_type", "action"]);
+    posts_created_total: IntCounterVec = counters("Posts created", &["visibility"]);
+    post_reactions_total: IntCounterVec = counters("Reactions to posts", &["reaction_type"]);
+    errors_total: IntCounterVec = counters("Errors by where they happened", &["type", "severity"]);
+    websocket_connections_active: IntGauge = gauge("Open WebSocket connections");
+    realtime_sessions_active: IntGaugeVec = gauges("Open sessions", &["transport", "encoding"]);
+    realtime_sessions_opened_total: IntCounterVec = counters("Sessions opened", &["transport"]);
+    realtime_disconnects_total: IntCounterVec = counters("Sessions ended, by disconnect code", &["code"]);
+    realtime_commands_total: IntCounterVec = counters("Commands of clients", &["command"]);
+    realtime_command_errors_total: IntCounterVec = counters("Commands answered with an error, by its code", &["code"]);
+    realtime_publications_total: IntCounterVec = counters("Publications", &["namespace"]);
+    realtime_deliveries_total: IntCounter = counter("Pushes written to sessions");
+    realtime_bytes_sent_total: IntCounter = counter("Bytes of frames written to sessions");
+    realtime_bytes_received_total: IntCounter = counter("Bytes of frames read from sessions");
+    realtime_recoveries_total: IntCounterVec = counters("Subscriptions that wanted to catch up, by what came of it", &["result"]);
+    realtime_channels_active: IntGauge = gauge("Channels with a subscriber");
+    actor_restarts_total: IntCounterVec = counters("Actors that crashed and were mended or ended", &["kind"]);
+    actor_mailbox_depth: IntGaugeVec = gauges("Messages that wait for actors", &["kind"]);
+    store_commits_total: IntCounter = counter("Commits of the embedded store, each one fsync");
+}
+
+static REGISTRY: LazyLock<(Registry, Metrics)> = LazyLock::new(|| {
+    let registrar = Registrar(Registry::new());
+    let metrics = Metrics::register(&registrar);
+    metrics.touch_known_labels();
+    // Refused only where another of the same process is in, which this registry can't have.
+    let _ = registrar.0.register(Box::new(ProcessCollector::for_self()));
+    (registrar.0, metrics)
+});
+
+impl Metrics {
+    fn touch_known_labels(&self) {
+        for event_type in EVENT_TYPES {
+            self.events_created_total.with_label_values(&[event_type]);
+            for action in RSVP_ACTIONS {
+                self.event_rsvps_total.with_label_values(&[event_type, action]);
+            }
+        }
+        for visibility in VISIBILITIES {
+            self.posts_created_total.with_label_values(&[visibility]);
+        }
+        for reaction in REACTIONS {
+            self.post_reactions_total.with_label_values(&[reaction]);
+        }
+        for result in ["recovered", "unrecovered"] {
+            self.realtime_recoveries_total.with_label_values(&[result]);
+        }
+        for kind in ["session", "channel"] {
+            self.actor_restarts_total.with_label_values(&[kind]);
+            self.actor_mailbox_depth.with_label_values(&[kind]);
+        }
+    }
+}
+
+/// The metrics of this process.
+pub fn metrics() -> &'static Metrics {
+    &REGISTRY.1
+}
+
+/// All metrics in the text format of Prometheus.
+pub fn render() -> String {
+    let mut text = Vec::new();
+    if let Err(error) = TextEncoder::new().encode(&REGISTRY.0.gather(), &mut text) {
+        tracing::error!(%error, "metrics not written");
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_labels_are_there_at_zero() {
+        metrics();
+        let text = render();
+        for line in [
+            "events_created_total{event_type=\"milonga\"} 0",
+            "event_rsvps_total{action=\"waitlisted\",event_type=\"class\"} 0",
+            "posts_created_total{visibility=\"private\"} 0",
+            "post_reactions_total{reaction_type=\"heart\"} 0",
+            "websocket_connections_active 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert!(text.contains("process_resident_memory_bytes"));
+    }
+}

@@ -1,0 +1,137 @@
+//! Users, and the logins that keep them signed in.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+
+/// One account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Sorted by the time of its making.
+    pub id: String,
+    /// Unique, compared without case.
+    pub email: String,
+    /// Unique, compared without case.
+    pub username: String,
+    /// As the user wants to be called.
+    pub full_name: String,
+    /// What the user may do.
+    pub role: Role,
+    /// An argon2id hash in PHC form.
+    pub password_hash: String,
+    /// A few lines about the user.
+    #[serde(default)]
+    pub bio: Option<String>,
+    /// Where the user dances.
+    #[serde(default)]
+    pub city: Option<String>,
+    /// A picture.
+    #[serde(default)]
+    pub avatar_url: Option<String>,
+    /// When the account was made.
+    pub created_at: Timestamp,
+}
+
+/// What a user may do beyond the own things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Nothing.
+    #[default]
+    User,
+    /// Reviews and support.
+    Moderator,
+    /// Everything.
+    Admin,
+}
+
+/// Which of a new user's names belong to others already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// The e-mail address.
+    pub email: bool,
+    /// The username.
+    pub username: bool,
+}
+
+/// A change of a profile; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProfileChange {
+    /// New full name.
+    pub full_name: Option<String>,
+    /// New lines about the user.
+    pub bio: Option<String>,
+    /// New city.
+    pub city: Option<String>,
+    /// New picture.
+    pub avatar_url: Option<String>,
+}
+
+/// One device's login: a family of refresh tokens, of which only the newest is good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// Names the family.
+    pub id: String,
+    /// Whose it is.
+    pub user_id: String,
+    /// SHA-256 of the newest refresh token's secret, in hex.
+    pub token_hash: String,
+    /// When the family was made.
+    pub created_at: Timestamp,
+    /// When its newest token stops to be good.
+    pub expires_at: Timestamp,
+}
+
+/// What came of presenting a refresh token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// The token was the newest; the new one is in its place.
+    Rotated(Login),
+    /// The token was good once, so somebody holds a copy: the whole family is gone now.
+    Reused {
+        /// Whose family it was.
+        user_id: String,
+    },
+    /// There is no such family, or its time is over.
+    Unknown,
+}
+
+/// The port to accounts.
+#[async_trait]
+pub trait AccountStore: Send + Sync {
+    /// Adds a user, unless another has the e-mail address or the username. However many race, one wins each name.
+    async fn create_user(&self, user: User) -> Result<Result<(), Taken>, StoreError>;
+
+    /// The user with this id.
+    async fn user(&self, id: &str) -> Result<Option<User>, StoreError>;
+
+    /// The user with this e-mail address, compared without case.
+    async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError>;
+
+    /// The users with these ids that exist, in no particular order.
+    async fn users(&self, ids: &[String]) -> Result<Vec<User>, StoreError>;
+
+    /// Changes a profile; the user as changed, or `None` if there is none.
+    async fn update_profile(&self, id: &str, change: ProfileChange) -> Result<Option<User>, StoreError>;
+
+    /// Adds a login.
+    async fn create_login(&self, login: Login) -> Result<(), StoreError>;
+
+    /// Puts `new_hash` in the place of `presented_hash`, if that is the family's newest and the family is good at `now`.
+    async fn rotate_login(
+        &self,
+        id: &str,
+        presented_hash: &str,
+        new_hash: &str,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<Rotation, StoreError>;
+
+    /// Ends one login; `false` if there was none.
+    async fn delete_login(&self, id: &str) -> Result<bool, StoreError>;
+
+    /// Ends all logins of a user; how many there were.
+    async fn delete_logins(&self, user_id: &str) -> Result<usize, StoreError>;
+}

@@ -1,0 +1,34 @@
+//! The ports to everything that is kept, and the adapters behind them.
+//!
+//! - What lasts: one trait an aggregate ([`accounts`], [`posts`], [`events`]), held together by [`Stores`].
+//!   A write is acknowledged when it would survive `kill -9`; where two may race, the port's one call decides.
+//! - What is hot: channel history and presence ([`hot::HotState`]).
+//!
+//! Nothing above this crate sees which engine stands behind a port. Each port has one conformance suite
+//! ([`conformance`]) that runs against every adapter.
+
+pub mod accounts;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod embedded;
+mod error;
+pub mod events;
+pub mod hot;
+mod page;
+pub mod posts;
+
+use std::sync::Arc;
+
+pub use error::StoreError;
+pub use page::{Page, PageRequest, PageStart};
+
+/// The stores of all aggregates, on one engine.
+#[derive(Clone)]
+pub struct Stores {
+    /// Users and their logins.
+    pub accounts: Arc<dyn accounts::AccountStore>,
+    /// Posts and reactions.
+    pub posts: Arc<dyn posts::PostStore>,
+    /// Events and RSVPs.
+    pub events: Arc<dyn events::EventStore>,
+}

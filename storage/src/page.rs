@@ -1,0 +1,37 @@
+//! Pages of lists.
+
+/// Which part of a list to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Where the page starts.
+    pub start: PageStart,
+    /// Most items on it.
+    pub limit: usize,
+}
+
+/// Where a page starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PageStart {
+    /// At the list's beginning.
+    First,
+    /// Behind the item that a page before ended with.
+    After(String),
+    /// Behind this many items, for clients that count pages; costs the reading of all of them.
+    Skip(usize),
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items, in the list's order.
+    pub items: Vec<T>,
+    /// The cursor of the page behind this one, if there is more.
+    pub next: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// The page with every item changed.
+    pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(change).collect(), next: self.next }
+    }
+}
