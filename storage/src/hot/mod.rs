@@ -66,8 +66,12 @@ pub trait HotState: Send + Sync {
     ) -> Result<StreamPosition, StoreError>;
 
     /// Reads history. A channel without one gets an epoch now, so that a client can recover from its start.
-    async fn history(&self, channel: &str, query: HistoryQuery, meta_ttl: Duration)
-    -> Result<HistoryPage, StoreError>;
+    async fn history(
+        &self,
+        channel: &str,
+        query: HistoryQuery,
+        meta_ttl: Duration,
+    ) -> Result<HistoryPage, StoreError>;
 
     /// Forgets a channel's publications; offset and epoch stay.
     async fn remove_history(&self, channel: &str) -> Result<(), StoreError>;

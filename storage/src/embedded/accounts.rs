@@ -1,0 +1,139 @@
+//! Accounts in the embedded store.
+//!
+//! users: id → user · emails: lower-case e-mail → id · usernames: lower-case username → id · logins: id → login ·
+//! logins_by_user: user id, login id → nothing
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::tables::Table;
+use super::{Shared, keys};
+use crate::StoreError;
+use crate::accounts::{AccountStore, Login, ProfileChange, Rotation, Taken, User};
+
+/// Logins of one user that one transaction ends; more than anybody has.
+const MAX_LOGINS: usize = 10_000;
+
+/// The form in which names are compared.
+fn folded(name: &str) -> Vec<u8> {
+    name.to_lowercase().into_bytes()
+}
+
+fn login_of_user(login: &Login) -> Vec<u8> {
+    keys::join(&[&login.user_id, &login.id])
+}
+
+#[async_trait]
+impl AccountStore for std::sync::Arc<Shared> {
+    async fn create_user(&self, user: User) -> Result<Result<(), Taken>, StoreError> {
+        self.write(Table::Users, move |tx| {
+            let (email, username) = (folded(&user.email), folded(&user.username));
+            let taken = Taken {
+                email: tx.has(Table::Emails, &email)?,
+                username: tx.has(Table::Usernames, &username)?,
+            };
+            if taken != Taken::default() {
+                return Ok(Err(taken));
+            }
+            tx.put(Table::Emails, email, &user.id)?;
+            tx.put(Table::Usernames, username, &user.id)?;
+            tx.put(Table::Users, user.id.clone().into_bytes(), &user)?;
+            Ok(Ok(()))
+        })
+        .await
+    }
+
+    async fn user(&self, id: &str) -> Result<Option<User>, StoreError> {
+        self.read(Table::Users, id.as_bytes())
+    }
+
+    async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
+        match self.read::<String>(Table::Emails, &folded(email))? {
+            Some(id) => self.read(Table::Users, id.as_bytes()),
+            None => Ok(None),
+        }
+    }
+
+    async fn users(&self, ids: &[String]) -> Result<Vec<User>, StoreError> {
+        ids.iter().filter_map(|id| self.read(Table::Users, id.as_bytes()).transpose()).collect()
+    }
+
+    async fn update_profile(&self, id: &str, change: ProfileChange) -> Result<Option<User>, StoreError> {
+        let key = id.as_bytes().to_vec();
+        self.write(Table::Users, move |tx| {
+            let Some(mut user) = tx.get::<User>(Table::Users, &key)? else { return Ok(None) };
+            user.full_name = change.full_name.unwrap_or(user.full_name);
+            user.bio = change.bio.or(user.bio);
+            user.city = change.city.or(user.city);
+            user.avatar_url = change.avatar_url.or(user.avatar_url);
+            tx.put(Table::Users, key, &user)?;
+            Ok(Some(user))
+        })
+        .await
+    }
+
+    async fn create_login(&self, login: Login) -> Result<(), StoreError> {
+        self.write(Table::Logins, move |tx| {
+            tx.put_key(Table::LoginsByUser, login_of_user(&login));
+            tx.put(Table::Logins, login.id.clone().into_bytes(), &login)
+        })
+        .await
+    }
+
+    async fn rotate_login(
+        &self,
+        id: &str,
+        presented_hash: &str,
+        new_hash: &str,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<Rotation, StoreError> {
+        let key = id.as_bytes().to_vec();
+        let (presented_hash, new_hash) = (presented_hash.to_owned(), new_hash.to_owned());
+        self.write(Table::Logins, move |tx| {
+            let Some(mut login) = tx.get::<Login>(Table::Logins, &key)? else { return Ok(Rotation::Unknown) };
+            let reused = login.token_hash != presented_hash;
+            if reused || login.expires_at <= now {
+                tx.remove(Table::LoginsByUser, login_of_user(&login));
+                tx.remove(Table::Logins, key);
+                return Ok(if reused {
+                    Rotation::Reused { user_id: login.user_id }
+                } else {
+                    Rotation::Unknown
+                });
+            }
+            login.token_hash = new_hash;
+            login.expires_at = expires_at;
+            tx.put(Table::Logins, key, &login)?;
+            Ok(Rotation::Rotated(login))
+        })
+        .await
+    }
+
+    async fn delete_login(&self, id: &str) -> Result<bool, StoreError> {
+        let key = id.as_bytes().to_vec();
+        self.write(Table::Logins, move |tx| {
+            let Some(login) = tx.get::<Login>(Table::Logins, &key)? else { return Ok(false) };
+            tx.remove(Table::LoginsByUser, login_of_user(&login));
+            tx.remove(Table::Logins, key);
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn delete_logins(&self, user_id: &str) -> Result<usize, StoreError> {
+        let prefix = keys::below(&[user_id]);
+        self.write(Table::Logins, move |tx| {
+            let entries = tx.keys_below(Table::LoginsByUser, &prefix, MAX_LOGINS)?;
+            let count = entries.len();
+            for entry in entries {
+                if let Some(id) = keys::last_part(&entry) {
+                    tx.remove(Table::Logins, id.as_bytes().to_vec());
+                }
+                tx.remove(Table::LoginsByUser, entry);
+            }
+            Ok(count)
+        })
+        .await
+    }
+}

@@ -1,0 +1,252 @@
+//! Group commit: one thread runs all transactions, and those that wait while the disk syncs share the next commit.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use fjall::{Database, PersistMode};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
+
+use super::tables::{Table, Tables};
+use super::{decode, encode};
+use crate::StoreError;
+
+/// Transactions that may wait; callers wait for a place then.
+const QUEUE_CAPACITY: usize = 4096;
+/// Most transactions that share a commit.
+const MAX_BATCH: usize = 1024;
+/// How long a caller waits for a place in the queue, and for the commit.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Tells a caller what came of its transaction once the commit is done.
+type Completion = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// Runs a transaction; whether to keep what it wrote.
+type Job = Box<dyn FnOnce(&mut Tx<'_>) -> (bool, Completion) + Send>;
+/// Rows by key that are not in the database yet; `None` for those that are to go.
+type Writes = BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>;
+
+pub(super) struct Committer {
+    queue: Mutex<Option<mpsc::Sender<Job>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    status: Arc<Status>,
+}
+
+#[derive(Default)]
+struct Status {
+    failure: OnceLock<String>,
+    commits: AtomicU64,
+}
+
+impl Committer {
+    pub(super) fn start(database: Database, tables: Tables) -> Result<Self, fjall::Error> {
+        let (queue, jobs) = mpsc::channel(QUEUE_CAPACITY);
+        let status = Arc::new(Status::default());
+        let worker = Worker { database, tables, status: Arc::clone(&status) };
+        let thread = std::thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || worker.run(jobs))
+            .map_err(|error: io::Error| fjall::Error::Io(error))?;
+        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), status })
+    }
+
+    pub(super) fn failure(&self) -> Option<String> {
+        self.status.failure.get().cloned()
+    }
+
+    pub(super) fn commits(&self) -> u64 {
+        self.status.commits.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more transactions, and waits for those that were taken.
+    pub(super) fn close(&self) {
+        drop(self.queue.lock().take());
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("committer panicked");
+        }
+    }
+
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let unavailable = |why: &str| StoreError::Unavailable(why.to_owned());
+        if let Some(failure) = self.failure() {
+            return Err(StoreError::Unavailable(failure));
+        }
+        let queue = self.queue.lock().clone().ok_or_else(|| unavailable("store is closed"))?;
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |tx| {
+            let outcome = change(tx);
+            let keep = outcome.is_ok();
+            // A caller that stopped waiting is told nothing.
+            (keep, Box::new(move |committed| drop(answer.send(committed.and(outcome)))))
+        });
+        match queue.send_timeout(job, PATIENCE).await {
+            Ok(()) => {}
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => return Err(unavailable("store is overloaded")),
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => return Err(unavailable("store is closed")),
+        }
+        drop(queue);
+        match tokio::time::timeout(PATIENCE, answered).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(unavailable("transaction failed")),
+            Err(_) => Err(unavailable("commit takes too long; whether it will be done is unknown")),
+        }
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+struct Worker {
+    database: Database,
+    tables: Tables,
+    status: Arc<Status>,
+}
+
+impl Worker {
+    fn run(self, mut jobs: mpsc::Receiver<Job>) {
+        let mut waiting = Vec::with_capacity(MAX_BATCH);
+        while jobs.blocking_recv_many(&mut waiting, MAX_BATCH) > 0 {
+            let batch_size = waiting.len();
+            let mut pending = Writes::new();
+            let mut completions = Vec::with_capacity(batch_size);
+            for job in waiting.drain(..) {
+                let mut tx = Tx { tables: &self.tables, pending: &pending, own: Writes::new() };
+                // A panic harms the transaction that it is in: its caller's answer is dropped with it.
+                match catch_unwind(AssertUnwindSafe(|| job(&mut tx))) {
+                    Ok((keep, completion)) => {
+                        let own = tx.own;
+                        if keep {
+                            pending.extend(own);
+                        }
+                        completions.push(completion);
+                    }
+                    Err(_) => tracing::error!("transaction panicked"),
+                }
+            }
+            let committed = self.commit(pending, batch_size);
+            for completion in completions {
+                completion(committed.clone());
+            }
+        }
+    }
+
+    fn commit(&self, writes: Writes, batch_size: usize) -> Result<(), StoreError> {
+        if let Some(failure) = self.status.failure.get() {
+            return Err(StoreError::Unavailable(failure.clone()));
+        }
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        for ((table, key), row) in writes {
+            match row {
+                Some(row) => batch.insert(self.tables.get(table), key, row),
+                None => batch.remove(self.tables.get(table), key),
+            }
+        }
+        let committed = batch.commit().map_err(|error| {
+            tracing::error!(%error, "commit failed; no more writes are taken");
+            // After a failed sync nobody knows what the disk holds: only a restart reads it again.
+            let failure = format!("commit failed: {error}");
+            self.status.failure.get_or_init(|| failure.clone());
+            StoreError::Unavailable(failure)
+        });
+        self.status.commits.fetch_add(1, Ordering::Relaxed);
+        let metrics = mundotango_ops::metrics();
+        metrics.store_commits_total.inc();
+        metrics.store_commit_batch_size.observe(batch_size as f64);
+        committed
+    }
+}
+
+/// A transaction: it sees the database, what shares its commit and came before, and what it wrote itself.
+pub(super) struct Tx<'a> {
+    tables: &'a Tables,
+    pending: &'a Writes,
+    own: Writes,
+}
+
+impl Tx<'_> {
+    /// The row of a key.
+    pub(super) fn get<T: DeserializeOwned>(&self, table: Table, key: &[u8]) -> Result<Option<T>, StoreError> {
+        self.bytes(table, key)?.map(|bytes| decode(&bytes)).transpose()
+    }
+
+    /// Whether a key has a row.
+    pub(super) fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.bytes(table, key)?.is_some())
+    }
+
+    fn bytes(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let place = (table, key.to_vec());
+        match self.own.get(&place).or_else(|| self.pending.get(&place)) {
+            Some(written) => Ok(written.clone()),
+            None => Ok(self.tables.get(table).get(key)?.map(|row| row.to_vec())),
+        }
+    }
+
+    /// The first `most` keys that begin with a prefix.
+    pub(super) fn keys_below(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        most: usize,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut keys = BTreeMap::new();
+        let place = (table, prefix.to_vec());
+        for writes in [self.pending, &self.own] {
+            let written = writes.range(place.clone()..);
+            for ((_, key), row) in
+                written.take_while(|((at, key), _)| *at == table && key.starts_with(prefix))
+            {
+                keys.insert(key.clone(), row.is_some());
+            }
+        }
+        let mut found = 0;
+        for item in self.tables.get(table).prefix(prefix) {
+            if found == most {
+                break;
+            }
+            let key = item.key()?.to_vec();
+            // What was written since counts, not what the database has.
+            found += usize::from(*keys.entry(key).or_insert(true));
+        }
+        Ok(keys.into_iter().filter(|(_, lives)| *lives).map(|(key, _)| key).take(most).collect())
+    }
+
+    /// Puts a row in the place of a key's.
+    pub(super) fn put<T: Serialize>(
+        &mut self,
+        table: Table,
+        key: Vec<u8>,
+        row: &T,
+    ) -> Result<(), StoreError> {
+        let row = encode(row)?;
+        self.own.insert((table, key), Some(row));
+        Ok(())
+    }
+
+    /// Puts a key without a row of its own: an entry of an index.
+    pub(super) fn put_key(&mut self, table: Table, key: Vec<u8>) {
+        self.own.insert((table, key), Some(Vec::new()));
+    }
+
+    /// Removes a key.
+    pub(super) fn remove(&mut self, table: Table, key: Vec<u8>) {
+        self.own.insert((table, key), None);
+    }
+}

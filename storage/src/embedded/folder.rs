@@ -1,0 +1,122 @@
+//! The data folder: claimed for one process, in a format that this version knows.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+/// The version of the tables' layout that this program writes. Raised with every change that an older program
+/// cannot read.
+pub const FORMAT_VERSION: u32 = 1;
+
+const LOCK_FILE: &str = "lock";
+const FORMAT_FILE: &str = "format";
+const DATABASE_FOLDER: &str = "database";
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{} is in use by another process{}", path.display(), pid.as_ref().map(|pid| format!(" ({pid})")).unwrap_or_default())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// The other process, if it said who it is.
+        pid: Option<String>,
+    },
+    /// A newer program wrote it.
+    #[error("{} has format {found}, this program knows up to {FORMAT_VERSION}: use a newer one", path.display())]
+    FormatTooNew {
+        /// The folder.
+        path: PathBuf,
+        /// What it has.
+        found: u32,
+    },
+    /// The file that tells the format cannot be read.
+    #[error("{} does not tell its format: {text:?}", path.display())]
+    FormatUnknown {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        text: String,
+    },
+    /// The folder cannot be used.
+    #[error("{}: {error}", path.display())]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The database in it cannot be opened.
+    #[error("database not opened: {0}")]
+    Database(#[from] fjall::Error),
+}
+
+/// A claimed data folder. The claim ends when this is dropped, or with the process.
+pub(super) struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    pub(super) fn claim(path: &Path) -> Result<Self, OpenError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |error| OpenError::Folder { path, error }
+        };
+        // What is in it is for the node's own user alone.
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))?;
+        let lock_path = path.join(LOCK_FILE);
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(at(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                let known = lock.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
+                return Err(OpenError::Locked {
+                    path: path.to_owned(),
+                    pid: known.then(|| pid.trim().to_owned()),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(at(&lock_path)(error)),
+        }
+        lock.set_len(0)
+            .and_then(|()| lock.rewind())
+            .and_then(|()| writeln!(lock, "pid {}", std::process::id()))
+            .map_err(at(&lock_path))?;
+        check_format(path)?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    pub(super) fn database_path(&self) -> PathBuf {
+        self.path.join(DATABASE_FOLDER)
+    }
+}
+
+fn check_format(path: &Path) -> Result<(), OpenError> {
+    let file = path.join(FORMAT_FILE);
+    match fs::read_to_string(&file) {
+        Ok(text) => match text.trim().parse::<u32>() {
+            Ok(found) if found > FORMAT_VERSION => {
+                Err(OpenError::FormatTooNew { path: path.to_owned(), found })
+            }
+            Ok(_) => Ok(()),
+            Err(_) => Err(OpenError::FormatUnknown { path: file, text }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let written = File::create(&file).and_then(|mut format| {
+                writeln!(format, "{FORMAT_VERSION}")?;
+                format.sync_all()
+            });
+            written.map_err(|error| OpenError::Folder { path: file, error })
+        }
+        Err(error) => Err(OpenError::Folder { path: file, error }),
+    }
+}

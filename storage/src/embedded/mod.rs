@@ -1,0 +1,144 @@
+//! The embedded store: one data folder, nothing to install.
+//!
+//! Reads go straight to the database. Writes are transactions that one committer thread runs one after the other, so
+//! that each sees all before it; those that wait while the disk syncs share the next commit ([`committer`]).
+
+mod accounts;
+mod committer;
+mod events;
+mod folder;
+mod keys;
+mod posts;
+mod tables;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fjall::Database;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+pub use folder::{FORMAT_VERSION, OpenError};
+
+use crate::{StoreError, Stores};
+use committer::{Committer, Tx};
+use folder::Folder;
+use tables::{Table, Tables};
+
+/// The `[store]` section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmbeddedOptions {
+    /// Memory for blocks read from disk, in bytes.
+    pub cache_bytes: u64,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+/// The embedded store on its data folder, which it keeps from every other process.
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    _folder: Folder,
+}
+
+/// What the ports share.
+struct Shared {
+    tables: Tables,
+    committer: Committer,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in a folder, making it if need be.
+    pub fn open(path: &Path, options: &EmbeddedOptions) -> Result<Self, OpenError> {
+        let folder = Folder::claim(path)?;
+        let database = Database::builder(folder.database_path()).cache_size(options.cache_bytes).open()?;
+        let tables = Tables::open(&database)?;
+        let committer = Committer::start(database, tables.clone())?;
+        mundotango_ops::metrics().db_connections_active.set(1);
+        Ok(Self { shared: Arc::new(Shared { tables, committer }), _folder: folder })
+    }
+
+    /// The ports on this store.
+    pub fn stores(&self) -> Stores {
+        Stores {
+            accounts: Arc::new(Arc::clone(&self.shared)),
+            posts: Arc::new(Arc::clone(&self.shared)),
+            events: Arc::new(Arc::clone(&self.shared)),
+        }
+    }
+
+    /// Why writes fail for good, if they do.
+    pub fn failure(&self) -> Option<String> {
+        self.shared.committer.failure()
+    }
+
+    /// How many commits there were since the store was opened.
+    pub fn commits(&self) -> u64 {
+        self.shared.committer.commits()
+    }
+
+    /// Finishes the writes that were taken and stops. Blocks until the disk has them.
+    pub fn close(&self) {
+        self.shared.committer.close();
+        mundotango_ops::metrics().db_connections_active.set(0);
+    }
+}
+
+fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(row).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+impl From<fjall::Error> for StoreError {
+    fn from(error: fjall::Error) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl Shared {
+    /// Reads one row. Point reads are a few microseconds from memory, so they run where they are asked for.
+    fn read<T: DeserializeOwned>(&self, table: Table, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let timer = query_timer("read", table);
+        let row = self.tables.get(table).get(key)?;
+        drop(timer);
+        row.map(|bytes| decode(&bytes)).transpose()
+    }
+
+    /// Runs a read of many rows where a cold disk stalls no session.
+    async fn scan<T: Send + 'static>(
+        self: &Arc<Self>,
+        table: Table,
+        read: impl FnOnce(&Tables) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(self);
+        let scan = tokio::task::spawn_blocking(move || {
+            let _timer = query_timer("scan", table);
+            read(&shared.tables)
+        });
+        scan.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
+    }
+
+    /// Runs a transaction; when this returns, what it wrote is on disk.
+    async fn write<T: Send + 'static>(
+        &self,
+        table: Table,
+        change: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let _timer = query_timer("write", table);
+        self.committer.write(change).await
+    }
+}
+
+fn query_timer(query_type: &str, table: Table) -> impl Drop + use<> {
+    mundotango_ops::metrics()
+        .db_query_duration_seconds
+        .with_label_values(&[query_type, table.name()])
+        .start_timer()
+}

@@ -1,0 +1,303 @@
+//! Hot state in the node's own memory, saved at a clean stop.
+
+mod saved;
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mundotango_protocol::{ClientInfo, Publication, StreamPosition};
+use parking_lot::Mutex;
+use rand::RngExt as _;
+use rand::distr::Alphanumeric;
+use tokio::time::Instant;
+
+use super::{HistoryLimits, HistoryPage, HistoryQuery, HotState, PresenceStats};
+use crate::StoreError;
+
+/// Locks that channels share, so that unrelated ones seldom meet.
+const SHARDS: usize = 32;
+/// Long enough that two histories of a channel never share an epoch by chance.
+const EPOCH_LENGTH: usize = 8;
+
+/// The hot state of one node alone.
+pub struct MemoryHotState {
+    shards: Vec<Mutex<HashMap<String, Channel>>>,
+    hasher: RandomState,
+}
+
+#[derive(Default)]
+struct Channel {
+    history: Option<History>,
+    presence: Presence,
+}
+
+struct History {
+    epoch: String,
+    top: u64,
+    kept: VecDeque<Kept>,
+    /// When offset and epoch are forgotten.
+    forget_at: Instant,
+}
+
+struct Kept {
+    publication: Publication,
+    expires_at: Instant,
+}
+
+#[derive(Default)]
+struct Presence {
+    sessions: HashMap<String, Present>,
+    /// Sessions a user, so that counting needs no walk.
+    users: HashMap<String, u32>,
+}
+
+struct Present {
+    info: ClientInfo,
+    expires_at: Instant,
+}
+
+impl History {
+    fn new(now: Instant, meta_ttl: Duration) -> Self {
+        let epoch = rand::rng().sample_iter(Alphanumeric).take(EPOCH_LENGTH).map(char::from).collect();
+        Self { epoch, top: 0, kept: VecDeque::new(), forget_at: now + meta_ttl }
+    }
+
+    fn position(&self) -> StreamPosition {
+        StreamPosition { offset: self.top, epoch: self.epoch.clone() }
+    }
+
+    fn append(&mut self, mut publication: Publication, limits: HistoryLimits, now: Instant) {
+        self.top += 1;
+        publication.offset = self.top;
+        self.kept.push_back(Kept { publication, expires_at: now + limits.ttl });
+        while self.kept.len() > limits.size {
+            self.kept.pop_front();
+        }
+        self.forget_at = now + limits.meta_ttl;
+        self.expire(now);
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while self.kept.front().is_some_and(|kept| kept.expires_at <= now) {
+            self.kept.pop_front();
+        }
+    }
+
+    fn read(&self, query: HistoryQuery) -> Vec<Publication> {
+        let limit = query.limit.unwrap_or(usize::MAX);
+        let publications = self.kept.iter().map(|kept| &kept.publication);
+        if query.reverse {
+            let before = query.since.unwrap_or(u64::MAX);
+            publications.rev().filter(|kept| kept.offset < before).take(limit).cloned().collect()
+        } else {
+            // Offsets have no gap, so the place of the first wanted one is known without a search.
+            let first = self.kept.front().map_or(0, |kept| kept.publication.offset);
+            let skip = query.since.map_or(0, |since| (since + 1).saturating_sub(first));
+            let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+            publications.skip(skip).take(limit).cloned().collect()
+        }
+    }
+}
+
+impl Presence {
+    fn add(&mut self, client: &str, present: Present) {
+        let user = present.info.user.clone();
+        if let Some(before) = self.sessions.insert(client.to_owned(), present) {
+            self.count_down(&before.info.user);
+        }
+        *self.users.entry(user).or_default() += 1;
+    }
+
+    fn remove(&mut self, client: &str) {
+        if let Some(gone) = self.sessions.remove(client) {
+            self.count_down(&gone.info.user);
+        }
+    }
+
+    fn count_down(&mut self, user: &str) {
+        if let Some(sessions) = self.users.get_mut(user) {
+            *sessions -= 1;
+            if *sessions == 0 {
+                self.users.remove(user);
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let gone: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, present)| present.expires_at <= now)
+            .map(|(client, _)| client.clone())
+            .collect();
+        for client in gone {
+            self.remove(&client);
+        }
+    }
+}
+
+impl Channel {
+    fn history(&mut self, now: Instant, meta_ttl: Duration) -> &mut History {
+        if self.history.as_ref().is_some_and(|history| history.forget_at <= now) {
+            self.history = None;
+        }
+        let history = self.history.get_or_insert_with(|| History::new(now, meta_ttl));
+        history.expire(now);
+        history
+    }
+
+    fn is_empty(&self) -> bool {
+        self.history.is_none() && self.presence.sessions.is_empty()
+    }
+}
+
+impl Default for MemoryHotState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryHotState {
+    /// Hot state that knows of nothing.
+    pub fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+    }
+
+    fn shard(&self, channel: &str) -> &Mutex<HashMap<String, Channel>> {
+        let hash = self.hasher.hash_one(channel);
+        &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or_default()]
+    }
+
+    fn with<T>(&self, channel: &str, act: impl FnOnce(&mut Channel, Instant) -> T) -> T {
+        let mut shard = self.shard(channel).lock();
+        act(shard.entry(channel.to_owned()).or_default(), Instant::now())
+    }
+
+    /// Clears away what has expired in channels that nobody asks for.
+    pub fn sweep(&self) {
+        for shard in &self.shards {
+            let now = Instant::now();
+            shard.lock().retain(|_, channel| {
+                if let Some(history) = &mut channel.history {
+                    history.expire(now);
+                    if history.forget_at <= now {
+                        channel.history = None;
+                    }
+                }
+                channel.presence.expire(now);
+                !channel.is_empty()
+            });
+        }
+    }
+
+    /// Writes all histories to a file, for [`restore`](Self::restore) at the next start; how many there were.
+    /// Presence is not written: its sessions end with the node.
+    pub fn save(&self, path: &Path) -> io::Result<usize> {
+        let now = Instant::now();
+        let mut streams = Vec::new();
+        for shard in &self.shards {
+            for (name, channel) in shard.lock().iter() {
+                streams.extend(channel.history.as_ref().map(|history| saved::Stream::of(name, history, now)));
+            }
+        }
+        saved::write(path, &streams)?;
+        Ok(streams.len())
+    }
+
+    /// Takes the histories of a file and deletes it; how many there were.
+    ///
+    /// The file is gone before anybody is served, so that after a crash histories begin anew, under new epochs,
+    /// instead of going on from an old state.
+    pub fn restore(&self, path: &Path) -> io::Result<usize> {
+        let streams = saved::read_and_delete(path)?;
+        let count = streams.len();
+        for stream in streams {
+            let (name, history) = stream.into_history(Instant::now());
+            self.shard(&name).lock().entry(name).or_default().history = Some(history);
+        }
+        Ok(count)
+    }
+}
+
+#[async_trait]
+impl HotState for MemoryHotState {
+    async fn append(
+        &self,
+        channel: &str,
+        publication: Publication,
+        limits: HistoryLimits,
+    ) -> Result<StreamPosition, StoreError> {
+        Ok(self.with(channel, |channel, now| {
+            let history = channel.history(now, limits.meta_ttl);
+            history.append(publication, limits, now);
+            history.position()
+        }))
+    }
+
+    async fn history(
+        &self,
+        channel: &str,
+        query: HistoryQuery,
+        meta_ttl: Duration,
+    ) -> Result<HistoryPage, StoreError> {
+        Ok(self.with(channel, |channel, now| {
+            let history = channel.history(now, meta_ttl);
+            HistoryPage { publications: history.read(query), position: history.position() }
+        }))
+    }
+
+    async fn remove_history(&self, channel: &str) -> Result<(), StoreError> {
+        if let Some(history) =
+            self.shard(channel).lock().get_mut(channel).and_then(|channel| channel.history.as_mut())
+        {
+            history.kept.clear();
+        }
+        Ok(())
+    }
+
+    async fn add_presence(
+        &self,
+        channel: &str,
+        client: &str,
+        info: ClientInfo,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        self.with(channel, |channel, now| {
+            channel.presence.add(client, Present { info, expires_at: now + ttl })
+        });
+        Ok(())
+    }
+
+    async fn remove_presence(&self, channel: &str, client: &str) -> Result<(), StoreError> {
+        if let Entry::Occupied(mut entry) = self.shard(channel).lock().entry(channel.to_owned()) {
+            entry.get_mut().presence.remove(client);
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+        Ok(())
+    }
+
+    async fn presence(&self, channel: &str) -> Result<BTreeMap<String, ClientInfo>, StoreError> {
+        let now = Instant::now();
+        let shard = self.shard(channel).lock();
+        let Some(channel) = shard.get(channel) else { return Ok(BTreeMap::new()) };
+        let present = channel.presence.sessions.iter().filter(|(_, present)| present.expires_at > now);
+        Ok(present.map(|(client, present)| (client.clone(), present.info.clone())).collect())
+    }
+
+    async fn presence_stats(&self, channel: &str) -> Result<PresenceStats, StoreError> {
+        let shard = self.shard(channel).lock();
+        let Some(channel) = shard.get(channel) else { return Ok(PresenceStats::default()) };
+        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        Ok(PresenceStats {
+            clients: count(channel.presence.sessions.len()),
+            users: count(channel.presence.users.len()),
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! The file in which hot state waits for the next start: one Protobuf message behind a mark and a checksum.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use mundotango_protocol::Publication;
+use prost::Message as _;
+use tokio::time::Instant;
+
+use super::{History, Kept};
+
+/// Starts every file of this format.
+const MARK: &[u8; 8] = b"MTHOT\0\0\x01";
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Saved {
+    #[prost(message, repeated, tag = "1")]
+    streams: Vec<Stream>,
+    /// Milliseconds of the Unix clock at the time of saving.
+    #[prost(int64, tag = "2")]
+    saved_at: i64,
+}
+
+/// One channel's history. Times are milliseconds that were left at the time of saving.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Stream {
+    #[prost(string, tag = "1")]
+    channel: String,
+    #[prost(string, tag = "2")]
+    epoch: String,
+    #[prost(uint64, tag = "3")]
+    top: u64,
+    #[prost(uint64, tag = "4")]
+    remembered_for: u64,
+    #[prost(message, repeated, tag = "5")]
+    publications: Vec<SavedPublication>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct SavedPublication {
+    #[prost(message, optional, tag = "1")]
+    publication: Option<Publication>,
+    #[prost(uint64, tag = "2")]
+    kept_for: u64,
+}
+
+fn millis_left(until: Instant, now: Instant) -> u64 {
+    u64::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Stream {
+    pub(super) fn of(channel: &str, history: &History, now: Instant) -> Self {
+        let saved = history.kept.iter().map(|kept| SavedPublication {
+            publication: Some(kept.publication.clone()),
+            kept_for: millis_left(kept.expires_at, now),
+        });
+        Self {
+            channel: channel.to_owned(),
+            epoch: history.epoch.clone(),
+            top: history.top,
+            remembered_for: millis_left(history.forget_at, now),
+            publications: saved.collect(),
+        }
+    }
+
+    pub(super) fn into_history(self, now: Instant) -> (String, History) {
+        let kept = self.publications.into_iter().filter_map(|saved| {
+            Some(Kept {
+                publication: saved.publication?,
+                expires_at: now + Duration::from_millis(saved.kept_for),
+            })
+        });
+        let history = History {
+            epoch: self.epoch,
+            top: self.top,
+            kept: kept.collect(),
+            forget_at: now + Duration::from_millis(self.remembered_for),
+        };
+        (self.channel, history)
+    }
+
+    /// Takes off the time that the node was down.
+    fn age(&mut self, millis: u64) {
+        self.remembered_for = self.remembered_for.saturating_sub(millis);
+        for publication in &mut self.publications {
+            publication.kept_for = publication.kept_for.saturating_sub(millis);
+        }
+    }
+}
+
+/// FNV-1a, enough to tell a file that was not written to its end.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+pub(super) fn write(path: &Path, streams: &[Stream]) -> io::Result<()> {
+    let saved = Saved { streams: streams.to_vec(), saved_at: jiff::Timestamp::now().as_millisecond() };
+    let body = saved.encode_to_vec();
+    let temporary = path.with_extension("new");
+    let mut file = File::create(&temporary)?;
+    file.write_all(MARK)?;
+    file.write_all(&checksum(&body).to_be_bytes())?;
+    file.write_all(&body)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    sync_folder(path)
+}
+
+pub(super) fn read_and_delete(path: &Path) -> io::Result<Vec<Stream>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    fs::remove_file(path)?;
+    sync_folder(path)?;
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the file of channel histories is damaged");
+    let (head, body) = bytes.split_at_checked(MARK.len() + 8).ok_or_else(damaged)?;
+    if !head.starts_with(MARK) || head[MARK.len()..] != checksum(body).to_be_bytes() {
+        return Err(damaged());
+    }
+    let saved = Saved::decode(body).map_err(|_| damaged())?;
+    let down = jiff::Timestamp::now().as_millisecond().saturating_sub(saved.saved_at);
+    let down = u64::try_from(down).unwrap_or_default();
+    let mut streams = saved.streams;
+    streams.iter_mut().for_each(|stream| stream.age(down));
+    Ok(streams)
+}
+
+/// Makes a rename or a removal in a file's folder last.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,5 @@
+//! Every port's suite against the embedded adapters, and what is these adapters' own.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod embedded;
+mod memory;

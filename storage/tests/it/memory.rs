@@ -1,0 +1,86 @@
+//! Hot state in memory.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mundotango_protocol::{ClientInfo, Publication};
+use mundotango_storage::conformance;
+use mundotango_storage::hot::{HistoryLimits, HistoryQuery, HotState, MemoryHotState};
+use tempfile::tempdir;
+
+const LIMITS: HistoryLimits =
+    HistoryLimits { size: 100, ttl: Duration::from_secs(60), meta_ttl: Duration::from_secs(600) };
+
+fn publication(data: &'static [u8]) -> Publication {
+    Publication { data: Bytes::from_static(data), ..Publication::default() }
+}
+
+/// Sweeps all the while, as a node does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hot_state_conforms() {
+    let hot = Arc::new(MemoryHotState::new());
+    let swept = Arc::clone(&hot);
+    let sweeping = tokio::spawn(async move {
+        loop {
+            swept.sweep();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    conformance::hot_state(hot).await;
+    sweeping.abort();
+}
+
+#[tokio::test]
+async fn a_clean_restart_keeps_offset_and_epoch_and_a_crash_does_not() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("hot-state");
+    let hot = MemoryHotState::new();
+    hot.append("a", publication(b"1"), LIMITS).await.unwrap();
+    let before = hot.append("a", publication(b"\xff not json"), LIMITS).await.unwrap();
+    hot.add_presence("a", "client", ClientInfo::default(), Duration::from_secs(60)).await.unwrap();
+    assert_eq!(hot.save(&file).unwrap(), 1);
+
+    let restarted = MemoryHotState::new();
+    assert_eq!(restarted.restore(&file).unwrap(), 1);
+    let page = restarted.history("a", HistoryQuery::default(), LIMITS.meta_ttl).await.unwrap();
+    assert_eq!(page.position, before);
+    assert_eq!(page.publications[1].data.as_ref(), b"\xff not json");
+    assert!(restarted.presence("a").await.unwrap().is_empty(), "sessions end with their node");
+    assert_eq!(restarted.append("a", publication(b"3"), LIMITS).await.unwrap().offset, 3);
+
+    // It did not save: what was in the file is not to be had again.
+    let crashed = MemoryHotState::new();
+    assert_eq!(crashed.restore(&file).unwrap(), 0);
+    let page = crashed.history("a", HistoryQuery::default(), LIMITS.meta_ttl).await.unwrap();
+    assert_ne!(page.position.epoch, before.epoch);
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_refused_and_gone() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("hot-state");
+    let hot = MemoryHotState::new();
+    hot.append("a", publication(b"1"), LIMITS).await.unwrap();
+    hot.save(&file).unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    assert!(hot.restore(&file).is_err());
+    assert_eq!(hot.restore(&file).unwrap(), 0);
+    fs::write(&file, b"short").unwrap();
+    assert!(hot.restore(&file).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn forgotten_channels_leave_nothing_behind() {
+    let hot = MemoryHotState::new();
+    let before = hot.append("a", publication(b"1"), LIMITS).await.unwrap();
+    tokio::time::advance(LIMITS.meta_ttl).await;
+    hot.sweep();
+    let folder = tempdir().unwrap();
+    assert_eq!(hot.save(&folder.path().join("hot-state")).unwrap(), 0);
+    let after = hot.append("a", publication(b"1"), LIMITS).await.unwrap();
+    assert_ne!(after.epoch, before.epoch);
+}
