@@ -113,8 +113,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         },
     );
 
-    let listener =
-        TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
     let listen = listener.local_addr()?;
     NodeFile { pid: std::process::id(), listen }.write(&data_dir)?;
     tracing::info!(%listen, data_dir = %data_dir.display(), version = VERSION, "serving");

@@ -81,8 +81,17 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let axum::extract::Query(value) = axum::extract::Query::from_request_parts(parts, state)
             .await
-            .map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, rejection.body_text()))?;
+            .map_err(|rejection| query_problem(&rejection.body_text()))?;
         validated(value).map(Self)
+    }
+}
+
+/// Names the parameter, which stands before the cause in axum's text.
+fn query_problem(text: &str) -> Problem {
+    let cause = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);
+    match cause.split_once(": ") {
+        Some((field, message)) => Problem::invalid_field(field, message),
+        None => Problem::invalid_field("query", cause),
     }
 }
 

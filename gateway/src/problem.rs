@@ -115,6 +115,18 @@ impl Problem {
     }
 }
 
+/// As a line for a terminal.
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.errors.is_empty() {
+            return f.write_str(self.detail.as_deref().unwrap_or(&self.title));
+        }
+        let errors: Vec<_> =
+            self.errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
+        f.write_str(&errors.join("; "))
+    }
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {

@@ -1,0 +1,241 @@
+//! The command line.
+
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use jiff::SignedDuration;
+use mundotango_gateway::tokens::Tokens;
+use mundotango_storage::accounts::Role;
+use mundotango_storage::embedded::{EmbeddedStore, FORMAT_VERSION, OpenError};
+
+use crate::community::accounts::{self, NewAccount};
+use crate::community::passwords::Passwords;
+use crate::config::{Config, Overrides};
+use crate::node::{self, NodeFile};
+use crate::node_client;
+
+/// How long the token is good with which a command talks to a running node.
+const COMMAND_TOKEN_TTL: Duration = Duration::from_secs(60);
+
+/// A real-time community platform server.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Examples:
+  mundotango                                    serve on 127.0.0.1:5000, data in ./mundotango-data
+  mundotango serve --listen 0.0.0.0:8080        serve to others
+  mundotango user create --email ana@example.com --password-stdin --role admin
+  mundotango config show                        what is in force, and so what can be set
+  MUNDOTANGO__SESSION__PING_INTERVAL=10s mundotango serve
+
+Every option of `config show` can be set in a file (--config), by MUNDOTANGO__SECTION__KEY, or both."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+struct GlobalArgs {
+    /// Configuration file (TOML).
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder for everything that lasts [default: mundotango-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Address to listen on [default: 127.0.0.1:5000]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node (also when no command is given).
+    Serve,
+    /// Bring the data folder to this version's format.
+    Migrate,
+    /// Manage accounts.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a signed token, for development.
+    Token(TokenArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Make an account, also while a node runs on the data folder.
+    Create(CreateUserArgs),
+}
+
+#[derive(Debug, Args)]
+struct CreateUserArgs {
+    /// E-mail address to log in with.
+    #[arg(long)]
+    email: String,
+    /// Password, 8 to 128 characters.
+    #[arg(
+        long,
+        env = "MUNDOTANGO_PASSWORD",
+        hide_env_values = true,
+        required_unless_present = "password_stdin"
+    )]
+    password: Option<String>,
+    /// Read the password from standard input.
+    #[arg(long, conflicts_with = "password")]
+    password_stdin: bool,
+    /// What the user may do: user, moderator or admin.
+    #[arg(long, default_value = "user", value_parser = parse_role)]
+    role: Role,
+    /// Username [default: the e-mail address up to the @]
+    #[arg(long)]
+    username: Option<String>,
+    /// Full name [default: the username]
+    #[arg(long)]
+    full_name: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say whether the configuration can work.
+    Check {
+        /// Configuration file (TOML).
+        file: Option<PathBuf>,
+    },
+    /// Print the configuration in force; secrets are hidden.
+    Show,
+}
+
+#[derive(Debug, Args)]
+struct TokenArgs {
+    /// The user's id; any text.
+    #[arg(long)]
+    user: String,
+    /// What the user may do: user, moderator or admin.
+    #[arg(long, default_value = "user", value_parser = parse_role)]
+    role: Role,
+    /// How long the token is good, such as 15m or 24h.
+    #[arg(long, default_value = "1h", value_parser = parse_duration)]
+    ttl: Duration,
+}
+
+fn parse_role(text: &str) -> Result<Role, String> {
+    serde_json::from_value(serde_json::Value::from(text))
+        .map_err(|_| "use user, moderator or admin".to_owned())
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    duration.try_into().map_err(|_| "must not be negative".to_owned())
+}
+
+impl Cli {
+    /// Does what the command line says.
+    pub fn run(self) -> anyhow::Result<()> {
+        let overrides = Overrides { listen: self.global.listen, data_dir: self.global.data_dir };
+        let load =
+            |file: Option<PathBuf>| Config::load(file.or(self.global.config.clone()).as_deref(), &overrides);
+        match self.command.unwrap_or(Command::Serve) {
+            Command::Serve => {
+                let config = load(None)?;
+                mundotango_ops::init_logs(&config.log)?;
+                runtime()?.block_on(node::serve(config))
+            }
+            Command::Migrate => migrate(&load(None)?),
+            Command::User(UserCommand::Create(args)) => runtime()?.block_on(create_user(&load(None)?, args)),
+            Command::Config(ConfigCommand::Check { file }) => {
+                load(file)?;
+                println!("the configuration can work");
+                Ok(())
+            }
+            Command::Config(ConfigCommand::Show) => {
+                print!("{}", toml::to_string(&load(None)?)?);
+                Ok(())
+            }
+            Command::Token(args) => print_token(&load(None)?, &args),
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")
+}
+
+fn migrate(config: &Config) -> anyhow::Result<()> {
+    let path = node::store_path(&config.data_dir);
+    let store = EmbeddedStore::open(&path, &config.store)?;
+    store.close();
+    println!("{} has format {FORMAT_VERSION}; nothing more to do", path.display());
+    Ok(())
+}
+
+fn print_token(config: &Config, args: &TokenArgs) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.data_dir)?;
+    let secret = config.auth.secret_or_made(&config.data_dir)?;
+    let tokens = Tokens::new(secret.expose().as_bytes(), args.ttl);
+    println!("{}", tokens.issue(&args.user, args.role, None)?);
+    Ok(())
+}
+
+async fn create_user(config: &Config, args: CreateUserArgs) -> anyhow::Result<()> {
+    let password = match args.password {
+        Some(password) => password,
+        None => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("cannot read the password")?;
+            text.trim_end_matches(['\r', '\n']).to_owned()
+        }
+    };
+    let username =
+        args.username.unwrap_or_else(|| args.email.split('@').next().unwrap_or_default().to_owned());
+    let account = NewAccount {
+        full_name: args.full_name.unwrap_or_else(|| username.clone()),
+        email: args.email,
+        password,
+        username,
+    };
+    let store = match EmbeddedStore::open(&node::store_path(&config.data_dir), &config.store) {
+        Ok(store) => store,
+        Err(error @ OpenError::Locked { .. }) => {
+            let node = NodeFile::read(&config.data_dir)
+                .with_context(|| format!("{error}, which does not say where it listens"))?;
+            return create_user_at(config, &node, &account, args.role).await;
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let passwords = Passwords::new(config.auth.password_concurrency)?;
+    let user = accounts::create(&store.stores(), &passwords, account, args.role)
+        .await
+        .map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    store.close();
+    println!("made {} ({}) with id {}", user.username, user.email, user.id);
+    Ok(())
+}
+
+/// Makes an account through the node that has the data folder open, in whose name the folder's secret speaks.
+async fn create_user_at(
+    config: &Config,
+    node: &NodeFile,
+    account: &NewAccount,
+    role: Role,
+) -> anyhow::Result<()> {
+    let secret = config.auth.secret_or_made(&config.data_dir)?;
+    let tokens = Tokens::new(secret.expose().as_bytes(), COMMAND_TOKEN_TTL);
+    let token = tokens.issue("command-line", Role::Admin, None)?;
+    let mut body = serde_json::to_value(account)?;
+    body["role"] = serde_json::to_value(role)?;
+    let answer = node_client::post(node.listen, "/api/admin/users", &token, &body)
+        .await
+        .with_context(|| format!("the node {} on {} did not make the account", node.pid, node.listen))?;
+    let text = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();
+    println!("made {} ({}) with id {} by the running node", text("username"), text("email"), text("id"));
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! The community: one file a feature, with its routes, types, rules, and what it publishes.
+
+pub mod accounts;
+mod events;
+pub mod passwords;
+mod posts;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mundotango_actors::Engine;
+use mundotango_gateway::problem::{FieldError, Problem};
+use mundotango_gateway::tokens::Tokens;
+use mundotango_protocol::{ChannelName, Publication};
+use mundotango_storage::accounts::User;
+use mundotango_storage::{StoreError, Stores};
+use serde::Serialize;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::config::AuthOptions;
+use passwords::Passwords;
+
+/// What the features share.
+pub struct Community {
+    stores: Stores,
+    engine: Arc<Engine>,
+    tokens: Arc<Tokens>,
+    passwords: Passwords,
+    refresh_token_ttl: Duration,
+}
+
+impl Community {
+    /// The community on its stores and its engine.
+    pub fn new(
+        stores: Stores,
+        engine: Arc<Engine>,
+        tokens: Arc<Tokens>,
+        auth: &AuthOptions,
+    ) -> anyhow::Result<Self> {
+        let passwords = Passwords::new(auth.password_concurrency)?;
+        Ok(Self { stores, engine, tokens, passwords, refresh_token_ttl: auth.refresh_token_ttl })
+    }
+
+    /// Publishes a domain change. The change stands already, so a failure here is logged and not the caller's.
+    async fn announce(&self, channel: &str, message: &impl Serialize) {
+        let publish = async {
+            let channel = ChannelName::parse(channel)?;
+            let data = Bytes::from(serde_json::to_vec(message)?);
+            self.engine.publish(&channel, Publication { data, ..Publication::default() }).await?;
+            anyhow::Ok(())
+        };
+        if let Err(error) = publish.await {
+            tracing::warn!(channel, %error, "change not published");
+        }
+    }
+
+    /// The people behind ids, as others see them.
+    async fn people(&self, mut ids: Vec<String>) -> Result<BTreeMap<String, Person>, StoreError> {
+        ids.sort_unstable();
+        ids.dedup();
+        let users = self.stores.accounts.users(&ids).await?;
+        Ok(users.into_iter().map(|user| (user.id.clone(), Person::from(user))).collect())
+    }
+}
+
+/// A user beside what the user made.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Person {
+    id: String,
+    username: String,
+    full_name: String,
+    avatar_url: Option<String>,
+}
+
+impl From<User> for Person {
+    fn from(user: User) -> Self {
+        Self { id: user.id, username: user.username, full_name: user.full_name, avatar_url: user.avatar_url }
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "MundoTango",
+        description = "The community of tango dancers: REST, and the same operations as RPCs on a socket. \
+            The schemas whose name ends in `Message` are what channels publish.",
+    ),
+    servers(
+        (url = "http://localhost:5000", description = "development"),
+        (url = "https://staging.mundotango.example", description = "staging"),
+        (url = "https://mundotango.example", description = "production"),
+    ),
+    security(("bearer" = [])),
+    components(schemas(posts::PostMessage, events::EventMessage, FieldError, Problem)),
+    modifiers(&BearerScheme),
+)]
+struct Document;
+
+struct BearerScheme;
+
+impl Modify for BearerScheme {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The community's routes and their document.
+pub fn router(community: Arc<Community>) -> OpenApiRouter {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(accounts::router())
+        .merge(posts::router())
+        .merge(events::router())
+        .with_state(community)
+}

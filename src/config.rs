@@ -1,0 +1,354 @@
+//! The configuration: one documented struct, from defaults, a file, the environment and flags, the later over the
+//! earlier.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use figment::Figment;
+use figment::providers::{Env, Format as _, Serialized, Toml};
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
+use mundotango_actors::{ChannelsOptions, NamespaceOptions, SessionOptions};
+use mundotango_gateway::HttpOptions;
+use mundotango_ops::LogOptions;
+use mundotango_storage::embedded::EmbeddedOptions;
+use rand::RngExt as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What the environment's variables begin with; `__` stands between sections, as in `MUNDOTANGO__SESSION__OUTBOX_BYTES`.
+pub const ENV_PREFIX: &str = "MUNDOTANGO__";
+/// Shortest secret that tokens may be signed with, in bytes: what HS256 hashes to (RFC 7518, 3.2).
+const MIN_SECRET_BYTES: usize = 32;
+/// Where a secret that was made lies in the data folder.
+const SECRET_FILE: &str = "secret";
+
+/// All that operators can set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the node listens.
+    pub listen: SocketAddr,
+    /// Where everything lies that lasts.
+    pub data_dir: PathBuf,
+    /// Tokens and passwords.
+    pub auth: AuthOptions,
+    /// What one connection may do.
+    pub session: SessionOptions,
+    /// The namespaces of channels.
+    pub channels: ChannelsOptions,
+    /// The doors.
+    pub http: HttpOptions,
+    /// The embedded store.
+    pub store: EmbeddedOptions,
+    /// How a node goes away.
+    pub drain: DrainOptions,
+    /// What is logged, and how.
+    pub log: LogOptions,
+}
+
+/// The `[auth]` section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthOptions {
+    /// Signs tokens; at least 32 bytes. Without one a secret is made at the first start and kept in the data folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+    /// How long an access token is good.
+    #[serde(with = "friendly")]
+    pub access_token_ttl: Duration,
+    /// How long a refresh token is good.
+    #[serde(with = "friendly")]
+    pub refresh_token_ttl: Duration,
+    /// Most passwords that are hashed at the same time, each on a core and 19 MiB of its own.
+    pub password_concurrency: usize,
+}
+
+/// The `[drain]` section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DrainOptions {
+    /// Over how long sessions are told to come back elsewhere, one after the other.
+    #[serde(with = "friendly")]
+    pub window: Duration,
+    /// How long sessions and requests may take to end.
+    #[serde(with = "friendly")]
+    pub deadline: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 5000)),
+            data_dir: PathBuf::from("mundotango-data"),
+            auth: AuthOptions::default(),
+            session: SessionOptions::default(),
+            channels: community_channels(),
+            http: HttpOptions::default(),
+            store: EmbeddedOptions::default(),
+            drain: DrainOptions::default(),
+            log: LogOptions::default(),
+        }
+    }
+}
+
+impl Default for AuthOptions {
+    fn default() -> Self {
+        Self {
+            secret: None,
+            access_token_ttl: Duration::from_hours(1),
+            refresh_token_ttl: Duration::from_hours(30 * 24),
+            password_concurrency: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+impl Default for DrainOptions {
+    fn default() -> Self {
+        Self { window: Duration::from_secs(3), deadline: Duration::from_secs(10) }
+    }
+}
+
+/// The channels of the community. A file that sets one option of a namespace leaves its others as they are here.
+fn community_channels() -> ChannelsOptions {
+    let recoverable = NamespaceOptions {
+        history_size: 100,
+        history_ttl: Duration::from_mins(10),
+        force_recovery: true,
+        allow_user_limited_channels: true,
+        ..NamespaceOptions::default()
+    };
+    let open = NamespaceOptions { allow_subscribe_for_client: true, ..recoverable.clone() };
+    let with_presence = NamespaceOptions {
+        presence: true,
+        join_leave: true,
+        allow_presence_for_subscriber: true,
+        ..open.clone()
+    };
+    ChannelsOptions {
+        without_namespace: recoverable,
+        namespaces: BTreeMap::from([
+            ("posts".to_owned(), open.clone()),
+            ("events".to_owned(), open),
+            ("event".to_owned(), with_presence),
+        ]),
+    }
+}
+
+/// What the command line sets.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Overrides {
+    /// Where the node listens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Where everything lies that lasts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads all layers. Keys that nothing knows are refused.
+    pub fn load(file: Option<&Path>, overrides: &Overrides) -> anyhow::Result<Self> {
+        let mut layers = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = file {
+            let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            layers = layers.merge(Toml::string(&text));
+        }
+        layers = layers.merge(Env::prefixed(ENV_PREFIX).split("__"));
+        layers = layers.merge(Serialized::defaults(overrides));
+        let config: Self = layers.extract().map_err(|errors| {
+            let lines: Vec<_> = errors.into_iter().map(|error| describe(&error, file)).collect();
+            anyhow::anyhow!("{}", lines.join("\n"))
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses values that cannot work, all of them at once.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let mut problems = self.channels.problems();
+        let mut require = |holds: bool, problem: &str| {
+            if !holds {
+                problems.push(problem.to_owned());
+            }
+        };
+        let secret = self.auth.secret.as_ref();
+        require(
+            secret.is_none_or(|secret| secret.expose().len() >= MIN_SECRET_BYTES),
+            "auth.secret: needs at least 32 bytes",
+        );
+        for (name, duration) in [
+            ("auth.access_token_ttl", self.auth.access_token_ttl),
+            ("auth.refresh_token_ttl", self.auth.refresh_token_ttl),
+            ("session.ping_interval", self.session.ping_interval),
+            ("session.pong_timeout", self.session.pong_timeout),
+            ("session.stale_timeout", self.session.stale_timeout),
+            ("session.rpc_timeout", self.session.rpc_timeout),
+            ("http.header_timeout", self.http.header_timeout),
+            ("http.request_timeout", self.http.request_timeout),
+            ("drain.deadline", self.drain.deadline),
+        ] {
+            require(!duration.is_zero(), &format!("{name}: must be longer than nothing"));
+        }
+        for (name, number) in [
+            ("auth.password_concurrency", self.auth.password_concurrency),
+            ("session.channel_limit", self.session.channel_limit),
+            ("session.max_frame_bytes", self.session.max_frame_bytes),
+            ("session.outbox_bytes", self.session.outbox_bytes),
+            ("session.rpc_concurrency", self.session.rpc_concurrency),
+            ("http.max_connections", self.http.max_connections),
+            ("http.max_body_bytes", self.http.max_body_bytes),
+        ] {
+            require(number > 0, &format!("{name}: must be at least 1"));
+        }
+        require(
+            self.session.pong_timeout < self.session.ping_interval,
+            "session.pong_timeout: must be shorter than session.ping_interval",
+        );
+        require(self.drain.window < self.drain.deadline, "drain.window: must be shorter than drain.deadline");
+        anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
+        Ok(())
+    }
+}
+
+/// One error of a layer: which key, what is wrong, and where it was set.
+fn describe(error: &figment::Error, file: Option<&Path>) -> String {
+    let source = match error.metadata.as_ref().map(|metadata| metadata.name.as_ref()) {
+        Some(name) if name.contains("environment") => "the environment".to_owned(),
+        Some(name) if name.contains("TOML") => {
+            file.map_or_else(|| name.to_owned(), |file| file.display().to_string())
+        }
+        Some(name) => name.to_owned(),
+        None => "the configuration".to_owned(),
+    };
+    let path = error.path.join(".");
+    let place = if path.is_empty() { source } else { format!("{source}, {path}") };
+    format!("{place}: {}", error.kind)
+}
+
+impl AuthOptions {
+    /// The configured secret, or the data folder's, made if there is none.
+    pub fn secret_or_made(&self, data_dir: &Path) -> anyhow::Result<Secret> {
+        if let Some(secret) = &self.secret {
+            return Ok(secret.clone());
+        }
+        let path = data_dir.join(SECRET_FILE);
+        let made_or_read = || -> io::Result<String> {
+            if !path.exists() {
+                make_secret(&path)?;
+            }
+            fs::read_to_string(&path)
+        };
+        let text = made_or_read().with_context(|| format!("cannot make or read {}", path.display()))?;
+        let secret = Secret(text.trim().to_owned());
+        anyhow::ensure!(
+            secret.expose().len() >= MIN_SECRET_BYTES,
+            "{} holds less than {MIN_SECRET_BYTES} bytes",
+            path.display()
+        );
+        Ok(secret)
+    }
+}
+
+/// Writes a random secret so that a crash leaves either none or a whole one.
+fn make_secret(path: &Path) -> io::Result<()> {
+    let secret: [u8; 32] = rand::rng().random();
+    let temporary = path.with_extension("new");
+    // Nobody but the node's own user may read it.
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    for byte in secret {
+        write!(file, "{byte:02x}")?;
+    }
+    writeln!(file)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the one who needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_hold_and_hide_nothing_but_secrets() {
+        let mut config = Config::default();
+        config.check().unwrap();
+        config.auth.secret = Some(Secret("a secret that is long enough to sign".to_owned()));
+        let text = toml::to_string(&config).unwrap();
+        assert!(!text.contains("long enough") && text.contains("secret = \"***\""));
+        assert!(!format!("{config:?}").contains("long enough"));
+    }
+
+    #[test]
+    fn a_file_changes_a_namespace_and_leaves_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mundotango.toml");
+        fs::write(&file, "[channels.namespaces.posts]\nhistory_size = 7\n[channels.namespaces.extra]\n")
+            .unwrap();
+        let config = Config::load(Some(&file), &Overrides::default()).unwrap();
+        let posts = &config.channels.namespaces["posts"];
+        assert_eq!((posts.history_size, posts.force_recovery), (7, true));
+        assert!(config.channels.namespaces.contains_key("extra"));
+        assert!(config.channels.namespaces.contains_key("events"));
+    }
+
+    #[test]
+    fn what_nothing_knows_or_cannot_work_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mundotango.toml");
+        for (text, wanted) in [
+            ("[session]\nping_intervall = \"25s\"", "ping_intervall"),
+            ("[session]\nping_interval = \"often\"", "session.ping_interval"),
+            ("[session]\nping_interval = \"0s\"", "session.ping_interval"),
+            ("[auth]\nsecret = \"short\"", "auth.secret"),
+            ("[channels.namespaces.x]\nforce_recovery = true", "channels.namespaces.x"),
+        ] {
+            fs::write(&file, text).unwrap();
+            let error = Config::load(Some(&file), &Overrides::default()).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+            assert!(!error.contains("short\""), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = AuthOptions::default().secret_or_made(folder.path()).unwrap();
+        let second = AuthOptions::default().secret_or_made(folder.path()).unwrap();
+        assert_eq!(first, second);
+        assert_eq!(first.expose().len(), 64);
+    }
+}

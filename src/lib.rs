@@ -1,0 +1,10 @@
+//! MundoTango: the community of tango dancers, built on the real-time engine.
+//!
+//! [`node`] puts everything together; [`community`] holds one file a feature; [`config`] and [`cli`] are how operators
+//! reach it.
+
+pub mod cli;
+pub mod community;
+pub mod config;
+pub mod node;
+mod node_client;

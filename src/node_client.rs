@@ -1,0 +1,40 @@
+//! Talks to a running node on this machine, for commands on a data folder that is in use.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+/// How long the node may take.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Posts JSON and returns the JSON of a successful answer; the error of another one says what the node said.
+pub(crate) async fn post(node: SocketAddr, path: &str, token: &str, body: &Value) -> anyhow::Result<Value> {
+    tokio::time::timeout(TIMEOUT, post_patiently(node, path, token, body))
+        .await
+        .context("no answer in time")?
+}
+
+async fn post_patiently(node: SocketAddr, path: &str, token: &str, body: &Value) -> anyhow::Result<Value> {
+    let stream = TcpStream::connect(node).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let request = Request::post(path)
+        .header(header::HOST, node.to_string())
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .body(Full::new(Bytes::from(body.to_string())))?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let answer = response.into_body().collect().await?.to_bytes();
+    connection.abort();
+    let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
+    anyhow::ensure!(status.is_success(), "{}", answer["detail"].as_str().unwrap_or(status.as_str()));
+    Ok(answer)
+}
