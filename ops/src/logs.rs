@@ -17,7 +17,10 @@ pub struct LogOptions {
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { filter: "info,fjall=warn,lsm_tree=warn,ractor_supervisor=warn".to_owned(), format: LogFormat::Auto }
+        Self {
+            filter: "info,fjall=warn,lsm_tree=warn,ractor_supervisor=warn".to_owned(),
+            format: LogFormat::Auto,
+        }
     }
 }
 

@@ -221,6 +221,8 @@ struct Answered {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Attendee {
+    user_id: String,
+    /// Null when the account is gone.
     user: Option<Person>,
     #[schema(value_type = String)]
     status: RsvpStatus,
@@ -423,6 +425,7 @@ async fn attendees(
     let people = community.people(page.items.iter().map(|rsvp| rsvp.user_id.clone()).collect()).await?;
     let page = page.map(|rsvp| Attendee {
         user: people.get(&rsvp.user_id).cloned(),
+        user_id: rsvp.user_id,
         status: rsvp.status,
         updated_at: rsvp.updated_at,
     });

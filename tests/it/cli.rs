@@ -1,0 +1,110 @@
+//! The command line.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::{Output, Stdio};
+
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use crate::server::{Server, mundotango};
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn the_configuration_is_shown_and_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let shown = mundotango(folder.path(), &["config", "show"])
+        .env("MUNDOTANGO__AUTH__SECRET", "a secret that is long enough to be one")
+        .env("MUNDOTANGO__SESSION__PING_INTERVAL", "12s")
+        .output()
+        .unwrap();
+    let shown = text(&shown);
+    assert!(shown.contains("ping_interval = \"12s\"") && shown.contains("secret = \"***\""), "{shown}");
+    assert!(!shown.contains("long enough"));
+
+    // What is shown can be a file again, but for the secret.
+    let file = folder.path().join("config.toml");
+    fs::write(&file, shown.replace("secret = \"***\"\n", "")).unwrap();
+    let checked = mundotango(folder.path(), &["config", "check"]).arg(&file).output().unwrap();
+    assert!(checked.status.success(), "{}", text(&checked));
+
+    fs::write(&file, "[session]\nping_intervall = \"1s\"\n").unwrap();
+    let refused = mundotango(folder.path(), &["serve", "--config"]).arg(&file).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused).contains("ping_intervall"), "{}", text(&refused));
+
+    let unknown =
+        mundotango(folder.path(), &["config", "check"]).env("MUNDOTANGO__SESION__X", "1").output().unwrap();
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown).contains("sesion"), "{}", text(&unknown));
+    assert_eq!(mundotango(folder.path(), &["unknown"]).output().unwrap().status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_are_made_with_and_without_a_running_node() {
+    let mut server = Server::start().await;
+    let data_dir = server.data_dir();
+    let create = |email: &str, password: &str| {
+        let arguments = ["user", "create", "--email", email, "--role", "admin", "--password-stdin"];
+        let mut child = mundotango(&data_dir, &arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let by_node = create("root@example.com", "tango-admin-1\n");
+    assert!(by_node.status.success() && text(&by_node).contains("by the running node"), "{}", text(&by_node));
+    let twice = create("root@example.com", "tango-admin-1");
+    assert_eq!(twice.status.code(), Some(1));
+    assert!(text(&twice).contains("email: is taken"), "{}", text(&twice));
+
+    server.signal("TERM");
+    assert!(server.wait_for_end().await.success());
+    let offline = create("other@example.com", "tango-admin-2");
+    assert!(offline.status.success(), "{}", text(&offline));
+    let weak = create("weak@example.com", "1234");
+    assert!(text(&weak).contains("password"), "{}", text(&weak));
+    let migrated = mundotango(&data_dir, &["migrate"]).output().unwrap();
+    assert!(text(&migrated).contains("format 1"), "{}", text(&migrated));
+
+    server.start_again().await;
+    for (email, password) in [("root@example.com", "tango-admin-1"), ("other@example.com", "tango-admin-2")] {
+        let body = json!({"email": email, "password": password});
+        let (status, answer) = server.call(Method::POST, "/api/auth/login", None, Some(body)).await;
+        assert_eq!((status, &answer["user"]["role"]), (StatusCode::OK, &json!("admin")));
+        let token = answer["token"].as_str().unwrap();
+        let (status, tree) = server.call(Method::GET, "/api/admin/system/tree", Some(token), None).await;
+        assert_eq!((status, &tree["kind"]), (StatusCode::OK, &json!("supervisor")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_node_on_the_folder_is_refused() {
+    let server = Server::start().await;
+    let second = mundotango(&server.data_dir(), &["serve", "--listen", "127.0.0.1:0"]).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second).contains("in use by another process"), "{}", text(&second));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_the_node_at_once() {
+    let settings = [("DRAIN__WINDOW", "20s"), ("DRAIN__DEADLINE", "30s")];
+    let mut server = Server::start_with(&settings).await;
+    let ana = server.user("ana", "user");
+    let _clients = [
+        crate::sdk::SdkClient::subscribed(crate::sdk::Sdk::JavaScriptJson, &server, &ana, "posts:feed").await,
+        crate::sdk::SdkClient::subscribed(crate::sdk::Sdk::JavaScriptJson, &server, &ana, "posts:feed").await,
+    ];
+    let start = std::time::Instant::now();
+    server.signal("TERM");
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    server.signal("TERM");
+    assert_eq!(server.wait_for_end().await.code(), Some(1));
+    assert!(start.elapsed().as_secs() < 10);
+}

@@ -1,0 +1,113 @@
+//! What happens in the community arrives on sockets, through the official SDKs.
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::sdk::{Sdk, SdkClient};
+use crate::server::Server;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_post_made_by_rest_arrives_on_every_sdk() {
+    let server = Server::start().await;
+    let ana = server.register("ana").await;
+    let mut clients = Vec::new();
+    for sdk in Sdk::ALL {
+        clients.push((sdk, SdkClient::subscribed(sdk, &server, &ana, "posts:feed").await));
+    }
+    let (status, post) = server.post("/api/posts", &ana, json!({"content": "¡Hola, milongueros!"})).await;
+    assert_eq!(status, StatusCode::CREATED);
+    for (sdk, client) in &mut clients {
+        let message = client.publication().await;
+        assert_eq!(message["type"], "post.created", "{sdk:?}");
+        assert_eq!(message["post"], post, "{sdk:?}: the same schema as REST gives");
+    }
+    for (sdk, client) in &mut clients {
+        let posts = client.result(json!({"do": "rpc", "method": "GET /api/posts?limit=1"})).await;
+        assert_eq!(posts["items"][0]["id"], post["id"], "{sdk:?}");
+        let made = json!({"do": "rpc", "method": "POST /api/posts", "data": {"content": "by rpc"}});
+        let made = client.result(made).await;
+        assert_eq!(client.publication().await["post"], made, "{sdk:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rpc_is_the_same_operation_with_the_same_errors() {
+    let server = Server::start().await;
+    let ana = server.register("ana").await;
+    for sdk in Sdk::ALL {
+        let mut client = SdkClient::subscribed(sdk, &server, &ana, "posts:feed").await;
+        let mut code = async |method: &str, data: serde_json::Value| {
+            let reply = client.act(json!({"do": "rpc", "method": method, "data": data})).await;
+            assert_eq!(reply["ok"], false);
+            (reply["code"].as_u64(), reply["message"].as_str().unwrap_or_default().to_owned())
+        };
+        let (status, message) = code("POST /api/posts", json!({"content": ""})).await;
+        assert!(message.contains("content"), "{sdk:?}: {message}");
+        assert_eq!(status, Some(400), "{sdk:?}");
+        assert_eq!(code("GET /api/posts/none", json!({})).await.0, Some(404), "{sdk:?}");
+        assert_eq!(code("GET /api/admin/system/tree", json!({})).await.0, Some(403), "{sdk:?}");
+        assert_eq!(code("GET /api/nothing", json!({})).await.0, Some(104), "{sdk:?}");
+        assert_eq!(code("DELETE /api/posts", json!({})).await.0, Some(104), "{sdk:?}");
+        assert_eq!(code("nothing", json!({})).await.0, Some(104), "{sdk:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_and_answers_arrive_where_they_belong() {
+    let server = Server::start().await;
+    let (ana, beto) = (server.register("ana").await, server.register("beto").await);
+    let mut all = SdkClient::subscribed(Sdk::JavaScriptJson, &server, &ana, "events:all").await;
+    let body = json!({
+        "title": "Milonga", "description": "", "eventDate": "2030-01-01T20:00:00Z",
+        "location": "La Viruta", "eventType": "milonga", "capacity": 1,
+    });
+    let (_, event) = server.post("/api/events", &ana, body).await;
+    assert_eq!(all.publication().await["event"], event);
+
+    let id = event["id"].as_str().unwrap();
+    let mut one = SdkClient::subscribed(Sdk::PythonJson, &server, &beto, &format!("event:{id}")).await;
+    assert_eq!(one.result(json!({"do": "presenceStats"})).await["numClients"], 1);
+    let rsvp = format!("/api/events/{id}/rsvp");
+    server.post(&rsvp, &ana, json!({})).await;
+    let message = one.publication().await;
+    assert_eq!((&message["type"], &message["counts"]["going"]), (&json!("event.rsvp"), &json!(1)));
+    let (_, waiting) = server.post(&rsvp, &beto, json!({})).await;
+    assert_eq!(waiting["status"], "waitlisted");
+    one.publication().await;
+
+    // Beto gets the place that Ana gives back, and is told on his personal channel.
+    server.post(&rsvp, &ana, json!({"status": "declined"})).await;
+    let personal = one.event("serverPublication").await;
+    assert_eq!(personal["channel"], format!("#{}", beto.id));
+    assert_eq!(
+        (&personal["data"]["type"], &personal["data"]["rsvp"]["status"]),
+        (&json!("event.promoted"), &json!("going"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_come_back_after_a_restart_and_miss_nothing() {
+    let mut server = Server::start().await;
+    let ana = server.register("ana").await;
+    let mut clients = Vec::new();
+    for sdk in Sdk::ALL {
+        clients.push(SdkClient::subscribed(sdk, &server, &ana, "posts:feed").await);
+    }
+    server.post("/api/posts", &ana, json!({"content": "before"})).await;
+    for client in &mut clients {
+        assert_eq!(client.publication().await["post"]["content"], "before");
+    }
+    server.signal("TERM");
+    for client in &mut clients {
+        assert_eq!(client.event("connecting").await["code"], 3001);
+    }
+    assert!(server.wait_for_end().await.success(), "{}", server.log());
+    server.start_again().await;
+    server.post("/api/posts", &ana, json!({"content": "after"})).await;
+    for client in &mut clients {
+        let subscribed = client.event("subscribed").await;
+        assert_eq!((&subscribed["wasRecovering"], &subscribed["recovered"]), (&json!(true), &json!(true)));
+        assert_eq!(client.publication().await["post"]["content"], "after");
+        assert_eq!(client.seen("publication"), 0);
+    }
+}

@@ -1,0 +1,12 @@
+//! The whole server, as its users meet it: the real binary, real clients, real faults.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "the modules of one test binary share helpers")]
+
+mod cli;
+mod durability;
+mod hostile;
+mod live;
+mod rest;
+mod sdk;
+mod server;
+mod supervision;

@@ -1,0 +1,135 @@
+//! The official SDKs as child processes, driven by JSON lines.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::server::{Server, User};
+
+/// Longest wait for an event.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An SDK and the encoding that it is to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sdk {
+    JavaScriptJson,
+    JavaScriptProtobuf,
+    PythonJson,
+    PythonProtobuf,
+}
+
+impl Sdk {
+    pub const ALL: [Self; 4] =
+        [Self::JavaScriptJson, Self::JavaScriptProtobuf, Self::PythonJson, Self::PythonProtobuf];
+
+    fn encoding(self) -> &'static str {
+        match self {
+            Self::JavaScriptJson | Self::PythonJson => "json",
+            Self::JavaScriptProtobuf | Self::PythonProtobuf => "protobuf",
+        }
+    }
+
+    fn command(self) -> Command {
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
+        let (program, script) = match self {
+            Self::JavaScriptJson | Self::JavaScriptProtobuf => {
+                assert!(scripts.join("javascript/node_modules").exists(), "run `cargo xtask parts` first");
+                (PathBuf::from("node"), scripts.join("javascript/client.mjs"))
+            }
+            Self::PythonJson | Self::PythonProtobuf => {
+                let parts = std::env::var_os("MUNDOTANGO_PARTS").map_or_else(default_parts, PathBuf::from);
+                let python = parts.join("python/bin/python");
+                assert!(python.exists(), "no {}: run `cargo xtask parts` first", python.display());
+                (python, scripts.join("python/client.py"))
+            }
+        };
+        let mut command = Command::new(program);
+        command.arg(script);
+        command
+    }
+}
+
+/// Where `cargo xtask parts` puts what the tests need: beside the build that this test is of.
+fn default_parts() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    target.join("parts")
+}
+
+/// One client process.
+pub struct SdkClient {
+    _child: Child,
+    commands: ChildStdin,
+    events: Lines<BufReader<ChildStdout>>,
+    seen: Vec<Value>,
+}
+
+impl SdkClient {
+    pub fn start(sdk: Sdk, url: &str, user: &User, channel: &str) -> Self {
+        let arguments =
+            json!({"url": url, "token": user.token, "channel": channel, "encoding": sdk.encoding()});
+        let mut child = sdk
+            .command()
+            .arg(arguments.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let commands = child.stdin.take().unwrap();
+        let events = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { _child: child, commands, events, seen: Vec::new() }
+    }
+
+    /// Starts a client and waits for its subscription.
+    pub async fn subscribed(sdk: Sdk, server: &Server, user: &User, channel: &str) -> Self {
+        let mut client = Self::start(sdk, &server.websocket_url(), user, channel);
+        client.event("subscribed").await;
+        client
+    }
+
+    /// The next event of a kind; others are kept for [`seen`](Self::seen).
+    pub async fn event(&mut self, kind: &str) -> Value {
+        let wait = async {
+            loop {
+                let line = self.events.next_line().await.unwrap();
+                let line = line.unwrap_or_else(|| panic!("the client ended; it saw {:?}", self.seen));
+                let event: Value = serde_json::from_str(&line).unwrap();
+                if event["event"] == kind {
+                    return event;
+                }
+                self.seen.push(event);
+            }
+        };
+        match tokio::time::timeout(PATIENCE, wait).await {
+            Ok(event) => event,
+            Err(_) => panic!("no {kind} within {PATIENCE:?}; it saw {:?}", self.seen),
+        }
+    }
+
+    /// The data of the next publication.
+    pub async fn publication(&mut self) -> Value {
+        self.event("publication").await["data"].take()
+    }
+
+    /// Has the client do something; the reply.
+    pub async fn act(&mut self, command: Value) -> Value {
+        self.commands.write_all(format!("{command}\n").as_bytes()).await.unwrap();
+        self.event("reply").await
+    }
+
+    /// Has the client do something that works; its result.
+    pub async fn result(&mut self, command: Value) -> Value {
+        let mut reply = self.act(command).await;
+        assert_eq!(reply["ok"], true, "{reply}");
+        reply["result"].take()
+    }
+
+    /// Events that were passed over while others were waited for.
+    pub fn seen(&self, kind: &str) -> usize {
+        self.seen.iter().filter(|event| event["event"] == kind).count()
+    }
+}

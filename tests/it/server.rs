@@ -1,0 +1,222 @@
+//! A server of the test's own: the real binary on a data folder that goes with it.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use mundotango::node::NodeFile;
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Longest wait for a server to start or to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until something holds, looking again every few milliseconds.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A running server.
+pub struct Server {
+    folder: TempDir,
+    environment: Vec<(String, String)>,
+    child: Child,
+    address: SocketAddr,
+    pub http: Client,
+}
+
+/// A registered user and the token of its login.
+#[derive(Clone, Debug)]
+pub struct User {
+    pub id: String,
+    pub token: String,
+    pub refresh_token: String,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts a server with variables of the configuration, such as `("HTTP__MAX_BODY_BYTES", "100")`.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let environment: Vec<_> = settings
+            .iter()
+            .map(|(name, value)| (format!("MUNDOTANGO__{name}"), (*value).to_owned()))
+            .collect();
+        let child = spawn(folder.path(), &environment, "127.0.0.1:0");
+        let http = Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
+        let mut server = Self { folder, environment, child, address: ([127, 0, 0, 1], 0).into(), http };
+        server.wait_until_ready().await;
+        server
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let data_dir = self.data_dir();
+        let pid = self.child.id();
+        let start = Instant::now();
+        self.address = loop {
+            if let Some(node) = NodeFile::read(&data_dir).filter(|node| node.pid == pid) {
+                break node.listen;
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the server ended with {status}:\n{}", self.log());
+            }
+            assert!(start.elapsed() < PATIENCE, "the server did not start:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        until("the server is ready", async || {
+            let answer = self.http.get(self.url("/api/health/ready")).send().await.ok()?;
+            (answer.status() == StatusCode::OK).then_some(())
+        })
+        .await;
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn websocket_url(&self) -> String {
+        format!("ws://{}/connection/websocket", self.address)
+    }
+
+    /// Sends the server a signal by name.
+    pub fn signal(&self, name: &str) {
+        let killed = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(killed.unwrap().success());
+    }
+
+    pub async fn wait_for_end(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < PATIENCE, "the server goes on");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Ends the server as a crash does. What it was doing stays half done.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts the server again on its data folder, at the address that it had.
+    pub async fn start_again(&mut self) {
+        self.child = spawn(self.folder.path(), &self.environment, &self.address.to_string());
+        self.wait_until_ready().await;
+    }
+
+    /// Calls the API; the status and the JSON of the answer.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        self.try_call(method, path, token, body).await.unwrap()
+    }
+
+    pub async fn try_call(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> reqwest::Result<(StatusCode, Value)> {
+        let mut request = self.http.request(method, self.url(path));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await?;
+        let status = answer.status();
+        let bytes = answer.bytes().await?;
+        Ok((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
+    }
+
+    pub async fn get(&self, path: &str, user: &User) -> (StatusCode, Value) {
+        self.call(Method::GET, path, Some(&user.token), None).await
+    }
+
+    pub async fn post(&self, path: &str, user: &User, body: Value) -> (StatusCode, Value) {
+        self.call(Method::POST, path, Some(&user.token), Some(body)).await
+    }
+
+    pub async fn register(&self, username: &str) -> User {
+        let body = json!({
+            "email": format!("{username}@example.com"),
+            "password": "abrazo-1234",
+            "username": username,
+            "fullName": username,
+        });
+        let (status, answer) = self.call(Method::POST, "/api/auth/register", None, Some(body)).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        User {
+            id: answer["user"]["id"].as_str().unwrap().to_owned(),
+            token: answer["token"].as_str().unwrap().to_owned(),
+            refresh_token: answer["refreshToken"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// A user without an account, from a token of the command line: hashing a password for each of many users is slow.
+    pub fn user(&self, id: &str, role: &str) -> User {
+        let output = mundotango(&self.data_dir(), &["token", "--user", id, "--role", role]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let token = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        User { id: id.to_owned(), token, refresh_token: String::new() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The command on a data folder.
+pub fn mundotango(data_dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mundotango"));
+    command.args(arguments).arg("--data-dir").arg(data_dir).stdin(Stdio::null());
+    command
+}
+
+fn spawn(folder: &Path, environment: &[(String, String)], listen: &str) -> Child {
+    let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    mundotango(&folder.join("data"), &["serve", "--listen", listen])
+        .envs(environment.iter().cloned())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
