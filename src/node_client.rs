@@ -35,6 +35,15 @@ async fn post_patiently(node: SocketAddr, path: &str, token: &str, body: &Value)
     let answer = response.into_body().collect().await?.to_bytes();
     connection.abort();
     let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
-    anyhow::ensure!(status.is_success(), "{}", answer["detail"].as_str().unwrap_or(status.as_str()));
+    anyhow::ensure!(status.is_success(), "{}", reason(&answer).unwrap_or_else(|| status.to_string()));
     Ok(answer)
+}
+
+/// What a problem document says, field by field if it does.
+fn reason(problem: &Value) -> Option<String> {
+    let errors = problem["errors"].as_array().into_iter().flatten();
+    let errors: Vec<_> = errors
+        .filter_map(|error| Some(format!("{}: {}", error["field"].as_str()?, error["message"].as_str()?)))
+        .collect();
+    if errors.is_empty() { problem["detail"].as_str().map(str::to_owned) } else { Some(errors.join("; ")) }
 }

@@ -10,7 +10,7 @@ use mundotango_storage::{Page, PageRequest, PageStart};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::problem::{FieldError, Problem};
+use crate::problem::Problem;
 
 /// A JSON body that was checked by its type's `garde` rules.
 #[derive(Clone, Debug)]
@@ -98,9 +98,7 @@ fn query_problem(text: &str) -> Problem {
 fn validated<T: Validate<Context = ()>>(value: T) -> Result<T, Problem> {
     match value.validate() {
         Ok(()) => Ok(value),
-        Err(report) => Err(Problem::invalid(
-            report.iter().map(|(path, error)| FieldError::new(path.to_string(), error.message())).collect(),
-        )),
+        Err(report) => Err(Problem::invalid_report(&report)),
     }
 }
 

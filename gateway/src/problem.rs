@@ -73,6 +73,16 @@ impl Problem {
         Self { errors, ..Self::new(StatusCode::BAD_REQUEST, detail) }
     }
 
+    /// 400: what the rules of a request's type say, under the names that clients know.
+    pub fn invalid_report(report: &garde::Report) -> Self {
+        Self::invalid(
+            report
+                .iter()
+                .map(|(path, error)| FieldError::new(camel_case(&path.to_string()), error.message()))
+                .collect(),
+        )
+    }
+
     /// 400 for one field.
     pub fn invalid_field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::invalid(vec![FieldError::new(field, message)])
@@ -113,6 +123,23 @@ impl Problem {
     pub fn status(&self) -> StatusCode {
         self.status
     }
+}
+
+/// The JSON form of a field's path: the API's names are written so.
+fn camel_case(path: &str) -> String {
+    let mut name = String::with_capacity(path.len());
+    let mut upper = false;
+    for character in path.chars() {
+        match character {
+            '_' => upper = true,
+            _ if upper => {
+                name.extend(character.to_uppercase());
+                upper = false;
+            }
+            _ => name.push(character),
+        }
+    }
+    name
 }
 
 /// As a line for a terminal.

@@ -174,10 +174,7 @@ pub async fn create(
     account: NewAccount,
     role: Role,
 ) -> Result<User, Problem> {
-    if let Err(report) = account.validate() {
-        let errors = report.iter().map(|(path, error)| FieldError::new(path.to_string(), error.message()));
-        return Err(Problem::invalid(errors.collect()));
-    }
+    account.validate().map_err(|report| Problem::invalid_report(&report))?;
     let user = User {
         id: mundotango_protocol::new_id(),
         email: account.email,

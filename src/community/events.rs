@@ -25,6 +25,8 @@ type Shared = State<Arc<Community>>;
 
 /// Where new and changed events are published.
 const ALL_CHANNEL: &str = "events:all";
+/// Longest text of a location.
+const MAX_LOCATION_CHARS: usize = 300;
 /// How long ago an event may have started to be listed when the caller gives no time: it may still go on.
 const STILL_ON: SignedDuration = SignedDuration::from_hours(12);
 
@@ -62,11 +64,32 @@ struct NewEvent {
 }
 
 /// Where an event is: a text, or its parts.
-#[derive(Clone, Debug, Serialize, Deserialize, Validate, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 enum LocationBody {
-    Text(#[garde(length(chars, min = 1, max = 300))] String),
-    Parts(#[garde(dive)] LocationParts),
+    Text(String),
+    Parts(LocationParts),
+}
+
+impl Validate for LocationBody {
+    type Context = ();
+
+    /// A text is checked as the part of that name, so that errors name the field and not its form.
+    fn validate_into(
+        &self,
+        context: &(),
+        parent: &mut dyn FnMut() -> garde::Path,
+        report: &mut garde::Report,
+    ) {
+        match self {
+            Self::Parts(parts) => parts.validate_into(context, parent, report),
+            Self::Text(text) if (1..=MAX_LOCATION_CHARS).contains(&text.chars().count()) => {}
+            Self::Text(_) => {
+                let allowed = format!("must have 1 to {MAX_LOCATION_CHARS} characters");
+                report.append(parent(), garde::Error::new(allowed));
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, Validate, ToSchema)]
@@ -74,7 +97,7 @@ enum LocationBody {
 struct LocationParts {
     /// The venue or the whole address.
     #[serde(alias = "name", alias = "venue", alias = "address")]
-    #[garde(length(chars, min = 1, max = 300))]
+    #[garde(length(chars, min = 1, max = MAX_LOCATION_CHARS))]
     text: String,
     #[garde(length(chars, max = 100))]
     city: Option<String>,

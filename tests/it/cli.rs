@@ -32,7 +32,7 @@ fn the_configuration_is_shown_and_checked() {
     assert!(checked.status.success(), "{}", text(&checked));
 
     fs::write(&file, "[session]\nping_intervall = \"1s\"\n").unwrap();
-    let refused = mundotango(folder.path(), &["serve", "--config"]).arg(&file).output().unwrap();
+    let refused = mundotango(folder.path(), &["serve", "--config", file.to_str().unwrap()]).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused).contains("ping_intervall"), "{}", text(&refused));
 

@@ -120,12 +120,6 @@ impl Server {
         }
     }
 
-    /// Ends the server as a crash does. What it was doing stays half done.
-    pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
     /// Starts the server again on its data folder, at the address that it had.
     pub async fn start_again(&mut self) {
         self.child = spawn(self.folder.path(), &self.environment, &self.address.to_string());
