@@ -1,1 +1,93 @@
-fn main() {}
+//! `cargo xtask`: the project's own commands, so that nobody has to remember how a thing is run.
+
+mod bench;
+mod parts;
+mod step;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use step::Steps;
+
+#[derive(Parser)]
+#[command(about = "The project's own commands")]
+struct Xtask {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what the tests need, then check and test everything.
+    Test {
+        /// Only tests whose name holds this.
+        filter: Option<String>,
+    },
+    /// Check form and lints.
+    Lint,
+    /// Install what the tests need.
+    Parts,
+    /// Measure, on a server of its own, and print rows for BENCHMARKS.md.
+    Bench {
+        /// Idle sessions of the first row.
+        #[arg(long, default_value_t = 10_000)]
+        sessions: usize,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let mut steps = Steps::default();
+    match Xtask::parse().command {
+        Task::Test { filter } => {
+            steps.run("parts", parts::install)?;
+            lint(&mut steps)?;
+            steps.run("tests", || {
+                let mut test = cargo(&["test", "--workspace"]);
+                test.env("MUNDOTANGO_PARTS", parts::folder()).args(filter);
+                run(&mut test)
+            })?;
+        }
+        Task::Lint => lint(&mut steps)?,
+        Task::Parts => steps.run("parts", parts::install)?,
+        Task::Bench { sessions } => {
+            steps.run("build", || {
+                run(&mut cargo(&["build", "--release", "-p", "mundotango", "-p", "mundotango-load"]))
+            })?;
+            steps.run("idle sessions", || bench::idle(sessions))?;
+        }
+    }
+    steps.print_times();
+    Ok(())
+}
+
+fn lint(steps: &mut Steps) -> anyhow::Result<()> {
+    steps.run("format", || run(&mut cargo(&["fmt", "--all", "--check"])))?;
+    steps
+        .run("lints", || run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])))
+}
+
+/// The workspace's folder.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Where cargo builds.
+fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// Runs a command; an error if it can't be run or fails.
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("cannot run {name}"))?;
+    anyhow::ensure!(status.success(), "{name} ended with {status}");
+    Ok(())
+}

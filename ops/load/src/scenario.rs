@@ -1,0 +1,295 @@
+//! The scenarios: how many sessions of which kind, and what is measured around them.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::{Args, Parser};
+
+use crate::process::ServerProcess;
+use crate::report::{Latencies, Report};
+use crate::worker::{Outcome, Part, now_nanos};
+
+/// Sessions a worker process: well below the usual limit of open files.
+const SESSIONS_PER_WORKER: usize = 5_000;
+/// Loopback addresses begin behind the server's own.
+const FIRST_SOURCE: usize = 2;
+
+/// Puts load on a server of the client protocol and measures what it does.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Example, with a server on this machine:
+  mundotango-load idle --sessions 10000 --channel bench:all --secret-file mundotango-data/secret --server-pid $(pidof mundotango)"
+)]
+pub(crate) enum Command {
+    /// Idle sessions with one subscription each, then one publication to all of them.
+    Idle {
+        #[command(flatten)]
+        target: Target,
+        /// How many sessions.
+        #[arg(long, default_value_t = 10_000)]
+        sessions: usize,
+        /// How long the sessions stay idle before the memory is read, in seconds.
+        #[arg(long, default_value_t = 5)]
+        hold: u64,
+    },
+    /// Channels with subscribers and publishers, at a rate.
+    Fanout {
+        #[command(flatten)]
+        target: Target,
+        /// How many channels; the channel's name gets their number behind it.
+        #[arg(long, default_value_t = 1)]
+        channels: usize,
+        /// Subscribers a channel.
+        #[arg(long, default_value_t = 1_000)]
+        subscribers: usize,
+        /// Publishers in all, spread over the channels.
+        #[arg(long, default_value_t = 1)]
+        publishers: usize,
+        /// Publications a second in all.
+        #[arg(long, default_value_t = 10)]
+        rate: usize,
+        /// How long, in seconds.
+        #[arg(long, default_value_t = 10)]
+        seconds: usize,
+        /// Bytes of payload beside the time stamp.
+        #[arg(long, default_value_t = 100)]
+        payload: usize,
+    },
+    /// Sessions that connect as fast as they can, with one subscription each.
+    Connect {
+        #[command(flatten)]
+        target: Target,
+        /// How many sessions.
+        #[arg(long, default_value_t = 5_000)]
+        sessions: usize,
+    },
+    /// A part of a run, told by the parent process.
+    #[command(hide = true)]
+    Worker,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The server's address.
+    #[arg(long, default_value = "127.0.0.1:5000")]
+    server: String,
+    /// The path of its WebSocket.
+    #[arg(long, default_value = "/connection/websocket")]
+    path: String,
+    /// The server's process, to read its memory and CPU time.
+    #[arg(long)]
+    server_pid: Option<u32>,
+    /// A file with the secret that signs the sessions' tokens (HS256); without it they connect anonymously.
+    #[arg(long)]
+    secret_file: Option<PathBuf>,
+    /// The channel; clients have to be allowed to subscribe and to publish in it.
+    #[arg(long, default_value = "bench:all")]
+    channel: String,
+    /// Speak Protobuf instead of JSON.
+    #[arg(long)]
+    protobuf: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the sessions are to do once they are open.
+#[derive(Default)]
+struct Load {
+    /// One subscriber each.
+    subscriptions: Vec<String>,
+    /// One publisher each.
+    publishers: Vec<String>,
+    expected_each: usize,
+    publications_each: usize,
+    interval: Duration,
+    payload_bytes: usize,
+}
+
+/// Runs a scenario and prints its report.
+pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
+    let (report, json) = match command {
+        Command::Idle { target, sessions, hold } => (idle(target, *sessions, *hold)?, target.json),
+        Command::Connect { target, sessions } => {
+            let load = Load { subscriptions: vec![target.channel.clone(); *sessions], ..Load::default() };
+            (measure("connect", target, load, Duration::ZERO)?, target.json)
+        }
+        Command::Fanout { target, channels, subscribers, publishers, rate, seconds, payload } => {
+            let load = fanout(target, [*channels, *subscribers, *publishers, *rate, *seconds, *payload])?;
+            (measure("fanout", target, load, Duration::from_secs(1))?, target.json)
+        }
+        Command::Worker => anyhow::bail!("a worker is not a scenario"),
+    };
+    report.print(json)?;
+    anyhow::ensure!(report.lost == 0 && report.doubled == 0, "publications were lost or doubled");
+    Ok(())
+}
+
+fn idle(target: &Target, sessions: usize, hold: u64) -> anyhow::Result<Report> {
+    let load = Load {
+        subscriptions: vec![target.channel.clone(); sessions],
+        publishers: vec![target.channel.clone()],
+        expected_each: 1,
+        publications_each: 1,
+        ..Load::default()
+    };
+    measure("idle", target, load, Duration::from_secs(hold))
+}
+
+fn fanout(target: &Target, numbers: [usize; 6]) -> anyhow::Result<Load> {
+    let [channels, subscribers, publishers, rate, seconds, payload_bytes] = numbers;
+    anyhow::ensure!(
+        publishers % channels == 0,
+        "publishers must be a multiple of channels, so that all get the same"
+    );
+    let name = |channel: usize| {
+        if channels == 1 { target.channel.clone() } else { format!("{}-{channel}", target.channel) }
+    };
+    let publications_each = (rate * seconds / publishers).max(1);
+    Ok(Load {
+        subscriptions: (0..channels * subscribers).map(|session| name(session % channels)).collect(),
+        publishers: (0..publishers).map(|publisher| name(publisher % channels)).collect(),
+        expected_each: publications_each * (publishers / channels),
+        publications_each,
+        interval: Duration::from_secs_f64(publishers as f64 / rate as f64),
+        payload_bytes,
+    })
+}
+
+/// Opens the sessions, lets them do their part, and sums up.
+fn measure(scenario: &'static str, target: &Target, load: Load, hold: Duration) -> anyhow::Result<Report> {
+    let server = target.server_pid.map(ServerProcess);
+    let sessions = load.subscriptions.len() + load.publishers.len();
+    let expected = load.subscriptions.len() * load.expected_each;
+    let published = load.publishers.len() * load.publications_each;
+    let memory_before = server.map(ServerProcess::resident_bytes).transpose()?;
+    let cpu_before = server.map(ServerProcess::cpu_seconds).transpose()?;
+    let start = Instant::now();
+    let mut workers = Worker::start_all(parts(target, &load)?)?;
+    for worker in &mut workers {
+        anyhow::ensure!(worker.line()? == "\"ready\"", "a worker failed");
+    }
+    let connect_seconds = start.elapsed().as_secs_f64();
+    let cpu_connected = server.map(ServerProcess::cpu_seconds).transpose()?;
+    std::thread::sleep(hold);
+    let memory_idle = server.map(ServerProcess::resident_bytes).transpose()?;
+
+    let cpu_idle = server.map(ServerProcess::cpu_seconds).transpose()?;
+    let go = now_nanos();
+    for worker in &mut workers {
+        worker.go()?;
+    }
+    let mut sum = Outcome::default();
+    for worker in &mut workers {
+        let outcome: Outcome = serde_json::from_str(&worker.line()?)?;
+        sum.delivered += outcome.delivered;
+        sum.lost += outcome.lost;
+        sum.doubled += outcome.doubled;
+        sum.latency_nanos.extend(outcome.latency_nanos);
+        sum.last_nanos = sum.last_nanos.max(outcome.last_nanos);
+    }
+    let cpu_after = server.map(ServerProcess::cpu_seconds).transpose()?;
+    anyhow::ensure!(sum.delivered + sum.lost == expected, "deliveries were not counted right");
+    let seconds = sum.last_nanos.saturating_sub(go) as f64 / 1e9;
+    Ok(Report {
+        scenario,
+        sessions,
+        connect_seconds,
+        connect_cpu_micros: cpu_before
+            .zip(cpu_connected)
+            .map(|(from, to)| (to - from) * 1e6 / sessions as f64),
+        resident_bytes_per_session: memory_before
+            .zip(memory_idle)
+            .map(|(from, to)| to.saturating_sub(from) as f64 / sessions as f64),
+        published,
+        delivered: sum.delivered,
+        lost: sum.lost,
+        doubled: sum.doubled,
+        deliveries_per_second: (sum.delivered > 0 && seconds > 0.0).then(|| sum.delivered as f64 / seconds),
+        deliveries_per_cpu_second: cpu_idle
+            .zip(cpu_after)
+            .filter(|(from, to)| sum.delivered > 0 && to > from)
+            .map(|(from, to)| sum.delivered as f64 / (to - from)),
+        latency_millis: Latencies::of(sum.latency_nanos),
+    })
+}
+
+/// Spreads the sessions over worker processes.
+fn parts(target: &Target, load: &Load) -> anyhow::Result<Vec<Part>> {
+    let server: SocketAddr =
+        target.server.to_socket_addrs()?.find(SocketAddr::is_ipv4).context("no such server address")?;
+    let secret = match &target.secret_file {
+        Some(file) => {
+            let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            Some(text.trim().to_owned())
+        }
+        None => None,
+    };
+    let count = (load.subscriptions.len() + load.publishers.len()).div_ceil(SESSIONS_PER_WORKER).max(1);
+    (0..count)
+        .map(|worker| {
+            let own = |channels: &[String]| {
+                channels.iter().skip(worker).step_by(count).cloned().collect::<Vec<_>>()
+            };
+            Ok(Part {
+                server,
+                path: target.path.clone(),
+                protobuf: target.protobuf,
+                secret: secret.clone(),
+                source: u8::try_from(FIRST_SOURCE + worker).context("too many sessions")?,
+                subscriptions: own(&load.subscriptions),
+                publishers: own(&load.publishers),
+                expected_each: load.expected_each,
+                publications_each: load.publications_each,
+                interval_micros: u64::try_from(load.interval.as_micros())?,
+                payload_bytes: load.payload_bytes,
+            })
+        })
+        .collect()
+}
+
+struct Worker {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    fn start_all(parts: Vec<Part>) -> anyhow::Result<Vec<Self>> {
+        let program = std::env::current_exe()?;
+        let start = |part: Part| -> anyhow::Result<Self> {
+            let mut child =
+                Process::new(&program).arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+            let mut input = child.stdin.take().context("no input")?;
+            let output = BufReader::new(child.stdout.take().context("no output")?);
+            writeln!(input, "{}", serde_json::to_string(&part)?)?;
+            Ok(Self { child, input, output })
+        };
+        parts.into_iter().map(start).collect()
+    }
+
+    fn go(&mut self) -> anyhow::Result<()> {
+        Ok(writeln!(self.input, "\"go\"")?)
+    }
+
+    fn line(&mut self) -> anyhow::Result<String> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        anyhow::ensure!(!line.is_empty(), "a worker ended early");
+        Ok(line.trim_end().to_owned())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

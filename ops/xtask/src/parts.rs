@@ -1,0 +1,78 @@
+//! What the tests need beside Rust: the official SDKs, and the languages that they are written in.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context as _;
+
+use crate::{root, run, target_folder};
+
+/// Where parts are installed that do not belong into the working tree.
+pub(crate) fn folder() -> PathBuf {
+    std::env::var_os("MUNDOTANGO_PARTS").map_or_else(|| target_folder().join("parts"), PathBuf::from)
+}
+
+/// Installs all parts that are not there in the version wanted.
+pub(crate) fn install() -> anyhow::Result<()> {
+    fs::create_dir_all(folder())?;
+    need("node", "nodejs")?;
+    need("npm", "npm")?;
+    need("python3", "python3")?;
+    javascript_sdk()?;
+    python_sdk()
+}
+
+fn works(program: &str, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Installs a Debian package if a program is missing.
+fn need(program: &str, package: &str) -> anyhow::Result<()> {
+    if works(program, &["--version"]) {
+        return Ok(());
+    }
+    apt_install(package).with_context(|| format!("{program} is needed by the tests: install {package}"))
+}
+
+fn apt_install(package: &str) -> anyhow::Result<()> {
+    run(Command::new("apt-get").args(["-q", "update"]))?;
+    run(Command::new("apt-get").args(["-q", "-y", "--no-install-recommends", "install", package]))
+}
+
+/// Does an installation whose stamp does not say that it was done from this very list.
+fn unless_done(
+    stamp: &Path,
+    list: &Path,
+    install: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let wanted = fs::read_to_string(list).with_context(|| format!("cannot read {}", list.display()))?;
+    if fs::read_to_string(stamp).is_ok_and(|done| done == wanted) {
+        return Ok(());
+    }
+    install()?;
+    Ok(fs::write(stamp, wanted)?)
+}
+
+fn javascript_sdk() -> anyhow::Result<()> {
+    let folder = root().join("tests/sdk/javascript");
+    let stamp = folder.join("node_modules/.installed");
+    unless_done(&stamp, &folder.join("package-lock.json"), || {
+        let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+        run(Command::new("npm").args(arguments).current_dir(&folder))
+    })
+}
+
+fn python_sdk() -> anyhow::Result<()> {
+    let list = root().join("tests/sdk/python/requirements.txt");
+    let environment = folder().join("python");
+    unless_done(&environment.join(".installed"), &list, || {
+        if !works("python3", &["-m", "ensurepip", "--version"]) {
+            apt_install("python3-venv")?;
+        }
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
+        run(Command::new(environment.join("bin/pip")).args(["install", "--quiet", "-r"]).arg(&list))
+    })
+}

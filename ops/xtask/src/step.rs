@@ -1,0 +1,35 @@
+//! Steps of a command, each named and timed.
+
+use std::time::{Duration, Instant};
+
+/// The steps so far.
+#[derive(Default)]
+pub(crate) struct Steps {
+    done: Vec<(&'static str, Duration)>,
+}
+
+impl Steps {
+    /// Does a step, saying so.
+    pub(crate) fn run(
+        &mut self,
+        name: &'static str,
+        step: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        println!("== {name}");
+        let start = Instant::now();
+        let outcome = step();
+        self.done.push((name, start.elapsed()));
+        if outcome.is_err() {
+            self.print_times();
+        }
+        outcome
+    }
+
+    /// Says how long each step took.
+    pub(crate) fn print_times(&self) {
+        let total: Duration = self.done.iter().map(|(_, time)| *time).sum();
+        for (name, time) in self.done.iter().chain([&("total", total)]) {
+            println!("== {name}: {:.1} s", time.as_secs_f64());
+        }
+    }
+}
