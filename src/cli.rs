@@ -19,7 +19,7 @@ use crate::node::{self, NodeFile};
 use crate::node_client;
 
 /// How long the token is good with which a command talks to a running node.
-const COMMAND_TOKEN_TTL: Duration = Duration::from_secs(60);
+const COMMAND_TOKEN_TTL: Duration = Duration::from_mins(1);
 
 /// A real-time community platform server.
 #[derive(Debug, Parser)]
@@ -186,13 +186,12 @@ fn print_token(config: &Config, args: &TokenArgs) -> anyhow::Result<()> {
 }
 
 async fn create_user(config: &Config, args: CreateUserArgs) -> anyhow::Result<()> {
-    let password = match args.password {
-        Some(password) => password,
-        None => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("cannot read the password")?;
-            text.trim_end_matches(['\r', '\n']).to_owned()
-        }
+    let password = if let Some(password) = args.password {
+        password
+    } else {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("cannot read the password")?;
+        text.trim_end_matches(['\r', '\n']).to_owned()
     };
     let username =
         args.username.unwrap_or_else(|| args.email.split('@').next().unwrap_or_default().to_owned());

@@ -123,13 +123,9 @@ fn community_channels() -> ChannelsOptions {
         allow_user_limited_channels: true,
         ..NamespaceOptions::default()
     };
-    let open = NamespaceOptions { allow_subscribe_for_client: true, ..recoverable.clone() };
-    let with_presence = NamespaceOptions {
-        presence: true,
-        join_leave: true,
-        allow_presence_for_subscriber: true,
-        ..open.clone()
-    };
+    let open = NamespaceOptions { allow_subscribe_for_client: true, ..recoverable };
+    let with_presence =
+        NamespaceOptions { presence: true, join_leave: true, allow_presence_for_subscriber: true, ..open };
     ChannelsOptions {
         without_namespace: recoverable,
         namespaces: BTreeMap::from([

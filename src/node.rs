@@ -30,7 +30,7 @@ const HOT_STATE_FILE: &str = "hot-state";
 /// Tells other commands of the running node.
 const NODE_FILE: &str = "node.json";
 /// How often expired hot state is cleared away.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What a running node tells other commands on its data folder.
 #[derive(Clone, Debug, Serialize, Deserialize)]

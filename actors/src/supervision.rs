@@ -55,7 +55,7 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(10);
     const LONGEST: Duration = Duration::from_secs(5);
     /// A crash after this long is a first one again.
-    const FORGET: Duration = Duration::from_secs(60);
+    const FORGET: Duration = Duration::from_mins(1);
 
     pub(crate) fn after_crash(&mut self) -> Duration {
         let now = Instant::now();

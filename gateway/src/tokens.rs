@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     fn tokens() -> Tokens {
-        Tokens::new(b"a secret of the test", Duration::from_secs(60))
+        Tokens::new(b"a secret of the test", Duration::from_mins(1))
     }
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
         let expired = tokens().sign(&Claims { exp: Some(1), ..Claims::default() }).unwrap();
         assert_eq!(tokens().verify(&expired).unwrap_err(), TokenError::Expired);
 
-        let other = Tokens::new(b"another secret", Duration::from_secs(60));
+        let other = Tokens::new(b"another secret", Duration::from_mins(1));
         let foreign = other.issue("42", Role::Admin, None).unwrap();
         assert_eq!(tokens().verify(&foreign).unwrap_err(), TokenError::Invalid);
 

@@ -80,11 +80,10 @@ async fn run(mut socket: WebSocket, mut session: Session) {
         tokio::select! {
             wakeup = session.wait() => match session.proceed(wakeup).await {
                 None => {}
-                Some(Outgoing::Messages(messages)) => {
-                    if write(&mut socket, &session, &messages).await.is_err() {
-                        break;
-                    }
-                }
+                Some(Outgoing::Messages(messages)) => match write(&mut socket, &session, &messages).await {
+                    Ok(()) => {}
+                    Err(()) => break,
+                },
                 Some(Outgoing::End(reason)) => {
                     close(&mut socket, reason.code(), &reason.to_string()).await;
                     break;

@@ -56,6 +56,7 @@ pub struct NewAccount {
     pub full_name: String,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde calls it so")]
 fn is_username(name: &str, _: &()) -> garde::Result {
     let allowed = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '.' | '-');
     if name.chars().all(allowed) {

@@ -328,7 +328,7 @@ impl Community {
     async fn announce_answer(&self, outcome: &RsvpOutcome) {
         let event_type = event_type_label(outcome.event.event_type);
         let count = |action| {
-            mundotango_ops::metrics().event_rsvps_total.with_label_values(&[event_type, action]).inc()
+            mundotango_ops::metrics().event_rsvps_total.with_label_values(&[event_type, action]).inc();
         };
         count(status_label(outcome.rsvp.status));
         let promoted = outcome.promoted.clone().map(RsvpView::from);

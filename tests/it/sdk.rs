@@ -109,10 +109,8 @@ impl SdkClient {
                 self.seen.push(event);
             }
         };
-        match tokio::time::timeout(PATIENCE, wait).await {
-            Ok(event) => event,
-            Err(_) => panic!("no {kind} within {PATIENCE:?}; it saw {:?}", self.seen),
-        }
+        let event = tokio::time::timeout(PATIENCE, wait).await;
+        event.unwrap_or_else(|_| panic!("no {kind} within {PATIENCE:?}; it saw {:?}", self.seen))
     }
 
     /// The data of the next publication.

@@ -92,6 +92,6 @@ async fn a_keepers_panic_shows_in_the_tree_and_too_many_end_the_node() {
             }
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), failing).await.unwrap();
+    tokio::time::timeout(std::time::Duration::from_mins(1), failing).await.unwrap();
     assert_eq!(server.wait_for_end().await.code(), Some(1), "its manager has to see that it failed");
 }

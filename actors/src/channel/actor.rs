@@ -26,9 +26,9 @@ use crate::session::SessionMessage;
 use crate::supervision::{Backoff, panic_text};
 
 /// How long a session is shown as present unless that is said again.
-const PRESENCE_TTL: Duration = Duration::from_secs(60);
+const PRESENCE_TTL: Duration = Duration::from_mins(1);
 /// How long a crashed actor stays without subscribers, so that the tree tells of the crash.
-const CRASH_LINGER: Duration = Duration::from_secs(60);
+const CRASH_LINGER: Duration = Duration::from_mins(1);
 /// How often it is said again.
 const PRESENCE_REFRESH: Duration = Duration::from_secs(27);
 
@@ -252,7 +252,7 @@ impl ChannelActor {
             Ok(Err(InsufficientState)) => self.lose_subscribers(|subscriber| subscriber.positioned),
             // The next publication or check tries again.
             Err(error) => {
-                tracing::warn!(%error, channel = %self.name, "history not read, stream not repaired")
+                tracing::warn!(%error, channel = %self.name, "history not read, stream not repaired");
             }
         }
     }

@@ -63,7 +63,7 @@ impl RpcHandler for EchoRpc {
 pub fn open_namespace() -> NamespaceOptions {
     NamespaceOptions {
         history_size: 10_000,
-        history_ttl: Duration::from_secs(600),
+        history_ttl: Duration::from_mins(10),
         force_recovery: true,
         presence: true,
         join_leave: true,

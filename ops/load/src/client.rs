@@ -1,155 +1,177 @@
-//! One connection: opening it, sending commands, reading replies.
+//! One session as a client: connect, subscribe, publish, and what comes.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
-use jsonwebtoken::{EncodingKey, Header};
-use mundotango_protocol::{Command, ConnectRequest, PublishRequest, Reply, SubscribeRequest};
-use serde::Serialize;
+use mundotango_protocol::{
+    Command, ConnectRequest, Encoding, Publication, PublishRequest, Reply, SubscribeRequest,
+};
+use prost::Message as _;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _, http::HeaderValue};
 
-use crate::orders::{SessionPlan, Target};
-use crate::wire::{Encoding, is_ping};
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// A session of ten thousand must not cost the load maker much.
+const READ_BUFFER_BYTES: usize = 2048;
 
-/// The default of 128 KiB a socket would make the load maker larger than the server.
-const READ_BUFFER_BYTES: usize = 4096;
-/// How long a token is good, in seconds: longer than any run.
-const TOKEN_TTL: u64 = 24 * 3600;
-
-#[derive(Serialize)]
-struct Claims {
-    sub: String,
-    exp: u64,
-}
-
-/// A token for the user of a session.
-fn token(secret: &str, number: u32) -> anyhow::Result<String> {
-    let claims =
-        Claims { sub: format!("load-{number}"), exp: jsonwebtoken::get_current_timestamp() + TOKEN_TTL };
-    Ok(jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes()))?)
-}
-
-/// An open connection.
-pub struct Connection {
+/// One connection.
+pub(crate) struct Client {
     socket: WebSocketStream<TcpStream>,
     encoding: Encoding,
-    last_id: u32,
-    /// Replies that came in one frame with another that was waited for.
-    unread: Vec<Reply>,
+    next_id: u32,
+    /// Replies of a frame that are not taken yet, last first.
+    waiting: Vec<Reply>,
 }
 
-impl Connection {
-    /// Connects a session and subscribes it, if it is to be. Takes as long as the server does: callers set a limit.
-    pub async fn open(target: &Target, source: Option<Ipv4Addr>, plan: &SessionPlan) -> anyhow::Result<Self> {
-        let stream = dial(target.address, source).await?;
-        let mut request = target.url.as_str().into_client_request()?;
-        let protocol = HeaderValue::from_static(target.encoding.subprotocol());
-        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
-        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0);
-        let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config))
-            .await
-            .context("no websocket")?;
-        let mut connection = Self { socket, encoding: target.encoding, last_id: 0, unread: Vec::new() };
-        let token = target.secret.as_deref().map(|secret| token(secret, plan.number)).transpose()?;
-        let connect = ConnectRequest {
-            token: token.unwrap_or_default(),
-            name: "load".to_owned(),
-            ..ConnectRequest::default()
+impl Client {
+    /// Opens a connection from a loopback address of its own group, so that local ports do not run out.
+    pub(crate) async fn open(
+        server: SocketAddr,
+        path: &str,
+        encoding: Encoding,
+        source: u8,
+    ) -> anyhow::Result<Self> {
+        let tcp = TcpSocket::new_v4()?;
+        if server.ip().is_loopback() {
+            tcp.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, source.max(1))), 0))?;
+        }
+        let stream = tokio::time::timeout(PATIENCE, tcp.connect(server)).await.context("connect")??;
+        stream.set_nodelay(true)?;
+        let mut request = format!("ws://{server}{path}").into_client_request()?;
+        let protocol = match encoding {
+            Encoding::Json => "centrifuge-json",
+            Encoding::Protobuf => "centrifuge-protobuf",
         };
-        connection.call(Command { connect: Some(connect), ..Command::default() }).await.context("connect")?;
-        if let Some((_, channel)) = &plan.channel {
-            let subscribe = SubscribeRequest { channel: channel.clone(), ..SubscribeRequest::default() };
-            let command = Command { subscribe: Some(subscribe), ..Command::default() };
-            connection.call(command).await.context("subscribe")?;
-        }
-        Ok(connection)
+        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(protocol));
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0);
+        let upgrade = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
+        let (socket, _) = tokio::time::timeout(PATIENCE, upgrade).await.context("upgrade")??;
+        Ok(Self { socket, encoding, next_id: 1, waiting: Vec::new() })
     }
 
-    /// Publishes without waiting for the answer; the command's id.
-    pub async fn publish(&mut self, channel: &str, data: Bytes) -> anyhow::Result<u32> {
+    /// Sends the connect command and the subscription in one frame, as SDKs do, and waits for both answers.
+    pub(crate) async fn connect(&mut self, token: &str, channel: Option<&str>) -> anyhow::Result<()> {
+        let connect = ConnectRequest { token: token.to_owned(), ..ConnectRequest::default() };
+        let mut commands = vec![Command { connect: Some(connect), ..Command::default() }];
+        if let Some(channel) = channel {
+            let subscribe = SubscribeRequest { channel: channel.to_owned(), ..SubscribeRequest::default() };
+            commands.push(Command { subscribe: Some(subscribe), ..Command::default() });
+        }
+        let ids = self.send(commands).await?;
+        for id in ids {
+            self.answer(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes without waiting for the answer.
+    pub(crate) async fn publish(&mut self, channel: &str, data: Bytes) -> anyhow::Result<()> {
         let publish = PublishRequest { channel: channel.to_owned(), data };
-        self.send(Command { publish: Some(publish), ..Command::default() }).await
+        self.send(vec![Command { publish: Some(publish), ..Command::default() }]).await?;
+        Ok(())
     }
 
-    /// Answers a ping of the server.
-    pub async fn pong(&mut self) -> anyhow::Result<()> {
-        self.write(&Command::default()).await
-    }
-
-    /// The replies of the next frame, pings among them. Dropping the future loses nothing.
-    pub async fn receive(&mut self) -> anyhow::Result<Vec<Reply>> {
-        if !self.unread.is_empty() {
-            return Ok(std::mem::take(&mut self.unread));
-        }
+    /// The next publication. Pings are answered on the way; an error or a lost subscription is an error here.
+    pub(crate) async fn publication(&mut self) -> anyhow::Result<Publication> {
         loop {
-            let frame = match self.socket.next().await {
-                Some(Ok(Message::Text(text))) => Bytes::from(text),
-                Some(Ok(Message::Binary(bytes))) => bytes,
-                Some(Ok(Message::Close(Some(frame)))) => {
-                    bail!("closed with {} {}", frame.code, frame.reason)
-                }
-                Some(Ok(Message::Close(None))) | None => bail!("closed without a code"),
-                // The socket answers the WebSocket's own pings itself.
-                Some(Ok(_)) => continue,
-                Some(Err(error)) => return Err(socket_error(error)),
-            };
-            return self.encoding.replies(frame);
-        }
-    }
-
-    /// Sends a command and waits for its answer.
-    async fn call(&mut self, command: Command) -> anyhow::Result<()> {
-        let id = self.send(command).await?;
-        loop {
-            let mut replies = self.receive().await?;
-            for reply in replies.iter().filter(|reply| is_ping(reply)) {
-                debug_assert_eq!(reply.id, 0);
-                self.write(&Command::default()).await?;
+            let reply = self.reply().await?;
+            if let Some(error) = reply.error {
+                anyhow::bail!("error {}: {}", error.code, error.message);
             }
-            let Some(at) = replies.iter().position(|reply| reply.id == id) else { continue };
-            self.unread = replies.split_off(at + 1);
-            self.unread.retain(|reply| !is_ping(reply));
-            return match replies.pop().and_then(|reply| reply.error) {
-                Some(error) => Err(anyhow!("error {} {}", error.code, error.message)),
-                None => Ok(()),
-            };
+            let Some(push) = reply.push else { continue };
+            anyhow::ensure!(push.unsubscribe.is_none(), "the subscription was taken away");
+            if let Some(publication) = push.publication {
+                return Ok(publication);
+            }
         }
     }
 
-    async fn send(&mut self, command: Command) -> anyhow::Result<u32> {
-        self.last_id += 1;
-        self.write(&Command { id: self.last_id, ..command }).await?;
-        Ok(self.last_id)
+    /// Answers pings and drops everything else until a time.
+    pub(crate) async fn idle_until(&mut self, at: Instant) -> anyhow::Result<()> {
+        let mut waiting = std::pin::pin!(tokio::time::sleep_until(at));
+        loop {
+            tokio::select! {
+                () = &mut waiting => return Ok(()),
+                reply = self.reply() => {
+                    if let Some(error) = reply?.error {
+                        anyhow::bail!("error {}: {}", error.code, error.message);
+                    }
+                }
+            }
+        }
     }
 
-    async fn write(&mut self, command: &Command) -> anyhow::Result<()> {
-        let message = self.encoding.command(command)?;
-        self.socket.send(message).await.map_err(socket_error)
+    async fn send(&mut self, mut commands: Vec<Command>) -> anyhow::Result<Vec<u32>> {
+        for command in &mut commands {
+            command.id = self.next_id;
+            self.next_id += 1;
+        }
+        self.write(&commands).await?;
+        Ok(commands.iter().map(|command| command.id).collect())
     }
-}
 
-async fn dial(address: SocketAddr, source: Option<Ipv4Addr>) -> anyhow::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_nodelay(true)?;
-    if let Some(source) = source {
-        // Ports of an earlier run may still be waiting for late packets.
-        socket.set_reuseaddr(true)?;
-        socket.bind(SocketAddr::new(IpAddr::V4(source), 0)).context("no port left")?;
+    async fn write(&mut self, commands: &[Command]) -> anyhow::Result<()> {
+        let message = match self.encoding {
+            Encoding::Json => {
+                let lines: Vec<_> = commands.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+                Message::text(lines.join("\n"))
+            }
+            Encoding::Protobuf => {
+                let mut frame = Vec::new();
+                for command in commands {
+                    command.encode_length_delimited(&mut frame)?;
+                }
+                Message::binary(frame)
+            }
+        };
+        self.socket.send(message).await?;
+        Ok(())
     }
-    socket.connect(address).await.context("no connection")
-}
 
-/// The same text for the same trouble, so that reasons can be counted.
-fn socket_error(error: Error) -> anyhow::Error {
-    match error {
-        Error::Io(error) => anyhow!("socket: {}", error.kind()),
-        error => anyhow!("socket: {error}"),
+    async fn answer(&mut self, id: u32) -> anyhow::Result<()> {
+        loop {
+            let reply = tokio::time::timeout(PATIENCE, self.reply()).await.context("no answer")??;
+            if reply.id == id {
+                return match reply.error {
+                    None => Ok(()),
+                    Some(error) => anyhow::bail!("error {}: {}", error.code, error.message),
+                };
+            }
+        }
+    }
+
+    async fn reply(&mut self) -> anyhow::Result<Reply> {
+        loop {
+            if let Some(reply) = self.waiting.pop() {
+                if reply == Reply::default() {
+                    self.write(&[Command::default()]).await?;
+                    continue;
+                }
+                return Ok(reply);
+            }
+            let message = self.socket.next().await.context("the connection ended")??;
+            self.waiting = match message {
+                Message::Text(text) => serde_json::Deserializer::from_str(&text)
+                    .into_iter()
+                    .collect::<Result<Vec<Reply>, _>>()?,
+                Message::Binary(mut bytes) => {
+                    let mut replies = Vec::new();
+                    while !bytes.is_empty() {
+                        replies.push(Reply::decode_length_delimited(&mut bytes)?);
+                    }
+                    replies
+                }
+                Message::Close(frame) => anyhow::bail!("closed by the server: {frame:?}"),
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Vec::new(),
+            };
+            self.waiting.reverse();
+        }
     }
 }

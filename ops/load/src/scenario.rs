@@ -118,11 +118,11 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
         Command::Idle { target, sessions, hold } => (idle(target, *sessions, *hold)?, target.json),
         Command::Connect { target, sessions } => {
             let load = Load { subscriptions: vec![target.channel.clone(); *sessions], ..Load::default() };
-            (measure("connect", target, load, Duration::ZERO)?, target.json)
+            (measure("connect", target, &load, Duration::ZERO)?, target.json)
         }
         Command::Fanout { target, channels, subscribers, publishers, rate, seconds, payload } => {
             let load = fanout(target, [*channels, *subscribers, *publishers, *rate, *seconds, *payload])?;
-            (measure("fanout", target, load, Duration::from_secs(1))?, target.json)
+            (measure("fanout", target, &load, Duration::from_secs(1))?, target.json)
         }
         Command::Worker => anyhow::bail!("a worker is not a scenario"),
     };
@@ -139,7 +139,7 @@ fn idle(target: &Target, sessions: usize, hold: u64) -> anyhow::Result<Report> {
         publications_each: 1,
         ..Load::default()
     };
-    measure("idle", target, load, Duration::from_secs(hold))
+    measure("idle", target, &load, Duration::from_secs(hold))
 }
 
 fn fanout(target: &Target, numbers: [usize; 6]) -> anyhow::Result<Load> {
@@ -163,7 +163,7 @@ fn fanout(target: &Target, numbers: [usize; 6]) -> anyhow::Result<Load> {
 }
 
 /// Opens the sessions, lets them do their part, and sums up.
-fn measure(scenario: &'static str, target: &Target, load: Load, hold: Duration) -> anyhow::Result<Report> {
+fn measure(scenario: &'static str, target: &Target, load: &Load, hold: Duration) -> anyhow::Result<Report> {
     let server = target.server_pid.map(ServerProcess);
     let sessions = load.subscriptions.len() + load.publishers.len();
     let expected = load.subscriptions.len() * load.expected_each;
@@ -171,7 +171,7 @@ fn measure(scenario: &'static str, target: &Target, load: Load, hold: Duration) 
     let memory_before = server.map(ServerProcess::resident_bytes).transpose()?;
     let cpu_before = server.map(ServerProcess::cpu_seconds).transpose()?;
     let start = Instant::now();
-    let mut workers = Worker::start_all(parts(target, &load)?)?;
+    let mut workers = Worker::start_all(parts(target, load)?)?;
     for worker in &mut workers {
         anyhow::ensure!(worker.line()? == "\"ready\"", "a worker failed");
     }

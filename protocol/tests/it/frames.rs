@@ -24,7 +24,7 @@ fn json() -> impl Strategy<Value = Bytes> {
     let value = leaf.prop_recursive(3, 16, 4, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
-            btree_map(".*", inner, 0..4).prop_map(|map| serde_json::Value::from_iter(map)),
+            btree_map(".*", inner, 0..4).prop_map(serde_json::Value::from_iter),
         ]
     });
     (value, any::<bool>()).prop_map(|(value, spaced)| {

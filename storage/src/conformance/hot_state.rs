@@ -11,7 +11,7 @@ use super::new_id;
 use crate::hot::{HistoryLimits, HistoryQuery, HotState, PresenceStats};
 
 const LIMITS: HistoryLimits =
-    HistoryLimits { size: 100, ttl: Duration::from_secs(60), meta_ttl: Duration::from_secs(600) };
+    HistoryLimits { size: 100, ttl: Duration::from_mins(1), meta_ttl: Duration::from_mins(10) };
 
 fn publication(number: u64) -> Publication {
     Publication { data: Bytes::from(number.to_string()), ..Publication::default() }
@@ -130,7 +130,7 @@ async fn offsets_have_no_gap_and_no_twin(hot: &Arc<dyn HotState>) {
 
 async fn presence_comes_and_goes(hot: &dyn HotState) {
     let channel = new_id();
-    let ttl = Duration::from_secs(60);
+    let ttl = Duration::from_mins(1);
     let info = |client: &str, user: &str| ClientInfo {
         client: client.to_owned(),
         user: user.to_owned(),
@@ -155,7 +155,7 @@ async fn presence_expires(hot: &dyn HotState) {
     let channel = new_id();
     let info = ClientInfo { user: "ana".to_owned(), ..ClientInfo::default() };
     hot.add_presence(&channel, "1", info.clone(), Duration::from_secs(1)).await.unwrap();
-    hot.add_presence(&channel, "2", info, Duration::from_secs(60)).await.unwrap();
+    hot.add_presence(&channel, "2", info, Duration::from_mins(1)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(hot.presence(&channel).await.unwrap().into_keys().collect::<Vec<_>>(), ["2"]);
     assert_eq!(hot.presence_stats(&channel).await.unwrap(), PresenceStats { clients: 1, users: 1 });

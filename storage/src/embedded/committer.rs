@@ -126,15 +126,14 @@ impl Worker {
             for job in waiting.drain(..) {
                 let mut tx = Tx { tables: &self.tables, pending: &pending, own: Writes::new() };
                 // A panic harms the transaction that it is in: its caller's answer is dropped with it.
-                match catch_unwind(AssertUnwindSafe(|| job(&mut tx))) {
-                    Ok((keep, completion)) => {
-                        let own = tx.own;
-                        if keep {
-                            pending.extend(own);
-                        }
-                        completions.push(completion);
+                if let Ok((keep, completion)) = catch_unwind(AssertUnwindSafe(|| job(&mut tx))) {
+                    let own = tx.own;
+                    if keep {
+                        pending.extend(own);
                     }
-                    Err(_) => tracing::error!("transaction panicked"),
+                    completions.push(completion);
+                } else {
+                    tracing::error!("transaction panicked")
                 }
             }
             let committed = self.commit(pending, batch_size);

@@ -268,7 +268,7 @@ impl HotState for MemoryHotState {
         ttl: Duration,
     ) -> Result<(), StoreError> {
         self.with(channel, |channel, now| {
-            channel.presence.add(client, Present { info, expires_at: now + ttl })
+            channel.presence.add(client, Present { info, expires_at: now + ttl });
         });
         Ok(())
     }

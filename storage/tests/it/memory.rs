@@ -11,7 +11,7 @@ use mundotango_storage::hot::{HistoryLimits, HistoryQuery, HotState, MemoryHotSt
 use tempfile::tempdir;
 
 const LIMITS: HistoryLimits =
-    HistoryLimits { size: 100, ttl: Duration::from_secs(60), meta_ttl: Duration::from_secs(600) };
+    HistoryLimits { size: 100, ttl: Duration::from_mins(1), meta_ttl: Duration::from_mins(10) };
 
 fn publication(data: &'static [u8]) -> Publication {
     Publication { data: Bytes::from_static(data), ..Publication::default() }
@@ -39,7 +39,7 @@ async fn a_clean_restart_keeps_offset_and_epoch_and_a_crash_does_not() {
     let hot = MemoryHotState::new();
     hot.append("a", publication(b"1"), LIMITS).await.unwrap();
     let before = hot.append("a", publication(b"\xff not json"), LIMITS).await.unwrap();
-    hot.add_presence("a", "client", ClientInfo::default(), Duration::from_secs(60)).await.unwrap();
+    hot.add_presence("a", "client", ClientInfo::default(), Duration::from_mins(1)).await.unwrap();
     assert_eq!(hot.save(&file).unwrap(), 1);
 
     let restarted = MemoryHotState::new();

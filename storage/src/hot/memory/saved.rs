@@ -127,7 +127,9 @@ pub(super) fn read_and_delete(path: &Path) -> io::Result<Vec<Stream>> {
     let down = jiff::Timestamp::now().as_millisecond().saturating_sub(saved.saved_at);
     let down = u64::try_from(down).unwrap_or_default();
     let mut streams = saved.streams;
-    streams.iter_mut().for_each(|stream| stream.age(down));
+    for stream in &mut streams {
+        stream.age(down);
+    }
     Ok(streams)
 }
 
