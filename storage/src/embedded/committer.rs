@@ -133,7 +133,7 @@ impl Worker {
                     }
                     completions.push(completion);
                 } else {
-                    tracing::error!("transaction panicked")
+                    tracing::error!("transaction panicked");
                 }
             }
             let committed = self.commit(pending, batch_size);
