@@ -9,6 +9,8 @@ use mundotango_protocol::{ChannelName, ClientId, Encoding, ErrorCode, Publicatio
 use mundotango_storage::StoreError;
 use mundotango_storage::hot::{HistoryLimits, HistoryPage, HistoryQuery, HotState};
 
+use tokio_util::task::TaskTracker;
+
 use crate::channel::{Channels, Delivery, namespace_label};
 use crate::options::{ChannelsOptions, NamespaceOptions, SessionOptions};
 use crate::session::{Authenticator, RpcHandler, Session, Sessions, Transport};
@@ -54,6 +56,8 @@ pub(crate) struct Parts {
     pub(crate) channels: Channels,
     pub(crate) sessions: Sessions,
     pub(crate) supervision: OnceLock<Supervision>,
+    /// Calls of sessions that are under way: draining waits for them.
+    pub(crate) calls: TaskTracker,
     draining: AtomicBool,
 }
 
@@ -150,6 +154,7 @@ impl Engine {
             channels: Channels::new(),
             sessions: Sessions::default(),
             supervision: OnceLock::new(),
+            calls: TaskTracker::new(),
             draining: AtomicBool::new(false),
         });
         parts.channels.set_parts(&parts);
@@ -220,7 +225,7 @@ impl Engine {
     }
 
     /// Ends all sessions so that their clients come back elsewhere: one after the other over `window`, as all at once
-    /// would be a storm for the other nodes. Returns when they are gone, or after `deadline`.
+    /// would be a storm for the other nodes. Returns when they and their calls are gone, or after `deadline`.
     pub async fn drain(&self, window: Duration, deadline: Duration) {
         self.parts.draining.store(true, Ordering::Relaxed);
         if let Some(supervision) = self.parts.supervision.get() {

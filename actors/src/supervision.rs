@@ -163,15 +163,14 @@ impl Keeper {
     /// Brings the gauges of the tree up to date.
     fn sample(&self) {
         let metrics = mundotango_ops::metrics();
-        let depth = |kind: &str, nodes: Vec<TreeNode>| {
-            let depth: usize = nodes.iter().map(|node| node.mailbox_depth).sum();
+        let set = |kind: &str, depth: usize| {
             metrics
                 .actor_mailbox_depth
                 .with_label_values(&[kind])
                 .set(i64::try_from(depth).unwrap_or(i64::MAX));
         };
-        depth("session", self.parts.sessions.tree(usize::MAX));
-        depth("channel", self.parts.channels.tree(usize::MAX));
+        set("session", self.parts.sessions.waiting());
+        set("channel", self.parts.channels.waiting());
     }
 }
 
@@ -264,10 +263,18 @@ impl Supervision {
         }
         while !parts.sessions.is_empty() && start.elapsed() < deadline {
             // Those that came while the others were told.
-            for session in parts.sessions.all() {
+            for session in parts.sessions.all().iter().filter(|session| session.outbox().ending().is_none()) {
                 session.tell(SessionMessage::Disconnect(Disconnect::Shutdown));
             }
             tokio::time::sleep(DRAIN_POLL).await;
+        }
+        parts.calls.close();
+        let left = deadline.saturating_sub(start.elapsed());
+        if tokio::time::timeout(left, parts.calls.wait()).await.is_err() {
+            tracing::warn!(
+                calls = parts.calls.len(),
+                "calls of sessions were still under way at the deadline"
+            );
         }
         self.root.stop(Some("drained".to_owned()));
     }

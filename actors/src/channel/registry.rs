@@ -35,6 +35,12 @@ pub(crate) struct Entry {
     pub(crate) vitals: Vitals,
 }
 
+impl Entry {
+    fn waiting(&self) -> usize {
+        self.mailbox.max_capacity() - self.mailbox.capacity()
+    }
+}
+
 impl Channels {
     pub(crate) fn new() -> Self {
         Self {
@@ -163,13 +169,20 @@ impl Channels {
         self.len() == 0
     }
 
+    /// Messages that wait for all channels.
+    pub(crate) fn waiting(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| shard.lock().values().map(|entry| entry.waiting()).sum::<usize>())
+            .sum()
+    }
+
     /// The first `most` channels by name, for the tree.
     pub(crate) fn tree(&self, most: usize) -> Vec<TreeNode> {
         let mut nodes: Vec<TreeNode> = Vec::new();
         for shard in &self.shards {
             nodes.extend(shard.lock().iter().map(|(name, entry)| {
-                let waiting = entry.mailbox.max_capacity() - entry.mailbox.capacity();
-                entry.vitals.node(name.as_str(), "channel", State::Running, waiting)
+                entry.vitals.node(name.as_str(), "channel", State::Running, entry.waiting())
             }));
         }
         nodes.sort_unstable_by(|a, b| a.name.cmp(&b.name));

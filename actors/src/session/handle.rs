@@ -121,13 +121,13 @@ impl SessionHandle {
         self.mailbox.lock().pop_front()
     }
 
+    /// Messages that wait for the session and its socket.
+    pub(crate) fn waiting(&self) -> usize {
+        self.mailbox.lock().len() + self.outbox.len()
+    }
+
     pub(crate) fn tree_node(&self) -> TreeNode {
         let state = if self.outbox.ending().is_some() { State::Draining } else { State::Running };
-        self.vitals.node(
-            self.client.to_string(),
-            "session",
-            state,
-            self.mailbox.lock().len() + self.outbox.len(),
-        )
+        self.vitals.node(self.client.to_string(), "session", state, self.waiting())
     }
 }

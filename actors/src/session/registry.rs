@@ -91,6 +91,11 @@ impl Sessions {
         sessions.len()
     }
 
+    /// Messages that wait for all sessions and their sockets.
+    pub(crate) fn waiting(&self) -> usize {
+        self.maps.lock().by_client.values().map(|session| session.waiting()).sum()
+    }
+
     /// How many sessions there are.
     pub fn len(&self) -> usize {
         self.maps.lock().by_client.len()

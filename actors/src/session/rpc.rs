@@ -54,7 +54,7 @@ impl Session {
 
         let (handle, encoding) = (Arc::clone(&self.handle), self.handle.encoding());
         let time = self.parts.session_options.rpc_timeout;
-        tokio::spawn(async move {
+        self.parts.calls.spawn(async move {
             let call = AssertUnwindSafe(handler.call(caller, &request.method, request.data)).catch_unwind();
             let outcome = match tokio::time::timeout(time, call).await {
                 Ok(Ok(outcome)) => outcome,
