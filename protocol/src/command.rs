@@ -5,22 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::json::{is_default, raw};
+use crate::json::{is_default, messages, raw};
 use crate::publication::StreamPosition;
 
-/// Declares a request: a Protobuf message that is a JSON object too, whose default fields are not written.
-macro_rules! requests {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $field:ident: $type:ty),* $(,)? })*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-        #[serde(default)]
-        pub struct $name {
-            $($(#[$attr])* #[serde(skip_serializing_if = "is_default")] pub $field: $type,)*
-        }
-    )*};
-}
-
-requests! {
+messages! {
     /// Opens the session; the first command of every connection.
     ConnectRequest {
         /// A JWT, or empty for an anonymous session.

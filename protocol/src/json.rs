@@ -36,3 +36,16 @@ pub(crate) mod raw {
         Ok(Bytes::from(bytes))
     }
 }
+
+/// Declares wire messages: Protobuf and JSON at once, whose default fields are not written.
+macro_rules! messages {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $field:ident: $type:ty),* $(,)? })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, prost::Message, serde::Serialize, serde::Deserialize)]
+        #[serde(default)]
+        pub struct $name {
+            $($(#[$attr])* #[serde(skip_serializing_if = "crate::json::is_default")] pub $field: $type,)*
+        }
+    )*};
+}
+pub(crate) use messages;

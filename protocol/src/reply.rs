@@ -5,20 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::json::{is_default, raw};
+use crate::json::{is_default, messages, raw};
 use crate::publication::{ClientInfo, Publication};
-
-/// Declares a message: Protobuf and JSON at once, whose default fields are not written.
-macro_rules! messages {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $field:ident: $type:ty),* $(,)? })*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
-        #[serde(default)]
-        pub struct $name {
-            $($(#[$attr])* #[serde(skip_serializing_if = "is_default")] pub $field: $type,)*
-        }
-    )*};
-}
 
 messages! {
     /// A result without fields.

@@ -19,7 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Community, Person};
+use super::{Community, Person, label};
 
 type Shared = State<Arc<Community>>;
 
@@ -268,26 +268,6 @@ pub(super) enum EventMessage {
     Promoted { rsvp: RsvpView, title: String },
 }
 
-fn event_type_label(event_type: EventType) -> &'static str {
-    match event_type {
-        EventType::Milonga => "milonga",
-        EventType::Class => "class",
-        EventType::Festival => "festival",
-        EventType::Workshop => "workshop",
-        EventType::Practica => "practica",
-        EventType::Concert => "concert",
-    }
-}
-
-fn status_label(status: RsvpStatus) -> &'static str {
-    match status {
-        RsvpStatus::Going => "going",
-        RsvpStatus::Maybe => "maybe",
-        RsvpStatus::Declined => "declined",
-        RsvpStatus::Waitlisted => "waitlisted",
-    }
-}
-
 fn parse_near(text: &str) -> Result<(Coordinates, f64), Problem> {
     let refused = || Problem::invalid_field("near", "must be latitude,longitude,kilometres");
     let numbers: Vec<f64> =
@@ -326,11 +306,14 @@ impl Community {
     }
 
     async fn announce_answer(&self, outcome: &RsvpOutcome) {
-        let event_type = event_type_label(outcome.event.event_type);
-        let count = |action| {
-            mundotango_ops::metrics().event_rsvps_total.with_label_values(&[event_type, action]).inc();
+        let event_type = label(outcome.event.event_type);
+        let count = |action: &str| {
+            mundotango_ops::metrics()
+                .event_rsvps_total
+                .with_label_values(&[event_type.as_str(), action])
+                .inc();
         };
-        count(status_label(outcome.rsvp.status));
+        count(&label(outcome.rsvp.status));
         let promoted = outcome.promoted.clone().map(RsvpView::from);
         if let Some(rsvp) = &promoted {
             count("promoted");
@@ -392,8 +375,7 @@ async fn create(
         counts: RsvpCounts::default(),
     };
     community.stores.events.create_event(event.clone()).await?;
-    let labels = [event_type_label(event.event_type)];
-    mundotango_ops::metrics().events_created_total.with_label_values(&labels).inc();
+    mundotango_ops::metrics().events_created_total.with_label_values(&[&label(event.event_type)]).inc();
     let event = community.event_body(event).await?;
     community.announce(ALL_CHANNEL, &EventMessage::Created { event: event.clone() }).await;
     Ok((StatusCode::CREATED, Json(event)))

@@ -83,6 +83,11 @@ impl From<User> for Person {
     }
 }
 
+/// The name of a value as clients write it, for metrics.
+fn label<T: Serialize>(value: T) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 #[derive(OpenApi)]
 #[openapi(
     info(

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Community, Person};
+use super::{Community, Person, label};
 
 type Shared = State<Arc<Community>>;
 
@@ -109,11 +109,6 @@ impl PostBody {
             reactions: post.reactions,
         }
     }
-}
-
-/// The name of a value as clients write it, for metrics.
-fn label<T: Serialize>(value: T) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 impl Community {
