@@ -173,7 +173,7 @@ fn migrate(config: &Config) -> anyhow::Result<()> {
     let path = node::store_path(&config.data_dir);
     let store = EmbeddedStore::open(&path, &config.store)?;
     store.close();
-    println!("{} has format {FORMAT_VERSION}; nothing more to do", path.display());
+    println!("{} is at format {FORMAT_VERSION}", path.display());
     Ok(())
 }
 

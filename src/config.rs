@@ -19,7 +19,7 @@ use mundotango_gateway::HttpOptions;
 use mundotango_ops::LogOptions;
 use mundotango_storage::embedded::EmbeddedOptions;
 use rand::RngExt as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// What the environment's variables begin with; `__` stands between sections, as in `MUNDOTANGO__SESSION__OUTBOX_BYTES`.
 pub const ENV_PREFIX: &str = "MUNDOTANGO__";
@@ -251,10 +251,10 @@ impl AuthOptions {
     }
 }
 
-/// Writes a random secret so that a crash leaves either none or a whole one.
+/// Writes a random secret, unless another process has just done so. A crash leaves either none or a whole one.
 fn make_secret(path: &Path) -> io::Result<()> {
     let secret: [u8; 32] = rand::rng().random();
-    let temporary = path.with_extension("new");
+    let temporary = path.with_extension(std::process::id().to_string());
     // Nobody but the node's own user may read it.
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     for byte in secret {
@@ -262,7 +262,12 @@ fn make_secret(path: &Path) -> io::Result<()> {
     }
     writeln!(file)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    }
 }
 
 /// A text that is never printed.
@@ -289,8 +294,19 @@ impl Serialize for Secret {
 }
 
 impl<'de> Deserialize<'de> for Secret {
+    /// The environment gives digits as a number; an error must not show the value.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self)
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Scalar {
+            Text(String),
+            Number(u64),
+        }
+        match Scalar::deserialize(deserializer) {
+            Ok(Scalar::Text(text)) => Ok(Self(text)),
+            Ok(Scalar::Number(number)) => Ok(Self(number.to_string())),
+            Err(_) => Err(de::Error::custom("must be a text")),
+        }
     }
 }
 

@@ -69,8 +69,9 @@ fn is_username(name: &str, _: &()) -> garde::Result {
 /// A new account of any role.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 struct NewUser {
+    /// Checked where accounts are made.
     #[serde(flatten)]
-    #[garde(dive)]
+    #[garde(skip)]
     account: NewAccount,
     /// `user`, `moderator` or `admin`.
     #[serde(default)]

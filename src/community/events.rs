@@ -1,5 +1,6 @@
 //! Events: giving one, finding one, and coming to it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -14,7 +15,9 @@ use mundotango_storage::events::{
     Coordinates, Event, EventFilter, EventType, Location, Rsvp, RsvpChoice, RsvpCounts, RsvpOutcome,
     RsvpStatus,
 };
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -64,11 +67,36 @@ struct NewEvent {
 }
 
 /// Where an event is: a text, or its parts.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 enum LocationBody {
     Text(String),
     Parts(LocationParts),
+}
+
+/// By hand, as an untagged enum's errors say nothing of the field that is wrong.
+impl<'de> Deserialize<'de> for LocationBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrParts;
+
+        impl<'de> Visitor<'de> for TextOrParts {
+            type Value = LocationBody;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text, or an object with text, city, latitude and longitude")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<LocationBody, E> {
+                Ok(LocationBody::Text(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<LocationBody, A::Error> {
+                LocationParts::deserialize(MapAccessDeserializer::new(map)).map(LocationBody::Parts)
+            }
+        }
+
+        deserializer.deserialize_any(TextOrParts)
+    }
 }
 
 impl Validate for LocationBody {
@@ -103,12 +131,23 @@ struct LocationParts {
     city: Option<String>,
     /// Degrees north.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(range(min = -90.0, max = 90.0))]
+    #[garde(range(min = -90.0, max = 90.0), custom(comes_with(self.longitude)))]
     latitude: Option<f64>,
     /// Degrees east.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(range(min = -180.0, max = 180.0))]
+    #[garde(range(min = -180.0, max = 180.0), custom(comes_with(self.latitude)))]
     longitude: Option<f64>,
+}
+
+/// Half a point is none.
+fn comes_with(other: Option<f64>) -> impl FnOnce(&Option<f64>, &()) -> garde::Result {
+    move |own, ()| {
+        if own.is_some() == other.is_some() {
+            Ok(())
+        } else {
+            Err(garde::Error::new("latitude and longitude are needed together"))
+        }
+    }
 }
 
 impl From<LocationBody> for Location {
@@ -192,7 +231,7 @@ impl From<RsvpCounts> for CountsBody {
 #[serde(rename_all = "camelCase")]
 pub(super) struct EventBody {
     id: String,
-    /// Null when the account is gone.
+    /// Null when the account is gone or cannot be read now.
     host: Option<Person>,
     title: String,
     description: String,
@@ -206,6 +245,23 @@ pub(super) struct EventBody {
     counts: CountsBody,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+}
+
+impl EventBody {
+    fn new(event: Event, people: &BTreeMap<String, Person>) -> Self {
+        Self {
+            host: people.get(&event.host_id).cloned(),
+            id: event.id,
+            title: event.title,
+            description: event.description,
+            event_date: event.event_date,
+            location: event.location.into(),
+            event_type: event.event_type,
+            capacity: event.capacity,
+            counts: event.counts.into(),
+            created_at: event.created_at,
+        }
+    }
 }
 
 /// A user's answer to an event.
@@ -245,7 +301,7 @@ struct Answered {
 #[serde(rename_all = "camelCase")]
 struct Attendee {
     user_id: String,
-    /// Null when the account is gone.
+    /// Null when the account is gone or cannot be read now.
     user: Option<Person>,
     #[schema(value_type = String)]
     status: RsvpStatus,
@@ -283,28 +339,6 @@ fn parse_near(text: &str) -> Result<(Coordinates, f64), Problem> {
 }
 
 impl Community {
-    async fn event_bodies(&self, events: Vec<Event>) -> Result<Vec<EventBody>, Problem> {
-        let people = self.people(events.iter().map(|event| event.host_id.clone()).collect()).await?;
-        let bodies = events.into_iter().map(|event| EventBody {
-            host: people.get(&event.host_id).cloned(),
-            id: event.id,
-            title: event.title,
-            description: event.description,
-            event_date: event.event_date,
-            location: event.location.into(),
-            event_type: event.event_type,
-            capacity: event.capacity,
-            counts: event.counts.into(),
-            created_at: event.created_at,
-        });
-        Ok(bodies.collect())
-    }
-
-    async fn event_body(&self, event: Event) -> Result<EventBody, Problem> {
-        let mut bodies = self.event_bodies(vec![event]).await?;
-        bodies.pop().ok_or_else(|| Problem::not_found("event"))
-    }
-
     async fn announce_answer(&self, outcome: &RsvpOutcome) {
         let event_type = label(outcome.event.event_type);
         let count = |action: &str| {
@@ -348,8 +382,9 @@ async fn list(
         near: query.near.as_deref().map(parse_near).transpose()?,
     };
     let page = community.stores.events.events(filter, page.request()).await?;
-    let items = community.event_bodies(page.items).await?;
-    Ok(Json(PageBody { items, next_cursor: page.next }))
+    let people = community.people(page.items.iter().map(|event| event.host_id.clone()).collect()).await;
+    let page = page.map(|event| EventBody::new(event, &people));
+    Ok(Json(page.into()))
 }
 
 /// Give an event. It is published to `events:all`.
@@ -376,7 +411,8 @@ async fn create(
     };
     community.stores.events.create_event(event.clone()).await?;
     mundotango_ops::metrics().events_created_total.with_label_values(&[&label(event.event_type)]).inc();
-    let event = community.event_body(event).await?;
+    let people = community.people(vec![event.host_id.clone()]).await;
+    let event = EventBody::new(event, &people);
     community.announce(ALL_CHANNEL, &EventMessage::Created { event: event.clone() }).await;
     Ok((StatusCode::CREATED, Json(event)))
 }
@@ -392,7 +428,8 @@ async fn read(
     Path(id): Path<String>,
 ) -> Result<Json<EventBody>, Problem> {
     let event = community.stores.events.event(&id).await?.ok_or_else(|| Problem::not_found("event"))?;
-    Ok(Json(community.event_body(event).await?))
+    let people = community.people(vec![event.host_id.clone()]).await;
+    Ok(Json(EventBody::new(event, &people)))
 }
 
 /// Answer an event. Who wants to come to a full one is waitlisted, and gets the next free place.
@@ -427,7 +464,7 @@ async fn attendees(
 ) -> Result<Json<PageBody<Attendee>>, Problem> {
     community.stores.events.event(&id).await?.ok_or_else(|| Problem::not_found("event"))?;
     let page = community.stores.events.rsvps(&id, page.request()).await?;
-    let people = community.people(page.items.iter().map(|rsvp| rsvp.user_id.clone()).collect()).await?;
+    let people = community.people(page.items.iter().map(|rsvp| rsvp.user_id.clone()).collect()).await;
     let page = page.map(|rsvp| Attendee {
         user: people.get(&rsvp.user_id).cloned(),
         user_id: rsvp.user_id,

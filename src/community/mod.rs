@@ -14,8 +14,8 @@ use mundotango_actors::Engine;
 use mundotango_gateway::problem::{FieldError, Problem};
 use mundotango_gateway::tokens::Tokens;
 use mundotango_protocol::{ChannelName, Publication};
+use mundotango_storage::Stores;
 use mundotango_storage::accounts::User;
-use mundotango_storage::{StoreError, Stores};
 use serde::Serialize;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -58,12 +58,18 @@ impl Community {
         }
     }
 
-    /// The people behind ids, as others see them.
-    async fn people(&self, mut ids: Vec<String>) -> Result<BTreeMap<String, Person>, StoreError> {
+    /// The people behind ids, as others see them. They only adorn an answer, so who can't be read is left out: above
+    /// all, what was written already is not to be reported as failed for want of its author's name.
+    async fn people(&self, mut ids: Vec<String>) -> BTreeMap<String, Person> {
         ids.sort_unstable();
         ids.dedup();
-        let users = self.stores.accounts.users(&ids).await?;
-        Ok(users.into_iter().map(|user| (user.id.clone(), Person::from(user))).collect())
+        match self.stores.accounts.users(&ids).await {
+            Ok(users) => users.into_iter().map(|user| (user.id.clone(), Person::from(user))).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "people not read");
+                BTreeMap::new()
+            }
+        }
     }
 }
 

@@ -58,7 +58,7 @@ struct Reaction {
 #[serde(rename_all = "camelCase")]
 pub(super) struct PostBody {
     id: String,
-    /// Null when the account is gone.
+    /// Null when the account is gone or cannot be read now.
     author: Option<Person>,
     content: String,
     /// `public`, `friends` or `private`.
@@ -121,7 +121,7 @@ impl Community {
     }
 
     async fn seen_posts(&self, posts: Vec<Post>, user_id: &str) -> Result<Vec<SeenPost>, Problem> {
-        let people = self.people(posts.iter().map(|post| post.author_id.clone()).collect()).await?;
+        let people = self.people(posts.iter().map(|post| post.author_id.clone()).collect()).await;
         let ids: Vec<_> = posts.iter().map(|post| post.id.clone()).collect();
         let own = self.stores.posts.reactions_of(user_id, &ids).await?;
         let seen = posts.into_iter().map(|post| SeenPost {
@@ -152,7 +152,7 @@ impl Community {
                 self.announce(FEED_CHANNEL, &message).await;
             }
         }
-        let people = self.people(vec![reacted.post.author_id.clone()]).await?;
+        let people = self.people(vec![reacted.post.author_id.clone()]).await;
         Ok(Json(SeenPost { post: PostBody::new(reacted.post, &people), my_reaction: reaction }))
     }
 }
@@ -192,7 +192,7 @@ async fn create(
     };
     community.stores.posts.create_post(post.clone()).await?;
     mundotango_ops::metrics().posts_created_total.with_label_values(&[&label(post.visibility)]).inc();
-    let people = community.people(vec![post.author_id.clone()]).await?;
+    let people = community.people(vec![post.author_id.clone()]).await;
     let post = PostBody::new(post, &people);
     if post.visibility == Visibility::Public {
         community.announce(FEED_CHANNEL, &PostMessage::Created { post: post.clone() }).await;

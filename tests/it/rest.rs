@@ -79,7 +79,7 @@ async fn refresh_tokens_rotate_and_a_copy_ends_the_login() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_input_names_every_bad_field() {
     let server = Server::start_with(&[("HTTP__MAX_BODY_BYTES", "20000")]).await;
-    let ana = server.user("ana", "user");
+    let ana = server.user("ana", "admin");
     let cases = [
         (
             "/api/auth/register",
@@ -100,6 +100,23 @@ async fn bad_input_names_every_bad_field() {
             "/api/events",
             json!({"title": "", "eventDate": "2030-01-01T20:00:00Z", "location": "", "eventType": "class", "capacity": 0}),
             set(&["title", "location", "capacity"]),
+        ),
+        (
+            "/api/events",
+            json!({"title": "T", "eventDate": "2030-01-01T20:00:00Z", "eventType": "class",
+                "location": {"text": "L", "latitude": 1.5}}),
+            set(&["location.latitude", "location.longitude"]),
+        ),
+        (
+            "/api/events",
+            json!({"title": "T", "eventDate": "2030-01-01T20:00:00Z", "eventType": "class",
+                "location": {"text": "L", "latitude": "north"}}),
+            set(&["location.latitude"]),
+        ),
+        (
+            "/api/admin/users",
+            json!({"email": "x", "password": "abrazo-1234", "username": "ana", "fullName": ""}),
+            set(&["email", "fullName"]),
         ),
         (
             "/api/events",
