@@ -79,6 +79,7 @@ impl HealthCheck for NodeHealth {
 /// finished, the store closed. A second signal ends it at once.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     config.check()?;
+    allow_open_files(config.http.max_connections);
     let data_dir = config.data_dir.clone();
     fs::create_dir_all(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
     let store = EmbeddedStore::open(&store_path(&data_dir), &config.store)?;
@@ -160,6 +161,17 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     anyhow::ensure!(!failed, "the supervision tree failed more often than it may");
     tracing::info!("drained");
     Ok(())
+}
+
+/// Raises the process' limit of open files as far as it may be, as many systems begin with 1,024: each connection is one.
+fn allow_open_files(connections: usize) {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files) if files < connections as u64 => {
+            tracing::warn!(files, connections, "fewer open files allowed than http.max_connections wants");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "limit of open files not raised"),
+    }
 }
 
 async fn next_signal() -> anyhow::Result<&'static str> {
