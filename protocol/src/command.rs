@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::filter::FilterNode;
 use crate::json::{is_default, messages, raw};
 use crate::publication::StreamPosition;
 
@@ -46,7 +47,9 @@ messages! {
         #[prost(bool, tag = "11")] join_leave: bool,
         /// The delta compression that the client can read.
         #[prost(string, tag = "12")] delta: String,
-        /// Wishes of newer clients; unknown bits are ignored.
+        /// Only publications whose tags fit are wanted.
+        #[prost(message, optional, tag = "13")] tf: Option<FilterNode>,
+        /// Wishes of newer clients: [`SubscribeRequest::REJECT_UNRECOVERED`]; unknown bits are ignored.
         #[prost(int64, tag = "14")] flag: i64,
     }
     /// Takes a channel from the session.
@@ -106,6 +109,25 @@ messages! {
         /// A subscription JWT.
         #[prost(string, tag = "2")] token: String,
     }
+}
+
+impl SubscribeRequest {
+    /// In `flag`: answer with error 112 instead of an unrecovered subscription.
+    pub const REJECT_UNRECOVERED: i64 = 2;
+}
+
+/// What a client of a transport that cannot send posts to `/emulation`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct EmulationRequest {
+    /// The node that holds the session.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// The session's secret, from its connect result.
+    #[prost(string, tag = "2")]
+    pub session: String,
+    /// A frame of commands.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub data: Bytes,
 }
 
 /// One command as it stands on the wire: an id, and one of the payloads.

@@ -1,5 +1,8 @@
 //! The protocol's numbers: errors in replies, reasons for an unsubscription, reasons for a disconnection.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use crate::reply::ErrorReply;
 
 /// An error that answers one command; the connection goes on.
@@ -78,6 +81,9 @@ pub enum UnsubscribeCode {
     /// The subscription's token was not refreshed.
     #[error("subscription expired")]
     Expired = 2501,
+    /// What the subscription rests on has changed.
+    #[error("state invalidated")]
+    StateInvalidated = 2502,
 }
 
 impl UnsubscribeCode {
@@ -124,6 +130,9 @@ pub enum Disconnect {
     /// Too many commands in too short a time.
     #[error("too many requests")]
     TooManyRequests = 3013,
+    /// What the connection rests on has changed.
+    #[error("state invalidated")]
+    StateInvalidated = 3014,
     /// The token is not one that this server issued or trusts.
     #[error("invalid token")]
     InvalidToken = 3500,
@@ -151,6 +160,9 @@ pub enum Disconnect {
     /// The client used a feature that is off.
     #[error("not available")]
     NotAvailable = 3508,
+    /// The client went on sending what was refused.
+    #[error("too many errors")]
+    TooManyErrors = 3509,
 }
 
 impl Disconnect {
@@ -159,8 +171,67 @@ impl Disconnect {
         self as u16
     }
 
-    /// Whether a client reconnects by itself after this code.
-    pub fn reconnects(self) -> bool {
-        self.code() < 3500
+    /// What a client of a unidirectional transport is told instead of an error of its connect.
+    pub fn of_connect_error(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::TokenExpired | ErrorCode::Expired => Self::Expired,
+            ErrorCode::TooManyRequests => Self::TooManyRequests,
+            ErrorCode::PermissionDenied => Self::PermissionDenied,
+            ErrorCode::UnknownChannel => Self::BadRequest,
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// Longest reason that fits a WebSocket's close frame, in bytes (RFC 6455, 5.5).
+const MAX_REASON_BYTES: usize = 123;
+
+/// Why a connection ends: one of the protocol's reasons, or the application's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DisconnectReason {
+    code: u16,
+    reason: Cow<'static, str>,
+}
+
+impl DisconnectReason {
+    /// The application's own reason. Clients understand the codes 3000 to 4999; a reason that is too long is cut.
+    pub fn custom(code: u16, reason: &str) -> Option<Self> {
+        (3000..5000).contains(&code).then(|| {
+            let end = reason.floor_char_boundary(MAX_REASON_BYTES);
+            Self { code, reason: Cow::Owned(reason[..end].to_owned()) }
+        })
+    }
+
+    /// The WebSocket close code.
+    pub fn code(&self) -> u16 {
+        self.code
+    }
+
+    /// For people; at most 123 bytes.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Whether a client reconnects by itself after this.
+    pub fn reconnects(&self) -> bool {
+        matches!(self.code, 3000..3500 | 4000..4500)
+    }
+}
+
+impl From<Disconnect> for DisconnectReason {
+    fn from(reason: Disconnect) -> Self {
+        Self { code: reason.code(), reason: Cow::Owned(reason.to_string()) }
+    }
+}
+
+impl PartialEq<Disconnect> for DisconnectReason {
+    fn eq(&self, other: &Disconnect) -> bool {
+        self.code == other.code()
+    }
+}
+
+impl fmt::Display for DisconnectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.reason, self.code)
     }
 }

@@ -7,7 +7,9 @@
 
 mod channel_name;
 mod command;
+pub mod delta;
 mod error_code;
+mod filter;
 pub mod frame_json;
 pub mod frame_protobuf;
 mod id;
@@ -19,18 +21,19 @@ use bytes::Bytes;
 
 pub use channel_name::{ChannelName, ChannelNameError, MAX_CHANNEL_LENGTH};
 pub use command::{
-    Command, ConnectRequest, HistoryRequest, PresenceRequest, PresenceStatsRequest, PublishRequest,
-    RefreshRequest, Request, RpcRequest, SendRequest, SubRefreshRequest, SubscribeRequest,
+    Command, ConnectRequest, EmulationRequest, HistoryRequest, PresenceRequest, PresenceStatsRequest,
+    PublishRequest, RefreshRequest, Request, RpcRequest, SendRequest, SubRefreshRequest, SubscribeRequest,
     UnsubscribeRequest,
 };
-pub use error_code::{Disconnect, ErrorCode, UnsubscribeCode};
+pub use error_code::{Disconnect, DisconnectReason, ErrorCode, UnsubscribeCode};
+pub use filter::{Filter, FilterError, FilterNode};
 pub use id::{ClientId, new_id};
 pub use json::is_json;
 pub use publication::{ClientInfo, Publication, StreamPosition};
 pub use reply::{
-    ConnectResult, Empty, ErrorReply, HistoryResult, Join, Leave, Message, PresenceResult,
-    PresenceStatsResult, Push, RefreshPush, RefreshResult, Reply, RpcResult, SubRefreshResult, SubscribePush,
-    SubscribeResult, UnsubscribePush,
+    ConnectPush, ConnectResult, DisconnectPush, Empty, ErrorReply, HistoryResult, Join, Leave, Message,
+    PresenceResult, PresenceStatsResult, Push, RefreshPush, RefreshResult, Reply, RpcResult,
+    SubRefreshResult, SubscribePush, SubscribeResult, UnsubscribePush,
 };
 
 /// How a connection writes its messages.

@@ -133,6 +133,36 @@ messages! {
         /// Seconds until then.
         #[prost(uint32, tag = "2")] ttl: u32,
     }
+    /// The server ends the connection; only transports without a close frame are told so.
+    DisconnectPush {
+        /// See [`Disconnect`](crate::Disconnect).
+        #[prost(uint32, tag = "1")] code: u32,
+        /// For people.
+        #[prost(string, tag = "2")] reason: String,
+    }
+    /// A session of a unidirectional transport is open.
+    ConnectPush {
+        /// The session's id.
+        #[prost(string, tag = "1")] client: String,
+        /// The server's name and version.
+        #[prost(string, tag = "2")] version: String,
+        /// The application's own data.
+        #[prost(bytes = "bytes", tag = "3")] #[serde(with = "raw")] data: Bytes,
+        /// The channels that the server subscribed the session to.
+        #[prost(btree_map = "string, message", tag = "4")] subs: BTreeMap<String, SubscribeResult>,
+        /// Whether the connection expires.
+        #[prost(bool, tag = "5")] expires: bool,
+        /// Seconds until then.
+        #[prost(uint32, tag = "6")] ttl: u32,
+        /// Seconds between the server's pings.
+        #[prost(uint32, tag = "7")] ping: u32,
+        /// Whether the server wants pongs.
+        #[prost(bool, tag = "8")] pong: bool,
+        /// The session's secret, for the server API.
+        #[prost(string, tag = "9")] session: String,
+        /// The session's node.
+        #[prost(string, tag = "10")] node: String,
+    }
     /// Something that happened, in a channel or to the connection.
     Push {
         /// Where; empty for the connection's own pushes.
@@ -149,6 +179,10 @@ messages! {
         #[prost(message, optional, tag = "8")] message: Option<Message>,
         /// The server subscribed the session.
         #[prost(message, optional, tag = "9")] subscribe: Option<SubscribePush>,
+        /// The session is open.
+        #[prost(message, optional, tag = "10")] connect: Option<ConnectPush>,
+        /// The server ends the connection.
+        #[prost(message, optional, tag = "11")] disconnect: Option<DisconnectPush>,
         /// The server prolonged the connection.
         #[prost(message, optional, tag = "12")] refresh: Option<RefreshPush>,
     }
@@ -238,7 +272,21 @@ impl Reply {
     }
 }
 
+impl From<ConnectResult> for ConnectPush {
+    fn from(result: ConnectResult) -> Self {
+        let ConnectResult { client, version, expires, ttl, data, subs, ping, session, node, .. } = result;
+        // Nobody can answer a ping of a unidirectional transport.
+        Self { client, version, data, subs, expires, ttl, ping, pong: false, session, node }
+    }
+}
+
 impl Push {
+    /// The server ends the connection.
+    pub fn disconnect(reason: &crate::DisconnectReason) -> Self {
+        let disconnect = DisconnectPush { code: reason.code().into(), reason: reason.reason().to_owned() };
+        Self { disconnect: Some(disconnect), ..Self::default() }
+    }
+
     /// A publication.
     pub fn publication(publication: Publication) -> Self {
         Self { publication: Some(publication), ..Self::default() }

@@ -5,16 +5,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mundotango_protocol::{ClientInfo, Publication};
+use jiff::Timestamp;
+use mundotango_protocol::{ClientInfo, Publication, StreamPosition};
 
 use super::new_id;
-use crate::hot::{HistoryLimits, HistoryQuery, HotState, PresenceStats};
+use crate::hot::{Append, Appended, HistoryLimits, HistoryQuery, HotState, PresenceStats, Version};
 
 const LIMITS: HistoryLimits =
     HistoryLimits { size: 100, ttl: Duration::from_mins(1), meta_ttl: Duration::from_mins(10) };
 
 fn publication(number: u64) -> Publication {
     Publication { data: Bytes::from(number.to_string()), ..Publication::default() }
+}
+
+async fn append(
+    hot: &dyn HotState,
+    channel: &str,
+    publication: Publication,
+    limits: HistoryLimits,
+) -> StreamPosition {
+    hot.append(channel, Append::new(publication, Some(limits))).await.unwrap().into_position()
 }
 
 async fn offsets(hot: &dyn HotState, channel: &str, query: HistoryQuery) -> Vec<u64> {
@@ -32,6 +42,9 @@ pub async fn hot_state(hot: Arc<dyn HotState>) {
     offsets_have_no_gap_and_no_twin(&hot).await;
     presence_comes_and_goes(&*hot).await;
     presence_expires(&*hot).await;
+    a_key_publishes_once(&hot).await;
+    an_old_version_is_not_published(&*hot).await;
+    users_come_and_go(&*hot).await;
 }
 
 async fn a_new_history_has_an_epoch(hot: &dyn HotState) {
@@ -39,16 +52,16 @@ async fn a_new_history_has_an_epoch(hot: &dyn HotState) {
     let empty = hot.history(&channel, HistoryQuery::default(), LIMITS.meta_ttl).await.unwrap();
     assert_eq!((empty.position.offset, empty.publications.len()), (0, 0));
     assert!(!empty.position.epoch.is_empty());
-    let first = hot.append(&channel, publication(1), LIMITS).await.unwrap();
+    let first = append(hot, &channel, publication(1), LIMITS).await;
     assert_eq!((first.offset, &first.epoch), (1, &empty.position.epoch));
-    let other = hot.append(&new_id(), publication(1), LIMITS).await.unwrap();
+    let other = append(hot, &new_id(), publication(1), LIMITS).await;
     assert_ne!(other.epoch, first.epoch);
 }
 
 async fn reads_parts_of_a_history(hot: &dyn HotState) {
     let channel = new_id();
     for number in 1..=5 {
-        hot.append(&channel, publication(number), LIMITS).await.unwrap();
+        append(hot, &channel, publication(number), LIMITS).await;
     }
     let page = hot.history(&channel, HistoryQuery::default(), LIMITS.meta_ttl).await.unwrap();
     assert_eq!(page.publications[2].data, "3");
@@ -63,6 +76,7 @@ async fn reads_parts_of_a_history(hot: &dyn HotState) {
         (since(3), &[4, 5]),
         (since(5), &[]),
         (since(9), &[]),
+        (since(u64::MAX), &[]),
         (HistoryQuery { limit: Some(1), ..since(3) }, &[4]),
         (reverse, &[5, 4, 3, 2, 1]),
         (HistoryQuery { since: Some(3), ..reverse }, &[2, 1]),
@@ -76,7 +90,7 @@ async fn trims_to_its_size(hot: &dyn HotState) {
     let channel = new_id();
     let limits = HistoryLimits { size: 3, ..LIMITS };
     for number in 1..=10 {
-        let position = hot.append(&channel, publication(number), limits).await.unwrap();
+        let position = append(hot, &channel, publication(number), limits).await;
         assert_eq!(position.offset, number);
     }
     assert_eq!(offsets(hot, &channel, HistoryQuery::default()).await, [8, 9, 10]);
@@ -87,18 +101,18 @@ async fn trims_to_its_size(hot: &dyn HotState) {
 async fn publications_expire(hot: &dyn HotState) {
     let channel = new_id();
     let limits = HistoryLimits { ttl: Duration::from_secs(1), ..LIMITS };
-    let before = hot.append(&channel, publication(1), limits).await.unwrap();
+    let before = append(hot, &channel, publication(1), limits).await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let page = hot.history(&channel, HistoryQuery::default(), LIMITS.meta_ttl).await.unwrap();
     assert!(page.publications.is_empty());
     assert_eq!(page.position, before, "offset and epoch outlive the publications");
-    let after = hot.append(&channel, publication(2), limits).await.unwrap();
+    let after = append(hot, &channel, publication(2), limits).await;
     assert_eq!((after.offset, after.epoch), (2, before.epoch));
 }
 
 async fn removed_history_keeps_its_place(hot: &dyn HotState) {
     let channel = new_id();
-    let before = hot.append(&channel, publication(1), LIMITS).await.unwrap();
+    let before = append(hot, &channel, publication(1), LIMITS).await;
     hot.remove_history(&channel).await.unwrap();
     let page = hot.history(&channel, HistoryQuery::default(), LIMITS.meta_ttl).await.unwrap();
     assert_eq!((page.publications.len(), page.position), (0, before));
@@ -113,7 +127,7 @@ async fn offsets_have_no_gap_and_no_twin(hot: &Arc<dyn HotState>) {
             tokio::spawn(async move {
                 let mut offsets = Vec::new();
                 for number in 0..50 {
-                    offsets.push(hot.append(&channel, publication(number), LIMITS).await.unwrap().offset);
+                    offsets.push(append(&*hot, &channel, publication(number), LIMITS).await.offset);
                     tokio::task::yield_now().await;
                 }
                 assert!(offsets.is_sorted(), "one publisher's publications keep their order");
@@ -159,4 +173,68 @@ async fn presence_expires(hot: &dyn HotState) {
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(hot.presence(&channel).await.unwrap().into_keys().collect::<Vec<_>>(), ["2"]);
     assert_eq!(hot.presence_stats(&channel).await.unwrap(), PresenceStats { clients: 1, users: 1 });
+}
+
+async fn a_key_publishes_once(hot: &Arc<dyn HotState>) {
+    for limits in [Some(LIMITS), None] {
+        let channel = new_id();
+        let keyed = |key: &str| Append {
+            idempotency_key: Some(key.to_owned()),
+            ..Append::new(publication(1), limits)
+        };
+        let racing: Vec<_> = (0..16)
+            .map(|_| {
+                let (hot, channel, append) = (Arc::clone(hot), channel.clone(), keyed("one"));
+                tokio::spawn(async move { hot.append(&channel, append).await.unwrap() })
+            })
+            .collect();
+        let mut new = 0;
+        for racer in racing {
+            match racer.await.unwrap() {
+                Appended::New(_) => new += 1,
+                Appended::Repeated(position) => assert_eq!(position.offset, u64::from(limits.is_some())),
+                Appended::Outdated(position) => panic!("outdated at {position:?}"),
+            }
+        }
+        assert_eq!(new, 1);
+        assert!(matches!(hot.append(&channel, keyed("two")).await.unwrap(), Appended::New(_)));
+        assert!(matches!(hot.append(&new_id(), keyed("one")).await.unwrap(), Appended::New(_)));
+    }
+}
+
+async fn an_old_version_is_not_published(hot: &dyn HotState) {
+    let channel = new_id();
+    let versioned = async |number, epoch: &str| {
+        let version = Some(Version { number, epoch: epoch.to_owned() });
+        hot.append(&channel, Append { version, ..Append::new(publication(number), Some(LIMITS)) })
+            .await
+            .unwrap()
+    };
+    for (number, epoch, offset, published) in
+        [(2, "", 1, true), (2, "", 1, false), (1, "", 1, false), (3, "", 2, true), (1, "other", 3, true)]
+    {
+        match versioned(number, epoch).await {
+            Appended::New(position) => assert!(published && position.offset == offset),
+            Appended::Outdated(position) => assert!(!published && position.offset == offset),
+            Appended::Repeated(position) => panic!("repeated at {position:?}"),
+        }
+    }
+    assert_eq!(append(hot, &channel, publication(9), LIMITS).await.offset, 4, "without a version");
+}
+
+async fn users_come_and_go(hot: &dyn HotState) {
+    let (user, nobody) = (new_id(), new_id());
+    let start = Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap();
+    let status = async || hot.user_statuses(&[user.clone(), nobody.clone()]).await.unwrap();
+    assert!(status().await.is_empty());
+    hot.set_user_online(&user, true).await.unwrap();
+    let online = status().await[&user];
+    assert!(online.online_since.is_some_and(|since| since >= start));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    hot.set_user_online(&user, true).await.unwrap();
+    assert_eq!(status().await[&user].online_since, online.online_since, "without a break");
+    hot.set_user_online(&user, false).await.unwrap();
+    let offline = status().await;
+    assert_eq!(offline.len(), 1);
+    assert!(offline[&user].online_since.is_none() && offline[&user].last_seen > online.last_seen);
 }

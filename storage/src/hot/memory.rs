@@ -10,13 +10,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use mundotango_protocol::{ClientInfo, Publication, StreamPosition};
 use parking_lot::Mutex;
 use rand::RngExt as _;
 use rand::distr::Alphanumeric;
 use tokio::time::Instant;
 
-use super::{HistoryLimits, HistoryPage, HistoryQuery, HotState, PresenceStats};
+use super::{
+    Append, Appended, HistoryLimits, HistoryPage, HistoryQuery, HotState, IDEMPOTENCY_TTL, PresenceStats,
+    USER_STATUS_TTL, UserStatus, Version,
+};
 use crate::StoreError;
 
 /// Locks that channels share, so that unrelated ones seldom meet.
@@ -24,9 +28,13 @@ const SHARDS: usize = 32;
 /// Long enough that two histories of a channel never share an epoch by chance.
 const EPOCH_LENGTH: usize = 8;
 
+/// Idempotency keys that a channel remembers; the oldest are forgotten before their time.
+const MAX_IDEMPOTENCY_KEYS: usize = 10_000;
+
 /// The hot state of one node alone.
 pub struct MemoryHotState {
     shards: Vec<Mutex<HashMap<String, Channel>>>,
+    users: Mutex<HashMap<String, UserStatus>>,
     hasher: RandomState,
 }
 
@@ -34,12 +42,37 @@ pub struct MemoryHotState {
 struct Channel {
     history: Option<History>,
     presence: Presence,
+    published: Published,
+}
+
+/// What was published under idempotency keys, oldest first in `order`.
+#[derive(Default)]
+struct Published {
+    by_key: HashMap<String, StreamPosition>,
+    order: VecDeque<(Instant, String)>,
+}
+
+impl Published {
+    fn forget(&mut self, now: Instant) {
+        let past = |(at, _): &(Instant, String)| *at + IDEMPOTENCY_TTL <= now;
+        while self.order.len() > MAX_IDEMPOTENCY_KEYS || self.order.front().is_some_and(past) {
+            let Some((_, key)) = self.order.pop_front() else { break };
+            self.by_key.remove(&key);
+        }
+    }
+
+    fn remember(&mut self, key: String, position: StreamPosition, now: Instant) {
+        self.order.push_back((now, key.clone()));
+        self.by_key.insert(key, position);
+        self.forget(now);
+    }
 }
 
 struct History {
     epoch: String,
     top: u64,
     kept: VecDeque<Kept>,
+    version: Option<Version>,
     /// When offset and epoch are forgotten.
     forget_at: Instant,
 }
@@ -64,7 +97,7 @@ struct Present {
 impl History {
     fn new(now: Instant, meta_ttl: Duration) -> Self {
         let epoch = rand::rng().sample_iter(Alphanumeric).take(EPOCH_LENGTH).map(char::from).collect();
-        Self { epoch, top: 0, kept: VecDeque::new(), forget_at: now + meta_ttl }
+        Self { epoch, top: 0, kept: VecDeque::new(), version: None, forget_at: now + meta_ttl }
     }
 
     fn position(&self) -> StreamPosition {
@@ -82,6 +115,11 @@ impl History {
         self.expire(now);
     }
 
+    /// Whether a version is not newer than the last one.
+    fn is_outdated(&self, version: &Version) -> bool {
+        self.version.as_ref().is_some_and(|last| last.epoch == version.epoch && version.number <= last.number)
+    }
+
     fn expire(&mut self, now: Instant) {
         while self.kept.front().is_some_and(|kept| kept.expires_at <= now) {
             self.kept.pop_front();
@@ -97,7 +135,7 @@ impl History {
         } else {
             // Offsets have no gap, so the place of the first wanted one is known without a search.
             let first = self.kept.front().map_or(0, |kept| kept.publication.offset);
-            let skip = query.since.map_or(0, |since| (since + 1).saturating_sub(first));
+            let skip = query.since.map_or(0, |since| since.saturating_add(1).saturating_sub(first));
             let skip = usize::try_from(skip).unwrap_or(usize::MAX);
             publications.skip(skip).take(limit).cloned().collect()
         }
@@ -151,8 +189,34 @@ impl Channel {
         history
     }
 
+    fn append(&mut self, append: Append, now: Instant) -> Appended {
+        let Append { publication, limits, idempotency_key, version } = append;
+        self.published.forget(now);
+        if let Some(position) = idempotency_key.as_ref().and_then(|key| self.published.by_key.get(key)) {
+            return Appended::Repeated(position.clone());
+        }
+        let position = match limits {
+            None => StreamPosition::default(),
+            Some(limits) => {
+                let history = self.history(now, limits.meta_ttl);
+                if let Some(version) = version {
+                    if history.is_outdated(&version) {
+                        return Appended::Outdated(history.position());
+                    }
+                    history.version = Some(version);
+                }
+                history.append(publication, limits, now);
+                history.position()
+            }
+        };
+        if let Some(key) = idempotency_key {
+            self.published.remember(key, position.clone(), now);
+        }
+        Appended::New(position)
+    }
+
     fn is_empty(&self) -> bool {
-        self.history.is_none() && self.presence.sessions.is_empty()
+        self.history.is_none() && self.presence.sessions.is_empty() && self.published.order.is_empty()
     }
 }
 
@@ -165,7 +229,11 @@ impl Default for MemoryHotState {
 impl MemoryHotState {
     /// Hot state that knows of nothing.
     pub fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            users: Mutex::default(),
+            hasher: RandomState::new(),
+        }
     }
 
     fn shard(&self, channel: &str) -> &Mutex<HashMap<String, Channel>> {
@@ -190,9 +258,12 @@ impl MemoryHotState {
                     }
                 }
                 channel.presence.expire(now);
+                channel.published.forget(now);
                 !channel.is_empty()
             });
         }
+        let oldest = Timestamp::now() - USER_STATUS_TTL;
+        self.users.lock().retain(|_, status| status.online_since.is_some() || status.last_seen > oldest);
     }
 
     /// Writes all histories to a file, for [`restore`](Self::restore) at the next start; how many there were.
@@ -205,8 +276,10 @@ impl MemoryHotState {
                 streams.extend(channel.history.as_ref().map(|history| saved::Stream::of(name, history, now)));
             }
         }
-        saved::write(path, &streams)?;
-        Ok(streams.len())
+        let users = self.users.lock().iter().map(|(id, status)| saved::User::of(id, *status)).collect();
+        let count = streams.len();
+        saved::write(path, streams, users)?;
+        Ok(count)
     }
 
     /// Takes the histories of a file and deletes it; how many there were.
@@ -214,7 +287,8 @@ impl MemoryHotState {
     /// The file is gone before anybody is served, so that after a crash histories begin anew, under new epochs,
     /// instead of going on from an old state.
     pub fn restore(&self, path: &Path) -> io::Result<usize> {
-        let streams = saved::read_and_delete(path)?;
+        let (streams, users) = saved::read_and_delete(path)?;
+        self.users.lock().extend(users.into_iter().filter_map(saved::User::into_status));
         let count = streams.len();
         for stream in streams {
             let (name, history) = stream.into_history(Instant::now());
@@ -226,17 +300,12 @@ impl MemoryHotState {
 
 #[async_trait]
 impl HotState for MemoryHotState {
-    async fn append(
-        &self,
-        channel: &str,
-        publication: Publication,
-        limits: HistoryLimits,
-    ) -> Result<StreamPosition, StoreError> {
-        Ok(self.with(channel, |channel, now| {
-            let history = channel.history(now, limits.meta_ttl);
-            history.append(publication, limits, now);
-            history.position()
-        }))
+    async fn append(&self, channel: &str, append: Append) -> Result<Appended, StoreError> {
+        if append.limits.is_none() && append.idempotency_key.is_none() {
+            // Nothing is to be remembered.
+            return Ok(Appended::New(StreamPosition::default()));
+        }
+        Ok(self.with(channel, |channel, now| channel.append(append, now)))
     }
 
     async fn history(
@@ -299,5 +368,20 @@ impl HotState for MemoryHotState {
             clients: count(channel.presence.sessions.len()),
             users: count(channel.presence.users.len()),
         })
+    }
+
+    async fn set_user_online(&self, user: &str, online: bool) -> Result<(), StoreError> {
+        let now = Timestamp::now();
+        let mut users = self.users.lock();
+        let status =
+            users.entry(user.to_owned()).or_insert(UserStatus { online_since: None, last_seen: now });
+        status.last_seen = now;
+        status.online_since = if online { status.online_since.or(Some(now)) } else { None };
+        Ok(())
+    }
+
+    async fn user_statuses(&self, users: &[String]) -> Result<BTreeMap<String, UserStatus>, StoreError> {
+        let known = self.users.lock();
+        Ok(users.iter().filter_map(|user| Some((user.clone(), *known.get(user)?))).collect())
     }
 }

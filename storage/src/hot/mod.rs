@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use mundotango_protocol::{ClientInfo, Publication, StreamPosition};
 
 pub use memory::MemoryHotState;
@@ -24,6 +25,70 @@ pub struct HistoryLimits {
     /// How long offset and epoch are remembered after the last publication.
     pub meta_ttl: Duration,
 }
+
+/// A publication to be put into a channel's history.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Append {
+    /// The publication; its offset is set by history.
+    pub publication: Publication,
+    /// How much the channel keeps; `None` where it keeps nothing.
+    pub limits: Option<HistoryLimits>,
+    /// Names the publication for [`IDEMPOTENCY_TTL`], so that sending it again does not publish it again.
+    pub idempotency_key: Option<String>,
+    /// The version of what the publication tells; one that is not newer than the last is not published.
+    pub version: Option<Version>,
+}
+
+impl Append {
+    /// A publication of a channel that keeps so much.
+    pub fn new(publication: Publication, limits: Option<HistoryLimits>) -> Self {
+        Self { publication, limits, ..Self::default() }
+    }
+}
+
+/// The version of a channel's content. Versions of different epochs do not compare: the later one counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Version {
+    /// Grows with the content.
+    pub number: u64,
+    /// Whose numbers these are.
+    pub epoch: String,
+}
+
+/// What became of a publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It stands here now; the default position where the channel keeps no history.
+    New(StreamPosition),
+    /// It was published before, here, under the same idempotency key.
+    Repeated(StreamPosition),
+    /// The channel has a newer version; the position is its top.
+    Outdated(StreamPosition),
+}
+
+impl Appended {
+    /// The position that it speaks of.
+    pub fn into_position(self) -> StreamPosition {
+        match self {
+            Self::New(position) | Self::Repeated(position) | Self::Outdated(position) => position,
+        }
+    }
+}
+
+/// How long a publication's idempotency key is remembered.
+pub const IDEMPOTENCY_TTL: Duration = Duration::from_mins(5);
+
+/// When a user was here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserStatus {
+    /// Since when the user has had a session without a break; `None` if there is none now.
+    pub online_since: Option<Timestamp>,
+    /// When the last session began or ended.
+    pub last_seen: Timestamp,
+}
+
+/// How long it is remembered when a user was here.
+pub const USER_STATUS_TTL: Duration = Duration::from_hours(30 * 24);
 
 /// Which part of a channel's history to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,13 +122,9 @@ pub struct PresenceStats {
 /// The port to hot state. Each call is one atomic step.
 #[async_trait]
 pub trait HotState: Send + Sync {
-    /// Gives a publication the channel's next offset (from 1, no gap, no twin) and keeps it. Returns its position.
-    async fn append(
-        &self,
-        channel: &str,
-        publication: Publication,
-        limits: HistoryLimits,
-    ) -> Result<StreamPosition, StoreError>;
+    /// Gives a publication the channel's next offset (from 1, no gap, no twin) and keeps it, unless it was published
+    /// before or is outdated.
+    async fn append(&self, channel: &str, append: Append) -> Result<Appended, StoreError>;
 
     /// Reads history. A channel without one gets an epoch now, so that a client can recover from its start.
     async fn history(
@@ -93,4 +154,10 @@ pub trait HotState: Send + Sync {
 
     /// How many are in a channel, without reading who.
     async fn presence_stats(&self, channel: &str) -> Result<PresenceStats, StoreError>;
+
+    /// Says that a user's first session began (`online`), or the last one ended.
+    async fn set_user_online(&self, user: &str, online: bool) -> Result<(), StoreError>;
+
+    /// When users were here; who was not within [`USER_STATUS_TTL`] is not in the answer.
+    async fn user_statuses(&self, users: &[String]) -> Result<BTreeMap<String, UserStatus>, StoreError>;
 }

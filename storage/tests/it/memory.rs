@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mundotango_protocol::{ClientInfo, Publication};
+use mundotango_protocol::{ClientInfo, Publication, StreamPosition};
 use mundotango_storage::conformance;
-use mundotango_storage::hot::{HistoryLimits, HistoryQuery, HotState, MemoryHotState};
+use mundotango_storage::hot::{Append, HistoryLimits, HistoryQuery, HotState, MemoryHotState};
 use tempfile::tempdir;
 
 const LIMITS: HistoryLimits =
@@ -15,6 +15,10 @@ const LIMITS: HistoryLimits =
 
 fn publication(data: &'static [u8]) -> Publication {
     Publication { data: Bytes::from_static(data), ..Publication::default() }
+}
+
+async fn append(hot: &MemoryHotState, publication: Publication) -> StreamPosition {
+    hot.append("a", Append::new(publication, Some(LIMITS))).await.unwrap().into_position()
 }
 
 /// Sweeps all the while, as a node does.
@@ -37,9 +41,10 @@ async fn a_clean_restart_keeps_offset_and_epoch_and_a_crash_does_not() {
     let folder = tempdir().unwrap();
     let file = folder.path().join("hot-state");
     let hot = MemoryHotState::new();
-    hot.append("a", publication(b"1"), LIMITS).await.unwrap();
-    let before = hot.append("a", publication(b"\xff not json"), LIMITS).await.unwrap();
+    append(&hot, publication(b"1")).await;
+    let before = append(&hot, publication(b"\xff not json")).await;
     hot.add_presence("a", "client", ClientInfo::default(), Duration::from_mins(1)).await.unwrap();
+    hot.set_user_online("ana", true).await.unwrap();
     assert_eq!(hot.save(&file).unwrap(), 1);
 
     let restarted = MemoryHotState::new();
@@ -48,7 +53,9 @@ async fn a_clean_restart_keeps_offset_and_epoch_and_a_crash_does_not() {
     assert_eq!(page.position, before);
     assert_eq!(page.publications[1].data.as_ref(), b"\xff not json");
     assert!(restarted.presence("a").await.unwrap().is_empty(), "sessions end with their node");
-    assert_eq!(restarted.append("a", publication(b"3"), LIMITS).await.unwrap().offset, 3);
+    let ana = restarted.user_statuses(&["ana".to_owned()]).await.unwrap()["ana"];
+    assert!(ana.online_since.is_none() && ana.last_seen.as_millisecond() > 0);
+    assert_eq!(append(&restarted, publication(b"3")).await.offset, 3);
 
     // It did not save: what was in the file is not to be had again.
     let crashed = MemoryHotState::new();
@@ -62,7 +69,7 @@ async fn a_damaged_file_is_refused_and_gone() {
     let folder = tempdir().unwrap();
     let file = folder.path().join("hot-state");
     let hot = MemoryHotState::new();
-    hot.append("a", publication(b"1"), LIMITS).await.unwrap();
+    append(&hot, publication(b"1")).await;
     hot.save(&file).unwrap();
     let mut bytes = fs::read(&file).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
@@ -76,11 +83,11 @@ async fn a_damaged_file_is_refused_and_gone() {
 #[tokio::test(start_paused = true)]
 async fn forgotten_channels_leave_nothing_behind() {
     let hot = MemoryHotState::new();
-    let before = hot.append("a", publication(b"1"), LIMITS).await.unwrap();
+    let before = append(&hot, publication(b"1")).await;
     tokio::time::advance(LIMITS.meta_ttl).await;
     hot.sweep();
     let folder = tempdir().unwrap();
     assert_eq!(hot.save(&folder.path().join("hot-state")).unwrap(), 0);
-    let after = hot.append("a", publication(b"1"), LIMITS).await.unwrap();
+    let after = append(&hot, publication(b"1")).await;
     assert_ne!(after.epoch, before.epoch);
 }

@@ -5,11 +5,13 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use mundotango_protocol::Publication;
 use prost::Message as _;
 use tokio::time::Instant;
 
 use super::{History, Kept};
+use crate::hot::{UserStatus, Version};
 
 /// Starts every file of this format.
 const MARK: &[u8; 8] = b"MTHOT\0\0\x01";
@@ -21,6 +23,29 @@ struct Saved {
     /// Milliseconds of the Unix clock at the time of saving.
     #[prost(int64, tag = "2")]
     saved_at: i64,
+    #[prost(message, repeated, tag = "3")]
+    users: Vec<User>,
+}
+
+/// When a user was last here. All sessions end before hot state is saved.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct User {
+    #[prost(string, tag = "1")]
+    id: String,
+    /// Milliseconds of the Unix clock.
+    #[prost(int64, tag = "2")]
+    last_seen: i64,
+}
+
+impl User {
+    pub(super) fn of(id: &str, status: UserStatus) -> Self {
+        Self { id: id.to_owned(), last_seen: status.last_seen.as_millisecond() }
+    }
+
+    pub(super) fn into_status(self) -> Option<(String, UserStatus)> {
+        let last_seen = Timestamp::from_millisecond(self.last_seen).ok()?;
+        Some((self.id, UserStatus { online_since: None, last_seen }))
+    }
 }
 
 /// One channel's history. Times are milliseconds that were left at the time of saving.
@@ -36,6 +61,10 @@ pub(super) struct Stream {
     remembered_for: u64,
     #[prost(message, repeated, tag = "5")]
     publications: Vec<SavedPublication>,
+    #[prost(uint64, optional, tag = "6")]
+    version: Option<u64>,
+    #[prost(string, tag = "7")]
+    version_epoch: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -62,6 +91,8 @@ impl Stream {
             top: history.top,
             remembered_for: millis_left(history.forget_at, now),
             publications: saved.collect(),
+            version: history.version.as_ref().map(|version| version.number),
+            version_epoch: history.version.as_ref().map(|version| version.epoch.clone()).unwrap_or_default(),
         }
     }
 
@@ -76,6 +107,7 @@ impl Stream {
             epoch: self.epoch,
             top: self.top,
             kept: kept.collect(),
+            version: self.version.map(|number| Version { number, epoch: self.version_epoch }),
             forget_at: now + Duration::from_millis(self.remembered_for),
         };
         (self.channel, history)
@@ -97,8 +129,8 @@ fn checksum(bytes: &[u8]) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-pub(super) fn write(path: &Path, streams: &[Stream]) -> io::Result<()> {
-    let saved = Saved { streams: streams.to_vec(), saved_at: jiff::Timestamp::now().as_millisecond() };
+pub(super) fn write(path: &Path, streams: Vec<Stream>, users: Vec<User>) -> io::Result<()> {
+    let saved = Saved { streams, saved_at: Timestamp::now().as_millisecond(), users };
     let body = saved.encode_to_vec();
     let temporary = path.with_extension("new");
     let mut file = File::create(&temporary)?;
@@ -110,10 +142,10 @@ pub(super) fn write(path: &Path, streams: &[Stream]) -> io::Result<()> {
     sync_folder(path)
 }
 
-pub(super) fn read_and_delete(path: &Path) -> io::Result<Vec<Stream>> {
+pub(super) fn read_and_delete(path: &Path) -> io::Result<(Vec<Stream>, Vec<User>)> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
         Err(error) => return Err(error),
     };
     fs::remove_file(path)?;
@@ -124,13 +156,13 @@ pub(super) fn read_and_delete(path: &Path) -> io::Result<Vec<Stream>> {
         return Err(damaged());
     }
     let saved = Saved::decode(body).map_err(|_| damaged())?;
-    let down = jiff::Timestamp::now().as_millisecond().saturating_sub(saved.saved_at);
+    let down = Timestamp::now().as_millisecond().saturating_sub(saved.saved_at);
     let down = u64::try_from(down).unwrap_or_default();
     let mut streams = saved.streams;
     for stream in &mut streams {
         stream.age(down);
     }
-    Ok(streams)
+    Ok((streams, saved.users))
 }
 
 /// Makes a rename or a removal in a file's folder last.
