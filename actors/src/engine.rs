@@ -5,20 +5,47 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use mundotango_protocol::{ChannelName, ClientId, Encoding, ErrorCode, Publication, StreamPosition};
+use jiff::Timestamp;
+use mundotango_protocol::{ChannelName, ClientId, Encoding, ErrorCode, Publication, StreamPosition, new_id};
 use mundotango_storage::StoreError;
-use mundotango_storage::hot::{HistoryLimits, HistoryPage, HistoryQuery, HotState};
+use mundotango_storage::hot::{
+    Append, Appended, HistoryLimits, HistoryPage, HistoryQuery, HotState, Version,
+};
 
 use tokio_util::task::TaskTracker;
 
 use crate::channel::{Channels, Delivery, namespace_label};
 use crate::options::{ChannelsOptions, NamespaceOptions, SessionOptions};
-use crate::session::{Authenticator, RpcHandler, Session, Sessions, Transport};
+use crate::session::{Authenticator, RpcHandler, Session, SessionHandle, Sessions, Transport};
 use crate::supervision::Supervision;
 use crate::vitals::TreeNode;
 
 /// How long an actor waits for hot state before it goes on without.
 const HOT_STATE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A publication and how it is to be published.
+#[derive(Clone, Debug, Default)]
+pub struct Publish {
+    /// What is published.
+    pub publication: Publication,
+    /// Whether it is left out of the channel's history.
+    pub skip_history: bool,
+    /// Whether it may be written as the difference to the one before; else as the namespace says.
+    pub delta: bool,
+    /// Names it for five minutes, so that sending it again does not publish it again.
+    pub idempotency_key: Option<String>,
+    /// The version of what it tells; one that is not newer than the last is not published.
+    pub version: Option<Version>,
+    /// The session that does not get it.
+    pub exclude: Option<ClientId>,
+}
+
+impl Publish {
+    /// Publishes as the namespace says.
+    pub fn new(publication: Publication) -> Self {
+        Self { publication, ..Self::default() }
+    }
+}
 
 /// Why the engine did not do what the application asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,9 +53,22 @@ pub enum EngineError {
     /// The channel's namespace is not configured.
     #[error("unknown channel")]
     UnknownChannel,
+    /// The channel's namespace does not have what was asked for.
+    #[error("not available")]
+    NotAvailable,
     /// Hot state or the channel did not take it in time.
     #[error("channel not available")]
     Unavailable,
+}
+
+impl From<ErrorCode> for EngineError {
+    fn from(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::UnknownChannel => Self::UnknownChannel,
+            ErrorCode::NotAvailable => Self::NotAvailable,
+            _ => Self::Unavailable,
+        }
+    }
 }
 
 /// What an engine is made of.
@@ -48,6 +88,8 @@ pub struct EngineParts {
 /// What the actors share.
 pub(crate) struct Parts {
     pub(crate) version: String,
+    pub(crate) node_id: String,
+    started_at: Timestamp,
     pub(crate) session_options: SessionOptions,
     channels_options: ChannelsOptions,
     pub(crate) hot: Arc<dyn HotState>,
@@ -93,24 +135,47 @@ impl Parts {
         self.in_time(self.hot.history(channel.as_str(), query, limits.meta_ttl)).await
     }
 
+    /// A user's first session began.
+    pub(crate) async fn user_came(&self, session: &SessionHandle) {
+        let Some(user) = session.user() else { return };
+        if let Err(error) = self.in_time(self.hot.set_user_online(user, true)).await {
+            tracing::warn!(%error, "user not said to be online");
+        }
+    }
+
+    /// A user's last session ended.
+    pub(crate) async fn user_went(&self, session: &SessionHandle) {
+        let Some(user) = session.user() else { return };
+        let mut said = self.in_time(self.hot.set_user_online(user, false)).await;
+        if self.sessions.is_online(user) {
+            // Another session began meanwhile, and may have said so before.
+            said = self.in_time(self.hot.set_user_online(user, true)).await;
+        }
+        if let Err(error) = said {
+            tracing::warn!(%error, "user not said to be offline");
+        }
+    }
+
     /// Gives a publication its place in history, where the channel keeps one, and sends it to the subscribers.
     pub(crate) async fn publish(
         &self,
         channel: &ChannelName,
-        mut publication: Publication,
+        publish: Publish,
     ) -> Result<StreamPosition, ErrorCode> {
         let options = self.options_of(channel)?;
-        let position = match options.history() {
-            None => StreamPosition::default(),
-            Some(limits) => {
-                let append = self.hot.append(channel.as_str(), publication.clone(), limits);
-                self.in_time(append).await?
-            }
+        let Publish { mut publication, skip_history, delta, idempotency_key, version, exclude } = publish;
+        let limits = options.history().filter(|_| !skip_history);
+        let append = Append { publication: publication.clone(), limits, idempotency_key, version };
+        let position = match self.in_time(self.hot.append(channel.as_str(), append)).await? {
+            Appended::New(position) => position,
+            Appended::Repeated(position) | Appended::Outdated(position) => return Ok(position),
         };
         publication.offset = position.offset;
         let labels = [namespace_label(channel)];
         mundotango_ops::metrics().realtime_publications_total.with_label_values(&labels).inc();
-        self.channels.deliver(channel, Delivery { publication, epoch: position.epoch.clone() }).await?;
+        let delta = delta || options.delta_publish;
+        let delivery = Delivery { publication, epoch: position.epoch.clone(), delta, exclude };
+        self.channels.deliver(channel, delivery).await?;
         Ok(position)
     }
 
@@ -146,6 +211,8 @@ impl Engine {
     pub async fn start(parts: EngineParts) -> Result<Arc<Self>, ractor::SpawnErr> {
         let parts = Arc::new(Parts {
             version: parts.version,
+            node_id: new_id(),
+            started_at: Timestamp::now(),
             session_options: parts.session_options,
             channels_options: parts.channels_options,
             hot: parts.hot,
@@ -177,12 +244,24 @@ impl Engine {
     pub async fn publish(
         &self,
         channel: &ChannelName,
-        publication: Publication,
+        publish: Publish,
     ) -> Result<StreamPosition, EngineError> {
-        self.parts.publish(channel, publication).await.map_err(|code| match code {
-            ErrorCode::UnknownChannel => EngineError::UnknownChannel,
-            _ => EngineError::Unavailable,
-        })
+        Ok(self.parts.publish(channel, publish).await?)
+    }
+
+    /// What the actors share.
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// The node's id: another one at every start.
+    pub fn node_id(&self) -> &str {
+        &self.parts.node_id
+    }
+
+    /// When the node started.
+    pub fn started_at(&self) -> Timestamp {
+        self.parts.started_at
     }
 
     /// What one connection may do.

@@ -4,7 +4,7 @@
 //! nothing of the engines behind the storage ports.
 
 mod channel;
-mod encoded;
+mod control;
 mod engine;
 mod options;
 mod outbox;
@@ -13,11 +13,15 @@ mod supervision;
 mod vitals;
 
 pub use channel::Channels;
-pub use engine::{Engine, EngineError, EngineParts};
-pub use options::{ChannelsOptions, NamespaceOptions, SessionOptions};
-pub use outbox::{Outbox, Outgoing};
+pub use control::Whose;
+pub use engine::{Engine, EngineError, EngineParts, Publish};
+pub use options::{
+    BoolValue, ChannelsOptions, DeltaType, NamespaceOptions, RecoveryMode, SessionOptions,
+    SubscriptionOverride,
+};
+pub use outbox::{DirectSocket, DirectWrite, Outbox, Outgoing};
 pub use session::{
-    Authenticator, Caller, Credentials, RpcHandler, Session, SessionHandle, SessionMessage, Sessions,
-    SubscriptionGrant, TokenRefusal, Transport, Wakeup,
+    Authenticator, Caller, Credentials, RpcHandler, ServerSubscription, Session, SessionHandle,
+    SessionMessage, Sessions, SubscriptionGrant, TokenRefusal, Transport, Wakeup, Who,
 };
 pub use vitals::{State, TreeNode, Vitals};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use mundotango_protocol::ChannelName;
-use serde::{Deserialize, Serialize};
+use regex::Regex;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The `[session]` section: what one connection may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,15 @@ pub struct SessionOptions {
     pub recovery_max_publications: usize,
     /// Whether each user's sessions are subscribed to `#{user id}` by the server.
     pub personal_channel: bool,
+    /// The namespace of the personal channels; empty for none.
+    pub personal_channel_namespace: String,
+    /// Most sessions of one user; another one ends with code 3504. 0 for no limit.
+    pub user_connection_limit: usize,
+    /// Commands a second that a session may send, with bursts of twice as many; further ones are refused with code
+    /// 111, and the session ends with code 3013 if it goes on all the same. 0 for no limit.
+    pub commands_per_second: u32,
+    /// For development: clients without a token may do everything.
+    pub insecure: bool,
 }
 
 impl Default for SessionOptions {
@@ -60,7 +70,54 @@ impl Default for SessionOptions {
             history_max_publications: 300,
             recovery_max_publications: 300,
             personal_channel: true,
+            personal_channel_namespace: String::new(),
+            user_connection_limit: 0,
+            commands_per_second: 200,
+            insecure: false,
         }
+    }
+}
+
+/// What clients get that come back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecoveryMode {
+    /// All that they missed.
+    #[default]
+    Stream,
+    /// The latest publication.
+    Cache,
+}
+
+/// How publications are written as the difference to the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeltaType {
+    /// Fossil deltas.
+    Fossil,
+}
+
+/// A regular expression that channel names have to match.
+#[derive(Clone, Debug)]
+pub struct ChannelPattern(Regex);
+
+impl PartialEq for ChannelPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for ChannelPattern {}
+
+impl Serialize for ChannelPattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for ChannelPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Regex::new(&String::deserialize(deserializer)?).map(Self).map_err(de::Error::custom)
     }
 }
 
@@ -114,6 +171,19 @@ pub struct NamespaceOptions {
     pub allow_presence_for_anonymous: bool,
     /// Names with `#` are open to the users that they list.
     pub allow_user_limited_channels: bool,
+    /// What clients get that come back.
+    pub force_recovery_mode: RecoveryMode,
+    /// The differences that clients may ask for; they need history.
+    pub allowed_delta_types: Vec<DeltaType>,
+    /// Whether publications are written as differences to clients that asked for them.
+    pub delta_publish: bool,
+    /// Clients may ask for the publications whose tags fit a filter.
+    pub allow_tags_filter: bool,
+    /// Clients do not get what they published themselves.
+    pub exclude_publisher: bool,
+    /// What the names after the namespace have to match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel_regex: Option<ChannelPattern>,
 }
 
 impl Default for NamespaceOptions {
@@ -141,11 +211,39 @@ impl Default for NamespaceOptions {
             allow_presence_for_subscriber: false,
             allow_presence_for_anonymous: false,
             allow_user_limited_channels: false,
+            force_recovery_mode: RecoveryMode::Stream,
+            allowed_delta_types: Vec::new(),
+            delta_publish: false,
+            allow_tags_filter: false,
+            exclude_publisher: false,
+            channel_regex: None,
         }
     }
 }
 
 impl NamespaceOptions {
+    /// Whether a name may be a channel of this namespace.
+    pub fn admits(&self, channel: &ChannelName) -> bool {
+        self.channel_regex.as_ref().is_none_or(|pattern| pattern.0.is_match(channel.without_namespace()))
+    }
+
+    /// These options with what a token says of one subscription.
+    pub fn with(&self, change: &SubscriptionOverride) -> Self {
+        let mut options = self.clone();
+        for (change, option) in [
+            (change.presence, &mut options.presence),
+            (change.join_leave, &mut options.join_leave),
+            (change.force_push_join_leave, &mut options.force_push_join_leave),
+            (change.force_recovery, &mut options.force_recovery),
+            (change.force_positioning, &mut options.force_positioning),
+        ] {
+            if let Some(change) = change {
+                *option = change.value;
+            }
+        }
+        options
+    }
+
     /// The history to keep, if any.
     pub fn history(&self) -> Option<mundotango_storage::hot::HistoryLimits> {
         (self.history_size > 0 && !self.history_ttl.is_zero()).then_some(
@@ -156,6 +254,30 @@ impl NamespaceOptions {
             },
         )
     }
+}
+
+/// Options of a namespace that one subscription has otherwise, as tokens and the server API say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SubscriptionOverride {
+    /// See [`NamespaceOptions::presence`].
+    pub presence: Option<BoolValue>,
+    /// See [`NamespaceOptions::join_leave`].
+    pub join_leave: Option<BoolValue>,
+    /// See [`NamespaceOptions::force_push_join_leave`].
+    pub force_push_join_leave: Option<BoolValue>,
+    /// See [`NamespaceOptions::force_recovery`].
+    pub force_recovery: Option<BoolValue>,
+    /// See [`NamespaceOptions::force_positioning`].
+    pub force_positioning: Option<BoolValue>,
+}
+
+/// A value that differs from none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BoolValue {
+    /// The value.
+    pub value: bool,
 }
 
 /// The `[channels]` section: the namespaces.
@@ -193,6 +315,10 @@ impl ChannelsOptions {
                     .then(|| format!("{path}: history needs both history_size and history_ttl")),
                 (recovers && options.history().is_none())
                     .then(|| format!("{path}: recovery and positioning need history_size and history_ttl")),
+                (options.delta_publish && options.allowed_delta_types.is_empty())
+                    .then(|| format!("{path}: delta_publish needs allowed_delta_types = [\"fossil\"]")),
+                (!options.allowed_delta_types.is_empty() && options.history().is_none())
+                    .then(|| format!("{path}: allowed_delta_types needs history_size and history_ttl")),
             ]
         })
         .flatten()

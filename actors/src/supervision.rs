@@ -258,13 +258,13 @@ impl Supervision {
         let mut at = start;
         for session in sessions {
             tokio::time::sleep_until(at).await;
-            session.tell(SessionMessage::Disconnect(Disconnect::Shutdown));
+            session.tell(SessionMessage::Disconnect(Disconnect::Shutdown.into()));
             at += step;
         }
         while !parts.sessions.is_empty() && start.elapsed() < deadline {
             // Those that came while the others were told.
             for session in parts.sessions.all().iter().filter(|session| session.outbox().ending().is_none()) {
-                session.tell(SessionMessage::Disconnect(Disconnect::Shutdown));
+                session.tell(SessionMessage::Disconnect(Disconnect::Shutdown.into()));
             }
             tokio::time::sleep(DRAIN_POLL).await;
         }

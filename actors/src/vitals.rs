@@ -32,6 +32,11 @@ impl Vitals {
         self.handled.fetch_add(1, Relaxed);
     }
 
+    /// Some more messages are done.
+    pub fn handled_many(&self, messages: u64) {
+        self.handled.fetch_add(messages, Relaxed);
+    }
+
     /// The actor starts anew after a crash.
     pub fn restarted(&self) {
         self.restarts.fetch_add(1, Relaxed);

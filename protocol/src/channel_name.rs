@@ -49,9 +49,12 @@ impl ChannelName {
         Ok(Self(text.into()))
     }
 
-    /// The personal channel of a user, to which the server subscribes the user's sessions.
-    pub fn personal(user: &str) -> Result<Self, ChannelNameError> {
-        Self::parse(&format!("{USER_BOUNDARY}{user}"))
+    /// The personal channel of a user, to which the server subscribes the user's sessions. `namespace` may be empty.
+    pub fn personal(namespace: &str, user: &str) -> Result<Self, ChannelNameError> {
+        match namespace {
+            "" => Self::parse(&format!("{USER_BOUNDARY}{user}")),
+            namespace => Self::parse(&format!("{namespace}{NAMESPACE_BOUNDARY}{USER_BOUNDARY}{user}")),
+        }
     }
 
     /// The name as text.
@@ -63,6 +66,11 @@ impl ChannelName {
     pub fn namespace(&self) -> Option<&str> {
         let (namespace, _) = self.0.split_once(NAMESPACE_BOUNDARY)?;
         Some(namespace.strip_prefix(PRIVATE_PREFIX).unwrap_or(namespace))
+    }
+
+    /// The part after the first `:`, or all of a name that has none.
+    pub fn without_namespace(&self) -> &str {
+        self.0.split_once(NAMESPACE_BOUNDARY).map_or(&self.0, |(_, rest)| rest)
     }
 
     /// Whether the name needs a subscription token.
@@ -135,6 +143,7 @@ mod tests {
         assert!(!dialog.allows_user("4") && !dialog.allows_user(""));
         assert!(!name("dialog").allows_user("42"));
         assert!(name("a#1#2").allows_user("2") && !name("a#1#2").allows_user("1"));
-        assert!(ChannelName::personal("7").unwrap().allows_user("7"));
+        assert!(ChannelName::personal("", "7").unwrap().allows_user("7"));
+        assert_eq!(ChannelName::personal("me", "7").unwrap().as_str(), "me:#7");
     }
 }

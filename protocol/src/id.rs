@@ -15,6 +15,11 @@ impl ClientId {
         Self(Uuid::new_v4())
     }
 
+    /// Whether this is the id's text form.
+    pub fn is(self, text: &str) -> bool {
+        Self::parse(text) == Some(self)
+    }
+
     /// Reads the text form.
     pub fn parse(text: &str) -> Option<Self> {
         Uuid::try_parse(text).ok().map(Self)

@@ -292,6 +292,11 @@ impl Push {
         Self { publication: Some(publication), ..Self::default() }
     }
 
+    /// A message to one client alone.
+    pub fn message(data: Bytes) -> Self {
+        Self { message: Some(Message { data }), ..Self::default() }
+    }
+
     /// A client joined.
     pub fn join(info: ClientInfo) -> Self {
         Self { join: Some(Join { info: Some(info) }), ..Self::default() }

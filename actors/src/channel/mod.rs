@@ -1,16 +1,22 @@
 //! Channels: one actor for each that has a subscriber on this node.
 
 mod actor;
+mod batch;
 mod registry;
+mod stream;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mundotango_protocol::{ChannelName, ClientId, ClientInfo, ErrorCode, Publication, StreamPosition};
+use mundotango_protocol::{
+    ChannelName, ClientId, ClientInfo, ErrorCode, Filter, Publication, StreamPosition,
+};
 use tokio::sync::oneshot;
 
+pub(crate) use batch::recovered_deltas;
 pub use registry::Channels;
 
+use crate::options::RecoveryMode;
 use crate::session::SessionHandle;
 
 /// What can be asked of a channel's actor.
@@ -29,11 +35,15 @@ pub(crate) enum ChannelMessage {
 }
 
 /// A publication on its way to subscribers.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Delivery {
     pub(crate) publication: Publication,
     /// The epoch of its offset; empty where the channel keeps no history.
     pub(crate) epoch: String,
+    /// Whether it may be written as the difference to the one before.
+    pub(crate) delta: bool,
+    /// Who does not get it.
+    pub(crate) exclude: Option<ClientId>,
 }
 
 /// A session's wish to be subscribed.
@@ -41,18 +51,36 @@ pub(crate) struct Subscribe {
     pub(crate) subscriber: Subscriber,
     /// Where the client was, if it wants to catch up.
     pub(crate) recover: Option<StreamPosition>,
+    pub(crate) mode: RecoveryMode,
     pub(crate) answer: oneshot::Sender<Result<Subscribed, ErrorCode>>,
 }
 
 /// Who a channel writes to.
+#[derive(Clone)]
 pub(crate) struct Subscriber {
     pub(crate) session: Arc<SessionHandle>,
     /// What others may know of the session; kept only where presence, joins or leaves are shown.
     pub(crate) info: Option<Box<ClientInfo>>,
+    /// The publications wanted; all without one.
+    pub(crate) filter: Option<Box<Filter>>,
+    pub(crate) flags: SubscriberFlags,
+}
+
+/// What a subscription is like.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct SubscriberFlags {
     /// Whether a hole in the stream ends the subscription.
     pub(crate) positioned: bool,
     /// Whether the client wants joins and leaves.
     pub(crate) join_leave: bool,
+    /// Whether the client is shown as present.
+    pub(crate) present: bool,
+    /// Whether the client's own join and leave are told.
+    pub(crate) announced: bool,
+    /// Whether the client takes publications as differences.
+    pub(crate) delta: bool,
+    /// Whether the client has the publication that the next difference is to.
+    pub(crate) has_base: bool,
 }
 
 /// Where the stream stands at the moment of a subscription.

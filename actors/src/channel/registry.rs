@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::actor::ChannelActor;
 use super::{ChannelMessage, Delivery, Subscribe, Subscribed, Subscriber};
 use crate::engine::Parts;
-use crate::options::NamespaceOptions;
+use crate::options::{NamespaceOptions, RecoveryMode};
 use crate::vitals::{State, TreeNode, Vitals};
 
 /// Messages that may wait for one channel; publishers wait for a place then.
@@ -33,6 +34,8 @@ pub struct Channels {
 pub(crate) struct Entry {
     mailbox: mpsc::Sender<ChannelMessage>,
     pub(crate) vitals: Vitals,
+    /// How many sessions are subscribed, for those who only count.
+    pub(crate) subscribers: AtomicUsize,
 }
 
 impl Entry {
@@ -69,7 +72,8 @@ impl Channels {
         let mut shard = self.shard(channel).lock();
         let entry = shard.entry(channel.clone()).or_insert_with(|| {
             let (mailbox, receiver) = mpsc::channel(MAILBOX_CAPACITY);
-            let entry = Arc::new(Entry { mailbox, vitals: Vitals::default() });
+            let entry =
+                Arc::new(Entry { mailbox, vitals: Vitals::default(), subscribers: AtomicUsize::new(0) });
             let actor = ChannelActor::new(channel.clone(), options.clone(), parts);
             tokio::spawn(actor.run(receiver, Arc::clone(&entry)));
             mundotango_ops::metrics().realtime_channels_active.inc();
@@ -101,12 +105,13 @@ impl Channels {
         options: &NamespaceOptions,
         mut subscriber: impl FnMut() -> Subscriber,
         recover: Option<&mundotango_protocol::StreamPosition>,
+        mode: RecoveryMode,
     ) -> Result<Subscribed, ErrorCode> {
         // An actor may end between being found and being asked: ask the next one.
         for _ in 0..3 {
             let entry = self.find_or_start(channel, options).ok_or(ErrorCode::Internal)?;
             let (answer, answered) = oneshot::channel();
-            let subscribe = Subscribe { subscriber: subscriber(), recover: recover.cloned(), answer };
+            let subscribe = Subscribe { subscriber: subscriber(), recover: recover.cloned(), mode, answer };
             match entry.mailbox.send_timeout(ChannelMessage::Subscribe(Box::new(subscribe)), PATIENCE).await {
                 Ok(()) => {}
                 Err(mpsc::error::SendTimeoutError::Closed(_)) => continue,
@@ -139,6 +144,22 @@ impl Channels {
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(ErrorCode::TooManyRequests),
             Ok(()) | Err(mpsc::error::SendTimeoutError::Closed(_)) => Ok(()),
         }
+    }
+
+    /// The channels with subscribers whose names fit, and how many subscribers each has.
+    pub fn counts(&self, fits: impl Fn(&str) -> bool) -> Vec<(ChannelName, usize)> {
+        let mut counts = Vec::new();
+        for shard in &self.shards {
+            counts.extend(
+                shard
+                    .lock()
+                    .iter()
+                    .filter(|(name, _)| fits(name.as_str()))
+                    .map(|(name, entry)| (name.clone(), entry.subscribers.load(Ordering::Relaxed))),
+            );
+        }
+        counts.retain(|(_, subscribers)| *subscribers > 0);
+        counts
     }
 
     /// Makes every channel look at its stream; those with a full mailbox are looking already.

@@ -7,13 +7,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use mundotango_protocol::{
-    ChannelName, ConnectRequest, ConnectResult, Disconnect, ErrorCode, RefreshRequest, RefreshResult, Reply,
+    ChannelName, ConnectRequest, ConnectResult, Disconnect, ErrorCode, Push, RefreshRequest, RefreshResult,
+    Reply, SubscribeRequest, SubscribeResult,
 };
 use mundotango_storage::accounts::Role;
 use tokio::time::Instant;
 
-use super::subscriptions::Wish;
+use super::handle::Who;
+use super::subscriptions::{Wish, recover_position};
 use super::{Refusal, Session, Stage};
+use crate::options::SubscriptionOverride;
+
+/// Longest name and version of a client library that are kept, in bytes; the protocol's limits.
+const MAX_NAME_BYTES: usize = 16;
+const MAX_VERSION_BYTES: usize = 64;
 
 /// What a connection token gives its session.
 #[derive(Clone, Debug, Default)]
@@ -24,12 +31,31 @@ pub struct Credentials {
     pub role: Role,
     /// The login that the token came from.
     pub login_id: Option<String>,
-    /// When the token stops to be good, in Unix seconds.
+    /// The token's own id.
+    pub token_id: Option<String>,
+    /// When the token was issued, in Unix seconds.
+    pub issued_at: Option<u64>,
+    /// When the connection expires, in Unix seconds.
     pub expires_at: Option<u64>,
     /// What other clients may know of the user, in JSON; may be empty.
     pub info: Bytes,
-    /// Channels to which the server subscribes the session.
-    pub channels: Vec<String>,
+    /// What only the server knows of the user, in JSON; may be empty.
+    pub meta: Bytes,
+    /// The channels to which the server subscribes the session, and how.
+    pub subscriptions: BTreeMap<String, ServerSubscription>,
+}
+
+/// How the server subscribes a session to a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerSubscription {
+    /// What other subscribers may know of the user, in JSON; may be empty.
+    pub info: Bytes,
+    /// The application's own data for the client, in JSON; may be empty.
+    pub data: Bytes,
+    /// When the subscription expires, in Unix seconds.
+    pub expires_at: Option<u64>,
+    /// Options of the namespace that this subscription has otherwise.
+    pub change: SubscriptionOverride,
 }
 
 /// What a subscription token allows.
@@ -41,10 +67,12 @@ pub struct SubscriptionGrant {
     pub user: String,
     /// The only session that it is for, if it says so.
     pub client: Option<String>,
-    /// When it stops to be good, in Unix seconds.
+    /// When the subscription expires, in Unix seconds.
     pub expires_at: Option<u64>,
     /// What other subscribers may know of the user, in JSON; may be empty.
     pub info: Bytes,
+    /// Options of the namespace that this subscription has otherwise.
+    pub change: SubscriptionOverride,
 }
 
 /// Why a token gives nothing.
@@ -54,6 +82,10 @@ pub enum TokenRefusal {
     Expired,
     /// It was never good.
     Invalid,
+    /// It, or its user, was locked out.
+    Blocked,
+    /// It cannot be told now, as its key is not to be had.
+    Unavailable,
 }
 
 /// Who reads tokens for the sessions.
@@ -79,40 +111,39 @@ pub(super) fn instant_of(unix_seconds: u64, grace: Duration) -> Instant {
 
 impl Session {
     pub(super) async fn connect(&mut self, id: u32, request: ConnectRequest) -> Result<(), Refusal> {
-        let credentials = if request.token.is_empty() {
-            if !self.parts.session_options.allow_anonymous {
-                return Err(Disconnect::BadRequest.into());
-            }
-            Credentials::default()
-        } else {
-            match self.parts.authenticator.connection(&request.token) {
-                Ok(credentials) => credentials,
-                Err(TokenRefusal::Invalid) => return Err(Disconnect::InvalidToken.into()),
-                Err(TokenRefusal::Expired) => return Err(self.refuse(ErrorCode::TokenExpired)),
-            }
-        };
+        let credentials = self.authenticate(&request.token)?;
         let channels = self.server_side_channels(&credentials)?;
+        self.handle.set_who(Who {
+            user: credentials.user.clone(),
+            login_id: credentials.login_id.clone(),
+            token_id: credentials.token_id.clone(),
+            issued_at: credentials.issued_at,
+            meta: credentials.meta.clone(),
+            library: (cut(&request.name, MAX_NAME_BYTES), cut(&request.version, MAX_VERSION_BYTES)),
+            session_key: self.session_key.clone(),
+        });
         self.stage = Stage::Connected(credentials);
-        self.handle.set_user(self.user());
-        self.parts.sessions.add_user(&self.handle);
+        let sessions = self.parts.sessions.add_user(&self.handle);
+        let most = self.parts.session_options.user_connection_limit;
+        if most > 0 && sessions > most {
+            return Err(Disconnect::ConnectionLimit.into());
+        }
+        if sessions == 1 {
+            self.parts.user_came(&self.handle).await;
+        }
 
         // Pushes of the channels wait for the reply that tells of their subscriptions.
         let handle = Arc::clone(&self.handle);
         handle.outbox().hold();
         let outcome = self.subscribe_server_side(channels, &request).await;
         let reply = outcome.map(|subs| {
-            let (expires, ttl) = self.expiry();
-            let connect = ConnectResult {
-                client: self.client().to_string(),
-                version: self.parts.version.clone(),
-                expires,
-                ttl,
-                subs,
-                ping: u32::try_from(self.parts.session_options.ping_interval.as_secs()).unwrap_or(u32::MAX),
-                pong: true,
-                ..ConnectResult::default()
+            let connect = self.connect_result(subs);
+            let reply = if handle.transport().is_unidirectional() {
+                Reply::push("", Push { connect: Some(connect.into()), ..Push::default() })
+            } else {
+                Reply { id, connect: Some(connect), ..Reply::default() }
             };
-            self.encode(&Reply { id, connect: Some(connect), ..Reply::default() })
+            self.encode(&reply)
         });
         match reply {
             Ok(reply) => {
@@ -130,23 +161,64 @@ impl Session {
         }
     }
 
+    fn authenticate(&mut self, token: &str) -> Result<Credentials, Refusal> {
+        let options = &self.parts.session_options;
+        if token.is_empty() {
+            let welcome = options.allow_anonymous || options.insecure;
+            return if welcome { Ok(Credentials::default()) } else { Err(Disconnect::BadRequest.into()) };
+        }
+        match self.parts.authenticator.connection(token) {
+            Ok(credentials) => Ok(credentials),
+            Err(TokenRefusal::Invalid) => Err(Disconnect::InvalidToken.into()),
+            Err(TokenRefusal::Blocked) => Err(Disconnect::ForceDisconnect.into()),
+            Err(TokenRefusal::Expired) => Err(self.refuse(ErrorCode::TokenExpired)),
+            Err(TokenRefusal::Unavailable) => Err(self.refuse(ErrorCode::Internal)),
+        }
+    }
+
     /// After an error the connection is of no use to the client, who comes again on another.
     fn refuse(&mut self, code: ErrorCode) -> Refusal {
         self.stage = Stage::Refused;
+        if self.handle.transport().is_unidirectional() {
+            return Disconnect::of_connect_error(code).into();
+        }
+        self.timers.refused();
         Refusal::Error(code)
     }
 
-    fn server_side_channels(&self, credentials: &Credentials) -> Result<Vec<ChannelName>, Refusal> {
-        let mut channels = Vec::new();
-        if self.parts.session_options.personal_channel && !credentials.user.is_empty() {
-            channels.push(ChannelName::personal(&credentials.user).map_err(|_| Disconnect::InvalidToken)?);
+    fn connect_result(&mut self, subs: BTreeMap<String, SubscribeResult>) -> ConnectResult {
+        let (expires, ttl) = self.expiry();
+        let node =
+            if self.handle.transport().is_emulated() { self.parts.node_id.clone() } else { String::new() };
+        ConnectResult {
+            client: self.client().to_string(),
+            version: self.parts.version.clone(),
+            expires,
+            ttl,
+            subs,
+            ping: u32::try_from(self.parts.session_options.ping_interval.as_secs()).unwrap_or(u32::MAX),
+            pong: true,
+            session: self.session_key.clone().unwrap_or_default(),
+            node,
+            ..ConnectResult::default()
         }
-        for channel in &credentials.channels {
-            channels.push(ChannelName::parse(channel).map_err(|_| Refusal::Error(ErrorCode::BadRequest))?);
+    }
+
+    fn server_side_channels(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<BTreeMap<ChannelName, ServerSubscription>, Refusal> {
+        let options = &self.parts.session_options;
+        let mut channels = BTreeMap::new();
+        for (channel, subscription) in &credentials.subscriptions {
+            let channel = ChannelName::parse(channel).map_err(|_| Refusal::Error(ErrorCode::BadRequest))?;
+            channels.insert(channel, subscription.clone());
         }
-        channels.sort_unstable();
-        channels.dedup();
-        if channels.len() > self.parts.session_options.channel_limit {
+        if options.personal_channel && !credentials.user.is_empty() {
+            let personal = ChannelName::personal(&options.personal_channel_namespace, &credentials.user);
+            channels.entry(personal.map_err(|_| Disconnect::InvalidToken)?).or_default();
+        }
+        if channels.len() > options.channel_limit {
             return Err(Disconnect::ChannelLimit.into());
         }
         Ok(channels)
@@ -154,24 +226,51 @@ impl Session {
 
     async fn subscribe_server_side(
         &mut self,
-        channels: Vec<ChannelName>,
+        channels: BTreeMap<ChannelName, ServerSubscription>,
         request: &ConnectRequest,
-    ) -> Result<BTreeMap<String, mundotango_protocol::SubscribeResult>, Refusal> {
+    ) -> Result<BTreeMap<String, SubscribeResult>, Refusal> {
         let mut subs = BTreeMap::new();
-        for channel in channels {
-            let wish = Wish::server_side(request.subs.get(channel.as_str()));
-            let result = self.add_subscription(&channel, wish).await?;
+        for (channel, subscription) in channels {
+            let recover = request.subs.get(channel.as_str()).and_then(recover_position);
+            let result = self.add_subscription(&channel, Wish::server_side(subscription, recover)).await?;
             subs.insert(channel.as_str().to_owned(), result);
+        }
+        if self.handle.transport().is_unidirectional() {
+            // Such a client has no other way to ask; what it may not have is left out.
+            self.subscribe_by_request(request, &mut subs).await?;
         }
         Ok(subs)
     }
 
-    /// Whether the session's token expires, and in how many seconds; sets the timer.
-    fn expiry(&mut self) -> (bool, u32) {
+    async fn subscribe_by_request(
+        &mut self,
+        request: &ConnectRequest,
+        subs: &mut BTreeMap<String, SubscribeResult>,
+    ) -> Result<(), Refusal> {
+        for (name, wanted) in &request.subs {
+            if subs.contains_key(name) || self.subscriptions.len() >= self.parts.session_options.channel_limit
+            {
+                continue;
+            }
+            let channel = Self::channel_name(name)?;
+            if self.parts.options_of(&channel).is_err() {
+                return Err(Disconnect::BadRequest.into());
+            }
+            let wanted = SubscribeRequest { channel: name.clone(), ..wanted.clone() };
+            let Ok(wish) = self.wish_of(&channel, &wanted) else { continue };
+            if let Ok(result) = self.add_subscription(&channel, wish).await {
+                subs.insert(name.clone(), result);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the connection expires, and in how many seconds; sets the timer.
+    pub(super) fn expiry(&mut self) -> (bool, u32) {
         let expires_at = self.credentials().ok().and_then(|credentials| credentials.expires_at);
         let grace = self.parts.session_options.expired_grace;
         self.timers.expire_at(expires_at.map(|at| instant_of(at, grace)));
-        (expires_at.is_some(), expires_at.map(seconds_until).unwrap_or_default())
+        Self::ttl(expires_at)
     }
 
     pub(super) fn refresh(&mut self, id: u32, request: &RefreshRequest) -> Result<(), Refusal> {
@@ -179,8 +278,10 @@ impl Session {
             return Err(Disconnect::BadRequest.into());
         }
         let fresh = self.parts.authenticator.connection(&request.token).map_err(|refusal| match refusal {
-            TokenRefusal::Expired => Disconnect::Expired,
-            TokenRefusal::Invalid => Disconnect::InvalidToken,
+            TokenRefusal::Expired => Refusal::Disconnect(Disconnect::Expired),
+            TokenRefusal::Invalid => Disconnect::InvalidToken.into(),
+            TokenRefusal::Blocked => Disconnect::ForceDisconnect.into(),
+            TokenRefusal::Unavailable => ErrorCode::Internal.into(),
         })?;
         if fresh.user != self.user() {
             return Err(Disconnect::InvalidToken.into());
@@ -196,4 +297,9 @@ impl Session {
         self.reply(&Reply { id, refresh: Some(refresh), ..Reply::default() });
         Ok(())
     }
+}
+
+/// A client's text, cut to a length that the protocol sets.
+fn cut(text: &str, bytes: usize) -> String {
+    text[..text.floor_char_boundary(bytes)].to_owned()
 }

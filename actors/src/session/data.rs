@@ -2,13 +2,13 @@
 
 use mundotango_protocol::{
     Empty, ErrorCode, HistoryRequest, HistoryResult, PresenceRequest, PresenceResult, PresenceStatsRequest,
-    PresenceStatsResult, PublishRequest, Reply,
+    PresenceStatsResult, PublishRequest, Reply, StreamPosition,
 };
 use mundotango_storage::hot::HistoryQuery;
 
-use super::subscriptions::allows;
 use super::{Refusal, Session};
 use crate::channel::publication;
+use crate::engine::Publish;
 use crate::options::NamespaceOptions;
 
 impl Session {
@@ -18,18 +18,19 @@ impl Session {
             return Err(ErrorCode::BadRequest.into());
         }
         let options = self.parts.options_of(&channel)?;
-        let allowed = allows(
+        let allowed = self.may(
             options.allow_publish_for_client,
             options.allow_publish_for_subscriber,
             options.allow_publish_for_anonymous,
-            self.standing(&channel),
+            &channel,
         );
         if !allowed {
             return Err(ErrorCode::PermissionDenied.into());
         }
         let chan_info = self.subscriptions.get(&channel).map(|own| own.info.clone()).unwrap_or_default();
         let info = self.info(chan_info);
-        self.parts.publish(&channel, publication(request.data, Some(info))).await?;
+        let publish = Publish::new(publication(request.data, Some(info)));
+        self.parts.publish(&channel, publish).await?;
         self.reply(&Reply { id, publish: Some(Empty {}), ..Reply::default() });
         Ok(())
     }
@@ -40,11 +41,11 @@ impl Session {
         if !options.presence {
             return Err(ErrorCode::NotAvailable.into());
         }
-        let allowed = allows(
+        let allowed = self.may(
             options.allow_presence_for_client,
             options.allow_presence_for_subscriber,
             options.allow_presence_for_anonymous,
-            self.standing(&channel),
+            &channel,
         );
         if allowed { Ok(channel) } else { Err(ErrorCode::PermissionDenied.into()) }
     }
@@ -72,11 +73,11 @@ impl Session {
         let channel = Self::channel_name(&request.channel)?;
         let options = self.parts.options_of(&channel)?;
         let Some(limits) = options.history() else { return Err(ErrorCode::NotAvailable.into()) };
-        let allowed = allows(
+        let allowed = self.may(
             options.allow_history_for_client,
             options.allow_history_for_subscriber,
             options.allow_history_for_anonymous,
-            self.standing(&channel),
+            &channel,
         );
         if !allowed {
             return Err(ErrorCode::PermissionDenied.into());
@@ -89,7 +90,8 @@ impl Session {
             reverse: request.reverse,
         };
         let page = self.parts.history(&channel, query, limits).await?;
-        if request.since.is_some_and(|since| since.epoch != page.position.epoch) {
+        let other = |since: &StreamPosition| !since.epoch.is_empty() && since.epoch != page.position.epoch;
+        if request.since.as_ref().is_some_and(other) {
             return Err(ErrorCode::UnrecoverablePosition.into());
         }
         let history = HistoryResult {

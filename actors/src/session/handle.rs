@@ -3,9 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 
-use mundotango_protocol::{ChannelName, ClientId, Disconnect, Encoding, UnsubscribeCode};
+use bytes::Bytes;
+use jiff::Timestamp;
+use mundotango_protocol::{
+    ChannelName, ClientId, Disconnect, DisconnectReason, Encoding, StreamPosition, UnsubscribeCode,
+};
 use parking_lot::Mutex;
 
+use super::connect::ServerSubscription;
 use crate::outbox::Outbox;
 use crate::vitals::{State, TreeNode, Vitals};
 
@@ -17,6 +22,16 @@ const MAILBOX_CAPACITY: usize = 256;
 pub enum Transport {
     /// A WebSocket.
     WebSocket,
+    /// Server-sent events, with commands by POST to `/emulation`.
+    Sse,
+    /// An HTTP answer that does not end, with commands by POST to `/emulation`.
+    HttpStream,
+    /// A WebSocket that the client does not write to.
+    UniWebSocket,
+    /// Server-sent events alone.
+    UniSse,
+    /// An HTTP answer that does not end, alone.
+    UniHttpStream,
 }
 
 impl Transport {
@@ -24,15 +39,50 @@ impl Transport {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
+            Self::Sse => "sse",
+            Self::HttpStream => "http_stream",
+            Self::UniWebSocket => "uni_websocket",
+            Self::UniSse => "uni_sse",
+            Self::UniHttpStream => "uni_http_stream",
         }
+    }
+
+    /// Whether the client's commands come by another way than the server's messages.
+    pub fn is_emulated(self) -> bool {
+        matches!(self, Self::Sse | Self::HttpStream)
+    }
+
+    /// Whether the client only listens.
+    pub fn is_unidirectional(self) -> bool {
+        matches!(self, Self::UniWebSocket | Self::UniSse | Self::UniHttpStream)
     }
 }
 
 /// What can be said to a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum SessionMessage {
     /// From the node or an operator: end.
-    Disconnect(Disconnect),
+    Disconnect(DisconnectReason),
+    /// From the application: be subscribed.
+    Subscribe {
+        /// To this channel.
+        channel: ChannelName,
+        /// In this way.
+        subscription: Box<ServerSubscription>,
+        /// Catching up from here.
+        recover: Option<StreamPosition>,
+    },
+    /// From the application: be subscribed no longer.
+    Unsubscribe(ChannelName),
+    /// From the application: the connection expires at another time, in Unix seconds, or never.
+    Refresh {
+        /// When.
+        expires_at: Option<u64>,
+        /// What others may know of the user from now on, in JSON; unchanged if absent.
+        info: Option<Bytes>,
+    },
+    /// From the application: tell the client this.
+    Message(Bytes),
     /// From a channel: it no longer writes to you, because of this.
     SubscriptionLost(ChannelName, UnsubscribeCode),
     /// From a test: fail.
@@ -44,7 +94,8 @@ pub enum SessionMessage {
 #[derive(Debug)]
 pub struct SessionHandle {
     client: ClientId,
-    user: OnceLock<Box<str>>,
+    who: OnceLock<Box<Who>>,
+    opened_at: Timestamp,
     transport: Transport,
     encoding: Encoding,
     outbox: Outbox,
@@ -52,11 +103,31 @@ pub struct SessionHandle {
     vitals: Vitals,
 }
 
+/// Whose session it is, known once it is connected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    /// The user's id; empty for anonymous sessions.
+    pub user: String,
+    /// The login that the token came from.
+    pub login_id: Option<String>,
+    /// The token's own id.
+    pub token_id: Option<String>,
+    /// When the token was issued, in Unix seconds.
+    pub issued_at: Option<u64>,
+    /// What only the server knows of the user, in JSON; may be empty.
+    pub meta: Bytes,
+    /// The client library's name and version, as it says them.
+    pub library: (String, String),
+    /// The secret of sessions whose clients cannot name their connection otherwise.
+    pub session_key: Option<String>,
+}
+
 impl SessionHandle {
     pub(crate) fn new(transport: Transport, encoding: Encoding, outbox_bytes: usize) -> Self {
         Self {
             client: ClientId::random(),
-            user: OnceLock::new(),
+            who: OnceLock::new(),
+            opened_at: Timestamp::now(),
             transport,
             encoding,
             outbox: Outbox::new(outbox_bytes),
@@ -72,12 +143,22 @@ impl SessionHandle {
 
     /// The user's id, once the session is connected; empty for anonymous ones.
     pub fn user(&self) -> Option<&str> {
-        self.user.get().map(AsRef::as_ref)
+        self.who().map(|who| who.user.as_str())
     }
 
-    pub(crate) fn set_user(&self, user: &str) {
-        // Set once, at connect: a refresh with another user is refused.
-        let _ = self.user.set(user.into());
+    /// Whose session it is, once it is connected.
+    pub fn who(&self) -> Option<&Who> {
+        self.who.get().map(AsRef::as_ref)
+    }
+
+    /// Set once, at connect: a refresh with another user is refused.
+    pub(crate) fn set_who(&self, who: Who) {
+        let _ = self.who.set(Box::new(who));
+    }
+
+    /// When the connection was made.
+    pub fn opened_at(&self) -> Timestamp {
+        self.opened_at
     }
 
     /// What the client is connected by.
@@ -127,7 +208,7 @@ impl SessionHandle {
     }
 
     pub(crate) fn tree_node(&self) -> TreeNode {
-        let state = if self.outbox.ending().is_some() { State::Draining } else { State::Running };
+        let state = if self.outbox.is_ending() { State::Draining } else { State::Running };
         self.vitals.node(self.client.to_string(), "session", state, self.waiting())
     }
 }

@@ -7,8 +7,10 @@
 mod connect;
 mod data;
 mod handle;
+mod rate;
 mod registry;
 mod rpc;
+mod server_side;
 mod subscriptions;
 mod timers;
 
@@ -23,14 +25,15 @@ use mundotango_protocol::{
     Reply, Request,
 };
 
-pub use connect::{Authenticator, Credentials, SubscriptionGrant, TokenRefusal};
-pub use handle::{SessionHandle, SessionMessage, Transport};
+pub use connect::{Authenticator, Credentials, ServerSubscription, SubscriptionGrant, TokenRefusal};
+pub use handle::{SessionHandle, SessionMessage, Transport, Who};
 pub use registry::Sessions;
 pub use rpc::{Caller, RpcHandler};
 
 use crate::engine::Parts;
 use crate::outbox::Outgoing;
 use crate::supervision::panic_text;
+use rate::CommandRate;
 use rpc::RpcSlots;
 use subscriptions::Subscriptions;
 use timers::{Due, Timers};
@@ -82,6 +85,9 @@ pub struct Session {
     subscriptions: Subscriptions,
     timers: Timers,
     rpc_slots: RpcSlots,
+    rate: CommandRate,
+    /// See [`Who::session_key`].
+    session_key: Option<String>,
     closed: bool,
 }
 
@@ -97,6 +103,8 @@ impl Session {
             subscriptions: Subscriptions::default(),
             timers,
             rpc_slots: RpcSlots::default(),
+            rate: CommandRate::default(),
+            session_key: (transport != Transport::WebSocket).then(|| ClientId::random().to_string()),
             closed: false,
         }
     }
@@ -104,6 +112,11 @@ impl Session {
     /// What others hold of this session.
     pub fn handle(&self) -> &Arc<SessionHandle> {
         &self.handle
+    }
+
+    /// The secret by which an emulated session's commands find it; see [`Who::session_key`].
+    pub fn session_key(&self) -> Option<&str> {
+        self.session_key.as_deref()
     }
 
     fn client(&self) -> ClientId {
@@ -136,12 +149,25 @@ impl Session {
                 return;
             }
         };
+        if commands.len() == 1 {
+            self.handle_commands(commands).await;
+            return;
+        }
+        self.handle.outbox().cork();
+        self.handle_commands(commands).await;
+        self.handle.outbox().uncork();
+    }
+
+    async fn handle_commands(&mut self, commands: Vec<Command>) {
         for command in commands {
-            if matches!(self.stage, Stage::Refused) || self.handle.outbox().ending().is_some() {
+            if matches!(self.stage, Stage::Refused) || self.handle.outbox().is_ending() {
                 return;
             }
             let id = command.id;
-            let outcome = self.handle_command(command).await;
+            let outcome = match self.rate.take(self.parts.session_options.commands_per_second) {
+                Ok(()) => self.handle_command(command).await,
+                Err(refusal) => Err(refusal),
+            };
             self.handle.vitals().handled();
             match outcome {
                 Ok(()) => {}
@@ -223,8 +249,15 @@ impl Session {
         self.handle.vitals().handled();
         match message {
             SessionMessage::Disconnect(reason) => self.handle.outbox().end(reason),
+            SessionMessage::Subscribe { channel, subscription, recover } => {
+                self.subscribe_by_server(channel, *subscription, recover).await;
+            }
+            SessionMessage::Unsubscribe(channel) => self.unsubscribe_by_server(&channel).await,
+            SessionMessage::Refresh { expires_at, info } => self.refresh_by_server(expires_at, info),
+            SessionMessage::Message(data) => self.reply(&Reply::push("", Push::message(data))),
             SessionMessage::SubscriptionLost(channel, code) => {
                 let Some(subscription) = self.subscriptions.remove(&channel) else { return };
+                self.timers.look_at_subscriptions(self.subscriptions.next_end());
                 // The channel may have taken the session in again after it said so.
                 self.parts.channels.unsubscribe(&channel, self.client()).await;
                 if subscription.server_side {
@@ -259,9 +292,13 @@ impl Session {
     async fn leave(&mut self) {
         self.closed = true;
         self.handle.outbox().end(Disconnect::ConnectionClosed);
-        self.parts.sessions.remove(&self.handle);
+        self.handle.outbox().detach();
+        let last = self.parts.sessions.remove(&self.handle);
         for channel in self.subscriptions.take_all() {
             self.parts.channels.unsubscribe(&channel, self.handle.client()).await;
+        }
+        if last {
+            self.parts.user_went(&self.handle).await;
         }
     }
 
@@ -320,13 +357,18 @@ impl Drop for Session {
             return;
         }
         // The transport's task was aborted: leave the channels all the same.
-        self.parts.sessions.remove(&self.handle);
+        self.handle.outbox().detach();
+        let last = self.parts.sessions.remove(&self.handle);
+        let handle = Arc::clone(&self.handle);
         let (parts, client) = (Arc::clone(&self.parts), self.handle.client());
         let channels = self.subscriptions.take_all();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 for channel in channels {
                     parts.channels.unsubscribe(&channel, client).await;
+                }
+                if last {
+                    parts.user_went(&handle).await;
                 }
             });
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use mundotango_protocol::{ClientId, Disconnect};
+use mundotango_protocol::{ClientId, Disconnect, DisconnectReason};
 use parking_lot::Mutex;
 
 use super::{SessionHandle, SessionMessage};
@@ -31,27 +31,33 @@ impl Sessions {
         metrics.websocket_connections_active.inc();
     }
 
-    /// Called once the session's user is known.
-    pub(crate) fn add_user(&self, session: &SessionHandle) {
-        let Some(user) = session.user().filter(|user| !user.is_empty()) else { return };
+    /// Called once the session's user is known; how many sessions the user has now. 0 for anonymous ones.
+    pub(crate) fn add_user(&self, session: &SessionHandle) -> usize {
+        let Some(user) = session.user().filter(|user| !user.is_empty()) else { return 0 };
         let mut maps = self.maps.lock();
-        maps.by_user.entry(user.into()).or_default().push(session.client());
+        let clients = maps.by_user.entry(user.into()).or_default();
+        clients.push(session.client());
+        let sessions = clients.len();
         mundotango_ops::metrics()
             .active_users_total
             .set(i64::try_from(maps.by_user.len()).unwrap_or(i64::MAX));
+        sessions
     }
 
-    pub(crate) fn remove(&self, session: &SessionHandle) {
+    /// Forgets a session; whether it was its user's last.
+    pub(crate) fn remove(&self, session: &SessionHandle) -> bool {
         let mut maps = self.maps.lock();
         if maps.by_client.remove(&session.client()).is_none() {
-            return;
+            return false;
         }
+        let mut last = false;
         if let Some(user) = session.user()
             && let Some(clients) = maps.by_user.get_mut(user)
         {
             clients.retain(|client| *client != session.client());
             if clients.is_empty() {
                 maps.by_user.remove(user);
+                last = true;
             }
         }
         let users = i64::try_from(maps.by_user.len()).unwrap_or(i64::MAX);
@@ -61,8 +67,22 @@ impl Sessions {
         let labels = [session.transport().as_str(), session.encoding().as_str()];
         metrics.realtime_sessions_active.with_label_values(&labels).dec();
         metrics.websocket_connections_active.dec();
-        let reason = session.outbox().ending().unwrap_or(Disconnect::ConnectionClosed);
-        metrics.realtime_disconnects_total.with_label_values(&[&reason.code().to_string()]).inc();
+        // Codes of the application's own share a label, as there may be any number of them.
+        let code =
+            session.outbox().ending().map_or(Disconnect::ConnectionClosed.code(), |reason| reason.code());
+        let code = if code < 4000 { code.to_string() } else { "custom".to_owned() };
+        metrics.realtime_disconnects_total.with_label_values(&[&code]).inc();
+        last
+    }
+
+    /// Whether a user has a session here.
+    pub fn is_online(&self, user: &str) -> bool {
+        self.maps.lock().by_user.contains_key(user)
+    }
+
+    /// How many users have a session here.
+    pub fn users(&self) -> usize {
+        self.maps.lock().by_user.len()
     }
 
     /// The session with this id.
@@ -70,9 +90,13 @@ impl Sessions {
         self.maps.lock().by_client.get(&client).cloned()
     }
 
-    /// A user's sessions.
+    /// A user's sessions; the empty user's are the anonymous ones.
     pub fn of_user(&self, user: &str) -> Vec<Arc<SessionHandle>> {
         let maps = self.maps.lock();
+        if user.is_empty() {
+            let anonymous = maps.by_client.values().filter(|session| session.user() == Some(""));
+            return anonymous.cloned().collect();
+        }
         let clients = maps.by_user.get(user).map(Vec::as_slice).unwrap_or_default();
         clients.iter().filter_map(|client| maps.by_client.get(client).cloned()).collect()
     }
@@ -82,13 +106,26 @@ impl Sessions {
         self.maps.lock().by_client.values().cloned().collect()
     }
 
-    /// Ends a user's sessions; how many there were.
-    pub fn disconnect_user(&self, user: &str, reason: Disconnect) -> usize {
-        let sessions = self.of_user(user);
-        for session in &sessions {
-            session.tell(SessionMessage::Disconnect(reason));
+    /// Ends those of a user's sessions that `which` says; how many there were.
+    pub fn disconnect_user(
+        &self,
+        user: &str,
+        reason: &DisconnectReason,
+        which: impl Fn(&SessionHandle) -> bool,
+    ) -> usize {
+        let mut ended = 0;
+        for session in self.of_user(user).iter().filter(|session| which(session)) {
+            session.tell(SessionMessage::Disconnect(reason.clone()));
+            ended += 1;
         }
-        sessions.len()
+        ended
+    }
+
+    /// Ends those of all sessions that `which` says.
+    pub fn disconnect_all(&self, reason: &DisconnectReason, which: impl Fn(&SessionHandle) -> bool) {
+        for session in self.all().iter().filter(|session| which(session)) {
+            session.tell(SessionMessage::Disconnect(reason.clone()));
+        }
     }
 
     /// Messages that wait for all sessions and their sockets.

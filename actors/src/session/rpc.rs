@@ -24,6 +24,8 @@ pub struct Caller {
     pub role: Role,
     /// The login that the session's token came from.
     pub login_id: Option<String>,
+    /// What only the server knows of the user, from the session's token, in JSON; may be empty.
+    pub meta: Bytes,
 }
 
 /// The application, as sessions call it.
@@ -46,6 +48,7 @@ impl Session {
             user: credentials.user.clone(),
             role: credentials.role,
             login_id: credentials.login_id.clone(),
+            meta: credentials.meta.clone(),
         };
         let concurrency = self.parts.session_options.rpc_concurrency;
         let slots = self.rpc_slots.0.get_or_insert_with(|| Arc::new(Semaphore::new(concurrency)));

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mundotango_protocol::{
-    ChannelName, Disconnect, Empty, ErrorCode, Push, Reply, StreamPosition, SubRefreshRequest,
-    SubRefreshResult, SubscribeRequest, SubscribeResult, UnsubscribeCode, UnsubscribeRequest,
+    ChannelName, Disconnect, Empty, ErrorCode, Filter, Reply, StreamPosition, SubRefreshRequest,
+    SubRefreshResult, SubscribeRequest, SubscribeResult, UnsubscribeRequest,
 };
 use tokio::time::Instant;
 
-use super::connect::{SubscriptionGrant, TokenRefusal, instant_of, seconds_until};
+use super::connect::{ServerSubscription, SubscriptionGrant, TokenRefusal, instant_of};
 use super::{ByChannel, Refusal, Session};
-use crate::channel::Subscriber;
-use crate::options::NamespaceOptions;
+use crate::channel::{Subscribed, Subscriber, SubscriberFlags, recovered_deltas};
+use crate::options::{DeltaType, NamespaceOptions, SubscriptionOverride};
 
 /// The only delta compression of the protocol.
 const DELTA_FOSSIL: &str = "fossil";
@@ -37,6 +37,10 @@ impl Subscriptions {
         self.by_channel.get(channel)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_channel.len()
+    }
+
     pub(super) fn remove(&mut self, channel: &ChannelName) -> Option<Subscription> {
         self.by_channel.remove(channel)
     }
@@ -45,7 +49,16 @@ impl Subscriptions {
         self.by_channel.drain().map(|(channel, _)| channel).collect()
     }
 
-    fn next_end(&self) -> Option<Instant> {
+    /// The channels whose time is over, and whether the server subscribed to them.
+    pub(super) fn expired(&self, now: Instant) -> Vec<(ChannelName, bool)> {
+        let expired = self
+            .by_channel
+            .iter()
+            .filter(|(_, subscription)| subscription.ends_at.is_some_and(|at| at <= now));
+        expired.map(|(channel, subscription)| (channel.clone(), subscription.server_side)).collect()
+    }
+
+    pub(super) fn next_end(&self) -> Option<Instant> {
         self.by_channel.values().filter_map(|subscription| subscription.ends_at).min()
     }
 }
@@ -58,49 +71,42 @@ pub(super) struct Wish {
     positioned: bool,
     recoverable: bool,
     join_leave: bool,
+    reject_unrecovered: bool,
+    delta: bool,
+    filter: Option<Box<Filter>>,
     info: Bytes,
+    data: Bytes,
     expires_at: Option<u64>,
+    change: SubscriptionOverride,
 }
 
 impl Wish {
-    fn of_client(request: &SubscribeRequest, grant: Option<SubscriptionGrant>) -> Self {
-        let grant = grant.unwrap_or_default();
-        Self {
-            server_side: false,
-            recover: recover_position(request),
-            positioned: request.positioned,
-            recoverable: request.recoverable,
-            join_leave: request.join_leave,
-            info: grant.info,
-            expires_at: grant.expires_at,
-        }
-    }
-
     /// The server's own; the client may say where it was.
-    pub(super) fn server_side(request: Option<&SubscribeRequest>) -> Self {
-        Self { server_side: true, recover: request.and_then(recover_position), ..Self::default() }
+    pub(super) fn server_side(subscription: ServerSubscription, recover: Option<StreamPosition>) -> Self {
+        let ServerSubscription { info, data, expires_at, change } = subscription;
+        Self { server_side: true, recover, info, data, expires_at, change, ..Self::default() }
     }
 }
 
-fn recover_position(request: &SubscribeRequest) -> Option<StreamPosition> {
+pub(super) fn recover_position(request: &SubscribeRequest) -> Option<StreamPosition> {
     request.recover.then(|| StreamPosition { offset: request.offset, epoch: request.epoch.clone() })
 }
 
-/// Whether one of the `allow_…_for_…` groups lets a session do something.
-pub(super) fn allows(for_client: bool, for_subscriber: bool, for_anonymous: bool, who: Standing) -> bool {
-    (for_client || (for_subscriber && who.subscribed)) && (!who.anonymous || for_anonymous)
-}
-
-/// How a session stands to a channel.
-#[derive(Clone, Copy)]
-pub(super) struct Standing {
-    pub(super) subscribed: bool,
-    pub(super) anonymous: bool,
-}
-
 impl Session {
-    pub(super) fn standing(&self, channel: &ChannelName) -> Standing {
-        Standing { subscribed: self.subscriptions.get(channel).is_some(), anonymous: self.user().is_empty() }
+    /// Whether one of the `allow_…_for_…` groups lets the session do something in a channel.
+    pub(super) fn may(
+        &self,
+        for_client: bool,
+        for_subscriber: bool,
+        for_anonymous: bool,
+        channel: &ChannelName,
+    ) -> bool {
+        self.may_if(for_client, for_subscriber && self.subscriptions.get(channel).is_some(), for_anonymous)
+    }
+
+    fn may_if(&self, for_client: bool, as_subscriber: bool, for_anonymous: bool) -> bool {
+        let allowed = (for_client || as_subscriber) && (!self.user().is_empty() || for_anonymous);
+        allowed || self.parts.session_options.insecure
     }
 
     pub(super) async fn subscribe(&mut self, id: u32, request: SubscribeRequest) -> Result<(), Refusal> {
@@ -108,26 +114,56 @@ impl Session {
         if self.subscriptions.get(&channel).is_some() {
             return Err(ErrorCode::AlreadySubscribed.into());
         }
-        if self.subscriptions.by_channel.len() >= self.parts.session_options.channel_limit {
+        if self.subscriptions.len() >= self.parts.session_options.channel_limit {
             return Err(ErrorCode::LimitExceeded.into());
         }
-        if !request.delta.is_empty() && request.delta != DELTA_FOSSIL {
-            return Err(Disconnect::BadRequest.into());
-        }
-        let options = self.parts.options_of(&channel)?.clone();
-        let grant = self.may_subscribe(&channel, &request, &options)?;
-        let wish = Wish::of_client(&request, grant);
+        let wish = self.wish_of(&channel, &request)?;
 
         // Pushes of the channel wait for the reply that tells of the subscription.
         let handle = Arc::clone(&self.handle);
         handle.outbox().hold();
         let outcome = self.add_subscription(&channel, wish).await;
-        let reply = match &outcome {
-            Ok(result) => self.encode(&Reply { id, subscribe: Some(result.clone()), ..Reply::default() }),
-            Err(_) => None,
+        let (reply, outcome) = match outcome {
+            Ok(result) => (self.encode(&Reply { id, subscribe: Some(result), ..Reply::default() }), Ok(())),
+            Err(refusal) => (None, Err(refusal)),
         };
         handle.outbox().release(reply);
-        outcome.map(drop)
+        outcome
+    }
+
+    /// What a client wants, if it makes sense and the client may have it.
+    pub(super) fn wish_of(&self, channel: &ChannelName, request: &SubscribeRequest) -> Result<Wish, Refusal> {
+        if !request.delta.is_empty() && request.delta != DELTA_FOSSIL {
+            return Err(Disconnect::BadRequest.into());
+        }
+        let options = self.parts.options_of(channel)?;
+        if !options.admits(channel) {
+            return Err(ErrorCode::BadRequest.into());
+        }
+        let grant = self.may_subscribe(channel, request, options)?.unwrap_or_default();
+        let filter = match &request.tf {
+            None => None,
+            Some(_) if !options.allow_tags_filter => return Err(ErrorCode::BadRequest.into()),
+            Some(node) => Some(Box::new(Filter::new(node).map_err(|error| {
+                tracing::debug!(client = %self.client(), %error, "filter refused");
+                ErrorCode::BadRequest
+            })?)),
+        };
+        Ok(Wish {
+            server_side: false,
+            recover: recover_position(request),
+            positioned: request.positioned,
+            recoverable: request.recoverable,
+            join_leave: request.join_leave,
+            reject_unrecovered: request.flag & SubscribeRequest::REJECT_UNRECOVERED != 0,
+            // A filter leaves holes between the publications that a difference could be to.
+            delta: !request.delta.is_empty() && filter.is_none(),
+            filter,
+            info: grant.info,
+            data: Bytes::new(),
+            expires_at: grant.expires_at,
+            change: grant.change,
+        })
     }
 
     /// Checks the right to subscribe; the first rule that speaks of the channel decides.
@@ -140,13 +176,13 @@ impl Session {
         if !request.token.is_empty() {
             return self.read_grant(channel, &request.token).map(Some);
         }
+        let insecure = self.parts.session_options.insecure;
         let allowed = if channel.is_private() {
-            false
+            insecure
         } else if options.allow_user_limited_channels && channel.is_user_limited() {
-            channel.allows_user(self.user())
+            channel.allows_user(self.user()) || insecure
         } else {
-            let standing = self.standing(channel);
-            allows(options.allow_subscribe_for_client, false, options.allow_subscribe_for_anonymous, standing)
+            self.may_if(options.allow_subscribe_for_client, false, options.allow_subscribe_for_anonymous)
         };
         if allowed { Ok(None) } else { Err(ErrorCode::PermissionDenied.into()) }
     }
@@ -154,7 +190,8 @@ impl Session {
     fn read_grant(&self, channel: &ChannelName, token: &str) -> Result<SubscriptionGrant, Refusal> {
         let grant = self.parts.authenticator.subscription(token).map_err(|refusal| match refusal {
             TokenRefusal::Expired => ErrorCode::TokenExpired,
-            TokenRefusal::Invalid => ErrorCode::PermissionDenied,
+            TokenRefusal::Invalid | TokenRefusal::Blocked => ErrorCode::PermissionDenied,
+            TokenRefusal::Unavailable => ErrorCode::Internal,
         })?;
         let for_us = grant.channel == channel.as_str()
             && grant.user == self.user()
@@ -168,73 +205,115 @@ impl Session {
         channel: &ChannelName,
         wish: Wish,
     ) -> Result<SubscribeResult, Refusal> {
-        let options = self.parts.options_of(channel)?.clone();
-        let standing = Standing { subscribed: true, ..self.standing(channel) };
-        let history = allows(
-            options.allow_history_for_client,
-            options.allow_history_for_subscriber,
-            options.allow_history_for_anonymous,
-            standing,
-        );
-        let presence = allows(
-            options.allow_presence_for_client,
-            options.allow_presence_for_subscriber,
-            options.allow_presence_for_anonymous,
-            standing,
-        );
-        let has_history = options.history().is_some();
-        let recoverable = has_history
-            && (options.force_recovery || (wish.recoverable && (options.allow_recovery || history)));
-        let positioned = recoverable
-            || (has_history
-                && (options.force_positioning
-                    || (wish.positioned && (options.allow_positioning || history))));
-        let join_leave =
-            options.force_push_join_leave || (wish.join_leave && (options.join_leave || presence));
-        let shows_info = options.presence || options.join_leave || options.force_push_join_leave;
-        let recover = wish.recover.filter(|_| recoverable);
-
-        let info = shows_info.then(|| Box::new(self.info(wish.info.clone())));
-        let subscriber =
-            || Subscriber { session: Arc::clone(&self.handle), info: info.clone(), positioned, join_leave };
-        let subscribed =
-            self.parts.channels.subscribe(channel, &options, subscriber, recover.as_ref()).await?;
+        let options = self.parts.options_of(channel)?.with(&wish.change);
+        let subscribed = self.ask_channel(channel, &options, &wish).await?;
+        let (flags, recoverable) = self.flags(&options, &wish);
+        let top = subscribed.position.filter(|_| flags.positioned).unwrap_or_default();
+        let was_recovering = wish.recover.is_some() && recoverable;
+        let recovered = subscribed.recovered.is_some();
+        if was_recovering {
+            let result = if recovered { "recovered" } else { "unrecovered" };
+            mundotango_ops::metrics().realtime_recoveries_total.with_label_values(&[result]).inc();
+        }
+        if was_recovering && !recovered && wish.reject_unrecovered {
+            self.parts.channels.unsubscribe(channel, self.client()).await;
+            return Err(ErrorCode::UnrecoverablePosition.into());
+        }
+        let mut publications = subscribed.recovered.unwrap_or_default();
+        // A client that recovers moves on from where it was by what it gets.
+        let offset = match &wish.recover {
+            Some(from) if recovered && !publications.is_empty() => from.offset,
+            _ => top.offset,
+        };
+        if let Some(filter) = &wish.filter {
+            publications.retain(|publication| filter.matches(&publication.tags));
+        }
+        if flags.delta {
+            let encoding = self.handle.encoding();
+            publications = recovered_deltas(publications, encoding, options.delta_publish)
+                .ok_or(Disconnect::InappropriateProtocol)?;
+        }
 
         let grace = self.parts.session_options.expired_grace;
         let ends_at = wish.expires_at.map(|at| instant_of(at, grace));
         let subscription = Subscription { server_side: wish.server_side, ends_at, info: wish.info };
         self.subscriptions.by_channel.insert(channel.clone(), subscription);
         self.timers.look_at_subscriptions(self.subscriptions.next_end());
-
-        let was_recovering = recover.is_some();
-        let recovered = subscribed.recovered.is_some();
-        if was_recovering {
-            let result = if recovered { "recovered" } else { "unrecovered" };
-            mundotango_ops::metrics().realtime_recoveries_total.with_label_values(&[result]).inc();
-        }
-        let top = subscribed.position.filter(|_| positioned).unwrap_or_default();
-        // A client that recovers moves on from where it was by what it gets.
-        let offset = match recover {
-            Some(from) if recovered => from.offset,
-            _ => top.offset,
-        };
+        let (expires, ttl) = Self::ttl(wish.expires_at);
         Ok(SubscribeResult {
-            expires: wish.expires_at.is_some(),
-            ttl: wish.expires_at.map(seconds_until).unwrap_or_default(),
+            expires,
+            ttl,
             recoverable,
             epoch: top.epoch,
-            publications: subscribed.recovered.unwrap_or_default(),
+            publications,
             recovered,
             offset,
-            positioned,
+            positioned: flags.positioned,
+            data: wish.data,
             was_recovering,
-            ..SubscribeResult::default()
+            delta: flags.delta,
         })
+    }
+
+    /// What a subscription will be like, and whether it can be recovered.
+    fn flags(&self, options: &NamespaceOptions, wish: &Wish) -> (SubscriberFlags, bool) {
+        let history = self.may_if(
+            options.allow_history_for_client,
+            options.allow_history_for_subscriber,
+            options.allow_history_for_anonymous,
+        );
+        let presence = self.may_if(
+            options.allow_presence_for_client,
+            options.allow_presence_for_subscriber,
+            options.allow_presence_for_anonymous,
+        );
+        let has_history = options.history().is_some();
+        let recoverable = has_history
+            && (options.force_recovery || (wish.recoverable && (options.allow_recovery || history)));
+        let wants_delta = wish.delta && options.allowed_delta_types.contains(&DeltaType::Fossil);
+        let positioned = recoverable
+            || (has_history
+                && (options.force_positioning
+                    || wants_delta
+                    || (wish.positioned && (options.allow_positioning || history))));
+        let flags = SubscriberFlags {
+            positioned,
+            join_leave: options.force_push_join_leave
+                || (wish.join_leave && (options.join_leave || presence)),
+            present: options.presence,
+            announced: options.join_leave || options.force_push_join_leave,
+            delta: wants_delta && has_history,
+            has_base: false,
+        };
+        (flags, recoverable)
+    }
+
+    async fn ask_channel(
+        &self,
+        channel: &ChannelName,
+        options: &NamespaceOptions,
+        wish: &Wish,
+    ) -> Result<Subscribed, Refusal> {
+        let (flags, recoverable) = self.flags(options, wish);
+        let recover = wish.recover.as_ref().filter(|_| recoverable);
+        let shows_info = flags.present || flags.announced;
+        let info = shows_info.then(|| Box::new(self.info(wish.info.clone())));
+        let subscriber = || Subscriber {
+            session: Arc::clone(&self.handle),
+            info: info.clone(),
+            filter: wish.filter.clone(),
+            flags,
+        };
+        let mode = options.force_recovery_mode;
+        // The channel's own options hold for all its subscribers; a token changes this one's flags alone.
+        let own = self.parts.options_of(channel)?;
+        Ok(self.parts.channels.subscribe(channel, own, subscriber, recover, mode).await?)
     }
 
     pub(super) async fn unsubscribe(&mut self, id: u32, request: &UnsubscribeRequest) -> Result<(), Refusal> {
         let channel = Self::channel_name(&request.channel)?;
         if self.subscriptions.remove(&channel).is_some() {
+            self.timers.look_at_subscriptions(self.subscriptions.next_end());
             self.parts.channels.unsubscribe(&channel, self.client()).await;
         }
         self.reply(&Reply { id, unsubscribe: Some(Empty {}), ..Reply::default() });
@@ -258,33 +337,9 @@ impl Session {
             subscription.ends_at = grant.expires_at.map(|at| instant_of(at, grace));
         }
         self.timers.look_at_subscriptions(self.subscriptions.next_end());
-        let sub_refresh = SubRefreshResult {
-            expires: grant.expires_at.is_some(),
-            ttl: grant.expires_at.map(seconds_until).unwrap_or_default(),
-        };
+        let (expires, ttl) = Self::ttl(grant.expires_at);
+        let sub_refresh = SubRefreshResult { expires, ttl };
         self.reply(&Reply { id, sub_refresh: Some(sub_refresh), ..Reply::default() });
         Ok(())
-    }
-
-    /// Takes away the subscriptions whose token was not refreshed.
-    pub(super) async fn end_expired_subscriptions(&mut self) {
-        let now = Instant::now();
-        let expired: Vec<_> = self
-            .subscriptions
-            .by_channel
-            .iter()
-            .filter(|(_, subscription)| subscription.ends_at.is_some_and(|at| at <= now))
-            .map(|(channel, subscription)| (channel.clone(), subscription.server_side))
-            .collect();
-        for (channel, server_side) in expired {
-            if server_side {
-                self.handle.outbox().end(Disconnect::SubscriptionExpired);
-                return;
-            }
-            self.subscriptions.remove(&channel);
-            self.parts.channels.unsubscribe(&channel, self.client()).await;
-            self.reply(&Reply::push(channel.as_str(), Push::unsubscribe(UnsubscribeCode::Expired)));
-        }
-        self.timers.look_at_subscriptions(self.subscriptions.next_end());
     }
 }

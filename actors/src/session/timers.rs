@@ -7,6 +7,9 @@ use tokio::time::Instant;
 
 use crate::options::SessionOptions;
 
+/// How long a connection of no use stays open, for its client to read the answer and leave.
+const REFUSED_FOR: Duration = Duration::from_secs(3);
+
 /// What the clock says is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
@@ -49,6 +52,11 @@ impl Timers {
         self.stale_at = None;
         // Sessions that came together shall not be pinged together.
         self.ping_at = Some(Instant::now() + self.ping_interval.mul_f64(rand::random_range(0.5..1.0)));
+    }
+
+    /// The connect command was refused: the client has a moment to read why.
+    pub(crate) fn refused(&mut self) {
+        self.stale_at = Some(Instant::now() + REFUSED_FOR);
     }
 
     /// Ends the session at a time, unless that is set anew.

@@ -8,11 +8,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use mundotango_actors::{
-    Authenticator, Caller, ChannelsOptions, Credentials, Engine, EngineParts, NamespaceOptions, Outgoing,
-    RpcHandler, Session, SessionOptions, SubscriptionGrant, TokenRefusal, Transport, Wakeup,
+    Authenticator, Caller, ChannelsOptions, Credentials, DeltaType, Engine, EngineParts, NamespaceOptions,
+    Outgoing, Publish, RecoveryMode, RpcHandler, ServerSubscription, Session, SessionOptions,
+    SubscriptionGrant, TokenRefusal, Transport, Wakeup,
 };
 use mundotango_protocol::{
-    ChannelName, Disconnect, Encoding, ErrorCode, ErrorReply, Publication, Push, Reply, StreamPosition,
+    ChannelName, DisconnectReason, Encoding, ErrorCode, ErrorReply, Publication, Push, Reply, StreamPosition,
     SubscribeResult,
 };
 use mundotango_storage::hot::MemoryHotState;
@@ -29,6 +30,8 @@ impl Authenticator for TestAuthenticator {
         match token {
             "expired" => Err(TokenRefusal::Expired),
             "bad" => Err(TokenRefusal::Invalid),
+            // A token of the test's own: {"user": …, "meta": …, "subs": {channel: {"data": …, "recoverable": …}}}.
+            token if token.starts_with('{') => Ok(credentials(&serde_json::from_str(token).unwrap())),
             user => Ok(Credentials { user: user.to_owned(), ..Credentials::default() }),
         }
     }
@@ -40,6 +43,23 @@ impl Authenticator for TestAuthenticator {
             user: user.to_owned(),
             ..SubscriptionGrant::default()
         })
+    }
+}
+
+fn credentials(token: &Value) -> Credentials {
+    let subscription = |claim: &Value| ServerSubscription {
+        data: claim.get("data").map(|data| Bytes::from(data.to_string())).unwrap_or_default(),
+        change: serde_json::from_value(claim.get("override").cloned().unwrap_or(json!({}))).unwrap(),
+        expires_at: claim["expire_at"].as_u64(),
+        ..ServerSubscription::default()
+    };
+    let empty = serde_json::Map::new();
+    let subs = token["subs"].as_object().unwrap_or(&empty);
+    Credentials {
+        user: token["user"].as_str().unwrap().to_owned(),
+        expires_at: token["expire_at"].as_u64(),
+        subscriptions: subs.iter().map(|(channel, claim)| (channel.clone(), subscription(claim))).collect(),
+        ..Credentials::default()
     }
 }
 
@@ -85,7 +105,27 @@ pub async fn engine_with(session_options: SessionOptions) -> Arc<Engine> {
     };
     let short = NamespaceOptions { history_size: 2, ..open_namespace() };
     let closed = NamespaceOptions::default();
-    let namespaces = [("open", open_namespace()), ("plain", plain), ("short", short), ("closed", closed)];
+    let delta = NamespaceOptions {
+        allowed_delta_types: vec![DeltaType::Fossil],
+        delta_publish: true,
+        ..open_namespace()
+    };
+    let tagged = NamespaceOptions { allow_tags_filter: true, ..open_namespace() };
+    let cache = NamespaceOptions { force_recovery_mode: RecoveryMode::Cache, ..open_namespace() };
+    let quiet = NamespaceOptions { exclude_publisher: true, ..open_namespace() };
+    let numbers: NamespaceOptions = serde_json::from_value(json!({"channel_regex": "^[0-9]+$"})).unwrap();
+    let numbers = NamespaceOptions { channel_regex: numbers.channel_regex, ..open_namespace() };
+    let namespaces = [
+        ("open", open_namespace()),
+        ("plain", plain),
+        ("short", short),
+        ("closed", closed),
+        ("delta", delta),
+        ("tagged", tagged),
+        ("cache", cache),
+        ("quiet", quiet),
+        ("numbers", numbers),
+    ];
     let engine = Engine::start(EngineParts {
         version: "test".to_owned(),
         session_options,
@@ -110,7 +150,7 @@ pub async fn engine() -> Arc<Engine> {
 pub async fn publish(engine: &Engine, channel: &str, data: impl Into<Value>) -> StreamPosition {
     let data = Bytes::from(data.into().to_string());
     let publication = Publication { data, ..Publication::default() };
-    engine.publish(&ChannelName::parse(channel).unwrap(), publication).await.unwrap()
+    engine.publish(&ChannelName::parse(channel).unwrap(), Publish::new(publication)).await.unwrap()
 }
 
 /// One connection, and what came through it.
@@ -118,14 +158,18 @@ pub struct Client {
     pub session: Session,
     inbox: VecDeque<Reply>,
     pub pushes: Vec<Push>,
-    pub ended: Option<Disconnect>,
+    pub ended: Option<DisconnectReason>,
     next_id: u32,
 }
 
 impl Client {
     pub fn open(engine: &Engine) -> Self {
+        Self::open_by(engine, Transport::WebSocket)
+    }
+
+    pub fn open_by(engine: &Engine, transport: Transport) -> Self {
         Self {
-            session: engine.open_session(Transport::WebSocket, Encoding::Json),
+            session: engine.open_session(transport, Encoding::Json),
             inbox: VecDeque::new(),
             pushes: Vec::new(),
             ended: None,
@@ -154,10 +198,10 @@ impl Client {
             if let Some(at) = self.inbox.iter().position(|reply| reply.id == id) {
                 return self.inbox.remove(at).unwrap();
             }
-            if let Some(reason) = self.ended {
+            if let Some(reason) = &self.ended {
                 let error = ErrorReply {
                     code: u32::from(reason.code()),
-                    message: reason.to_string(),
+                    message: reason.reason().to_owned(),
                     temporary: false,
                 };
                 return Reply::error(id, error);
@@ -169,6 +213,12 @@ impl Client {
     /// The code of the error that a command ends in, 0 if it works.
     pub async fn code(&mut self, command: Value) -> u32 {
         self.ask(command).await.error.map(|error| error.code).unwrap_or_default()
+    }
+
+    /// Sends several commands in one frame.
+    pub async fn send_batch(&mut self, commands: &[Value]) {
+        let lines: Vec<_> = commands.iter().map(ToString::to_string).collect();
+        self.session.receive(Bytes::from(lines.join("\n"))).await;
     }
 
     pub async fn subscribe(&mut self, channel: &str) -> SubscribeResult {
@@ -209,22 +259,26 @@ impl Client {
         self.pushes.remove(0)
     }
 
-    pub async fn end(&mut self) -> Disconnect {
+    pub async fn end(&mut self) -> DisconnectReason {
         while self.ended.is_none() {
             self.pump().await;
         }
-        self.ended.unwrap()
+        self.ended.clone().unwrap()
     }
 
     fn take(&mut self, outgoing: Outgoing) {
         match outgoing {
             Outgoing::End(reason) => self.ended = Some(reason),
+            Outgoing::Flush => unreachable!("no socket is attached"),
             Outgoing::Messages(messages) => {
+                self.session.handle().outbox().written();
                 for message in messages {
-                    let reply: Reply = serde_json::from_slice(&message).unwrap();
-                    match reply.push {
-                        Some(push) => self.pushes.push(push),
-                        None => self.inbox.push_back(reply),
+                    for reply in serde_json::Deserializer::from_slice(&message).into_iter::<Reply>() {
+                        let reply = reply.unwrap();
+                        match reply.push {
+                            Some(push) => self.pushes.push(push),
+                            None => self.inbox.push_back(reply),
+                        }
                     }
                 }
             }

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "the modules of one test binary share helpers")]
 
 mod client;
+mod features;
 mod model;
 mod sessions;
 mod supervision;

@@ -267,7 +267,7 @@ async fn sessions_end_when_told_and_leave_their_channels() {
     let engine = engine().await;
     let mut client = Client::connected(&engine, "42").await;
     client.subscribe("open:a").await;
-    assert_eq!(engine.sessions().disconnect_user("42", Disconnect::ForceDisconnect), 1);
+    assert_eq!(engine.sessions().disconnect_user("42", &Disconnect::ForceDisconnect.into(), |_| true), 1);
     assert_eq!(client.end().await, Disconnect::ForceDisconnect);
     client.session.close().await;
     assert!(engine.sessions().is_empty());

@@ -1,0 +1,207 @@
+//! Publications on their way into outboxes: those that wait together are encoded once for each way of writing them, and
+//! every subscriber gets them in one write.
+
+use std::cell::OnceCell;
+
+use bytes::{Bytes, BytesMut};
+use mundotango_protocol::{ChannelName, Encoding, Publication, Push, Reply, delta};
+
+use super::{Delivery, Subscriber};
+
+/// How a subscriber wants publications written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As they are.
+    Plain,
+    /// In a subscription that takes differences, but whole: there is nothing yet to differ from.
+    Whole,
+    /// As the difference to the one before, where that is smaller.
+    Difference,
+}
+
+/// The number of ways: three forms in two encodings.
+const WAYS: usize = 6;
+
+fn way(encoding: Encoding, form: Form) -> usize {
+    let encoding = match encoding {
+        Encoding::Json => 0,
+        Encoding::Protobuf => 3,
+    };
+    encoding
+        + match form {
+            Form::Plain => 0,
+            Form::Whole => 1,
+            Form::Difference => 2,
+        }
+}
+
+/// One encoding of one or more messages; `None` if they cannot be written so.
+type Cell = OnceCell<Option<Bytes>>;
+
+/// Publications of one channel that are delivered together.
+pub(super) struct Batch<'a> {
+    channel: &'a ChannelName,
+    deliveries: &'a [Delivery],
+    /// What the first publication differs from.
+    base: Option<Bytes>,
+    exclude_publisher: bool,
+    /// Each publication alone.
+    single: Vec<[Cell; WAYS]>,
+    /// All of them, by encoding and by the form of the first; the others differ from the one before.
+    joined: [Cell; WAYS],
+}
+
+/// What a subscriber is to get.
+pub(super) enum Written {
+    /// Messages for the outbox, each a frame or a part of one.
+    Messages(Vec<Bytes>),
+    /// All publications as one message.
+    Joined(Bytes),
+    /// The payload cannot be written in the connection's encoding.
+    Impossible,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(
+        channel: &'a ChannelName,
+        deliveries: &'a [Delivery],
+        base: Option<Bytes>,
+        exclude_publisher: bool,
+    ) -> Self {
+        let single = deliveries.iter().map(|_| Default::default()).collect();
+        Self { channel, deliveries, base, exclude_publisher, single, joined: Default::default() }
+    }
+
+    /// What a subscriber gets; notes whether it has the base of the next difference.
+    pub(super) fn for_subscriber(&self, subscriber: &mut Subscriber) -> Written {
+        let encoding = subscriber.session.encoding();
+        let all = subscriber.filter.is_none() && !self.leaves_out_some(subscriber);
+        if all {
+            let form = subscriber.form();
+            subscriber.flags.has_base = true;
+            return match self.joined(encoding, form) {
+                Some(bytes) => Written::Joined(bytes),
+                None => Written::Impossible,
+            };
+        }
+        let mut messages = Vec::new();
+        for (index, delivery) in self.deliveries.iter().enumerate() {
+            if !self.wants(subscriber, delivery) {
+                subscriber.flags.has_base = false;
+                continue;
+            }
+            match self.single(index, encoding, subscriber.form()) {
+                Some(bytes) => messages.push(bytes),
+                None => return Written::Impossible,
+            }
+            subscriber.flags.has_base = true;
+        }
+        Written::Messages(messages)
+    }
+
+    fn leaves_out_some(&self, subscriber: &Subscriber) -> bool {
+        self.deliveries.iter().any(|delivery| self.is_excluded(subscriber, delivery))
+    }
+
+    fn is_excluded(&self, subscriber: &Subscriber, delivery: &Delivery) -> bool {
+        let client = subscriber.session.client();
+        let publisher = || delivery.publication.info.as_ref().is_some_and(|info| client.is(&info.client));
+        delivery.exclude == Some(client) || (self.exclude_publisher && publisher())
+    }
+
+    fn wants(&self, subscriber: &Subscriber, delivery: &Delivery) -> bool {
+        let fits = subscriber.filter.as_ref().is_none_or(|filter| filter.matches(&delivery.publication.tags));
+        fits && !self.is_excluded(subscriber, delivery)
+    }
+
+    fn joined(&self, encoding: Encoding, form: Form) -> Option<Bytes> {
+        if let [_] = self.deliveries {
+            return self.single(0, encoding, form);
+        }
+        let join = || {
+            let rest = if form == Form::Plain { Form::Plain } else { Form::Difference };
+            let mut bytes = BytesMut::new();
+            for index in 0..self.deliveries.len() {
+                if index > 0 {
+                    bytes.extend_from_slice(encoding.separator());
+                }
+                bytes.extend_from_slice(&self.single(
+                    index,
+                    encoding,
+                    if index == 0 { form } else { rest },
+                )?);
+            }
+            Some(bytes.freeze())
+        };
+        self.joined[way(encoding, form)].get_or_init(join).clone()
+    }
+
+    fn single(&self, index: usize, encoding: Encoding, form: Form) -> Option<Bytes> {
+        let cell = &self.single[index][way(encoding, form)];
+        cell.get_or_init(|| {
+            let delivery = &self.deliveries[index];
+            let mut publication = delivery.publication.clone();
+            if form != Form::Plain {
+                let base = match index.checked_sub(1) {
+                    Some(before) => Some(&self.deliveries[before].publication.data),
+                    None => self.base.as_ref(),
+                };
+                let base = base.filter(|_| form == Form::Difference && delivery.delta);
+                publication = difference(publication, base, encoding)?;
+            }
+            encode(encoding, &Reply::push(self.channel.as_str(), Push::publication(publication)))
+        })
+        .clone()
+    }
+}
+
+impl Subscriber {
+    fn form(&self) -> Form {
+        match (self.flags.delta, self.flags.has_base) {
+            (false, _) => Form::Plain,
+            (true, false) => Form::Whole,
+            (true, true) => Form::Difference,
+        }
+    }
+}
+
+pub(super) fn encode(encoding: Encoding, reply: &Reply) -> Option<Bytes> {
+    match encoding.encode_reply(reply) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            tracing::debug!(%error, "payload cannot be written in this encoding");
+            None
+        }
+    }
+}
+
+/// A publication for a subscription that takes differences: to `base`, if there is one and that is smaller. JSON has
+/// the payload, or the difference, as text.
+fn difference(mut publication: Publication, base: Option<&Bytes>, encoding: Encoding) -> Option<Publication> {
+    if let Some(delta) = base.and_then(|base| delta::smaller(base, &publication.data)) {
+        publication.data = Bytes::from(delta);
+        publication.delta = true;
+    }
+    if encoding == Encoding::Json {
+        let text = std::str::from_utf8(&publication.data).ok()?;
+        publication.data = Bytes::from(serde_json::to_vec(text).ok()?);
+    }
+    Some(publication)
+}
+
+/// What a client missed, in a subscription that takes differences: the first publication whole, the others as the
+/// difference to the one before where the namespace publishes so.
+pub(crate) fn recovered_deltas(
+    publications: Vec<Publication>,
+    encoding: Encoding,
+    delta_publish: bool,
+) -> Option<Vec<Publication>> {
+    let mut base = None;
+    let write = |publication: Publication| {
+        let data = publication.data.clone();
+        let written = difference(publication, base.as_ref().filter(|_| delta_publish), encoding);
+        base = Some(data);
+        written
+    };
+    publications.into_iter().map(write).collect()
+}
