@@ -2,7 +2,6 @@
 //! earlier.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,11 +14,11 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use mundotango_actors::{ChannelsOptions, NamespaceOptions, SessionOptions};
-use mundotango_gateway::HttpOptions;
+use mundotango_gateway::{HttpOptions, Secret, TokenOptions};
 use mundotango_ops::LogOptions;
 use mundotango_storage::embedded::EmbeddedOptions;
 use rand::RngExt as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
 /// What the environment's variables begin with; `__` stands between sections, as in `MUNDOTANGO__SESSION__OUTBOX_BYTES`.
 pub const ENV_PREFIX: &str = "MUNDOTANGO__";
@@ -59,6 +58,8 @@ pub struct AuthOptions {
     /// Signs tokens; at least 32 bytes. Without one a secret is made at the first start and kept in the data folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
+    /// The keys that verify tokens of an application's own backend.
+    pub token: TokenOptions,
     /// How long an access token is good.
     #[serde(with = "friendly")]
     pub access_token_ttl: Duration,
@@ -101,6 +102,7 @@ impl Default for AuthOptions {
     fn default() -> Self {
         Self {
             secret: None,
+            token: TokenOptions::default(),
             access_token_ttl: Duration::from_hours(1),
             refresh_token_ttl: Duration::from_hours(30 * 24),
             password_concurrency: std::thread::available_parallelism().map_or(1, usize::from),
@@ -123,9 +125,13 @@ fn community_channels() -> ChannelsOptions {
         allow_user_limited_channels: true,
         ..NamespaceOptions::default()
     };
-    let open = NamespaceOptions { allow_subscribe_for_client: true, ..recoverable };
-    let with_presence =
-        NamespaceOptions { presence: true, join_leave: true, allow_presence_for_subscriber: true, ..open };
+    let open = NamespaceOptions { allow_subscribe_for_client: true, ..recoverable.clone() };
+    let with_presence = NamespaceOptions {
+        presence: true,
+        join_leave: true,
+        allow_presence_for_subscriber: true,
+        ..open.clone()
+    };
     ChannelsOptions {
         without_namespace: recoverable,
         namespaces: BTreeMap::from([
@@ -241,7 +247,7 @@ impl AuthOptions {
             fs::read_to_string(&path)
         };
         let text = made_or_read().with_context(|| format!("cannot make or read {}", path.display()))?;
-        let secret = Secret(text.trim().to_owned());
+        let secret = Secret::new(text.trim().to_owned());
         anyhow::ensure!(
             secret.expose().len() >= MIN_SECRET_BYTES,
             "{} holds less than {MIN_SECRET_BYTES} bytes",
@@ -270,46 +276,6 @@ fn make_secret(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A text that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself, for the one who needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("***")
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    /// The environment gives digits as a number; an error must not show the value.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Scalar {
-            Text(String),
-            Number(u64),
-        }
-        match Scalar::deserialize(deserializer) {
-            Ok(Scalar::Text(text)) => Ok(Self(text)),
-            Ok(Scalar::Number(number)) => Ok(Self(number.to_string())),
-            Err(_) => Err(de::Error::custom("must be a text")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,7 +284,7 @@ mod tests {
     fn the_defaults_hold_and_hide_nothing_but_secrets() {
         let mut config = Config::default();
         config.check().unwrap();
-        config.auth.secret = Some(Secret("a secret that is long enough to sign".to_owned()));
+        config.auth.secret = Some(Secret::new("a secret that is long enough to sign".to_owned()));
         let text = toml::to_string(&config).unwrap();
         assert!(!text.contains("long enough") && text.contains("secret = \"***\""));
         assert!(!format!("{config:?}").contains("long enough"));

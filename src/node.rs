@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use mundotango_actors::{Engine, EngineParts};
 use mundotango_gateway::tokens::Tokens;
-use mundotango_gateway::{GatewayParts, HealthCheck, PartHealth, TokenAuthenticator};
+use mundotango_gateway::{GatewayParts, HealthCheck, PartHealth, Revocations, TokenAuthenticator};
 use mundotango_storage::embedded::EmbeddedStore;
 use mundotango_storage::hot::MemoryHotState;
 use serde::{Deserialize, Serialize};
@@ -79,13 +79,19 @@ impl HealthCheck for NodeHealth {
 /// finished, the store closed. A second signal ends it at once.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     config.check()?;
+    // The keys of tokens may come over TLS. Another part of the process may have chosen the same already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     allow_open_files(config.http.max_connections);
     let data_dir = config.data_dir.clone();
     fs::create_dir_all(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
     let store = EmbeddedStore::open(&store_path(&data_dir), &config.store)?;
     let store = Arc::new(store);
     let secret = config.auth.secret_or_made(&data_dir)?;
-    let tokens = Arc::new(Tokens::new(secret.expose().as_bytes(), config.auth.access_token_ttl));
+    let tokens = Tokens::new(secret.expose().as_bytes(), config.auth.access_token_ttl);
+    let tokens = Arc::new(tokens.with_keys(&config.auth.token)?);
+    let revocations = Revocations::load(store.stores().revocations).await.context("revocations not read")?;
+    let revocations = Arc::new(revocations);
+    let authenticator = Arc::new(TokenAuthenticator::new(Arc::clone(&tokens), Arc::clone(&revocations)));
 
     let hot = Arc::new(MemoryHotState::new());
     match hot.restore(&data_dir.join(HOT_STATE_FILE)) {
@@ -98,16 +104,23 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         session_options: config.session.clone(),
         channels_options: config.channels.clone(),
         hot: Arc::<MemoryHotState>::clone(&hot),
-        authenticator: Arc::new(TokenAuthenticator::new(Arc::clone(&tokens))),
+        authenticator: Arc::<TokenAuthenticator>::clone(&authenticator),
     })
     .await
     .context("the supervision tree did not start")?;
-    let community = Community::new(store.stores(), Arc::clone(&engine), Arc::clone(&tokens), &config.auth)?;
+    let community = Community::new(
+        store.stores(),
+        Arc::clone(&engine),
+        Arc::clone(&tokens),
+        Arc::clone(&revocations),
+        &config.auth,
+    )?;
     let router = mundotango_gateway::router(
         &config.http,
         GatewayParts {
             engine: Arc::clone(&engine),
-            tokens,
+            authenticator,
+            revocations: Arc::clone(&revocations),
             health: Arc::new(NodeHealth { store: Arc::clone(&store) }),
             application: community::router(Arc::new(community)),
             version: VERSION.to_owned(),

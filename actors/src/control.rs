@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use mundotango_protocol::{ChannelName, ClientId, ClientInfo, DisconnectReason, StreamPosition};
+use mundotango_protocol::{
+    ChannelName, ClientId, ClientInfo, DisconnectReason, ErrorCode, ErrorReply, StreamPosition,
+};
 use mundotango_storage::hot::{HistoryPage, HistoryQuery, PresenceStats, UserStatus};
 
 use crate::engine::{Engine, EngineError};
-use crate::session::{ServerSubscription, SessionHandle, SessionMessage};
+use crate::session::{Caller, ServerSubscription, SessionHandle, SessionMessage};
 
 /// Which sessions something is done to: a user's, or some of them.
 #[derive(Clone, Debug, Default)]
@@ -108,6 +110,17 @@ impl Engine {
             return Err(EngineError::NotAvailable);
         }
         Ok(parts.in_time(parts.hot.remove_history(channel.as_str())).await?)
+    }
+
+    /// Calls the application as a session's RPC does.
+    pub async fn call(&self, caller: Caller, method: &str, data: Bytes) -> Result<Bytes, ErrorReply> {
+        let Some(handler) = self.parts().rpc.get() else { return Err(ErrorCode::MethodNotFound.into()) };
+        match tokio::time::timeout(self.session_options().rpc_timeout, handler.call(caller, method, data))
+            .await
+        {
+            Ok(outcome) => outcome,
+            Err(_) => Err(ErrorCode::Internal.into()),
+        }
     }
 
     /// When users were here.

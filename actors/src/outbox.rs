@@ -63,6 +63,8 @@ pub enum Outgoing {
     Messages(Vec<Bytes>),
     /// Write the rest that the socket keeps. Then call [`Outbox::written`].
     Flush,
+    /// Ask by the transport's own means whether the client is there. Then call [`Outbox::written`].
+    Ping,
     /// Close the socket.
     End(DisconnectReason),
 }

@@ -21,14 +21,18 @@ use tower_http::timeout::TimeoutLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
+use crate::authenticator::TokenAuthenticator;
 use crate::health::{self, HealthCheck, HealthState};
 use crate::identity;
 use crate::options::HttpOptions;
 use crate::origin;
 use crate::problem::Problem;
+use crate::revocations::Revocations;
 use crate::rpc::{NoSuchRoute, RouteCaller};
+use crate::server_api;
+use crate::streams;
 use crate::system;
-use crate::tokens::Tokens;
+use crate::turnstile::Turnstile;
 use crate::websocket::{self, WebSocketState};
 
 /// Names a request in logs and in its answer.
@@ -40,8 +44,10 @@ const COMPRESS_ABOVE: u64 = 1024;
 pub struct GatewayParts {
     /// Who runs the sessions.
     pub engine: Arc<Engine>,
-    /// Who issues and verifies tokens.
-    pub tokens: Arc<Tokens>,
+    /// Who reads tokens.
+    pub authenticator: Arc<TokenAuthenticator>,
+    /// Who is locked out.
+    pub revocations: Arc<Revocations>,
     /// Who knows how the node's parts are.
     pub health: Arc<dyn HealthCheck>,
     /// The application's routes.
@@ -52,13 +58,14 @@ pub struct GatewayParts {
 
 /// Builds the router that answers everything, and lets sessions call the application's routes by RPC.
 pub fn router(options: &HttpOptions, parts: GatewayParts) -> Router {
-    let GatewayParts { engine, tokens, health, application, version } = parts;
+    let GatewayParts { engine, authenticator, revocations, health, application, version } = parts;
     let health = HealthState { engine: Arc::clone(&engine), check: health, version };
     let routes =
         application.merge(health::router(Arc::new(health))).merge(system::router(Arc::clone(&engine)));
     #[cfg(feature = "test-hooks")]
     let routes = routes.merge(crate::test_hooks::router(Arc::clone(&engine)));
-    let (routes, document) = routes.split_for_parts();
+    let (routes, mut document) = routes.split_for_parts();
+    server_api::describe(&mut document);
 
     // What holds for both doors to the routes: HTTP and RPC.
     let routes = routes
@@ -73,12 +80,13 @@ pub fn router(options: &HttpOptions, parts: GatewayParts) -> Router {
         .layer(middleware::from_fn(measure));
     engine.set_rpc_handler(Arc::new(RouteCaller::new(routes.clone())));
 
-    let sockets = WebSocketState { engine, allowed_origins: options.allowed_origins.clone() };
-    let sockets =
-        Router::new().route("/connection/websocket", get(websocket::upgrade)).with_state(Arc::new(sockets));
+    let transports = transports(options, &engine);
+    let server_api = server_api::router(engine, revocations, options.api_key.clone())
+        .layer(RequestBodyLimitLayer::new(options.max_body_bytes))
+        .layer(middleware::from_fn(measure));
 
     routes
-        .layer(middleware::from_fn_with_state(tokens, identity::authenticate))
+        .layer(middleware::from_fn_with_state(authenticator, identity::authenticate))
         .route("/metrics", get(metrics))
         .merge(SwaggerUi::new("/api/docs").url("/api/docs/json", document))
         .layer(cors(&options.allowed_origins))
@@ -87,10 +95,29 @@ pub fn router(options: &HttpOptions, parts: GatewayParts) -> Router {
                 SizeAbove::new(COMPRESS_ABOVE).and(NotForContentType::new("text/event-stream")),
             ),
         )
-        .merge(sockets)
+        .merge(server_api)
+        .merge(transports)
         .layer(middleware::from_fn(log))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+}
+
+/// The ways in which clients hold a session.
+fn transports(options: &HttpOptions, engine: &Arc<Engine>) -> Router {
+    let turnstile = Arc::new(Turnstile::new(options.connection_rate));
+    let allowed_origins = options.allowed_origins.clone();
+    let streams = streams::router(
+        Arc::clone(engine),
+        allowed_origins.clone(),
+        Arc::clone(&turnstile),
+        options.unidirectional,
+    );
+    let state = WebSocketState { engine: Arc::clone(engine), allowed_origins, turnstile };
+    let mut sockets = Router::new().route("/connection/websocket", get(websocket::upgrade));
+    if options.unidirectional {
+        sockets = sockets.route("/connection/uni_websocket", get(websocket::upgrade_uni));
+    }
+    sockets.with_state(Arc::new(state)).merge(streams)
 }
 
 async fn metrics() -> Response {

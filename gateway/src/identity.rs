@@ -9,8 +9,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use mundotango_storage::accounts::Role;
 
+use crate::authenticator::TokenAuthenticator;
 use crate::problem::Problem;
-use crate::tokens::{Claims, Tokens};
+use crate::tokens::{Claims, TokenError};
 
 /// The user that a request acts for. Handlers take it as an argument: without one the answer is 401.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,18 +63,21 @@ impl<S: Sync> OptionalFromRequestParts<S> for Identity {
 /// Middleware that turns a bearer token into an [`Identity`]. A token that does not hold is an error on every route:
 /// who sends one means to be somebody.
 pub(crate) async fn authenticate(
-    State(tokens): State<Arc<Tokens>>,
+    State(authenticator): State<Arc<TokenAuthenticator>>,
     mut request: Request,
     next: Next,
 ) -> Response {
     if let Some(header) = request.headers().get(AUTHORIZATION)
         && let Some(token) = header.to_str().ok().and_then(bearer)
     {
-        match tokens.verify(token) {
+        match authenticator.verify(token).await {
             Ok(claims) => {
                 if let Some(identity) = Identity::from_claims(&claims) {
                     request.extensions_mut().insert(identity);
                 }
+            }
+            Err(TokenError::Unavailable) => {
+                return Problem::unavailable(TokenError::Unavailable.to_string()).into_response();
             }
             Err(error) => return Problem::unauthorized(error.to_string()).into_response(),
         }

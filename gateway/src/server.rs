@@ -1,7 +1,8 @@
 //! The accept loop. It has its own time-outs, as clients that say nothing must not hold connections for ever.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -31,10 +33,57 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
+/// What a connection past its address' limit is told.
+const TOO_MANY_OF_ADDRESS: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+/// How long the kernel tries to bring data to a client that acknowledges nothing.
+const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(30);
+
 /// A connection's place among `http.max_connections`. An upgraded socket keeps it after its HTTP connection has ended.
 #[derive(Clone)]
 #[expect(dead_code, reason = "held, never read")]
-pub(crate) struct ConnectionPlace(Arc<OwnedSemaphorePermit>);
+pub(crate) struct ConnectionPlace(Arc<(OwnedSemaphorePermit, AddressPlace)>);
+
+/// How many connections each address has.
+struct Addresses {
+    most: usize,
+    counts: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// A connection's place among those of its address.
+struct AddressPlace {
+    address: IpAddr,
+    addresses: Arc<Addresses>,
+}
+
+impl Addresses {
+    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<AddressPlace> {
+        if self.most > 0 {
+            let mut counts = self.counts.lock();
+            let count = counts.entry(address).or_default();
+            if *count >= self.most {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(AddressPlace { address, addresses: Arc::clone(self) })
+    }
+}
+
+impl Drop for AddressPlace {
+    fn drop(&mut self) {
+        if self.addresses.most == 0 {
+            return;
+        }
+        let mut counts = self.addresses.counts.lock();
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}
 
 /// Accepts connections until `stop` resolves, then waits up to `deadline` for requests under way.
 ///
@@ -47,6 +96,8 @@ pub async fn serve(
     deadline: Duration,
 ) {
     let places = Arc::new(Semaphore::new(options.max_connections));
+    let addresses =
+        Arc::new(Addresses { most: options.max_connections_per_address, counts: Mutex::default() });
     let under_way = TaskTracker::new();
     let stopping = CancellationToken::new();
     let mut stop = pin!(stop);
@@ -63,14 +114,17 @@ pub async fn serve(
                 continue;
             }
         };
-        match Arc::clone(&places).try_acquire_owned() {
-            Ok(place) => {
-                let place = ConnectionPlace(Arc::new(place));
-                let connection = Connection { stream, peer, router: router.clone(), place };
-                under_way.spawn(connection.serve(options.header_timeout, stopping.clone()));
-            }
-            Err(_) => drop(tokio::spawn(refuse(stream))),
-        }
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            tokio::spawn(refuse(stream, TOO_MANY));
+            continue;
+        };
+        let Some(address_place) = addresses.enter(peer.ip()) else {
+            tokio::spawn(refuse(stream, TOO_MANY_OF_ADDRESS));
+            continue;
+        };
+        let place = ConnectionPlace(Arc::new((place, address_place)));
+        let connection = Connection { stream, peer, router: router.clone(), place };
+        under_way.spawn(connection.serve(options.header_timeout, stopping.clone()));
     }
     drop(listener);
     stopping.cancel();
@@ -80,9 +134,9 @@ pub async fn serve(
     }
 }
 
-async fn refuse(mut stream: TcpStream) {
+async fn refuse(mut stream: TcpStream, answer: &[u8]) {
     // The client may be gone already.
-    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(TOO_MANY)).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(answer)).await;
 }
 
 struct Connection {
@@ -96,8 +150,11 @@ impl Connection {
     async fn serve(self, header_timeout: Duration, stopping: CancellationToken) {
         let Self { stream, peer, router, place } = self;
         // Publications are small, and each waits for nobody.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "connection without nodelay");
+        let set_up = stream
+            .set_nodelay(true)
+            .and_then(|()| socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_FOR)));
+        if let Err(error) = set_up {
+            tracing::debug!(%error, "connection without its options");
         }
         if !matches!(tokio::time::timeout(header_timeout, stream.readable()).await, Ok(Ok(()))) {
             return;

@@ -14,6 +14,7 @@ use mundotango_gateway::extract::ValidJson;
 use mundotango_gateway::problem::{FieldError, Problem};
 use mundotango_storage::Stores;
 use mundotango_storage::accounts::{Login, ProfileChange, Role, Rotation, User};
+use mundotango_storage::revocations::Revoked;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -239,7 +240,17 @@ impl Community {
         self.logged_in(user, &refresh_token)
     }
 
+    /// Locks out the access tokens of a login that has ended, for as long as they would be good.
+    async fn end_login(&self, login_id: String) -> Result<(), Problem> {
+        let until = Timestamp::now() + self.tokens.lifetime();
+        let sessions = self.engine.sessions();
+        Ok(self.revocations.revoke(Revoked::Login(login_id), Some(until), sessions).await?)
+    }
+
     fn logged_in(&self, user: User, refresh_token: &RefreshToken) -> Result<Json<LoggedIn>, Problem> {
+        if self.revocations.is_blocked(&user.id) {
+            return Err(Problem::forbidden("this account is blocked"));
+        }
         let token = self
             .tokens
             .issue(&user.id, user.role, Some(&refresh_token.login_id))
@@ -331,19 +342,22 @@ async fn refresh(
     }
 }
 
-/// End this login: its refresh token is good no longer.
+/// End this login: its tokens are good no longer, and its sockets are closed.
 #[utoipa::path(post, path = "/api/auth/logout", tag = "auth", responses((status = NO_CONTENT)))]
 async fn log_out(identity: Identity, State(community): Shared) -> Result<StatusCode, Problem> {
-    if let Some(login_id) = &identity.login_id {
-        community.stores.accounts.delete_login(login_id).await?;
+    if let Some(login_id) = identity.login_id {
+        community.stores.accounts.delete_login(&login_id).await?;
+        community.end_login(login_id).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// End all logins of the caller.
+/// End all logins of the caller, and close their sockets.
 #[utoipa::path(post, path = "/api/auth/logout-all", tag = "auth", responses((status = NO_CONTENT)))]
 async fn log_out_everywhere(identity: Identity, State(community): Shared) -> Result<StatusCode, Problem> {
-    community.stores.accounts.delete_logins(&identity.user_id).await?;
+    for login_id in community.stores.accounts.delete_logins(&identity.user_id).await? {
+        community.end_login(login_id).await?;
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

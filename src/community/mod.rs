@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mundotango_actors::Engine;
+use mundotango_actors::{Engine, Publish};
+use mundotango_gateway::Revocations;
 use mundotango_gateway::problem::{FieldError, Problem};
 use mundotango_gateway::tokens::Tokens;
 use mundotango_protocol::{ChannelName, Publication};
@@ -29,6 +30,7 @@ pub struct Community {
     stores: Stores,
     engine: Arc<Engine>,
     tokens: Arc<Tokens>,
+    revocations: Arc<Revocations>,
     passwords: Passwords,
     refresh_token_ttl: Duration,
 }
@@ -39,10 +41,11 @@ impl Community {
         stores: Stores,
         engine: Arc<Engine>,
         tokens: Arc<Tokens>,
+        revocations: Arc<Revocations>,
         auth: &AuthOptions,
     ) -> anyhow::Result<Self> {
         let passwords = Passwords::new(auth.password_concurrency)?;
-        Ok(Self { stores, engine, tokens, passwords, refresh_token_ttl: auth.refresh_token_ttl })
+        Ok(Self { stores, engine, tokens, revocations, passwords, refresh_token_ttl: auth.refresh_token_ttl })
     }
 
     /// Publishes a domain change. The change stands already, so a failure here is logged and not the caller's.
@@ -50,7 +53,8 @@ impl Community {
         let publish = async {
             let channel = ChannelName::parse(channel)?;
             let data = Bytes::from(serde_json::to_vec(message)?);
-            self.engine.publish(&channel, Publication { data, ..Publication::default() }).await?;
+            let publication = Publication { data, ..Publication::default() };
+            self.engine.publish(&channel, Publish::new(publication)).await?;
             anyhow::Ok(())
         };
         if let Err(error) = publish.await {

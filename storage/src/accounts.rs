@@ -132,6 +132,6 @@ pub trait AccountStore: Send + Sync {
     /// Ends one login; `false` if there was none.
     async fn delete_login(&self, id: &str) -> Result<bool, StoreError>;
 
-    /// Ends all logins of a user; how many there were.
-    async fn delete_logins(&self, user_id: &str) -> Result<usize, StoreError>;
+    /// Ends all logins of a user; their ids.
+    async fn delete_logins(&self, user_id: &str) -> Result<Vec<String>, StoreError>;
 }

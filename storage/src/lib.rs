@@ -1,6 +1,6 @@
 //! The ports to everything that is kept, and the adapters behind them.
 //!
-//! - What lasts: one trait an aggregate ([`accounts`], [`posts`], [`events`]), held together by [`Stores`].
+//! - What lasts: one trait an aggregate ([`accounts`], [`posts`], [`events`], [`revocations`]), held together by [`Stores`].
 //!   A write is acknowledged when it would survive `kill -9`; where two may race, the port's one call decides.
 //! - What is hot: channel history and presence ([`hot::HotState`]).
 //!
@@ -16,6 +16,7 @@ pub mod events;
 pub mod hot;
 mod page;
 pub mod posts;
+pub mod revocations;
 
 use std::sync::Arc;
 
@@ -31,4 +32,6 @@ pub struct Stores {
     pub posts: Arc<dyn posts::PostStore>,
     /// Events and RSVPs.
     pub events: Arc<dyn events::EventStore>,
+    /// Blocked users and revoked tokens.
+    pub revocations: Arc<dyn revocations::RevocationStore>,
 }

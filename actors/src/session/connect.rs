@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use mundotango_protocol::{
@@ -89,12 +90,13 @@ pub enum TokenRefusal {
 }
 
 /// Who reads tokens for the sessions.
+#[async_trait]
 pub trait Authenticator: Send + Sync {
     /// Reads a connection token.
-    fn connection(&self, token: &str) -> Result<Credentials, TokenRefusal>;
+    async fn connection(&self, token: &str) -> Result<Credentials, TokenRefusal>;
 
     /// Reads a subscription token.
-    fn subscription(&self, token: &str) -> Result<SubscriptionGrant, TokenRefusal>;
+    async fn subscription(&self, token: &str) -> Result<SubscriptionGrant, TokenRefusal>;
 }
 
 /// Seconds until a Unix time, at least 1 so that "expires now" is not read as "never".
@@ -111,7 +113,7 @@ pub(super) fn instant_of(unix_seconds: u64, grace: Duration) -> Instant {
 
 impl Session {
     pub(super) async fn connect(&mut self, id: u32, request: ConnectRequest) -> Result<(), Refusal> {
-        let credentials = self.authenticate(&request.token)?;
+        let credentials = self.authenticate(&request.token).await?;
         let channels = self.server_side_channels(&credentials)?;
         self.handle.set_who(Who {
             user: credentials.user.clone(),
@@ -147,7 +149,7 @@ impl Session {
         });
         match reply {
             Ok(reply) => {
-                self.timers.connected();
+                self.timers.connected(!handle.transport().is_unidirectional());
                 handle.outbox().release(reply);
                 Ok(())
             }
@@ -161,13 +163,13 @@ impl Session {
         }
     }
 
-    fn authenticate(&mut self, token: &str) -> Result<Credentials, Refusal> {
+    async fn authenticate(&mut self, token: &str) -> Result<Credentials, Refusal> {
         let options = &self.parts.session_options;
         if token.is_empty() {
             let welcome = options.allow_anonymous || options.insecure;
             return if welcome { Ok(Credentials::default()) } else { Err(Disconnect::BadRequest.into()) };
         }
-        match self.parts.authenticator.connection(token) {
+        match self.parts.authenticator.connection(token).await {
             Ok(credentials) => Ok(credentials),
             Err(TokenRefusal::Invalid) => Err(Disconnect::InvalidToken.into()),
             Err(TokenRefusal::Blocked) => Err(Disconnect::ForceDisconnect.into()),
@@ -190,14 +192,15 @@ impl Session {
         let (expires, ttl) = self.expiry();
         let node =
             if self.handle.transport().is_emulated() { self.parts.node_id.clone() } else { String::new() };
+        let ping = u32::try_from(self.parts.session_options.ping_interval.as_secs()).unwrap_or(u32::MAX);
         ConnectResult {
             client: self.client().to_string(),
             version: self.parts.version.clone(),
             expires,
             ttl,
             subs,
-            ping: u32::try_from(self.parts.session_options.ping_interval.as_secs()).unwrap_or(u32::MAX),
-            pong: true,
+            ping: if self.native_pings { 0 } else { ping },
+            pong: !self.native_pings,
             session: self.session_key.clone().unwrap_or_default(),
             node,
             ..ConnectResult::default()
@@ -257,7 +260,7 @@ impl Session {
                 return Err(Disconnect::BadRequest.into());
             }
             let wanted = SubscribeRequest { channel: name.clone(), ..wanted.clone() };
-            let Ok(wish) = self.wish_of(&channel, &wanted) else { continue };
+            let Ok(wish) = self.wish_of(&channel, &wanted).await else { continue };
             if let Ok(result) = self.add_subscription(&channel, wish).await {
                 subs.insert(name.clone(), result);
             }
@@ -273,11 +276,12 @@ impl Session {
         Self::ttl(expires_at)
     }
 
-    pub(super) fn refresh(&mut self, id: u32, request: &RefreshRequest) -> Result<(), Refusal> {
+    pub(super) async fn refresh(&mut self, id: u32, request: &RefreshRequest) -> Result<(), Refusal> {
         if request.token.is_empty() {
             return Err(Disconnect::BadRequest.into());
         }
-        let fresh = self.parts.authenticator.connection(&request.token).map_err(|refusal| match refusal {
+        let read = self.parts.authenticator.connection(&request.token).await;
+        let fresh = read.map_err(|refusal| match refusal {
             TokenRefusal::Expired => Refusal::Disconnect(Disconnect::Expired),
             TokenRefusal::Invalid => Disconnect::InvalidToken.into(),
             TokenRefusal::Blocked => Disconnect::ForceDisconnect.into(),

@@ -88,6 +88,7 @@ pub struct Session {
     rate: CommandRate,
     /// See [`Who::session_key`].
     session_key: Option<String>,
+    native_pings: bool,
     closed: bool,
 }
 
@@ -105,8 +106,24 @@ impl Session {
             rpc_slots: RpcSlots::default(),
             rate: CommandRate::default(),
             session_key: (transport != Transport::WebSocket).then(|| ClientId::random().to_string()),
+            native_pings: false,
             closed: false,
         }
+    }
+
+    /// Asks by the transport's own pings whether the client is there. To be called before the first frame.
+    pub fn ping_natively(&mut self) {
+        self.native_pings = true;
+    }
+
+    /// A pong of the transport's own came.
+    pub fn ponged(&mut self) {
+        self.timers.pong();
+    }
+
+    /// Whether the client has said who it is.
+    pub fn is_connected(&self) -> bool {
+        !matches!(self.stage, Stage::New)
     }
 
     /// What others hold of this session.
@@ -208,13 +225,13 @@ impl Session {
             _ if id == 0 => Err(Disconnect::BadRequest.into()),
             Request::Subscribe(request) => self.subscribe(id, request).await,
             Request::Unsubscribe(request) => self.unsubscribe(id, &request).await,
-            Request::SubRefresh(request) => self.sub_refresh(id, &request),
+            Request::SubRefresh(request) => self.sub_refresh(id, &request).await,
             Request::Publish(request) => self.publish(id, request).await,
             Request::Presence(request) => self.presence(id, &request).await,
             Request::PresenceStats(request) => self.presence_stats(id, &request).await,
             Request::History(request) => self.history(id, request).await,
             Request::Rpc(request) => self.rpc(id, request),
-            Request::Refresh(request) => self.refresh(id, &request),
+            Request::Refresh(request) => self.refresh(id, &request).await,
             Request::Connect(_) | Request::Nothing => Err(Disconnect::BadRequest.into()),
         }
     }
@@ -240,6 +257,7 @@ impl Session {
         match wakeup.0 {
             Cause::Outgoing(outgoing) => return Some(outgoing),
             Cause::Message(message) => self.handle_message(message).await,
+            Cause::Due(Due::Ping) if self.native_pings => return Some(Outgoing::Ping),
             Cause::Due(due) => self.handle_due(due).await,
         }
         None

@@ -117,7 +117,7 @@ impl Session {
         if self.subscriptions.len() >= self.parts.session_options.channel_limit {
             return Err(ErrorCode::LimitExceeded.into());
         }
-        let wish = self.wish_of(&channel, &request)?;
+        let wish = self.wish_of(&channel, &request).await?;
 
         // Pushes of the channel wait for the reply that tells of the subscription.
         let handle = Arc::clone(&self.handle);
@@ -132,7 +132,11 @@ impl Session {
     }
 
     /// What a client wants, if it makes sense and the client may have it.
-    pub(super) fn wish_of(&self, channel: &ChannelName, request: &SubscribeRequest) -> Result<Wish, Refusal> {
+    pub(super) async fn wish_of(
+        &self,
+        channel: &ChannelName,
+        request: &SubscribeRequest,
+    ) -> Result<Wish, Refusal> {
         if !request.delta.is_empty() && request.delta != DELTA_FOSSIL {
             return Err(Disconnect::BadRequest.into());
         }
@@ -140,7 +144,7 @@ impl Session {
         if !options.admits(channel) {
             return Err(ErrorCode::BadRequest.into());
         }
-        let grant = self.may_subscribe(channel, request, options)?.unwrap_or_default();
+        let grant = self.may_subscribe(channel, request, options).await?.unwrap_or_default();
         let filter = match &request.tf {
             None => None,
             Some(_) if !options.allow_tags_filter => return Err(ErrorCode::BadRequest.into()),
@@ -167,14 +171,14 @@ impl Session {
     }
 
     /// Checks the right to subscribe; the first rule that speaks of the channel decides.
-    fn may_subscribe(
+    async fn may_subscribe(
         &self,
         channel: &ChannelName,
         request: &SubscribeRequest,
         options: &NamespaceOptions,
     ) -> Result<Option<SubscriptionGrant>, Refusal> {
         if !request.token.is_empty() {
-            return self.read_grant(channel, &request.token).map(Some);
+            return self.read_grant(channel, &request.token).await.map(Some);
         }
         let insecure = self.parts.session_options.insecure;
         let allowed = if channel.is_private() {
@@ -187,8 +191,8 @@ impl Session {
         if allowed { Ok(None) } else { Err(ErrorCode::PermissionDenied.into()) }
     }
 
-    fn read_grant(&self, channel: &ChannelName, token: &str) -> Result<SubscriptionGrant, Refusal> {
-        let grant = self.parts.authenticator.subscription(token).map_err(|refusal| match refusal {
+    async fn read_grant(&self, channel: &ChannelName, token: &str) -> Result<SubscriptionGrant, Refusal> {
+        let grant = self.parts.authenticator.subscription(token).await.map_err(|refusal| match refusal {
             TokenRefusal::Expired => ErrorCode::TokenExpired,
             TokenRefusal::Invalid | TokenRefusal::Blocked => ErrorCode::PermissionDenied,
             TokenRefusal::Unavailable => ErrorCode::Internal,
@@ -320,7 +324,7 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn sub_refresh(&mut self, id: u32, request: &SubRefreshRequest) -> Result<(), Refusal> {
+    pub(super) async fn sub_refresh(&mut self, id: u32, request: &SubRefreshRequest) -> Result<(), Refusal> {
         let channel = Self::channel_name(&request.channel)?;
         if self.subscriptions.get(&channel).is_none() {
             return Err(ErrorCode::PermissionDenied.into());
@@ -328,7 +332,7 @@ impl Session {
         if request.token.is_empty() {
             return Err(ErrorCode::BadRequest.into());
         }
-        let grant = self.read_grant(&channel, &request.token).map_err(|refusal| match refusal {
+        let grant = self.read_grant(&channel, &request.token).await.map_err(|refusal| match refusal {
             Refusal::Error(ErrorCode::PermissionDenied) => Disconnect::InvalidToken.into(),
             other => other,
         })?;

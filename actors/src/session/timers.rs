@@ -26,6 +26,7 @@ pub(crate) enum Due {
 pub(crate) struct Timers {
     ping_interval: Duration,
     pong_timeout: Duration,
+    wants_pongs: bool,
     stale_at: Option<Instant>,
     ping_at: Option<Instant>,
     pong_by: Option<Instant>,
@@ -39,6 +40,7 @@ impl Timers {
         Self {
             ping_interval: options.ping_interval,
             pong_timeout: options.pong_timeout,
+            wants_pongs: true,
             stale_at: Some(Instant::now() + options.stale_timeout),
             ping_at: None,
             pong_by: None,
@@ -47,8 +49,9 @@ impl Timers {
         }
     }
 
-    /// The session is connected: pings begin.
-    pub(crate) fn connected(&mut self) {
+    /// The session is connected: pings begin. Some transports have no way back for a pong.
+    pub(crate) fn connected(&mut self, wants_pongs: bool) {
+        self.wants_pongs = wants_pongs;
         self.stale_at = None;
         // Sessions that came together shall not be pinged together.
         self.ping_at = Some(Instant::now() + self.ping_interval.mul_f64(rand::random_range(0.5..1.0)));
@@ -95,7 +98,7 @@ impl Timers {
             Due::Ping => {
                 let now = Instant::now();
                 self.ping_at = Some(now + self.ping_interval);
-                self.pong_by = Some(now + self.pong_timeout);
+                self.pong_by = self.wants_pongs.then(|| now + self.pong_timeout);
             }
             Due::End(_) => {
                 *self = Self {
@@ -121,7 +124,7 @@ mod tests {
     async fn pings_and_misses_the_pong() {
         let mut timers = Timers::new(&SessionOptions::default());
         let start = Instant::now();
-        timers.connected();
+        timers.connected(true);
         assert_eq!(timers.due().await, Due::Ping);
         let first = start.elapsed();
         assert!(first >= Duration::from_millis(12_500) && first < Duration::from_secs(25), "{first:?}");

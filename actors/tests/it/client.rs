@@ -25,8 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Takes a token for the user's id; `expired` and `bad` are refused. Subscription tokens are `user channel`.
 struct TestAuthenticator;
 
+#[async_trait]
 impl Authenticator for TestAuthenticator {
-    fn connection(&self, token: &str) -> Result<Credentials, TokenRefusal> {
+    async fn connection(&self, token: &str) -> Result<Credentials, TokenRefusal> {
         match token {
             "expired" => Err(TokenRefusal::Expired),
             "bad" => Err(TokenRefusal::Invalid),
@@ -36,7 +37,7 @@ impl Authenticator for TestAuthenticator {
         }
     }
 
-    fn subscription(&self, token: &str) -> Result<SubscriptionGrant, TokenRefusal> {
+    async fn subscription(&self, token: &str) -> Result<SubscriptionGrant, TokenRefusal> {
         let (user, channel) = token.split_once(' ').ok_or(TokenRefusal::Invalid)?;
         Ok(SubscriptionGrant {
             channel: channel.to_owned(),
@@ -269,7 +270,7 @@ impl Client {
     fn take(&mut self, outgoing: Outgoing) {
         match outgoing {
             Outgoing::End(reason) => self.ended = Some(reason),
-            Outgoing::Flush => unreachable!("no socket is attached"),
+            Outgoing::Flush | Outgoing::Ping => unreachable!("no socket is attached"),
             Outgoing::Messages(messages) => {
                 self.session.handle().outbox().written();
                 for message in messages {

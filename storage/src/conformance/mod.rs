@@ -7,6 +7,7 @@ mod accounts;
 mod events;
 mod hot_state;
 mod posts;
+mod revocations;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -16,6 +17,7 @@ pub use events::events;
 pub use hot_state::hot_state;
 use mundotango_protocol::new_id;
 pub use posts::posts;
+pub use revocations::revocations;
 
 use crate::{Page, PageRequest, PageStart, StoreError};
 

@@ -121,18 +121,19 @@ impl AccountStore for std::sync::Arc<Shared> {
         .await
     }
 
-    async fn delete_logins(&self, user_id: &str) -> Result<usize, StoreError> {
+    async fn delete_logins(&self, user_id: &str) -> Result<Vec<String>, StoreError> {
         let prefix = keys::below(&[user_id]);
         self.write(Table::Logins, move |tx| {
             let entries = tx.keys_below(Table::LoginsByUser, &prefix, MAX_LOGINS)?;
-            let count = entries.len();
+            let mut ended = Vec::with_capacity(entries.len());
             for entry in entries {
                 if let Some(id) = keys::last_part(&entry) {
                     tx.remove(Table::Logins, id.as_bytes().to_vec());
+                    ended.push(id.to_owned());
                 }
                 tx.remove(Table::LoginsByUser, entry);
             }
-            Ok(count)
+            Ok(ended)
         })
         .await
     }

@@ -9,6 +9,7 @@ mod events;
 mod folder;
 mod keys;
 mod posts;
+mod revocations;
 mod tables;
 
 use std::path::Path;
@@ -68,6 +69,7 @@ impl EmbeddedStore {
             accounts: Arc::new(Arc::clone(&self.shared)),
             posts: Arc::new(Arc::clone(&self.shared)),
             events: Arc::new(Arc::clone(&self.shared)),
+            revocations: Arc::new(Arc::clone(&self.shared)),
         }
     }
 

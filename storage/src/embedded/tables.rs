@@ -18,11 +18,12 @@ pub(super) enum Table {
     EventsByDate,
     Rsvps,
     Waitlist,
+    Revocations,
 }
 
 impl Table {
     /// All tables, in the order of their numbers.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Users,
         Self::Emails,
         Self::Usernames,
@@ -36,6 +37,7 @@ impl Table {
         Self::EventsByDate,
         Self::Rsvps,
         Self::Waitlist,
+        Self::Revocations,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -53,6 +55,7 @@ impl Table {
             Self::EventsByDate => "events_by_date",
             Self::Rsvps => "rsvps",
             Self::Waitlist => "waitlist",
+            Self::Revocations => "revocations",
         }
     }
 }

@@ -40,6 +40,12 @@ async fn posts_conform() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revocations_conform() {
+    let folder = tempdir().unwrap();
+    conformance::revocations(open(folder.path()).unwrap().stores().revocations).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_conform() {
     let folder = tempdir().unwrap();
     conformance::events(open(folder.path()).unwrap().stores().events).await;

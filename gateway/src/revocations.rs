@@ -1,0 +1,117 @@
+//! Who is locked out, held in memory and kept in the store: every token is looked at, so the look must cost nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use mundotango_actors::{SessionHandle, Sessions, Who};
+use mundotango_protocol::{Disconnect, DisconnectReason};
+use mundotango_storage::StoreError;
+use mundotango_storage::revocations::{Revocation, RevocationStore, Revoked};
+use parking_lot::RwLock;
+
+/// Revocations beyond which those that are past are cleared away.
+const CLEAR_ABOVE: usize = 1024;
+
+/// The node's revocations.
+pub struct Revocations {
+    store: Arc<dyn RevocationStore>,
+    holding: RwLock<HashMap<Revoked, Revocation>>,
+}
+
+/// What of a token decides whether it is revoked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokenMarks<'a> {
+    /// The user's id.
+    pub user: &'a str,
+    /// The login that it came from.
+    pub login_id: Option<&'a str>,
+    /// Its own id.
+    pub token_id: Option<&'a str>,
+    /// When it was issued, in Unix seconds.
+    pub issued_at: Option<u64>,
+}
+
+impl<'a> From<&'a Who> for TokenMarks<'a> {
+    fn from(who: &'a Who) -> Self {
+        Self {
+            user: &who.user,
+            login_id: who.login_id.as_deref(),
+            token_id: who.token_id.as_deref(),
+            issued_at: who.issued_at,
+        }
+    }
+}
+
+impl Revocations {
+    /// Reads all revocations.
+    pub async fn load(store: Arc<dyn RevocationStore>) -> Result<Self, StoreError> {
+        let all = store.revocations(Timestamp::now()).await?;
+        let holding = all.into_iter().map(|revocation| (revocation.what.clone(), revocation)).collect();
+        Ok(Self { store, holding: RwLock::new(holding) })
+    }
+
+    /// Locks something out until a time, or for ever, and ends the sessions that it concerns. It is on disk when this
+    /// returns.
+    pub async fn revoke(
+        &self,
+        what: Revoked,
+        until: Option<Timestamp>,
+        sessions: &Sessions,
+    ) -> Result<(), StoreError> {
+        let revocation = Revocation { what: what.clone(), at: Timestamp::now(), until };
+        self.store.revoke(revocation.clone()).await?;
+        let mut holding = self.holding.write();
+        if holding.len() >= CLEAR_ABOVE {
+            let now = Timestamp::now();
+            holding.retain(|_, known| known.until.is_none_or(|until| until > now));
+        }
+        holding.insert(what.clone(), revocation);
+        drop(holding);
+        let reason = DisconnectReason::from(Disconnect::ForceDisconnect);
+        let concerned =
+            |session: &SessionHandle| session.who().is_some_and(|who| self.is_revoked(who.into()));
+        match &what {
+            Revoked::User(user) | Revoked::UserTokens(user) => {
+                sessions.disconnect_user(user, &reason, concerned);
+            }
+            Revoked::Login(_) | Revoked::Token(_) => sessions.disconnect_all(&reason, concerned),
+        }
+        Ok(())
+    }
+
+    /// Takes a revocation back; whether there was one.
+    pub async fn reinstate(&self, what: &Revoked) -> Result<bool, StoreError> {
+        let known = self.store.reinstate(what).await?;
+        self.holding.write().remove(what);
+        Ok(known)
+    }
+
+    /// Whether a user is blocked.
+    pub fn is_blocked(&self, user: &str) -> bool {
+        self.holds(&Revoked::User(user.to_owned())).is_some()
+    }
+
+    /// Whether a token is good no longer.
+    pub fn is_revoked(&self, token: TokenMarks<'_>) -> bool {
+        if self.holding.read().is_empty() {
+            return false;
+        }
+        let user_tokens = || {
+            self.holds(&Revoked::UserTokens(token.user.to_owned())).is_some_and(|revocation| {
+                // One of the same second may be older or newer, and one that does not say when it was made may be old.
+                let at = u64::try_from(revocation.at.as_second()).unwrap_or_default();
+                token.issued_at.is_none_or(|issued_at| issued_at <= at)
+            })
+        };
+        (!token.user.is_empty() && (self.is_blocked(token.user) || user_tokens()))
+            || token.login_id.is_some_and(|id| self.holds(&Revoked::Login(id.to_owned())).is_some())
+            || token.token_id.is_some_and(|id| self.holds(&Revoked::Token(id.to_owned())).is_some())
+    }
+
+    fn holds(&self, what: &Revoked) -> Option<Revocation> {
+        let holding = self.holding.read();
+        let now = Timestamp::now();
+        holding.get(what).filter(|known| known.until.is_none_or(|until| until > now)).cloned()
+    }
+}

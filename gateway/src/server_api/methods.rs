@@ -1,0 +1,399 @@
+//! The methods of the server API.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use mundotango_actors::{Caller, Engine, ServerSubscription, SessionHandle};
+use mundotango_protocol::{ClientId, Disconnect, DisconnectReason, HistoryResult, PresenceResult};
+use mundotango_protocol::{PresenceStatsResult, StreamPosition};
+use mundotango_storage::accounts::Role;
+use mundotango_storage::hot::HistoryQuery;
+use mundotango_storage::revocations::Revoked;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+
+use super::answer::{Answer, ApiError, ApiErrorCode, ErrorBody, Outcome};
+use super::request::{
+    BatchBody, BroadcastBody, ChannelsBody, DisconnectBody, HistoryBody, OfChannel, OfToken, OfUser, OfUsers,
+    PublishBody, RefreshBody, RpcBody, SendBody, SubscribeBody, UnsubscribeBody, WhoseBody, bytes, channel,
+    read,
+};
+use crate::revocations::Revocations;
+
+/// All methods: the paths below `/api/` that belong to this API.
+pub(crate) const METHODS: &[&str] = &[
+    "publish",
+    "broadcast",
+    "subscribe",
+    "unsubscribe",
+    "disconnect",
+    "refresh",
+    "send",
+    "presence",
+    "presence_stats",
+    "history",
+    "history_remove",
+    "channels",
+    "connections",
+    "info",
+    "rpc",
+    "batch",
+    "get_user_status",
+    "block_user",
+    "unblock_user",
+    "revoke_token",
+    "invalidate_user_tokens",
+];
+
+/// Most commands of one batch, and channels of one broadcast.
+const MAX_PARTS: usize = 10_000;
+
+pub(super) struct Methods {
+    pub(super) engine: Arc<Engine>,
+    pub(super) revocations: Arc<Revocations>,
+}
+
+/// A result as JSON.
+fn raw(value: &impl Serialize) -> Result<Box<RawValue>, ApiError> {
+    to_raw_value(value).map_err(|error| {
+        tracing::debug!(%error, "result cannot be written as json");
+        ApiErrorCode::Internal.into()
+    })
+}
+
+fn nothing() -> Result<Box<RawValue>, ApiError> {
+    raw(&json!({}))
+}
+
+/// A time in Unix seconds; 0 is none.
+fn time(seconds: i64) -> Result<Option<Timestamp>, ApiError> {
+    if seconds == 0 {
+        return Ok(None);
+    }
+    Timestamp::from_second(seconds).map(Some).map_err(|_| ApiErrorCode::BadRequest.into())
+}
+
+fn filled(text: &str) -> Result<String, ApiError> {
+    if text.is_empty() { Err(ApiErrorCode::BadRequest.into()) } else { Ok(text.to_owned()) }
+}
+
+impl Methods {
+    /// Calls a method.
+    pub(super) async fn call(&self, method: &str, body: &[u8]) -> Result<Answer, ApiError> {
+        if method == "batch" {
+            return self.batch(read(body)?).await.map(Answer::Bare);
+        }
+        self.single(method, body).await.map(Answer::Result)
+    }
+
+    async fn single(&self, method: &str, body: &[u8]) -> Result<Box<RawValue>, ApiError> {
+        match method {
+            "publish" => self.publish(&read(body)?).await,
+            "broadcast" => self.broadcast(&read(body)?).await,
+            "subscribe" => self.subscribe(read(body)?),
+            "unsubscribe" => self.unsubscribe(&read(body)?),
+            "disconnect" => self.disconnect(&read(body)?),
+            "refresh" => self.refresh(&read(body)?),
+            "send" => self.send(&read(body)?),
+            "presence" => self.presence(&read(body)?).await,
+            "presence_stats" => self.presence_stats(&read(body)?).await,
+            "history" => self.history(read(body)?).await,
+            "history_remove" => self.history_remove(&read(body)?).await,
+            "channels" => self.channels(&read(body)?),
+            "connections" => self.connections(&read(body)?),
+            "info" => read::<Value>(body).and_then(|_| self.info()),
+            "rpc" => self.rpc(read(body)?).await,
+            "get_user_status" => self.user_status(read(body)?).await,
+            "block_user" => self.block_user(&read(body)?).await,
+            "unblock_user" => self.unblock_user(&read(body)?).await,
+            "revoke_token" => self.revoke_token(&read(body)?).await,
+            "invalidate_user_tokens" => self.invalidate_user_tokens(&read(body)?).await,
+            _ => Err(ApiErrorCode::NotFound.into()),
+        }
+    }
+
+    async fn batch(&self, body: BatchBody) -> Result<Box<RawValue>, ApiError> {
+        if body.commands.len() > MAX_PARTS {
+            return Err(ApiErrorCode::BadRequest.into());
+        }
+        let mut replies = Vec::with_capacity(body.commands.len());
+        for command in body.commands {
+            let Some((method, body)) = command.into_iter().next() else {
+                replies.push(json!({"error": ErrorBody::from(ApiErrorCode::BadRequest)}));
+                continue;
+            };
+            // Boxed, as the future of a call would else hold that of another.
+            let reply = match Box::pin(self.single(&method, body.get().as_bytes())).await {
+                Ok(result) => json!({ method: result }),
+                Err(ApiError::Malformed(_)) => json!({"error": ErrorBody::from(ApiErrorCode::BadRequest)}),
+                Err(ApiError::Error(code)) => json!({"error": ErrorBody::from(code)}),
+            };
+            replies.push(reply);
+        }
+        raw(&json!({ "replies": replies }))
+    }
+
+    async fn publish_into(
+        &self,
+        name: &str,
+        publish: mundotango_actors::Publish,
+    ) -> Result<StreamPosition, ApiError> {
+        let channel = channel(name)?;
+        Ok(self.engine.publish(&channel, publish).await?)
+    }
+
+    async fn publish(&self, body: &PublishBody) -> Result<Box<RawValue>, ApiError> {
+        raw(&self.publish_into(&body.channel, body.publication.publish()?).await?)
+    }
+
+    async fn broadcast(&self, body: &BroadcastBody) -> Result<Box<RawValue>, ApiError> {
+        let publish = body.publication.publish()?;
+        if body.channels.is_empty() || body.channels.len() > MAX_PARTS {
+            return Err(ApiErrorCode::BadRequest.into());
+        }
+        let mut responses = Vec::with_capacity(body.channels.len());
+        for name in &body.channels {
+            responses.push(match self.publish_into(name, publish.clone()).await {
+                Ok(position) => Outcome::Result(raw(&position)?),
+                Err(ApiError::Error(code)) => Outcome::Error(code.into()),
+                Err(error) => return Err(error),
+            });
+        }
+        raw(&json!({ "responses": responses }))
+    }
+
+    fn subscribe(&self, body: SubscribeBody) -> Result<Box<RawValue>, ApiError> {
+        let subscription = ServerSubscription {
+            info: bytes(body.b64info.as_deref(), body.info.as_deref())?.unwrap_or_default(),
+            data: bytes(body.b64data.as_deref(), body.data.as_deref())?.unwrap_or_default(),
+            expires_at: (body.expire_at > 0).then_some(body.expire_at),
+            change: body.change.unwrap_or_default(),
+        };
+        let channel = channel(&body.channel)?;
+        self.engine.subscribe(&body.whose.whose(), &channel, subscription, body.recover_since)?;
+        nothing()
+    }
+
+    fn unsubscribe(&self, body: &UnsubscribeBody) -> Result<Box<RawValue>, ApiError> {
+        self.engine.unsubscribe(&body.whose.whose(), &channel(&body.channel)?);
+        nothing()
+    }
+
+    fn disconnect(&self, body: &DisconnectBody) -> Result<Box<RawValue>, ApiError> {
+        let reason = match &body.disconnect {
+            None => Disconnect::ForceDisconnect.into(),
+            Some(own) => DisconnectReason::custom(own.code, &own.reason).ok_or(ApiErrorCode::BadRequest)?,
+        };
+        let spared: Vec<_> = body.whitelist.iter().filter_map(|client| ClientId::parse(client)).collect();
+        self.engine.disconnect(&body.whose.whose(), &reason, &spared);
+        nothing()
+    }
+
+    fn refresh(&self, body: &RefreshBody) -> Result<Box<RawValue>, ApiError> {
+        let whose = body.whose.whose();
+        if body.expired {
+            self.engine.disconnect(&whose, &Disconnect::Expired.into(), &[]);
+        } else {
+            let expires_at = (body.expire_at > 0).then_some(body.expire_at);
+            self.engine.refresh(&whose, expires_at, bytes(None, body.info.as_deref())?);
+        }
+        nothing()
+    }
+
+    fn send(&self, body: &SendBody) -> Result<Box<RawValue>, ApiError> {
+        let data = bytes(body.b64data.as_deref(), body.data.as_deref())?.ok_or(ApiErrorCode::BadRequest)?;
+        self.engine.message(&body.whose.whose(), data);
+        nothing()
+    }
+
+    async fn presence(&self, body: &OfChannel) -> Result<Box<RawValue>, ApiError> {
+        let presence = self.engine.presence(&channel(&body.channel)?).await?;
+        raw(&PresenceResult { presence })
+    }
+
+    async fn presence_stats(&self, body: &OfChannel) -> Result<Box<RawValue>, ApiError> {
+        let stats = self.engine.presence_stats(&channel(&body.channel)?).await?;
+        raw(&PresenceStatsResult { num_clients: stats.clients, num_users: stats.users })
+    }
+
+    async fn history(&self, body: HistoryBody) -> Result<Box<RawValue>, ApiError> {
+        // Below zero asks for as many as may be had.
+        let limit = usize::try_from(body.limit).ok();
+        let since = body.since.as_ref().map(|since| since.offset);
+        let query = HistoryQuery { since, limit, reverse: body.reverse };
+        let page = self.engine.history(&channel(&body.channel)?, query).await?;
+        let other = |since: &StreamPosition| !since.epoch.is_empty() && since.epoch != page.position.epoch;
+        if body.since.as_ref().is_some_and(other) {
+            return Err(ApiErrorCode::UnrecoverablePosition.into());
+        }
+        let StreamPosition { offset, epoch } = page.position;
+        raw(&HistoryResult { publications: page.publications, epoch, offset })
+    }
+
+    async fn history_remove(&self, body: &OfChannel) -> Result<Box<RawValue>, ApiError> {
+        self.engine.remove_history(&channel(&body.channel)?).await?;
+        nothing()
+    }
+
+    fn channels(&self, body: &ChannelsBody) -> Result<Box<RawValue>, ApiError> {
+        let counts =
+            self.engine.channels().counts(|name| body.pattern.is_empty() || fits(&body.pattern, name));
+        let channels: BTreeMap<_, _> =
+            counts.iter().map(|(name, count)| (name.as_str(), json!({ "num_clients": count }))).collect();
+        raw(&json!({ "channels": channels }))
+    }
+
+    fn connections(&self, body: &WhoseBody) -> Result<Box<RawValue>, ApiError> {
+        let whose = body.whose();
+        let sessions = self.engine.sessions().of_user(&whose.user);
+        let connections: BTreeMap<_, _> =
+            sessions.iter().map(|session| (session.client().to_string(), connection(session))).collect();
+        raw(&json!({ "connections": connections }))
+    }
+
+    fn info(&self) -> Result<Box<RawValue>, ApiError> {
+        let engine = &self.engine;
+        let counts = engine.channels().counts(|_| true);
+        let uptime = Timestamp::now().duration_since(engine.started_at()).as_secs();
+        let node = json!({
+            "uid": engine.node_id(),
+            "name": engine.node_id(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "num_clients": engine.sessions().len(),
+            "num_users": engine.sessions().users(),
+            "num_channels": counts.len(),
+            "num_subs": counts.iter().map(|(_, subscribers)| subscribers).sum::<usize>(),
+            "uptime": uptime,
+        });
+        raw(&json!({ "nodes": [node] }))
+    }
+
+    async fn rpc(&self, body: RpcBody) -> Result<Box<RawValue>, ApiError> {
+        let method = filled(&body.method)?;
+        let data = body.params.map(|params| Bytes::from(params.get().to_owned())).unwrap_or_default();
+        let caller = Caller {
+            client: ClientId::random(),
+            user: String::new(),
+            role: Role::default(),
+            login_id: None,
+            meta: Bytes::new(),
+        };
+        let answer = self.engine.call(caller, &method, data).await.map_err(|error| match error.code {
+            104 | 404 => ApiErrorCode::NotFound,
+            400..500 => ApiErrorCode::BadRequest,
+            _ => ApiErrorCode::Internal,
+        })?;
+        let answer = if answer.is_empty() { Bytes::from_static(b"null") } else { answer };
+        let data: &RawValue = serde_json::from_slice(&answer).map_err(|_| ApiErrorCode::Internal)?;
+        raw(&json!({ "data": data }))
+    }
+
+    async fn user_status(&self, body: OfUsers) -> Result<Box<RawValue>, ApiError> {
+        if body.users.is_empty() || body.users.len() > MAX_PARTS {
+            return Err(ApiErrorCode::BadRequest.into());
+        }
+        let known = self.engine.user_statuses(&body.users).await?;
+        let statuses: Vec<_> = known
+            .into_iter()
+            .map(|(user, status)| {
+                json!({
+                    "user": user,
+                    "online": status.online_since.is_some(),
+                    "online_since": status.online_since.map(Timestamp::as_second),
+                    "last_seen": status.last_seen.as_second(),
+                })
+            })
+            .collect();
+        raw(&json!({ "statuses": statuses }))
+    }
+
+    async fn revoke(&self, what: Revoked, expire_at: i64) -> Result<Box<RawValue>, ApiError> {
+        self.revocations.revoke(what, time(expire_at)?, self.engine.sessions()).await?;
+        nothing()
+    }
+
+    async fn block_user(&self, body: &OfUser) -> Result<Box<RawValue>, ApiError> {
+        self.revoke(Revoked::User(filled(&body.user)?), body.expire_at).await
+    }
+
+    async fn unblock_user(&self, body: &OfUser) -> Result<Box<RawValue>, ApiError> {
+        self.revocations.reinstate(&Revoked::User(filled(&body.user)?)).await?;
+        nothing()
+    }
+
+    async fn revoke_token(&self, body: &OfToken) -> Result<Box<RawValue>, ApiError> {
+        self.revoke(Revoked::Token(filled(&body.uid)?), body.expire_at).await
+    }
+
+    async fn invalidate_user_tokens(&self, body: &OfUser) -> Result<Box<RawValue>, ApiError> {
+        self.revoke(Revoked::UserTokens(filled(&body.user)?), body.expire_at).await
+    }
+}
+
+/// One session, as `connections` shows it.
+fn connection(session: &SessionHandle) -> Value {
+    let who = session.who().cloned().unwrap_or_default();
+    let meta: Option<Value> = serde_json::from_slice(&who.meta).ok();
+    json!({
+        "user": who.user,
+        "app_name": who.library.0,
+        "app_version": who.library.1,
+        "transport": session.transport().as_str(),
+        "protocol": session.encoding().as_str(),
+        "connected_at": session.opened_at().as_second(),
+        "meta": meta,
+    })
+}
+
+/// Whether a name fits a pattern in which `*` stands for any text and `?` for any character.
+fn fits(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let (mut at, mut in_name) = (0, 0);
+    // Where the last star stands, and up to where in the name it reaches.
+    let mut star: Option<(usize, usize)> = None;
+    while in_name < name.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, in_name));
+                at += 1;
+            }
+            Some(wanted) if *wanted == b'?' || *wanted == name[in_name] => {
+                at += 1;
+                in_name += 1;
+            }
+            _ => match &mut star {
+                None => return false,
+                Some((place, reach)) => {
+                    *reach += 1;
+                    (at, in_name) = (*place + 1, *reach);
+                }
+            },
+        }
+    }
+    pattern[at..].iter().all(|rest| *rest == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_fit_names() {
+        for (pattern, name, expected) in [
+            ("posts:*", "posts:feed", true),
+            ("posts:*", "events:all", false),
+            ("*", "", true),
+            ("*:a*b", "x:aab", true),
+            ("*:a*b", "x:aac", false),
+            ("chat:?", "chat:1", true),
+            ("chat:?", "chat:12", false),
+            ("a", "a", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! HTTP answers that do not end as transports: server-sent events and plain streams. What the client says comes by POST
+//! to `/emulation` and finds its session by a secret; on the unidirectional ones it says nothing.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::any;
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use http_body_util::{BodyExt as _, Limited};
+use mundotango_actors::{Engine, Outgoing, Session, Transport};
+use mundotango_protocol::{Disconnect, EmulationRequest, Encoding, Push, Reply};
+use parking_lot::Mutex;
+use prost::Message as _;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use crate::origin;
+use crate::problem::Problem;
+use crate::turnstile::Turnstile;
+use crate::unidirectional;
+
+/// Frames of a client that may wait for its session; the POST of another waits for a place.
+const INBOX_CAPACITY: usize = 16;
+/// How long it waits.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What the answers' bodies hold while the connection takes nothing; the outbox fills behind them.
+const BODY_CAPACITY: usize = 1;
+/// What begins a body of server-sent events, so that proxies see that something comes.
+const SSE_BEGIN: &[u8] = b"\r\n";
+
+/// The content type that asks for Protobuf.
+const OCTET_STREAM: &str = "application/octet-stream";
+
+/// What the routes need.
+pub(crate) struct Streams {
+    engine: Arc<Engine>,
+    allowed_origins: Vec<String>,
+    turnstile: Arc<Turnstile>,
+    /// The emulated sessions' inboxes, by the sessions' secrets.
+    inboxes: Mutex<HashMap<String, mpsc::Sender<Bytes>>>,
+}
+
+/// The routes. Each answers every method itself, as browsers' preflights come to it too.
+pub(crate) fn router(
+    engine: Arc<Engine>,
+    allowed_origins: Vec<String>,
+    turnstile: Arc<Turnstile>,
+    unidirectional: bool,
+) -> Router {
+    let streams = Streams { engine, allowed_origins, turnstile, inboxes: Mutex::default() };
+    let mut router = Router::new()
+        .route("/connection/http_stream", any(http_stream))
+        .route("/connection/sse", any(sse))
+        .route("/emulation", any(emulation));
+    if unidirectional {
+        router = router
+            .route("/connection/uni_http_stream", any(uni_http_stream))
+            .route("/connection/uni_sse", any(uni_sse));
+    }
+    router.with_state(Arc::new(streams))
+}
+
+type Shared = State<Arc<Streams>>;
+
+async fn http_stream(State(streams): Shared, request: Request) -> Response {
+    let protobuf = is_octet_stream(request.headers());
+    let encoding = if protobuf { Encoding::Protobuf } else { Encoding::Json };
+    streams.open(request, &[Method::POST], Transport::HttpStream, encoding).await
+}
+
+async fn sse(State(streams): Shared, request: Request) -> Response {
+    streams.open(request, &[Method::GET, Method::POST], Transport::Sse, Encoding::Json).await
+}
+
+async fn uni_http_stream(State(streams): Shared, request: Request) -> Response {
+    streams.open(request, &[Method::POST], Transport::UniHttpStream, Encoding::Json).await
+}
+
+async fn uni_sse(State(streams): Shared, request: Request) -> Response {
+    streams.open(request, &[Method::GET, Method::POST], Transport::UniSse, Encoding::Json).await
+}
+
+async fn emulation(State(streams): Shared, request: Request) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let answer = match streams.admit(&request, &[Method::POST]) {
+        Ok(true) => preflight(&[Method::POST]),
+        Ok(false) => match streams.take(request).await {
+            Ok(()) => StatusCode::NO_CONTENT.into_response(),
+            Err(problem) => problem.into_response(),
+        },
+        Err(problem) => problem.into_response(),
+    };
+    with_origin(answer, origin)
+}
+
+fn is_octet_stream(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(OCTET_STREAM.as_bytes()))
+}
+
+fn preflight(methods: &[Method]) -> Response {
+    let methods: Vec<_> = methods.iter().chain([&Method::OPTIONS]).map(Method::as_str).collect();
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    if let Ok(methods) = HeaderValue::try_from(methods.join(", ")) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+    }
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("300"));
+    response
+}
+
+/// Lets the page that asked read the answer.
+fn with_origin(mut response: Response, origin: Option<HeaderValue>) -> Response {
+    if let Some(origin) = origin {
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(header::VARY, HeaderValue::from_static("origin"));
+    }
+    response
+}
+
+/// What a client posts to `/emulation` in JSON.
+#[derive(Deserialize)]
+struct EmulationBody {
+    session: String,
+    node: String,
+    /// A frame of commands, as text.
+    data: String,
+}
+
+impl Streams {
+    /// Refuses those who may not come in; whether it is only asked whether one may.
+    fn admit(&self, request: &Request, methods: &[Method]) -> Result<bool, Problem> {
+        if !origin::is_allowed(request.headers(), &self.allowed_origins) {
+            return Err(Problem::forbidden("this origin may not connect here (http.allowed_origins)"));
+        }
+        if request.method() == Method::OPTIONS {
+            return Ok(true);
+        }
+        if !methods.contains(request.method()) {
+            let detail = format!("{} is not allowed on {}", request.method(), request.uri().path());
+            return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail));
+        }
+        Ok(false)
+    }
+
+    async fn body(&self, request: Request) -> Result<Bytes, Problem> {
+        let most = self.engine.session_options().max_frame_bytes;
+        match Limited::new(request.into_body(), most).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the body is larger than session.max_frame_bytes",
+            )),
+            Err(_) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body did not come whole")),
+        }
+    }
+
+    /// Opens a session whose messages are the answer's body.
+    async fn open(
+        self: &Arc<Self>,
+        request: Request,
+        methods: &[Method],
+        transport: Transport,
+        encoding: Encoding,
+    ) -> Response {
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let answer = match self.admit(&request, methods) {
+            Ok(true) => preflight(methods),
+            Ok(false) => match self.start(request, transport, encoding).await {
+                Ok(response) => response,
+                Err(problem) => problem.into_response(),
+            },
+            Err(problem) => problem.into_response(),
+        };
+        with_origin(answer, origin)
+    }
+
+    async fn start(
+        self: &Arc<Self>,
+        request: Request,
+        transport: Transport,
+        encoding: Encoding,
+    ) -> Result<Response, Problem> {
+        if self.engine.is_draining() {
+            return Err(Problem::unavailable("the node is going away"));
+        }
+        let first = if request.method() == Method::GET {
+            let connect = unidirectional::connect_of_query(request.uri().query().unwrap_or_default());
+            connect.ok_or_else(|| {
+                Problem::new(StatusCode::BAD_REQUEST, "the query's cf_connect must hold the connect request")
+            })?
+        } else {
+            self.body(request).await?
+        };
+        let first = if transport.is_unidirectional() { unidirectional::command_of(&first) } else { first };
+        self.turnstile.pass().await?;
+
+        let session = self.engine.open_session(transport, encoding);
+        let (body, chunks) = mpsc::channel(BODY_CAPACITY);
+        let (sender, inbox) = mpsc::channel(INBOX_CAPACITY);
+        if let Some(key) = session.session_key().filter(|_| transport.is_emulated()) {
+            self.inboxes.lock().insert(key.to_owned(), sender.clone());
+        }
+        let pump = Pump { session, form: BodyForm::of(transport, encoding), body, inbox };
+        let streams = Arc::clone(self);
+        tokio::spawn(async move {
+            let key = pump.session.session_key().map(str::to_owned);
+            pump.run(first).await;
+            if let Some(key) = key {
+                streams.inboxes.lock().remove(&key);
+            }
+            drop(sender);
+        });
+        Ok(answer(transport, encoding, chunks))
+    }
+
+    /// Hands a client's frame to its session. An unknown session is no error: it may have ended just now.
+    async fn take(&self, request: Request) -> Result<(), Problem> {
+        let protobuf = is_octet_stream(request.headers());
+        let body = self.body(request).await?;
+        let request =
+            if protobuf {
+                EmulationRequest::decode(body).ok()
+            } else {
+                serde_json::from_slice(&body).ok().map(|EmulationBody { session, node, data }| {
+                    EmulationRequest { node, session, data: Bytes::from(data) }
+                })
+            };
+        let request = request.ok_or_else(|| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "the body must hold session, node and data of an emulated session",
+            )
+        })?;
+        if request.node != self.engine.node_id() {
+            return Err(Problem::new(StatusCode::NOT_FOUND, "no such node: it has ended, so connect again"));
+        }
+        let Some(inbox) = self.inboxes.lock().get(&request.session).cloned() else { return Ok(()) };
+        match inbox.send_timeout(request.data, PATIENCE).await {
+            Ok(()) | Err(mpsc::error::SendTimeoutError::Closed(_)) => Ok(()),
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
+                Err(Problem::unavailable("the session has too many commands waiting"))
+            }
+        }
+    }
+}
+
+fn answer(transport: Transport, encoding: Encoding, chunks: mpsc::Receiver<Bytes>) -> Response {
+    let content_type = match (transport, encoding) {
+        (Transport::Sse | Transport::UniSse, _) => "text/event-stream; charset=utf-8",
+        (_, Encoding::Protobuf) => OCTET_STREAM,
+        (_, Encoding::Json) => "application/json; charset=utf-8",
+    };
+    let chunks = stream::unfold(chunks, |mut chunks| async move {
+        let chunk = chunks.recv().await?;
+        Some((Ok::<_, Infallible>(chunk), chunks))
+    });
+    let mut response = Response::new(Body::from_stream(chunks));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let no_cache = "private, no-cache, no-store, must-revalidate, max-age=0";
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(no_cache));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// How messages stand in a body.
+#[derive(Clone, Copy)]
+struct BodyForm {
+    encoding: Encoding,
+    events: bool,
+    listens_only: bool,
+}
+
+impl BodyForm {
+    fn of(transport: Transport, encoding: Encoding) -> Self {
+        Self {
+            encoding,
+            events: matches!(transport, Transport::Sse | Transport::UniSse),
+            listens_only: transport.is_unidirectional(),
+        }
+    }
+
+    fn write(self, messages: &[Bytes]) -> Bytes {
+        let mut chunk = BytesMut::new();
+        for message in messages {
+            if self.encoding == Encoding::Protobuf {
+                chunk.extend_from_slice(message);
+            } else if self.listens_only {
+                unidirectional::pushes_of(message).for_each(|push| self.write_line(push, &mut chunk));
+            } else {
+                message.split(|byte| *byte == b'\n').for_each(|reply| self.write_line(reply, &mut chunk));
+            }
+        }
+        chunk.freeze()
+    }
+
+    fn write_line(self, line: &[u8], chunk: &mut BytesMut) {
+        if self.events {
+            chunk.extend_from_slice(b"data: ");
+        }
+        chunk.extend_from_slice(line);
+        chunk.extend_from_slice(if self.events { b"\n\n" } else { b"\n" });
+    }
+}
+
+/// Moves messages between a session and its two HTTP halves.
+struct Pump {
+    session: Session,
+    form: BodyForm,
+    body: mpsc::Sender<Bytes>,
+    inbox: mpsc::Receiver<Bytes>,
+}
+
+impl Pump {
+    async fn run(mut self, first: Bytes) {
+        let mut goes_on = !self.form.events || self.send(Bytes::from_static(SSE_BEGIN)).await;
+        self.session.receive(first).await;
+        while goes_on {
+            goes_on = tokio::select! {
+                wakeup = self.session.wait() => match self.session.proceed(wakeup).await {
+                    None | Some(Outgoing::Flush | Outgoing::Ping) => true,
+                    Some(Outgoing::Messages(messages)) => {
+                        let sent = self.send(self.form.write(&messages)).await;
+                        self.session.handle().outbox().written();
+                        sent
+                    }
+                    Some(Outgoing::End(reason)) => {
+                        // These transports have no close frame: the last message says why.
+                        let reply = Reply::push("", Push::disconnect(&reason));
+                        if let Ok(message) = self.form.encoding.encode_reply(&reply) {
+                            self.send(self.form.write(&[message])).await;
+                        }
+                        false
+                    }
+                },
+                Some(frame) = self.inbox.recv() => {
+                    self.session.receive(frame).await;
+                    true
+                }
+                // The client is gone.
+                () = self.body.closed() => false,
+            };
+        }
+        self.session.close().await;
+    }
+
+    /// Sends a part of the body; whether there is still somebody to send to.
+    async fn send(&self, chunk: Bytes) -> bool {
+        mundotango_ops::metrics().realtime_bytes_sent_total.inc_by(chunk.len() as u64);
+        let handle = self.session.handle();
+        let mut sending = std::pin::pin!(self.body.send(chunk));
+        loop {
+            tokio::select! {
+                sent = &mut sending => return sent.is_ok(),
+                // While the connection takes nothing the outbox fills, and ends the session at its bound.
+                () = handle.outbox_changed() => {
+                    if handle.outbox().ending().is_some_and(|reason| reason == Disconnect::Slow) {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+}
