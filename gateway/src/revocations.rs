@@ -59,7 +59,18 @@ impl Revocations {
         until: Option<Timestamp>,
         sessions: &Sessions,
     ) -> Result<(), StoreError> {
-        let revocation = Revocation { what: what.clone(), at: Timestamp::now(), until };
+        self.revoke_since(what, Timestamp::now(), until, sessions).await
+    }
+
+    /// The same, where a user's tokens are locked out that were issued until `at`.
+    pub async fn revoke_since(
+        &self,
+        what: Revoked,
+        at: Timestamp,
+        until: Option<Timestamp>,
+        sessions: &Sessions,
+    ) -> Result<(), StoreError> {
+        let revocation = Revocation { what: what.clone(), at, until };
         self.store.revoke(revocation.clone()).await?;
         let mut holding = self.holding.write();
         if holding.len() >= CLEAR_ABOVE {

@@ -1,5 +1,6 @@
 //! The official SDKs as child processes, driven by JSON lines.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,44 +14,89 @@ use crate::server::{Server, User};
 /// Longest wait for an event.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An SDK and the encoding that it is to speak.
+/// An SDK and the transport that it is to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sdk {
     JavaScriptJson,
     JavaScriptProtobuf,
+    JavaScriptSse,
+    JavaScriptHttpStream,
     PythonJson,
     PythonProtobuf,
+    Java,
 }
 
 impl Sdk {
-    pub const ALL: [Self; 4] =
-        [Self::JavaScriptJson, Self::JavaScriptProtobuf, Self::PythonJson, Self::PythonProtobuf];
+    pub const ALL: [Self; 7] = [
+        Self::JavaScriptJson,
+        Self::JavaScriptProtobuf,
+        Self::JavaScriptSse,
+        Self::JavaScriptHttpStream,
+        Self::PythonJson,
+        Self::PythonProtobuf,
+        Self::Java,
+    ];
 
-    fn encoding(self) -> &'static str {
+    fn transport(self) -> &'static str {
         match self {
             Self::JavaScriptJson | Self::PythonJson => "json",
-            Self::JavaScriptProtobuf | Self::PythonProtobuf => "protobuf",
+            Self::JavaScriptProtobuf | Self::PythonProtobuf | Self::Java => "protobuf",
+            Self::JavaScriptSse => "sse",
+            Self::JavaScriptHttpStream => "http_stream",
+        }
+    }
+
+    /// Where this SDK finds a server that listens on `address`.
+    pub fn url(self, address: SocketAddr) -> String {
+        match self {
+            Self::JavaScriptSse | Self::JavaScriptHttpStream => format!("http://{address}"),
+            // The subprotocol says Protobuf to a server; this SDK asks by the query.
+            Self::Java => format!("ws://{address}/connection/websocket?format=protobuf"),
+            _ => format!("ws://{address}/connection/websocket"),
         }
     }
 
     fn command(self) -> Command {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
         let (program, script) = match self {
-            Self::JavaScriptJson | Self::JavaScriptProtobuf => {
+            Self::JavaScriptJson
+            | Self::JavaScriptProtobuf
+            | Self::JavaScriptSse
+            | Self::JavaScriptHttpStream => {
                 assert!(scripts.join("javascript/node_modules").exists(), "run `cargo xtask parts` first");
                 (PathBuf::from("node"), scripts.join("javascript/client.mjs"))
             }
-            Self::PythonJson | Self::PythonProtobuf => {
-                let parts = std::env::var_os("MUNDOTANGO_PARTS").map_or_else(default_parts, PathBuf::from);
-                let python = parts.join("python/bin/python");
-                assert!(python.exists(), "no {}: run `cargo xtask parts` first", python.display());
-                (python, scripts.join("python/client.py"))
+            Self::PythonJson | Self::PythonProtobuf => (python(), scripts.join("python/client.py")),
+            Self::Java => {
+                let java = parts().join("java");
+                assert!(
+                    java.join("classes").exists(),
+                    "no {}: run `cargo xtask parts` first",
+                    java.display()
+                );
+                let mut command = Command::new("java");
+                // Many of these run beside each other in a test.
+                command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx128m", "-cp"]);
+                command.arg(format!("{0}/classes:{0}/lib/*", java.display())).arg("Driver");
+                return command;
             }
         };
         let mut command = Command::new(program);
         command.arg(script);
         command
     }
+}
+
+/// Where the tests' parts are.
+pub fn parts() -> PathBuf {
+    std::env::var_os("MUNDOTANGO_PARTS").map_or_else(default_parts, PathBuf::from)
+}
+
+/// The Python that has what the tests need.
+pub fn python() -> PathBuf {
+    let python = parts().join("python/bin/python");
+    assert!(python.exists(), "no {}: run `cargo xtask parts` first", python.display());
+    python
 }
 
 /// Where `cargo xtask parts` puts what the tests need: beside the build that this test is of.
@@ -68,9 +114,14 @@ pub struct SdkClient {
 }
 
 impl SdkClient {
-    pub fn start(sdk: Sdk, url: &str, user: &User, channel: &str) -> Self {
-        let arguments =
-            json!({"url": url, "token": user.token, "channel": channel, "encoding": sdk.encoding()});
+    pub fn start(sdk: Sdk, address: SocketAddr, user: &User, channel: &str) -> Self {
+        Self::start_with(sdk, address, json!({"token": user.token, "channel": channel}))
+    }
+
+    /// Starts a client with more of the arguments that its script takes.
+    pub fn start_with(sdk: Sdk, address: SocketAddr, mut arguments: Value) -> Self {
+        arguments["url"] = json!(sdk.url(address));
+        arguments["transport"] = json!(sdk.transport());
         let mut child = sdk
             .command()
             .arg(arguments.to_string())
@@ -86,7 +137,7 @@ impl SdkClient {
 
     /// Starts a client and waits for its subscription.
     pub async fn subscribed(sdk: Sdk, server: &Server, user: &User, channel: &str) -> Self {
-        let mut client = Self::start(sdk, &server.websocket_url(), user, channel);
+        let mut client = Self::start(sdk, server.address(), user, channel);
         client.event("subscribed").await;
         // What led here is not what the test waits for.
         client.seen.clear();

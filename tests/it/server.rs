@@ -11,6 +11,23 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+/// The key of the server API in tests.
+pub const API_KEY: &str = "the key of a test";
+/// A namespace `room` in which users do what they like where they are subscribed.
+pub const ROOM: &[(&str, &str)] = &[
+    ("HTTP__API_KEY", API_KEY),
+    ("CHANNELS__NAMESPACES__ROOM__HISTORY_SIZE", "1000"),
+    ("CHANNELS__NAMESPACES__ROOM__HISTORY_TTL", "10m"),
+    ("CHANNELS__NAMESPACES__ROOM__FORCE_RECOVERY", "true"),
+    ("CHANNELS__NAMESPACES__ROOM__PRESENCE", "true"),
+    ("CHANNELS__NAMESPACES__ROOM__ALLOW_SUBSCRIBE_FOR_CLIENT", "true"),
+    ("CHANNELS__NAMESPACES__ROOM__ALLOW_PUBLISH_FOR_SUBSCRIBER", "true"),
+    ("CHANNELS__NAMESPACES__ROOM__ALLOW_HISTORY_FOR_SUBSCRIBER", "true"),
+    ("CHANNELS__NAMESPACES__ROOM__ALLOW_PRESENCE_FOR_SUBSCRIBER", "true"),
+    ("CHANNELS__NAMESPACES__ROOM__ALLOWED_DELTA_TYPES", r#"["fossil"]"#),
+    ("CHANNELS__NAMESPACES__ROOM__DELTA_PUBLISH", "true"),
+];
+
 /// Longest wait for a server to start or to end.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -50,6 +67,8 @@ impl Server {
 
     /// Starts a server with variables of the configuration, such as `("HTTP__MAX_BODY_BYTES", "100")`.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        // reqwest wants to know whose cryptography it is to use, though nothing here speaks TLS.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let environment: Vec<_> = settings
             .iter()
@@ -183,10 +202,24 @@ impl Server {
 
     /// A user without an account, from a token of the command line: hashing a password for each of many users is slow.
     pub fn user(&self, id: &str, role: &str) -> User {
-        let output = mundotango(&self.data_dir(), &["token", "--user", id, "--role", role]).output().unwrap();
+        self.user_for(id, role, "1h")
+    }
+
+    /// The same, with a token that is good for a time.
+    pub fn user_for(&self, id: &str, role: &str, ttl: &str) -> User {
+        let arguments = ["token", "--user", id, "--role", role, "--ttl", ttl];
+        let output = mundotango(&self.data_dir(), &arguments).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let token = String::from_utf8(output.stdout).unwrap().trim().to_owned();
         User { id: id.to_owned(), token, refresh_token: String::new() }
+    }
+
+    /// Calls the server API, which the server was started with `API_KEY` for; the whole answer.
+    pub async fn api(&self, method: &str, body: Value) -> Value {
+        let request = self.http.post(self.url(&format!("/api/{method}"))).header("x-api-key", API_KEY);
+        let answer = request.json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer.json().await.unwrap()
     }
 }
 

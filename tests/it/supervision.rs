@@ -55,7 +55,7 @@ async fn a_channels_panic_loses_and_doubles_nothing() {
 async fn a_sessions_panic_closes_its_socket_alone() {
     let server = Server::start().await;
     let (ana, admin) = (server.register("ana").await, server.user("admin", "admin"));
-    let mut victim = SdkClient::start(Sdk::JavaScriptJson, &server.websocket_url(), &ana, "posts:feed");
+    let mut victim = SdkClient::start(Sdk::JavaScriptJson, server.address(), &ana, "posts:feed");
     victim.event("connecting").await;
     let id = victim.event("connected").await["client"].as_str().unwrap().to_owned();
     victim.event("subscribed").await;

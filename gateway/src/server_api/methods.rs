@@ -18,8 +18,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, ApiError, ApiErrorCode, ErrorBody, Outcome};
 use super::request::{
     BatchBody, BroadcastBody, ChannelsBody, DisconnectBody, HistoryBody, OfChannel, OfToken, OfUser, OfUsers,
-    PublishBody, RefreshBody, RpcBody, SendBody, SubscribeBody, UnsubscribeBody, WhoseBody, bytes, channel,
-    read,
+    PublicationBody, RefreshBody, RpcBody, SendBody, SubscribeBody, WhoseBody, bytes, channel, read,
 };
 use crate::revocations::Revocations;
 
@@ -91,13 +90,13 @@ impl Methods {
 
     async fn single(&self, method: &str, body: &[u8]) -> Result<Box<RawValue>, ApiError> {
         match method {
-            "publish" => self.publish(&read(body)?).await,
-            "broadcast" => self.broadcast(&read(body)?).await,
-            "subscribe" => self.subscribe(read(body)?),
-            "unsubscribe" => self.unsubscribe(&read(body)?),
-            "disconnect" => self.disconnect(&read(body)?),
-            "refresh" => self.refresh(&read(body)?),
-            "send" => self.send(&read(body)?),
+            "publish" => self.publish(&read(body)?, &read(body)?).await,
+            "broadcast" => self.broadcast(&read(body)?, &read(body)?).await,
+            "subscribe" => self.subscribe(&read(body)?, read(body)?),
+            "unsubscribe" => self.unsubscribe(&read(body)?, &read(body)?),
+            "disconnect" => self.disconnect(&read(body)?, &read(body)?),
+            "refresh" => self.refresh(&read(body)?, &read(body)?),
+            "send" => self.send(&read(body)?, &read(body)?),
             "presence" => self.presence(&read(body)?).await,
             "presence_stats" => self.presence_stats(&read(body)?).await,
             "history" => self.history(read(body)?).await,
@@ -145,12 +144,20 @@ impl Methods {
         Ok(self.engine.publish(&channel, publish).await?)
     }
 
-    async fn publish(&self, body: &PublishBody) -> Result<Box<RawValue>, ApiError> {
-        raw(&self.publish_into(&body.channel, body.publication.publish()?).await?)
+    async fn publish(
+        &self,
+        body: &OfChannel,
+        publication: &PublicationBody,
+    ) -> Result<Box<RawValue>, ApiError> {
+        raw(&self.publish_into(&body.channel, publication.publish()?).await?)
     }
 
-    async fn broadcast(&self, body: &BroadcastBody) -> Result<Box<RawValue>, ApiError> {
-        let publish = body.publication.publish()?;
+    async fn broadcast(
+        &self,
+        body: &BroadcastBody,
+        publication: &PublicationBody,
+    ) -> Result<Box<RawValue>, ApiError> {
+        let publish = publication.publish()?;
         if body.channels.is_empty() || body.channels.len() > MAX_PARTS {
             return Err(ApiErrorCode::BadRequest.into());
         }
@@ -165,7 +172,7 @@ impl Methods {
         raw(&json!({ "responses": responses }))
     }
 
-    fn subscribe(&self, body: SubscribeBody) -> Result<Box<RawValue>, ApiError> {
+    fn subscribe(&self, whose: &WhoseBody, body: SubscribeBody) -> Result<Box<RawValue>, ApiError> {
         let subscription = ServerSubscription {
             info: bytes(body.b64info.as_deref(), body.info.as_deref())?.unwrap_or_default(),
             data: bytes(body.b64data.as_deref(), body.data.as_deref())?.unwrap_or_default(),
@@ -173,27 +180,27 @@ impl Methods {
             change: body.change.unwrap_or_default(),
         };
         let channel = channel(&body.channel)?;
-        self.engine.subscribe(&body.whose.whose(), &channel, subscription, body.recover_since)?;
+        self.engine.subscribe(&whose.whose(), &channel, subscription, body.recover_since)?;
         nothing()
     }
 
-    fn unsubscribe(&self, body: &UnsubscribeBody) -> Result<Box<RawValue>, ApiError> {
-        self.engine.unsubscribe(&body.whose.whose(), &channel(&body.channel)?);
+    fn unsubscribe(&self, whose: &WhoseBody, body: &OfChannel) -> Result<Box<RawValue>, ApiError> {
+        self.engine.unsubscribe(&whose.whose(), &channel(&body.channel)?);
         nothing()
     }
 
-    fn disconnect(&self, body: &DisconnectBody) -> Result<Box<RawValue>, ApiError> {
+    fn disconnect(&self, whose: &WhoseBody, body: &DisconnectBody) -> Result<Box<RawValue>, ApiError> {
         let reason = match &body.disconnect {
             None => Disconnect::ForceDisconnect.into(),
             Some(own) => DisconnectReason::custom(own.code, &own.reason).ok_or(ApiErrorCode::BadRequest)?,
         };
         let spared: Vec<_> = body.whitelist.iter().filter_map(|client| ClientId::parse(client)).collect();
-        self.engine.disconnect(&body.whose.whose(), &reason, &spared);
+        self.engine.disconnect(&whose.whose(), &reason, &spared);
         nothing()
     }
 
-    fn refresh(&self, body: &RefreshBody) -> Result<Box<RawValue>, ApiError> {
-        let whose = body.whose.whose();
+    fn refresh(&self, whose: &WhoseBody, body: &RefreshBody) -> Result<Box<RawValue>, ApiError> {
+        let whose = whose.whose();
         if body.expired {
             self.engine.disconnect(&whose, &Disconnect::Expired.into(), &[]);
         } else {
@@ -203,9 +210,9 @@ impl Methods {
         nothing()
     }
 
-    fn send(&self, body: &SendBody) -> Result<Box<RawValue>, ApiError> {
+    fn send(&self, whose: &WhoseBody, body: &SendBody) -> Result<Box<RawValue>, ApiError> {
         let data = bytes(body.b64data.as_deref(), body.data.as_deref())?.ok_or(ApiErrorCode::BadRequest)?;
-        self.engine.message(&body.whose.whose(), data);
+        self.engine.message(&whose.whose(), data);
         nothing()
     }
 
@@ -299,11 +306,12 @@ impl Methods {
         let statuses: Vec<_> = known
             .into_iter()
             .map(|(user, status)| {
+                let last_seen = status.online_since.map_or(status.last_seen, |_| Timestamp::now());
                 json!({
                     "user": user,
-                    "online": status.online_since.is_some(),
+                    "active": status.last_seen.as_second(),
+                    "online": last_seen.as_second(),
                     "online_since": status.online_since.map(Timestamp::as_second),
-                    "last_seen": status.last_seen.as_second(),
                 })
             })
             .collect();
@@ -329,7 +337,11 @@ impl Methods {
     }
 
     async fn invalidate_user_tokens(&self, body: &OfUser) -> Result<Box<RawValue>, ApiError> {
-        self.revoke(Revoked::UserTokens(filled(&body.user)?), body.expire_at).await
+        let what = Revoked::UserTokens(filled(&body.user)?);
+        let issued_before = time(body.issued_before)?.unwrap_or_else(Timestamp::now);
+        let (until, sessions) = (time(body.expire_at)?, self.engine.sessions());
+        self.revocations.revoke_since(what, issued_before, until, sessions).await?;
+        nothing()
     }
 }
 
@@ -344,7 +356,10 @@ fn connection(session: &SessionHandle) -> Value {
         "transport": session.transport().as_str(),
         "protocol": session.encoding().as_str(),
         "connected_at": session.opened_at().as_second(),
-        "meta": meta,
+        "state": {
+            "connection_token": { "uid": who.token_id, "issued_at": who.issued_at },
+            "meta": meta,
+        },
     })
 }
 

@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 
 use super::answer::{ApiError, ApiErrorCode};
 
-/// Reads a method's body.
+/// Reads a method's body, or a part of it: what several methods take is a type of its own, and other fields are left
+/// alone.
 pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| ApiError::Malformed(error.to_string()))
 }
@@ -36,9 +37,8 @@ pub(super) fn channel(name: &str) -> Result<ChannelName, ApiError> {
 }
 
 /// A channel that something is asked of.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 pub(super) struct OfChannel {
     pub(super) channel: String,
 }
@@ -80,18 +80,8 @@ impl PublicationBody {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct PublishBody {
-    pub(super) channel: String,
-    #[serde(flatten)]
-    pub(super) publication: PublicationBody,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
 pub(super) struct BroadcastBody {
     pub(super) channels: Vec<String>,
-    #[serde(flatten)]
-    pub(super) publication: PublicationBody,
 }
 
 /// Whose sessions something is done to.
@@ -113,8 +103,6 @@ impl WhoseBody {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct SubscribeBody {
-    #[serde(flatten)]
-    pub(super) whose: WhoseBody,
     pub(super) channel: String,
     pub(super) info: Option<Box<RawValue>>,
     pub(super) b64info: Option<String>,
@@ -128,17 +116,7 @@ pub(super) struct SubscribeBody {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct UnsubscribeBody {
-    #[serde(flatten)]
-    pub(super) whose: WhoseBody,
-    pub(super) channel: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
 pub(super) struct DisconnectBody {
-    #[serde(flatten)]
-    pub(super) whose: WhoseBody,
     pub(super) whitelist: Vec<String>,
     pub(super) disconnect: Option<DisconnectReasonBody>,
 }
@@ -153,8 +131,6 @@ pub(super) struct DisconnectReasonBody {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct RefreshBody {
-    #[serde(flatten)]
-    pub(super) whose: WhoseBody,
     pub(super) expired: bool,
     pub(super) expire_at: u64,
     pub(super) info: Option<Box<RawValue>>,
@@ -163,8 +139,6 @@ pub(super) struct RefreshBody {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct SendBody {
-    #[serde(flatten)]
-    pub(super) whose: WhoseBody,
     pub(super) data: Option<Box<RawValue>>,
     pub(super) b64data: Option<String>,
 }
@@ -197,6 +171,8 @@ pub(super) struct OfUser {
     pub(super) user: String,
     /// Until when, in Unix seconds; 0 for ever.
     pub(super) expire_at: i64,
+    /// Which tokens, in Unix seconds; 0 for those until now.
+    pub(super) issued_before: i64,
 }
 
 #[derive(Default, Deserialize)]

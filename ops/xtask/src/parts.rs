@@ -19,8 +19,13 @@ pub(crate) fn install() -> anyhow::Result<()> {
     need("node", "nodejs")?;
     need("npm", "npm")?;
     need("python3", "python3")?;
+    need("openssl", "openssl")?;
+    need("mvn", "maven")?;
+    need("javac", "default-jdk-headless")?;
     javascript_sdk()?;
-    python_sdk()
+    python_sdk()?;
+    python_sdk_tests()?;
+    java_sdk()
 }
 
 fn works(program: &str, arguments: &[&str]) -> bool {
@@ -31,7 +36,7 @@ fn works(program: &str, arguments: &[&str]) -> bool {
 
 /// Installs a Debian package if a program is missing.
 fn need(program: &str, package: &str) -> anyhow::Result<()> {
-    if works(program, &["--version"]) {
+    if works(program, &[if program == "openssl" { "version" } else { "--version" }]) {
         return Ok(());
     }
     apt_install(package).with_context(|| format!("{program} is needed by the tests: install {package}"))
@@ -74,5 +79,45 @@ fn python_sdk() -> anyhow::Result<()> {
         }
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
         run(Command::new(environment.join("bin/pip")).args(["install", "--quiet", "-r"]).arg(&list))
+    })
+}
+
+/// The SDK's own tests, which its source package holds and its installed form does not.
+fn python_sdk_tests() -> anyhow::Result<()> {
+    let list = root().join("tests/sdk/python/requirements.txt");
+    let sources = folder().join("python-sdk");
+    unless_done(&sources.join(".installed"), &list, || {
+        let _ = fs::remove_dir_all(&sources);
+        fs::create_dir_all(&sources)?;
+        let wanted = fs::read_to_string(&list)?;
+        let sdk =
+            wanted.lines().find(|line| line.starts_with("centrifuge-python")).context("no python sdk")?;
+        run(Command::new(folder().join("python/bin/pip"))
+            .args(["download", "--quiet", "--no-deps", "--no-binary", ":all:", "-d"])
+            .arg(&sources)
+            .arg(sdk))?;
+        let archive = fs::read_dir(&sources)?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| path.extension().is_some_and(|extension| extension == "gz"))
+            .context("no source package")?;
+        run(Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(archive).arg("-C").arg(&sources))
+    })
+}
+
+/// The SDK's libraries, and our driver of it compiled.
+fn java_sdk() -> anyhow::Result<()> {
+    let source = root().join("tests/sdk/java");
+    let (libraries, classes) = (folder().join("java/lib"), folder().join("java/classes"));
+    unless_done(&libraries.join(".installed"), &source.join("pom.xml"), || {
+        fs::create_dir_all(&libraries)?;
+        let directory = format!("-DoutputDirectory={}", libraries.display());
+        let arguments = ["-q", "-B", "dependency:copy-dependencies", &directory];
+        run(Command::new("mvn").args(arguments).current_dir(&source))
+    })?;
+    unless_done(&classes.join(".installed"), &source.join("Driver.java"), || {
+        fs::create_dir_all(&classes)?;
+        let path = format!("{}/*", libraries.display());
+        let mut javac = Command::new("javac");
+        run(javac.args(["-cp", &path, "-d"]).arg(&classes).arg(source.join("Driver.java")))
     })
 }

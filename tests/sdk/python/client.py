@@ -4,13 +4,13 @@ import asyncio
 import json
 import sys
 
-from centrifuge import CentrifugeError, Client, ClientEventHandler, SubscriptionEventHandler
+from centrifuge import CentrifugeError, Client, ClientEventHandler, DeltaType, SubscriptionEventHandler
 
 # A test that hangs must not leave a process behind.
 LIFETIME_SECONDS = 120
 
 arguments = json.loads(sys.argv[1])
-protobuf = arguments["encoding"] == "protobuf"
+protobuf = arguments["transport"] == "protobuf"
 
 
 def tell(event, **fields):
@@ -70,6 +70,9 @@ async def act(client, subscription, command):
     match command["do"]:
         case "publish":
             await client.publish(command["channel"], encode(command["data"]))
+        case "batch":
+            channel = arguments["channel"]
+            await asyncio.gather(*(client.publish(channel, encode(data)) for data in command["items"]))
         case "rpc":
             return decode((await client.rpc(command["method"], encode(command.get("data")))).data)
         case "presence":
@@ -86,11 +89,25 @@ async def act(client, subscription, command):
             await subscription.unsubscribe()
 
 
+async def fresh_token():
+    tell("tokenWanted")
+    return arguments["freshToken"]
+
+
 async def main():
     client = Client(
-        arguments["url"], events=ClientEvents(), token=arguments["token"], use_protobuf=protobuf, proxy=None
+        arguments["url"],
+        events=ClientEvents(),
+        token=arguments["token"],
+        get_token=fresh_token if arguments.get("freshToken") else None,
+        use_protobuf=protobuf,
+        proxy=None,
     )
-    subscription = client.new_subscription(arguments["channel"], events=SubscriptionEvents())
+    subscription = client.new_subscription(
+        arguments["channel"],
+        events=SubscriptionEvents(),
+        delta=DeltaType.FOSSIL if arguments.get("delta") else None,
+    )
     await client.connect()
     await subscription.subscribe()
 
