@@ -12,4 +12,6 @@ mod sdk;
 mod sdks;
 mod server;
 mod server_api;
+mod storm;
 mod supervision;
+mod transports;

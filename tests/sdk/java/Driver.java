@@ -1,6 +1,7 @@
 // Drives the official Java SDK for a test, by the contract that ../javascript/client.mjs describes.
 
 import com.google.gson.Gson;
+import com.google.gson.GsonBuilder;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
@@ -17,7 +18,7 @@ import java.util.function.Consumer;
 import java.util.function.Function;
 
 public final class Driver {
-    private static final Gson GSON = new Gson();
+    private static final Gson GSON = new GsonBuilder().serializeNulls().create();
     private static final int ANSWER_SECONDS = 20;
 
     private static synchronized void tell(String event, Map<String, ?> fields) {
