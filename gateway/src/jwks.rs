@@ -57,12 +57,12 @@ impl KeySet {
         let key_id = header.kid.as_deref().ok_or(TokenError::Invalid)?;
         let known = self.keys.read().clone();
         let fresh = known.as_ref().is_some_and(|known| known.read_at.elapsed() < FRESH_FOR);
-        let jwk = match known.as_ref().and_then(|known| known.keys.find(key_id)).filter(|_| fresh) {
-            Some(jwk) => jwk.clone(),
-            None => {
-                let keys = self.read_again(known.as_ref()).await?;
-                keys.find(key_id).cloned().ok_or(TokenError::Invalid)?
-            }
+        let fresh = known.as_ref().and_then(|known| known.keys.find(key_id)).filter(|_| fresh);
+        let jwk = if let Some(jwk) = fresh {
+            jwk.clone()
+        } else {
+            let keys = self.read_again(known.as_ref()).await?;
+            keys.find(key_id).cloned().ok_or(TokenError::Invalid)?
         };
         if !may_verify(&jwk, header) {
             return Err(TokenError::Invalid);

@@ -76,7 +76,7 @@ impl Subscriber {
             self.offset = result["offset"].as_u64().unwrap_or_default();
             ready.fetch_add(1, Ordering::Relaxed);
         }
-        self.epoch = result["epoch"].as_str().unwrap().to_owned();
+        result["epoch"].as_str().unwrap().clone_into(&mut self.epoch);
         for publication in result["publications"].as_array().into_iter().flatten() {
             self.take(publication);
         }

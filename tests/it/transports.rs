@@ -37,7 +37,7 @@ impl Lines {
     async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some((line, rest)) = self.buffer.clone().split_once('\n') {
-                self.buffer = rest.to_owned();
+                rest.clone_into(&mut self.buffer);
                 let line = line.trim();
                 let line = line.strip_prefix("data: ").unwrap_or(line);
                 if line.is_empty() {

@@ -243,7 +243,9 @@ impl ChannelActor {
                 }
                 Written::Messages(messages) => {
                     written += messages.len();
-                    messages.into_iter().for_each(|bytes| subscriber.session.outbox().push(bytes));
+                    for bytes in messages {
+                        subscriber.session.outbox().push(bytes);
+                    }
                 }
                 Written::Impossible => subscriber.session.outbox().end(Disconnect::InappropriateProtocol),
             }

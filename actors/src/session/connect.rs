@@ -122,7 +122,7 @@ impl Session {
             issued_at: credentials.issued_at,
             meta: credentials.meta.clone(),
             library: (cut(&request.name, MAX_NAME_BYTES), cut(&request.version, MAX_VERSION_BYTES)),
-            session_key: self.session_key.clone(),
+            session_key: self.secret.clone(),
         });
         self.stage = Stage::Connected(credentials);
         let sessions = self.parts.sessions.add_user(&self.handle);
@@ -201,7 +201,7 @@ impl Session {
             subs,
             ping: if self.native_pings { 0 } else { ping },
             pong: !self.native_pings,
-            session: self.session_key.clone().unwrap_or_default(),
+            session: self.secret.clone().unwrap_or_default(),
             node,
             ..ConnectResult::default()
         }

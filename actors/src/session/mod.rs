@@ -87,7 +87,7 @@ pub struct Session {
     rpc_slots: RpcSlots,
     rate: CommandRate,
     /// See [`Who::session_key`].
-    session_key: Option<String>,
+    secret: Option<String>,
     native_pings: bool,
     closed: bool,
 }
@@ -105,7 +105,7 @@ impl Session {
             timers,
             rpc_slots: RpcSlots::default(),
             rate: CommandRate::default(),
-            session_key: (transport != Transport::WebSocket).then(|| ClientId::random().to_string()),
+            secret: (transport != Transport::WebSocket).then(|| ClientId::random().to_string()),
             native_pings: false,
             closed: false,
         }
@@ -133,7 +133,7 @@ impl Session {
 
     /// The secret by which an emulated session's commands find it; see [`Who::session_key`].
     pub fn session_key(&self) -> Option<&str> {
-        self.session_key.as_deref()
+        self.secret.as_deref()
     }
 
     fn client(&self) -> ClientId {

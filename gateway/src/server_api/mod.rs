@@ -54,10 +54,9 @@ async fn call(State(api): State<Arc<ServerApi>>, Path(method): Path<String>, req
         return StatusCode::UNAUTHORIZED.into_response();
     }
     let mode = ErrorMode::of(request.headers());
-    let body = match axum::body::to_bytes(request.into_body(), usize::MAX).await {
-        Ok(body) => body,
+    let Ok(body) = axum::body::to_bytes(request.into_body(), usize::MAX).await else {
         // The layer that bounds bodies refused it.
-        Err(_) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     api.answer(&method, &body, mode).await
 }

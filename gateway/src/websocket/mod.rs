@@ -9,6 +9,7 @@ mod handshake;
 mod session;
 mod socket;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct WebSocket {
     socket: Arc<Socket>,
     decoder: Decoder,
-    waiting: std::collections::VecDeque<Message>,
+    waiting: VecDeque<Message>,
     broken: Option<Violation>,
 }
 
@@ -50,8 +51,9 @@ impl WebSocket {
             let Some((stream, first)) = connection.await else { return };
             let socket = Arc::new(Socket::new(stream, Form::Binary));
             let mut websocket =
-                Self { socket, decoder: Decoder::new(limits), waiting: Default::default(), broken: None };
+                Self { socket, decoder: Decoder::new(limits), waiting: VecDeque::new(), broken: None };
             let received = socket::decode(&mut websocket.decoder, &first);
+            drop(first);
             websocket.take_in(received);
             run(websocket).await;
         });

@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use mundotango_actors::{Engine, Outgoing, Session, Transport};
+use mundotango_actors::{Engine, Outgoing, Session, Transport, Wakeup};
 use mundotango_protocol::{Disconnect, Encoding};
 
 use super::decoder::{Decoder, Limits, Message};
@@ -78,7 +78,7 @@ pub(crate) async fn upgrade(
             }
             let socket = Arc::new(Socket::new(stream, form));
             session.handle().outbox().attach(Arc::<Socket>::clone(&socket));
-            Connection { socket, session, listens_only: false }.run(state.limits(), &first).await;
+            Connection { socket, session, listens_only: false }.run(state.limits(), first).await;
         }
         drop(place);
     });
@@ -103,7 +103,7 @@ pub(crate) async fn upgrade_uni(
                 session.receive(unidirectional::command_of(&connect)).await;
             }
             let socket = Arc::new(Socket::new(stream, Form::Text));
-            Connection { socket, session, listens_only: true }.run(state.limits(), &first).await;
+            Connection { socket, session, listens_only: true }.run(state.limits(), first).await;
         }
         drop(place);
     });
@@ -120,25 +120,33 @@ struct Connection {
 
 impl Connection {
     /// Moves messages between the socket and the session until one of them ends. `first` came with the handshake.
-    async fn run(mut self, limits: Limits, first: &Bytes) {
+    async fn run(mut self, limits: Limits, first: Bytes) {
         let mut decoder = Decoder::new(limits);
         let socket = Arc::clone(&self.socket);
-        let mut goes_on = self.take_in(decode(&mut decoder, first)).await;
+        // What is done for a moment is boxed: an idle socket's task should be no larger than its waiting.
+        let received = decode(&mut decoder, &first);
+        // It keeps the HTTP connection's whole buffer.
+        drop(first);
+        let mut goes_on = Box::pin(self.take_in(received)).await;
         while goes_on {
             goes_on = tokio::select! {
-                wakeup = self.session.wait() => match self.session.proceed(wakeup).await {
-                    None => true,
-                    Some(outgoing) => self.write(outgoing).await,
-                },
+                wakeup = self.session.wait() => Box::pin(self.proceed(wakeup)).await,
                 readable = socket.readable() => match readable {
-                    Ok(()) => self.take_in(socket.read(&mut decoder)).await,
+                    Ok(()) => Box::pin(self.take_in(socket.read(&mut decoder))).await,
                     Err(_) => false,
                 },
                 // What the kernel did not take of an answer to a ping.
                 flushed = socket.flush(), if socket.is_waiting() => flushed.is_ok(),
             };
         }
-        self.session.close().await;
+        Box::pin(self.session.close()).await;
+    }
+
+    async fn proceed(&mut self, wakeup: Wakeup) -> bool {
+        match self.session.proceed(wakeup).await {
+            None => true,
+            Some(outgoing) => self.write(outgoing).await,
+        }
     }
 
     /// Gives the session what came; whether the connection goes on.

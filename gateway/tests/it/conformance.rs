@@ -136,11 +136,11 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         short @ 0..126 => frame.push(0x80 | u8::try_from(short).unwrap()),
         middle @ 126..65536 => {
-            frame.push(0x80 | 126);
+            frame.push(0x80 | 0x7E);
             frame.extend(u16::try_from(middle).unwrap().to_be_bytes());
         }
         long => {
-            frame.push(0x80 | 127);
+            frame.push(0x80 | 0x7F);
             frame.extend((long as u64).to_be_bytes());
         }
     }
@@ -260,9 +260,9 @@ async fn a_message_that_never_ends_does() {
     }
     assert_eq!(client.close_code().await, Some(1009));
     let mut client = Client::open().await;
-    client.send(&frame(BINARY, &[0; 60_000])).await;
+    client.send(&frame(BINARY, &vec![0; 60_000])).await;
     for _ in 0..20 {
-        client.send(&frame(0, &[0; 60_000])).await;
+        client.send(&frame(0, &vec![0; 60_000])).await;
     }
     assert_eq!(client.close_code().await, Some(1009));
 }

@@ -1,5 +1,6 @@
 //! The gateway's doors, without an application behind them.
-#![allow(unreachable_pub, reason = "test modules share what they need")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "the modules of one test binary share helpers")]
 
 mod conformance;
 mod keys;

@@ -3,7 +3,9 @@
 //! `mundotango-load --help` tells what it can do. Each run ends by itself.
 
 mod client;
+mod dialect;
 mod process;
+mod raw;
 mod report;
 mod scenario;
 mod worker;
@@ -13,6 +15,11 @@ use clap::Parser as _;
 fn main() -> anyhow::Result<()> {
     match scenario::Command::parse() {
         scenario::Command::Worker => worker::run(),
+        scenario::Command::RawReader { address, sockets } => raw::read(address, sockets),
+        scenario::Command::Raw { sockets, bytes, rounds } => {
+            println!("{:.0}", raw::sends_per_cpu_second(sockets, bytes, rounds)?);
+            Ok(())
+        }
         command => scenario::run(&command),
     }
 }

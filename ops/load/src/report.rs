@@ -29,6 +29,8 @@ pub(crate) struct Report {
     pub(crate) sessions: usize,
     /// Seconds that it took to open them.
     pub(crate) connect_seconds: f64,
+    /// Connects and subscriptions a second.
+    pub(crate) connects_per_second: f64,
     /// Server CPU for each connect and subscription, in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connect_cpu_micros: Option<f64>,

@@ -10,14 +10,18 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::{Args, Parser};
 
+use crate::dialect::Dialect;
 use crate::process::ServerProcess;
 use crate::report::{Latencies, Report};
 use crate::worker::{Outcome, Part, now_nanos};
 
 /// Sessions a worker process: well below the usual limit of open files.
 const SESSIONS_PER_WORKER: usize = 5_000;
-/// Loopback addresses begin behind the server's own.
-const FIRST_SOURCE: usize = 2;
+/// Loopback addresses begin behind the server's own, and each run has others than the one before, whose ports the
+/// system has not forgotten yet.
+fn first_source() -> usize {
+    2 + std::process::id() as usize % 200
+}
 
 /// Puts load on a server of the client protocol and measures what it does.
 #[derive(Debug, Parser)]
@@ -69,6 +73,26 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 5_000)]
         sessions: usize,
     },
+    /// Only sends the same bytes to many loopback sockets: sends a second of CPU, the machine's own limit.
+    Raw {
+        /// How many sockets.
+        #[arg(long, default_value_t = 5_000)]
+        sockets: usize,
+        /// Bytes of each send.
+        #[arg(long, default_value_t = 250)]
+        bytes: usize,
+        /// How often each gets them.
+        #[arg(long, default_value_t = 20)]
+        rounds: usize,
+    },
+    /// The other end of `raw`.
+    #[command(hide = true)]
+    RawReader {
+        /// Where to connect.
+        address: SocketAddr,
+        /// How often.
+        sockets: usize,
+    },
     /// A part of a run, told by the parent process.
     #[command(hide = true)]
     Worker,
@@ -82,18 +106,18 @@ pub(crate) struct Target {
     /// The path of its WebSocket.
     #[arg(long, default_value = "/connection/websocket")]
     path: String,
-    /// The server's process, to read its memory and CPU time.
-    #[arg(long)]
-    server_pid: Option<u32>,
+    /// The server's processes, to read their memory and CPU time.
+    #[arg(long, value_delimiter = ',')]
+    server_pid: Vec<u32>,
     /// A file with the secret that signs the sessions' tokens (HS256); without it they connect anonymously.
     #[arg(long)]
     secret_file: Option<PathBuf>,
     /// The channel; clients have to be allowed to subscribe and to publish in it.
     #[arg(long, default_value = "bench:all")]
     channel: String,
-    /// Speak Protobuf instead of JSON.
-    #[arg(long)]
-    protobuf: bool,
+    /// How the server is spoken to.
+    #[arg(long, value_enum, default_value_t)]
+    dialect: Dialect,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -104,8 +128,8 @@ pub(crate) struct Target {
 struct Load {
     /// One subscriber each.
     subscriptions: Vec<String>,
-    /// One publisher each.
-    publishers: Vec<String>,
+    /// The channels of each publisher, who takes them in turn.
+    publishers: Vec<Vec<String>>,
     expected_each: usize,
     publications_each: usize,
     interval: Duration,
@@ -124,7 +148,9 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
             let load = fanout(target, [*channels, *subscribers, *publishers, *rate, *seconds, *payload])?;
             (measure("fanout", target, &load, Duration::from_secs(1))?, target.json)
         }
-        Command::Worker => anyhow::bail!("a worker is not a scenario"),
+        Command::Worker | Command::Raw { .. } | Command::RawReader { .. } => {
+            anyhow::bail!("this is not a scenario")
+        }
     };
     report.print(json)?;
     anyhow::ensure!(report.lost == 0 && report.doubled == 0, "publications were lost or doubled");
@@ -134,7 +160,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
 fn idle(target: &Target, sessions: usize, hold: u64) -> anyhow::Result<Report> {
     let load = Load {
         subscriptions: vec![target.channel.clone(); sessions],
-        publishers: vec![target.channel.clone()],
+        publishers: vec![vec![target.channel.clone()]],
         expected_each: 1,
         publications_each: 1,
         ..Load::default()
@@ -145,17 +171,23 @@ fn idle(target: &Target, sessions: usize, hold: u64) -> anyhow::Result<Report> {
 fn fanout(target: &Target, numbers: [usize; 6]) -> anyhow::Result<Load> {
     let [channels, subscribers, publishers, rate, seconds, payload_bytes] = numbers;
     anyhow::ensure!(
-        publishers % channels == 0,
-        "publishers must be a multiple of channels, so that all get the same"
+        publishers % channels == 0 || channels % publishers == 0,
+        "publishers must be a multiple of channels or the other way round, so that all get the same"
     );
     let name = |channel: usize| {
         if channels == 1 { target.channel.clone() } else { format!("{}-{channel}", target.channel) }
     };
-    let publications_each = (rate * seconds / publishers).max(1);
+    // Every channel of a publisher gets the same number of publications.
+    let of_publisher = (channels / publishers).max(1);
+    let publications_each = (rate * seconds / publishers).div_ceil(of_publisher) * of_publisher;
+    let own = |publisher: usize| {
+        let first = publisher % channels;
+        (first..channels).step_by(publishers.max(1)).take(of_publisher).map(name).collect::<Vec<_>>()
+    };
     Ok(Load {
         subscriptions: (0..channels * subscribers).map(|session| name(session % channels)).collect(),
-        publishers: (0..publishers).map(|publisher| name(publisher % channels)).collect(),
-        expected_each: publications_each * (publishers / channels),
+        publishers: (0..publishers).map(own).collect(),
+        expected_each: publications_each * publishers / channels,
         publications_each,
         interval: Duration::from_secs_f64(publishers as f64 / rate as f64),
         payload_bytes,
@@ -164,7 +196,8 @@ fn fanout(target: &Target, numbers: [usize; 6]) -> anyhow::Result<Load> {
 
 /// Opens the sessions, lets them do their part, and sums up.
 fn measure(scenario: &'static str, target: &Target, load: &Load, hold: Duration) -> anyhow::Result<Report> {
-    let server = target.server_pid.map(ServerProcess);
+    let server = (!target.server_pid.is_empty()).then(|| ServerProcess(target.server_pid.clone()));
+    let server = server.as_ref();
     let sessions = load.subscriptions.len() + load.publishers.len();
     let expected = load.subscriptions.len() * load.expected_each;
     let published = load.publishers.len() * load.publications_each;
@@ -201,6 +234,7 @@ fn measure(scenario: &'static str, target: &Target, load: &Load, hold: Duration)
         scenario,
         sessions,
         connect_seconds,
+        connects_per_second: sessions as f64 / connect_seconds,
         connect_cpu_micros: cpu_before
             .zip(cpu_connected)
             .map(|(from, to)| (to - from) * 1e6 / sessions as f64),
@@ -220,6 +254,11 @@ fn measure(scenario: &'static str, target: &Target, load: &Load, hold: Duration)
     })
 }
 
+/// A worker's share.
+fn own<T: Clone>(all: &[T], worker: usize, workers: usize) -> Vec<T> {
+    all.iter().skip(worker).step_by(workers).cloned().collect()
+}
+
 /// Spreads the sessions over worker processes.
 fn parts(target: &Target, load: &Load) -> anyhow::Result<Vec<Part>> {
     let server: SocketAddr =
@@ -234,17 +273,14 @@ fn parts(target: &Target, load: &Load) -> anyhow::Result<Vec<Part>> {
     let count = (load.subscriptions.len() + load.publishers.len()).div_ceil(SESSIONS_PER_WORKER).max(1);
     (0..count)
         .map(|worker| {
-            let own = |channels: &[String]| {
-                channels.iter().skip(worker).step_by(count).cloned().collect::<Vec<_>>()
-            };
             Ok(Part {
                 server,
                 path: target.path.clone(),
-                protobuf: target.protobuf,
+                dialect: target.dialect,
                 secret: secret.clone(),
-                source: u8::try_from(FIRST_SOURCE + worker).context("too many sessions")?,
-                subscriptions: own(&load.subscriptions),
-                publishers: own(&load.publishers),
+                source: u8::try_from(first_source() + worker).context("too many sessions")?,
+                subscriptions: own(&load.subscriptions, worker, count),
+                publishers: own(&load.publishers, worker, count),
                 expected_each: load.expected_each,
                 publications_each: load.publications_each,
                 interval_micros: u64::try_from(load.interval.as_micros())?,

@@ -9,14 +9,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use jsonwebtoken::{EncodingKey, Header};
-use mundotango_protocol::Encoding;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::client::Client;
+use crate::client::{Client, Publisher};
+use crate::dialect::Dialect;
 
 /// Connects that a worker has under way at the same time.
 const CONNECTING_AT_ONCE: usize = 64;
@@ -30,15 +30,15 @@ const TOKEN_SECONDS: u64 = 24 * 3600;
 pub(crate) struct Part {
     pub(crate) server: SocketAddr,
     pub(crate) path: String,
-    pub(crate) protobuf: bool,
+    pub(crate) dialect: Dialect,
     /// Signs a token for each session; without one they connect anonymously.
     pub(crate) secret: Option<String>,
     /// The last byte of the loopback address that its connections come from.
     pub(crate) source: u8,
     /// Channels of its subscribers, one session each.
     pub(crate) subscriptions: Vec<String>,
-    /// Channels of its publishers, one session each.
-    pub(crate) publishers: Vec<String>,
+    /// The channels of each of its publishers.
+    pub(crate) publishers: Vec<Vec<String>>,
     /// Publications that every subscriber has to get.
     pub(crate) expected_each: usize,
     /// Publications of each publisher.
@@ -107,29 +107,30 @@ fn say(value: &serde_json::Value) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-async fn connect(part: &Arc<Part>) -> anyhow::Result<(Vec<Client>, Vec<(String, Client)>)> {
+async fn connect(part: &Arc<Part>) -> anyhow::Result<(Vec<Client>, Vec<(Vec<String>, Publisher)>)> {
     let places = Arc::new(Semaphore::new(CONNECTING_AT_ONCE));
     let mut connecting = JoinSet::new();
-    let subscribers = part.subscriptions.iter().map(|channel| (Some(channel.clone()), None));
-    let publishers = part.publishers.iter().map(|channel| (None, Some(channel.clone())));
-    for (number, (subscribe, publish)) in subscribers.chain(publishers).enumerate() {
+    for (number, channel) in part.subscriptions.iter().cloned().enumerate() {
         let place = Arc::clone(&places).acquire_owned().await?;
         let part = Arc::clone(part);
         connecting.spawn(async move {
-            let encoding = if part.protobuf { Encoding::Protobuf } else { Encoding::Json };
-            let mut client = Client::open(part.server, &part.path, encoding, part.source).await?;
             let token = token(&part, number)?;
-            client.connect(&token, subscribe.as_deref()).await?;
+            let channel = Some(channel.as_str());
+            let client =
+                Client::open(part.server, &part.path, part.dialect, part.source, &token, channel).await;
             drop(place);
-            anyhow::Ok((client, publish))
+            client
         });
     }
-    let (mut subscribers, mut publishers) = (Vec::new(), Vec::new());
+    let mut subscribers = Vec::new();
     while let Some(connected) = connecting.join_next().await {
-        match connected?? {
-            (client, None) => subscribers.push(client),
-            (client, Some(channel)) => publishers.push((channel, client)),
-        }
+        subscribers.push(connected??);
+    }
+    let mut publishers = Vec::new();
+    for (number, channels) in part.publishers.iter().enumerate() {
+        let token = token(part, part.subscriptions.len() + number)?;
+        let publisher = Publisher::open(part.server, &part.path, part.dialect, part.source, &token).await?;
+        publishers.push((channels.clone(), publisher));
     }
     Ok((subscribers, publishers))
 }
@@ -146,7 +147,7 @@ fn token(part: &Part, number: usize) -> anyhow::Result<String> {
 async fn work(
     part: &Arc<Part>,
     subscribers: Vec<Client>,
-    publishers: Vec<(String, Client)>,
+    publishers: Vec<(Vec<String>, Publisher)>,
     go: impl Future<Output = anyhow::Result<String>>,
 ) -> anyhow::Result<Outcome> {
     let (published, last_published) = watch::channel(None);
@@ -156,8 +157,8 @@ async fn work(
     }
     go.await?;
     let mut publishing = JoinSet::new();
-    for (number, (channel, client)) in publishers.into_iter().enumerate() {
-        publishing.spawn(publish(client, Arc::clone(part), channel, number));
+    for (number, (channels, publisher)) in publishers.into_iter().enumerate() {
+        publishing.spawn(publish(publisher, Arc::clone(part), channels, number));
     }
     // Kept open, as closing them would be work for the server while it is measured.
     let mut open = Vec::new();
@@ -180,21 +181,22 @@ async fn work(
 }
 
 async fn publish(
-    mut client: Client,
+    mut publisher: Publisher,
     part: Arc<Part>,
-    channel: String,
+    channels: Vec<String>,
     number: usize,
-) -> anyhow::Result<Client> {
+) -> anyhow::Result<Publisher> {
     let interval = Duration::from_micros(part.interval_micros);
     // Publishers that all send at the same moment would measure their own queue.
     let start = Instant::now() + interval.mul_f64(number as f64 / part.publishers.len().max(1) as f64);
     for sequence in 0..part.publications_each {
-        client.idle_until(start + interval * u32::try_from(sequence)?).await?;
+        publisher.idle_until(start + interval * u32::try_from(sequence)?).await?;
         let id = (format!("{}-{number}", part.source), sequence);
         let payload = Payload { sent: now_nanos(), id, pad: "x".repeat(part.payload_bytes) };
-        client.publish(&channel, Bytes::from(serde_json::to_vec(&payload)?)).await?;
+        let channel = &channels[sequence % channels.len()];
+        publisher.publish(channel, Bytes::from(serde_json::to_vec(&payload)?)).await?;
     }
-    Ok(client)
+    Ok(publisher)
 }
 
 /// Reads until all that has to come has come, or until the time for stragglers is over.
@@ -217,7 +219,7 @@ async fn read(mut client: Client, expected: usize, mut stop: watch::Receiver<Opt
             break;
         };
         let now = now_nanos();
-        let Ok(payload) = serde_json::from_slice::<Payload>(&publication.data) else { continue };
+        let Ok(payload) = serde_json::from_slice::<Payload>(&publication) else { continue };
         if !seen.insert(payload.id) {
             outcome.doubled += 1;
             continue;

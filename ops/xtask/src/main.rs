@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own commands, so that nobody has to remember how a thing is run.
 
 mod bench;
+mod fuzz;
 mod parts;
 mod step;
 
@@ -29,13 +30,18 @@ enum Task {
     Lint,
     /// Install what the tests need.
     Parts,
-    /// Measure, on a server of its own, and print rows for BENCHMARKS.md.
-    Bench {
-        /// Idle sessions of the first row.
-        #[arg(long, default_value_t = 10_000)]
-        sessions: usize,
+    /// Try everything that reads a client's bytes with made-up ones.
+    Fuzz {
+        /// Executions of each target.
+        #[arg(long, default_value_t = 10_000_000)]
+        executions: u64,
     },
+    /// Measure ours and its peers side by side, and print the tables of BENCHMARKS.md.
+    Bench,
 }
+
+/// Executions of each fuzz target in a test run.
+const SHORT_FUZZ: u64 = 100_000;
 
 fn main() -> anyhow::Result<()> {
     let mut steps = Steps::default();
@@ -48,14 +54,19 @@ fn main() -> anyhow::Result<()> {
                 test.env("MUNDOTANGO_PARTS", parts::folder()).args(filter);
                 run(&mut test)
             })?;
+            steps.run("cargo-fuzz", fuzz::install)?;
+            steps.run("fuzz", || fuzz::all(SHORT_FUZZ))?;
         }
         Task::Lint => lint(&mut steps)?,
         Task::Parts => steps.run("parts", parts::install)?,
-        Task::Bench { sessions } => {
-            steps.run("build", || {
-                run(&mut cargo(&["build", "--release", "-p", "mundotango", "-p", "mundotango-load"]))
-            })?;
-            steps.run("idle sessions", || bench::idle(sessions))?;
+        Task::Fuzz { executions } => {
+            steps.run("cargo-fuzz", fuzz::install)?;
+            steps.run("fuzz", || fuzz::all(executions))?;
+        }
+        Task::Bench => {
+            steps.run("peers", bench::install)?;
+            steps.run("build", bench::build)?;
+            steps.run("tables", bench::tables)?;
         }
     }
     steps.print_times();

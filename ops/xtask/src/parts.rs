@@ -19,7 +19,7 @@ pub(crate) fn install() -> anyhow::Result<()> {
     need("node", "nodejs")?;
     need("npm", "npm")?;
     need("python3", "python3")?;
-    need("openssl", "openssl")?;
+    need_package("openssl", "version", &["openssl"])?;
     need("mvn", "maven")?;
     need("javac", "default-jdk-headless")?;
     javascript_sdk()?;
@@ -36,15 +36,20 @@ fn works(program: &str, arguments: &[&str]) -> bool {
 
 /// Installs a Debian package if a program is missing.
 fn need(program: &str, package: &str) -> anyhow::Result<()> {
-    if works(program, &[if program == "openssl" { "version" } else { "--version" }]) {
-        return Ok(());
-    }
-    apt_install(package).with_context(|| format!("{program} is needed by the tests: install {package}"))
+    need_package(program, "--version", &[package])
 }
 
-fn apt_install(package: &str) -> anyhow::Result<()> {
+/// The same, where asking for the version is done otherwise, or several packages belong together.
+pub(crate) fn need_package(program: &str, version: &str, packages: &[&str]) -> anyhow::Result<()> {
+    if works(program, &[version]) {
+        return Ok(());
+    }
+    apt_install(packages).with_context(|| format!("{program} is needed: install {}", packages.join(" ")))
+}
+
+fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
     run(Command::new("apt-get").args(["-q", "update"]))?;
-    run(Command::new("apt-get").args(["-q", "-y", "--no-install-recommends", "install", package]))
+    run(Command::new("apt-get").args(["-q", "-y", "--no-install-recommends", "install"]).args(packages))
 }
 
 /// Does an installation whose stamp does not say that it was done from this very list.
@@ -62,11 +67,15 @@ fn unless_done(
 }
 
 fn javascript_sdk() -> anyhow::Result<()> {
-    let folder = root().join("tests/sdk/javascript");
+    npm_packages(&root().join("tests/sdk/javascript"))
+}
+
+/// Installs what a folder's lock file lists.
+pub(crate) fn npm_packages(folder: &Path) -> anyhow::Result<()> {
     let stamp = folder.join("node_modules/.installed");
     unless_done(&stamp, &folder.join("package-lock.json"), || {
         let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-        run(Command::new("npm").args(arguments).current_dir(&folder))
+        run(Command::new("npm").args(arguments).current_dir(folder))
     })
 }
 
@@ -75,7 +84,7 @@ fn python_sdk() -> anyhow::Result<()> {
     let environment = folder().join("python");
     unless_done(&environment.join(".installed"), &list, || {
         if !works("python3", &["-m", "ensurepip", "--version"]) {
-            apt_install("python3-venv")?;
+            apt_install(&["python3-venv"])?;
         }
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
         run(Command::new(environment.join("bin/pip")).args(["install", "--quiet", "-r"]).arg(&list))

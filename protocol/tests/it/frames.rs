@@ -62,6 +62,7 @@ fn publication() -> impl Strategy<Value = Publication> {
 fn subscribe() -> impl Strategy<Value = SubscribeRequest> {
     (".*", ".*", any::<bool>(), position(), json(), any::<[bool; 3]>(), any::<i64>()).prop_map(
         |(channel, token, recover, at, data, [positioned, recoverable, join_leave], flag)| SubscribeRequest {
+            tf: None,
             channel,
             token,
             recover,

@@ -22,7 +22,7 @@ struct Saved {
     streams: Vec<Stream>,
     /// Milliseconds of the Unix clock at the time of saving.
     #[prost(int64, tag = "2")]
-    saved_at: i64,
+    at: i64,
     #[prost(message, repeated, tag = "3")]
     users: Vec<User>,
 }
@@ -130,7 +130,7 @@ fn checksum(bytes: &[u8]) -> u64 {
 }
 
 pub(super) fn write(path: &Path, streams: Vec<Stream>, users: Vec<User>) -> io::Result<()> {
-    let saved = Saved { streams, saved_at: Timestamp::now().as_millisecond(), users };
+    let saved = Saved { streams, at: Timestamp::now().as_millisecond(), users };
     let body = saved.encode_to_vec();
     let temporary = path.with_extension("new");
     let mut file = File::create(&temporary)?;
@@ -156,7 +156,7 @@ pub(super) fn read_and_delete(path: &Path) -> io::Result<(Vec<Stream>, Vec<User>
         return Err(damaged());
     }
     let saved = Saved::decode(body).map_err(|_| damaged())?;
-    let down = Timestamp::now().as_millisecond().saturating_sub(saved.saved_at);
+    let down = Timestamp::now().as_millisecond().saturating_sub(saved.at);
     let down = u64::try_from(down).unwrap_or_default();
     let mut streams = saved.streams;
     for stream in &mut streams {
