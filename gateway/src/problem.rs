@@ -162,6 +162,10 @@ impl From<StoreError> for Problem {
                 tracing::warn!(cause, "store unavailable");
                 Self::unavailable("the store is not available")
             }
+            StoreError::Unknown(cause) => {
+                tracing::warn!(cause, "outcome of a write unknown");
+                Self::unavailable("whether this was done is unknown; look before you send it again")
+            }
             StoreError::Damaged(cause) => Self::internal(&cause),
             StoreError::BadCursor => Self::invalid_field("cursor", error.to_string()),
         }

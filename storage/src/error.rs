@@ -3,9 +3,13 @@
 /// Why a store call failed. Outcomes that a caller expects (taken, full, not found) are in the call's result instead.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The engine did not answer; the call had no effect, or none that was acknowledged.
+    /// The engine is not there or refused; the call had no effect.
     #[error("store unavailable: {0}")]
     Unavailable(String),
+    /// The engine did not say whether it did what was asked: it may or may not have happened, and asking again is safe
+    /// only for what is the same when done twice.
+    #[error("store did not say whether it wrote: {0}")]
+    Unknown(String),
     /// The engine holds something that this version cannot read.
     #[error("stored data is damaged: {0}")]
     Damaged(String),
