@@ -170,7 +170,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn migrate(config: &Config) -> anyhow::Result<()> {
-    let path = node::store_path(&config.data_dir);
+    let path = crate::engines::store_path(&config.data_dir);
     let store = EmbeddedStore::open(&path, &config.store)?;
     store.close();
     println!("{} is at format {FORMAT_VERSION}", path.display());
@@ -201,7 +201,7 @@ async fn create_user(config: &Config, args: CreateUserArgs) -> anyhow::Result<()
         password,
         username,
     };
-    let store = match EmbeddedStore::open(&node::store_path(&config.data_dir), &config.store) {
+    let store = match EmbeddedStore::open(&crate::engines::store_path(&config.data_dir), &config.store) {
         Ok(store) => store,
         Err(error @ OpenError::Locked { .. }) => {
             let node = NodeFile::read(&config.data_dir)

@@ -13,10 +13,13 @@ use anyhow::Context as _;
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
+use mundotango_actors::bus::NatsOptions;
 use mundotango_actors::{ChannelsOptions, NamespaceOptions, SessionOptions};
 use mundotango_gateway::{HttpOptions, Secret, TokenOptions};
 use mundotango_ops::LogOptions;
+use mundotango_storage::RedisOptions;
 use mundotango_storage::embedded::EmbeddedOptions;
+use mundotango_storage::scylla::ScyllaOptions;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +48,8 @@ pub struct Config {
     pub http: HttpOptions,
     /// The embedded store.
     pub store: EmbeddedOptions,
+    /// The engines that several nodes share.
+    pub cluster: ClusterOptions,
     /// How a node goes away.
     pub drain: DrainOptions,
     /// What is logged, and how.
@@ -70,6 +75,70 @@ pub struct AuthOptions {
     pub password_concurrency: usize,
 }
 
+/// The `[cluster]` section: where the engines are that several nodes share. A node without them is alone and needs none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterOptions {
+    /// What the node is called in lists; the address that it listens on if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Where NATS is, such as `nats://127.0.0.1:4222`; several servers are divided by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nats: Option<String>,
+    /// How long sending over NATS may take.
+    #[serde(with = "friendly")]
+    pub nats_timeout: Duration,
+    /// Where Redis is, such as `redis://127.0.0.1:6379`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<String>,
+    /// How long a call of Redis may take.
+    #[serde(with = "friendly")]
+    pub redis_timeout: Duration,
+    /// What subjects in NATS and keys in Redis begin with; clusters that share servers need different ones.
+    pub prefix: String,
+    /// ScyllaDB, or another CQL server.
+    pub cql: ScyllaOptions,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> Self {
+        Self {
+            name: None,
+            nats: None,
+            nats_timeout: Duration::from_secs(1),
+            redis: None,
+            redis_timeout: Duration::from_millis(500),
+            prefix: "mt".to_owned(),
+            cql: ScyllaOptions::default(),
+        }
+    }
+}
+
+impl ClusterOptions {
+    /// Whether the node shares engines with others.
+    pub fn is_shared(&self) -> bool {
+        self.nats.is_some() || self.redis.is_some() || !self.cql.nodes.is_empty()
+    }
+
+    /// How to reach NATS.
+    pub fn nats_options(&self) -> NatsOptions {
+        NatsOptions {
+            url: self.nats.clone().unwrap_or_default(),
+            prefix: self.prefix.clone(),
+            timeout: self.nats_timeout,
+        }
+    }
+
+    /// How to reach Redis.
+    pub fn redis_options(&self) -> RedisOptions {
+        RedisOptions {
+            url: self.redis.clone().unwrap_or_default(),
+            prefix: self.prefix.clone(),
+            timeout: self.redis_timeout,
+        }
+    }
+}
+
 /// The `[drain]` section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -92,6 +161,7 @@ impl Default for Config {
             channels: community_channels(),
             http: HttpOptions::default(),
             store: EmbeddedOptions::default(),
+            cluster: ClusterOptions::default(),
             drain: DrainOptions::default(),
             log: LogOptions::default(),
         }
@@ -171,6 +241,11 @@ impl Config {
         Ok(config)
     }
 
+    /// What the node is called, where it listens on an address.
+    pub fn node_name(&self, listen: SocketAddr) -> String {
+        self.cluster.name.clone().unwrap_or_else(|| listen.to_string())
+    }
+
     /// Refuses values that cannot work, all of them at once.
     pub fn check(&self) -> anyhow::Result<()> {
         let mut problems = self.channels.problems();
@@ -184,7 +259,19 @@ impl Config {
             secret.is_none_or(|secret| secret.expose().len() >= MIN_SECRET_BYTES),
             "auth.secret: needs at least 32 bytes",
         );
+        let cluster = &self.cluster;
+        let parts = [cluster.nats.is_some(), cluster.redis.is_some(), !cluster.cql.nodes.is_empty()];
+        require(
+            !cluster.is_shared() || parts == [true; 3],
+            "cluster: nats, redis and cql.nodes belong together: all three, or none",
+        );
+        require(
+            !cluster.is_shared() || secret.is_some(),
+            "auth.secret: has to be set in a cluster, the same on every node",
+        );
         for (name, duration) in [
+            ("cluster.nats_timeout", cluster.nats_timeout),
+            ("cluster.redis_timeout", cluster.redis_timeout),
             ("auth.access_token_ttl", self.auth.access_token_ttl),
             ("auth.refresh_token_ttl", self.auth.refresh_token_ttl),
             ("session.ping_interval", self.session.ping_interval),

@@ -6,5 +6,6 @@
 pub mod cli;
 pub mod community;
 pub mod config;
+pub mod engines;
 pub mod node;
 mod node_client;

@@ -4,33 +4,24 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use async_trait::async_trait;
 use mundotango_actors::{Engine, EngineParts};
 use mundotango_gateway::tokens::Tokens;
-use mundotango_gateway::{GatewayParts, HealthCheck, PartHealth, Revocations, TokenAuthenticator};
-use mundotango_storage::embedded::EmbeddedStore;
-use mundotango_storage::hot::MemoryHotState;
+use mundotango_gateway::{GatewayParts, Revocations, Starting, TokenAuthenticator};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::community::{self, Community};
 use crate::config::Config;
+use crate::engines::Engines;
 
 /// What a client sees as the server's version.
 pub const VERSION: &str = concat!("MundoTango ", env!("CARGO_PKG_VERSION"));
-/// Where the embedded store lies in the data folder.
-const STORE_FOLDER: &str = "store";
-/// Where hot state waits for the next start.
-const HOT_STATE_FILE: &str = "hot-state";
 /// Tells other commands of the running node.
 const NODE_FILE: &str = "node.json";
-/// How often expired hot state is cleared away.
-const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What a running node tells other commands on its data folder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,23 +47,6 @@ impl NodeFile {
     }
 }
 
-/// Where the embedded store of a data folder lies.
-pub fn store_path(data_dir: &Path) -> std::path::PathBuf {
-    data_dir.join(STORE_FOLDER)
-}
-
-struct NodeHealth {
-    store: Arc<EmbeddedStore>,
-}
-
-#[async_trait]
-impl HealthCheck for NodeHealth {
-    async fn parts(&self) -> Vec<PartHealth> {
-        let detail = self.store.failure();
-        vec![PartHealth { name: "store", healthy: detail.is_none(), detail }]
-    }
-}
-
 /// Runs a node until a signal or a failure ends it.
 ///
 /// The first SIGTERM or SIGINT drains it: no new connections, clients told to come back elsewhere, accepted work
@@ -84,69 +58,43 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     allow_open_files(config.http.max_connections);
     let data_dir = config.data_dir.clone();
     fs::create_dir_all(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
-    let store = EmbeddedStore::open(&store_path(&data_dir), &config.store)?;
-    let store = Arc::new(store);
-    let secret = config.auth.secret_or_made(&data_dir)?;
-    let tokens = Tokens::new(secret.expose().as_bytes(), config.auth.access_token_ttl);
-    let tokens = Arc::new(tokens.with_keys(&config.auth.token)?);
-    let revocations = Revocations::load(store.stores().revocations).await.context("revocations not read")?;
-    let revocations = Arc::new(revocations);
-    let authenticator = Arc::new(TokenAuthenticator::new(Arc::clone(&tokens), Arc::clone(&revocations)));
-
-    let hot = Arc::new(MemoryHotState::new());
-    match hot.restore(&data_dir.join(HOT_STATE_FILE)) {
-        Ok(channels) => tracing::debug!(channels, "channel histories restored"),
-        // Clients learn it by the epochs that change.
-        Err(error) => tracing::warn!(%error, "channel histories not restored"),
-    }
-    let engine = Engine::start(EngineParts {
-        version: VERSION.to_owned(),
-        session_options: config.session.clone(),
-        channels_options: config.channels.clone(),
-        hot: Arc::<MemoryHotState>::clone(&hot),
-        authenticator: Arc::<TokenAuthenticator>::clone(&authenticator),
-    })
-    .await
-    .context("the supervision tree did not start")?;
-    let community = Community::new(
-        store.stores(),
-        Arc::clone(&engine),
-        Arc::clone(&tokens),
-        Arc::clone(&revocations),
-        &config.auth,
-    )?;
-    let router = mundotango_gateway::router(
-        &config.http,
-        GatewayParts {
-            engine: Arc::clone(&engine),
-            authenticator,
-            revocations: Arc::clone(&revocations),
-            health: Arc::new(NodeHealth { store: Arc::clone(&store) }),
-            application: community::router(Arc::new(community)),
-            version: VERSION.to_owned(),
-        },
-    );
+    let own = if config.cluster.is_shared() { None } else { Some(Engines::open_own(&config)?) };
 
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let listen = listener.local_addr()?;
     NodeFile { pid: std::process::id(), listen }.write(&data_dir)?;
-    tracing::info!(%listen, data_dir = %data_dir.display(), version = VERSION, "serving");
-    print_welcome(listen, &data_dir);
-
-    let sweeping = tokio::spawn(sweep(Arc::clone(&hot)));
+    let starting = Arc::new(Starting::default());
     let (stop, stopped) = watch::channel(false);
     let drain = config.drain.clone();
-    let accepting = tokio::spawn(async move {
+    let accepting = tokio::spawn({
+        let (router, http, deadline) = (starting.router(), config.http.clone(), drain.deadline);
         let mut stopped = stopped;
         let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
-        mundotango_gateway::serve(listener, router, &config.http, stop, config.drain.deadline).await;
+        async move { mundotango_gateway::serve(listener, router, &http, stop, deadline).await }
     });
+    let mut signals = Signals::new()?;
+
+    let engines = match own {
+        Some(engines) => engines,
+        None => tokio::select! {
+            engines = Engines::connect(&config.cluster, config.node_name(listen), &starting) => engines?,
+            signal = signals.next() => {
+                tracing::info!(signal, "ended while it waited for the parts of the cluster");
+                let _ = fs::remove_file(data_dir.join(NODE_FILE));
+                return Ok(());
+            }
+        },
+    };
+    let (engine, router) = assemble(&config, &engines).await?;
+    starting.ready(router);
+    tracing::info!(%listen, node = engine.node_id(), data_dir = %data_dir.display(), version = VERSION, "serving");
+    print_welcome(listen, &data_dir);
 
     let failed = tokio::select! {
-        signal = next_signal() => {
-            tracing::info!(signal = signal?, "draining");
+        signal = signals.next() => {
+            tracing::info!(signal, "draining");
             false
         }
         () = engine.failed() => true,
@@ -158,15 +106,11 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         if let Err(error) = accepting.await {
             tracing::error!(%error, "accept loop failed");
         }
-        sweeping.abort();
-        if let Err(error) = hot.save(&data_dir.join(HOT_STATE_FILE)) {
-            tracing::warn!(%error, "channel histories not saved");
-        }
-        tokio::task::spawn_blocking(move || store.close()).await
+        tokio::task::spawn_blocking(move || engines.close()).await
     };
     let drained = tokio::select! {
         drained = tokio::time::timeout(drain.deadline * 2, draining) => drained,
-        _ = next_signal() => anyhow::bail!("ended at once by a second signal"),
+        _ = signals.next() => anyhow::bail!("ended at once by a second signal"),
     };
     // A leftover is harmless: its process is gone.
     let _ = fs::remove_file(data_dir.join(NODE_FILE));
@@ -174,6 +118,41 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     anyhow::ensure!(!failed, "the supervision tree failed more often than it may");
     tracing::info!("drained");
     Ok(())
+}
+
+/// Puts the node together on its engines.
+async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Engine>, axum::Router)> {
+    let secret = config.auth.secret_or_made(&config.data_dir)?;
+    let tokens = Tokens::new(secret.expose().as_bytes(), config.auth.access_token_ttl);
+    let tokens = Arc::new(tokens.with_keys(&config.auth.token)?);
+    let revocations = Revocations::load(Arc::clone(&engines.stores.revocations)).await;
+    let revocations = Arc::new(revocations.context("revocations not read")?);
+    let authenticator = Arc::new(TokenAuthenticator::new(Arc::clone(&tokens), Arc::clone(&revocations)));
+    let engine = Engine::start(EngineParts {
+        node: engines.node.clone(),
+        version: VERSION.to_owned(),
+        session_options: config.session.clone(),
+        channels_options: config.channels.clone(),
+        hot: Arc::clone(&engines.hot),
+        authenticator: Arc::<TokenAuthenticator>::clone(&authenticator),
+    })
+    .await
+    .context("the supervision tree did not start")?;
+    revocations.join(&engine);
+    let stores = engines.stores.clone();
+    let community = Community::new(stores, Arc::clone(&engine), tokens, Arc::clone(&revocations), &config.auth)?;
+    let router = mundotango_gateway::router(
+        &config.http,
+        GatewayParts {
+            engine: Arc::clone(&engine),
+            authenticator,
+            revocations,
+            health: Arc::clone(&engines.health),
+            application: community::router(Arc::new(community)),
+            version: VERSION.to_owned(),
+        },
+    );
+    Ok((engine, router))
 }
 
 /// Raises the process' limit of open files as far as it may be, as many systems begin with 1,024: each connection is one.
@@ -187,20 +166,22 @@ fn allow_open_files(connections: usize) {
     }
 }
 
-async fn next_signal() -> anyhow::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+/// The signals that end a node.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-async fn sweep(hot: Arc<MemoryHotState>) {
-    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
-    loop {
-        interval.tick().await;
-        hot.sweep();
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
     }
 }
 

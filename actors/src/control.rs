@@ -1,18 +1,25 @@
 //! What the application and operators do to channels and to users' sessions from outside.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use mundotango_protocol::{
     ChannelName, ClientId, ClientInfo, DisconnectReason, ErrorCode, ErrorReply, StreamPosition,
 };
 use mundotango_storage::hot::{HistoryPage, HistoryQuery, PresenceStats, UserStatus};
 
-use crate::engine::{Engine, EngineError};
-use crate::session::{Caller, ServerSubscription, SessionHandle, SessionMessage};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::cluster::{NodeError, NodeInfo, NodeRequest, TopicHandler, base64_bytes};
+use crate::engine::{Engine, EngineError, Parts};
+use crate::session::{Caller, ServerSubscription, SessionHandle, SessionMessage, Sessions};
+use crate::vitals::TreeNode;
 
 /// Which sessions something is done to: a user's, or some of them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Whose {
     /// The user; the empty one's sessions are the anonymous ones.
     pub user: String,
@@ -23,6 +30,12 @@ pub struct Whose {
 }
 
 impl Whose {
+    fn among(&self, sessions: &Sessions) -> Vec<Arc<SessionHandle>> {
+        let mut among = sessions.of_user(&self.user);
+        among.retain(|session| self.fits(session));
+        among
+    }
+
     fn fits(&self, session: &SessionHandle) -> bool {
         let key = || session.who().and_then(|who| who.session_key.as_deref());
         self.client.as_ref().is_none_or(|client| session.client().is(client))
@@ -30,15 +43,140 @@ impl Whose {
     }
 }
 
-impl Engine {
-    fn tell(&self, whose: &Whose, message: &SessionMessage) {
-        for session in self.sessions().of_user(&whose.user).iter().filter(|session| whose.fits(session)) {
-            session.tell(message.clone());
+/// A session as others may see it, wherever it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionView {
+    /// Its id.
+    pub client: String,
+    /// Whose it is.
+    pub user: String,
+    /// The client library's name and version, as it says.
+    pub library: (String, String),
+    /// What it is connected by.
+    pub transport: String,
+    /// How its frames are written.
+    pub encoding: String,
+    /// Since when.
+    pub opened_at: Timestamp,
+    /// The id of its connection token.
+    pub token_id: Option<String>,
+    /// When its connection token was issued, in Unix seconds.
+    pub issued_at: Option<u64>,
+    /// What only the server knows of the user, in JSON; may be empty.
+    #[serde(with = "base64_bytes")]
+    pub meta: Bytes,
+}
+
+impl SessionView {
+    fn of(session: &SessionHandle) -> Self {
+        let who = session.who().cloned().unwrap_or_default();
+        Self {
+            client: session.client().to_string(),
+            user: who.user,
+            library: who.library,
+            transport: session.transport().as_str().to_owned(),
+            encoding: session.encoding().as_str().to_owned(),
+            opened_at: session.opened_at(),
+            token_id: who.token_id,
+            issued_at: who.issued_at,
+            meta: who.meta,
         }
     }
+}
 
-    /// Subscribes sessions to a channel.
-    pub fn subscribe(
+/// Does what a node is asked for.
+pub(crate) fn perform(parts: &Parts, request: NodeRequest) -> Result<Value, String> {
+    let channel_of = |name: &str| ChannelName::parse(name).map_err(|error| error.to_string());
+    let tell = |whose: &Whose, message: SessionMessage| {
+        for session in whose.among(&parts.sessions) {
+            session.tell(message.clone());
+        }
+        Ok(Value::Null)
+    };
+    match request {
+        NodeRequest::Subscribe { whose, channel, subscription, recover } => {
+            let channel = channel_of(&channel)?;
+            tell(&whose, SessionMessage::Subscribe { channel, subscription, recover })
+        }
+        NodeRequest::Unsubscribe { whose, channel } => {
+            tell(&whose, SessionMessage::Unsubscribe(channel_of(&channel)?))
+        }
+        NodeRequest::Disconnect { whose, code, reason, spared } => {
+            let reason = DisconnectReason::custom(code, &reason).ok_or("no code to disconnect with")?;
+            let spared: Vec<_> = spared.iter().filter_map(|client| ClientId::parse(client)).collect();
+            for session in whose.among(&parts.sessions) {
+                if !spared.contains(&session.client()) {
+                    session.tell(SessionMessage::Disconnect(reason.clone()));
+                }
+            }
+            Ok(Value::Null)
+        }
+        NodeRequest::Refresh { whose, expires_at, info } => {
+            tell(&whose, SessionMessage::Refresh { expires_at, info })
+        }
+        NodeRequest::Message { whose, data } => tell(&whose, SessionMessage::Message(data)),
+        NodeRequest::Sessions { whose } => {
+            let sessions = whose.among(&parts.sessions);
+            let views: Vec<_> = sessions.iter().map(|session| SessionView::of(session)).collect();
+            serde_json::to_value(views).map_err(|error| error.to_string())
+        }
+        NodeRequest::Channels { pattern } => {
+            let counts = parts.channels.counts(|name| pattern.is_empty() || fits(&pattern, name));
+            let counts: BTreeMap<_, _> =
+                counts.iter().map(|(name, subscribers)| (name.as_str(), subscribers)).collect();
+            serde_json::to_value(counts).map_err(|error| error.to_string())
+        }
+        NodeRequest::Tree { most_children } => {
+            let supervision = parts.supervision.get().ok_or("the tree is starting")?;
+            serde_json::to_value(supervision.tree(parts, most_children)).map_err(|error| error.to_string())
+        }
+        NodeRequest::Topic { .. } => Err("not for sessions or channels".to_owned()),
+    }
+}
+
+/// Whether a name fits a pattern in which `*` stands for any text and `?` for any character.
+fn fits(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let (mut at, mut in_name) = (0, 0);
+    // Where the last star stands, and up to where in the name it reaches.
+    let mut star: Option<(usize, usize)> = None;
+    while in_name < name.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, in_name));
+                at += 1;
+            }
+            Some(wanted) if *wanted == b'?' || *wanted == name[in_name] => {
+                at += 1;
+                in_name += 1;
+            }
+            _ => match &mut star {
+                None => return false,
+                Some((place, reach)) => {
+                    *reach += 1;
+                    (at, in_name) = (*place + 1, *reach);
+                }
+            },
+        }
+    }
+    pattern[at..].iter().all(|rest| *rest == b'*')
+}
+
+impl Engine {
+    /// Has all nodes do something, this one first; what they answered, by node.
+    async fn everywhere(&self, request: NodeRequest) -> Vec<(String, Value)> {
+        let parts = self.parts();
+        let mut answers = Vec::new();
+        match perform(parts, request.clone()) {
+            Ok(answer) => answers.push((parts.node_id.clone(), answer)),
+            Err(error) => tracing::warn!(error, "request not performed"),
+        }
+        answers.extend(parts.cluster.ask_others(parts, request).await);
+        answers
+    }
+
+    /// Subscribes sessions, on whichever nodes they are, to a channel.
+    pub async fn subscribe(
         &self,
         whose: &Whose,
         channel: &ChannelName,
@@ -46,30 +184,94 @@ impl Engine {
         recover: Option<StreamPosition>,
     ) -> Result<(), EngineError> {
         self.parts().options_of(channel)?;
-        let (channel, subscription) = (channel.clone(), Box::new(subscription));
-        self.tell(whose, &SessionMessage::Subscribe { channel, subscription, recover });
+        let request = NodeRequest::Subscribe {
+            whose: whose.clone(),
+            channel: channel.as_str().to_owned(),
+            subscription: Box::new(subscription),
+            recover,
+        };
+        self.everywhere(request).await;
         Ok(())
     }
 
     /// Takes sessions out of a channel.
-    pub fn unsubscribe(&self, whose: &Whose, channel: &ChannelName) {
-        self.tell(whose, &SessionMessage::Unsubscribe(channel.clone()));
+    pub async fn unsubscribe(&self, whose: &Whose, channel: &ChannelName) {
+        let channel = channel.as_str().to_owned();
+        self.everywhere(NodeRequest::Unsubscribe { whose: whose.clone(), channel }).await;
     }
 
     /// Ends sessions, but not those in `spared`.
-    pub fn disconnect(&self, whose: &Whose, reason: &DisconnectReason, spared: &[ClientId]) {
-        let ends = |session: &SessionHandle| whose.fits(session) && !spared.contains(&session.client());
-        self.sessions().disconnect_user(&whose.user, reason, ends);
+    pub async fn disconnect(&self, whose: &Whose, reason: &DisconnectReason, spared: &[ClientId]) {
+        let request = NodeRequest::Disconnect {
+            whose: whose.clone(),
+            code: reason.code(),
+            reason: reason.reason().to_owned(),
+            spared: spared.iter().map(ToString::to_string).collect(),
+        };
+        self.everywhere(request).await;
     }
 
     /// Sets when sessions expire, in Unix seconds, or that they do not; `info` replaces what others may know.
-    pub fn refresh(&self, whose: &Whose, expires_at: Option<u64>, info: Option<Bytes>) {
-        self.tell(whose, &SessionMessage::Refresh { expires_at, info });
+    pub async fn refresh(&self, whose: &Whose, expires_at: Option<u64>, info: Option<Bytes>) {
+        self.everywhere(NodeRequest::Refresh { whose: whose.clone(), expires_at, info }).await;
     }
 
     /// Sends the clients of sessions a message that belongs to no channel.
-    pub fn message(&self, whose: &Whose, data: Bytes) {
-        self.tell(whose, &SessionMessage::Message(data));
+    pub async fn message(&self, whose: &Whose, data: Bytes) {
+        self.everywhere(NodeRequest::Message { whose: whose.clone(), data }).await;
+    }
+
+    /// Sessions, on whichever nodes they are.
+    pub async fn sessions_of(&self, whose: &Whose) -> Vec<SessionView> {
+        let answers = self.everywhere(NodeRequest::Sessions { whose: whose.clone() }).await;
+        let views = answers.into_iter().filter_map(|(_, answer)| serde_json::from_value(answer).ok());
+        views.flat_map(|views: Vec<SessionView>| views).collect()
+    }
+
+    /// The channels whose names fit a pattern (all, if it is empty) and that have subscribers, and how many.
+    pub async fn channel_counts(&self, pattern: &str) -> BTreeMap<String, usize> {
+        let mut all = BTreeMap::new();
+        for (_, answer) in self.everywhere(NodeRequest::Channels { pattern: pattern.to_owned() }).await {
+            let Ok(counts) = serde_json::from_value::<BTreeMap<String, usize>>(answer) else { continue };
+            for (channel, subscribers) in counts {
+                *all.entry(channel).or_default() += subscribers;
+            }
+        }
+        all
+    }
+
+    /// The nodes of the cluster, this one first.
+    pub fn nodes(&self) -> Vec<NodeInfo> {
+        let parts = self.parts();
+        let mut nodes = vec![parts.cluster.info(parts, false)];
+        nodes.extend(parts.cluster.others());
+        nodes
+    }
+
+    /// A node's supervision tree, with at most `most_children` sessions and channels each.
+    pub async fn tree_of(&self, node: &str, most_children: usize) -> Result<TreeNode, NodeError> {
+        self.parts().cluster.ask(self.parts(), node, NodeRequest::Tree { most_children }).await
+    }
+
+    /// Says who handles what other nodes say on a topic.
+    pub fn set_topic(&self, topic: &str, handler: Arc<dyn TopicHandler>) {
+        self.parts().cluster.set_topic(topic, handler);
+    }
+
+    /// Says something on a topic to all other nodes, and waits until they handled it, or a time.
+    pub async fn tell_topic(&self, topic: &str, data: Bytes) {
+        self.parts().cluster.tell_topic(self.parts(), topic, data).await;
+    }
+
+    /// Asks who handles a topic on another node.
+    pub async fn ask_topic(&self, node: &str, topic: &str, data: Bytes) -> Result<Bytes, NodeError> {
+        self.parts().cluster.ask_topic(self.parts(), node, topic, data).await
+    }
+
+    /// Whether the other nodes can be reached; `None` if there may be none.
+    pub fn bus_connected(&self) -> Option<bool> {
+        let bus = &self.parts().cluster.bus;
+        bus.is_remote().then(|| *bus.connected().borrow())
     }
 
     /// Who is in a channel, by session id.
@@ -127,5 +329,27 @@ impl Engine {
     pub async fn user_statuses(&self, users: &[String]) -> Result<BTreeMap<String, UserStatus>, EngineError> {
         let parts = self.parts();
         Ok(parts.in_time(parts.hot.user_statuses(users)).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_fit_names() {
+        for (pattern, name, expected) in [
+            ("posts:*", "posts:feed", true),
+            ("posts:*", "events:all", false),
+            ("*", "", true),
+            ("*:a*b", "x:aab", true),
+            ("*:a*b", "x:aac", false),
+            ("chat:?", "chat:1", true),
+            ("chat:?", "chat:12", false),
+            ("a", "a", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
+        }
     }
 }

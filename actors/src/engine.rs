@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mundotango_protocol::{ChannelName, ClientId, Encoding, ErrorCode, Publication, StreamPosition, new_id};
+use mundotango_protocol::{
+    ChannelName, ClientId, ClientInfo, Encoding, ErrorCode, Fanout, Publication, StreamPosition, new_id,
+};
 use mundotango_storage::StoreError;
 use mundotango_storage::hot::{
     Append, Appended, HistoryLimits, HistoryPage, HistoryQuery, HotState, Version,
@@ -14,7 +16,9 @@ use mundotango_storage::hot::{
 
 use tokio_util::task::TaskTracker;
 
-use crate::channel::{Channels, Delivery, namespace_label};
+use crate::bus::{Bus, LocalBus};
+use crate::channel::{Channels, Delivery, namespace_label, subject_of};
+use crate::cluster::{self, Cluster};
 use crate::options::{ChannelsOptions, NamespaceOptions, SessionOptions};
 use crate::session::{Authenticator, RpcHandler, Session, SessionHandle, Sessions, Transport};
 use crate::supervision::Supervision;
@@ -71,8 +75,29 @@ impl From<ErrorCode> for EngineError {
     }
 }
 
+/// The node's place among others.
+#[derive(Clone)]
+pub struct NodeParts {
+    /// Its id: another one at every start.
+    pub id: String,
+    /// What its operator calls it.
+    pub name: String,
+    /// What connects it with the others.
+    pub bus: Arc<dyn Bus>,
+}
+
+impl NodeParts {
+    /// A node without others.
+    pub fn alone() -> Self {
+        let id = new_id();
+        Self { name: id.clone(), id, bus: Arc::new(LocalBus::alone()) }
+    }
+}
+
 /// What an engine is made of.
 pub struct EngineParts {
+    /// The node's place among others.
+    pub node: NodeParts,
     /// The server's name and version, as clients see it.
     pub version: String,
     /// What one connection may do.
@@ -89,7 +114,8 @@ pub struct EngineParts {
 pub(crate) struct Parts {
     pub(crate) version: String,
     pub(crate) node_id: String,
-    started_at: Timestamp,
+    pub(crate) started_at: Timestamp,
+    pub(crate) cluster: Cluster,
     pub(crate) session_options: SessionOptions,
     channels_options: ChannelsOptions,
     pub(crate) hot: Arc<dyn HotState>,
@@ -165,18 +191,71 @@ impl Parts {
         let options = self.options_of(channel)?;
         let Publish { mut publication, skip_history, delta, idempotency_key, version, exclude } = publish;
         let limits = options.history().filter(|_| !skip_history);
+        let remembered = idempotency_key.is_some() || version.is_some();
         let append = Append { publication: publication.clone(), limits, idempotency_key, version };
-        let position = match self.in_time(self.hot.append(channel.as_str(), append)).await? {
-            Appended::New(position) => position,
-            Appended::Repeated(position) | Appended::Outdated(position) => return Ok(position),
+        let append = self.hot.append(channel.as_str(), append);
+        let position = match tokio::time::timeout(HOT_STATE_TIMEOUT, append).await {
+            Ok(Ok(Appended::New(position))) => position,
+            Ok(Ok(Appended::Repeated(position) | Appended::Outdated(position))) => return Ok(position),
+            // Without hot state a channel goes on without history, which the default position tells.
+            Ok(Err(StoreError::Unavailable(error))) if !remembered => {
+                tracing::debug!(error, %channel, "published without history");
+                StreamPosition::default()
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, %channel, "not published");
+                return Err(ErrorCode::Internal);
+            }
+            Err(_) => {
+                tracing::warn!(%channel, "hot state timed out; it is not known whether it published");
+                return Err(ErrorCode::Internal);
+            }
         };
         publication.offset = position.offset;
         let labels = [namespace_label(channel)];
         mundotango_ops::metrics().realtime_publications_total.with_label_values(&labels).inc();
         let delta = delta || options.delta_publish;
         let delivery = Delivery { publication, epoch: position.epoch.clone(), delta, exclude };
+        self.tell_nodes(channel, || delivery.to_fanout()).await;
         self.channels.deliver(channel, delivery).await?;
         Ok(position)
+    }
+
+    /// Tells a channel's actors on other nodes. What does not reach them they find in the channel's history.
+    pub(crate) async fn tell_nodes(&self, channel: &ChannelName, fanout: impl FnOnce() -> Fanout) {
+        let bus = &self.cluster.bus;
+        if !bus.is_remote() {
+            return;
+        }
+        let sent = bus.publish(&subject_of(channel), fanout().to_bytes().into()).await;
+        let outcome = if sent.is_ok() { "sent" } else { "failed" };
+        mundotango_ops::metrics().bus_messages_total.with_label_values(&[outcome]).inc();
+        if let Err(error) = sent {
+            tracing::debug!(%error, %channel, "other nodes not told");
+        }
+    }
+
+    /// Tells a channel's subscribers on all nodes that a session of a node that is gone left it.
+    pub(crate) async fn announce_leave(&self, channel: &ChannelName, info: ClientInfo) {
+        if !self.options_of(channel).is_ok_and(|options| options.join_leave || options.force_push_join_leave) {
+            return;
+        }
+        let fanout = Fanout { leave: Some(info), ..Fanout::default() };
+        self.tell_nodes(channel, || fanout.clone()).await;
+        self.channels.tell(channel, fanout);
+    }
+
+    /// Others may have thought that this node is gone, and things may have happened that it was not told.
+    pub(crate) fn was_away(self: &Arc<Self>) {
+        self.channels.return_all();
+        let parts = Arc::clone(self);
+        tokio::spawn(async move {
+            for user in parts.sessions.online_users() {
+                if let Err(error) = parts.in_time(parts.hot.set_user_online(&user, true)).await {
+                    tracing::warn!(%error, "user not said to be online");
+                }
+            }
+        });
     }
 
     pub(crate) fn channel_crashed(&self, channel: &ChannelName, panic: &str) {
@@ -189,7 +268,7 @@ impl Parts {
         self.crashed("session");
     }
 
-    fn crashed(&self, kind: &'static str) {
+    pub(crate) fn crashed(&self, kind: &'static str) {
         mundotango_ops::metrics().actor_restarts_total.with_label_values(&[kind]).inc();
         if let Some(supervision) = self.supervision.get() {
             supervision.child_crashed(kind);
@@ -211,7 +290,8 @@ impl Engine {
     pub async fn start(parts: EngineParts) -> Result<Arc<Self>, ractor::SpawnErr> {
         let parts = Arc::new(Parts {
             version: parts.version,
-            node_id: new_id(),
+            cluster: Cluster::new(parts.node.bus, parts.node.name),
+            node_id: parts.node.id,
             started_at: Timestamp::now(),
             session_options: parts.session_options,
             channels_options: parts.channels_options,
@@ -227,6 +307,7 @@ impl Engine {
         parts.channels.set_parts(&parts);
         let supervision = Supervision::start(&parts).await?;
         let _ = parts.supervision.set(supervision);
+        cluster::start(&parts);
         Ok(Arc::new(Self { parts }))
     }
 
@@ -250,7 +331,7 @@ impl Engine {
     }
 
     /// What the actors share.
-    pub(crate) fn parts(&self) -> &Parts {
+    pub(crate) fn parts(&self) -> &Arc<Parts> {
         &self.parts
     }
 
@@ -310,5 +391,6 @@ impl Engine {
         if let Some(supervision) = self.parts.supervision.get() {
             supervision.drain(&self.parts, window, deadline).await;
         }
+        self.parts.cluster.leave(&self.parts).await;
     }
 }

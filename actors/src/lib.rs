@@ -3,7 +3,9 @@
 //! It knows nothing of sockets (the gateway owns them), nothing of the application (it calls an [`RpcHandler`]), and
 //! nothing of the engines behind the storage ports.
 
+pub mod bus;
 mod channel;
+mod cluster;
 mod control;
 mod engine;
 mod options;
@@ -13,8 +15,9 @@ mod supervision;
 mod vitals;
 
 pub use channel::Channels;
-pub use control::Whose;
-pub use engine::{Engine, EngineError, EngineParts, Publish};
+pub use cluster::{NodeError, NodeInfo, TopicHandler};
+pub use control::{SessionView, Whose};
+pub use engine::{Engine, EngineError, EngineParts, NodeParts, Publish};
 pub use options::{
     BoolValue, ChannelsOptions, DeltaType, NamespaceOptions, RecoveryMode, SessionOptions,
     SubscriptionOverride,

@@ -71,16 +71,18 @@ impl Backoff {
 /// What a keeper looks after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keeps {
+    Node,
     Sessions,
     Channels,
     Telemetry,
 }
 
 impl Keeps {
-    const ALL: [Self; 3] = [Self::Sessions, Self::Channels, Self::Telemetry];
+    const ALL: [Self; 4] = [Self::Node, Self::Sessions, Self::Channels, Self::Telemetry];
 
     fn name(self) -> &'static str {
         match self {
+            Self::Node => "node",
             Self::Sessions => "sessions",
             Self::Channels => "channels",
             Self::Telemetry => "telemetry",
@@ -154,7 +156,7 @@ impl Actor for Keeper {
 impl Keeper {
     fn look_after(&self) {
         match self.keeps {
-            Keeps::Sessions => {}
+            Keeps::Node | Keeps::Sessions => {}
             Keeps::Channels => self.parts.channels.check_all(),
             Keeps::Telemetry => self.sample(),
         }
@@ -234,7 +236,11 @@ impl Supervision {
     }
 
     pub(crate) fn child_crashed(&self, kind: &'static str) {
-        let keeps = if kind == "session" { Keeps::Sessions } else { Keeps::Channels };
+        let keeps = match kind {
+            "session" => Keeps::Sessions,
+            "channel" => Keeps::Channels,
+            _ => Keeps::Node,
+        };
         self.tell(keeps, KeeperMessage::ChildCrashed);
     }
 
@@ -293,7 +299,7 @@ impl Supervision {
                 match keeps {
                     Keeps::Sessions => node.with_children(parts.sessions.len(), parts.sessions.tree(most)),
                     Keeps::Channels => node.with_children(parts.channels.len(), parts.channels.tree(most)),
-                    Keeps::Telemetry => node,
+                    Keeps::Node | Keeps::Telemetry => node,
                 }
             })
             .collect();

@@ -1,8 +1,10 @@
 //! What the tree shows of an actor.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// Counts that an actor keeps of itself; readers may see them a moment late.
 #[derive(Debug)]
@@ -54,7 +56,7 @@ impl Vitals {
         let since = i64::try_from(self.since_millis.load(Relaxed)).unwrap_or(i64::MAX);
         TreeNode {
             name: name.into(),
-            kind,
+            kind: Cow::Borrowed(kind),
             state,
             mailbox_depth,
             messages_handled: self.handled.load(Relaxed),
@@ -68,7 +70,7 @@ impl Vitals {
 }
 
 /// What an actor is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// Taking messages.
     Running,
@@ -90,12 +92,12 @@ impl State {
 }
 
 /// One actor of the supervision tree, and those below it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TreeNode {
     /// Unique among its siblings.
     pub name: String,
     /// The kind of actor.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// What it is doing.
     pub state: State,
     /// Messages that wait for it.

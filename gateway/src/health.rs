@@ -19,6 +19,8 @@ pub struct PartHealth {
     pub name: &'static str,
     /// Whether it does its work.
     pub healthy: bool,
+    /// Whether the node can take no work without it.
+    pub required: bool,
     /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -39,7 +41,7 @@ pub(crate) struct HealthState {
 
 #[derive(Serialize, utoipa::ToSchema)]
 struct Health {
-    /// `ok`, `degraded` or `draining`.
+    /// `ok`, `degraded` (a part is gone, and what needs it answers so), `unavailable` or `draining`.
     status: &'static str,
     /// The server's name and version.
     version: String,
@@ -63,8 +65,10 @@ async fn look(state: &HealthState) -> Health {
         "draining"
     } else if parts.iter().all(|part| part.healthy) {
         "ok"
-    } else {
+    } else if parts.iter().all(|part| part.healthy || !part.required) {
         "degraded"
+    } else {
+        "unavailable"
     };
     Health { status, version: state.version.clone(), sessions: state.engine.sessions().len(), parts }
 }
@@ -88,6 +92,9 @@ async fn live() -> &'static str {
 )]
 async fn ready(State(state): State<Arc<HealthState>>) -> impl IntoResponse {
     let health = look(&state).await;
-    let status = if health.status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = match health.status {
+        "ok" | "degraded" => StatusCode::OK,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
     (status, Json(health))
 }

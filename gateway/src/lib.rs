@@ -16,6 +16,7 @@ mod rpc;
 mod secret;
 mod server;
 mod server_api;
+mod starting;
 mod streams;
 mod system;
 #[cfg(feature = "test-hooks")]
@@ -33,3 +34,4 @@ pub use options::{HttpOptions, TokenOptions};
 pub use revocations::{Revocations, TokenMarks};
 pub use secret::Secret;
 pub use server::serve;
+pub use starting::Starting;

@@ -1,15 +1,23 @@
 //! Who is locked out, held in memory and kept in the store: every token is looked at, so the look must cost nothing.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use mundotango_actors::{SessionHandle, Sessions, Who};
+use async_trait::async_trait;
+use bytes::Bytes;
+use mundotango_actors::{Engine, SessionHandle, Sessions, TopicHandler, Who};
 use mundotango_protocol::{Disconnect, DisconnectReason};
 use mundotango_storage::StoreError;
 use mundotango_storage::revocations::{Revocation, RevocationStore, Revoked};
 use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
 
+/// On what nodes tell each other of revocations.
+const TOPIC: &str = "revocations";
+/// How often all are read again, as a word of another node may have been lost.
+const READ_AGAIN: Duration = Duration::from_secs(30);
 /// Revocations beyond which those that are past are cleared away.
 const CLEAR_ABOVE: usize = 1024;
 
@@ -17,6 +25,32 @@ const CLEAR_ABOVE: usize = 1024;
 pub struct Revocations {
     store: Arc<dyn RevocationStore>,
     holding: RwLock<HashMap<Revoked, Revocation>>,
+    engine: OnceLock<Weak<Engine>>,
+}
+
+/// What a node tells the others.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Told {
+    Revoked(Revocation),
+    Reinstated(Revoked),
+}
+
+/// Hears what other nodes tell.
+struct Hearer(Weak<Revocations>);
+
+#[async_trait]
+impl TopicHandler for Hearer {
+    async fn handle(&self, data: Bytes) -> Result<Bytes, String> {
+        let told = serde_json::from_slice(&data).map_err(|error| error.to_string())?;
+        if let Some(revocations) = self.0.upgrade() {
+            match told {
+                Told::Revoked(revocation) => revocations.hold(revocation),
+                Told::Reinstated(what) => drop(revocations.holding.write().remove(&what)),
+            }
+        }
+        Ok(Bytes::new())
+    }
 }
 
 /// What of a token decides whether it is revoked.
@@ -46,20 +80,48 @@ impl<'a> From<&'a Who> for TokenMarks<'a> {
 impl Revocations {
     /// Reads all revocations.
     pub async fn load(store: Arc<dyn RevocationStore>) -> Result<Self, StoreError> {
-        let all = store.revocations(Timestamp::now()).await?;
-        let holding = all.into_iter().map(|revocation| (revocation.what.clone(), revocation)).collect();
-        Ok(Self { store, holding: RwLock::new(holding) })
+        let revocations = Self { store, holding: RwLock::default(), engine: OnceLock::new() };
+        revocations.read().await?;
+        Ok(revocations)
+    }
+
+    async fn read(&self) -> Result<(), StoreError> {
+        let all = self.store.revocations(Timestamp::now()).await?;
+        let fresh: HashMap<_, _> =
+            all.into_iter().map(|revocation| (revocation.what.clone(), revocation)).collect();
+        let known = std::mem::replace(&mut *self.holding.write(), fresh.clone());
+        for (what, revocation) in fresh {
+            if known.get(&what) != Some(&revocation) {
+                self.end_sessions(&what);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says whose sessions are ended, and which other nodes are told; from now on they tell this node too.
+    pub fn join(self: &Arc<Self>, engine: &Arc<Engine>) {
+        let _ = self.engine.set(Arc::downgrade(engine));
+        engine.set_topic(TOPIC, Arc::new(Hearer(Arc::downgrade(self))));
+        if engine.bus_connected().is_some() {
+            tokio::spawn(read_again(Arc::downgrade(self)));
+        }
+    }
+
+    fn engine(&self) -> Option<Arc<Engine>> {
+        self.engine.get()?.upgrade()
+    }
+
+    async fn tell(&self, told: &Told) {
+        let Some(engine) = self.engine() else { return };
+        if let Ok(data) = serde_json::to_vec(told) {
+            engine.tell_topic(TOPIC, data.into()).await;
+        }
     }
 
     /// Locks something out until a time, or for ever, and ends the sessions that it concerns. It is on disk when this
-    /// returns.
-    pub async fn revoke(
-        &self,
-        what: Revoked,
-        until: Option<Timestamp>,
-        sessions: &Sessions,
-    ) -> Result<(), StoreError> {
-        self.revoke_since(what, Timestamp::now(), until, sessions).await
+    /// returns, and every node that could be reached has done so.
+    pub async fn revoke(&self, what: Revoked, until: Option<Timestamp>) -> Result<(), StoreError> {
+        self.revoke_since(what, Timestamp::now(), until).await
     }
 
     /// The same, where a user's tokens are locked out that were issued until `at`.
@@ -68,10 +130,16 @@ impl Revocations {
         what: Revoked,
         at: Timestamp,
         until: Option<Timestamp>,
-        sessions: &Sessions,
     ) -> Result<(), StoreError> {
-        let revocation = Revocation { what: what.clone(), at, until };
+        let revocation = Revocation { what, at, until };
         self.store.revoke(revocation.clone()).await?;
+        self.hold(revocation.clone());
+        self.tell(&Told::Revoked(revocation)).await;
+        Ok(())
+    }
+
+    fn hold(&self, revocation: Revocation) {
+        let what = revocation.what.clone();
         let mut holding = self.holding.write();
         if holding.len() >= CLEAR_ABOVE {
             let now = Timestamp::now();
@@ -79,22 +147,28 @@ impl Revocations {
         }
         holding.insert(what.clone(), revocation);
         drop(holding);
+        self.end_sessions(&what);
+    }
+
+    fn end_sessions(&self, what: &Revoked) {
+        let Some(engine) = self.engine() else { return };
+        let sessions: &Sessions = engine.sessions();
         let reason = DisconnectReason::from(Disconnect::ForceDisconnect);
         let concerned =
             |session: &SessionHandle| session.who().is_some_and(|who| self.is_revoked(who.into()));
-        match &what {
+        match what {
             Revoked::User(user) | Revoked::UserTokens(user) => {
                 sessions.disconnect_user(user, &reason, concerned);
             }
             Revoked::Login(_) | Revoked::Token(_) => sessions.disconnect_all(&reason, concerned),
         }
-        Ok(())
     }
 
     /// Takes a revocation back; whether there was one.
     pub async fn reinstate(&self, what: &Revoked) -> Result<bool, StoreError> {
         let known = self.store.reinstate(what).await?;
         self.holding.write().remove(what);
+        self.tell(&Told::Reinstated(what.clone())).await;
         Ok(known)
     }
 
@@ -124,5 +198,15 @@ impl Revocations {
         let holding = self.holding.read();
         let now = Timestamp::now();
         holding.get(what).filter(|known| known.until.is_none_or(|until| until > now)).cloned()
+    }
+}
+
+async fn read_again(revocations: Weak<Revocations>) {
+    loop {
+        tokio::time::sleep(READ_AGAIN).await;
+        let Some(revocations) = revocations.upgrade() else { return };
+        if let Err(error) = revocations.read().await {
+            tracing::warn!(%error, "revocations not read again");
+        }
     }
 }

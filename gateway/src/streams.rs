@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,7 +15,8 @@ use axum::routing::any;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http_body_util::{BodyExt as _, Limited};
-use mundotango_actors::{Engine, Outgoing, Session, Transport};
+use async_trait::async_trait;
+use mundotango_actors::{Engine, NodeError, Outgoing, Session, TopicHandler, Transport};
 use mundotango_protocol::{Disconnect, EmulationRequest, Encoding, Push, Reply};
 use parking_lot::Mutex;
 use prost::Message as _;
@@ -39,6 +40,9 @@ const SSE_BEGIN: &[u8] = b"\r\n";
 /// The content type that asks for Protobuf.
 const OCTET_STREAM: &str = "application/octet-stream";
 
+/// On what nodes pass each other the frames of clients whose session is elsewhere.
+const TOPIC: &str = "emulation";
+
 /// What the routes need.
 pub(crate) struct Streams {
     engine: Arc<Engine>,
@@ -55,7 +59,8 @@ pub(crate) fn router(
     turnstile: Arc<Turnstile>,
     unidirectional: bool,
 ) -> Router {
-    let streams = Streams { engine, allowed_origins, turnstile, inboxes: Mutex::default() };
+    let streams = Arc::new(Streams { engine, allowed_origins, turnstile, inboxes: Mutex::default() });
+    streams.engine.set_topic(TOPIC, Arc::new(Forwarded(Arc::downgrade(&streams))));
     let mut router = Router::new()
         .route("/connection/http_stream", any(http_stream))
         .route("/connection/sse", any(sse))
@@ -65,7 +70,7 @@ pub(crate) fn router(
             .route("/connection/uni_http_stream", any(uni_http_stream))
             .route("/connection/uni_sse", any(uni_sse));
     }
-    router.with_state(Arc::new(streams))
+    router.with_state(streams)
 }
 
 type Shared = State<Arc<Streams>>;
@@ -242,9 +247,21 @@ impl Streams {
                 "the body must hold session, node and data of an emulated session",
             )
         })?;
-        if request.node != self.engine.node_id() {
-            return Err(Problem::new(StatusCode::NOT_FOUND, "no such node: it has ended, so connect again"));
+        if request.node == self.engine.node_id() {
+            return self.hand_over(request).await;
         }
+        // The load balancer may send this anywhere.
+        let node = request.node.clone();
+        match self.engine.ask_topic(&node, TOPIC, request.encode_to_vec().into()).await {
+            Ok(_) => Ok(()),
+            Err(NodeError::Gone) => {
+                Err(Problem::new(StatusCode::NOT_FOUND, "no such node: it has ended, so connect again"))
+            }
+            Err(error) => Err(Problem::unavailable(error.to_string())),
+        }
+    }
+
+    async fn hand_over(&self, request: EmulationRequest) -> Result<(), Problem> {
         let Some(inbox) = self.inboxes.lock().get(&request.session).cloned() else { return Ok(()) };
         match inbox.send_timeout(request.data, PATIENCE).await {
             Ok(()) | Err(mpsc::error::SendTimeoutError::Closed(_)) => Ok(()),
@@ -252,6 +269,20 @@ impl Streams {
                 Err(Problem::unavailable("the session has too many commands waiting"))
             }
         }
+    }
+}
+
+/// Takes the frames that came in on other nodes.
+struct Forwarded(Weak<Streams>);
+
+#[async_trait]
+impl TopicHandler for Forwarded {
+    async fn handle(&self, data: Bytes) -> Result<Bytes, String> {
+        let request = EmulationRequest::decode(data).map_err(|error| error.to_string())?;
+        if let Some(streams) = self.0.upgrade() {
+            streams.hand_over(request).await.map_err(|problem| problem.to_string())?;
+        }
+        Ok(Bytes::new())
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use garde::Validate;
 use jiff::Timestamp;
-use mundotango_actors::{Engine, TreeNode};
+use mundotango_actors::{Engine, NodeError, NodeInfo, TreeNode};
 use mundotango_storage::accounts::Role;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
@@ -20,7 +21,7 @@ use crate::problem::Problem;
 const DEFAULT_CHILDREN: usize = 100;
 
 pub(crate) fn router(engine: Arc<Engine>) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(tree)).with_state(engine)
+    OpenApiRouter::new().routes(routes!(tree)).routes(routes!(nodes)).with_state(engine)
 }
 
 /// One actor of the supervision tree, and those below it.
@@ -30,7 +31,7 @@ struct ActorNode {
     /// Unique among its siblings.
     name: String,
     /// `supervisor`, `keeper`, `session` or `channel`.
-    kind: &'static str,
+    kind: String,
     /// `running`, `draining` or `restarting`.
     state: &'static str,
     /// Messages that wait for it.
@@ -55,7 +56,7 @@ impl From<TreeNode> for ActorNode {
     fn from(node: TreeNode) -> Self {
         Self {
             name: node.name,
-            kind: node.kind,
+            kind: node.kind.into_owned(),
             state: node.state.as_str(),
             mailbox_depth: node.mailbox_depth,
             messages_handled: node.messages_handled,
@@ -74,12 +75,75 @@ struct TreeQuery {
     /// Most sessions and most channels to show, 0 to 10000; 100 if absent.
     #[garde(range(max = 10_000))]
     limit: Option<usize>,
+    /// The id of the node whose tree it is; the one that answers if absent.
+    #[garde(length(max = 64))]
+    node: Option<String>,
 }
 
-/// The live supervision tree of this node.
+/// One running server of the cluster.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Node {
+    /// Its id: another one at every start.
+    id: String,
+    /// What its operator calls it.
+    name: String,
+    /// Its version.
+    version: String,
+    /// When it started.
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Timestamp,
+    /// Sessions that it has.
+    sessions: usize,
+    /// Users that have a session there.
+    users: usize,
+    /// Channels with a subscriber there.
+    channels: usize,
+    /// Subscriptions to all of them.
+    subscriptions: usize,
+    /// Whether it is going away.
+    draining: bool,
+}
+
+impl From<NodeInfo> for Node {
+    fn from(node: NodeInfo) -> Self {
+        Self {
+            id: node.id,
+            name: node.name,
+            version: node.version,
+            started_at: node.started_at,
+            sessions: node.sessions,
+            users: node.users,
+            channels: node.channels,
+            subscriptions: node.subscriptions,
+            draining: node.draining,
+        }
+    }
+}
+
+/// The nodes of the cluster.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Nodes {
+    /// The one that answers is the first.
+    items: Vec<Node>,
+}
+
+/// The nodes of the cluster, as each says of itself once a second.
+#[utoipa::path(
+    get, path = "/api/admin/system/nodes", tag = "system",
+    responses((status = OK, body = Nodes), (status = FORBIDDEN, body = Problem)),
+)]
+async fn nodes(identity: Identity, State(engine): State<Arc<Engine>>) -> Result<Json<Nodes>, Problem> {
+    identity.require(Role::Admin)?;
+    Ok(Json(Nodes { items: engine.nodes().into_iter().map(Node::from).collect() }))
+}
+
+/// The live supervision tree of a node.
 #[utoipa::path(
     get, path = "/api/admin/system/tree", tag = "system", params(TreeQuery),
-    responses((status = OK, body = ActorNode), (status = FORBIDDEN, body = Problem)),
+    responses(
+        (status = OK, body = ActorNode), (status = FORBIDDEN, body = Problem), (status = NOT_FOUND, body = Problem),
+    ),
 )]
 async fn tree(
     identity: Identity,
@@ -87,6 +151,10 @@ async fn tree(
     ValidQuery(query): ValidQuery<TreeQuery>,
 ) -> Result<Json<ActorNode>, Problem> {
     identity.require(Role::Admin)?;
-    let tree = engine.tree(query.limit.unwrap_or(DEFAULT_CHILDREN));
-    Ok(Json(tree.ok_or_else(|| Problem::unavailable("the tree is starting"))?.into()))
+    let node = query.node.as_deref().unwrap_or_else(|| engine.node_id());
+    match engine.tree_of(node, query.limit.unwrap_or(DEFAULT_CHILDREN)).await {
+        Ok(tree) => Ok(Json(tree.into())),
+        Err(NodeError::Gone) => Err(Problem::new(StatusCode::NOT_FOUND, "there is no such node")),
+        Err(error) => Err(Problem::unavailable(error.to_string())),
+    }
 }

@@ -2,6 +2,7 @@
 
 mod logs;
 mod metrics;
+pub mod trace;
 
 pub use logs::{LogError, LogFormat, LogOptions, init as init_logs};
 pub use metrics::{Metrics, metrics, render};

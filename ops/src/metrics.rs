@@ -102,6 +102,7 @@ metrics! {
     realtime_commands_total: IntCounterVec = counters("Commands of clients", &["command"]);
     realtime_command_errors_total: IntCounterVec = counters("Commands answered with an error, by its code", &["code"]);
     realtime_publications_total: IntCounterVec = counters("Publications", &["namespace"]);
+    bus_messages_total: IntCounterVec = counters("Messages to other nodes, by what came of them", &["outcome"]);
     realtime_deliveries_total: IntCounter = counter("Pushes written to sessions");
     realtime_bytes_sent_total: IntCounter = counter("Bytes of frames written to sessions");
     realtime_bytes_received_total: IntCounter = counter("Bytes of frames read from sessions");

@@ -9,6 +9,7 @@ mod channel_name;
 mod command;
 pub mod delta;
 mod error_code;
+mod fanout;
 mod filter;
 pub mod frame_json;
 pub mod frame_protobuf;
@@ -26,6 +27,7 @@ pub use command::{
     UnsubscribeRequest,
 };
 pub use error_code::{Disconnect, DisconnectReason, ErrorCode, UnsubscribeCode};
+pub use fanout::Fanout;
 pub use filter::{Filter, FilterError, FilterNode};
 pub use id::{ClientId, new_id};
 pub use json::is_json;

@@ -243,8 +243,7 @@ impl Community {
     /// Locks out the access tokens of a login that has ended, for as long as they would be good.
     async fn end_login(&self, login_id: String) -> Result<(), Problem> {
         let until = Timestamp::now() + self.tokens.lifetime();
-        let sessions = self.engine.sessions();
-        Ok(self.revocations.revoke(Revoked::Login(login_id), Some(until), sessions).await?)
+        Ok(self.revocations.revoke(Revoked::Login(login_id), Some(until)).await?)
     }
 
     fn logged_in(&self, user: User, refresh_token: &RefreshToken) -> Result<Json<LoggedIn>, Problem> {

@@ -8,6 +8,7 @@
 //! ([`conformance`]) that runs against every adapter.
 
 pub mod accounts;
+mod breaker;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod embedded;
@@ -16,12 +17,14 @@ pub mod events;
 pub mod hot;
 mod page;
 pub mod posts;
+mod redis_link;
 pub mod revocations;
 
 use std::sync::Arc;
 
 pub use error::StoreError;
 pub use page::{Page, PageRequest, PageStart};
+pub use redis_link::{RedisLink, RedisOptions};
 
 /// The stores of all aggregates, on one engine.
 #[derive(Clone)]

@@ -13,15 +13,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use mundotango_protocol::{
-    ChannelName, ClientId, ClientInfo, Disconnect, Encoding, ErrorCode, Push, Reply, StreamPosition,
+    ChannelName, ClientId, ClientInfo, Disconnect, Encoding, ErrorCode, Fanout, Push, Reply, StreamPosition,
     UnsubscribeCode,
 };
+use mundotango_storage::hot::HistoryLimits;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::batch::{Batch, Written, encode};
 use super::registry::Entry;
-use super::{ChannelMessage, Delivery, Subscribe, Subscribed, Subscriber};
+use super::stream::Early;
+use super::{ChannelMessage, Delivery, Subscribe, Subscribed, Subscriber, subject_of};
+use crate::bus::{BusMessage, Listening};
 use crate::engine::Parts;
 use crate::options::{NamespaceOptions, RecoveryMode};
 use crate::session::SessionMessage;
@@ -38,6 +41,18 @@ const CRASH_LINGER: Duration = Duration::from_mins(1);
 /// How often it is said again.
 const PRESENCE_REFRESH: Duration = Duration::from_secs(27);
 
+async fn next_told(listening: &mut Option<Box<dyn Listening>>) -> Option<BusMessage> {
+    match listening {
+        Some(listening) => listening.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn read_told(message: &BusMessage) -> Option<ChannelMessage> {
+    let fanout = Fanout::from_bytes(&message.payload)?;
+    Some(ChannelMessage::Told(Box::new(fanout)))
+}
+
 pub(crate) struct ChannelActor {
     pub(super) name: ChannelName,
     pub(super) options: NamespaceOptions,
@@ -50,6 +65,10 @@ pub(crate) struct ChannelActor {
     /// The last publication's payload, where the next may be written as the difference to it.
     base: Option<Bytes>,
     presence_said: Instant,
+    /// What other nodes tell of the channel; `None` while that cannot be heard.
+    listening: Option<Box<dyn Listening>>,
+    /// Publications that came before those before them.
+    pub(super) early: Early,
 }
 
 impl ChannelActor {
@@ -63,6 +82,8 @@ impl ChannelActor {
             pending: Vec::new(),
             base: None,
             presence_said: Instant::now(),
+            listening: None,
+            early: Early::default(),
         }
     }
 
@@ -72,11 +93,13 @@ impl ChannelActor {
         let mut backoff = Backoff::default();
         let mut crashed: Option<Instant> = None;
         let mut messages = Vec::new();
-        while mailbox.recv_many(&mut messages, BATCH).await > 0 {
+        self.listen().await;
+        while self.receive(&mut mailbox, &mut messages).await {
             entry.vitals.handled_many(messages.len() as u64);
             let outcome = AssertUnwindSafe(self.handle_all(&mut messages)).catch_unwind().await;
             if let Err(panic) = outcome {
                 self.pending.clear();
+                self.early.clear();
                 self.lose_subscribers(|_| true);
                 self.position = None;
                 self.parts.channel_crashed(&self.name, panic_text(&*panic));
@@ -100,9 +123,44 @@ impl ChannelActor {
         }
     }
 
+    /// Hears what other nodes tell from now on, if there may be any.
+    async fn listen(&mut self) {
+        let bus = &self.parts.cluster.bus;
+        if !bus.is_remote() || self.listening.is_some() {
+            return;
+        }
+        match bus.listen(&subject_of(&self.name)).await {
+            Ok(listening) => self.listening = Some(listening),
+            // The next check tries again; until then the history tells.
+            Err(error) => tracing::warn!(%error, channel = %self.name, "other nodes not heard"),
+        }
+    }
+
+    /// Waits for messages from here and from other nodes; `false` once there will be none.
+    async fn receive(
+        &mut self,
+        mailbox: &mut mpsc::Receiver<ChannelMessage>,
+        messages: &mut Vec<ChannelMessage>,
+    ) -> bool {
+        tokio::select! {
+            count = mailbox.recv_many(messages, BATCH) => return count > 0,
+            told = next_told(&mut self.listening) => match told {
+                Some(told) => messages.extend(read_told(&told)),
+                None => self.listening = None,
+            },
+            () = self.early.overdue() => messages.push(ChannelMessage::Check),
+        }
+        while messages.len() < BATCH
+            && let Some(told) = self.listening.as_mut().and_then(|listening| listening.next_now())
+        {
+            messages.extend(read_told(&told));
+        }
+        true
+    }
+
     async fn handle_all(&mut self, messages: &mut Vec<ChannelMessage>) {
         for message in messages.drain(..) {
-            if !matches!(message, ChannelMessage::Deliver(_)) {
+            if !message.is_publication() {
                 // Who comes or goes has its place among the publications.
                 self.flush().await;
             }
@@ -120,9 +178,27 @@ impl ChannelActor {
                 let _ = done.send(());
             }
             ChannelMessage::Deliver(delivery) => self.deliver(&delivery).await,
+            ChannelMessage::Told(fanout) => self.told(*fanout).await,
+            ChannelMessage::Return => {
+                self.presence_said = Instant::now();
+                self.check().await;
+                self.say_all_present().await;
+            }
             ChannelMessage::Check => self.check().await,
             #[cfg(feature = "test-hooks")]
             ChannelMessage::Panic => panic!("asked to by a test"),
+        }
+    }
+
+    async fn told(&mut self, fanout: Fanout) {
+        if let Some(delivery) = Delivery::of_fanout(&fanout) {
+            self.deliver(&delivery).await;
+        }
+        if let Some(info) = fanout.join {
+            self.write_announcement(&info, Push::join);
+        }
+        if let Some(info) = fanout.leave {
+            self.write_announcement(&info, Push::leave);
         }
     }
 
@@ -135,31 +211,28 @@ impl ChannelActor {
             // The session is gone already and will not unsubscribe.
             self.unsubscribe(client).await;
         } else if added && let Some(subscriber) = self.subscribers.get(&client) {
-            self.announce(&subscriber.clone(), Push::join);
+            self.announce(&subscriber.clone(), Push::join, |info| Fanout { join: Some(info), ..Fanout::default() })
+                .await;
         }
     }
 
     async fn subscribe(
         &mut self,
-        subscriber: Subscriber,
+        mut subscriber: Subscriber,
         recover: Option<(StreamPosition, RecoveryMode)>,
     ) -> Result<Subscribed, ErrorCode> {
         let subscribed = match self.options.history() {
             None => Subscribed::default(),
-            Some(limits) => {
-                // Those who are here already come first, so that one position holds for all.
-                let caught_up = self.catch_up(limits).await?;
-                self.flush().await;
-                if caught_up.is_err() {
-                    self.lose_subscribers(|subscriber| subscriber.flags.positioned);
+            Some(limits) => match self.place_of(recover, limits).await {
+                Ok(subscribed) => subscribed,
+                // Without hot state there is a live stream still; the reply says that it cannot be recovered.
+                Err(error) => {
+                    tracing::warn!(%error, channel = %self.name, "subscribed without history");
+                    subscriber.flags.positioned = false;
+                    subscriber.flags.delta = false;
+                    Subscribed::default()
                 }
-                let position = self.position.clone().unwrap_or_default();
-                let recovered = match recover {
-                    Some((from, mode)) => self.missed(&from, &position, mode, limits).await?,
-                    None => None,
-                };
-                Subscribed { position: Some(position), recovered }
-            }
+            },
         };
         let client = subscriber.session.client();
         if let Some(info) = subscriber.info.as_ref().filter(|_| subscriber.flags.present) {
@@ -167,6 +240,26 @@ impl ChannelActor {
         }
         self.subscribers.insert(client, subscriber);
         Ok(subscribed)
+    }
+
+    /// Where the stream stands, and what a new subscriber missed.
+    async fn place_of(
+        &mut self,
+        recover: Option<(StreamPosition, RecoveryMode)>,
+        limits: HistoryLimits,
+    ) -> Result<Subscribed, ErrorCode> {
+        // Those who are here already come first, so that one position holds for all.
+        let caught_up = self.catch_up(limits).await?;
+        self.flush().await;
+        if caught_up.is_err() {
+            self.lose_subscribers(|subscriber| subscriber.flags.positioned);
+        }
+        let position = self.position.clone().unwrap_or_default();
+        let recovered = match recover {
+            Some((from, mode)) => self.missed(&from, &position, mode, limits).await?,
+            None => None,
+        };
+        Ok(Subscribed { position: Some(position), recovered })
     }
 
     async fn unsubscribe(&mut self, client: ClientId) {
@@ -178,13 +271,23 @@ impl ChannelActor {
                 tracing::warn!(%error, channel = %self.name, "presence not removed");
             }
         }
-        self.announce(&subscriber, Push::leave);
+        self.announce(&subscriber, Push::leave, |info| Fanout { leave: Some(info), ..Fanout::default() }).await;
     }
 
-    /// Tells the others that a client joined or left.
-    fn announce(&self, who: &Subscriber, push: fn(ClientInfo) -> Push) {
+    /// Tells the others, here and on other nodes, that a client joined or left.
+    async fn announce(
+        &self,
+        who: &Subscriber,
+        push: fn(ClientInfo) -> Push,
+        fanout: fn(ClientInfo) -> Fanout,
+    ) {
         let Some(info) = who.info.as_ref().filter(|_| who.flags.announced) else { return };
-        let reply = Reply::push(self.name.as_str(), push((**info).clone()));
+        self.parts.tell_nodes(&self.name, || fanout((**info).clone())).await;
+        self.write_announcement(info, push);
+    }
+
+    fn write_announcement(&self, info: &ClientInfo, push: fn(ClientInfo) -> Push) {
+        let reply = Reply::push(self.name.as_str(), push(info.clone()));
         let encoded: HashMap<_, _> =
             Encoding::ALL.into_iter().map(|encoding| (encoding, OnceCell::new())).collect();
         for subscriber in self.subscribers.values().filter(|subscriber| subscriber.flags.join_leave) {
@@ -199,20 +302,25 @@ impl ChannelActor {
     }
 
     async fn check(&mut self) {
+        self.listen().await;
         if let Some(limits) = self.options.history().filter(|_| self.position.is_some()) {
             self.repair(limits).await;
         }
         if self.presence_said.elapsed() >= PRESENCE_REFRESH {
             self.presence_said = Instant::now();
-            let present: Vec<_> = self
-                .subscribers
-                .iter()
-                .filter(|(_, subscriber)| subscriber.flags.present)
-                .filter_map(|(client, subscriber)| Some((*client, *subscriber.info.clone()?)))
-                .collect();
-            for (client, info) in present {
-                self.say_present(client, info).await;
-            }
+            self.say_all_present().await;
+        }
+    }
+
+    async fn say_all_present(&self) {
+        let present: Vec<_> = self
+            .subscribers
+            .iter()
+            .filter(|(_, subscriber)| subscriber.flags.present)
+            .filter_map(|(client, subscriber)| Some((*client, *subscriber.info.clone()?)))
+            .collect();
+        for (client, info) in present {
+            self.say_present(client, info).await;
         }
     }
 

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mundotango_protocol::{
-    ChannelName, ClientId, ClientInfo, ErrorCode, Filter, Publication, StreamPosition,
+    ChannelName, ClientId, ClientInfo, ErrorCode, Fanout, Filter, Publication, StreamPosition,
 };
 use tokio::sync::oneshot;
 
 pub(crate) use batch::recovered_deltas;
 pub use registry::Channels;
 
+use crate::bus::subject_part;
 use crate::options::RecoveryMode;
 use crate::session::SessionHandle;
 
@@ -27,6 +28,10 @@ pub(crate) enum ChannelMessage {
     Unsubscribe(ClientId, oneshot::Sender<()>),
     /// From a publisher on any node: write it to the subscribers.
     Deliver(Arc<Delivery>),
+    /// From another node: tell the subscribers.
+    Told(Box<Fanout>),
+    /// From the node: others may have thought that it is gone.
+    Return,
     /// From the keeper: look whether the stream went on without us, and say again who is present.
     Check,
     /// From a test: fail.
@@ -44,6 +49,43 @@ pub(crate) struct Delivery {
     pub(crate) delta: bool,
     /// Who does not get it.
     pub(crate) exclude: Option<ClientId>,
+}
+
+impl ChannelMessage {
+    /// Whether it may be written together with the publications beside it.
+    fn is_publication(&self) -> bool {
+        match self {
+            Self::Deliver(_) => true,
+            Self::Told(fanout) => fanout.join.is_none() && fanout.leave.is_none(),
+            _ => false,
+        }
+    }
+}
+
+impl Delivery {
+    pub(crate) fn to_fanout(&self) -> Fanout {
+        Fanout {
+            publication: Some(self.publication.clone()),
+            epoch: self.epoch.clone(),
+            delta: self.delta,
+            exclude: self.exclude.map(|client| client.to_string()).unwrap_or_default(),
+            ..Fanout::default()
+        }
+    }
+
+    fn of_fanout(fanout: &Fanout) -> Option<Self> {
+        Some(Self {
+            publication: fanout.publication.clone()?,
+            epoch: fanout.epoch.clone(),
+            delta: fanout.delta,
+            exclude: ClientId::parse(&fanout.exclude),
+        })
+    }
+}
+
+/// Where nodes tell each other of a channel.
+pub(crate) fn subject_of(channel: &ChannelName) -> String {
+    format!("channel.{}", subject_part(channel.as_str()))
 }
 
 /// A session's wish to be subscribed.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use mundotango_protocol::{ChannelName, ClientId, ErrorCode};
+use mundotango_protocol::{ChannelName, ClientId, ErrorCode, Fanout};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
@@ -146,6 +146,13 @@ impl Channels {
         }
     }
 
+    /// Hands a channel's actor what another node told; it is lost if the mailbox is full, as on the bus.
+    pub(crate) fn tell(&self, channel: &ChannelName, fanout: Fanout) {
+        if let Some(entry) = self.find(channel) {
+            let _ = entry.mailbox.try_send(ChannelMessage::Told(Box::new(fanout)));
+        }
+    }
+
     /// The channels with subscribers whose names fit, and how many subscribers each has.
     pub fn counts(&self, fits: impl Fn(&str) -> bool) -> Vec<(ChannelName, usize)> {
         let mut counts = Vec::new();
@@ -164,9 +171,18 @@ impl Channels {
 
     /// Makes every channel look at its stream; those with a full mailbox are looking already.
     pub(crate) fn check_all(&self) {
+        self.say_to_all(|| ChannelMessage::Check);
+    }
+
+    /// Makes every channel look at its stream and say again who is present.
+    pub(crate) fn return_all(&self) {
+        self.say_to_all(|| ChannelMessage::Return);
+    }
+
+    fn say_to_all(&self, message: impl Fn() -> ChannelMessage) {
         for shard in &self.shards {
             for entry in shard.lock().values() {
-                let _ = entry.mailbox.try_send(ChannelMessage::Check);
+                let _ = entry.mailbox.try_send(message());
             }
         }
     }

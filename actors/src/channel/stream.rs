@@ -1,11 +1,68 @@
 //! Following a channel's stream: what came is delivered in order, a hole is filled from history first.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use mundotango_protocol::{ErrorCode, Publication, StreamPosition};
 use mundotango_storage::hot::{HistoryLimits, HistoryQuery};
+
+use tokio::time::Instant;
 
 use super::Delivery;
 use super::actor::ChannelActor;
 use crate::options::RecoveryMode;
+
+/// Publications that may wait for those before them.
+const MAX_EARLY: usize = 256;
+/// How long they wait before the hole is filled from history.
+const HOLE_PATIENCE: Duration = Duration::from_millis(50);
+
+/// Publications that came before those before them, by offset.
+#[derive(Default)]
+pub(super) struct Early {
+    deliveries: BTreeMap<u64, Delivery>,
+    since: Option<Instant>,
+}
+
+impl Early {
+    fn has_room(&self) -> bool {
+        self.deliveries.len() < MAX_EARLY
+    }
+
+    fn keep(&mut self, delivery: Delivery) {
+        self.since.get_or_insert_with(Instant::now);
+        self.deliveries.insert(delivery.publication.offset, delivery);
+    }
+
+    fn take(&mut self, offset: u64) -> Option<Delivery> {
+        self.deliveries.remove(&offset)
+    }
+
+    fn forget_until(&mut self, offset: u64) {
+        while self.deliveries.first_key_value().is_some_and(|(first, _)| *first <= offset) {
+            self.deliveries.pop_first();
+        }
+        self.since = if self.deliveries.is_empty() { None } else { Some(Instant::now()) };
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn wait_anew(&mut self) {
+        if self.since.is_some() {
+            self.since = Some(Instant::now());
+        }
+    }
+
+    /// Resolves when something has waited for too long.
+    pub(super) async fn overdue(&self) {
+        match self.since {
+            Some(since) => tokio::time::sleep_until(since + HOLE_PATIENCE).await,
+            None => std::future::pending().await,
+        }
+    }
+}
 
 /// The stream cannot be followed without a gap.
 pub(super) struct InsufficientState;
@@ -25,20 +82,40 @@ impl ChannelActor {
             Some(position) if position.epoch == delivery.epoch && offset - position.offset == 1 => {
                 position.offset = offset;
                 self.pending.push(delivery.clone());
+                self.go_on();
+            }
+            // Those before it are on their way in all likelihood: publishers race, here and on other nodes.
+            Some(position) if position.epoch == delivery.epoch && self.early.has_room() => {
+                self.early.keep(delivery.clone());
             }
             Some(_) => self.repair(limits).await,
         }
     }
 
+    /// Takes what came early and is next now.
+    fn go_on(&mut self) {
+        let Some(position) = &mut self.position else { return };
+        while let Some(delivery) = self.early.take(position.offset + 1) {
+            if delivery.epoch != position.epoch {
+                break;
+            }
+            position.offset += 1;
+            self.pending.push(delivery);
+        }
+        self.early.forget_until(position.offset);
+    }
+
     pub(super) async fn repair(&mut self, limits: HistoryLimits) {
         match self.catch_up(limits).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => self.go_on(),
             Ok(Err(InsufficientState)) => {
+                self.early.clear();
                 self.flush().await;
                 self.lose_subscribers(|subscriber| subscriber.flags.positioned);
             }
             // The next publication or check tries again.
             Err(error) => {
+                self.early.wait_anew();
                 tracing::warn!(%error, channel = %self.name, "history not read, stream not repaired");
             }
         }

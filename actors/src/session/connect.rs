@@ -12,11 +12,13 @@ use mundotango_protocol::{
     Reply, SubscribeRequest, SubscribeResult,
 };
 use mundotango_storage::accounts::Role;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::handle::Who;
 use super::subscriptions::{Wish, recover_position};
 use super::{Refusal, Session, Stage};
+use crate::cluster::base64_bytes;
 use crate::options::SubscriptionOverride;
 
 /// Longest name and version of a client library that are kept, in bytes; the protocol's limits.
@@ -47,11 +49,13 @@ pub struct Credentials {
 }
 
 /// How the server subscribes a session to a channel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerSubscription {
     /// What other subscribers may know of the user, in JSON; may be empty.
+    #[serde(with = "base64_bytes")]
     pub info: Bytes,
     /// The application's own data for the client, in JSON; may be empty.
+    #[serde(with = "base64_bytes")]
     pub data: Bytes,
     /// When the subscription expires, in Unix seconds.
     pub expires_at: Option<u64>,

@@ -80,6 +80,11 @@ impl Sessions {
         self.maps.lock().by_user.contains_key(user)
     }
 
+    /// The users that have a session here.
+    pub(crate) fn online_users(&self) -> Vec<String> {
+        self.maps.lock().by_user.keys().map(|user| user.as_ref().to_owned()).collect()
+    }
+
     /// How many users have a session here.
     pub fn users(&self) -> usize {
         self.maps.lock().by_user.len()

@@ -211,9 +211,15 @@ impl Session {
     ) -> Result<SubscribeResult, Refusal> {
         let options = self.parts.options_of(channel)?.with(&wish.change);
         let subscribed = self.ask_channel(channel, &options, &wish).await?;
-        let (flags, recoverable) = self.flags(&options, &wish);
-        let top = subscribed.position.filter(|_| flags.positioned).unwrap_or_default();
+        let (mut flags, mut recoverable) = self.flags(&options, &wish);
         let was_recovering = wish.recover.is_some() && recoverable;
+        if subscribed.position.is_none() {
+            // Nothing is kept, or hot state is gone: the client is told that this subscription is a live one only.
+            recoverable = false;
+            flags.positioned = false;
+            flags.delta = false;
+        }
+        let top = subscribed.position.filter(|_| flags.positioned).unwrap_or_default();
         let recovered = subscribed.recovered.is_some();
         if was_recovering {
             let result = if recovered { "recovered" } else { "unrecovered" };

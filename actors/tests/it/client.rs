@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use mundotango_actors::{
-    Authenticator, Caller, ChannelsOptions, Credentials, DeltaType, Engine, EngineParts, NamespaceOptions,
+    Authenticator, Caller, ChannelsOptions, Credentials, DeltaType, Engine, EngineParts, NodeParts, NamespaceOptions,
     Outgoing, Publish, RecoveryMode, RpcHandler, ServerSubscription, Session, SessionOptions,
     SubscriptionGrant, TokenRefusal, Transport, Wakeup,
 };
@@ -16,7 +16,7 @@ use mundotango_protocol::{
     ChannelName, DisconnectReason, Encoding, ErrorCode, ErrorReply, Publication, Push, Reply, StreamPosition,
     SubscribeResult,
 };
-use mundotango_storage::hot::MemoryHotState;
+use mundotango_storage::hot::{HotState, MemoryHotState};
 use serde_json::{Value, json};
 
 /// Longest wait for anything that has to come.
@@ -98,6 +98,15 @@ pub fn open_namespace() -> NamespaceOptions {
 
 /// An engine with the namespaces `open`, `plain` (no history), `short` (a history of 2) and `closed`.
 pub async fn engine_with(session_options: SessionOptions) -> Arc<Engine> {
+    engine_of(NodeParts::alone(), Arc::new(MemoryHotState::new()), session_options).await
+}
+
+/// The engine of a node of a cluster.
+pub async fn engine_of(
+    node: NodeParts,
+    hot: Arc<dyn HotState>,
+    session_options: SessionOptions,
+) -> Arc<Engine> {
     let plain = NamespaceOptions {
         history_size: 0,
         history_ttl: Duration::ZERO,
@@ -128,13 +137,14 @@ pub async fn engine_with(session_options: SessionOptions) -> Arc<Engine> {
         ("numbers", numbers),
     ];
     let engine = Engine::start(EngineParts {
+        node,
         version: "test".to_owned(),
         session_options,
         channels_options: ChannelsOptions {
             without_namespace: open_namespace(),
             namespaces: namespaces.into_iter().map(|(name, options)| (name.to_owned(), options)).collect(),
         },
-        hot: Arc::new(MemoryHotState::new()),
+        hot,
         authenticator: Arc::new(TestAuthenticator),
     })
     .await

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "the modules of one test binary share helpers")]
 
+mod bus;
 mod client;
+mod cluster;
 mod features;
 mod model;
 mod sessions;

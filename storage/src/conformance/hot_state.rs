@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use mundotango_protocol::{ClientInfo, Publication, StreamPosition};
 
 use super::new_id;
-use crate::hot::{Append, Appended, HistoryLimits, HistoryQuery, HotState, PresenceStats, Version};
+use crate::hot::{Append, Appended, HistoryLimits, HistoryQuery, HotState, PresenceStats, Quota, Version};
 
 const LIMITS: HistoryLimits =
     HistoryLimits { size: 100, ttl: Duration::from_mins(1), meta_ttl: Duration::from_mins(10) };
@@ -45,6 +45,7 @@ pub async fn hot_state(hot: Arc<dyn HotState>) {
     a_key_publishes_once(&hot).await;
     an_old_version_is_not_published(&*hot).await;
     users_come_and_go(&*hot).await;
+    a_quota_is_kept(&hot).await;
 }
 
 async fn a_new_history_has_an_epoch(hot: &dyn HotState) {
@@ -237,4 +238,68 @@ async fn users_come_and_go(hot: &dyn HotState) {
     let offline = status().await;
     assert_eq!(offline.len(), 1);
     assert!(offline[&user].online_since.is_none() && offline[&user].last_seen > online.last_seen);
+}
+
+async fn a_quota_is_kept(hot: &Arc<dyn HotState>) {
+    let key = new_id();
+    let quota = Quota { limit: 10, window: Duration::from_secs(2) };
+    let racing: Vec<_> = (0..32)
+        .map(|_| {
+            let (hot, key) = (Arc::clone(hot), key.clone());
+            tokio::spawn(async move { hot.take(&key, quota).await.unwrap() })
+        })
+        .collect();
+    let start = Instant::now();
+    let mut taken = 0;
+    for racer in racing {
+        match racer.await.unwrap() {
+            None => taken += 1,
+            Some(wait) => assert!(wait <= quota.window, "{wait:?}"),
+        }
+    }
+    // What became free while they raced may have been taken too.
+    let most = 10 + start.elapsed().as_millis() / 200 + 1;
+    assert!((10..=most).contains(&taken), "{taken} taken");
+    assert_eq!(hot.take(&new_id(), quota).await.unwrap(), None, "each key has its own");
+    let wait = loop {
+        if let Some(wait) = hot.take(&key, quota).await.unwrap() {
+            break wait;
+        }
+    };
+    tokio::time::sleep(wait + Duration::from_millis(20)).await;
+    assert_eq!(hot.take(&key, quota).await.unwrap(), None, "one is there again");
+}
+
+/// What a node says goes with it. `hot` and `other` are the same hot state as two nodes see it; `node` is the first's.
+pub async fn shared_hot_state(hot: Arc<dyn HotState>, node: &str, other: Arc<dyn HotState>) {
+    let (channel, ttl) = (new_id(), Duration::from_mins(1));
+    let info = |client: &str, user: &str| ClientInfo {
+        client: client.to_owned(),
+        user: user.to_owned(),
+        ..ClientInfo::default()
+    };
+    let (ana, beto) = (new_id(), new_id());
+    hot.add_presence(&channel, "1", info("1", &ana), ttl).await.unwrap();
+    hot.add_presence(&channel, "2", info("2", &beto), ttl).await.unwrap();
+    other.add_presence(&channel, "3", info("3", &ana), ttl).await.unwrap();
+    for who in [&ana, &beto] {
+        hot.set_user_online(who, true).await.unwrap();
+    }
+    other.set_user_online(&ana, true).await.unwrap();
+    assert_eq!(other.presence_stats(&channel).await.unwrap(), PresenceStats { clients: 3, users: 2 });
+    other.remove_presence(&channel, "1").await.unwrap();
+    assert_eq!(other.presence(&channel).await.unwrap().len(), 3, "a node takes away its own alone");
+
+    let mut gone = other.forget_node(node).await.unwrap();
+    gone.sort_by(|a, b| a.1.client.cmp(&b.1.client));
+    assert_eq!(gone, [(channel.clone(), info("1", &ana)), (channel.clone(), info("2", &beto))]);
+    assert_eq!(other.presence_stats(&channel).await.unwrap(), PresenceStats { clients: 1, users: 1 });
+    let statuses = other.user_statuses(&[ana.clone(), beto.clone()]).await.unwrap();
+    assert!(statuses[&ana].online_since.is_some(), "she has a session elsewhere");
+    assert!(statuses[&beto].online_since.is_none());
+    assert!(other.forget_node(node).await.unwrap().is_empty());
+
+    let position = append(&*hot, &channel, publication(1), LIMITS).await;
+    let next = append(&*other, &channel, publication(2), LIMITS).await;
+    assert_eq!((next.offset, &next.epoch), (position.offset + 1, &position.epoch));
 }

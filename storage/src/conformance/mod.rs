@@ -14,7 +14,7 @@ use std::fmt::Debug;
 
 pub use accounts::accounts;
 pub use events::events;
-pub use hot_state::hot_state;
+pub use hot_state::{hot_state, shared_hot_state};
 use mundotango_protocol::new_id;
 pub use posts::posts;
 pub use revocations::revocations;

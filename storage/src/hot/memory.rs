@@ -13,21 +13,16 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use mundotango_protocol::{ClientInfo, Publication, StreamPosition};
 use parking_lot::Mutex;
-use rand::RngExt as _;
-use rand::distr::Alphanumeric;
 use tokio::time::Instant;
 
 use super::{
     Append, Appended, HistoryLimits, HistoryPage, HistoryQuery, HotState, IDEMPOTENCY_TTL, PresenceStats,
-    USER_STATUS_TTL, UserStatus, Version,
+    Quota, USER_STATUS_TTL, UserStatus, Version, new_epoch,
 };
 use crate::StoreError;
 
 /// Locks that channels share, so that unrelated ones seldom meet.
 const SHARDS: usize = 32;
-/// Long enough that two histories of a channel never share an epoch by chance.
-const EPOCH_LENGTH: usize = 8;
-
 /// Idempotency keys that a channel remembers; the oldest are forgotten before their time.
 const MAX_IDEMPOTENCY_KEYS: usize = 10_000;
 
@@ -35,6 +30,8 @@ const MAX_IDEMPOTENCY_KEYS: usize = 10_000;
 pub struct MemoryHotState {
     shards: Vec<Mutex<HashMap<String, Channel>>>,
     users: Mutex<HashMap<String, UserStatus>>,
+    /// When each quota is whole again.
+    quotas: Mutex<HashMap<String, Instant>>,
     hasher: RandomState,
 }
 
@@ -96,8 +93,7 @@ struct Present {
 
 impl History {
     fn new(now: Instant, meta_ttl: Duration) -> Self {
-        let epoch = rand::rng().sample_iter(Alphanumeric).take(EPOCH_LENGTH).map(char::from).collect();
-        Self { epoch, top: 0, kept: VecDeque::new(), version: None, forget_at: now + meta_ttl }
+        Self { epoch: new_epoch(), top: 0, kept: VecDeque::new(), version: None, forget_at: now + meta_ttl }
     }
 
     fn position(&self) -> StreamPosition {
@@ -232,6 +228,7 @@ impl MemoryHotState {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             users: Mutex::default(),
+            quotas: Mutex::default(),
             hasher: RandomState::new(),
         }
     }
@@ -262,6 +259,8 @@ impl MemoryHotState {
                 !channel.is_empty()
             });
         }
+        let now = Instant::now();
+        self.quotas.lock().retain(|_, whole| *whole > now);
         let oldest = Timestamp::now() - USER_STATUS_TTL;
         self.users.lock().retain(|_, status| status.online_since.is_some() || status.last_seen > oldest);
     }
@@ -383,5 +382,22 @@ impl HotState for MemoryHotState {
     async fn user_statuses(&self, users: &[String]) -> Result<BTreeMap<String, UserStatus>, StoreError> {
         let known = self.users.lock();
         Ok(users.iter().filter_map(|user| Some((user.clone(), *known.get(user)?))).collect())
+    }
+
+    async fn forget_node(&self, _node: &str) -> Result<Vec<(String, ClientInfo)>, StoreError> {
+        // No other node says anything here.
+        Ok(Vec::new())
+    }
+
+    async fn take(&self, key: &str, quota: Quota) -> Result<Option<Duration>, StoreError> {
+        let now = Instant::now();
+        let mut quotas = self.quotas.lock();
+        let whole = quotas.get(key).map_or(now, |whole| (*whole).max(now)) + quota.window / quota.limit;
+        let wait = (whole - now).saturating_sub(quota.window);
+        if wait.is_zero() {
+            quotas.insert(key.to_owned(), whole);
+            return Ok(None);
+        }
+        Ok(Some(wait))
     }
 }

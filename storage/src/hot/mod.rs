@@ -3,6 +3,7 @@
 //! It may be lost as a whole: the epoch of a channel's history changes then, and clients learn it.
 
 mod memory;
+mod redis;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +13,9 @@ use jiff::Timestamp;
 use mundotango_protocol::{ClientInfo, Publication, StreamPosition};
 
 pub use memory::MemoryHotState;
+use rand::RngExt as _;
+use rand::distr::Alphanumeric;
+pub use redis::RedisHotState;
 
 use crate::StoreError;
 
@@ -90,6 +94,23 @@ pub struct UserStatus {
 /// How long it is remembered when a user was here.
 pub const USER_STATUS_TTL: Duration = Duration::from_hours(30 * 24);
 
+/// How often something may be done: `limit` times at once, and then evenly over the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Times in each window; at least 1.
+    pub limit: u32,
+    /// The window.
+    pub window: Duration,
+}
+
+/// Long enough that two histories of a channel never share an epoch by chance.
+const EPOCH_LENGTH: usize = 8;
+
+/// An identity for a history that begins.
+fn new_epoch() -> String {
+    rand::rng().sample_iter(Alphanumeric).take(EPOCH_LENGTH).map(char::from).collect()
+}
+
 /// Which part of a channel's history to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HistoryQuery {
@@ -160,4 +181,10 @@ pub trait HotState: Send + Sync {
 
     /// When users were here; who was not within [`USER_STATUS_TTL`] is not in the answer.
     async fn user_statuses(&self, users: &[String]) -> Result<BTreeMap<String, UserStatus>, StoreError>;
+
+    /// Clears away what a node that died said of presence and of users; who was in which channel by its word.
+    async fn forget_node(&self, node: &str) -> Result<Vec<(String, ClientInfo)>, StoreError>;
+
+    /// Takes one from the quota of a key; after how long there is one again if there is none now.
+    async fn take(&self, key: &str, quota: Quota) -> Result<Option<Duration>, StoreError>;
 }

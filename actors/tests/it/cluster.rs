@@ -1,0 +1,197 @@
+//! Nodes that share a channel: on the bus within the process, and on a real NATS and Redis.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mundotango_actors::bus::{Bus, LocalHub};
+use mundotango_actors::{Engine, NodeParts, SessionOptions, Whose};
+use mundotango_protocol::{ChannelName, Disconnect, new_id};
+use mundotango_storage::hot::{HotState, MemoryHotState, RedisHotState};
+use mundotango_storage::{RedisLink, RedisOptions};
+use serde_json::{Value, json};
+
+use crate::bus::nats;
+use crate::client::{Client, engine_of, publish};
+
+/// Longest wait until nodes know of each other.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn node(bus: Arc<dyn Bus>, id: String, hot: Arc<dyn HotState>) -> Arc<Engine> {
+    let options = SessionOptions { recovery_max_publications: 10_000, ..SessionOptions::default() };
+    engine_of(NodeParts { name: id.clone(), id, bus }, hot, options).await
+}
+
+async fn know_each_other(nodes: &[Arc<Engine>]) {
+    let all = async {
+        while nodes.iter().any(|engine| engine.nodes().len() < nodes.len()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("the nodes do not find each other");
+}
+
+/// Nodes that share the process' memory.
+async fn local_nodes() -> Vec<Arc<Engine>> {
+    let hub = Arc::new(LocalHub::default());
+    let hot: Arc<dyn HotState> = Arc::new(MemoryHotState::new());
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(node(Arc::new(hub.connect()), new_id(), Arc::clone(&hot)).await);
+    }
+    know_each_other(&nodes).await;
+    nodes
+}
+
+/// Nodes that share a NATS and a Redis.
+async fn remote_nodes() -> Vec<Arc<Engine>> {
+    let prefix = new_id();
+    let url = std::env::var("MUNDOTANGO_TEST_REDIS")
+        .expect("MUNDOTANGO_TEST_REDIS is not set: run the tests by `cargo xtask test`, which starts the servers");
+    let options = RedisOptions { url, prefix: prefix.clone(), ..RedisOptions::default() };
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        let id = new_id();
+        let hot = RedisHotState::new(RedisLink::open(&options).unwrap(), &id);
+        nodes.push(node(nats(&prefix).await, id, Arc::new(hot)).await);
+    }
+    know_each_other(&nodes).await;
+    nodes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_whole_on_every_local_node() {
+    a_stream_is_whole_on_every_node(local_nodes().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_whole_on_every_remote_node() {
+    a_stream_is_whole_on_every_node(remote_nodes().await).await;
+}
+
+/// Publishers on all nodes race; whoever is subscribed anywhere gets all, once, in order, and recovers elsewhere.
+async fn a_stream_is_whole_on_every_node(nodes: Vec<Arc<Engine>>) {
+    const EACH: u64 = 300;
+    let mut clients = Vec::new();
+    for (number, engine) in nodes.iter().enumerate() {
+        let mut client = Client::connected(engine, &number.to_string()).await;
+        let subscribed = client.subscribe("open:a").await;
+        assert_eq!(subscribed.offset, 0);
+        clients.push((client, subscribed));
+    }
+    let publishing: Vec<_> = nodes
+        .iter()
+        .map(|engine| {
+            let engine = Arc::clone(engine);
+            tokio::spawn(async move {
+                for number in 0..EACH {
+                    publish(&engine, "open:a", number).await;
+                    if number % 16 == 0 {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                }
+            })
+        })
+        .collect();
+    let all = EACH * nodes.len() as u64;
+    for (client, _) in &mut clients {
+        for offset in 1..=all {
+            let push = client.push().await;
+            assert_eq!(push.publication.map(|publication| publication.offset), Some(offset));
+        }
+    }
+    for one in publishing {
+        one.await.unwrap();
+    }
+    // A client of the first node comes back on the last.
+    let mut elsewhere = Client::connected(nodes.last().unwrap(), "0").await;
+    let from = mundotango_protocol::StreamPosition { offset: all - 250, epoch: clients[0].1.epoch.clone() };
+    let recovered = elsewhere.recover("open:a", &from).await;
+    assert!(recovered.recovered);
+    assert_eq!(recovered.publications.len(), 250);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_of_one_local_node_holds_on_all() {
+    what_is_asked_of_one_node_holds_on_all(local_nodes().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_of_one_remote_node_holds_on_all() {
+    what_is_asked_of_one_node_holds_on_all(remote_nodes().await).await;
+}
+
+async fn what_is_asked_of_one_node_holds_on_all(nodes: Vec<Arc<Engine>>) {
+    let [a, b, c] = &nodes[..] else { panic!("three nodes") };
+    let mut on_b = Client::connected(b, "7").await;
+    let mut on_c = Client::connected(c, "7").await;
+    let mut bystander = Client::connected(b, "8").await;
+    let whose = Whose { user: "7".to_owned(), ..Whose::default() };
+    let channel = ChannelName::parse("open:a").unwrap();
+
+    let sessions = a.sessions_of(&whose).await;
+    let mut ids: Vec<_> = sessions.iter().map(|session| session.client.clone()).collect();
+    ids.sort_unstable();
+    let mut expected = [&on_b, &on_c].map(|client| client.session.handle().client().to_string());
+    expected.sort_unstable();
+    assert_eq!(ids, expected);
+
+    a.subscribe(&whose, &channel, mundotango_actors::ServerSubscription::default(), None).await.unwrap();
+    for client in [&mut on_b, &mut on_c] {
+        assert!(client.push().await.subscribe.is_some());
+    }
+    // Counts are brought up to date a moment after the subscribers know.
+    let counted = async { while a.channel_counts("open:*").await.get("open:a") != Some(&2) {} };
+    tokio::time::timeout(PATIENCE, counted).await.expect("both are counted");
+    assert_eq!(a.presence(&channel).await.unwrap().len(), 2, "presence is one");
+
+    a.message(&whose, Bytes::from_static(b"{\"n\":1}")).await;
+    for client in [&mut on_b, &mut on_c] {
+        let message = loop {
+            // Joins of each other may come first.
+            if let Some(message) = client.push().await.message {
+                break message;
+            }
+        };
+        assert_eq!(serde_json::from_slice::<Value>(&message.data).unwrap(), json!({"n": 1}));
+    }
+
+    let tree = a.tree_of(b.node_id(), 10).await.unwrap();
+    let sessions = tree.children.iter().find(|child| child.name == "sessions").unwrap();
+    assert_eq!(sessions.children_total, 2);
+    assert!(a.tree_of("nobody", 10).await.is_err());
+
+    a.disconnect(&whose, &Disconnect::ForceDisconnect.into(), &[]).await;
+    for client in [&mut on_b, &mut on_c] {
+        assert_eq!(client.end().await, Disconnect::ForceDisconnect);
+    }
+    bystander.drain().await;
+    assert!(bystander.ended.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joins_and_leaves_are_told_everywhere() {
+    let nodes = remote_nodes().await;
+    let mut watcher = Client::connected(&nodes[0], "1").await;
+    watcher.ask(json!({"subscribe": {"channel": "open:a", "join_leave": true}})).await;
+    while watcher.push().await.join.is_none() {}
+    let mut other = Client::connected(&nodes[1], "2").await;
+    other.ask(json!({"subscribe": {"channel": "open:a", "join_leave": true}})).await;
+    let joined = watcher.push().await.join.unwrap();
+    assert_eq!(joined.info.unwrap().user, "2");
+    other.ask(json!({"unsubscribe": {"channel": "open:a"}})).await;
+    let left = watcher.push().await.leave.unwrap();
+    assert_eq!(left.info.unwrap().user, "2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_leaves_is_known_at_once() {
+    let nodes = local_nodes().await;
+    nodes[2].drain(Duration::ZERO, Duration::from_secs(1)).await;
+    let gone = async {
+        while nodes[0].nodes().len() > 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(1), gone).await.expect("known within a second");
+}

@@ -1,0 +1,182 @@
+//! What stands behind the ports: the embedded store and the node's own memory, or the engines that nodes share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use mundotango_actors::NodeParts;
+use mundotango_actors::bus::{Bus, NatsBus};
+use mundotango_gateway::{HealthCheck, PartHealth, Starting};
+use mundotango_storage::embedded::EmbeddedStore;
+use mundotango_storage::hot::{HotState, MemoryHotState, RedisHotState};
+use mundotango_storage::scylla::ScyllaStore;
+use mundotango_storage::{RedisLink, StoreError, Stores};
+use tokio::task::AbortHandle;
+
+use crate::config::{ClusterOptions, Config};
+
+/// Where the embedded store lies in the data folder.
+const STORE_FOLDER: &str = "store";
+/// Where hot state waits for the next start.
+const HOT_STATE_FILE: &str = "hot-state";
+/// How often expired hot state is cleared away.
+const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
+/// Pause between two looks at a part that a starting node waits for.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long a look at a part's health may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where the embedded store of a data folder lies.
+pub fn store_path(data_dir: &Path) -> PathBuf {
+    data_dir.join(STORE_FOLDER)
+}
+
+/// The engines of a node.
+pub struct Engines {
+    /// What lasts.
+    pub stores: Stores,
+    /// What is hot.
+    pub hot: Arc<dyn HotState>,
+    /// The node's place among others.
+    pub node: NodeParts,
+    /// Who knows how the engines are.
+    pub health: Arc<dyn HealthCheck>,
+    own: Option<Own>,
+}
+
+/// The engines that are the node's own.
+struct Own {
+    store: Arc<EmbeddedStore>,
+    hot: Arc<MemoryHotState>,
+    hot_file: PathBuf,
+    sweeping: AbortHandle,
+}
+
+impl Engines {
+    /// Opens the embedded store of a data folder, and brings back what was hot there.
+    pub fn open_own(config: &Config) -> anyhow::Result<Self> {
+        let store = Arc::new(EmbeddedStore::open(&store_path(&config.data_dir), &config.store)?);
+        let hot = Arc::new(MemoryHotState::new());
+        let hot_file = config.data_dir.join(HOT_STATE_FILE);
+        match hot.restore(&hot_file) {
+            Ok(channels) => tracing::debug!(channels, "channel histories restored"),
+            // Clients learn it by the epochs that change.
+            Err(error) => tracing::warn!(%error, "channel histories not restored"),
+        }
+        Ok(Self {
+            stores: store.stores(),
+            hot: Arc::<MemoryHotState>::clone(&hot),
+            node: NodeParts::alone(),
+            health: Arc::new(OwnHealth { store: Arc::clone(&store) }),
+            own: Some(Own {
+                sweeping: tokio::spawn(sweep(Arc::clone(&hot))).abort_handle(),
+                store,
+                hot,
+                hot_file,
+            }),
+        })
+    }
+
+    /// Connects with the engines that nodes share, waiting for each as long as it takes.
+    pub async fn connect(options: &ClusterOptions, name: String, starting: &Starting) -> anyhow::Result<Self> {
+        let id = mundotango_protocol::new_id();
+        let link = RedisLink::open(&options.redis_options())?;
+        until("redis", starting, async || link.check().await).await;
+        let bus = NatsBus::open(&options.nats_options(), &name).await.context("cluster.nats")?;
+        let mut connected = bus.connected();
+        if !*connected.borrow_and_update() {
+            starting.wait_for("nats", "not connected".to_owned());
+            tracing::warn!(part = "nats", "waiting for a part of the cluster");
+            connected.wait_for(|connected| *connected).await.context("the connection to nats has ended")?;
+        }
+        let store =
+            Arc::new(until("store", starting, async || ScyllaStore::connect(&options.cql).await).await);
+        Ok(Self {
+            stores: store.stores(),
+            hot: Arc::new(RedisHotState::new(link.clone(), &id)),
+            node: NodeParts { id, name, bus: Arc::new(bus) },
+            health: Arc::new(SharedHealth { store, link, connected }),
+            own: None,
+        })
+    }
+
+    /// Keeps what is hot for the next start, and closes the store. Blocks until the disk has all.
+    pub fn close(self) {
+        let Some(own) = self.own else { return };
+        own.sweeping.abort();
+        if let Err(error) = own.hot.save(&own.hot_file) {
+            tracing::warn!(%error, "channel histories not saved");
+        }
+        own.store.close();
+    }
+}
+
+/// Tries until a part is there.
+async fn until<T>(
+    part: &'static str,
+    starting: &Starting,
+    mut attempt: impl AsyncFnMut() -> Result<T, StoreError>,
+) -> T {
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(error) => {
+                tracing::warn!(part, %error, "waiting for a part of the cluster");
+                starting.wait_for(part, error.to_string());
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        }
+    }
+}
+
+async fn sweep(hot: Arc<MemoryHotState>) {
+    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        interval.tick().await;
+        hot.sweep();
+    }
+}
+
+struct OwnHealth {
+    store: Arc<EmbeddedStore>,
+}
+
+#[async_trait]
+impl HealthCheck for OwnHealth {
+    async fn parts(&self) -> Vec<PartHealth> {
+        let detail = self.store.failure();
+        vec![PartHealth { name: "store", healthy: detail.is_none(), required: true, detail }]
+    }
+}
+
+struct SharedHealth {
+    store: Arc<ScyllaStore>,
+    link: RedisLink,
+    connected: tokio::sync::watch::Receiver<bool>,
+}
+
+#[async_trait]
+impl HealthCheck for SharedHealth {
+    async fn parts(&self) -> Vec<PartHealth> {
+        // None is required: sockets stay, and what can be done without a part is done.
+        let part = |name, detail: Option<String>| PartHealth {
+            name,
+            healthy: detail.is_none(),
+            required: false,
+            detail,
+        };
+        let (store, redis) = tokio::join!(look(self.store.check()), look(self.link.check()));
+        let nats = (!*self.connected.borrow()).then(|| "not connected".to_owned());
+        vec![part("store", store), part("redis", redis), part("nats", nats)]
+    }
+}
+
+async fn look(check: impl Future<Output = Result<(), StoreError>>) -> Option<String> {
+    match tokio::time::timeout(LOOK_TIMEOUT, check).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("did not answer within {LOOK_TIMEOUT:?}")),
+    }
+}

@@ -1,0 +1,127 @@
+//! The connection to Redis: every call bounded in time, and a breaker in front, so that a Redis that is gone costs
+//! callers nothing but its absence.
+
+use std::time::Duration;
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation, Value};
+
+use crate::StoreError;
+use crate::breaker::Breaker;
+
+/// Failures in a row after which Redis is left alone for a while.
+const FAILURES: u32 = 3;
+/// How long it is left alone.
+const OPEN_FOR: Duration = Duration::from_millis(500);
+/// Longest pause between two attempts to connect.
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(1);
+
+/// How to reach Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisOptions {
+    /// Where Redis is, such as `redis://127.0.0.1:6379`.
+    pub url: String,
+    /// What every key begins with.
+    pub prefix: String,
+    /// How long a call may take.
+    pub timeout: Duration,
+}
+
+impl Default for RedisOptions {
+    fn default() -> Self {
+        Self { url: String::new(), prefix: "mt".to_owned(), timeout: Duration::from_millis(500) }
+    }
+}
+
+/// One connection to Redis that all share; it comes back by itself.
+#[derive(Clone)]
+pub struct RedisLink {
+    connection: ConnectionManager,
+    breaker: std::sync::Arc<Breaker>,
+    prefix: std::sync::Arc<str>,
+    timeout: Duration,
+}
+
+impl RedisLink {
+    /// A link that connects when it is first used.
+    pub fn open(options: &RedisOptions) -> Result<Self, StoreError> {
+        let client = Client::open(options.url.as_str()).map_err(|error| refused(&error))?;
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(options.timeout))
+            .set_response_timeout(Some(options.timeout))
+            .set_max_delay(MAX_RECONNECT_DELAY)
+            // Whoever calls next tries again; nobody waits for a number of attempts.
+            .set_number_of_retries(0);
+        let connection =
+            ConnectionManager::new_lazy_with_config(client, config).map_err(|error| refused(&error))?;
+        Ok(Self {
+            connection,
+            breaker: std::sync::Arc::new(Breaker::new(FAILURES, OPEN_FOR)),
+            prefix: options.prefix.as_str().into(),
+            timeout: options.timeout,
+        })
+    }
+
+    /// A key of a family. All keys of one `name` lie on one node of a Redis cluster.
+    pub(crate) fn key(&self, family: &str, name: &str) -> String {
+        format!("{}:{family}:{{{name}}}", self.prefix)
+    }
+
+    /// Runs a script.
+    pub(crate) async fn script<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreError> {
+        self.call(async |connection| call.invoke_async(connection).await).await
+    }
+
+    /// Runs a command.
+    pub(crate) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+        self.call(async |connection| command.query_async(connection).await).await
+    }
+
+    /// Runs commands in one round trip.
+    pub(crate) async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
+        self.call(async |connection| pipeline.query_async(connection).await).await
+    }
+
+    /// Whether Redis answers.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.command::<Value>(&redis::cmd("PING")).await.map(drop)
+    }
+
+    async fn call<T>(
+        &self,
+        call: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, RedisError>,
+    ) -> Result<T, StoreError> {
+        if !self.breaker.admits() {
+            return Err(StoreError::Unavailable("redis is not answering".to_owned()));
+        }
+        let mut connection = self.connection.clone();
+        let outcome = tokio::time::timeout(self.timeout, call(&mut connection)).await;
+        match outcome {
+            Ok(Ok(value)) => {
+                self.breaker.succeeded();
+                Ok(value)
+            }
+            Ok(Err(error)) if is_answer(&error) => {
+                self.breaker.succeeded();
+                Err(refused(&error))
+            }
+            Ok(Err(error)) => {
+                self.breaker.failed();
+                Err(refused(&error))
+            }
+            Err(_) => {
+                self.breaker.failed();
+                Err(StoreError::Unavailable(format!("redis did not answer within {:?}", self.timeout)))
+            }
+        }
+    }
+}
+
+/// Whether the server itself said that something is wrong, so that it is there.
+fn is_answer(error: &RedisError) -> bool {
+    matches!(error.kind(), redis::ErrorKind::Server(_) | redis::ErrorKind::UnexpectedReturnType)
+}
+
+fn refused(error: &RedisError) -> StoreError {
+    StoreError::Unavailable(format!("redis: {error}"))
+}
