@@ -15,7 +15,7 @@ pub(crate) const KINDS: [&dyn Kind; 3] = [&Nats, &Redis, &Cql];
 /// The ports that one folder's servers have, from its first on.
 pub(crate) const BLOCK: u16 = 16;
 /// Longest wait for a server's answer to a probe.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A kind of server.
 pub(crate) trait Kind: Sync {
