@@ -41,7 +41,9 @@ fn toml(places: &[(&'static dyn Kind, Place)]) -> String {
 
 fn environment(places: &[(&'static dyn Kind, Place)]) -> String {
     let tests = test_variables(places).into_iter().map(|(name, value)| (name.to_owned(), value));
-    let nodes = settings(places).into_iter().map(|(key, value)| (variable(key), value));
+    // A text stands there without the quotes that it has in the file.
+    let plain = |value: String| value.trim_matches('"').to_owned();
+    let nodes = settings(places).into_iter().map(|(key, value)| (variable(key), plain(value)));
     lines(tests.chain(nodes).map(|(name, value)| format!("export {name}='{value}'")))
 }
 
@@ -75,7 +77,7 @@ mod tests {
         let environment = environment(&places(3));
         for line in [
             "export MUNDOTANGO_TEST_CQL='127.0.9.1:20010,127.0.9.2:20010,127.0.9.3:20010'\n",
-            "export MUNDOTANGO__CLUSTER__NATS='\"nats://127.0.0.1:20000,nats://127.0.0.1:20003,nats://127.0.0.1:20006\"'\n",
+            "export MUNDOTANGO__CLUSTER__NATS='nats://127.0.0.1:20000,nats://127.0.0.1:20003,nats://127.0.0.1:20006'\n",
             "export MUNDOTANGO__CLUSTER__CQL__REPLICATION_FACTOR='3'\n",
         ] {
             assert!(environment.contains(line), "{environment}");
