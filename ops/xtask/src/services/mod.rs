@@ -45,7 +45,7 @@ pub(crate) enum Task {
         #[arg(long, value_parser = parse_nodes)]
         nodes: Option<u16>,
         /// The first of their ports [default: one of its own for each folder]
-        #[arg(long, value_name = "PORT")]
+        #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..=65_000))]
         port_base: Option<u16>,
     },
     /// End them. Their data stays.
@@ -130,8 +130,9 @@ fn status(folder: &Path) -> anyhow::Result<()> {
         let (pid, memory, says) = match state.running(&place.name) {
             None => ("–".to_owned(), 0, "does not run".to_owned()),
             Some(process) => {
-                let says =
-                    kind.ready(&place).map_or_else(|error| format!("{error:#}"), |()| "ready".to_owned());
+                let says = kind
+                    .ready(&place)
+                    .map_or_else(|error| format!("not ready: {error:#}"), |()| "ready".to_owned());
                 (process.pid.to_string(), process.resident_bytes(), says)
             }
         };
