@@ -3,6 +3,7 @@
 mod bench;
 mod fuzz;
 mod parts;
+mod services;
 mod step;
 
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use services::TestServices;
 use step::Steps;
 
 #[derive(Parser)]
@@ -30,6 +32,9 @@ enum Task {
     Lint,
     /// Install what the tests need.
     Parts,
+    /// Run the engines of a cluster on this machine: NATS, Redis and a CQL server.
+    #[command(subcommand)]
+    Services(services::Task),
     /// Try everything that reads a client's bytes with made-up ones.
     Fuzz {
         /// Executions of each target.
@@ -48,17 +53,23 @@ fn main() -> anyhow::Result<()> {
     match Xtask::parse().command {
         Task::Test { filter } => {
             steps.run("parts", parts::install)?;
+            // They start while the lints run.
+            let services = steps.run("services", TestServices::start)?;
             lint(&mut steps)?;
+            steps.run("services ready", || services.wait())?;
             steps.run("tests", || {
                 let mut test = cargo(&["test", "--workspace"]);
-                test.env("MUNDOTANGO_PARTS", parts::folder()).args(filter);
+                test.env("MUNDOTANGO_PARTS", parts::folder()).envs(services.variables()).args(filter);
                 run(&mut test)
             })?;
+            drop(services);
             steps.run("cargo-fuzz", fuzz::install)?;
             steps.run("fuzz", || fuzz::all(SHORT_FUZZ))?;
         }
         Task::Lint => lint(&mut steps)?,
         Task::Parts => steps.run("parts", parts::install)?,
+        // Their output is for other programs too, so it holds no steps.
+        Task::Services(task) => return services::run(task),
         Task::Fuzz { executions } => {
             steps.run("cargo-fuzz", fuzz::install)?;
             steps.run("fuzz", || fuzz::all(executions))?;

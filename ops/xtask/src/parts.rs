@@ -1,4 +1,4 @@
-//! What the tests need beside Rust: the official SDKs, and the languages that they are written in.
+//! What the tests need beside Rust: the official SDKs, the languages that they are written in, and the servers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 
-use crate::{root, run, target_folder};
+use crate::{root, run, services, target_folder};
 
 /// Where parts are installed that do not belong into the working tree.
 pub(crate) fn folder() -> PathBuf {
@@ -25,7 +25,8 @@ pub(crate) fn install() -> anyhow::Result<()> {
     javascript_sdk()?;
     python_sdk()?;
     python_sdk_tests()?;
-    java_sdk()
+    java_sdk()?;
+    services::install()
 }
 
 fn works(program: &str, arguments: &[&str]) -> bool {
@@ -35,7 +36,7 @@ fn works(program: &str, arguments: &[&str]) -> bool {
 }
 
 /// Installs a Debian package if a program is missing.
-fn need(program: &str, package: &str) -> anyhow::Result<()> {
+pub(crate) fn need(program: &str, package: &str) -> anyhow::Result<()> {
     need_package(program, "--version", &[package])
 }
 
@@ -47,18 +48,28 @@ pub(crate) fn need_package(program: &str, version: &str, packages: &[&str]) -> a
     apt_install(packages).with_context(|| format!("{program} is needed: install {}", packages.join(" ")))
 }
 
-fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
+/// Installs Debian packages.
+pub(crate) fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
     run(Command::new("apt-get").args(["-q", "update"]))?;
     run(Command::new("apt-get").args(["-q", "-y", "--no-install-recommends", "install"]).args(packages))
 }
 
 /// Does an installation whose stamp does not say that it was done from this very list.
-fn unless_done(
+pub(crate) fn unless_done(
     stamp: &Path,
     list: &Path,
     install: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let wanted = fs::read_to_string(list).with_context(|| format!("cannot read {}", list.display()))?;
+    unless_done_from(stamp, &wanted, install)
+}
+
+/// The same, where what it is done from is not in a file alone.
+pub(crate) fn unless_done_from(
+    stamp: &Path,
+    wanted: &str,
+    install: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     if fs::read_to_string(stamp).is_ok_and(|done| done == wanted) {
         return Ok(());
     }
@@ -80,14 +91,17 @@ pub(crate) fn npm_packages(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn python_sdk() -> anyhow::Result<()> {
-    let list = root().join("tests/sdk/python/requirements.txt");
-    let environment = folder().join("python");
-    unless_done(&environment.join(".installed"), &list, || {
+    pip_packages(&folder().join("python"), &root().join("tests/sdk/python/requirements.txt"))
+}
+
+/// Installs Python packages into an environment of their own.
+pub(crate) fn pip_packages(environment: &Path, list: &Path) -> anyhow::Result<()> {
+    unless_done(&environment.join(".installed"), list, || {
         if !works("python3", &["-m", "ensurepip", "--version"]) {
             apt_install(&["python3-venv"])?;
         }
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
-        run(Command::new(environment.join("bin/pip")).args(["install", "--quiet", "-r"]).arg(&list))
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(environment))?;
+        run(Command::new(environment.join("bin/pip")).args(["install", "--quiet", "-r"]).arg(list))
     })
 }
 

@@ -10,11 +10,11 @@ pub(crate) struct Steps {
 
 impl Steps {
     /// Does a step, saying so.
-    pub(crate) fn run(
+    pub(crate) fn run<T>(
         &mut self,
         name: &'static str,
-        step: impl FnOnce() -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+        step: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         println!("== {name}");
         let start = Instant::now();
         let outcome = step();
