@@ -203,11 +203,13 @@ fn community_channels() -> ChannelsOptions {
         ..open.clone()
     };
     ChannelsOptions {
-        without_namespace: recoverable,
+        without_namespace: recoverable.clone(),
         namespaces: BTreeMap::from([
             ("posts".to_owned(), open.clone()),
             ("events".to_owned(), open),
             ("event".to_owned(), with_presence),
+            // Who may subscribe is asked of the Life CEO.
+            ("agent".to_owned(), recoverable),
         ]),
     }
 }

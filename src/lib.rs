@@ -7,5 +7,6 @@ pub mod cli;
 pub mod community;
 pub mod config;
 pub mod engines;
+pub mod life_ceo;
 pub mod node;
 mod node_client;

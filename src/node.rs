@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::community::{self, Community};
 use crate::config::Config;
 use crate::engines::Engines;
+use crate::life_ceo;
 
 /// What a client sees as the server's version.
 pub const VERSION: &str = concat!("MundoTango ", env!("CARGO_PKG_VERSION"));
@@ -139,6 +140,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
     .await
     .context("the supervision tree did not start")?;
     revocations.join(&engine);
+    let life_ceo = life_ceo::router(Arc::clone(&engines.stores.conversations), Arc::clone(&engine));
     let stores = engines.stores.clone();
     let community = Community::new(stores, Arc::clone(&engine), tokens, Arc::clone(&revocations), &config.auth)?;
     let router = mundotango_gateway::router(
@@ -148,7 +150,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
             authenticator,
             revocations,
             health: Arc::clone(&engines.health),
-            application: community::router(Arc::new(community)),
+            application: community::router(Arc::new(community)).merge(life_ceo),
             version: VERSION.to_owned(),
         },
     );

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::cluster::{NodeError, NodeInfo, NodeRequest, TopicHandler, base64_bytes};
 use crate::engine::{Engine, EngineError, Parts};
+use crate::placement::{OwnedError, OwnedKind};
 use crate::session::{Caller, ServerSubscription, SessionHandle, SessionMessage, Sessions};
 use crate::vitals::TreeNode;
 
@@ -130,7 +131,7 @@ pub(crate) fn perform(parts: &Parts, request: NodeRequest) -> Result<Value, Stri
             let supervision = parts.supervision.get().ok_or("the tree is starting")?;
             serde_json::to_value(supervision.tree(parts, most_children)).map_err(|error| error.to_string())
         }
-        NodeRequest::Topic { .. } => Err("not for sessions or channels".to_owned()),
+        NodeRequest::Topic { .. } | NodeRequest::Owned(_) => Err("not for sessions or channels".to_owned()),
     }
 }
 
@@ -266,6 +267,16 @@ impl Engine {
     /// Asks who handles a topic on another node.
     pub async fn ask_topic(&self, node: &str, topic: &str, data: Bytes) -> Result<Bytes, NodeError> {
         self.parts().cluster.ask_topic(self.parts(), node, topic, data).await
+    }
+
+    /// Says how actors of a kind that exist once in the cluster are started. A kind's name is made of letters.
+    pub fn set_kind(&self, name: &str, kind: Arc<dyn OwnedKind>) {
+        self.parts().placement.set_kind(name, kind);
+    }
+
+    /// Asks an actor that exists once in the cluster, wherever it is; where there is none, one is started.
+    pub async fn ask_owned(&self, kind: &str, id: &str, message: Bytes) -> Result<Bytes, OwnedError> {
+        self.parts().placement.ask(self.parts(), kind, id, message).await
     }
 
     /// Whether the other nodes can be reached; `None` if there may be none.

@@ -1,10 +1,12 @@
 //! The real-time engine of a node: what its actors share, and the calls that the application makes.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use mundotango_protocol::{
     ChannelName, ClientId, ClientInfo, Encoding, ErrorCode, Fanout, Publication, StreamPosition, new_id,
@@ -14,11 +16,13 @@ use mundotango_storage::hot::{
     Append, Appended, HistoryLimits, HistoryPage, HistoryQuery, HotState, Version,
 };
 
+use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::bus::{Bus, LocalBus};
 use crate::channel::{Channels, Delivery, namespace_label, subject_of};
 use crate::cluster::{self, Cluster};
+use crate::placement::Placement;
 use crate::options::{ChannelsOptions, NamespaceOptions, SessionOptions};
 use crate::session::{Authenticator, RpcHandler, Session, SessionHandle, Sessions, Transport};
 use crate::supervision::Supervision;
@@ -110,17 +114,26 @@ pub struct EngineParts {
     pub authenticator: Arc<dyn Authenticator>,
 }
 
+/// Who decides which users may subscribe to the channels of a namespace.
+#[async_trait]
+pub trait ChannelGate: Send + Sync {
+    /// Whether a user may subscribe to a channel.
+    async fn may_subscribe(&self, user: &str, channel: &ChannelName) -> Result<bool, String>;
+}
+
 /// What the actors share.
 pub(crate) struct Parts {
     pub(crate) version: String,
     pub(crate) node_id: String,
     pub(crate) started_at: Timestamp,
     pub(crate) cluster: Cluster,
+    pub(crate) placement: Placement,
     pub(crate) session_options: SessionOptions,
     channels_options: ChannelsOptions,
     pub(crate) hot: Arc<dyn HotState>,
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) rpc: OnceLock<Arc<dyn RpcHandler>>,
+    gates: Mutex<HashMap<String, Arc<dyn ChannelGate>>>,
     pub(crate) channels: Channels,
     pub(crate) sessions: Sessions,
     pub(crate) supervision: OnceLock<Supervision>,
@@ -132,6 +145,20 @@ pub(crate) struct Parts {
 impl Parts {
     pub(crate) fn options_of(&self, channel: &ChannelName) -> Result<&NamespaceOptions, ErrorCode> {
         self.channels_options.of(channel).ok_or(ErrorCode::UnknownChannel)
+    }
+
+    /// Asks who decides over a channel's namespace, if anybody does.
+    pub(crate) async fn gate_opens(&self, user: &str, channel: &ChannelName) -> Result<bool, ErrorCode> {
+        let gate = channel.namespace().and_then(|namespace| self.gates.lock().get(namespace).cloned());
+        let Some(gate) = gate else { return Ok(false) };
+        match tokio::time::timeout(HOT_STATE_TIMEOUT, gate.may_subscribe(user, channel)).await {
+            Ok(Ok(may)) => Ok(may),
+            Ok(Err(error)) => {
+                tracing::warn!(error, %channel, "not known who may subscribe");
+                Err(ErrorCode::Internal)
+            }
+            Err(_) => Err(ErrorCode::Internal),
+        }
     }
 
     /// Bounds a call of hot state in time.
@@ -291,6 +318,7 @@ impl Engine {
         let parts = Arc::new(Parts {
             version: parts.version,
             cluster: Cluster::new(parts.node.bus, parts.node.name),
+            placement: Placement::default(),
             node_id: parts.node.id,
             started_at: Timestamp::now(),
             session_options: parts.session_options,
@@ -298,6 +326,7 @@ impl Engine {
             hot: parts.hot,
             authenticator: parts.authenticator,
             rpc: OnceLock::new(),
+            gates: Mutex::default(),
             channels: Channels::new(),
             sessions: Sessions::default(),
             supervision: OnceLock::new(),
@@ -314,6 +343,11 @@ impl Engine {
     /// Says who answers the sessions' calls. The first one counts.
     pub fn set_rpc_handler(&self, handler: Arc<dyn RpcHandler>) {
         let _ = self.parts.rpc.set(handler);
+    }
+
+    /// Says who decides which users may subscribe to the channels of a namespace, beside the namespace's options.
+    pub fn set_gate(&self, namespace: &str, gate: Arc<dyn ChannelGate>) {
+        self.parts.gates.lock().insert(namespace.to_owned(), gate);
     }
 
     /// Opens a session for a new connection.
@@ -388,9 +422,12 @@ impl Engine {
     /// would be a storm for the other nodes. Returns when they and their calls are gone, or after `deadline`.
     pub async fn drain(&self, window: Duration, deadline: Duration) {
         self.parts.draining.store(true, Ordering::Relaxed);
+        // Said at once, so that nothing new is started here.
+        self.parts.cluster.beat(&self.parts, false).await;
         if let Some(supervision) = self.parts.supervision.get() {
             supervision.drain(&self.parts, window, deadline).await;
         }
+        self.parts.placement.passivate_all(deadline / 4).await;
         self.parts.cluster.leave(&self.parts).await;
     }
 }

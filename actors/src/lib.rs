@@ -10,6 +10,7 @@ mod control;
 mod engine;
 mod options;
 mod outbox;
+mod placement;
 mod session;
 mod supervision;
 mod vitals;
@@ -17,12 +18,13 @@ mod vitals;
 pub use channel::Channels;
 pub use cluster::{NodeError, NodeInfo, TopicHandler};
 pub use control::{SessionView, Whose};
-pub use engine::{Engine, EngineError, EngineParts, NodeParts, Publish};
+pub use engine::{ChannelGate, Engine, EngineError, EngineParts, NodeParts, Publish};
 pub use options::{
     BoolValue, ChannelsOptions, DeltaType, NamespaceOptions, RecoveryMode, SessionOptions,
     SubscriptionOverride,
 };
 pub use outbox::{DirectSocket, DirectWrite, Outbox, Outgoing};
+pub use placement::{OwnedActor, OwnedError, OwnedKind};
 pub use session::{
     Authenticator, Caller, Credentials, RpcHandler, ServerSubscription, Session, SessionHandle,
     SessionMessage, Sessions, SubscriptionGrant, TokenRefusal, Transport, Wakeup, Who,

@@ -94,6 +94,7 @@ metrics! {
     event_rsvps_total: IntCounterVec = counters("Answers to events", &["event_type", "action"]);
     posts_created_total: IntCounterVec = counters("Posts created", &["visibility"]);
     post_reactions_total: IntCounterVec = counters("Reactions to posts", &["reaction_type"]);
+    life_ceo_agent_invocations_total: IntCounterVec = counters("Answers of agents", &["agent_id", "status"]);
     errors_total: IntCounterVec = counters("Errors by where they happened", &["type", "severity"]);
     websocket_connections_active: IntGauge = gauge("Open WebSocket connections");
     realtime_sessions_active: IntGaugeVec = gauges("Open sessions", &["transport", "encoding"]);
@@ -108,6 +109,7 @@ metrics! {
     realtime_bytes_received_total: IntCounter = counter("Bytes of frames read from sessions");
     realtime_recoveries_total: IntCounterVec = counters("Subscriptions that wanted to catch up, by what came of it", &["result"]);
     realtime_channels_active: IntGauge = gauge("Channels with a subscriber");
+    owned_actors_active: IntGauge = gauge("Actors here that exist once in the cluster");
     actor_restarts_total: IntCounterVec = counters("Actors that crashed and were mended or ended", &["kind"]);
     actor_mailbox_depth: IntGaugeVec = gauges("Messages that wait for actors", &["kind"]);
     store_commits_total: IntCounter = counter("Commits of the embedded store, each one fsync");

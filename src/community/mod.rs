@@ -111,7 +111,13 @@ fn label<T: Serialize>(value: T) -> String {
         (url = "https://mundotango.example", description = "production"),
     ),
     security(("bearer" = [])),
-    components(schemas(posts::PostMessage, events::EventMessage, FieldError, Problem)),
+    components(schemas(
+        posts::PostMessage,
+        events::EventMessage,
+        crate::life_ceo::AgentMessage,
+        FieldError,
+        Problem
+    )),
     modifiers(&BearerScheme),
 )]
 struct Document;

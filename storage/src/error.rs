@@ -13,6 +13,9 @@ pub enum StoreError {
     /// The engine holds something that this version cannot read.
     #[error("stored data is damaged: {0}")]
     Damaged(String),
+    /// Something has grown to the size that the store allows it.
+    #[error("{0} is full")]
+    Full(&'static str),
     /// The page cursor is not one that this port gave.
     #[error("cursor is not one that this list gave")]
     BadCursor,

@@ -1,6 +1,6 @@
 //! The ports to everything that is kept, and the adapters behind them.
 //!
-//! - What lasts: one trait an aggregate ([`accounts`], [`posts`], [`events`], [`revocations`]), held together by [`Stores`].
+//! - What lasts: one trait an aggregate ([`accounts`], [`posts`], [`events`], [`revocations`], [`conversations`]), held together by [`Stores`].
 //!   A write is acknowledged when it would survive `kill -9`; where two may race, the port's one call decides.
 //! - What is hot: channel history and presence ([`hot::HotState`]).
 //!
@@ -11,6 +11,7 @@ pub mod accounts;
 mod breaker;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod conversations;
 pub mod embedded;
 mod error;
 pub mod events;
@@ -37,4 +38,6 @@ pub struct Stores {
     pub events: Arc<dyn events::EventStore>,
     /// Blocked users and revoked tokens.
     pub revocations: Arc<dyn revocations::RevocationStore>,
+    /// Conversations with agents.
+    pub conversations: Arc<dyn conversations::ConversationStore>,
 }

@@ -83,11 +83,6 @@ impl NatsBus {
         Ok(Self { client, prefix: options.prefix.clone(), timeout: options.timeout, connected })
     }
 
-    /// The connection itself, for what is more than a bus.
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
-    }
-
     fn subject(&self, subject: &str) -> String {
         format!("{}.{subject}", self.prefix)
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::control::Whose;
+use crate::placement::Question;
 use crate::session::ServerSubscription;
 
 /// What a node says of itself, once a second.
@@ -70,6 +71,8 @@ pub(crate) enum NodeRequest {
     Channels { pattern: String },
     /// Tell of the supervision tree.
     Tree { most_children: usize },
+    /// Ask an actor that is to be on this node.
+    Owned(Question),
     /// Give this to who handles its topic.
     Topic {
         topic: String,

@@ -32,6 +32,8 @@ const HEARTBEATS: &str = "nodes.heartbeats";
 const EVERYBODY: &str = "nodes.all";
 /// How long a node is waited for.
 const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an actor on another node is waited for, which may have to be started first.
+const OWNED_TIMEOUT: Duration = Duration::from_secs(8);
 /// Requests of other nodes that are worked on at the same time; more wait on the bus.
 const REQUESTS_AT_ONCE: usize = 64;
 /// How often it is looked who has fallen silent.
@@ -150,16 +152,18 @@ impl Cluster {
     /// Asks one node.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
-        parts: &Parts,
+        parts: &Arc<Parts>,
         node: &str,
         request: NodeRequest,
     ) -> Result<T, NodeError> {
         let answer = if node == parts.node_id {
             perform(parts, request).await.map_err(NodeError::Refused)?
         } else {
+            let owned = matches!(request, NodeRequest::Owned(_));
+            let timeout = if owned { OWNED_TIMEOUT } else { SURVEY_TIMEOUT };
             let asked = Asked { from: parts.node_id.clone(), request };
             let payload = serde_json::to_vec(&asked).map_err(|error| NodeError::Refused(error.to_string()))?;
-            let answer = self.bus.request(&subject_of(node), payload.into(), SURVEY_TIMEOUT).await;
+            let answer = self.bus.request(&subject_of(node), payload.into(), timeout).await;
             let answer = answer.map_err(|error| match error {
                 crate::bus::BusError::NoResponders => NodeError::Gone,
                 _ => NodeError::Unavailable,
@@ -177,7 +181,7 @@ impl Cluster {
     /// Asks who handles a topic on another node.
     pub(crate) async fn ask_topic(
         &self,
-        parts: &Parts,
+        parts: &Arc<Parts>,
         node: &str,
         topic: &str,
         data: Bytes,
@@ -191,7 +195,7 @@ impl Cluster {
         self.ask_others(parts, NodeRequest::Topic { topic: topic.to_owned(), data }).await;
     }
 
-    async fn answer(&self, parts: &Parts, message: BusMessage) {
+    async fn answer(&self, parts: &Arc<Parts>, message: BusMessage) {
         let node = parts.node_id.clone();
         let outcome = match serde_json::from_slice::<Asked<NodeRequest>>(&message.payload) {
             Ok(asked) => {
@@ -210,7 +214,8 @@ impl Cluster {
         }
     }
 
-    async fn beat(&self, parts: &Parts, gone: bool) {
+    /// Says that the node is there, and how it is.
+    pub(crate) async fn beat(&self, parts: &Parts, gone: bool) {
         let Ok(payload) = serde_json::to_vec(&self.info(parts, gone)) else { return };
         if let Err(error) = self.bus.publish(HEARTBEATS, payload.into()).await {
             tracing::debug!(%error, "heartbeat not sent");
@@ -261,8 +266,9 @@ impl Cluster {
 struct Encoded(#[serde(with = "base64_bytes")] Bytes);
 
 /// Does what a node is asked for, this one or another.
-pub(crate) async fn perform(parts: &Parts, request: NodeRequest) -> Result<Value, String> {
+pub(crate) async fn perform(parts: &Arc<Parts>, request: NodeRequest) -> Result<Value, String> {
     match request {
+        NodeRequest::Owned(question) => parts.placement.answer(parts, question).await,
         NodeRequest::Topic { topic, data } => parts.cluster.handle_topic(&topic, data).await,
         request => crate::control::perform(parts, request),
     }

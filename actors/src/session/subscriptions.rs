@@ -188,7 +188,11 @@ impl Session {
         } else {
             self.may_if(options.allow_subscribe_for_client, false, options.allow_subscribe_for_anonymous)
         };
-        if allowed { Ok(None) } else { Err(ErrorCode::PermissionDenied.into()) }
+        if allowed || self.parts.gate_opens(self.user(), channel).await? {
+            Ok(None)
+        } else {
+            Err(ErrorCode::PermissionDenied.into())
+        }
     }
 
     async fn read_grant(&self, channel: &ChannelName, token: &str) -> Result<SubscriptionGrant, Refusal> {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod accounts;
+mod conversations;
 mod events;
 mod hot_state;
 mod posts;
@@ -13,6 +14,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 pub use accounts::accounts;
+pub use conversations::conversations;
 pub use events::events;
 pub use hot_state::{hot_state, shared_hot_state};
 use mundotango_protocol::new_id;

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod committer;
+mod conversations;
 mod events;
 mod folder;
 mod keys;
@@ -70,6 +71,7 @@ impl EmbeddedStore {
             posts: Arc::new(Arc::clone(&self.shared)),
             events: Arc::new(Arc::clone(&self.shared)),
             revocations: Arc::new(Arc::clone(&self.shared)),
+            conversations: Arc::new(Arc::clone(&self.shared)),
         }
     }
 

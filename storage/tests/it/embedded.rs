@@ -46,6 +46,12 @@ async fn revocations_conform() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conversations_conform() {
+    let folder = tempdir().unwrap();
+    conformance::conversations(open(folder.path()).unwrap().stores().conversations).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_conform() {
     let folder = tempdir().unwrap();
     conformance::events(open(folder.path()).unwrap().stores().events).await;

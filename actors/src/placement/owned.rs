@@ -1,0 +1,161 @@
+//! The life of an actor that exists once: it listens before it starts, so that nobody starts it twice for long, and ends
+//! when it is idle, fenced, or its node goes.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::{IDLE_AFTER, OwnedActor, OwnedError, OwnedKind, OwnedMessage, Reply, subject_of};
+use crate::bus::{BusMessage, Listening};
+use crate::engine::Parts;
+use crate::supervision::panic_text;
+
+pub(super) struct Owned {
+    pub(super) parts: Arc<Parts>,
+    pub(super) factory: Arc<dyn OwnedKind>,
+    pub(super) kind: String,
+    pub(super) id: String,
+    /// Tells it from one of the same id that comes after it.
+    pub(super) number: String,
+}
+
+/// Pause before work that failed is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(500);
+
+/// The actor is no longer the owner.
+struct NotOwner;
+
+fn ends<T>(outcome: &Result<T, OwnedError>) -> Result<(), NotOwner> {
+    if matches!(outcome, Err(OwnedError::Fenced)) { Err(NotOwner) } else { Ok(()) }
+}
+
+/// Why an actor ends.
+enum End {
+    Idle,
+    Asked,
+    Fenced,
+}
+
+impl Owned {
+    pub(super) async fn run(self, mailbox: mpsc::Receiver<OwnedMessage>) {
+        let outcome = AssertUnwindSafe(self.live(mailbox)).catch_unwind().await;
+        if let Err(panic) = outcome {
+            tracing::error!(kind = self.kind, id = self.id, panic = panic_text(&*panic), "actor crashed; it starts anew when asked");
+            self.parts.crashed("owned");
+        }
+        self.parts.placement.remove(&self.kind, &self.id, &self.number);
+    }
+
+    async fn live(&self, mut mailbox: mpsc::Receiver<OwnedMessage>) {
+        let mut listening = self.listen().await;
+        let mut actor = match self.factory.activate(&self.id).await {
+            Ok(actor) => actor,
+            Err(error) => {
+                tracing::debug!(%error, kind = self.kind, id = self.id, "not started");
+                self.refuse(mailbox, listening, &error).await;
+                return;
+            }
+        };
+        let end = self.serve(&mut *actor, &mut mailbox, &mut listening).await;
+        // From here on nobody finds it; those that wait are told to ask again.
+        self.parts.placement.remove(&self.kind, &self.id, &self.number);
+        if matches!(end, End::Fenced) {
+            tracing::info!(kind = self.kind, id = self.id, "another node owns it now");
+        }
+        self.refuse(mailbox, listening, &OwnedError::Fenced).await;
+    }
+
+    async fn listen(&self) -> Option<Box<dyn Listening>> {
+        let bus = &self.parts.cluster.bus;
+        if !bus.is_remote() {
+            return None;
+        }
+        match bus.listen(&subject_of(&self.kind, &self.id)).await {
+            Ok(listening) => Some(listening),
+            Err(error) => {
+                tracing::warn!(%error, kind = self.kind, id = self.id, "not to be found by other nodes");
+                None
+            }
+        }
+    }
+
+    async fn serve(
+        &self,
+        actor: &mut dyn OwnedActor,
+        mailbox: &mut mpsc::Receiver<OwnedMessage>,
+        listening: &mut Option<Box<dyn Listening>>,
+    ) -> End {
+        let mut active = Instant::now();
+        loop {
+            let outcome = tokio::select! {
+                message = mailbox.recv() => match message {
+                    Some(OwnedMessage::Ask(message, answer)) => {
+                        let outcome = actor.handle(message).await;
+                        let ending = ends(&outcome);
+                        // Who asked may have stopped waiting.
+                        let _ = answer.send(outcome);
+                        ending
+                    }
+                    Some(OwnedMessage::Passivate) | None => return End::Asked,
+                },
+                message = next(listening) => {
+                    let outcome = actor.handle(message.payload.clone()).await;
+                    let ending = ends(&outcome);
+                    self.reply(&message, outcome.into()).await;
+                    ending
+                }
+                () = actor.wait() => match actor.proceed().await {
+                    Err(error) if error != OwnedError::Fenced => {
+                        tracing::warn!(%error, kind = self.kind, id = self.id, "not done; tried again");
+                        tokio::time::sleep(TRY_AGAIN).await;
+                        Ok(())
+                    }
+                    outcome => ends(&outcome),
+                },
+                () = tokio::time::sleep_until(active + IDLE_AFTER) => return End::Idle,
+            };
+            if outcome.is_err() {
+                return End::Fenced;
+            }
+            active = Instant::now();
+        }
+    }
+
+    async fn reply(&self, message: &BusMessage, reply: Reply) {
+        let Ok(payload) = serde_json::to_vec(&reply) else { return };
+        if let Err(error) = self.parts.cluster.bus.reply(message, payload.into()).await {
+            tracing::warn!(%error, kind = self.kind, id = self.id, "answer not sent");
+        }
+    }
+
+    /// Tells those that wait that there is no actor.
+    async fn refuse(
+        &self,
+        mut mailbox: mpsc::Receiver<OwnedMessage>,
+        mut listening: Option<Box<dyn Listening>>,
+        error: &OwnedError,
+    ) {
+        mailbox.close();
+        while let Some(message) = mailbox.recv().await {
+            if let OwnedMessage::Ask(_, answer) = message {
+                let _ = answer.send(Err(error.clone()));
+            }
+        }
+        while let Some(message) = listening.as_mut().and_then(|listening| listening.next_now()) {
+            self.reply(&message, Reply::Failed(error.clone())).await;
+        }
+    }
+}
+
+async fn next(listening: &mut Option<Box<dyn Listening>>) -> BusMessage {
+    if let Some(listening) = listening
+        && let Some(message) = listening.next().await
+    {
+        return message;
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,229 @@
+//! Talking with an agent: over REST, or as an RPC; the answer streams into the conversation's channel meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use garde::Validate;
+use jiff::Timestamp;
+use mundotango_actors::OwnedError;
+use mundotango_gateway::Identity;
+use mundotango_gateway::extract::{PageBody, PageQuery, ValidJson, ValidQuery};
+use mundotango_gateway::problem::{FieldError, Problem};
+use mundotango_protocol::new_id;
+use mundotango_storage::conversations::{Conversation, Speaker, Turn};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::conversation::{Ask, Said};
+use super::{KIND, LifeCeo, agents};
+
+/// How long a plain request waits for the whole answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// Pause between two looks whether the answer is whole. Who wants it as it comes subscribes to the channel.
+const LOOK: Duration = Duration::from_millis(150);
+
+type Shared = State<Arc<LifeCeo>>;
+
+pub(super) fn router() -> OpenApiRouter<Arc<LifeCeo>> {
+    OpenApiRouter::new().routes(routes!(chat)).routes(routes!(turns))
+}
+
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct NewMessage {
+    /// 1 to 4000 characters.
+    #[garde(length(chars, min = 1, max = 4000))]
+    message: String,
+    /// Who is to answer; the coordinator if absent. A conversation keeps its agent.
+    #[garde(length(max = 64))]
+    agent_id: Option<String>,
+    /// The conversation to go on with; a new one if absent.
+    #[garde(length(max = 64))]
+    conversation_id: Option<String>,
+    /// Names the turn, so that sending it again does not say it again.
+    #[garde(length(max = 64))]
+    turn_id: Option<String>,
+    /// Whether to answer at once and let the channel tell the rest; waits for the whole answer if absent.
+    #[serde(default)]
+    #[garde(skip)]
+    stream: bool,
+}
+
+/// An agent's answer.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    /// What the agent said; as much as there is so far.
+    response: String,
+    /// Whether that is all.
+    finished: bool,
+    /// The conversation.
+    conversation_id: String,
+    /// The user's turn.
+    turn_id: String,
+    /// Where the answer streams.
+    channel: String,
+}
+
+/// One message of a conversation.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TurnBody {
+    /// Its place, from 1.
+    number: u64,
+    /// Its id.
+    id: String,
+    /// `user` or `agent`.
+    #[schema(value_type = String)]
+    speaker: Speaker,
+    /// What is said, so far.
+    content: String,
+    /// Whether all is said.
+    finished: bool,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+impl From<Turn> for TurnBody {
+    fn from(turn: Turn) -> Self {
+        let Turn { number, id, speaker, content, finished, created_at } = turn;
+        Self { number, id, speaker, content, finished, created_at }
+    }
+}
+
+/// What `agent:{conversationId}` publishes.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(tag = "type")]
+pub(crate) enum AgentMessage {
+    /// A turn began, or is finished.
+    #[serde(rename = "agent.turn")]
+    Turn {
+        /// The turn as it stands.
+        turn: TurnBody,
+    },
+    /// The next words of an answer.
+    #[serde(rename = "agent.delta")]
+    Delta {
+        /// The turn's place.
+        number: u64,
+        /// After how many bytes of the turn's text these words stand.
+        from: usize,
+        /// The words.
+        text: String,
+    },
+}
+
+impl LifeCeo {
+    /// The user's own conversation; to others there is none.
+    async fn own(&self, id: &str, user: &str) -> Result<Conversation, Problem> {
+        let conversation = self.store.conversation(id).await?;
+        conversation
+            .filter(|conversation| conversation.user_id == user)
+            .ok_or_else(|| Problem::not_found("conversation"))
+    }
+
+    async fn begin(&self, user_id: String, agent: Option<&str>) -> Result<Conversation, Problem> {
+        let agent = agents::find(agent.unwrap_or("coordinator")).ok_or_else(|| {
+            let known: Vec<_> = agents::AGENTS.iter().map(|agent| agent.id).collect();
+            Problem::invalid(vec![FieldError::new("agentId", format!("must be one of {}", known.join(", ")))])
+        })?;
+        let conversation = Conversation {
+            id: new_id(),
+            user_id,
+            agent_id: agent.id.to_owned(),
+            created_at: mundotango_storage::now(),
+        };
+        self.store.create_conversation(conversation.clone()).await?;
+        Ok(conversation)
+    }
+
+    async fn ask(&self, id: &str, ask: &Ask) -> Result<Said, Problem> {
+        let message = serde_json::to_vec(ask).map_err(|error| Problem::internal(&error))?;
+        match self.engine.ask_owned(KIND, id, message.into()).await {
+            Ok(answer) => serde_json::from_slice(&answer).map_err(|error| Problem::internal(&error)),
+            Err(OwnedError::Busy) => {
+                Err(Problem::new(StatusCode::CONFLICT, "the agent is still answering what was said before"))
+            }
+            Err(OwnedError::Refused(why)) => Err(Problem::new(StatusCode::CONFLICT, why)),
+            Err(error @ (OwnedError::Unavailable(_) | OwnedError::Fenced)) => {
+                Err(Problem::unavailable(format!("{error}; send it again with the same turnId")))
+            }
+        }
+    }
+
+    /// The answer to the turn of a number, as far as it is said.
+    async fn answer_to(&self, id: &str, number: u64) -> Result<Option<Turn>, Problem> {
+        let turns = self.store.last_turns(id, 2).await?;
+        Ok(turns.into_iter().find(|turn| turn.speaker == Speaker::Agent && turn.number == number + 1))
+    }
+}
+
+/// Say something to an agent. The answer streams into `agent:{conversationId}`, which the conversation's user may
+/// subscribe to; without `stream` it is also waited for.
+#[utoipa::path(
+    post, path = "/api/life-ceo/chat", tag = "life-ceo", request_body = NewMessage,
+    responses(
+        (status = OK, body = Answer), (status = ACCEPTED, body = Answer, description = "the answer is not whole yet"),
+        (status = BAD_REQUEST, body = Problem), (status = NOT_FOUND, body = Problem),
+        (status = CONFLICT, body = Problem, description = "the agent is still answering"),
+    ),
+)]
+async fn chat(
+    identity: Identity,
+    State(life_ceo): Shared,
+    ValidJson(body): ValidJson<NewMessage>,
+) -> Result<(StatusCode, Json<Answer>), Problem> {
+    let conversation = match &body.conversation_id {
+        Some(id) => life_ceo.own(id, &identity.user_id).await?,
+        None => life_ceo.begin(identity.user_id, body.agent_id.as_deref()).await?,
+    };
+    let turn_id = body.turn_id.unwrap_or_else(new_id);
+    let ask = Ask::Say { turn_id: turn_id.clone(), text: body.message };
+    let said = life_ceo.ask(&conversation.id, &ask).await?;
+    let until = Instant::now() + if body.stream { Duration::ZERO } else { ANSWER_WITHIN };
+    let answer = loop {
+        let answer = life_ceo.answer_to(&conversation.id, said.number).await?;
+        if answer.as_ref().is_some_and(|turn| turn.finished) || Instant::now() >= until {
+            break answer;
+        }
+        tokio::time::sleep(LOOK).await;
+    };
+    let finished = answer.as_ref().is_some_and(|turn| turn.finished);
+    let status = if finished { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let answer = Answer {
+        response: answer.map(|turn| turn.content).unwrap_or_default(),
+        finished,
+        channel: format!("{}:{}", super::NAMESPACE, conversation.id),
+        conversation_id: conversation.id,
+        turn_id,
+    };
+    Ok((status, Json(answer)))
+}
+
+/// The turns of a conversation, in their order.
+#[utoipa::path(
+    get, path = "/api/life-ceo/conversations/{id}/turns", tag = "life-ceo", params(PageQuery),
+    responses((status = OK, body = PageBody<TurnBody>), (status = NOT_FOUND, body = Problem)),
+)]
+async fn turns(
+    identity: Identity,
+    State(life_ceo): Shared,
+    Path(id): Path<String>,
+    ValidQuery(page): ValidQuery<PageQuery>,
+) -> Result<Json<PageBody<TurnBody>>, Problem> {
+    life_ceo.own(&id, &identity.user_id).await?;
+    let page = life_ceo.store.turns(&id, page.request()).await?;
+    let left_off = |turn: &Turn| !turn.finished || turn.speaker == Speaker::User;
+    if page.next.is_none() && page.items.last().is_some_and(left_off) {
+        // Its owner may be gone: whoever owns it now finishes the answer.
+        life_ceo.ask(&id, &Ask::Wake).await?;
+    }
+    Ok(Json(PageBody { items: page.items.into_iter().map(TurnBody::from).collect(), next_cursor: page.next }))
+}

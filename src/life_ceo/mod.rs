@@ -1,0 +1,48 @@
+//! The Life CEO: agents that a user talks with, one conversation an actor.
+
+mod agents;
+mod chat;
+mod conversation;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mundotango_actors::{ChannelGate, Engine};
+use mundotango_protocol::ChannelName;
+use mundotango_storage::conversations::ConversationStore;
+use utoipa_axum::router::OpenApiRouter;
+
+pub(crate) use chat::AgentMessage;
+use conversation::Conversations;
+
+/// The namespace of the channels into which answers stream: `agent:{conversationId}`.
+const NAMESPACE: &str = "agent";
+/// The kind of actor that a conversation is.
+const KIND: &str = "conversation";
+
+/// What the routes share.
+pub struct LifeCeo {
+    store: Arc<dyn ConversationStore>,
+    engine: Arc<Engine>,
+}
+
+/// Lets a conversation's user alone into its channel.
+struct OwnConversation(Arc<dyn ConversationStore>);
+
+#[async_trait]
+impl ChannelGate for OwnConversation {
+    async fn may_subscribe(&self, user: &str, channel: &ChannelName) -> Result<bool, String> {
+        let Some(id) = channel.as_str().strip_prefix(NAMESPACE).and_then(|rest| rest.strip_prefix(':')) else {
+            return Ok(false);
+        };
+        let conversation = self.0.conversation(id).await.map_err(|error| error.to_string())?;
+        Ok(conversation.is_some_and(|conversation| conversation.user_id == user))
+    }
+}
+
+/// The Life CEO's routes; its actors run in the engine from then on.
+pub fn router(store: Arc<dyn ConversationStore>, engine: Arc<Engine>) -> OpenApiRouter {
+    engine.set_kind(KIND, Arc::new(Conversations::new(Arc::clone(&store), &engine)));
+    engine.set_gate(NAMESPACE, Arc::new(OwnConversation(Arc::clone(&store))));
+    chat::router().with_state(Arc::new(LifeCeo { store, engine }))
+}
