@@ -46,7 +46,7 @@ impl<'a> From<&'a Who> for TokenMarks<'a> {
 impl Revocations {
     /// Reads all revocations.
     pub async fn load(store: Arc<dyn RevocationStore>) -> Result<Self, StoreError> {
-        let all = store.revocations(Timestamp::now()).await?;
+        let all = store.revocations(mundotango_storage::now()).await?;
         let holding = all.into_iter().map(|revocation| (revocation.what.clone(), revocation)).collect();
         Ok(Self { store, holding: RwLock::new(holding) })
     }
@@ -59,7 +59,7 @@ impl Revocations {
         until: Option<Timestamp>,
         sessions: &Sessions,
     ) -> Result<(), StoreError> {
-        self.revoke_since(what, Timestamp::now(), until, sessions).await
+        self.revoke_since(what, mundotango_storage::now(), until, sessions).await
     }
 
     /// The same, where a user's tokens are locked out that were issued until `at`.
