@@ -9,8 +9,10 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
 use mundotango_gateway::tokens::Tokens;
+use mundotango_storage::Stores;
 use mundotango_storage::accounts::Role;
 use mundotango_storage::embedded::{EmbeddedStore, FORMAT_VERSION, OpenError};
+use mundotango_storage::scylla::{self, ScyllaStore};
 
 use crate::community::accounts::{self, NewAccount};
 use crate::community::passwords::Passwords;
@@ -58,8 +60,12 @@ struct GlobalArgs {
 enum Command {
     /// Run a node (also when no command is given).
     Serve,
-    /// Bring the data folder to this version's format.
-    Migrate,
+    /// Bring the data folder, or the cluster's tables, to this version's form.
+    Migrate {
+        /// Only say what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Manage accounts.
     #[command(subcommand)]
     User(UserCommand),
@@ -149,7 +155,7 @@ impl Cli {
                 mundotango_ops::init_logs(&config.log)?;
                 runtime()?.block_on(node::serve(config))
             }
-            Command::Migrate => migrate(&load(None)?),
+            Command::Migrate { dry_run } => runtime()?.block_on(migrate(&load(None)?, dry_run)),
             Command::User(UserCommand::Create(args)) => runtime()?.block_on(create_user(&load(None)?, args)),
             Command::Config(ConfigCommand::Check { file }) => {
                 load(file)?;
@@ -169,8 +175,17 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")
 }
 
-fn migrate(config: &Config) -> anyhow::Result<()> {
+async fn migrate(config: &Config, dry_run: bool) -> anyhow::Result<()> {
+    if config.cluster.is_shared() {
+        let report = scylla::migrate(&config.cluster.cql, dry_run).await?;
+        println!("{report}");
+        return Ok(());
+    }
     let path = crate::engines::store_path(&config.data_dir);
+    if dry_run {
+        println!("{} would be brought to format {FORMAT_VERSION}", path.display());
+        return Ok(());
+    }
     let store = EmbeddedStore::open(&path, &config.store)?;
     store.close();
     println!("{} is at format {FORMAT_VERSION}", path.display());
@@ -201,6 +216,11 @@ async fn create_user(config: &Config, args: CreateUserArgs) -> anyhow::Result<()
         password,
         username,
     };
+    let passwords = Passwords::new(config.auth.password_concurrency)?;
+    if config.cluster.is_shared() {
+        let store = ScyllaStore::connect(&config.cluster.cql).await?;
+        return create_user_in(&store.stores(), &passwords, account, args.role).await;
+    }
     let store = match EmbeddedStore::open(&crate::engines::store_path(&config.data_dir), &config.store) {
         Ok(store) => store,
         Err(error @ OpenError::Locked { .. }) => {
@@ -210,11 +230,20 @@ async fn create_user(config: &Config, args: CreateUserArgs) -> anyhow::Result<()
         }
         Err(error) => return Err(error.into()),
     };
-    let passwords = Passwords::new(config.auth.password_concurrency)?;
-    let user = accounts::create(&store.stores(), &passwords, account, args.role)
+    create_user_in(&store.stores(), &passwords, account, args.role).await?;
+    store.close();
+    Ok(())
+}
+
+async fn create_user_in(
+    stores: &Stores,
+    passwords: &Passwords,
+    account: NewAccount,
+    role: Role,
+) -> anyhow::Result<()> {
+    let user = accounts::create(stores, passwords, account, role)
         .await
         .map_err(|problem| anyhow::anyhow!("{problem}"))?;
-    store.close();
     println!("made {} ({}) with id {}", user.username, user.email, user.id);
     Ok(())
 }

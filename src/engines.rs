@@ -11,7 +11,7 @@ use mundotango_actors::bus::{Bus, NatsBus};
 use mundotango_gateway::{HealthCheck, PartHealth, Starting};
 use mundotango_storage::embedded::EmbeddedStore;
 use mundotango_storage::hot::{HotState, MemoryHotState, RedisHotState};
-use mundotango_storage::scylla::ScyllaStore;
+use mundotango_storage::scylla::{self, ScyllaStore};
 use mundotango_storage::{RedisLink, StoreError, Stores};
 use tokio::task::AbortHandle;
 
@@ -91,8 +91,20 @@ impl Engines {
             tracing::warn!(part = "nats", "waiting for a part of the cluster");
             connected.wait_for(|connected| *connected).await.context("the connection to nats has ended")?;
         }
-        let store =
-            Arc::new(until("store", starting, async || ScyllaStore::connect(&options.cql).await).await);
+        let store = until("store", starting, async || {
+            if options.cql.migrate {
+                scylla::migrate(&options.cql, false).await?;
+            }
+            let store = ScyllaStore::connect(&options.cql).await?;
+            match store.pending_migrations().await? {
+                pending if pending.is_empty() => Ok(store),
+                pending => Err(StoreError::Unavailable(format!(
+                    "tables are missing ({}): run mundotango migrate",
+                    pending.join(", ")
+                ))),
+            }
+        });
+        let store = Arc::new(store.await);
         Ok(Self {
             stores: store.stores(),
             hot: Arc::new(RedisHotState::new(link.clone(), &id)),

@@ -121,7 +121,7 @@ impl Revocations {
     /// Locks something out until a time, or for ever, and ends the sessions that it concerns. It is on disk when this
     /// returns, and every node that could be reached has done so.
     pub async fn revoke(&self, what: Revoked, until: Option<Timestamp>) -> Result<(), StoreError> {
-        self.revoke_since(what, Timestamp::now(), until).await
+        self.revoke_since(what, mundotango_storage::now(), until).await
     }
 
     /// The same, where a user's tokens are locked out that were issued until `at`.

@@ -188,7 +188,7 @@ pub async fn create(
         bio: None,
         city: None,
         avatar_url: None,
-        created_at: Timestamp::now(),
+        created_at: mundotango_storage::now(),
     };
     stores.accounts.create_user(user.clone()).await?.map_err(|taken| {
         let taken = [("email", taken.email), ("username", taken.username)];
@@ -228,7 +228,7 @@ impl RefreshToken {
 impl Community {
     async fn log_in(&self, user: User) -> Result<Json<LoggedIn>, Problem> {
         let refresh_token = RefreshToken::new(mundotango_protocol::new_id());
-        let now = Timestamp::now();
+        let now = mundotango_storage::now();
         let login = Login {
             id: refresh_token.login_id.clone(),
             user_id: user.id.clone(),
@@ -242,7 +242,7 @@ impl Community {
 
     /// Locks out the access tokens of a login that has ended, for as long as they would be good.
     async fn end_login(&self, login_id: String) -> Result<(), Problem> {
-        let until = Timestamp::now() + self.tokens.lifetime();
+        let until = mundotango_storage::now() + self.tokens.lifetime();
         Ok(self.revocations.revoke(Revoked::Login(login_id), Some(until)).await?)
     }
 
@@ -316,7 +316,7 @@ async fn refresh(
     let refused = || Problem::unauthorized("refresh token is not good (any more)");
     let presented = RefreshToken::parse(&body.refresh_token).ok_or_else(refused)?;
     let fresh = RefreshToken::new(presented.login_id.clone());
-    let now = Timestamp::now();
+    let now = mundotango_storage::now();
     let rotation = community
         .stores
         .accounts

@@ -15,6 +15,7 @@ use mundotango_storage::events::{
     Coordinates, Event, EventFilter, EventType, Location, Rsvp, RsvpChoice, RsvpCounts, RsvpOutcome,
     RsvpStatus,
 };
+use mundotango_storage::to_the_millisecond;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -402,11 +403,11 @@ async fn create(
         host_id: identity.user_id,
         title: body.title,
         description: body.description,
-        event_date: body.event_date,
+        event_date: to_the_millisecond(body.event_date),
         location: body.location.into(),
         event_type: body.event_type,
         capacity: body.capacity,
-        created_at: Timestamp::now(),
+        created_at: mundotango_storage::now(),
         counts: RsvpCounts::default(),
     };
     community.stores.events.create_event(event.clone()).await?;
@@ -443,7 +444,8 @@ async fn rsvp(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<RsvpBody>,
 ) -> Result<Json<Answered>, Problem> {
-    let outcome = community.stores.events.rsvp(&id, &identity.user_id, body.status, Timestamp::now()).await?;
+    let outcome =
+        community.stores.events.rsvp(&id, &identity.user_id, body.status, mundotango_storage::now()).await?;
     let outcome = outcome.ok_or_else(|| Problem::not_found("event"))?;
     if outcome.previous != Some(outcome.rsvp.status) {
         community.announce_answer(&outcome).await;

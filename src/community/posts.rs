@@ -187,7 +187,7 @@ async fn create(
         author_id: identity.user_id,
         content: body.content,
         visibility: body.visibility,
-        created_at: Timestamp::now(),
+        created_at: mundotango_storage::now(),
         reactions: BTreeMap::new(),
     };
     community.stores.posts.create_post(post.clone()).await?;

@@ -1,92 +1,180 @@
-//! A circuit breaker: who does not answer is left alone for a while, so that callers fail at once instead of waiting.
+//! A breaker before a server: once the server stopped answering, calls fail at once instead of waiting for time-outs.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Counts failures in a row and decides whether the next call is let through.
+use crate::StoreError;
+
+/// Failures in a row that open the breaker.
+const FAILURES: u32 = 5;
+/// How long it stays open before one call may try.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Lets calls to a server through while it answers.
 #[derive(Debug)]
 pub(crate) struct Breaker {
-    failures: u32,
-    open_for: Duration,
+    server: &'static str,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    failed: u32,
-    /// When the next call may try; `None` while all may.
-    next_try: Option<Instant>,
+#[derive(Debug)]
+enum State {
+    /// Calls go through; so many failed in a row.
+    Closed { failures: u32 },
+    /// Calls fail until then.
+    Open { until: Instant },
+    /// One call is trying; the others fail.
+    Probing,
 }
 
 impl Breaker {
-    /// A breaker that opens after so many failures in a row, for so long.
-    pub(crate) fn new(failures: u32, open_for: Duration) -> Self {
-        Self { failures, open_for, state: Mutex::default() }
+    /// A closed breaker; the server's name is for errors.
+    pub(crate) fn new(server: &'static str) -> Self {
+        Self { server, state: Mutex::new(State::Closed { failures: 0 }) }
     }
 
-    /// Whether a call may be made. While the breaker is open one call in each period is let through, to look.
-    pub(crate) fn admits(&self) -> bool {
+    /// Lets a call through, which has to say what came of it, or fails at once.
+    pub(crate) fn admit(&self) -> Result<Pass<'_>, StoreError> {
         let mut state = self.state.lock();
-        match state.next_try {
-            None => true,
-            Some(at) if Instant::now() >= at => {
-                state.next_try = Some(Instant::now() + self.open_for);
+        let is_probe = match *state {
+            State::Closed { .. } => false,
+            State::Open { until } if Instant::now() >= until => {
+                *state = State::Probing;
                 true
             }
-            Some(_) => false,
-        }
+            State::Open { .. } | State::Probing => {
+                return Err(StoreError::Unavailable(format!("{} is not answering", self.server)));
+            }
+        };
+        drop(state);
+        Ok(Pass { breaker: self, is_probe })
     }
 
-    /// A call was answered.
-    pub(crate) fn succeeded(&self) {
+    fn succeed(&self) {
         let mut state = self.state.lock();
-        if state.failed > 0 {
-            *state = State::default();
+        if !matches!(*state, State::Closed { .. }) {
+            tracing::info!(server = self.server, "answers again");
         }
+        *state = State::Closed { failures: 0 };
     }
 
-    /// A call was not answered.
-    pub(crate) fn failed(&self) {
+    fn fail(&self) {
         let mut state = self.state.lock();
-        state.failed = state.failed.saturating_add(1);
-        if state.failed >= self.failures {
-            state.next_try = Some(Instant::now() + self.open_for);
+        let open = State::Open { until: Instant::now() + PAUSE };
+        *state = match *state {
+            State::Closed { failures } if failures + 1 < FAILURES => State::Closed { failures: failures + 1 },
+            State::Closed { .. } => {
+                tracing::warn!(server = self.server, "does not answer; calls fail at once");
+                open
+            }
+            State::Probing => open,
+            // A call that was let through before says nothing new.
+            State::Open { until } => State::Open { until },
+        };
+    }
+}
+
+/// A call that was let through. One that is dropped without a word, as its caller went away, counts for nothing.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Pass<'a> {
+    breaker: &'a Breaker,
+    is_probe: bool,
+}
+
+impl Pass<'_> {
+    /// The server answered, be it with an error.
+    pub(crate) fn succeed(self) {
+        self.breaker.succeed();
+    }
+
+    /// The server did not answer.
+    pub(crate) fn fail(self) {
+        // One that came through before the breaker opened must not end the probe of another.
+        if self.is_probe || !matches!(*self.breaker.state.lock(), State::Probing) {
+            self.breaker.fail();
+        }
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        let mut state = self.breaker.state.lock();
+        if self.is_probe && matches!(*state, State::Probing) {
+            *state = State::Open { until: Instant::now() };
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn opens_after_failures_and_looks_again() {
-        let breaker = Breaker::new(3, Duration::from_secs(1));
-        for _ in 0..3 {
-            assert!(breaker.admits());
-            breaker.failed();
+    fn opened() -> Breaker {
+        let breaker = Breaker::new("server");
+        for _ in 0..FAILURES {
+            breaker.admit().unwrap().fail();
         }
-        assert!(!breaker.admits());
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(breaker.admits(), "one looks");
-        assert!(!breaker.admits(), "the others wait for it");
-        breaker.failed();
-        assert!(!breaker.admits());
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(breaker.admits());
-        breaker.succeeded();
-        assert!(breaker.admits() && breaker.admits());
+        breaker
     }
 
-    #[test]
-    fn failures_between_successes_do_not_open() {
-        let breaker = Breaker::new(2, Duration::from_secs(1));
-        for _ in 0..10 {
-            breaker.failed();
-            breaker.succeeded();
+    #[tokio::test(start_paused = true)]
+    async fn opens_after_failures_in_a_row() {
+        let breaker = Breaker::new("server");
+        for _ in 0..3 {
+            for _ in 1..FAILURES {
+                breaker.admit().unwrap().fail();
+            }
+            breaker.admit().unwrap().succeed();
         }
-        assert!(breaker.admits());
+        assert!(breaker.admit().is_ok());
+        let refused = opened().admit().unwrap_err();
+        assert_eq!(refused.to_string(), "store unavailable: server is not answering");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_call_tries_and_closes_or_opens_again() {
+        let breaker = opened();
+        advance(PAUSE).await;
+        let probe = breaker.admit().unwrap();
+        assert!(breaker.admit().is_err(), "one tries at a time");
+        probe.fail();
+        assert!(breaker.admit().is_err());
+        advance(PAUSE).await;
+        breaker.admit().unwrap().succeed();
+        for _ in 1..FAILURES {
+            breaker.admit().unwrap().fail();
+        }
+        assert!(breaker.admit().is_ok(), "counts from nought again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_is_dropped_makes_way_for_another() {
+        let breaker = opened();
+        advance(PAUSE).await;
+        drop(breaker.admit().unwrap());
+        breaker.admit().unwrap().succeed();
+        assert!(breaker.admit().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_from_before_neither_ends_the_probe_nor_holds_it_up() {
+        let breaker = Breaker::new("server");
+        let (early, late) = (breaker.admit().unwrap(), breaker.admit().unwrap());
+        for _ in 0..FAILURES {
+            breaker.admit().unwrap().fail();
+        }
+        advance(PAUSE).await;
+        let probe = breaker.admit().unwrap();
+        early.fail();
+        assert!(breaker.admit().is_err());
+        late.succeed();
+        assert!(breaker.admit().is_ok(), "the server answers");
+        probe.fail();
+        assert!(breaker.admit().is_ok());
     }
 }

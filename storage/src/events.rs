@@ -6,6 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Page, PageRequest, StoreError};
 
+/// Most events that one page of a list looks at: past them it ends early, with a cursor to go on.
+pub(crate) const MAX_LOOKED_AT: usize = 10_000;
+
+/// The cursor of a list that goes on behind an event.
+pub(crate) fn cursor(event_date_millis: i64, id: &str) -> String {
+    format!("{event_date_millis}.{id}")
+}
+
+/// The start in milliseconds and the id of the event that a list goes on behind.
+pub(crate) fn read_cursor(cursor: &str) -> Result<(i64, &str), StoreError> {
+    let (millis, id) = cursor.split_once('.').ok_or(StoreError::BadCursor)?;
+    Ok((millis.parse().map_err(|_| StoreError::BadCursor)?, id))
+}
+
 /// One event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {

@@ -4,6 +4,7 @@
 //!   A write is acknowledged when it would survive `kill -9`; where two may race, the port's one call decides.
 //! - What is hot: channel history and presence ([`hot::HotState`]).
 //!
+//! Engines: [`embedded`], for a node alone, and [`scylla`], for nodes that share.
 //! Nothing above this crate sees which engine stands behind a port. Each port has one conformance suite
 //! ([`conformance`]) that runs against every adapter.
 
@@ -16,16 +17,21 @@ pub mod embedded;
 mod error;
 pub mod events;
 pub mod hot;
+mod keyed_lock;
 mod page;
 pub mod posts;
 mod redis_link;
 pub mod revocations;
+mod rsvp_rules;
+pub mod scylla;
+mod time;
 
 use std::sync::Arc;
 
 pub use error::StoreError;
 pub use page::{Page, PageRequest, PageStart};
 pub use redis_link::{RedisLink, RedisOptions};
+pub use time::{now, to_the_millisecond};
 
 /// The stores of all aggregates, on one engine.
 #[derive(Clone)]

@@ -9,10 +9,6 @@ use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation,
 use crate::StoreError;
 use crate::breaker::Breaker;
 
-/// Failures in a row after which Redis is left alone for a while.
-const FAILURES: u32 = 3;
-/// How long it is left alone.
-const OPEN_FOR: Duration = Duration::from_millis(500);
 /// Longest pause between two attempts to connect.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
@@ -56,7 +52,7 @@ impl RedisLink {
             ConnectionManager::new_lazy_with_config(client, config).map_err(|error| refused(&error))?;
         Ok(Self {
             connection,
-            breaker: std::sync::Arc::new(Breaker::new(FAILURES, OPEN_FOR)),
+            breaker: std::sync::Arc::new(Breaker::new("redis")),
             prefix: options.prefix.as_str().into(),
             timeout: options.timeout,
         })
@@ -91,27 +87,25 @@ impl RedisLink {
         &self,
         call: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
-        if !self.breaker.admits() {
-            return Err(StoreError::Unavailable("redis is not answering".to_owned()));
-        }
+        let pass = self.breaker.admit()?;
         let mut connection = self.connection.clone();
-        let outcome = tokio::time::timeout(self.timeout, call(&mut connection)).await;
-        match outcome {
+        match tokio::time::timeout(self.timeout, call(&mut connection)).await {
             Ok(Ok(value)) => {
-                self.breaker.succeeded();
+                pass.succeed();
                 Ok(value)
             }
             Ok(Err(error)) if is_answer(&error) => {
-                self.breaker.succeeded();
+                pass.succeed();
                 Err(refused(&error))
             }
             Ok(Err(error)) => {
-                self.breaker.failed();
-                Err(refused(&error))
+                pass.fail();
+                // The connection was lost under way, or never made.
+                Err(if error.is_connection_refusal() { refused(&error) } else { StoreError::Unknown(error.to_string()) })
             }
             Err(_) => {
-                self.breaker.failed();
-                Err(StoreError::Unavailable(format!("redis did not answer within {:?}", self.timeout)))
+                pass.fail();
+                Err(StoreError::Unknown(format!("redis did not answer within {:?}", self.timeout)))
             }
         }
     }

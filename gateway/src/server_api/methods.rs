@@ -341,7 +341,7 @@ impl Methods {
 
     async fn invalidate_user_tokens(&self, body: &OfUser) -> Result<Box<RawValue>, ApiError> {
         let what = Revoked::UserTokens(filled(&body.user)?);
-        let issued_before = time(body.issued_before)?.unwrap_or_else(Timestamp::now);
+        let issued_before = time(body.issued_before)?.unwrap_or_else(mundotango_storage::now);
         self.revocations.revoke_since(what, issued_before, time(body.expire_at)?).await?;
         nothing()
     }

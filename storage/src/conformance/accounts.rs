@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::new_id;
 use crate::accounts::{AccountStore, Login, ProfileChange, Role, Rotation, Taken, User};
+use crate::now;
 
 fn user() -> User {
     let id = new_id();
@@ -18,13 +19,13 @@ fn user() -> User {
         bio: None,
         city: None,
         avatar_url: None,
-        created_at: Timestamp::now(),
+        created_at: now(),
         id,
     }
 }
 
 fn login(user_id: &str) -> Login {
-    let now = Timestamp::now();
+    let now = now();
     Login {
         id: new_id(),
         user_id: user_id.to_owned(),

@@ -9,7 +9,7 @@ use crate::events::{
     Coordinates, Event, EventFilter, EventStore, EventType, Location, Rsvp, RsvpChoice, RsvpCounts,
     RsvpStatus,
 };
-use crate::{PageRequest, PageStart, StoreError};
+use crate::{PageRequest, PageStart, StoreError, now};
 
 /// A time that no other suite uses, so that lists by time hold this suite's events alone.
 fn quiet_time() -> Timestamp {
@@ -31,7 +31,7 @@ fn event(event_date: Timestamp, capacity: Option<u32>) -> Event {
         location: Location { text: "La Viruta, Buenos Aires".to_owned(), ..Location::default() },
         event_type: EventType::Milonga,
         capacity,
-        created_at: Timestamp::now(),
+        created_at: now(),
         counts: RsvpCounts::default(),
     }
 }
@@ -50,7 +50,7 @@ async fn finds_what_it_created(store: &dyn EventStore) {
     store.create_event(event.clone()).await.unwrap();
     assert_eq!(store.event(&event.id).await.unwrap(), Some(event.clone()));
     assert_eq!(store.event(&new_id()).await.unwrap(), None);
-    assert_eq!(store.rsvp(&new_id(), "u", RsvpChoice::Going, Timestamp::now()).await.unwrap(), None);
+    assert_eq!(store.rsvp(&new_id(), "u", RsvpChoice::Going, now()).await.unwrap(), None);
     assert_eq!(store.rsvp_of(&event.id, "u").await.unwrap(), None);
 }
 
@@ -111,7 +111,7 @@ async fn lists_by_time_through_filters(store: &dyn EventStore) {
 async fn answers_replace_each_other(store: &dyn EventStore) {
     let event = event(quiet_time(), None);
     store.create_event(event.clone()).await.unwrap();
-    let now = Timestamp::now();
+    let now = now();
     let answer = async |choice| store.rsvp(&event.id, "u", choice, now).await.unwrap().unwrap();
     let steps = [
         (RsvpChoice::Maybe, RsvpStatus::Maybe, (0, 1)),
@@ -134,7 +134,7 @@ async fn answers_replace_each_other(store: &dyn EventStore) {
 async fn the_waitlist_moves_up_in_order(store: &dyn EventStore) {
     let event = event(quiet_time(), Some(1));
     store.create_event(event.clone()).await.unwrap();
-    let now = Timestamp::now();
+    let now = now();
     let answer = async |user: &str, choice| store.rsvp(&event.id, user, choice, now).await.unwrap().unwrap();
     // Named against the order of coming.
     for user in ["d", "c", "b", "a"] {
@@ -165,7 +165,7 @@ async fn capacity_is_never_exceeded(store: &Arc<dyn EventStore>) {
             let (store, event_id) = (Arc::clone(store), event.id.clone());
             tokio::spawn(async move {
                 let user_id = format!("user {user:03}");
-                let now = Timestamp::now();
+                let now = now();
                 let outcome = store.rsvp(&event_id, &user_id, RsvpChoice::Going, now).await.unwrap().unwrap();
                 assert!(outcome.event.counts.going <= 10);
                 if user % 10 == 0 {

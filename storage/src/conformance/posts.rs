@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::{first, new_id, walk};
 use crate::posts::{Post, PostStore, ReactionType, Visibility};
-use crate::{PageRequest, PageStart};
+use crate::{PageRequest, PageStart, now};
 
 fn post(author_id: &str, visibility: Visibility) -> Post {
     Post {
@@ -15,7 +13,7 @@ fn post(author_id: &str, visibility: Visibility) -> Post {
         author_id: author_id.to_owned(),
         content: "¡Bailemos!".to_owned(),
         visibility,
-        created_at: Timestamp::now(),
+        created_at: now(),
         reactions: BTreeMap::new(),
     }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::new_id;
+use crate::now;
 use crate::revocations::{Revocation, RevocationStore, Revoked};
 
 /// Runs the suite.
 pub async fn revocations(store: Arc<dyn RevocationStore>) {
-    let now = Timestamp::now();
+    let now = now();
     let (user, token) = (Revoked::User(new_id()), Revoked::Token(new_id()));
     let own = async |at: Timestamp| {
         let mut all = store.revocations(at).await.unwrap();

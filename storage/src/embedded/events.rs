@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::committer::Tx;
 use super::tables::{Table, Tables};
 use super::{Shared, decode, keys};
-use crate::events::{Event, EventFilter, EventStore, Rsvp, RsvpChoice, RsvpOutcome, RsvpStatus};
+use crate::events::{
+    Event, EventFilter, EventStore, MAX_LOOKED_AT, Rsvp, RsvpChoice, RsvpOutcome, RsvpStatus, cursor,
+    read_cursor,
+};
+use crate::rsvp_rules::{Places, changes};
 use crate::{Page, PageRequest, PageStart, StoreError};
-
-/// Most events that one page looks at: past them it ends early, with a cursor to go on.
-const MAX_LOOKED_AT: usize = 10_000;
 
 #[derive(Serialize, Deserialize)]
 struct EventRow {
@@ -32,21 +33,15 @@ struct RsvpRow {
     place: Option<u64>,
 }
 
-fn cursor_of(event: &Event) -> String {
-    format!("{}.{}", event.event_date.as_millisecond(), event.id)
-}
-
-fn read_cursor(cursor: &str) -> Result<Vec<u8>, StoreError> {
-    let (millis, id) = cursor.split_once('.').ok_or(StoreError::BadCursor)?;
-    Ok(keys::timed(millis.parse().map_err(|_| StoreError::BadCursor)?, id))
-}
-
 fn list(tables: &Tables, filter: &EventFilter, page: &PageRequest) -> Result<Page<Event>, StoreError> {
     let from = filter.from.map(|from| keys::timed(from.as_millisecond(), ""));
     let (start, mut skip) = match &page.start {
         PageStart::First => (from.map_or(Bound::Unbounded, Bound::Included), 0),
         PageStart::Skip(items) => (from.map_or(Bound::Unbounded, Bound::Included), *items),
-        PageStart::After(cursor) => (Bound::Excluded(read_cursor(cursor)?), 0),
+        PageStart::After(cursor) => {
+            let (millis, id) = read_cursor(cursor)?;
+            (Bound::Excluded(keys::timed(millis, id)), 0)
+        }
     };
     // The filter itself looks at the part of a millisecond.
     let end =
@@ -62,7 +57,7 @@ fn list(tables: &Tables, filter: &EventFilter, page: &PageRequest) -> Result<Pag
             keys::read_timed(&key).ok_or_else(|| StoreError::Damaged("key of an event".to_owned()))?;
         let Some(row) = tables.get(Table::Events).get(id)? else { continue };
         let event = decode::<EventRow>(&row)?.event;
-        let cursor = cursor_of(&event);
+        let cursor = cursor(event.event_date.as_millisecond(), &event.id);
         if filter.holds(&event) {
             if skip > 0 {
                 skip -= 1;
@@ -77,98 +72,27 @@ fn list(tables: &Tables, filter: &EventFilter, page: &PageRequest) -> Result<Pag
     Ok(Page { items, next: None })
 }
 
-/// What a choice comes to, if that is not what stands already.
-fn changes(previous: Option<RsvpStatus>, choice: RsvpChoice) -> bool {
-    match (previous, choice) {
-        // Who waits keeps the place in the queue.
-        (Some(RsvpStatus::Going | RsvpStatus::Waitlisted), RsvpChoice::Going)
-        | (Some(RsvpStatus::Maybe), RsvpChoice::Maybe)
-        | (Some(RsvpStatus::Declined), RsvpChoice::Declined) => false,
-        _ => true,
-    }
-}
-
-struct Answering<'a, 'b> {
-    tx: &'a mut Tx<'b>,
-    row: EventRow,
+/// Writes an answer.
+fn record(
+    tx: &mut Tx<'_>,
+    event_id: &str,
+    user_id: &str,
+    status: RsvpStatus,
+    place: Option<u64>,
     now: Timestamp,
+) -> Result<Rsvp, StoreError> {
+    let rsvp = Rsvp { event_id: event_id.to_owned(), user_id: user_id.to_owned(), status, updated_at: now };
+    tx.put(Table::Rsvps, keys::join(&[event_id, user_id]), &RsvpRow { rsvp: rsvp.clone(), place })?;
+    Ok(rsvp)
 }
 
-impl Answering<'_, '_> {
-    fn rsvp_key(&self, user_id: &str) -> Vec<u8> {
-        keys::join(&[&self.row.event.id, user_id])
-    }
-
-    fn waitlist_key(&self, place: u64) -> Vec<u8> {
-        keys::numbered(&[&self.row.event.id], place)
-    }
-
-    fn has_room(&self) -> bool {
-        self.row.event.capacity.is_none_or(|capacity| self.row.event.counts.going < capacity)
-    }
-
-    fn leave(&mut self, before: &RsvpRow) {
-        let counts = &mut self.row.event.counts;
-        match before.rsvp.status {
-            RsvpStatus::Going => counts.going = counts.going.saturating_sub(1),
-            RsvpStatus::Maybe => counts.maybe = counts.maybe.saturating_sub(1),
-            RsvpStatus::Waitlisted => counts.waitlisted = counts.waitlisted.saturating_sub(1),
-            RsvpStatus::Declined => {}
-        }
-        if let Some(place) = before.place {
-            let key = self.waitlist_key(place);
-            self.tx.remove(Table::Waitlist, key);
-        }
-    }
-
-    fn enter(&mut self, user_id: &str, choice: RsvpChoice) -> Result<Rsvp, StoreError> {
-        let status = match choice {
-            RsvpChoice::Going if self.has_room() => RsvpStatus::Going,
-            RsvpChoice::Going => RsvpStatus::Waitlisted,
-            RsvpChoice::Maybe => RsvpStatus::Maybe,
-            RsvpChoice::Declined => RsvpStatus::Declined,
-        };
-        let place = (status == RsvpStatus::Waitlisted).then_some(self.row.next_place);
-        if let Some(place) = place {
-            self.row.next_place += 1;
-            let key = self.waitlist_key(place);
-            self.tx.put(Table::Waitlist, key, &user_id)?;
-        }
-        self.record(user_id, status, place)
-    }
-
-    fn record(&mut self, user_id: &str, status: RsvpStatus, place: Option<u64>) -> Result<Rsvp, StoreError> {
-        let counts = &mut self.row.event.counts;
-        match status {
-            RsvpStatus::Going => counts.going += 1,
-            RsvpStatus::Maybe => counts.maybe += 1,
-            RsvpStatus::Waitlisted => counts.waitlisted += 1,
-            RsvpStatus::Declined => {}
-        }
-        let rsvp = Rsvp {
-            event_id: self.row.event.id.clone(),
-            user_id: user_id.to_owned(),
-            status,
-            updated_at: self.now,
-        };
-        let key = self.rsvp_key(user_id);
-        self.tx.put(Table::Rsvps, key, &RsvpRow { rsvp: rsvp.clone(), place })?;
-        Ok(rsvp)
-    }
-
-    /// Gives a free place to the first on the waitlist.
-    fn promote(&mut self) -> Result<Option<Rsvp>, StoreError> {
-        if !self.has_room() {
-            return Ok(None);
-        }
-        let prefix = keys::below(&[&self.row.event.id]);
-        let Some(key) = self.tx.keys_below(Table::Waitlist, &prefix, 1)?.pop() else { return Ok(None) };
-        let Some(user_id) = self.tx.get::<String>(Table::Waitlist, &key)? else { return Ok(None) };
-        self.tx.remove(Table::Waitlist, key);
-        let counts = &mut self.row.event.counts;
-        counts.waitlisted = counts.waitlisted.saturating_sub(1);
-        self.record(&user_id, RsvpStatus::Going, None).map(Some)
-    }
+/// Takes the first from the waitlist, if anybody waits.
+fn take_first(tx: &mut Tx<'_>, event_id: &str) -> Result<Option<String>, StoreError> {
+    let prefix = keys::below(&[event_id]);
+    let Some(key) = tx.keys_below(Table::Waitlist, &prefix, 1)?.pop() else { return Ok(None) };
+    let user_id = tx.get::<String>(Table::Waitlist, &key)?;
+    tx.remove(Table::Waitlist, key);
+    Ok(user_id)
 }
 
 fn answer(
@@ -178,22 +102,36 @@ fn answer(
     choice: RsvpChoice,
     now: Timestamp,
 ) -> Result<Option<RsvpOutcome>, StoreError> {
-    let Some(row) = tx.get::<EventRow>(Table::Events, event_id.as_bytes())? else { return Ok(None) };
-    let mut answering = Answering { tx, row, now };
-    let key = answering.rsvp_key(user_id);
-    let before = answering.tx.get::<RsvpRow>(Table::Rsvps, &key)?;
+    let event_key = event_id.as_bytes();
+    let Some(EventRow { mut event, next_place }) = tx.get(Table::Events, event_key)? else { return Ok(None) };
+    let before = tx.get::<RsvpRow>(Table::Rsvps, &keys::join(&[event_id, user_id]))?;
     let previous = before.as_ref().map(|before| before.rsvp.status);
+    let mut places = Places { capacity: event.capacity, counts: event.counts, next_place };
     if let Some(before) = before {
         if !changes(previous, choice) {
-            let event = answering.row.event;
             return Ok(Some(RsvpOutcome { rsvp: before.rsvp, previous, promoted: None, event }));
         }
-        answering.leave(&before);
+        places.leave(before.rsvp.status);
+        if let Some(place) = before.place {
+            tx.remove(Table::Waitlist, keys::numbered(&[event_id], place));
+        }
     }
-    let rsvp = answering.enter(user_id, choice)?;
-    let promoted = if previous == Some(RsvpStatus::Going) { answering.promote()? } else { None };
-    let Answering { tx, row, .. } = answering;
-    tx.put(Table::Events, event_id.as_bytes().to_vec(), &row)?;
+    let (status, place) = places.enter(choice);
+    if let Some(place) = place {
+        tx.put(Table::Waitlist, keys::numbered(&[event_id], place), &user_id)?;
+    }
+    let rsvp = record(tx, event_id, user_id, status, place, now)?;
+    let first = if places.promotes(previous) { take_first(tx, event_id)? } else { None };
+    let promoted = match first {
+        Some(first) => {
+            places.promote();
+            Some(record(tx, event_id, &first, RsvpStatus::Going, None, now)?)
+        }
+        None => None,
+    };
+    event.counts = places.counts;
+    let row = EventRow { event, next_place: places.next_place };
+    tx.put(Table::Events, event_key.to_vec(), &row)?;
     Ok(Some(RsvpOutcome { rsvp, previous, promoted, event: row.event }))
 }
 

@@ -4,3 +4,4 @@
 mod embedded;
 mod memory;
 mod redis;
+mod scylla;

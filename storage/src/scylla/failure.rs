@@ -1,0 +1,134 @@
+//! What the driver's errors mean: whether the server answered, and whether what was asked may have happened.
+
+use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError, WriteType};
+
+use super::query::Kind;
+use crate::StoreError;
+
+/// An error in the port's terms. A read has no effect, so its outcome is never unknown.
+pub(super) fn store_error(error: &ExecutionError, kind: Kind) -> StoreError {
+    let text = error.to_string();
+    match kind {
+        Kind::Read | Kind::SerialRead => StoreError::Unavailable(text),
+        Kind::Write | Kind::Cas if had_no_effect(error, kind) => StoreError::Unavailable(text),
+        Kind::Write | Kind::Cas => StoreError::Unknown(text),
+    }
+}
+
+/// Whether asking once more may help: the request may have reached a server that is going away.
+pub(super) fn is_passing(error: &ExecutionError) -> bool {
+    match error {
+        ExecutionError::LastAttemptError(RequestAttemptError::BrokenConnectionError(_)) => true,
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, _)) => matches!(
+            error,
+            DbError::Unavailable { .. }
+                | DbError::Overloaded
+                | DbError::IsBootstrapping
+                | DbError::WriteTimeout { .. }
+                | DbError::ServerError
+        ),
+        _ => false,
+    }
+}
+
+/// Whether an error tells that the server works, so that the breaker may stay closed.
+pub(super) fn is_answer(error: &ExecutionError) -> bool {
+    match error {
+        ExecutionError::BadQuery(_) => true,
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, _))
+        | ExecutionError::PrepareError(PrepareError::AllAttemptsFailed {
+            first_attempt: RequestAttemptError::DbError(error, _),
+        }) => match error {
+            DbError::Unavailable { .. } | DbError::IsBootstrapping | DbError::Overloaded => false,
+            // Many that write one partition make each other wait, which says nothing about the server.
+            DbError::WriteTimeout { write_type, .. } => *write_type == WriteType::Cas,
+            DbError::ReadTimeout { consistency, .. } => consistency.is_serial(),
+            _ => true,
+        },
+        _ => false,
+    }
+}
+
+/// Whether the request was certainly not carried out, not even in part. In doubt it was.
+fn had_no_effect(error: &ExecutionError, kind: Kind) -> bool {
+    match error {
+        ExecutionError::BadQuery(_)
+        | ExecutionError::EmptyPlan
+        | ExecutionError::PrepareError(_)
+        // Writes are not retried by the driver, so nothing was sent before either.
+        | ExecutionError::ConnectionPoolError(_) => true,
+        ExecutionError::LastAttemptError(error) => match error {
+            RequestAttemptError::SerializationError(_)
+            | RequestAttemptError::CqlRequestSerialization(_)
+            | RequestAttemptError::UnableToAllocStreamId => true,
+            RequestAttemptError::DbError(error, _) => was_refused(error, kind),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn was_refused(error: &DbError, kind: Kind) -> bool {
+    match error {
+        DbError::SyntaxError
+        | DbError::Invalid
+        | DbError::AlreadyExists { .. }
+        | DbError::FunctionFailure { .. }
+        | DbError::AuthenticationError
+        | DbError::Unauthorized
+        | DbError::ConfigError
+        | DbError::Overloaded
+        | DbError::IsBootstrapping
+        | DbError::Unprepared { .. }
+        | DbError::ProtocolError => true,
+        // A compare-and-set has several rounds: servers that were there in the first may be gone in the last.
+        DbError::Unavailable { .. } => kind == Kind::Write,
+        DbError::RateLimitReached { rejected_by_coordinator, .. } => *rejected_by_coordinator,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use scylla::statement::Consistency;
+
+    use super::*;
+
+    fn answered(error: DbError) -> ExecutionError {
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, String::new()))
+    }
+
+    fn write_timeout(write_type: WriteType) -> ExecutionError {
+        let consistency = Consistency::LocalQuorum;
+        answered(DbError::WriteTimeout { consistency, received: 1, required: 2, write_type })
+    }
+
+    fn few_alive() -> ExecutionError {
+        answered(DbError::Unavailable { consistency: Consistency::LocalQuorum, required: 2, alive: 1 })
+    }
+
+    #[test]
+    fn in_doubt_a_write_may_have_happened() {
+        let timeout = || ExecutionError::RequestTimeout(Duration::from_secs(5));
+        for error in [timeout(), write_timeout(WriteType::Simple), write_timeout(WriteType::Cas)] {
+            for kind in [Kind::Write, Kind::Cas] {
+                assert!(matches!(store_error(&error, kind), StoreError::Unknown(_)), "{error}");
+            }
+            assert!(matches!(store_error(&error, Kind::Read), StoreError::Unavailable(_)));
+        }
+        assert!(matches!(store_error(&answered(DbError::Overloaded), Kind::Cas), StoreError::Unavailable(_)));
+        assert!(matches!(store_error(&few_alive(), Kind::Write), StoreError::Unavailable(_)));
+        assert!(matches!(store_error(&few_alive(), Kind::Cas), StoreError::Unknown(_)));
+    }
+
+    #[test]
+    fn contention_is_an_answer_and_silence_is_none() {
+        assert!(is_answer(&write_timeout(WriteType::Cas)));
+        assert!(is_answer(&answered(DbError::Invalid)));
+        assert!(!is_answer(&write_timeout(WriteType::Simple)));
+        assert!(!is_answer(&few_alive()));
+        assert!(!is_answer(&ExecutionError::RequestTimeout(Duration::from_secs(5))));
+    }
+}

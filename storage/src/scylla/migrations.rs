@@ -1,0 +1,279 @@
+//! The tables' making: numbered files in the binary, each applied once, in order, by one at a time.
+//!
+//! Files only add (expand): what older nodes read and write stays. A file that was applied is never changed.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+use jiff::Timestamp;
+use scylla::client::session::Session;
+use scylla::value::CqlTimestamp;
+use sha2::{Digest as _, Sha256};
+
+use super::migration_lock::MigrationLock;
+use super::options::ScyllaOptions;
+use super::session::open;
+use super::value::{damaged, to_cql};
+use crate::StoreError;
+
+/// How much longer a change of the schema may take than a request.
+const SCHEMA_PATIENCE: u32 = 6;
+
+/// One numbered file.
+pub(super) struct Migration {
+    pub(super) name: &'static str,
+    pub(super) cql: &'static str,
+}
+
+macro_rules! migrations {
+    ($($name:literal),* $(,)?) => {
+        &[$(Migration { name: $name, cql: include_str!(concat!("migrations/", $name)) }),*]
+    };
+}
+
+/// All files, in order; the number is the place.
+pub(super) const MIGRATIONS: &[Migration] =
+    migrations![
+    "0001_accounts.cql",
+    "0002_posts.cql",
+    "0003_events.cql",
+    "0004_revocations.cql",
+    "0005_conversations.cql",
+];
+
+/// The tables that migrations themselves need.
+pub(super) const BOOKKEEPING: &str = "\
+-- Which files were applied.
+-- partition: one file; bound: 1 row of 150 B
+CREATE TABLE IF NOT EXISTS schema_migrations (number int PRIMARY KEY, name text, checksum text, applied_at timestamp);
+-- Who applies files at the moment. Only ever compared and set.
+-- partition: the one lock; bound: 1 row of 60 B
+CREATE TABLE IF NOT EXISTS schema_lock (name text PRIMARY KEY, holder text);
+";
+
+/// What [`migrate`] did, or would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The keyspace was made.
+    pub made_keyspace: bool,
+    /// Files that were applied, in order.
+    pub applied: Vec<String>,
+    /// How many had been applied before.
+    pub already: usize,
+    /// Nothing was done, only looked at.
+    pub dry_run: bool,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (made, applied) = if self.dry_run { ("would make", "would apply") } else { ("made", "applied") };
+        if self.made_keyspace {
+            writeln!(f, "{made} the keyspace")?;
+        }
+        for name in &self.applied {
+            writeln!(f, "{applied} {name}")?;
+        }
+        write!(f, "{} applied before", self.already)
+    }
+}
+
+/// Brings the tables up to this version: makes the keyspace and applies the files that are missing. Doing it again
+/// changes nothing; where two do it at once, one waits for the other. A dry run only says what would be done.
+pub async fn migrate(options: &ScyllaOptions, dry_run: bool) -> Result<Report, StoreError> {
+    let keyspace = options.checked_keyspace()?;
+    let patient =
+        ScyllaOptions { request_timeout: options.request_timeout * SCHEMA_PATIENCE, ..options.clone() };
+    let session = open(&patient, None).await?;
+    let made_keyspace = !exists(&session, "keyspaces", keyspace, None).await?;
+    if dry_run {
+        let done = if made_keyspace { BTreeMap::new() } else { applied(&session, keyspace).await? };
+        let missing = missing(&done)?;
+        let names = missing.iter().map(|(_, migration)| migration.name.to_owned()).collect();
+        return Ok(Report { made_keyspace, applied: names, already: done.len(), dry_run });
+    }
+    if made_keyspace {
+        make_keyspace(&session, options, keyspace).await?;
+    }
+    session.use_keyspace(keyspace, false).await.map_err(refused)?;
+    for statement in statements(BOOKKEEPING) {
+        run(&session, &statement).await?;
+    }
+    let lock = MigrationLock::take(&session).await?;
+    let worked = apply_missing(&session, keyspace, &lock).await;
+    lock.release().await;
+    let (names, already) = worked?;
+    Ok(Report { made_keyspace, applied: names, already, dry_run })
+}
+
+/// The files that were not applied yet, in order; also an error where an applied one is not what it was.
+pub(super) async fn pending(session: &Session, keyspace: &str) -> Result<Vec<&'static str>, StoreError> {
+    let done = applied(session, keyspace).await?;
+    Ok(missing(&done)?.into_iter().map(|(_, migration)| migration.name).collect())
+}
+
+async fn apply_missing(
+    session: &Session,
+    keyspace: &str,
+    lock: &MigrationLock<'_>,
+) -> Result<(Vec<String>, usize), StoreError> {
+    // Another may have applied some while the lock was waited for.
+    let done = applied(session, keyspace).await?;
+    let mut names = Vec::new();
+    for (number, migration) in missing(&done)? {
+        tracing::info!(migration = migration.name, "applying");
+        for statement in statements(migration.cql) {
+            lock.renew().await?;
+            run(session, &statement).await.map_err(|error| in_file(migration, &error))?;
+        }
+        session.await_schema_agreement().await.map_err(refused)?;
+        let insert = "INSERT INTO schema_migrations (number, name, checksum, applied_at) VALUES (?, ?, ?, ?)";
+        let values = (number, migration.name, checksum(migration.cql), to_cql(Timestamp::now()));
+        session.query_unpaged(insert, values).await.map_err(refused)?;
+        names.push(migration.name.to_owned());
+    }
+    Ok((names, done.len()))
+}
+
+async fn make_keyspace(session: &Session, options: &ScyllaOptions, keyspace: &str) -> Result<(), StoreError> {
+    let mut statement = format!(
+        "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
+         {{'class': 'NetworkTopologyStrategy', 'replication_factor': {}}}",
+        options.replication_factor
+    );
+    if let Some(extra) = &options.keyspace_options {
+        statement.push(' ');
+        statement.push_str(extra);
+    }
+    run(session, &statement).await
+}
+
+/// What was applied, by number.
+async fn applied(session: &Session, keyspace: &str) -> Result<BTreeMap<i32, Applied>, StoreError> {
+    if !exists(session, "tables", keyspace, Some("schema_migrations")).await? {
+        return Ok(BTreeMap::new());
+    }
+    let select = format!("SELECT number, name, checksum, applied_at FROM {keyspace}.schema_migrations");
+    let rows =
+        session.query_unpaged(select, ()).await.map_err(refused)?.into_rows_result().map_err(damaged)?;
+    let rows = rows.rows::<(i32, String, String, CqlTimestamp)>().map_err(damaged)?;
+    rows.map(|row| {
+        let (number, name, checksum, _) = row.map_err(damaged)?;
+        Ok((number, Applied { name, checksum }))
+    })
+    .collect()
+}
+
+struct Applied {
+    name: String,
+    checksum: String,
+}
+
+/// The files that are not among the applied ones. Numbers that this version does not know are of a later one.
+fn missing(done: &BTreeMap<i32, Applied>) -> Result<Vec<(i32, &'static Migration)>, StoreError> {
+    let mut missing = Vec::new();
+    for (number, migration) in (1..).zip(MIGRATIONS) {
+        match done.get(&number) {
+            None => missing.push((number, migration)),
+            Some(applied) if applied.checksum == checksum(migration.cql) => {}
+            Some(applied) => {
+                return Err(damaged(format!(
+                    "migration {} is not what was applied as {}: its checksum differs; undo the change and add a new file",
+                    migration.name, applied.name
+                )));
+            }
+        }
+    }
+    Ok(missing)
+}
+
+async fn exists(
+    session: &Session,
+    what: &str,
+    keyspace: &str,
+    table: Option<&str>,
+) -> Result<bool, StoreError> {
+    let mut select =
+        format!("SELECT keyspace_name FROM system_schema.{what} WHERE keyspace_name = '{keyspace}'");
+    if let Some(table) = table {
+        let _ = write!(select, " AND table_name = '{table}'");
+    }
+    let found =
+        session.query_unpaged(select, ()).await.map_err(refused)?.into_rows_result().map_err(damaged)?;
+    Ok(found.rows_num() > 0)
+}
+
+async fn run(session: &Session, statement: &str) -> Result<(), StoreError> {
+    session.query_unpaged(statement, ()).await.map(drop).map_err(refused)
+}
+
+fn refused(error: impl fmt::Display) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+fn in_file(migration: &Migration, error: &StoreError) -> StoreError {
+    StoreError::Unavailable(format!("migration {}: {error}", migration.name))
+}
+
+fn checksum(cql: &str) -> String {
+    Sha256::digest(cql.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// A file's statements: each ends with a semicolon at a line's end. Comments are dropped.
+pub(super) fn statements(cql: &str) -> Vec<String> {
+    let lines = cql.lines().map(|line| line.split("--").next().unwrap_or_default().trim_end());
+    let mut statements = vec![String::new()];
+    for line in lines.filter(|line| !line.is_empty()) {
+        if let Some(statement) = statements.last_mut() {
+            statement.push_str(line.strip_suffix(';').unwrap_or(line));
+            statement.push('\n');
+        }
+        if line.ends_with(';') {
+            statements.push(String::new());
+        }
+    }
+    statements.retain(|statement| !statement.trim().is_empty());
+    statements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_end_at_semicolons_and_comments_are_dropped() {
+        let cql = "-- one; two\nCREATE TABLE a (\n    id text -- why; so\n);\n\nCREATE TABLE b (id text);\n";
+        let expected = ["CREATE TABLE a (\n    id text\n)\n", "CREATE TABLE b (id text)\n"];
+        assert_eq!(statements(cql), expected);
+        assert!(statements("-- nothing\n\n").is_empty());
+    }
+
+    #[test]
+    fn files_are_numbered_without_a_hole() {
+        for (number, migration) in (1..).zip(MIGRATIONS) {
+            assert!(migration.name.starts_with(&format!("{number:04}_")), "{}", migration.name);
+            assert!(!statements(migration.cql).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_changed_file_is_named() {
+        let first = &MIGRATIONS[0];
+        let done =
+            |checksum: String| BTreeMap::from([(1, Applied { name: first.name.to_owned(), checksum })]);
+        let rest = missing(&done(checksum(first.cql))).unwrap_or_default();
+        assert_eq!(rest.len(), MIGRATIONS.len() - 1);
+        let error = missing(&done("other".to_owned())).err().map(|error| error.to_string());
+        assert!(error.as_ref().is_some_and(|error| error.contains(first.name)), "{error:?}");
+    }
+
+    #[test]
+    fn a_report_says_what_was_done() {
+        let applied = vec!["0001_accounts.cql".to_owned()];
+        let report = Report { made_keyspace: true, applied, already: 2, dry_run: true };
+        let expected = "would make the keyspace\nwould apply 0001_accounts.cql\n2 applied before";
+        assert_eq!(report.to_string(), expected);
+    }
+}

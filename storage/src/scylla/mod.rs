@@ -1,0 +1,75 @@
+//! The store on ScyllaDB or another CQL server, for nodes that share.
+//!
+//! - Plain writes carry the writer's time, so sending one twice does what sending it once does.
+//! - Where two may race the row is compared and set (LWT). Such a row, or such columns of it, are never written plainly.
+//!   A server may not say whether it did it; then the row is read again and tells by the writer's own mark.
+//! - What changes together lies in one partition, with a version that each change compares and raises.
+//! - Writers of one node queue for a partition; only those of different nodes collide, and try again.
+//! - A breaker stands before the servers: once they stop answering, calls fail at once.
+
+mod accounts;
+mod conversations;
+mod event_list;
+mod events;
+mod failure;
+mod feeds;
+#[cfg(test)]
+mod lint;
+mod logins;
+mod migration_lock;
+mod migrations;
+mod names;
+mod options;
+mod posts;
+mod query;
+mod revocations;
+mod rsvps;
+mod session;
+mod value;
+
+use std::sync::Arc;
+
+pub use migrations::{Report, migrate};
+pub use options::{Password, ScyllaOptions};
+
+use crate::{StoreError, Stores};
+use query::Query;
+use session::Cql;
+
+const ALIVE: Query = Query::read("local", "SELECT key FROM system.local");
+
+/// The store on CQL servers.
+pub struct ScyllaStore {
+    cql: Arc<Cql>,
+    keyspace: String,
+}
+
+impl ScyllaStore {
+    /// Connects to the servers. The keyspace has to be there: [`migrate`] makes it.
+    pub async fn connect(options: &ScyllaOptions) -> Result<Self, StoreError> {
+        let keyspace = options.checked_keyspace()?.to_owned();
+        Ok(Self { cql: Arc::new(Cql::connect(options).await?), keyspace })
+    }
+
+    /// The ports on this store.
+    pub fn stores(&self) -> Stores {
+        Stores {
+            accounts: self.cql.clone(),
+            posts: self.cql.clone(),
+            events: self.cql.clone(),
+            revocations: self.cql.clone(),
+            conversations: self.cql.clone(),
+        }
+    }
+
+    /// Whether a server answers.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.cql.count_connections();
+        self.cql.one::<(String,)>(&ALIVE, ()).await.map(drop)
+    }
+
+    /// The migrations that this version needs and that were not applied yet.
+    pub async fn pending_migrations(&self) -> Result<Vec<&'static str>, StoreError> {
+        migrations::pending(self.cql.session(), &self.keyspace).await
+    }
+}

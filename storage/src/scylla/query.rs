@@ -1,0 +1,92 @@
+//! Statements as constants: what each is, which table it is about, and how it may be sent.
+
+use scylla::client::execution_profile::ExecutionProfileHandle;
+use scylla::serialize::row::SerializeRow;
+use scylla::statement::Consistency;
+use scylla::statement::prepared::PreparedStatement;
+
+/// Rows that a paged read takes at a time.
+const PAGE_SIZE: i32 = 1000;
+
+/// What a statement does, and so how it may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    /// Reads what is acknowledged. May be asked of a second server when the first is slow.
+    Read,
+    /// Reads after every compare-and-set that came before, finishing one that was left half done.
+    SerialRead,
+    /// Writes the same however often it is done, as its time is the caller's.
+    Write,
+    /// Compares and sets; is sent once, as a second time it would compare with what it set.
+    Cas,
+}
+
+impl Kind {
+    /// The metric's label.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::SerialRead => "read_serial",
+            Self::Write => "write",
+            Self::Cas => "compare_and_set",
+        }
+    }
+}
+
+/// A statement.
+#[derive(Debug)]
+pub(super) struct Query {
+    pub(super) kind: Kind,
+    pub(super) table: &'static str,
+    pub(super) text: &'static str,
+}
+
+impl Query {
+    pub(super) const fn read(table: &'static str, text: &'static str) -> Self {
+        Self { kind: Kind::Read, table, text }
+    }
+
+    pub(super) const fn serial_read(table: &'static str, text: &'static str) -> Self {
+        Self { kind: Kind::SerialRead, table, text }
+    }
+
+    pub(super) const fn write(table: &'static str, text: &'static str) -> Self {
+        Self { kind: Kind::Write, table, text }
+    }
+
+    pub(super) const fn cas(table: &'static str, text: &'static str) -> Self {
+        Self { kind: Kind::Cas, table, text }
+    }
+
+    /// Sets how the statement is sent.
+    pub(super) fn configure(&self, prepared: &mut PreparedStatement, profiles: &Profiles) {
+        prepared.set_page_size(PAGE_SIZE);
+        prepared.set_is_idempotent(self.kind == Kind::Read);
+        if self.kind == Kind::SerialRead {
+            prepared.set_consistency(Consistency::LocalSerial);
+        }
+        let profile = if self.kind == Kind::Read { &profiles.reads } else { &profiles.others };
+        prepared.set_execution_profile_handle(Some(profile.clone()));
+    }
+}
+
+/// How requests are sent.
+#[derive(Debug)]
+pub(super) struct Profiles {
+    /// Retried, and asked of a second server when the first is slow.
+    pub(super) reads: ExecutionProfileHandle,
+    /// Sent once.
+    pub(super) others: ExecutionProfileHandle,
+}
+
+/// A statement with its values, as a part of a batch.
+pub(super) struct Change<'a> {
+    pub(super) query: &'static Query,
+    pub(super) values: Box<dyn SerializeRow + Send + Sync + 'a>,
+}
+
+impl<'a> Change<'a> {
+    pub(super) fn new(query: &'static Query, values: impl SerializeRow + Send + Sync + 'a) -> Self {
+        Self { query, values: Box::new(values) }
+    }
+}

@@ -1,0 +1,354 @@
+//! The connection to the servers: statements prepared once, sent as their kind asks for, behind a breaker.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use parking_lot::RwLock;
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::deserialize::row::DeserializeRow;
+use scylla::errors::ExecutionError;
+use scylla::policies::load_balancing::DefaultPolicy;
+use scylla::policies::retry::{DefaultRetryPolicy, FallthroughRetryPolicy};
+use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
+use scylla::policies::timestamp_generator::{MonotonicTimestampGenerator, TimestampGenerator as _};
+use scylla::response::query_result::QueryResult;
+use scylla::response::{PagingState, PagingStateResponse};
+use scylla::serialize::row::SerializeRow;
+use scylla::statement::batch::{Batch, BatchType};
+use scylla::statement::prepared::PreparedStatement;
+use scylla::statement::{Consistency, SerialConsistency};
+use scylla::value::{CqlValue, Row};
+use tokio::time::timeout;
+
+use super::failure::{is_answer, is_passing, store_error};
+use super::options::ScyllaOptions;
+use super::query::{Change, Kind, Profiles, Query};
+use super::value::damaged;
+use crate::StoreError;
+use crate::breaker::Breaker;
+use crate::keyed_lock::{KeyedLock, Turn};
+
+/// What errors call the other side.
+const SERVER: &str = "the CQL server";
+/// How often a silent connection is looked after, and how long it may stay silent then.
+const KEEPALIVE: Duration = Duration::from_secs(2);
+/// When a slow read is asked of a second server.
+const SLOW: Duration = Duration::from_millis(100);
+/// How often a plain write is sent.
+const WRITE_TRIES: u32 = 2;
+/// How long a writer waits for those that write the same thing.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Values<'a> = dyn SerializeRow + Send + Sync + 'a;
+/// Rows, and where the page behind begins.
+type Answer = (QueryResult, PagingStateResponse);
+
+/// What is sent.
+enum Request<'a> {
+    All(&'a PreparedStatement, &'a Values<'a>),
+    Page(&'a PreparedStatement, &'a Values<'a>, PagingState),
+    Batch(&'a Batch, &'a [Box<Values<'a>>]),
+}
+
+/// What all ports share.
+pub(super) struct Cql {
+    session: Session,
+    profiles: Profiles,
+    prepared: RwLock<HashMap<(Kind, &'static str), PreparedStatement>>,
+    breaker: Breaker,
+    /// Gives writes their times: later ones of this node win, and one that is sent twice has one time.
+    clock: MonotonicTimestampGenerator,
+    request_timeout: Duration,
+    turns: KeyedLock,
+}
+
+/// Opens a session; without a keyspace for those that make it.
+pub(super) async fn open(options: &ScyllaOptions, keyspace: Option<&str>) -> Result<Session, StoreError> {
+    let mut builder = SessionBuilder::new()
+        .known_nodes(&options.nodes)
+        .connection_timeout(options.connect_timeout)
+        .hostname_resolution_timeout(Some(options.connect_timeout))
+        .tcp_keepalive_interval(KEEPALIVE)
+        .keepalive_interval(KEEPALIVE)
+        .keepalive_timeout(KEEPALIVE)
+        .default_execution_profile_handle(profile(options).build().into_handle());
+    if let Some(keyspace) = keyspace {
+        builder = builder.use_keyspace(keyspace, false).keyspaces_to_fetch([keyspace]);
+    }
+    if let (Some(user), Some(password)) = (&options.user, &options.password) {
+        builder = builder.user(user, password.expose());
+    }
+    // A server that takes connections and says nothing is waited for once for each step of the opening.
+    let opened = timeout(options.connect_timeout * 4, Box::pin(builder.build())).await;
+    opened
+        .map_err(|_| StoreError::Unavailable(format!("{SERVER} does not answer")))?
+        .map_err(|error| StoreError::Unavailable(error.to_string()))
+}
+
+/// How statements are sent where nothing else is said.
+fn profile(options: &ScyllaOptions) -> scylla::client::execution_profile::ExecutionProfileBuilder {
+    let mut policy = DefaultPolicy::builder().token_aware(true);
+    if let Some(datacenter) = &options.datacenter {
+        policy = policy.prefer_datacenter(datacenter.clone());
+    }
+    ExecutionProfile::builder()
+        .consistency(Consistency::LocalQuorum)
+        .serial_consistency(Some(SerialConsistency::LocalSerial))
+        .request_timeout(Some(options.request_timeout))
+        .load_balancing_policy(policy.build())
+        .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
+}
+
+impl Cql {
+    pub(super) async fn connect(options: &ScyllaOptions) -> Result<Self, StoreError> {
+        let session = open(options, Some(options.checked_keyspace()?)).await?;
+        let slow = SimpleSpeculativeExecutionPolicy { max_retry_count: 1, retry_interval: SLOW };
+        let reads = profile(options)
+            .retry_policy(Arc::new(DefaultRetryPolicy::new()))
+            .speculative_execution_policy(Some(Arc::new(slow)));
+        let profiles =
+            Profiles { reads: reads.build().into_handle(), others: profile(options).build().into_handle() };
+        let cql = Self {
+            session,
+            profiles,
+            prepared: RwLock::default(),
+            breaker: Breaker::new(SERVER),
+            clock: MonotonicTimestampGenerator::new(),
+            request_timeout: options.request_timeout,
+            turns: KeyedLock::default(),
+        };
+        cql.count_connections();
+        Ok(cql)
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Tells operators to how many servers there is a connection.
+    pub(super) fn count_connections(&self) {
+        let cluster = self.session.get_cluster_state();
+        let connected = cluster.get_nodes_info().iter().filter(|node| node.is_connected()).count();
+        mundotango_ops::metrics().db_connections_active.set(i64::try_from(connected).unwrap_or(i64::MAX));
+    }
+
+    /// Waits until no other task of this node writes the same thing: they would only make each other try again.
+    pub(super) async fn turn(&self, table: &str, id: &str) -> Result<Turn<'_>, StoreError> {
+        let turn = timeout(PATIENCE, self.turns.lock(format!("{table} {id}"))).await;
+        turn.map_err(|_| StoreError::Unavailable(format!("too many write one row of {table}")))
+    }
+
+    /// Waits a little before trying again, longer each time, so that nodes that collided do so no more.
+    pub(super) async fn back_off(&self, tries: u32) {
+        let most = Duration::from_millis(5) * 2_u32.saturating_pow(tries.min(5));
+        tokio::time::sleep(most.mul_f64(rand::random_range(0.1..1.0))).await;
+    }
+
+    /// The first row.
+    pub(super) async fn one<R>(
+        &self,
+        query: &'static Query,
+        values: impl SerializeRow + Send + Sync,
+    ) -> Result<Option<R>, StoreError>
+    where
+        R: for<'r> DeserializeRow<'r, 'r>,
+    {
+        let rows = self.run(query, &values).await?.into_rows_result().map_err(damaged)?;
+        rows.maybe_first_row::<R>().map_err(damaged)
+    }
+
+    /// All rows. The statement says how many there can be.
+    pub(super) async fn rows<R>(
+        &self,
+        query: &'static Query,
+        values: impl SerializeRow + Send + Sync,
+    ) -> Result<Vec<R>, StoreError>
+    where
+        R: for<'r> DeserializeRow<'r, 'r>,
+    {
+        let rows = self.run(query, &values).await?.into_rows_result().map_err(damaged)?;
+        rows.rows::<R>().map_err(damaged)?.collect::<Result<_, _>>().map_err(damaged)
+    }
+
+    /// All rows, page by page, where nothing says how many there can be.
+    pub(super) async fn all_rows<R>(
+        &self,
+        query: &'static Query,
+        values: impl SerializeRow + Send + Sync,
+    ) -> Result<Vec<R>, StoreError>
+    where
+        R: for<'r> DeserializeRow<'r, 'r>,
+    {
+        let prepared = self.prepare(query).await?;
+        let (mut rows, mut paging) = (Vec::new(), PagingState::start());
+        loop {
+            let request = Request::Page(&prepared, &values, paging);
+            let (page, next) = self.send(query.kind, query.table, &request).await?;
+            let page = page.into_rows_result().map_err(damaged)?;
+            for row in page.rows::<R>().map_err(damaged)? {
+                rows.push(row.map_err(damaged)?);
+            }
+            match next.into_paging_control_flow() {
+                ControlFlow::Continue(state) => paging = state,
+                ControlFlow::Break(()) => return Ok(rows),
+            }
+        }
+    }
+
+    /// Writes, whatever is there.
+    pub(super) async fn write(
+        &self,
+        query: &'static Query,
+        values: impl SerializeRow + Send + Sync,
+    ) -> Result<(), StoreError> {
+        self.run(query, &values).await.map(drop)
+    }
+
+    /// Writes if the statement's condition holds; whether it did.
+    pub(super) async fn compare_and_set(
+        &self,
+        query: &'static Query,
+        values: impl SerializeRow + Send + Sync,
+    ) -> Result<bool, StoreError> {
+        was_applied(self.run(query, &values).await?)
+    }
+
+    /// Writes all or, at some time to come, all: what was begun is finished by the servers.
+    pub(super) async fn write_together(&self, changes: Vec<Change<'_>>) -> Result<(), StoreError> {
+        self.batch(Kind::Write, BatchType::Logged, changes).await.map(drop)
+    }
+
+    /// Writes all or nothing in one partition, if all conditions hold; whether they did.
+    pub(super) async fn compare_and_set_together(
+        &self,
+        changes: Vec<Change<'_>>,
+    ) -> Result<bool, StoreError> {
+        was_applied(self.batch(Kind::Cas, BatchType::Unlogged, changes).await?)
+    }
+
+    async fn run(&self, query: &'static Query, values: &Values<'_>) -> Result<QueryResult, StoreError> {
+        let mut prepared = self.prepare(query).await?;
+        if query.kind == Kind::Write {
+            prepared.set_timestamp(Some(self.clock.next_timestamp()));
+        }
+        Ok(self.send(query.kind, query.table, &Request::All(&prepared, values)).await?.0)
+    }
+
+    async fn batch(
+        &self,
+        kind: Kind,
+        batch_type: BatchType,
+        changes: Vec<Change<'_>>,
+    ) -> Result<QueryResult, StoreError> {
+        let table = changes.first().map_or("", |change| change.query.table);
+        let mut batch = Batch::new(batch_type);
+        let mut values = Vec::with_capacity(changes.len());
+        for change in changes {
+            batch.append_statement(self.prepare(change.query).await?);
+            values.push(change.values);
+        }
+        batch.set_execution_profile_handle(Some(self.profiles.others.clone()));
+        if kind == Kind::Write {
+            batch.set_timestamp(Some(self.clock.next_timestamp()));
+        }
+        Ok(self.send(kind, table, &Request::Batch(&batch, &values)).await?.0)
+    }
+
+    /// Sends a request through the breaker. A plain write is sent again where that may help: it has the same time.
+    async fn send(&self, kind: Kind, table: &str, request: &Request<'_>) -> Result<Answer, StoreError> {
+        let _timer = mundotango_ops::metrics()
+            .db_query_duration_seconds
+            .with_label_values(&[kind.name(), table])
+            .start_timer();
+        let mut unknown = None;
+        let mut tries_left = if kind == Kind::Write { WRITE_TRIES } else { 1 };
+        loop {
+            let pass = self.breaker.admit().map_err(|error| unknown.clone().unwrap_or(error))?;
+            let error = match self.attempt(request).await {
+                Ok(answer) => {
+                    pass.succeed();
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            if is_answer(&error) {
+                pass.succeed();
+            } else {
+                pass.fail();
+            }
+            tracing::debug!(%error, table, kind = kind.name(), "request failed");
+            tries_left -= 1;
+            let failure = store_error(&error, kind);
+            if tries_left == 0 || !is_passing(&error) {
+                return Err(unknown.unwrap_or(failure));
+            }
+            // What the first try may have done is not undone by a second that is refused.
+            if matches!(failure, StoreError::Unknown(_)) {
+                unknown = Some(failure);
+            }
+        }
+    }
+
+    /// Boxed, as the driver's futures are large.
+    fn attempt<'a>(&'a self, request: &'a Request<'a>) -> BoxFuture<'a, Result<Answer, ExecutionError>> {
+        Box::pin(async move {
+            let result = match request {
+                Request::All(prepared, values) => self.session.execute_unpaged(prepared, values).await?,
+                Request::Page(prepared, values, from) => {
+                    return self.session.execute_single_page(prepared, values, from.clone()).await;
+                }
+                Request::Batch(batch, values) => self.session.batch(batch, values).await?,
+            };
+            Ok((result, PagingStateResponse::NoMorePages))
+        })
+    }
+
+    async fn prepare(&self, query: &'static Query) -> Result<PreparedStatement, StoreError> {
+        let key = (query.kind, query.text);
+        if let Some(prepared) = self.prepared.read().get(&key) {
+            return Ok(prepared.clone());
+        }
+        let pass = self.breaker.admit()?;
+        let preparing = timeout(self.request_timeout, Box::pin(self.session.prepare(query.text))).await;
+        let mut prepared = match preparing {
+            Ok(Ok(prepared)) => {
+                pass.succeed();
+                prepared
+            }
+            Ok(Err(error)) => {
+                let error = ExecutionError::from(error);
+                if is_answer(&error) {
+                    pass.succeed()
+                } else {
+                    pass.fail()
+                }
+                return Err(StoreError::Unavailable(error.to_string()));
+            }
+            Err(_) => {
+                pass.fail();
+                return Err(StoreError::Unavailable(format!("{SERVER} did not prepare a statement in time")));
+            }
+        };
+        query.configure(&mut prepared, &self.profiles);
+        self.prepared.write().insert(key, prepared.clone());
+        Ok(prepared)
+    }
+}
+
+/// Whether a conditional statement did what it says. Servers differ in what else they tell, so only the column's name
+/// counts.
+pub(super) fn was_applied(result: QueryResult) -> Result<bool, StoreError> {
+    let rows = result.into_rows_result().map_err(damaged)?;
+    let (index, _) =
+        rows.column_specs().get_by_name("[applied]").ok_or_else(|| damaged("answer without [applied]"))?;
+    let first = rows.first_row::<Row>().map_err(damaged)?;
+    match first.columns.get(index) {
+        Some(Some(CqlValue::Boolean(applied))) => Ok(*applied),
+        _ => Err(damaged("[applied] is no boolean")),
+    }
+}
