@@ -13,6 +13,7 @@ use mundotango_protocol::{ChannelName, Publication, new_id};
 use mundotango_storage::StoreError;
 use mundotango_storage::conversations::{Conversation, ConversationStore, Fence, Fenced, Speaker, Turn};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::agents::script;
 use super::chat::{AgentMessage, TurnBody};
@@ -59,6 +60,8 @@ struct Actor {
     fence: Fence,
     /// The last turns, in their order.
     turns: Vec<Turn>,
+    /// When it said something last.
+    spoke_at: Instant,
 }
 
 impl Conversations {
@@ -102,6 +105,7 @@ impl OwnedKind for Conversations {
             channel,
             fence,
             turns,
+            spoke_at: Instant::now(),
         }))
     }
 }
@@ -187,12 +191,17 @@ impl OwnedActor for Actor {
 
     async fn wait(&mut self) {
         match self.turns.last() {
-            Some(last) if last.speaker == Speaker::User || !last.finished => tokio::time::sleep(PACE).await,
+            Some(last) if last.speaker == Speaker::User || !last.finished => {
+                // A point in time, as those who ask meanwhile make this begin anew.
+                tokio::time::sleep_until(self.spoke_at + PACE).await;
+            }
             _ => std::future::pending().await,
         }
     }
 
     async fn proceed(&mut self) -> Result<(), OwnedError> {
-        self.answer_on().await
+        let outcome = self.answer_on().await;
+        self.spoke_at = Instant::now();
+        outcome
     }
 }

@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, reason = "the modules of one test binary share helpers")]
 
 mod cli;
+mod cluster;
+mod crowd;
 mod durability;
 mod hostile;
 mod live;

@@ -67,6 +67,13 @@ impl Server {
 
     /// Starts a server with variables of the configuration, such as `("HTTP__MAX_BODY_BYTES", "100")`.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let mut server = Self::begin_with(settings);
+        server.wait_until_ready().await;
+        server
+    }
+
+    /// The same without waiting until it is ready.
+    pub fn begin_with(settings: &[(&str, &str)]) -> Self {
         // reqwest wants to know whose cryptography it is to use, though nothing here speaks TLS.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
@@ -76,12 +83,11 @@ impl Server {
             .collect();
         let child = spawn(folder.path(), &environment, "127.0.0.1:0");
         let http = Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
-        let mut server = Self { folder, environment, child, address: ([127, 0, 0, 1], 0).into(), http };
-        server.wait_until_ready().await;
-        server
+        Self { folder, environment, child, address: ([127, 0, 0, 1], 0).into(), http }
     }
 
-    async fn wait_until_ready(&mut self) {
+    /// Waits until the node's process listens, ready or not.
+    pub async fn wait_until_it_listens(&mut self) {
         let data_dir = self.data_dir();
         let pid = self.child.id();
         let start = Instant::now();
@@ -95,6 +101,11 @@ impl Server {
             assert!(start.elapsed() < PATIENCE, "the server did not start:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
+    }
+
+    /// Waits until the node is ready.
+    pub async fn wait_until_ready(&mut self) {
+        self.wait_until_it_listens().await;
         until("the server is ready", async || {
             let answer = self.http.get(self.url("/api/health/ready")).send().await.ok()?;
             (answer.status() == StatusCode::OK).then_some(())
@@ -208,7 +219,8 @@ impl Server {
     /// The same, with a token that is good for a time.
     pub fn user_for(&self, id: &str, role: &str, ttl: &str) -> User {
         let arguments = ["token", "--user", id, "--role", role, "--ttl", ttl];
-        let output = mundotango(&self.data_dir(), &arguments).output().unwrap();
+        let mut command = mundotango(&self.data_dir(), &arguments);
+        let output = command.envs(self.environment.iter().cloned()).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let token = String::from_utf8(output.stdout).unwrap().trim().to_owned();
         User { id: id.to_owned(), token, refresh_token: String::new() }
