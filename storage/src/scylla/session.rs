@@ -323,9 +323,9 @@ impl Cql {
             Ok(Err(error)) => {
                 let error = ExecutionError::from(error);
                 if is_answer(&error) {
-                    pass.succeed()
+                    pass.succeed();
                 } else {
-                    pass.fail()
+                    pass.fail();
                 }
                 return Err(StoreError::Unavailable(error.to_string()));
             }
