@@ -25,12 +25,12 @@ use scylla::statement::{Consistency, SerialConsistency};
 use scylla::value::{CqlValue, Row};
 use tokio::time::timeout;
 
-use super::failure::{is_answer, is_passing, store_error};
+use super::failure::{Sign, is_passing, sign, store_error};
 use super::options::ScyllaOptions;
 use super::query::{Change, Kind, Profiles, Query};
 use super::value::damaged;
 use crate::StoreError;
-use crate::breaker::Breaker;
+use crate::breaker::{Breaker, Pass};
 use crate::keyed_lock::{KeyedLock, Turn};
 
 /// What errors call the other side.
@@ -39,8 +39,6 @@ const SERVER: &str = "the CQL server";
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// When a slow read is asked of a second server.
 const SLOW: Duration = Duration::from_millis(100);
-/// How often a plain write is sent.
-const WRITE_TRIES: u32 = 2;
 /// How long a writer waits for those that write the same thing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -132,9 +130,13 @@ impl Cql {
 
     /// Tells operators to how many servers there is a connection.
     pub(super) fn count_connections(&self) {
+        let connected = i64::try_from(self.connected()).unwrap_or(i64::MAX);
+        mundotango_ops::metrics().db_connections_active.set(connected);
+    }
+
+    fn connected(&self) -> usize {
         let cluster = self.session.get_cluster_state();
-        let connected = cluster.get_nodes_info().iter().filter(|node| node.is_connected()).count();
-        mundotango_ops::metrics().db_connections_active.set(i64::try_from(connected).unwrap_or(i64::MAX));
+        cluster.get_nodes_info().iter().filter(|node| node.is_connected()).count()
     }
 
     /// Waits until no other task of this node writes the same thing: they would only make each other try again.
@@ -266,8 +268,7 @@ impl Cql {
             .with_label_values(&[kind.name(), table])
             .start_timer();
         let mut unknown = None;
-        let mut tries_left = if kind == Kind::Write { WRITE_TRIES } else { 1 };
-        loop {
+        for tried in 1.. {
             let pass = self.breaker.admit().map_err(|error| unknown.clone().unwrap_or(error))?;
             let error = match self.attempt(request).await {
                 Ok(answer) => {
@@ -276,21 +277,28 @@ impl Cql {
                 }
                 Err(error) => error,
             };
-            if is_answer(&error) {
-                pass.succeed();
-            } else {
-                pass.fail();
-            }
+            self.judge(pass, &error);
             tracing::debug!(%error, table, kind = kind.name(), "request failed");
-            tries_left -= 1;
             let failure = store_error(&error, kind);
-            if tries_left == 0 || !is_passing(&error) {
+            if tried >= kind.tries() || !is_passing(&error) {
                 return Err(unknown.unwrap_or(failure));
             }
             // What the first try may have done is not undone by a second that is refused.
             if matches!(failure, StoreError::Unknown(_)) {
                 unknown = Some(failure);
             }
+            self.back_off(tried).await;
+        }
+        Err(StoreError::Unavailable(format!("{SERVER} was not asked")))
+    }
+
+    /// Tells the breaker what an error says of the servers.
+    fn judge(&self, pass: Pass<'_>, error: &ExecutionError) {
+        match sign(error) {
+            Sign::Answer => pass.succeed(),
+            // Many requests may have been under way to that one; there are others to ask.
+            Sign::LostConnection if self.connected() > 0 => {}
+            Sign::LostConnection | Sign::Silence => pass.fail(),
         }
     }
 
@@ -322,11 +330,7 @@ impl Cql {
             }
             Ok(Err(error)) => {
                 let error = ExecutionError::from(error);
-                if is_answer(&error) {
-                    pass.succeed();
-                } else {
-                    pass.fail();
-                }
+                self.judge(pass, &error);
                 return Err(StoreError::Unavailable(error.to_string()));
             }
             Err(_) => {
