@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
-use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::execution_profile::{ExecutionProfile, ExecutionProfileBuilder};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::deserialize::row::DeserializeRow;
@@ -26,7 +26,7 @@ use scylla::value::{CqlValue, Row};
 use tokio::time::timeout;
 
 use super::failure::{Sign, is_passing, sign, store_error};
-use super::options::ScyllaOptions;
+use super::options::{Password, ScyllaOptions};
 use super::query::{Change, Kind, Profiles, Query};
 use super::value::damaged;
 use crate::StoreError;
@@ -78,8 +78,8 @@ pub(super) async fn open(options: &ScyllaOptions, keyspace: Option<&str>) -> Res
     if let Some(keyspace) = keyspace {
         builder = builder.use_keyspace(keyspace, false).keyspaces_to_fetch([keyspace]);
     }
-    if let (Some(user), Some(password)) = (&options.user, &options.password) {
-        builder = builder.user(user, password.expose());
+    if let Some(user) = &options.user {
+        builder = builder.user(user, options.password.as_ref().map_or("", Password::expose));
     }
     // A server that takes connections and says nothing is waited for once for each step of the opening.
     let opened = timeout(options.connect_timeout * 4, Box::pin(builder.build())).await;
@@ -89,7 +89,7 @@ pub(super) async fn open(options: &ScyllaOptions, keyspace: Option<&str>) -> Res
 }
 
 /// How statements are sent where nothing else is said.
-fn profile(options: &ScyllaOptions) -> scylla::client::execution_profile::ExecutionProfileBuilder {
+fn profile(options: &ScyllaOptions) -> ExecutionProfileBuilder {
     let mut policy = DefaultPolicy::builder().token_aware(true);
     if let Some(datacenter) = &options.datacenter {
         policy = policy.prefer_datacenter(datacenter.clone());
@@ -267,8 +267,9 @@ impl Cql {
             .db_query_duration_seconds
             .with_label_values(&[kind.name(), table])
             .start_timer();
-        let mut unknown = None;
-        for tried in 1.. {
+        let (mut tried, mut unknown) = (0, None);
+        loop {
+            tried += 1;
             let pass = self.breaker.admit().map_err(|error| unknown.clone().unwrap_or(error))?;
             let error = match self.attempt(request).await {
                 Ok(answer) => {
@@ -289,7 +290,6 @@ impl Cql {
             }
             self.back_off(tried).await;
         }
-        Err(StoreError::Unavailable(format!("{SERVER} was not asked")))
     }
 
     /// Tells the breaker what an error says of the servers.
