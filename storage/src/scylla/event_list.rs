@@ -22,14 +22,14 @@ const MONTHS: usize = 120;
 const ADD: Query =
     Query::write("events_by_date", "INSERT INTO events_by_date (bucket, event_date, id) VALUES (?, ?, ?)");
 const ADD_MONTH: Query =
-    Query::write("event_buckets", "INSERT INTO event_buckets (list, bucket) VALUES ('all', ?)");
+    Query::write("event_buckets", "INSERT INTO event_buckets (scope, bucket) VALUES ('all', ?)");
 const IDS: Query = Query::read(
     "events_by_date",
     "SELECT event_date, id FROM events_by_date WHERE bucket = ? AND (event_date, id) > (?, ?) LIMIT ?",
 );
 const MONTHS_FROM: Query = Query::read(
     "event_buckets",
-    "SELECT bucket FROM event_buckets WHERE list = 'all' AND bucket >= ? AND bucket <= ? LIMIT ?",
+    "SELECT bucket FROM event_buckets WHERE scope = 'all' AND bucket >= ? AND bucket <= ? LIMIT ?",
 );
 
 /// The month of a time, counted from the year nought.

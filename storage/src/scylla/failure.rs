@@ -25,27 +25,46 @@ pub(super) fn is_passing(error: &ExecutionError) -> bool {
                 | DbError::Overloaded
                 | DbError::IsBootstrapping
                 | DbError::WriteTimeout { .. }
+                | DbError::ReadTimeout { .. }
                 | DbError::ServerError
         ),
         _ => false,
     }
 }
 
-/// Whether an error tells that the server works, so that the breaker may stay closed.
-pub(super) fn is_answer(error: &ExecutionError) -> bool {
+/// What an error tells of the servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// They work.
+    Answer,
+    /// One of them went away; what the others do is not told.
+    LostConnection,
+    /// They don't answer, or can't do what they should.
+    Silence,
+}
+
+/// What an error tells of the servers.
+pub(super) fn sign(error: &ExecutionError) -> Sign {
     match error {
-        ExecutionError::BadQuery(_) => true,
+        ExecutionError::BadQuery(_) => Sign::Answer,
+        ExecutionError::LastAttemptError(RequestAttemptError::BrokenConnectionError(_)) => {
+            Sign::LostConnection
+        }
         ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, _))
         | ExecutionError::PrepareError(PrepareError::AllAttemptsFailed {
             first_attempt: RequestAttemptError::DbError(error, _),
         }) => match error {
-            DbError::Unavailable { .. } | DbError::IsBootstrapping | DbError::Overloaded => false,
-            // Many that write one partition make each other wait, which says nothing about the server.
-            DbError::WriteTimeout { write_type, .. } => *write_type == WriteType::Cas,
-            DbError::ReadTimeout { consistency, .. } => consistency.is_serial(),
-            _ => true,
+            // Many that write one partition make each other wait, which says nothing of the servers.
+            DbError::WriteTimeout { write_type: WriteType::Cas, .. } => Sign::Answer,
+            DbError::ReadTimeout { consistency, .. } if consistency.is_serial() => Sign::Answer,
+            DbError::WriteTimeout { .. }
+            | DbError::ReadTimeout { .. }
+            | DbError::Unavailable { .. }
+            | DbError::IsBootstrapping
+            | DbError::Overloaded => Sign::Silence,
+            _ => Sign::Answer,
         },
-        _ => false,
+        _ => Sign::Silence,
     }
 }
 
@@ -92,6 +111,7 @@ fn was_refused(error: &DbError, kind: Kind) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use scylla::errors::BrokenConnectionErrorKind;
     use scylla::statement::Consistency;
 
     use super::*;
@@ -125,10 +145,19 @@ mod tests {
 
     #[test]
     fn contention_is_an_answer_and_silence_is_none() {
-        assert!(is_answer(&write_timeout(WriteType::Cas)));
-        assert!(is_answer(&answered(DbError::Invalid)));
-        assert!(!is_answer(&write_timeout(WriteType::Simple)));
-        assert!(!is_answer(&few_alive()));
-        assert!(!is_answer(&ExecutionError::RequestTimeout(Duration::from_secs(5))));
+        let lost = RequestAttemptError::BrokenConnectionError(
+            BrokenConnectionErrorKind::TooManyOrphanedStreamIds(0).into(),
+        );
+        let signs = [
+            (write_timeout(WriteType::Cas), Sign::Answer),
+            (answered(DbError::Invalid), Sign::Answer),
+            (write_timeout(WriteType::Simple), Sign::Silence),
+            (few_alive(), Sign::Silence),
+            (ExecutionError::RequestTimeout(Duration::from_secs(5)), Sign::Silence),
+            (ExecutionError::LastAttemptError(lost), Sign::LostConnection),
+        ];
+        for (error, expected) in signs {
+            assert_eq!(sign(&error), expected, "{error}");
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! The lock that lets one at a time apply migrations. It lasts a while only, so that one who dies does not keep it.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use mundotango_protocol::new_id;
 use scylla::client::session::Session;
-use scylla::errors::ExecutionError;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::{Consistency, Statement};
 use tokio::time::{Instant, sleep};
@@ -88,6 +88,6 @@ impl<'a> MigrationLock<'a> {
     }
 }
 
-fn unavailable(error: ExecutionError) -> StoreError {
+fn unavailable(error: impl Display) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }

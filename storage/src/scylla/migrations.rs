@@ -85,9 +85,9 @@ pub async fn migrate(options: &ScyllaOptions, dry_run: bool) -> Result<Report, S
         ScyllaOptions { request_timeout: options.request_timeout * SCHEMA_PATIENCE, ..options.clone() };
     let session = open(&patient, None).await?;
     let made_keyspace = !exists(&session, "keyspaces", keyspace, None).await?;
-    if dry_run {
-        let done = if made_keyspace { BTreeMap::new() } else { applied(&session, keyspace).await? };
-        let missing = missing(&done)?;
+    let done = if made_keyspace { BTreeMap::new() } else { applied(&session, keyspace).await? };
+    let missing = missing(&done)?;
+    if dry_run || missing.is_empty() {
         let names = missing.iter().map(|(_, migration)| migration.name.to_owned()).collect();
         return Ok(Report { made_keyspace, applied: names, already: done.len(), dry_run });
     }
@@ -95,8 +95,10 @@ pub async fn migrate(options: &ScyllaOptions, dry_run: bool) -> Result<Report, S
         make_keyspace(&session, options, keyspace).await?;
     }
     session.use_keyspace(keyspace, false).await.map_err(refused)?;
-    for statement in statements(BOOKKEEPING) {
-        run(&session, &statement).await?;
+    if !exists(&session, "tables", keyspace, Some("schema_lock")).await? {
+        for statement in statements(BOOKKEEPING) {
+            run(&session, &statement).await?;
+        }
     }
     let lock = MigrationLock::take(&session).await?;
     let worked = apply_missing(&session, keyspace, &lock).await;

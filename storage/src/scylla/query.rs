@@ -22,6 +22,16 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// How often a request is sent. The driver itself sends reads again.
+    pub(super) fn tries(self) -> u32 {
+        match self {
+            Self::Read | Self::Cas => 1,
+            Self::Write => 2,
+            // They fail where others compare and set, and tell what came of a compare-and-set.
+            Self::SerialRead => 6,
+        }
+    }
+
     /// The metric's label.
     pub(super) fn name(self) -> &'static str {
         match self {

@@ -19,10 +19,12 @@ const REVOKE: Query = Query::write(
     "revocations",
     "INSERT INTO revocations (shard, what, at, until) VALUES (?, ?, ?, ?) USING TTL ?",
 );
-const REVOCATION: Query =
-    Query::read("revocations", "SELECT what FROM revocations WHERE shard = ? AND what = ?");
-const REINSTATE: Query = Query::write("revocations", "DELETE FROM revocations WHERE shard = ? AND what = ?");
-// No later than what was read: one who revokes the same again meanwhile is not undone.
+const WRITTEN_AT: Query = Query::read(
+    "revocations",
+    "SELECT WRITETIME(at) AS written_at FROM revocations WHERE shard = ? AND what = ?",
+);
+// With the time of what was read: that goes, however the nodes' clocks differ, and one who revokes the same again
+// meanwhile is not undone.
 const FORGET: Query =
     Query::write("revocations", "DELETE FROM revocations USING TIMESTAMP ? WHERE shard = ? AND what = ?");
 const ALL: Query = Query::read(
@@ -48,7 +50,7 @@ fn shard(what: &str) -> i32 {
     let hash = what.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    i32::try_from(hash % SHARDS.unsigned_abs() as u64).unwrap_or_default()
+    i32::try_from(hash % u64::from(SHARDS.unsigned_abs())).unwrap_or_default()
 }
 
 #[async_trait]
@@ -62,10 +64,11 @@ impl RevocationStore for Cql {
     }
 
     async fn reinstate(&self, what: &Revoked) -> Result<bool, StoreError> {
-        let key = key(what)?;
-        let known = self.one::<(String,)>(&REVOCATION, &key).await?.is_some();
-        self.write(&REINSTATE, &key).await?;
-        Ok(known)
+        let (shard, what) = key(what)?;
+        let written_at = self.one::<(i64,)>(&WRITTEN_AT, (shard, &what)).await?;
+        let Some((written_at,)) = written_at else { return Ok(false) };
+        self.write(&FORGET, (written_at, shard, what)).await?;
+        Ok(true)
     }
 
     async fn revocations(&self, now: Timestamp) -> Result<Vec<Revocation>, StoreError> {

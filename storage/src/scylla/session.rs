@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
-use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::execution_profile::{ExecutionProfile, ExecutionProfileBuilder};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::deserialize::row::DeserializeRow;
@@ -25,12 +25,12 @@ use scylla::statement::{Consistency, SerialConsistency};
 use scylla::value::{CqlValue, Row};
 use tokio::time::timeout;
 
-use super::failure::{is_answer, is_passing, store_error};
-use super::options::ScyllaOptions;
+use super::failure::{Sign, is_passing, sign, store_error};
+use super::options::{Password, ScyllaOptions};
 use super::query::{Change, Kind, Profiles, Query};
 use super::value::damaged;
 use crate::StoreError;
-use crate::breaker::Breaker;
+use crate::breaker::{Breaker, Pass};
 use crate::keyed_lock::{KeyedLock, Turn};
 
 /// What errors call the other side.
@@ -39,8 +39,6 @@ const SERVER: &str = "the CQL server";
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// When a slow read is asked of a second server.
 const SLOW: Duration = Duration::from_millis(100);
-/// How often a plain write is sent.
-const WRITE_TRIES: u32 = 2;
 /// How long a writer waits for those that write the same thing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -80,8 +78,8 @@ pub(super) async fn open(options: &ScyllaOptions, keyspace: Option<&str>) -> Res
     if let Some(keyspace) = keyspace {
         builder = builder.use_keyspace(keyspace, false).keyspaces_to_fetch([keyspace]);
     }
-    if let (Some(user), Some(password)) = (&options.user, &options.password) {
-        builder = builder.user(user, password.expose());
+    if let Some(user) = &options.user {
+        builder = builder.user(user, options.password.as_ref().map_or("", Password::expose));
     }
     // A server that takes connections and says nothing is waited for once for each step of the opening.
     let opened = timeout(options.connect_timeout * 4, Box::pin(builder.build())).await;
@@ -91,7 +89,7 @@ pub(super) async fn open(options: &ScyllaOptions, keyspace: Option<&str>) -> Res
 }
 
 /// How statements are sent where nothing else is said.
-fn profile(options: &ScyllaOptions) -> scylla::client::execution_profile::ExecutionProfileBuilder {
+fn profile(options: &ScyllaOptions) -> ExecutionProfileBuilder {
     let mut policy = DefaultPolicy::builder().token_aware(true);
     if let Some(datacenter) = &options.datacenter {
         policy = policy.prefer_datacenter(datacenter.clone());
@@ -132,9 +130,13 @@ impl Cql {
 
     /// Tells operators to how many servers there is a connection.
     pub(super) fn count_connections(&self) {
+        let connected = i64::try_from(self.connected()).unwrap_or(i64::MAX);
+        mundotango_ops::metrics().db_connections_active.set(connected);
+    }
+
+    fn connected(&self) -> usize {
         let cluster = self.session.get_cluster_state();
-        let connected = cluster.get_nodes_info().iter().filter(|node| node.is_connected()).count();
-        mundotango_ops::metrics().db_connections_active.set(i64::try_from(connected).unwrap_or(i64::MAX));
+        cluster.get_nodes_info().iter().filter(|node| node.is_connected()).count()
     }
 
     /// Waits until no other task of this node writes the same thing: they would only make each other try again.
@@ -265,9 +267,9 @@ impl Cql {
             .db_query_duration_seconds
             .with_label_values(&[kind.name(), table])
             .start_timer();
-        let mut unknown = None;
-        let mut tries_left = if kind == Kind::Write { WRITE_TRIES } else { 1 };
+        let (mut tried, mut unknown) = (0, None);
         loop {
+            tried += 1;
             let pass = self.breaker.admit().map_err(|error| unknown.clone().unwrap_or(error))?;
             let error = match self.attempt(request).await {
                 Ok(answer) => {
@@ -276,21 +278,27 @@ impl Cql {
                 }
                 Err(error) => error,
             };
-            if is_answer(&error) {
-                pass.succeed();
-            } else {
-                pass.fail();
-            }
+            self.judge(pass, &error);
             tracing::debug!(%error, table, kind = kind.name(), "request failed");
-            tries_left -= 1;
             let failure = store_error(&error, kind);
-            if tries_left == 0 || !is_passing(&error) {
+            if tried >= kind.tries() || !is_passing(&error) {
                 return Err(unknown.unwrap_or(failure));
             }
             // What the first try may have done is not undone by a second that is refused.
             if matches!(failure, StoreError::Unknown(_)) {
                 unknown = Some(failure);
             }
+            self.back_off(tried).await;
+        }
+    }
+
+    /// Tells the breaker what an error says of the servers.
+    fn judge(&self, pass: Pass<'_>, error: &ExecutionError) {
+        match sign(error) {
+            Sign::Answer => pass.succeed(),
+            // Many requests may have been under way to that one; there are others to ask.
+            Sign::LostConnection if self.connected() > 0 => {}
+            Sign::LostConnection | Sign::Silence => pass.fail(),
         }
     }
 
@@ -322,11 +330,7 @@ impl Cql {
             }
             Ok(Err(error)) => {
                 let error = ExecutionError::from(error);
-                if is_answer(&error) {
-                    pass.succeed()
-                } else {
-                    pass.fail()
-                }
+                self.judge(pass, &error);
                 return Err(StoreError::Unavailable(error.to_string()));
             }
             Err(_) => {

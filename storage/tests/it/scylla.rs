@@ -2,6 +2,7 @@
 //!
 //! Making tables takes seconds, so all that only needs them shares one keyspace, in one test.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,7 +148,7 @@ async fn places_are_given_once(nodes: [Stores; 2]) {
 fn post(id: String, author_id: &str, visibility: Visibility) -> Post {
     let author_id = author_id.to_owned();
     let content = "Hola".to_owned();
-    Post { id, author_id, content, visibility, created_at: now(), reactions: Default::default() }
+    Post { id, author_id, content, visibility, created_at: now(), reactions: BTreeMap::new() }
 }
 
 async fn reactions_are_counted_once(nodes: [Stores; 2]) {
