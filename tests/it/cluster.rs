@@ -44,6 +44,20 @@ pub fn settings() -> Vec<(String, String)> {
     settings
 }
 
+/// The settings with one of them otherwise.
+pub fn with(settings: &[(String, String)], name: &str, value: &str) -> Vec<(String, String)> {
+    let others = settings.iter().filter(|(known, _)| known != name).cloned();
+    others.chain([(name.to_owned(), value.to_owned())]).collect()
+}
+
+/// Starts nodes with these settings and waits until they know each other.
+pub async fn start_with(settings: &[(String, String)], count: usize) -> Vec<Server> {
+    let mut nodes: Vec<_> = (0..count).map(|_| begin(settings, &[])).collect();
+    join_all(nodes.iter_mut().map(Server::wait_until_ready)).await;
+    know_each_other(&nodes).await;
+    nodes
+}
+
 /// Starts a node with some of the settings otherwise.
 pub fn begin(settings: &[(String, String)], other: &[(&str, &str)]) -> Server {
     let all = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -52,11 +66,7 @@ pub fn begin(settings: &[(String, String)], other: &[(&str, &str)]) -> Server {
 
 /// Starts nodes and waits until they know each other.
 pub async fn start(count: usize) -> Vec<Server> {
-    let settings = settings();
-    let mut nodes: Vec<_> = (0..count).map(|_| begin(&settings, &[])).collect();
-    join_all(nodes.iter_mut().map(Server::wait_until_ready)).await;
-    know_each_other(&nodes).await;
-    nodes
+    start_with(&settings(), count).await
 }
 
 /// Waits until each node lists all.

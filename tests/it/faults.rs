@@ -1,0 +1,186 @@
+//! What is left when NATS, Redis or the CQL server is gone, and how it comes back. Each stands behind a proxy that can end
+//! connections as a killed server does, and hold them as a frozen one does.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::cluster::{service, settings, start_with, with};
+use crate::crowd::Crowd;
+use crate::proxy::{CuttingProxy, Mode};
+use crate::sdk::{Sdk, SdkClient};
+use crate::server::{Server, User, until};
+
+/// How long a part stays away.
+const OUTAGE: Duration = Duration::from_secs(4);
+/// How soon all has to be as before once the part is there again.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
+
+/// Where a service is, from an address with or without a scheme.
+fn address_of(service: &str) -> SocketAddr {
+    service.rsplit('/').next().unwrap().parse().unwrap()
+}
+
+/// What `/api/health` says of a part.
+async fn health(node: &Server, part: &str) -> Value {
+    let health: Value = node.http.get(node.url("/api/health")).send().await.unwrap().json().await.unwrap();
+    let parts = health["parts"].as_array().unwrap();
+    parts.iter().find(|known| known["name"] == part).unwrap()["healthy"].clone()
+}
+
+async fn healthy(node: &Server, part: &str, wanted: bool) {
+    until("health tells", async || (health(node, part).await == wanted).then_some(())).await;
+}
+
+/// A request, its status, and how long it took.
+async fn timed(node: &Server, user: &User, path: &str) -> (StatusCode, Duration) {
+    let start = Instant::now();
+    let (status, _) = node.get(path, user).await;
+    (status, start.elapsed())
+}
+
+fn p99(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[(times.len() * 99 / 100).min(times.len() - 1)]
+}
+
+/// G24: without Redis nothing that users ask for fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g24_redis_gone() {
+    let redis = CuttingProxy::start(address_of(&service("MUNDOTANGO_TEST_REDIS"))).await;
+    let settings = with(&settings(), "CLUSTER__REDIS", &format!("redis://{}", redis.address()));
+    let nodes = start_with(&settings, 2).await;
+    let ana = nodes[0].user("ana", "user");
+    let mut reader = SdkClient::subscribed(Sdk::JavaScriptJson, &nodes[1], &ana, "posts:feed").await;
+    for mode in [Mode::Dead, Mode::Frozen] {
+        redis.set(mode);
+        let start = Instant::now();
+        let mut times = Vec::new();
+        let mut posts = 0;
+        while start.elapsed() < OUTAGE {
+            let (status, took) = timed(&nodes[0], &ana, "/api/posts").await;
+            assert_eq!(status, StatusCode::OK);
+            times.push(took);
+            let body = json!({"content": format!("{mode:?} {posts}")});
+            let (status, answer) = nodes[0].post("/api/posts", &ana, body).await;
+            assert_eq!(status, StatusCode::CREATED, "{answer}");
+            posts += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        healthy(&nodes[0], "redis", false).await;
+        let (status, _) = timed(&nodes[0], &ana, "/api/health/ready").await;
+        assert_eq!(status, StatusCode::OK, "it can still take work");
+        // Live, without history, from the moment on that it is known that Redis is gone.
+        until("a post comes without history", async || {
+            let body = json!({"content": "live"});
+            nodes[0].post("/api/posts", &ana, body).await;
+            reader.publication().await["post"]["content"].is_string().then_some(())
+        })
+        .await;
+        let mut late = SdkClient::start(Sdk::PythonJson, nodes[0].address(), &ana, "posts:feed");
+        assert_ne!(late.event("subscribed").await["recoverable"], true, "the client is told");
+        redis.set(Mode::Open);
+        let back = Instant::now();
+        healthy(&nodes[0], "redis", true).await;
+        until("history is kept again", async || {
+            let published = nodes[0].api("publish", json!({"channel": "room:back", "data": 1})).await;
+            published["result"]["offset"].as_u64().filter(|offset| *offset > 0)
+        })
+        .await;
+        assert!(back.elapsed() < BACK_WITHIN, "{:?}", back.elapsed());
+        println!("redis {mode:?}: {} reads, p99 {:?}, back in {:?}", times.len(), p99(times), back.elapsed());
+    }
+}
+
+/// G26: without the CQL server requests fail fast and clearly, and sockets stay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g26_the_cql_server_gone() {
+    let cql = CuttingProxy::start(address_of(&service("MUNDOTANGO_TEST_CQL"))).await;
+    let settings = with(&settings(), "CLUSTER__CQL__NODES", &json!([cql.address()]).to_string());
+    let settings = with(&settings, "CLUSTER__CQL__REQUEST_TIMEOUT", "1s");
+    let nodes = start_with(&settings, 2).await;
+    let ana = nodes[0].user("ana", "user");
+    let addresses = nodes.iter().map(Server::address).collect();
+    let crowd = Crowd::gather(50, addresses, &ana.token, |_| "room:a".to_owned()).await;
+    let mut number = 0;
+    for mode in [Mode::Dead, Mode::Frozen] {
+        cql.set(mode);
+        let start = Instant::now();
+        let mut times = Vec::new();
+        while start.elapsed() < OUTAGE {
+            let (status, took) = timed(&nodes[0], &ana, "/api/posts").await;
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                times.push(took);
+            }
+            // The socket's own work goes on meanwhile.
+            let published = nodes[1].api("publish", json!({"channel": "room:a", "data": number})).await;
+            assert!(published["error"].is_null(), "{published}");
+            number += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let answer = nodes[0].http.get(nodes[0].url("/api/posts")).bearer_auth(&ana.token).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.headers().contains_key("retry-after"));
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        healthy(&nodes[0], "store", false).await;
+        times.sort_unstable();
+        let median = times[times.len() / 2];
+        assert!(median < Duration::from_millis(20), "the breaker is open: {median:?}");
+        cql.set(Mode::Open);
+        let back = Instant::now();
+        until("the store is back", async || {
+            (timed(&nodes[0], &ana, "/api/posts").await.0 == StatusCode::OK).then_some(())
+        })
+        .await;
+        assert!(back.elapsed() < BACK_WITHIN, "{:?}", back.elapsed());
+        println!("cql {mode:?}: {} refused, median {median:?}, p99 {:?}, back in {:?}", times.len(), p99(times.clone()), back.elapsed());
+    }
+    assert_eq!(crowd.here(), 50);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for subscriber in crowd.end().await {
+        assert_eq!(subscriber.recovered, 0, "no socket was lost");
+        assert_eq!(subscriber.numbers, (0..number).collect::<Vec<_>>());
+    }
+}
+
+/// G28: without NATS each node serves its own, and what was missed is made up for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g28_nats_gone() {
+    let nats = CuttingProxy::start(address_of(&service("MUNDOTANGO_TEST_NATS"))).await;
+    let settings = with(&settings(), "CLUSTER__NATS", &format!("nats://{}", nats.address()));
+    let nodes = start_with(&settings, 2).await;
+    let ana = nodes[0].user("ana", "user");
+    let addresses = nodes.iter().map(Server::address).collect();
+    let crowd = Crowd::gather(50, addresses, &ana.token, |_| "room:a".to_owned()).await;
+    let mut number: u64 = 0;
+    for mode in [Mode::Dead, Mode::Frozen] {
+        let mut own = SdkClient::subscribed(Sdk::PythonJson, &nodes[0], &ana, "room:a").await;
+        nats.set(mode);
+        let start = Instant::now();
+        let mut times = Vec::new();
+        while start.elapsed() < OUTAGE * 2 {
+            let asked = Instant::now();
+            let published = nodes[0].api("publish", json!({"channel": "room:a", "data": number})).await;
+            assert!(published["error"].is_null(), "{published}");
+            times.push(asked.elapsed());
+            assert_eq!(own.publication().await, number, "its own node tells at once");
+            number += 1;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        healthy(&nodes[0], "nats", false).await;
+        nats.set(Mode::Open);
+        let back = Instant::now();
+        healthy(&nodes[0], "nats", true).await;
+        crate::cluster::know_each_other(&nodes).await;
+        assert!(back.elapsed() < BACK_WITHIN, "{:?}", back.elapsed());
+        println!("nats {mode:?}: {} published, p99 {:?}, back in {:?}", times.len(), p99(times), back.elapsed());
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(crowd.here(), 50);
+    for subscriber in crowd.end().await {
+        assert_eq!(subscriber.numbers, (0..number).collect::<Vec<_>>(), "in order, on both nodes");
+        assert_eq!(subscriber.recovered, 0, "no socket was lost");
+    }
+}
