@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::StoreError;
@@ -12,11 +13,17 @@ const FAILURES: u32 = 5;
 /// How long it stays open before one call may try.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a call waits for what comes of the one that tries: a server that is well again answers within this, and of
+/// several calls that one operation makes together, none fails because another of them is trying.
+const PROBE_PATIENCE: Duration = Duration::from_millis(15);
+
 /// Lets calls to a server through while it answers.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     server: &'static str,
     state: Mutex<State>,
+    /// Told when the one that tries is done.
+    tried: Notify,
 }
 
 #[derive(Debug)]
@@ -25,18 +32,33 @@ enum State {
     Closed { failures: u32 },
     /// Calls fail until then.
     Open { until: Instant },
-    /// One call is trying; the others fail.
+    /// One call is trying; the others wait for it a moment.
     Probing,
 }
 
 impl Breaker {
     /// A closed breaker; the server's name is for errors.
     pub(crate) fn new(server: &'static str) -> Self {
-        Self { server, state: Mutex::new(State::Closed { failures: 0 }) }
+        Self { server, state: Mutex::new(State::Closed { failures: 0 }), tried: Notify::new() }
     }
 
-    /// Lets a call through, which has to say what came of it, or fails at once.
-    pub(crate) fn admit(&self) -> Result<Pass<'_>, StoreError> {
+    /// Lets a call through, which has to say what came of it, or fails at once, or nearly.
+    pub(crate) async fn admit(&self) -> Result<Pass<'_>, StoreError> {
+        let end = Instant::now() + PROBE_PATIENCE;
+        loop {
+            // Listening before looking, so that no word is missed.
+            let tried = self.tried.notified();
+            if let Some(pass) = self.look()? {
+                return Ok(pass);
+            }
+            if tokio::time::timeout_at(end, tried).await.is_err() {
+                return Err(self.refusal());
+            }
+        }
+    }
+
+    /// A pass, or nothing while another call is trying.
+    fn look(&self) -> Result<Option<Pass<'_>>, StoreError> {
         let mut state = self.state.lock();
         let is_probe = match *state {
             State::Closed { .. } => false,
@@ -44,12 +66,15 @@ impl Breaker {
                 *state = State::Probing;
                 true
             }
-            State::Open { .. } | State::Probing => {
-                return Err(StoreError::Unavailable(format!("{} is not answering", self.server)));
-            }
+            State::Open { .. } => return Err(self.refusal()),
+            State::Probing => return Ok(None),
         };
         drop(state);
-        Ok(Pass { breaker: self, is_probe })
+        Ok(Some(Pass { breaker: self, is_probe }))
+    }
+
+    fn refusal(&self) -> StoreError {
+        StoreError::Unavailable(format!("{} is not answering", self.server))
     }
 
     fn succeed(&self) {
@@ -58,6 +83,8 @@ impl Breaker {
             tracing::info!(server = self.server, "answers again");
         }
         *state = State::Closed { failures: 0 };
+        drop(state);
+        self.tried.notify_waiters();
     }
 
     fn fail(&self) {
@@ -73,6 +100,8 @@ impl Breaker {
             // A call that was let through before says nothing new.
             State::Open { until } => State::Open { until },
         };
+        drop(state);
+        self.tried.notify_waiters();
     }
 }
 
@@ -104,6 +133,8 @@ impl Drop for Pass<'_> {
         let mut state = self.breaker.state.lock();
         if self.is_probe && matches!(*state, State::Probing) {
             *state = State::Open { until: Instant::now() };
+            drop(state);
+            self.breaker.tried.notify_waiters();
         }
     }
 }
@@ -114,10 +145,10 @@ mod tests {
 
     use super::*;
 
-    fn opened() -> Breaker {
+    async fn opened() -> Breaker {
         let breaker = Breaker::new("server");
         for _ in 0..FAILURES {
-            breaker.admit().unwrap().fail();
+            breaker.admit().await.unwrap().fail();
         }
         breaker
     }
@@ -127,54 +158,67 @@ mod tests {
         let breaker = Breaker::new("server");
         for _ in 0..3 {
             for _ in 1..FAILURES {
-                breaker.admit().unwrap().fail();
+                breaker.admit().await.unwrap().fail();
             }
-            breaker.admit().unwrap().succeed();
+            breaker.admit().await.unwrap().succeed();
         }
-        assert!(breaker.admit().is_ok());
-        let refused = opened().admit().unwrap_err();
+        assert!(breaker.admit().await.is_ok());
+        let refused = opened().await.admit().await.unwrap_err();
         assert_eq!(refused.to_string(), "store unavailable: server is not answering");
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_call_tries_and_closes_or_opens_again() {
-        let breaker = opened();
+        let breaker = opened().await;
         advance(PAUSE).await;
-        let probe = breaker.admit().unwrap();
-        assert!(breaker.admit().is_err(), "one tries at a time");
+        let probe = breaker.admit().await.unwrap();
+        assert!(breaker.admit().await.is_err(), "one tries at a time");
         probe.fail();
-        assert!(breaker.admit().is_err());
+        assert!(breaker.admit().await.is_err());
         advance(PAUSE).await;
-        breaker.admit().unwrap().succeed();
+        breaker.admit().await.unwrap().succeed();
         for _ in 1..FAILURES {
-            breaker.admit().unwrap().fail();
+            breaker.admit().await.unwrap().fail();
         }
-        assert!(breaker.admit().is_ok(), "counts from nought again");
+        assert!(breaker.admit().await.is_ok(), "counts from nought again");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_probe_that_is_dropped_makes_way_for_another() {
-        let breaker = opened();
+        let breaker = opened().await;
         advance(PAUSE).await;
-        drop(breaker.admit().unwrap());
-        breaker.admit().unwrap().succeed();
-        assert!(breaker.admit().is_ok());
+        drop(breaker.admit().await.unwrap());
+        breaker.admit().await.unwrap().succeed();
+        assert!(breaker.admit().await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_from_before_neither_ends_the_probe_nor_holds_it_up() {
         let breaker = Breaker::new("server");
-        let (early, late) = (breaker.admit().unwrap(), breaker.admit().unwrap());
+        let (early, late) = (breaker.admit().await.unwrap(), breaker.admit().await.unwrap());
         for _ in 0..FAILURES {
-            breaker.admit().unwrap().fail();
+            breaker.admit().await.unwrap().fail();
         }
         advance(PAUSE).await;
-        let probe = breaker.admit().unwrap();
+        let probe = breaker.admit().await.unwrap();
         early.fail();
-        assert!(breaker.admit().is_err());
+        assert!(breaker.admit().await.is_err());
         late.succeed();
-        assert!(breaker.admit().is_ok(), "the server answers");
+        assert!(breaker.admit().await.is_ok(), "the server answers");
         probe.fail();
-        assert!(breaker.admit().is_ok());
+        assert!(breaker.admit().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_of_one_operation_go_through_together() {
+        let breaker = opened().await;
+        advance(PAUSE).await;
+        let call = async || {
+            let pass = breaker.admit().await?;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            pass.succeed();
+            Ok::<_, StoreError>(())
+        };
+        tokio::try_join!(call(), call(), call()).unwrap();
     }
 }

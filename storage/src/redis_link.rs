@@ -87,7 +87,7 @@ impl RedisLink {
         &self,
         call: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
-        let pass = self.breaker.admit()?;
+        let pass = self.breaker.admit().await?;
         let mut connection = self.connection.clone();
         match tokio::time::timeout(self.timeout, call(&mut connection)).await {
             Ok(Ok(value)) => {

@@ -270,7 +270,7 @@ impl Cql {
         let (mut tried, mut unknown) = (0, None);
         loop {
             tried += 1;
-            let pass = self.breaker.admit().map_err(|error| unknown.clone().unwrap_or(error))?;
+            let pass = self.breaker.admit().await.map_err(|error| unknown.clone().unwrap_or(error))?;
             let error = match self.attempt(request).await {
                 Ok(answer) => {
                     pass.succeed();
@@ -321,7 +321,7 @@ impl Cql {
         if let Some(prepared) = self.prepared.read().get(&key) {
             return Ok(prepared.clone());
         }
-        let pass = self.breaker.admit()?;
+        let pass = self.breaker.admit().await?;
         let preparing = timeout(self.request_timeout, Box::pin(self.session.prepare(query.text))).await;
         let mut prepared = match preparing {
             Ok(Ok(prepared)) => {
