@@ -15,6 +15,8 @@ use crate::StoreError;
 
 /// How long the lock is waited for.
 const PATIENCE: Duration = Duration::from_mins(3);
+/// How long a new table may be unknown to some servers.
+const PROPAGATION: Duration = Duration::from_secs(10);
 /// How often it is looked at.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -46,6 +48,8 @@ impl<'a> MigrationLock<'a> {
             match lock.current().await {
                 Ok(Some(holder)) if holder == lock.holder => return Ok(lock),
                 Ok(_) => {}
+                // A server may not have heard of the table yet that another made.
+                Err(_) if started.elapsed() < PROPAGATION => {}
                 Err(error) => return Err(failure.unwrap_or(error)),
             }
             if started.elapsed() > PATIENCE {

@@ -94,12 +94,15 @@ pub async fn migrate(options: &ScyllaOptions, dry_run: bool) -> Result<Report, S
     if made_keyspace {
         make_keyspace(&session, options, keyspace).await?;
     }
+    // Also what another has just made: one server knowing it does not mean that all do.
+    session.await_schema_agreement().await.map_err(refused)?;
     session.use_keyspace(keyspace, false).await.map_err(refused)?;
     if !exists(&session, "tables", keyspace, Some("schema_lock")).await? {
         for statement in statements(BOOKKEEPING) {
             run(&session, &statement).await?;
         }
     }
+    session.await_schema_agreement().await.map_err(refused)?;
     let lock = MigrationLock::take(&session).await?;
     let worked = apply_missing(&session, keyspace, &lock).await;
     lock.release().await;
