@@ -80,7 +80,11 @@ impl Engines {
     }
 
     /// Connects with the engines that nodes share, waiting for each as long as it takes.
-    pub async fn connect(options: &ClusterOptions, name: String, starting: &Starting) -> anyhow::Result<Self> {
+    pub async fn connect(
+        options: &ClusterOptions,
+        name: String,
+        starting: &Starting,
+    ) -> anyhow::Result<Self> {
         let id = mundotango_protocol::new_id();
         let link = RedisLink::open(&options.redis_options())?;
         until("redis", starting, async || link.check().await).await;

@@ -77,16 +77,17 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     });
     let mut signals = Signals::new()?;
 
-    let engines = match own {
-        Some(engines) => engines,
-        None => tokio::select! {
+    let engines = if let Some(engines) = own {
+        engines
+    } else {
+        tokio::select! {
             engines = Engines::connect(&config.cluster, config.node_name(listen), &starting) => engines?,
             signal = signals.next() => {
                 tracing::info!(signal, "ended while it waited for the parts of the cluster");
                 let _ = fs::remove_file(data_dir.join(NODE_FILE));
                 return Ok(());
             }
-        },
+        }
     };
     let (engine, router) = assemble(&config, &engines).await?;
     starting.ready(router);
@@ -142,7 +143,8 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
     revocations.join(&engine);
     let life_ceo = life_ceo::router(Arc::clone(&engines.stores.conversations), Arc::clone(&engine));
     let stores = engines.stores.clone();
-    let community = Community::new(stores, Arc::clone(&engine), tokens, Arc::clone(&revocations), &config.auth)?;
+    let community =
+        Community::new(stores, Arc::clone(&engine), tokens, Arc::clone(&revocations), &config.auth)?;
     let router = mundotango_gateway::router(
         &config.http,
         GatewayParts {

@@ -22,8 +22,8 @@ use tokio_util::task::TaskTracker;
 use crate::bus::{Bus, LocalBus};
 use crate::channel::{Channels, Delivery, namespace_label, subject_of};
 use crate::cluster::{self, Cluster};
-use crate::placement::Placement;
 use crate::options::{ChannelsOptions, NamespaceOptions, SessionOptions};
+use crate::placement::Placement;
 use crate::session::{Authenticator, RpcHandler, Session, SessionHandle, Sessions, Transport};
 use crate::supervision::Supervision;
 use crate::vitals::TreeNode;
@@ -264,7 +264,8 @@ impl Parts {
 
     /// Tells a channel's subscribers on all nodes that a session of a node that is gone left it.
     pub(crate) async fn announce_leave(&self, channel: &ChannelName, info: ClientInfo) {
-        if !self.options_of(channel).is_ok_and(|options| options.join_leave || options.force_push_join_leave) {
+        if !self.options_of(channel).is_ok_and(|options| options.join_leave || options.force_push_join_leave)
+        {
             return;
         }
         let fanout = Fanout { leave: Some(info), ..Fanout::default() };

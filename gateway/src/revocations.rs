@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 use mundotango_actors::{Engine, SessionHandle, Sessions, TopicHandler, Who};
 use mundotango_protocol::{Disconnect, DisconnectReason};
 use mundotango_storage::StoreError;

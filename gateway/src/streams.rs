@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -15,7 +16,6 @@ use axum::routing::any;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http_body_util::{BodyExt as _, Limited};
-use async_trait::async_trait;
 use mundotango_actors::{Engine, NodeError, Outgoing, Session, TopicHandler, Transport};
 use mundotango_protocol::{Disconnect, EmulationRequest, Encoding, Push, Reply};
 use parking_lot::Mutex;

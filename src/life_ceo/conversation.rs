@@ -31,10 +31,7 @@ const REMEMBERED: usize = 100;
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub(super) enum Ask {
     /// The user says something. The turn's id tells a repetition.
-    Say {
-        turn_id: String,
-        text: String,
-    },
+    Say { turn_id: String, text: String },
     /// Go on with an answer that was left unfinished.
     Wake,
 }
@@ -111,7 +108,13 @@ impl OwnedKind for Conversations {
 }
 
 impl Actor {
-    async fn add(&mut self, id: String, speaker: Speaker, content: String, finished: bool) -> Result<u64, OwnedError> {
+    async fn add(
+        &mut self,
+        id: String,
+        speaker: Speaker,
+        content: String,
+        finished: bool,
+    ) -> Result<u64, OwnedError> {
         let turn = Turn { number: 0, id, speaker, content, finished, created_at: mundotango_storage::now() };
         let number = written(self.store.add_turn(&self.conversation.id, self.fence, turn.clone()).await)?;
         let turn = Turn { number, ..turn };

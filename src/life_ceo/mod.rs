@@ -32,7 +32,8 @@ struct OwnConversation(Arc<dyn ConversationStore>);
 #[async_trait]
 impl ChannelGate for OwnConversation {
     async fn may_subscribe(&self, user: &str, channel: &ChannelName) -> Result<bool, String> {
-        let Some(id) = channel.as_str().strip_prefix(NAMESPACE).and_then(|rest| rest.strip_prefix(':')) else {
+        let Some(id) = channel.as_str().strip_prefix(NAMESPACE).and_then(|rest| rest.strip_prefix(':'))
+        else {
             return Ok(false);
         };
         let conversation = self.0.conversation(id).await.map_err(|error| error.to_string())?;

@@ -64,7 +64,10 @@ impl RedisLink {
     }
 
     /// Runs a script.
-    pub(crate) async fn script<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreError> {
+    pub(crate) async fn script<T: FromRedisValue>(
+        &self,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<T, StoreError> {
         self.call(async |connection| call.invoke_async(connection).await).await
     }
 
@@ -101,7 +104,11 @@ impl RedisLink {
             Ok(Err(error)) => {
                 pass.fail();
                 // The connection was lost under way, or never made.
-                Err(if error.is_connection_refusal() { refused(&error) } else { StoreError::Unknown(error.to_string()) })
+                Err(if error.is_connection_refusal() {
+                    refused(&error)
+                } else {
+                    StoreError::Unknown(error.to_string())
+                })
             }
             Err(_) => {
                 pass.fail();

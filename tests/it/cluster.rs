@@ -18,8 +18,9 @@ const SECRET: &str = "a secret that all nodes of a test share";
 
 /// The address of one of the tests' servers.
 pub fn service(name: &str) -> String {
-    std::env::var(name)
-        .unwrap_or_else(|_| panic!("{name} is not set: run the tests by `cargo xtask test`, which starts the servers"))
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: run the tests by `cargo xtask test`, which starts the servers")
+    })
 }
 
 /// The keyspace of this run of the tests; its tables are made by the first node.
@@ -72,7 +73,10 @@ pub async fn start(count: usize) -> Vec<Server> {
 /// Waits until each node lists all.
 pub async fn know_each_other(nodes: &[Server]) {
     for node in nodes {
-        until("the nodes know each other", async || (node_ids(node).await.len() == nodes.len()).then_some(())).await;
+        until("the nodes know each other", async || {
+            (node_ids(node).await.len() == nodes.len()).then_some(())
+        })
+        .await;
     }
 }
 
@@ -191,7 +195,8 @@ async fn g1_g2_g7_a_killed_node_takes_nothing_along() {
     let mut nodes = start(3).await;
     let token = nodes[0].user("ana", "user").token;
     let addresses = nodes.iter().map(Server::address).collect();
-    let crowd = Crowd::gather(SESSIONS, addresses, &token, |number| format!("room:{}", number % CHANNELS)).await;
+    let crowd =
+        Crowd::gather(SESSIONS, addresses, &token, |number| format!("room:{}", number % CHANNELS)).await;
     let before = presence(&nodes[0], "room:0").await;
     assert_eq!(before.len(), SESSIONS / CHANNELS);
 
@@ -324,7 +329,8 @@ async fn g18_an_answer_outlives_its_owner() {
     let dying = nodes.remove(owner);
     let channel = begun["channel"].as_str().unwrap();
     let mut watching = SdkClient::subscribed(Sdk::JavaScriptJson, &nodes[0], &ana, channel).await;
-    let second = json!({"message": "And tomorrow?", "conversationId": id, "turnId": "second", "stream": true});
+    let second =
+        json!({"message": "And tomorrow?", "conversationId": id, "turnId": "second", "stream": true});
     say(&nodes[0], &ana, second.clone()).await;
     // The answer streams from the owner to the device at another node.
     while watching.publication().await["type"] != "agent.delta" {}
@@ -415,7 +421,8 @@ async fn the_tables_are_made_once_and_shown_before() {
     settings.retain(|(name, _)| name != "CLUSTER__CQL__KEYSPACE");
     settings.push(("CLUSTER__CQL__KEYSPACE".to_owned(), keyspace));
     let migrate = |arguments: &[&str]| {
-        let mut command: Command = crate::server::mundotango(folder.path(), &[&["migrate"], arguments].concat());
+        let mut command: Command =
+            crate::server::mundotango(folder.path(), &[&["migrate"], arguments].concat());
         command.envs(settings.iter().map(|(name, value)| (format!("MUNDOTANGO__{name}"), value)));
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

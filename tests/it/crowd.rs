@@ -52,7 +52,12 @@ pub struct Crowd {
 
 impl Crowd {
     /// Starts subscribers, spread over nodes and channels, and waits until all are there.
-    pub async fn gather(count: usize, addresses: Vec<SocketAddr>, token: &str, channel: impl Fn(usize) -> String) -> Self {
+    pub async fn gather(
+        count: usize,
+        addresses: Vec<SocketAddr>,
+        token: &str,
+        channel: impl Fn(usize) -> String,
+    ) -> Self {
         let shared = Arc::new(Shared {
             ready: AtomicUsize::new(0),
             here: AtomicUsize::new(0),
@@ -88,7 +93,8 @@ impl Crowd {
             });
         }
         let crowd = Self { shared, running, count };
-        until("all are there", async || (crowd.shared.ready.load(Ordering::Relaxed) == count).then_some(())).await;
+        until("all are there", async || (crowd.shared.ready.load(Ordering::Relaxed) == count).then_some(()))
+            .await;
         crowd
     }
 

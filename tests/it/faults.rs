@@ -122,7 +122,8 @@ async fn g26_the_cql_server_gone() {
             number += 1;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let answer = nodes[0].http.get(nodes[0].url("/api/posts")).bearer_auth(&ana.token).send().await.unwrap();
+        let answer =
+            nodes[0].http.get(nodes[0].url("/api/posts")).bearer_auth(&ana.token).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(answer.headers().contains_key("retry-after"));
         assert_eq!(answer.headers()["content-type"], "application/problem+json");
@@ -137,7 +138,12 @@ async fn g26_the_cql_server_gone() {
         })
         .await;
         assert!(back.elapsed() < BACK_WITHIN, "{:?}", back.elapsed());
-        println!("cql {mode:?}: {} refused, median {median:?}, p99 {:?}, back in {:?}", times.len(), p99(times.clone()), back.elapsed());
+        println!(
+            "cql {mode:?}: {} refused, median {median:?}, p99 {:?}, back in {:?}",
+            times.len(),
+            p99(times.clone()),
+            back.elapsed()
+        );
     }
     assert_eq!(crowd.here(), 50);
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -177,7 +183,12 @@ async fn g28_nats_gone() {
         healthy(&nodes[0], "nats", true).await;
         crate::cluster::know_each_other(&nodes).await;
         assert!(back.elapsed() < BACK_WITHIN, "{:?}", back.elapsed());
-        println!("nats {mode:?}: {} published, p99 {:?}, back in {:?}", times.len(), p99(times), back.elapsed());
+        println!(
+            "nats {mode:?}: {} published, p99 {:?}, back in {:?}",
+            times.len(),
+            p99(times),
+            back.elapsed()
+        );
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(crowd.here(), 50);

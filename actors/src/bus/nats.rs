@@ -17,6 +17,8 @@ const LISTENER_CAPACITY: usize = 4096;
 const CLIENT_CAPACITY: usize = 8192;
 /// How often the connection is looked after, so that a frozen server is noticed.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// Pause before the first attempt to connect again; doubles with each.
+const FIRST_RECONNECT_DELAY: Duration = Duration::from_millis(50);
 /// Longest pause between two attempts to connect.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// The header of W3C's trace context.
@@ -60,9 +62,7 @@ impl NatsBus {
             .retry_on_initial_connect()
             .max_reconnects(None)
             .reconnect_delay_callback(|attempts| {
-                Duration::from_millis(50)
-                    .saturating_mul(1 << attempts.min(10) as u32)
-                    .min(MAX_RECONNECT_DELAY)
+                FIRST_RECONNECT_DELAY.saturating_mul(1 << attempts.min(10)).min(MAX_RECONNECT_DELAY)
             })
             .ping_interval(PING_INTERVAL)
             .connection_timeout(options.timeout)
@@ -157,9 +157,7 @@ impl Bus for NatsBus {
         self.check_size(&payload)?;
         let subject = self.subject(subject);
         match headers() {
-            Some(headers) => {
-                self.in_time(self.client.publish_with_headers(subject, headers, payload)).await
-            }
+            Some(headers) => self.in_time(self.client.publish_with_headers(subject, headers, payload)).await,
             None => self.in_time(self.client.publish(subject, payload)).await,
         }
     }

@@ -211,8 +211,11 @@ impl ChannelActor {
             // The session is gone already and will not unsubscribe.
             self.unsubscribe(client).await;
         } else if added && let Some(subscriber) = self.subscribers.get(&client) {
-            self.announce(&subscriber.clone(), Push::join, |info| Fanout { join: Some(info), ..Fanout::default() })
-                .await;
+            self.announce(&subscriber.clone(), Push::join, |info| Fanout {
+                join: Some(info),
+                ..Fanout::default()
+            })
+            .await;
         }
     }
 
@@ -271,7 +274,8 @@ impl ChannelActor {
                 tracing::warn!(%error, channel = %self.name, "presence not removed");
             }
         }
-        self.announce(&subscriber, Push::leave, |info| Fanout { leave: Some(info), ..Fanout::default() }).await;
+        self.announce(&subscriber, Push::leave, |info| Fanout { leave: Some(info), ..Fanout::default() })
+            .await;
     }
 
     /// Tells the others, here and on other nodes, that a client joined or left.

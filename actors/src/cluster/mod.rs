@@ -23,8 +23,8 @@ use crate::engine::Parts;
 use crate::supervision::{Backoff, panic_text};
 use members::{GONE_AFTER, HEARTBEAT, Heard, Members};
 pub use messages::NodeInfo;
-pub(crate) use messages::{NodeRequest, base64_bytes};
 use messages::{Answered, Asked};
+pub(crate) use messages::{NodeRequest, base64_bytes};
 
 /// Where nodes say that they are there.
 const HEARTBEATS: &str = "nodes.heartbeats";
@@ -162,7 +162,8 @@ impl Cluster {
             let owned = matches!(request, NodeRequest::Owned(_));
             let timeout = if owned { OWNED_TIMEOUT } else { SURVEY_TIMEOUT };
             let asked = Asked { from: parts.node_id.clone(), request };
-            let payload = serde_json::to_vec(&asked).map_err(|error| NodeError::Refused(error.to_string()))?;
+            let payload =
+                serde_json::to_vec(&asked).map_err(|error| NodeError::Refused(error.to_string()))?;
             let answer = self.bus.request(&subject_of(node), payload.into(), timeout).await;
             let answer = answer.map_err(|error| match error {
                 crate::bus::BusError::NoResponders => NodeError::Gone,

@@ -71,7 +71,7 @@ pub trait OwnedActor: Send {
     /// Resolves when there is something to do that nobody asks for, such as what an owner before left undone. It may be
     /// dropped while it waits.
     async fn wait(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Does what [`wait`](Self::wait) waited for; never dropped in the middle.
@@ -171,7 +171,8 @@ impl Placement {
     ) -> Result<Bytes, OwnedError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let outcome = tokio::time::timeout_at(deadline, self.ask_once(parts, kind, id, message.clone())).await;
+            let outcome =
+                tokio::time::timeout_at(deadline, self.ask_once(parts, kind, id, message.clone())).await;
             match outcome {
                 // It was the owner until now: somebody else is, or nobody.
                 Ok(Err(OwnedError::Fenced)) => tokio::time::sleep(ASK_AGAIN).await,
@@ -200,7 +201,9 @@ impl Placement {
             // Without the bus each node is on its own; the fence sees to it that one writes at a time.
             Err(BusError::Unavailable(_)) => self.ask_here(parts, kind, id, message).await,
             // An owner that does not answer is asked no more than that: it may be frozen, and is fenced by the next.
-            Err(BusError::NoResponders | BusError::TimedOut) => self.ask_picked(parts, kind, id, message).await,
+            Err(BusError::NoResponders | BusError::TimedOut) => {
+                self.ask_picked(parts, kind, id, message).await
+            }
             Err(error @ BusError::TooLarge { .. }) => Err(OwnedError::Refused(error.to_string())),
         }
     }
@@ -246,7 +249,11 @@ impl Placement {
     }
 
     /// Answers what another node asks of an actor that is to be here.
-    pub(crate) async fn answer(&self, parts: &Arc<Parts>, question: Question) -> Result<serde_json::Value, String> {
+    pub(crate) async fn answer(
+        &self,
+        parts: &Arc<Parts>,
+        question: Question,
+    ) -> Result<serde_json::Value, String> {
         let Question { kind, id, message } = question;
         let outcome = self.ask_here(parts, &kind, &id, message).await;
         serde_json::to_value(Reply::from(outcome)).map_err(|error| error.to_string())

@@ -44,7 +44,12 @@ impl Owned {
     pub(super) async fn run(self, mailbox: mpsc::Receiver<OwnedMessage>) {
         let outcome = AssertUnwindSafe(self.live(mailbox)).catch_unwind().await;
         if let Err(panic) = outcome {
-            tracing::error!(kind = self.kind, id = self.id, panic = panic_text(&*panic), "actor crashed; it starts anew when asked");
+            tracing::error!(
+                kind = self.kind,
+                id = self.id,
+                panic = panic_text(&*panic),
+                "actor crashed; it starts anew when asked"
+            );
             self.parts.crashed("owned");
         }
         self.parts.placement.remove(&self.kind, &self.id, &self.number);

@@ -12,8 +12,9 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Where the tests' NATS is.
 pub fn nats_url() -> String {
-    std::env::var("MUNDOTANGO_TEST_NATS")
-        .expect("MUNDOTANGO_TEST_NATS is not set: run the tests by `cargo xtask test`, which starts the servers")
+    std::env::var("MUNDOTANGO_TEST_NATS").expect(
+        "MUNDOTANGO_TEST_NATS is not set: run the tests by `cargo xtask test`, which starts the servers",
+    )
 }
 
 /// A node's connection to the tests' NATS.

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use mundotango_actors::{
-    Authenticator, Caller, ChannelsOptions, Credentials, DeltaType, Engine, EngineParts, NodeParts, NamespaceOptions,
-    Outgoing, Publish, RecoveryMode, RpcHandler, ServerSubscription, Session, SessionOptions,
+    Authenticator, Caller, ChannelsOptions, Credentials, DeltaType, Engine, EngineParts, NamespaceOptions,
+    NodeParts, Outgoing, Publish, RecoveryMode, RpcHandler, ServerSubscription, Session, SessionOptions,
     SubscriptionGrant, TokenRefusal, Transport, Wakeup,
 };
 use mundotango_protocol::{

@@ -46,8 +46,9 @@ async fn local_nodes() -> Vec<Arc<Engine>> {
 /// Nodes that share a NATS and a Redis.
 async fn remote_nodes() -> Vec<Arc<Engine>> {
     let prefix = new_id();
-    let url = std::env::var("MUNDOTANGO_TEST_REDIS")
-        .expect("MUNDOTANGO_TEST_REDIS is not set: run the tests by `cargo xtask test`, which starts the servers");
+    let url = std::env::var("MUNDOTANGO_TEST_REDIS").expect(
+        "MUNDOTANGO_TEST_REDIS is not set: run the tests by `cargo xtask test`, which starts the servers",
+    );
     let options = RedisOptions { url, prefix: prefix.clone(), ..RedisOptions::default() };
     let mut nodes = Vec::new();
     for _ in 0..3 {

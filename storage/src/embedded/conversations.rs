@@ -121,7 +121,8 @@ impl ConversationStore for std::sync::Arc<Shared> {
         let (start, end) = (turn_key(id, 0), turn_key(id, u64::MAX));
         self.scan(Table::Turns, move |tables| {
             let range = tables.get(Table::Turns).range((Bound::Included(start), Bound::Included(end)));
-            let mut turns = range.rev().take(most).map(|item| decode(&item.value()?)).collect::<Result<Vec<_>, _>>()?;
+            let mut turns =
+                range.rev().take(most).map(|item| decode(&item.value()?)).collect::<Result<Vec<_>, _>>()?;
             turns.reverse();
             Ok(turns)
         })

@@ -90,7 +90,11 @@ impl RedisHotState {
     /// Notes that the node said something, before it says it: what is noted too much is cleared away for nothing.
     async fn note(&self, key: &str, what: &str) -> Result<(), StoreError> {
         let mut pipeline = redis::pipe();
-        pipeline.sadd(key, what).ignore().pexpire(key, i64::try_from(millis(NODE_TTL)).unwrap_or(i64::MAX)).ignore();
+        pipeline
+            .sadd(key, what)
+            .ignore()
+            .pexpire(key, i64::try_from(millis(NODE_TTL)).unwrap_or(i64::MAX))
+            .ignore();
         self.link.pipeline(&pipeline).await
     }
 
@@ -170,7 +174,8 @@ impl HotState for RedisHotState {
         call.arg(query.limit.map(|limit| limit.to_string()).unwrap_or_default());
         call.arg(if query.reverse { "reverse" } else { "" });
         call.arg(millis(meta_ttl)).arg(new_epoch());
-        let (top, epoch, first, entries): (String, String, u64, Vec<Vec<u8>>) = self.link.script(&call).await?;
+        let (top, epoch, first, entries): (String, String, u64, Vec<Vec<u8>>) =
+            self.link.script(&call).await?;
         let entries = entries.iter().zip(first..).map(|(entry, offset)| read_entry(entry, offset));
         let mut publications = entries.collect::<Result<Vec<_>, _>>()?;
         if query.reverse {
@@ -253,8 +258,7 @@ impl HotState for RedisHotState {
                 break;
             }
             for channel in some {
-                let gone: Vec<Vec<u8>> =
-                    self.presence_step(&channel, &[b"forget", node.as_bytes()]).await?;
+                let gone: Vec<Vec<u8>> = self.presence_step(&channel, &[b"forget", node.as_bytes()]).await?;
                 for info in gone {
                     left.push((channel.clone(), read_info(&info)?));
                 }

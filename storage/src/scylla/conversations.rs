@@ -74,7 +74,8 @@ struct TurnRow {
 
 impl StateRow {
     fn conversation(self) -> Result<Option<Conversation>, StoreError> {
-        let (Some(user_id), Some(agent_id), Some(created_at)) = (self.user_id, self.agent_id, self.created_at)
+        let (Some(user_id), Some(agent_id), Some(created_at)) =
+            (self.user_id, self.agent_id, self.created_at)
         else {
             return Ok(None);
         };
@@ -150,13 +151,23 @@ impl ConversationStore for Cql {
             }
             let known = |error| unsure.as_ref().map_or(error, |(_, unknown)| unknown.clone());
             let state = self.one::<StateRow>(&STATE_SERIAL, (id,)).await.map_err(known)?;
-            let Some(state) = state.filter(|state| state.fence == Some(own)) else { return Ok(Fenced::Refused) };
+            let Some(state) = state.filter(|state| state.fence == Some(own)) else {
+                return Ok(Fenced::Refused);
+            };
             let number = state.turns.unwrap_or_default() + 1;
             if count::<u64>(number)? > MAX_TURNS {
                 return Err(StoreError::Full("the conversation"));
             }
             let counted = Change::new(&COUNT_TURN, (number, id, own, state.turns));
-            let said = (id, number, &turn.id, name_of(turn.speaker)?, &turn.content, turn.finished, to_cql(turn.created_at));
+            let said = (
+                id,
+                number,
+                &turn.id,
+                name_of(turn.speaker)?,
+                &turn.content,
+                turn.finished,
+                to_cql(turn.created_at),
+            );
             let added = self.compare_and_set_together(vec![counted, Change::new(&ADD_TURN, said)]).await;
             match added {
                 Ok(true) => return Ok(Fenced::Written(count(number)?)),
@@ -184,7 +195,9 @@ impl ConversationStore for Cql {
             Ok(true) => Ok(Fenced::Written(())),
             Ok(false) => Ok(Fenced::Refused),
             Err(unknown @ StoreError::Unknown(_)) => match self.turn_at(id, number).await {
-                Ok(Some(turn)) if turn.content == content && turn.finished == finished => Ok(Fenced::Written(())),
+                Ok(Some(turn)) if turn.content == content && turn.finished == finished => {
+                    Ok(Fenced::Written(()))
+                }
                 // It did not happen, and what was read says that it never will: a serial read ends what is under way.
                 Ok(_) => self.set_again(id, own, number, content, finished, unknown).await,
                 Err(_) => Err(unknown),
@@ -201,7 +214,8 @@ impl ConversationStore for Cql {
         };
         let rows = self.rows::<TurnRow>(&TURNS, (id, after, limit(page.limit.saturating_add(1)))).await?;
         let is_more = rows.len() > page.limit;
-        let items: Vec<Turn> = rows.into_iter().take(page.limit).map(TurnRow::read).collect::<Result<_, _>>()?;
+        let items: Vec<Turn> =
+            rows.into_iter().take(page.limit).map(TurnRow::read).collect::<Result<_, _>>()?;
         let next = items.last().filter(|_| is_more).map(|last| last.number.to_string());
         Ok(Page { items, next })
     }

@@ -32,8 +32,7 @@ macro_rules! migrations {
 }
 
 /// All files, in order; the number is the place.
-pub(super) const MIGRATIONS: &[Migration] =
-    migrations![
+pub(super) const MIGRATIONS: &[Migration] = migrations![
     "0001_accounts.cql",
     "0002_posts.cql",
     "0003_events.cql",

@@ -8,12 +8,14 @@ use mundotango_storage::hot::{HotState as _, RedisHotState};
 use mundotango_storage::{RedisLink, RedisOptions, StoreError, conformance};
 
 fn url() -> String {
-    std::env::var("MUNDOTANGO_TEST_REDIS")
-        .expect("MUNDOTANGO_TEST_REDIS is not set: run the tests by `cargo xtask test`, which starts the servers")
+    std::env::var("MUNDOTANGO_TEST_REDIS").expect(
+        "MUNDOTANGO_TEST_REDIS is not set: run the tests by `cargo xtask test`, which starts the servers",
+    )
 }
 
 fn link(prefix: &str) -> RedisLink {
-    RedisLink::open(&RedisOptions { url: url(), prefix: prefix.to_owned(), ..RedisOptions::default() }).unwrap()
+    RedisLink::open(&RedisOptions { url: url(), prefix: prefix.to_owned(), ..RedisOptions::default() })
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
