@@ -16,9 +16,9 @@ use crate::StoreError;
 /// How long the lock is waited for.
 const PATIENCE: Duration = Duration::from_mins(3);
 /// How long a new table may be unknown to some servers.
-const PROPAGATION: Duration = Duration::from_secs(10);
+pub(super) const PROPAGATION: Duration = Duration::from_secs(10);
 /// How often it is looked at.
-const PAUSE: Duration = Duration::from_millis(250);
+pub(super) const PAUSE: Duration = Duration::from_millis(250);
 
 // The TTL is longer than any one statement may take; the lock is renewed before each.
 const TAKE: &str =

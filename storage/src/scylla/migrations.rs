@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use scylla::client::session::Session;
 use scylla::value::CqlTimestamp;
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
-use super::migration_lock::MigrationLock;
+use super::migration_lock::{MigrationLock, PAUSE, PROPAGATION};
 use super::options::ScyllaOptions;
 use super::session::open;
 use super::value::{damaged, to_cql};
@@ -93,20 +94,32 @@ pub async fn migrate(options: &ScyllaOptions, dry_run: bool) -> Result<Report, S
     if made_keyspace {
         make_keyspace(&session, options, keyspace).await?;
     }
-    // Also what another has just made: one server knowing it does not mean that all do.
-    session.await_schema_agreement().await.map_err(refused)?;
-    session.use_keyspace(keyspace, false).await.map_err(refused)?;
-    if !exists(&session, "tables", keyspace, Some("schema_lock")).await? {
-        for statement in statements(BOOKKEEPING) {
-            run(&session, &statement).await?;
+    let started = Instant::now();
+    while let Err(error) = make_bookkeeping(&session, keyspace).await {
+        // A server may not have loaded the keyspace yet that another migration has just made.
+        if started.elapsed() > PROPAGATION {
+            return Err(error);
         }
+        tokio::time::sleep(PAUSE).await;
     }
-    session.await_schema_agreement().await.map_err(refused)?;
     let lock = MigrationLock::take(&session).await?;
     let worked = apply_missing(&session, keyspace, &lock).await;
     lock.release().await;
     let (names, already) = worked?;
     Ok(Report { made_keyspace, applied: names, already, dry_run })
+}
+
+/// Makes the tables that migrations themselves need, and waits until all servers know them.
+async fn make_bookkeeping(session: &Session, keyspace: &str) -> Result<(), StoreError> {
+    session.await_schema_agreement().await.map_err(refused)?;
+    session.use_keyspace(keyspace, false).await.map_err(refused)?;
+    if !exists(session, "tables", keyspace, Some("schema_lock")).await? {
+        for statement in statements(BOOKKEEPING) {
+            run(session, &statement).await?;
+        }
+    }
+    session.await_schema_agreement().await.map_err(refused)?;
+    Ok(())
 }
 
 /// The files that were not applied yet, in order; also an error where an applied one is not what it was.
