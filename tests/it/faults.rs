@@ -153,6 +153,50 @@ async fn g26_the_cql_server_gone() {
     }
 }
 
+/// G27: what the store did not say is told as neither done nor failed, and can be asked again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g27_a_write_without_an_answer() {
+    let cql = CuttingProxy::start(address_of(&service("MUNDOTANGO_TEST_CQL"))).await;
+    let settings = with(&settings(), "CLUSTER__CQL__NODES", &json!([cql.address()]).to_string());
+    let settings = with(&settings, "CLUSTER__CQL__REQUEST_TIMEOUT", "1s");
+    let nodes = start_with(&settings, 1).await;
+    let (host, guest) = (nodes[0].user("host", "user"), nodes[0].user("guest", "user"));
+    let body = json!({
+        "title": "Practica", "description": "", "eventDate": "2030-01-01T20:00:00Z",
+        "location": "Here", "eventType": "practica", "capacity": 1,
+    });
+    let (_, event) = nodes[0].post("/api/events", &host, body).await;
+    let path = format!("/api/events/{}/rsvp", event["id"].as_str().unwrap());
+    // Statements are prepared by one who answers before.
+    nodes[0].post(&path, &host, json!({"status": "maybe"})).await;
+    let mut unknown = 0;
+    for _ in 0..20 {
+        let muting = async {
+            // At different points of the answer's way.
+            tokio::time::sleep(Duration::from_millis(3 + unknown % 5)).await;
+            cql.set(Mode::Mute);
+        };
+        let ((status, answer), ()) = tokio::join!(nodes[0].post(&path, &guest, json!({})), muting);
+        if status == StatusCode::SERVICE_UNAVAILABLE && answer["detail"].as_str().unwrap().contains("unknown")
+        {
+            unknown += 1;
+        }
+        assert!(status == StatusCode::OK || status == StatusCode::SERVICE_UNAVAILABLE, "{status}: {answer}");
+        cql.set(Mode::Open);
+        let (status, answer) = until("it can be asked again", async || {
+            let (status, answer) = nodes[0].post(&path, &guest, json!({})).await;
+            (status == StatusCode::OK).then_some((status, answer))
+        })
+        .await;
+        assert_eq!((status, &answer["status"]), (StatusCode::OK, &json!("going")));
+        let (_, event) = nodes[0].get(path.trim_end_matches("/rsvp"), &guest).await;
+        assert_eq!((&event["counts"]["going"], &event["counts"]["maybe"]), (&json!(1), &json!(1)), "{event}");
+        nodes[0].post(&path, &guest, json!({"status": "declined"})).await;
+    }
+    assert!(unknown > 0, "no fault was injected");
+    println!("{unknown} of 20 answers were unknown; each asked again came to one place");
+}
+
 /// G28: without NATS each node serves its own, and what was missed is made up for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g28_nats_gone() {

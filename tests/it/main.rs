@@ -11,6 +11,7 @@ mod hostile;
 mod live;
 mod proxy;
 mod rest;
+mod rolling;
 mod sdk;
 mod sdks;
 mod server;

@@ -20,6 +20,8 @@ pub enum Mode {
     Dead,
     /// Takes connections and bytes, and passes nothing on.
     Frozen,
+    /// Passes on what clients send, and holds what the server answers.
+    Mute,
 }
 
 /// A proxy to one server.
@@ -86,15 +88,20 @@ async fn forward(client: TcpStream, server: SocketAddr, modes: watch::Receiver<M
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     // Either end may be gone at any time.
     tokio::select! {
-        () = pump(from_client, to_server, modes.clone()) => {}
-        () = pump(from_server, to_client, modes) => {}
+        () = pump(from_client, to_server, modes.clone(), &[Mode::Frozen]) => {}
+        () = pump(from_server, to_client, modes, &[Mode::Frozen, Mode::Mute]) => {}
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut modes: watch::Receiver<Mode>) {
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut modes: watch::Receiver<Mode>,
+    holding: &[Mode],
+) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        if modes.wait_for(|mode| *mode != Mode::Frozen).await.is_err()
+        if modes.wait_for(|mode| !holding.contains(mode)).await.is_err()
             || to.write_all(&buffer[..count]).await.is_err()
         {
             return;

@@ -28,6 +28,8 @@ pub const ROOM: &[(&str, &str)] = &[
     ("CHANNELS__NAMESPACES__ROOM__DELTA_PUBLISH", "true"),
 ];
 
+/// The build of the server that the tests are of.
+const BINARY: &str = env!("CARGO_BIN_EXE_mundotango");
 /// Longest wait for a server to start or to end.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -45,6 +47,7 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
 
 /// A running server.
 pub struct Server {
+    binary: PathBuf,
     folder: TempDir,
     environment: Vec<(String, String)>,
     child: Child,
@@ -74,6 +77,11 @@ impl Server {
 
     /// The same without waiting until it is ready.
     pub fn begin_with(settings: &[(&str, &str)]) -> Self {
+        Self::begin_of(Path::new(BINARY), settings)
+    }
+
+    /// The same with another build of the server.
+    pub fn begin_of(binary: &Path, settings: &[(&str, &str)]) -> Self {
         // reqwest wants to know whose cryptography it is to use, though nothing here speaks TLS.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
@@ -81,9 +89,10 @@ impl Server {
             .iter()
             .map(|(name, value)| (format!("MUNDOTANGO__{name}"), (*value).to_owned()))
             .collect();
-        let child = spawn(folder.path(), &environment, "127.0.0.1:0");
+        let child = spawn(binary, folder.path(), &environment, "127.0.0.1:0");
         let http = Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
-        Self { folder, environment, child, address: ([127, 0, 0, 1], 0).into(), http }
+        let binary = binary.to_owned();
+        Self { binary, folder, environment, child, address: ([127, 0, 0, 1], 0).into(), http }
     }
 
     /// Waits until the node's process listens, ready or not.
@@ -150,9 +159,14 @@ impl Server {
         }
     }
 
+    /// From its next start on the server is this test's own build.
+    pub fn upgrade(&mut self) {
+        self.binary = PathBuf::from(BINARY);
+    }
+
     /// Starts the server again on its data folder, at the address that it had.
     pub async fn start_again(&mut self) {
-        self.child = spawn(self.folder.path(), &self.environment, &self.address.to_string());
+        self.child = spawn(&self.binary, self.folder.path(), &self.environment, &self.address.to_string());
         self.wait_until_ready().await;
     }
 
@@ -245,14 +259,18 @@ impl Drop for Server {
 
 /// The command on a data folder.
 pub fn mundotango(data_dir: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mundotango"));
+    command_of(Path::new(BINARY), data_dir, arguments)
+}
+
+fn command_of(binary: &Path, data_dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary);
     command.args(arguments).arg("--data-dir").arg(data_dir).stdin(Stdio::null());
     command
 }
 
-fn spawn(folder: &Path, environment: &[(String, String)], listen: &str) -> Child {
+fn spawn(binary: &Path, folder: &Path, environment: &[(String, String)], listen: &str) -> Child {
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    mundotango(&folder.join("data"), &["serve", "--listen", listen])
+    command_of(binary, &folder.join("data"), &["serve", "--listen", listen])
         .envs(environment.iter().cloned())
         .stdout(log.try_clone().unwrap())
         .stderr(log)

@@ -1,12 +1,13 @@
 //! Nodes that share a channel: on the bus within the process, and on a real NATS and Redis.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use mundotango_actors::bus::{Bus, LocalHub};
 use mundotango_actors::{Engine, NodeParts, SessionOptions, Whose};
-use mundotango_protocol::{ChannelName, Disconnect, new_id};
+use mundotango_protocol::{ChannelName, Disconnect, StreamPosition, new_id};
 use mundotango_storage::hot::{HotState, MemoryHotState, RedisHotState};
 use mundotango_storage::{RedisLink, RedisOptions};
 use serde_json::{Value, json};
@@ -106,7 +107,7 @@ async fn a_stream_is_whole_on_every_node(nodes: Vec<Arc<Engine>>) {
     }
     // A client of the first node comes back on the last.
     let mut elsewhere = Client::connected(nodes.last().unwrap(), "0").await;
-    let from = mundotango_protocol::StreamPosition { offset: all - 250, epoch: clients[0].1.epoch.clone() };
+    let from = StreamPosition { offset: all - 250, epoch: clients[0].1.epoch.clone() };
     let recovered = elsewhere.recover("open:a", &from).await;
     assert!(recovered.recovered);
     assert_eq!(recovered.publications.len(), 250);
@@ -195,4 +196,56 @@ async fn a_node_that_leaves_is_known_at_once() {
         }
     };
     tokio::time::timeout(Duration::from_secs(1), gone).await.expect("known within a second");
+}
+
+/// G4: history and then live, without gap or twin, while publications flow on another node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g4_no_gap_between_history_and_live() {
+    const SUBSCRIPTIONS: usize = 1_000;
+    let nodes = remote_nodes().await;
+    let done = Arc::new(AtomicBool::new(false));
+    let publishing = tokio::spawn({
+        let (engine, done) = (Arc::clone(&nodes[0]), Arc::clone(&done));
+        async move {
+            let mut pace = tokio::time::interval(Duration::from_millis(1));
+            let mut number = 0;
+            while !done.load(Ordering::Relaxed) {
+                pace.tick().await;
+                publish(&engine, "open:flow", number).await;
+                number += 1;
+            }
+            number
+        }
+    });
+    let mut client = Client::connected(&nodes[1], "1").await;
+    let mut from = StreamPosition::default();
+    let mut recoveries = 0;
+    for _ in 0..SUBSCRIPTIONS {
+        let subscribed = client.recover("open:flow", &from).await;
+        let mut next = subscribed.offset + 1;
+        if subscribed.recovered {
+            recoveries += 1;
+            next = from.offset + 1;
+            for publication in &subscribed.publications {
+                assert_eq!(publication.offset, next, "recovered in order");
+                next += 1;
+            }
+        }
+        for _ in 0..3 {
+            let offset = client.push().await.publication.unwrap().offset;
+            assert_eq!(offset, next, "live follows history");
+            next += 1;
+        }
+        client.ask(json!({"unsubscribe": {"channel": "open:flow"}})).await;
+        for push in client.pushes.drain(..) {
+            next = push.publication.map_or(next, |publication| publication.offset + 1);
+        }
+        from = StreamPosition { offset: next - 1, epoch: subscribed.epoch };
+    }
+    done.store(true, Ordering::Relaxed);
+    let published = publishing.await.unwrap();
+    assert!(recoveries > SUBSCRIPTIONS / 2);
+    println!(
+        "{SUBSCRIPTIONS} subscriptions, {recoveries} recovered, while {published} publications flowed; no gap, no twin"
+    );
 }

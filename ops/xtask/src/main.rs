@@ -3,6 +3,7 @@
 mod bench;
 mod fuzz;
 mod parts;
+mod rolling;
 mod services;
 mod step;
 
@@ -41,6 +42,12 @@ enum Task {
         #[arg(long, default_value_t = 10_000_000)]
         executions: u64,
     },
+    /// Upgrade three nodes one by one, under load, from an earlier commit to this one.
+    Rolling {
+        /// The earlier commit.
+        #[arg(long, default_value = "HEAD~1")]
+        from: String,
+    },
     /// Measure ours and its peers side by side, and print the tables of BENCHMARKS.md.
     Bench,
 }
@@ -73,6 +80,11 @@ fn main() -> anyhow::Result<()> {
         Task::Fuzz { executions } => {
             steps.run("cargo-fuzz", fuzz::install)?;
             steps.run("fuzz", || fuzz::all(executions))?;
+        }
+        Task::Rolling { from } => {
+            steps.run("parts", parts::install)?;
+            let binary = steps.run("the earlier build", || rolling::build_of(&from))?;
+            steps.run("upgrade", || rolling::upgrade(&binary))?;
         }
         Task::Bench => {
             steps.run("peers", bench::install)?;
