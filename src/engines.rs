@@ -9,6 +9,8 @@ use async_trait::async_trait;
 use mundotango_actors::NodeParts;
 use mundotango_actors::bus::{Bus, NatsBus};
 use mundotango_gateway::{HealthCheck, PartHealth, Starting};
+use mundotango_storage::cache::{Cache, RedisCache};
+use mundotango_storage::cached::cached;
 use mundotango_storage::embedded::EmbeddedStore;
 use mundotango_storage::hot::{HotState, MemoryHotState, RedisHotState};
 use mundotango_storage::scylla::{self, ScyllaStore};
@@ -39,6 +41,8 @@ pub struct Engines {
     pub stores: Stores,
     /// What is hot.
     pub hot: Arc<dyn HotState>,
+    /// What is read often, where the store is not the node's own.
+    pub cache: Option<Arc<Cache>>,
     /// The node's place among others.
     pub node: NodeParts,
     /// Who knows how the engines are.
@@ -68,6 +72,8 @@ impl Engines {
         Ok(Self {
             stores: store.stores(),
             hot: Arc::<MemoryHotState>::clone(&hot),
+            // The embedded store answers from memory as it is.
+            cache: None,
             node: NodeParts::alone(),
             health: Arc::new(OwnHealth { store: Arc::clone(&store) }),
             own: Some(Own {
@@ -109,8 +115,10 @@ impl Engines {
             }
         });
         let store = Arc::new(store.await);
+        let cache = Arc::new(Cache::new(Arc::new(RedisCache::new(link.clone()))));
         Ok(Self {
-            stores: store.stores(),
+            stores: cached(store.stores(), &cache),
+            cache: Some(cache),
             hot: Arc::new(RedisHotState::new(link.clone(), &id)),
             node: NodeParts { id, name, bus: Arc::new(bus) },
             health: Arc::new(SharedHealth { store, link, connected }),

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod community;
 pub mod config;
 pub mod engines;
+mod invalidations;
 pub mod life_ceo;
 pub mod node;
 mod node_client;

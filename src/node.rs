@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::community::{self, Community};
 use crate::config::Config;
 use crate::engines::Engines;
+use crate::invalidations;
 use crate::life_ceo;
 
 /// What a client sees as the server's version.
@@ -141,6 +142,9 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
     .await
     .context("the supervision tree did not start")?;
     revocations.join(&engine);
+    if let Some(cache) = &engines.cache {
+        invalidations::connect(cache, &engine);
+    }
     let life_ceo = life_ceo::router(Arc::clone(&engines.stores.conversations), Arc::clone(&engine));
     let stores = engines.stores.clone();
     let community =

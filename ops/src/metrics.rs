@@ -94,6 +94,8 @@ metrics! {
     event_rsvps_total: IntCounterVec = counters("Answers to events", &["event_type", "action"]);
     posts_created_total: IntCounterVec = counters("Posts created", &["visibility"]);
     post_reactions_total: IntCounterVec = counters("Reactions to posts", &["reaction_type"]);
+    cache_hits_total: IntCounterVec = counters("Reads that the cache answered", &["cache_type"]);
+    cache_misses_total: IntCounterVec = counters("Reads that the store had to answer", &["cache_type"]);
     life_ceo_agent_invocations_total: IntCounterVec = counters("Answers of agents", &["agent_id", "status"]);
     errors_total: IntCounterVec = counters("Errors by where they happened", &["type", "severity"]);
     websocket_connections_active: IntGauge = gauge("Open WebSocket connections");

@@ -10,6 +10,8 @@
 
 pub mod accounts;
 mod breaker;
+pub mod cache;
+pub mod cached;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod conversations;

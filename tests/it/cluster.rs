@@ -126,6 +126,21 @@ async fn three_nodes_are_one() {
         assert_eq!(contents, (0..9).rev().map(|number| json!(number.to_string())).collect::<Vec<_>>());
     }
 
+    // What one node has read and another changes is read anew everywhere.
+    let (_, feed) = nodes[0].get("/api/posts?limit=1", &ana).await;
+    let id = feed["items"][0]["id"].as_str().unwrap().to_owned();
+    for (number, reaction) in ["heart", "like", "laugh", "support"].into_iter().enumerate() {
+        for node in &nodes {
+            node.get(&format!("/api/posts/{id}"), &ana).await;
+        }
+        let path = format!("/api/posts/{id}/react");
+        nodes[number % 3].post(&path, &ana, json!({"reactionType": reaction})).await;
+        for node in &nodes {
+            let (_, post) = node.get(&format!("/api/posts/{id}"), &ana).await;
+            assert_eq!(post["reactions"], json!({reaction: 1}), "{post}");
+        }
+    }
+
     // Who is there is known everywhere, and one user can be sent away from anywhere.
     let beto = nodes[1].user("beto", "user");
     let mut betos = Vec::new();

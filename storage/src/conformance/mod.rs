@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod accounts;
+mod cache;
 mod conversations;
 mod events;
 mod hot_state;
@@ -14,6 +15,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 pub use accounts::accounts;
+pub use cache::cache;
 pub use conversations::conversations;
 pub use events::events;
 pub use hot_state::{hot_state, shared_hot_state};

@@ -13,7 +13,7 @@ fn url() -> String {
     )
 }
 
-fn link(prefix: &str) -> RedisLink {
+pub(crate) fn link(prefix: &str) -> RedisLink {
     RedisLink::open(&RedisOptions { url: url(), prefix: prefix.to_owned(), ..RedisOptions::default() })
         .unwrap()
 }
