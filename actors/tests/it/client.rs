@@ -239,7 +239,8 @@ impl Client {
     pub async fn recover(&mut self, channel: &str, from: &StreamPosition) -> SubscribeResult {
         let subscribe =
             json!({"channel": channel, "recover": true, "offset": from.offset, "epoch": from.epoch});
-        self.ask(json!({"subscribe": subscribe})).await.subscribe.unwrap()
+        let reply = self.ask(json!({"subscribe": subscribe})).await;
+        reply.subscribe.unwrap_or_else(|| panic!("{:?}", reply.error))
     }
 
     /// Waits for something and takes it in.

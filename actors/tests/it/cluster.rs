@@ -19,7 +19,11 @@ use crate::client::{Client, engine_of, publish};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn node(bus: Arc<dyn Bus>, id: String, hot: Arc<dyn HotState>) -> Arc<Engine> {
-    let options = SessionOptions { recovery_max_publications: 10_000, ..SessionOptions::default() };
+    let options = SessionOptions {
+        recovery_max_publications: 10_000,
+        commands_per_second: 0,
+        ..SessionOptions::default()
+    };
     engine_of(NodeParts { name: id.clone(), id, bus }, hot, options).await
 }
 
