@@ -38,6 +38,8 @@ const WRITES_AT_ONCE: usize = 64;
 const PRESENCE_TTL: Duration = Duration::from_mins(1);
 /// How long a crashed actor stays without subscribers, so that the tree tells of the crash.
 const CRASH_LINGER: Duration = Duration::from_mins(1);
+/// How often a history that nodes share is looked at although nothing says that something was lost.
+const SHARED_HISTORY_CHECK: Duration = Duration::from_secs(25);
 /// How often it is said again.
 const PRESENCE_REFRESH: Duration = Duration::from_secs(27);
 
@@ -65,6 +67,8 @@ pub(crate) struct ChannelActor {
     /// The last publication's payload, where the next may be written as the difference to it.
     base: Option<Bytes>,
     presence_said: Instant,
+    /// When the history was looked at last to see whether something was lost.
+    looked_at: Instant,
     /// What other nodes tell of the channel; `None` while that cannot be heard.
     listening: Option<Box<dyn Listening>>,
     /// Publications that came before those before them.
@@ -82,6 +86,7 @@ impl ChannelActor {
             pending: Vec::new(),
             base: None,
             presence_said: Instant::now(),
+            looked_at: Instant::now(),
             listening: None,
             early: Early::default(),
         }
@@ -148,7 +153,7 @@ impl ChannelActor {
                 Some(told) => messages.extend(read_told(&told)),
                 None => self.listening = None,
             },
-            () = self.early.overdue() => messages.push(ChannelMessage::Check),
+            () = self.early.overdue() => messages.push(ChannelMessage::Repair),
         }
         while messages.len() < BATCH
             && let Some(told) = self.listening.as_mut().and_then(|listening| listening.next_now())
@@ -179,9 +184,11 @@ impl ChannelActor {
             }
             ChannelMessage::Deliver(delivery) => self.deliver(&delivery).await,
             ChannelMessage::Told(fanout) => self.told(*fanout).await,
+            ChannelMessage::Repair => self.look_at_history().await,
             ChannelMessage::Return => {
                 self.presence_said = Instant::now();
-                self.check().await;
+                self.listen().await;
+                self.look_at_history().await;
                 self.say_all_present().await;
             }
             ChannelMessage::Check => self.check().await,
@@ -307,12 +314,21 @@ impl ChannelActor {
 
     async fn check(&mut self) {
         self.listen().await;
-        if let Some(limits) = self.options.history().filter(|_| self.position.is_some()) {
-            self.repair(limits).await;
+        // Memory is looked at each time; what all nodes share is not, as there are many channels.
+        if !self.parts.cluster.bus.is_remote() || self.looked_at.elapsed() >= SHARED_HISTORY_CHECK {
+            self.look_at_history().await;
         }
         if self.presence_said.elapsed() >= PRESENCE_REFRESH {
             self.presence_said = Instant::now();
             self.say_all_present().await;
+        }
+    }
+
+    /// Makes up for what was lost on the way here.
+    async fn look_at_history(&mut self) {
+        self.looked_at = Instant::now();
+        if let Some(limits) = self.options.history().filter(|_| self.position.is_some()) {
+            self.repair(limits).await;
         }
     }
 

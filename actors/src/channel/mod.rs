@@ -32,6 +32,8 @@ pub(crate) enum ChannelMessage {
     Told(Box<Fanout>),
     /// From the node: others may have thought that it is gone.
     Return,
+    /// From itself: what came early has waited for too long.
+    Repair,
     /// From the keeper: look whether the stream went on without us, and say again who is present.
     Check,
     /// From a test: fail.

@@ -169,6 +169,19 @@ impl Channels {
         counts
     }
 
+    /// How many channels have subscribers, and how many subscriptions that is.
+    pub(crate) fn totals(&self) -> (usize, usize) {
+        let (mut channels, mut subscriptions) = (0, 0);
+        for shard in &self.shards {
+            for entry in shard.lock().values() {
+                let subscribers = entry.subscribers.load(Ordering::Relaxed);
+                channels += usize::from(subscribers > 0);
+                subscriptions += subscribers;
+            }
+        }
+        (channels, subscriptions)
+    }
+
     /// Makes every channel look at its stream; those with a full mailbox are looking already.
     pub(crate) fn check_all(&self) {
         self.say_to_all(|| ChannelMessage::Check);

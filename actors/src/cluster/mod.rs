@@ -105,7 +105,7 @@ impl Cluster {
 
     /// What a node says of itself.
     pub(crate) fn info(&self, parts: &Parts, gone: bool) -> NodeInfo {
-        let counts = parts.channels.counts(|_| true);
+        let (channels, subscriptions) = parts.channels.totals();
         NodeInfo {
             id: parts.node_id.clone(),
             name: self.name.clone(),
@@ -113,8 +113,8 @@ impl Cluster {
             started_at: parts.started_at,
             sessions: parts.sessions.len(),
             users: parts.sessions.users(),
-            channels: counts.len(),
-            subscriptions: counts.iter().map(|(_, subscribers)| subscribers).sum(),
+            channels,
+            subscriptions,
             draining: parts.is_draining(),
             gone,
         }
