@@ -12,7 +12,7 @@ use mundotango_gateway::{HealthCheck, PartHealth, Starting};
 use mundotango_storage::cache::{Cache, RedisCache};
 use mundotango_storage::cached::cached;
 use mundotango_storage::embedded::EmbeddedStore;
-use mundotango_storage::hot::{HotState, MemoryHotState, RedisHotState};
+use mundotango_storage::hot::{ArchivedHotState, HotState, MemoryHotState, RedisHotState};
 use mundotango_storage::scylla::{self, ScyllaStore};
 use mundotango_storage::{RedisLink, StoreError, Stores};
 use tokio::task::AbortHandle;
@@ -69,9 +69,10 @@ impl Engines {
             // Clients learn it by the epochs that change.
             Err(error) => tracing::warn!(%error, "channel histories not restored"),
         }
+        let stores = store.stores();
         Ok(Self {
-            stores: store.stores(),
-            hot: Arc::<MemoryHotState>::clone(&hot),
+            stores: stores.clone(),
+            hot: Arc::new(ArchivedHotState::new(Arc::<MemoryHotState>::clone(&hot), stores.history.clone())),
             // The embedded store answers from memory as it is.
             cache: None,
             node: NodeParts::alone(),
@@ -116,10 +117,12 @@ impl Engines {
         });
         let store = Arc::new(store.await);
         let cache = Arc::new(Cache::new(Arc::new(RedisCache::new(link.clone()))));
+        let stores = store.stores();
+        let hot = Arc::new(RedisHotState::new(link.clone(), &id));
         Ok(Self {
-            stores: cached(store.stores(), &cache),
+            stores: cached(stores.clone(), &cache),
             cache: Some(cache),
-            hot: Arc::new(RedisHotState::new(link.clone(), &id)),
+            hot: Arc::new(ArchivedHotState::new(hot, stores.history)),
             node: NodeParts { id, name, bus: Arc::new(bus) },
             health: Arc::new(SharedHealth { store, link, connected }),
             own: None,

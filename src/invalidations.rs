@@ -21,6 +21,10 @@ impl Invalidations for Telling {
             engine.tell_topic(TOPIC, data.into()).await;
         }
     }
+
+    fn are_heard(&self) -> bool {
+        self.0.upgrade().is_some_and(|engine| engine.bus_connected() != Some(false))
+    }
 }
 
 #[async_trait]

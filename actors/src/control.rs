@@ -319,10 +319,8 @@ impl Engine {
     /// Forgets a channel's publications.
     pub async fn remove_history(&self, channel: &ChannelName) -> Result<(), EngineError> {
         let parts = self.parts();
-        if parts.options_of(channel)?.history().is_none() {
-            return Err(EngineError::NotAvailable);
-        }
-        Ok(parts.in_time(parts.hot.remove_history(channel.as_str())).await?)
+        let limits = parts.options_of(channel)?.history().ok_or(EngineError::NotAvailable)?;
+        Ok(parts.in_time(parts.hot.remove_history(channel.as_str(), limits)).await?)
     }
 
     /// Calls the application as a session's RPC does.

@@ -185,7 +185,7 @@ impl Parts {
         query: HistoryQuery,
         limits: HistoryLimits,
     ) -> Result<HistoryPage, ErrorCode> {
-        self.in_time(self.hot.history(channel.as_str(), query, limits.meta_ttl)).await
+        self.in_time(self.hot.history(channel.as_str(), query, limits)).await
     }
 
     /// A user's first session began.
@@ -218,7 +218,9 @@ impl Parts {
         let options = self.options_of(channel)?;
         let Publish { mut publication, skip_history, delta, idempotency_key, version, exclude } = publish;
         let limits = options.history().filter(|_| !skip_history);
-        let remembered = idempotency_key.is_some() || version.is_some();
+        let archived = limits.is_some_and(|limits| limits.archive_ttl.is_some());
+        // What has to be remembered is not published where it cannot be.
+        let remembered = archived || idempotency_key.is_some() || version.is_some();
         let append = Append { publication: publication.clone(), limits, idempotency_key, version };
         let append = self.hot.append(channel.as_str(), append);
         let position = match tokio::time::timeout(HOT_STATE_TIMEOUT, append).await {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
 use mundotango_protocol::ChannelName;
+use mundotango_storage::history::MAX_HISTORY_TTL;
+use mundotango_storage::hot::HistoryLimits;
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -130,9 +132,13 @@ pub struct NamespaceOptions {
     /// How long each publication is kept.
     #[serde(with = "friendly")]
     pub history_ttl: Duration,
-    /// How long offset and epoch are remembered after the last publication.
+    /// How long offset and epoch are remembered after the last publication, at least.
     #[serde(with = "friendly")]
     pub history_meta_ttl: Duration,
+    /// How long each publication is kept in the store as well, for days or years; 0 for not at all. It is acknowledged
+    /// when the store has it then.
+    #[serde(with = "friendly")]
+    pub history_archive_ttl: Duration,
     /// Every subscription notices holes in the stream.
     pub force_positioning: bool,
     /// Clients may ask for subscriptions that notice holes in the stream.
@@ -192,6 +198,7 @@ impl Default for NamespaceOptions {
             history_size: 0,
             history_ttl: Duration::ZERO,
             history_meta_ttl: Duration::from_hours(720),
+            history_archive_ttl: Duration::ZERO,
             force_positioning: false,
             allow_positioning: false,
             force_recovery: false,
@@ -245,14 +252,13 @@ impl NamespaceOptions {
     }
 
     /// The history to keep, if any.
-    pub fn history(&self) -> Option<mundotango_storage::hot::HistoryLimits> {
-        (self.history_size > 0 && !self.history_ttl.is_zero()).then_some(
-            mundotango_storage::hot::HistoryLimits {
-                size: self.history_size,
-                ttl: self.history_ttl,
-                meta_ttl: self.history_meta_ttl,
-            },
-        )
+    pub fn history(&self) -> Option<HistoryLimits> {
+        if self.history_size == 0 || self.history_ttl.is_zero() {
+            return None;
+        }
+        let hot = HistoryLimits::new(self.history_size, self.history_ttl, self.history_meta_ttl);
+        let archived = !self.history_archive_ttl.is_zero();
+        Some(if archived { hot.archived(self.history_archive_ttl) } else { hot })
     }
 }
 
@@ -315,6 +321,10 @@ impl ChannelsOptions {
                     .then(|| format!("{path}: history needs both history_size and history_ttl")),
                 (recovers && options.history().is_none())
                     .then(|| format!("{path}: recovery and positioning need history_size and history_ttl")),
+                (!options.history_archive_ttl.is_zero() && options.history().is_none())
+                    .then(|| format!("{path}: history_archive_ttl needs history_size and history_ttl")),
+                (options.history_archive_ttl > MAX_HISTORY_TTL)
+                    .then(|| format!("{path}: history_archive_ttl can be 10 years (87600h) at most")),
                 (options.delta_publish && options.allowed_delta_types.is_empty())
                     .then(|| format!("{path}: delta_publish needs allowed_delta_types = [\"fossil\"]")),
                 (!options.allowed_delta_types.is_empty() && options.history().is_none())

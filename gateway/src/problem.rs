@@ -167,6 +167,7 @@ impl From<StoreError> for Problem {
                 Self::unavailable("whether this was done is unknown; look before you send it again")
             }
             StoreError::Damaged(cause) => Self::internal(&cause),
+            StoreError::NotBegun => Self::internal(&error),
             StoreError::Full(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
             StoreError::BadCursor => Self::invalid_field("cursor", error.to_string()),
         }

@@ -13,6 +13,9 @@ pub enum StoreError {
     /// The engine holds something that this version cannot read.
     #[error("stored data is damaged: {0}")]
     Damaged(String),
+    /// A channel has no history yet, and who asked did not say where it begins.
+    #[error("history has not begun")]
+    NotBegun,
     /// Something has grown to the size that the store allows it.
     #[error("{0} is full")]
     Full(&'static str),

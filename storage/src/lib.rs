@@ -1,6 +1,7 @@
 //! The ports to everything that is kept, and the adapters behind them.
 //!
-//! - What lasts: one trait an aggregate ([`accounts`], [`posts`], [`events`], [`revocations`], [`conversations`]), held together by [`Stores`].
+//! - What lasts: one trait an aggregate ([`accounts`], [`posts`], [`events`], [`revocations`], [`conversations`],
+//!   [`history`]), held together by [`Stores`].
 //!   A write is acknowledged when it would survive `kill -9`; where two may race, the port's one call decides.
 //! - What is hot: channel history and presence ([`hot::HotState`]).
 //!
@@ -18,6 +19,7 @@ pub mod conversations;
 pub mod embedded;
 mod error;
 pub mod events;
+pub mod history;
 pub mod hot;
 mod keyed_lock;
 mod page;
@@ -48,4 +50,6 @@ pub struct Stores {
     pub revocations: Arc<dyn revocations::RevocationStore>,
     /// Conversations with agents.
     pub conversations: Arc<dyn conversations::ConversationStore>,
+    /// Publications that outlive hot state.
+    pub history: Arc<dyn history::HistoryStore>,
 }

@@ -4,10 +4,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use reqwest::StatusCode;
+use mundotango_storage::cache::NEAR_TTL;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::cluster::{service, settings, start_with, with};
+use crate::cluster::{begin, know_each_other, service, settings, start_with, with};
 use crate::crowd::Crowd;
 use crate::proxy::{CuttingProxy, Mode};
 use crate::sdk::{Sdk, SdkClient};
@@ -16,7 +17,7 @@ use crate::server::{Server, User, until};
 /// How long a part stays away.
 const OUTAGE: Duration = Duration::from_secs(4);
 /// How soon all has to be as before once the part is there again.
-const BACK_WITHIN: Duration = Duration::from_secs(5);
+pub const BACK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where a service is, from an address with or without a scheme.
 fn address_of(service: &str) -> SocketAddr {
@@ -30,7 +31,8 @@ async fn health(node: &Server, part: &str) -> Value {
     parts.iter().find(|known| known["name"] == part).unwrap()["healthy"].clone()
 }
 
-async fn healthy(node: &Server, part: &str, wanted: bool) {
+/// Waits until `/api/health` says so of a part.
+pub async fn healthy(node: &Server, part: &str, wanted: bool) {
     until("health tells", async || (health(node, part).await == wanted).then_some(())).await;
 }
 
@@ -41,7 +43,7 @@ async fn timed(node: &Server, user: &User, path: &str) -> (StatusCode, Duration)
     (status, start.elapsed())
 }
 
-fn p99(mut times: Vec<Duration>) -> Duration {
+pub fn p99(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[(times.len() * 99 / 100).min(times.len() - 1)]
 }
@@ -225,7 +227,7 @@ async fn g28_nats_gone() {
         nats.set(Mode::Open);
         let back = Instant::now();
         healthy(&nodes[0], "nats", true).await;
-        crate::cluster::know_each_other(&nodes).await;
+        know_each_other(&nodes).await;
         assert!(back.elapsed() < BACK_WITHIN, "{:?}", back.elapsed());
         println!(
             "nats {mode:?}: {} published, p99 {:?}, back in {:?}",
@@ -240,4 +242,91 @@ async fn g28_nats_gone() {
         assert_eq!(subscriber.numbers, (0..number).collect::<Vec<_>>(), "in order, on both nodes");
         assert_eq!(subscriber.recovered, 0, "no socket was lost");
     }
+}
+
+/// G25: who does not hear what others change reads nothing from its own memory, and whatever happens nothing is older than
+/// the near tier keeps it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g25_a_node_that_hears_nothing_reads_nothing_old() {
+    let nats = CuttingProxy::start(address_of(&service("MUNDOTANGO_TEST_NATS"))).await;
+    let settings = settings();
+    let url = format!("nats://{}", nats.address());
+    let mut nodes = vec![begin(&settings, &[]), begin(&settings, &[("CLUSTER__NATS", &url)])];
+    for node in &mut nodes {
+        node.wait_until_ready().await;
+    }
+    know_each_other(&nodes).await;
+    let ana = nodes[0].user("ana", "user");
+    for mode in [Mode::Dead, Mode::Frozen] {
+        let (_, post) = nodes[0].post("/api/posts", &ana, json!({"content": format!("{mode:?}")})).await;
+        let path = format!("/api/posts/{}", post["id"].as_str().unwrap());
+        // It is near at the second node.
+        for _ in 0..3 {
+            assert_eq!(nodes[1].get(&path, &ana).await.0, StatusCode::OK);
+        }
+        nats.set(mode);
+        if mode == Mode::Dead {
+            healthy(&nodes[1], "nats", false).await;
+        }
+        nodes[0].post(&format!("{path}/react"), &ana, json!({"reactionType": "heart"})).await;
+        let changed = Instant::now();
+        let stale = until("the change shows", async || {
+            let (status, post) = nodes[1].get(&path, &ana).await;
+            assert_eq!(status, StatusCode::OK);
+            (post["reactions"] == json!({"heart": 1})).then(|| changed.elapsed())
+        })
+        .await;
+        let bound = if mode == Mode::Dead { Duration::from_millis(500) } else { NEAR_TTL + NEAR_TTL / 5 };
+        assert!(stale < bound, "{stale:?}");
+        println!("nats {mode:?}: the other node read the old value for {stale:?} at most");
+        nats.set(Mode::Open);
+        know_each_other(&nodes).await;
+        healthy(&nodes[1], "nats", true).await;
+    }
+}
+
+/// G30: in whatever order the parts come, the node says for which it waits, and is ready when all are there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g30_parts_may_come_in_any_order() {
+    const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    const NAMES: [&str; 3] = ["redis", "nats", "store"];
+    let settings = settings();
+    let starts = ORDERS.map(|order| {
+        let settings = settings.clone();
+        async move {
+            let mut proxies = Vec::new();
+            for name in ["REDIS", "NATS", "CQL"] {
+                let proxy =
+                    CuttingProxy::start(address_of(&service(&format!("MUNDOTANGO_TEST_{name}")))).await;
+                proxy.set(Mode::Dead);
+                proxies.push(proxy);
+            }
+            let [redis, nats, cql] = [0, 1, 2].map(|part| proxies[part].address());
+            let mut node = begin(
+                &settings,
+                &[
+                    ("CLUSTER__REDIS", &format!("redis://{redis}")),
+                    ("CLUSTER__NATS", &format!("nats://{nats}")),
+                    ("CLUSTER__CQL__NODES", &json!([cql]).to_string()),
+                ],
+            );
+            node.wait_until_it_listens().await;
+            for part in order {
+                let (status, ready) = until("it says what it waits for", async || {
+                    let answer = node.call(Method::GET, "/api/health/ready", None, None).await;
+                    answer.1["parts"][0]["name"].is_string().then_some(answer)
+                })
+                .await;
+                assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+                let waits_for = ready["parts"][0]["name"].as_str().unwrap();
+                assert!(NAMES.contains(&waits_for), "{ready}");
+                proxies[part].set(Mode::Open);
+            }
+            let last = Instant::now();
+            node.wait_until_ready().await;
+            last.elapsed()
+        }
+    });
+    let took = futures_util::future::join_all(starts).await;
+    println!("six nodes, each with its parts in another order: ready {took:?} after the last part");
 }

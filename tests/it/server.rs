@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use mundotango::node::NodeFile;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
 
 /// The key of the server API in tests.
 pub const API_KEY: &str = "the key of a test";
@@ -238,6 +241,24 @@ impl Server {
         assert!(output.status.success(), "{output:?}");
         let token = String::from_utf8(output.stdout).unwrap().trim().to_owned();
         User { id: id.to_owned(), token, refresh_token: String::new() }
+    }
+
+    /// The result of a subscription on a socket of its own, which is closed again.
+    pub async fn subscribe_once(&self, user: &User, subscribe: Value) -> Value {
+        let (mut socket, _) = connect_async(self.websocket_url()).await.unwrap();
+        let connect = json!({"id": 1, "connect": {"token": user.token}});
+        let commands = format!("{connect}\n{}", json!({"id": 2, "subscribe": subscribe}));
+        socket.send(Message::text(commands)).await.unwrap();
+        loop {
+            let Message::Text(text) = socket.next().await.unwrap().unwrap() else { continue };
+            for reply in serde_json::Deserializer::from_str(&text).into_iter::<Value>() {
+                let mut reply = reply.unwrap();
+                assert!(reply["error"].is_null(), "{reply}");
+                if reply["subscribe"].is_object() {
+                    return reply["subscribe"].take();
+                }
+            }
+        }
     }
 
     /// Calls the server API, which the server was started with `API_KEY` for; the whole answer.

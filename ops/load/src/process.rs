@@ -9,9 +9,14 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The server's processes, taken together.
 #[derive(Clone, Debug)]
-pub(crate) struct ServerProcess(pub(crate) Vec<u32>);
+pub(crate) struct ServerProcess(Vec<u32>);
 
 impl ServerProcess {
+    /// Processes by their numbers; `None` where there is none.
+    pub(crate) fn of(pids: &[u32]) -> Option<Self> {
+        (!pids.is_empty()).then(|| Self(pids.to_vec()))
+    }
+
     /// Resident memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
         self.0.iter().map(|pid| resident_bytes(*pid)).sum()

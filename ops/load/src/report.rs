@@ -51,6 +51,9 @@ pub(crate) struct Report {
     /// Deliveries a second of server CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) deliveries_per_cpu_second: Option<f64>,
+    /// CPU time of each process beside the server, as a part of theirs and the server's together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) beside_cpu_share: Vec<f64>,
     /// From before the publish was written to after the delivery was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latency_millis: Option<Latencies>,
@@ -79,6 +82,9 @@ impl Report {
         }
         if let Some(rate) = self.deliveries_per_cpu_second {
             lines.push(("deliveries", format!("{rate:.0} a second of server CPU")));
+        }
+        for share in &self.beside_cpu_share {
+            lines.push(("CPU beside", format!("{:.0} % of all", share * 100.0)));
         }
         if let Some(latency) = self.latency_millis {
             let Latencies { p50, p99, max } = latency;

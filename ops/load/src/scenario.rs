@@ -100,15 +100,21 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Target {
-    /// The server's address.
-    #[arg(long, default_value = "127.0.0.1:5000")]
-    server: String,
+    /// The server's address. Where it is of several nodes, the subscribers of each channel are spread over them.
+    #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:5000")]
+    server: Vec<String>,
+    /// The node that publishers connect to; they are spread as well if absent.
+    #[arg(long)]
+    publish_to: Option<String>,
     /// The path of its WebSocket.
     #[arg(long, default_value = "/connection/websocket")]
     path: String,
     /// The server's processes, to read their memory and CPU time.
     #[arg(long, value_delimiter = ',')]
     server_pid: Vec<u32>,
+    /// Processes that work for the server, such as a message broker: their CPU time is told apart.
+    #[arg(long, value_delimiter = ',')]
+    beside_pid: Vec<u32>,
     /// A file with the secret that signs the sessions' tokens (HS256); without it they connect anonymously.
     #[arg(long)]
     secret_file: Option<PathBuf>,
@@ -126,8 +132,8 @@ pub(crate) struct Target {
 /// What the sessions are to do once they are open.
 #[derive(Default)]
 struct Load {
-    /// One subscriber each.
-    subscriptions: Vec<String>,
+    /// One subscriber each: which of its channel's it is, and the channel.
+    subscriptions: Vec<(usize, String)>,
     /// The channels of each publisher, who takes them in turn.
     publishers: Vec<Vec<String>>,
     expected_each: usize,
@@ -141,7 +147,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
     let (report, json) = match command {
         Command::Idle { target, sessions, hold } => (idle(target, *sessions, *hold)?, target.json),
         Command::Connect { target, sessions } => {
-            let load = Load { subscriptions: vec![target.channel.clone(); *sessions], ..Load::default() };
+            let load = Load { subscriptions: all_in_one(target, *sessions), ..Load::default() };
             (measure("connect", target, &load, Duration::ZERO)?, target.json)
         }
         Command::Fanout { target, channels, subscribers, publishers, rate, seconds, payload } => {
@@ -157,9 +163,14 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Subscribers of the target's one channel.
+fn all_in_one(target: &Target, sessions: usize) -> Vec<(usize, String)> {
+    (0..sessions).map(|number| (number, target.channel.clone())).collect()
+}
+
 fn idle(target: &Target, sessions: usize, hold: u64) -> anyhow::Result<Report> {
     let load = Load {
-        subscriptions: vec![target.channel.clone(); sessions],
+        subscriptions: all_in_one(target, sessions),
         publishers: vec![vec![target.channel.clone()]],
         expected_each: 1,
         publications_each: 1,
@@ -185,7 +196,9 @@ fn fanout(target: &Target, numbers: [usize; 6]) -> anyhow::Result<Load> {
         (first..channels).step_by(publishers.max(1)).take(of_publisher).map(name).collect::<Vec<_>>()
     };
     Ok(Load {
-        subscriptions: (0..channels * subscribers).map(|session| name(session % channels)).collect(),
+        subscriptions: (0..channels * subscribers)
+            .map(|session| (session / channels, name(session % channels)))
+            .collect(),
         publishers: (0..publishers).map(own).collect(),
         expected_each: publications_each * publishers / channels,
         publications_each,
@@ -196,8 +209,10 @@ fn fanout(target: &Target, numbers: [usize; 6]) -> anyhow::Result<Load> {
 
 /// Opens the sessions, lets them do their part, and sums up.
 fn measure(scenario: &'static str, target: &Target, load: &Load, hold: Duration) -> anyhow::Result<Report> {
-    let server = (!target.server_pid.is_empty()).then(|| ServerProcess(target.server_pid.clone()));
+    let server = ServerProcess::of(&target.server_pid);
     let server = server.as_ref();
+    let beside = target.beside_pid.iter().filter_map(|pid| ServerProcess::of(&[*pid])).collect::<Vec<_>>();
+    let beside_cpu = || beside.iter().map(ServerProcess::cpu_seconds).collect::<anyhow::Result<Vec<_>>>();
     let sessions = load.subscriptions.len() + load.publishers.len();
     let expected = load.subscriptions.len() * load.expected_each;
     let published = load.publishers.len() * load.publications_each;
@@ -214,6 +229,7 @@ fn measure(scenario: &'static str, target: &Target, load: &Load, hold: Duration)
     let memory_idle = server.map(ServerProcess::resident_bytes).transpose()?;
 
     let cpu_idle = server.map(ServerProcess::cpu_seconds).transpose()?;
+    let beside_idle = beside_cpu()?;
     let go = now_nanos();
     for worker in &mut workers {
         worker.go()?;
@@ -228,6 +244,7 @@ fn measure(scenario: &'static str, target: &Target, load: &Load, hold: Duration)
         sum.last_nanos = sum.last_nanos.max(outcome.last_nanos);
     }
     let cpu_after = server.map(ServerProcess::cpu_seconds).transpose()?;
+    let beside_after = beside_cpu()?;
     anyhow::ensure!(sum.delivered + sum.lost == expected, "deliveries were not counted right");
     let seconds = sum.last_nanos.saturating_sub(go) as f64 / 1e9;
     Ok(Report {
@@ -250,19 +267,32 @@ fn measure(scenario: &'static str, target: &Target, load: &Load, hold: Duration)
             .zip(cpu_after)
             .filter(|(from, to)| sum.delivered > 0 && to > from)
             .map(|(from, to)| sum.delivered as f64 / (to - from)),
+        beside_cpu_share: shares(&beside_idle, &beside_after, cpu_idle.zip(cpu_after)),
         latency_millis: Latencies::of(sum.latency_nanos),
     })
 }
 
-/// A worker's share.
-fn own<T: Clone>(all: &[T], worker: usize, workers: usize) -> Vec<T> {
-    all.iter().skip(worker).step_by(workers).cloned().collect()
+/// What part of all CPU time each process beside the server took.
+fn shares(from: &[f64], to: &[f64], server: Option<(f64, f64)>) -> Vec<f64> {
+    let own: Vec<_> = from.iter().zip(to).map(|(from, to)| to - from).collect();
+    let all = own.iter().sum::<f64>() + server.map_or(0.0, |(from, to)| to - from);
+    own.into_iter().map(|seconds| seconds / all.max(f64::EPSILON)).collect()
 }
 
-/// Spreads the sessions over worker processes.
+/// A worker's share.
+fn own<T>(all: impl Iterator<Item = T>, worker: usize, workers: usize) -> Vec<T> {
+    all.skip(worker).step_by(workers).collect()
+}
+
+fn resolve(address: &str) -> anyhow::Result<SocketAddr> {
+    let mut found = address.to_socket_addrs().with_context(|| format!("no server address: {address}"))?;
+    found.find(SocketAddr::is_ipv4).with_context(|| format!("no IPv4 address: {address}"))
+}
+
+/// Spreads the sessions over nodes and worker processes.
 fn parts(target: &Target, load: &Load) -> anyhow::Result<Vec<Part>> {
-    let server: SocketAddr =
-        target.server.to_socket_addrs()?.find(SocketAddr::is_ipv4).context("no such server address")?;
+    let servers = target.server.iter().map(|address| resolve(address)).collect::<anyhow::Result<Vec<_>>>()?;
+    let publish_to = target.publish_to.as_deref().map(resolve).transpose()?;
     let secret = match &target.secret_file {
         Some(file) => {
             let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -270,17 +300,22 @@ fn parts(target: &Target, load: &Load) -> anyhow::Result<Vec<Part>> {
         }
         None => None,
     };
+    let at = |number: usize| servers[number % servers.len()];
+    let subscriptions = || load.subscriptions.iter().map(|(number, channel)| (at(*number), channel.clone()));
+    let publishers = || {
+        let channels = load.publishers.iter().cloned().enumerate();
+        channels.map(|(number, channels)| (publish_to.unwrap_or_else(|| at(number)), channels))
+    };
     let count = (load.subscriptions.len() + load.publishers.len()).div_ceil(SESSIONS_PER_WORKER).max(1);
     (0..count)
         .map(|worker| {
             Ok(Part {
-                server,
                 path: target.path.clone(),
                 dialect: target.dialect,
                 secret: secret.clone(),
                 source: u8::try_from(first_source() + worker).context("too many sessions")?,
-                subscriptions: own(&load.subscriptions, worker, count),
-                publishers: own(&load.publishers, worker, count),
+                subscriptions: own(subscriptions(), worker, count),
+                publishers: own(publishers(), worker, count),
                 expected_each: load.expected_each,
                 publications_each: load.publications_each,
                 interval_micros: u64::try_from(load.interval.as_micros())?,

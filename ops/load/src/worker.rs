@@ -28,17 +28,16 @@ const TOKEN_SECONDS: u64 = 24 * 3600;
 /// What a worker does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Part {
-    pub(crate) server: SocketAddr,
     pub(crate) path: String,
     pub(crate) dialect: Dialect,
     /// Signs a token for each session; without one they connect anonymously.
     pub(crate) secret: Option<String>,
     /// The last byte of the loopback address that its connections come from.
     pub(crate) source: u8,
-    /// Channels of its subscribers, one session each.
-    pub(crate) subscriptions: Vec<String>,
-    /// The channels of each of its publishers.
-    pub(crate) publishers: Vec<Vec<String>>,
+    /// Where each of its subscribers connects, and its channel.
+    pub(crate) subscriptions: Vec<(SocketAddr, String)>,
+    /// Where each of its publishers connects, and its channels.
+    pub(crate) publishers: Vec<(SocketAddr, Vec<String>)>,
     /// Publications that every subscriber has to get.
     pub(crate) expected_each: usize,
     /// Publications of each publisher.
@@ -110,14 +109,13 @@ fn say(value: &serde_json::Value) -> anyhow::Result<()> {
 async fn connect(part: &Arc<Part>) -> anyhow::Result<(Vec<Client>, Vec<(Vec<String>, Publisher)>)> {
     let places = Arc::new(Semaphore::new(CONNECTING_AT_ONCE));
     let mut connecting = JoinSet::new();
-    for (number, channel) in part.subscriptions.iter().cloned().enumerate() {
+    for (number, (server, channel)) in part.subscriptions.iter().cloned().enumerate() {
         let place = Arc::clone(&places).acquire_owned().await?;
         let part = Arc::clone(part);
         connecting.spawn(async move {
             let token = token(&part, number)?;
             let channel = Some(channel.as_str());
-            let client =
-                Client::open(part.server, &part.path, part.dialect, part.source, &token, channel).await;
+            let client = Client::open(server, &part.path, part.dialect, part.source, &token, channel).await;
             drop(place);
             client
         });
@@ -127,9 +125,9 @@ async fn connect(part: &Arc<Part>) -> anyhow::Result<(Vec<Client>, Vec<(Vec<Stri
         subscribers.push(connected??);
     }
     let mut publishers = Vec::new();
-    for (number, channels) in part.publishers.iter().enumerate() {
+    for (number, (server, channels)) in part.publishers.iter().enumerate() {
         let token = token(part, part.subscriptions.len() + number)?;
-        let publisher = Publisher::open(part.server, &part.path, part.dialect, part.source, &token).await?;
+        let publisher = Publisher::open(*server, &part.path, part.dialect, part.source, &token).await?;
         publishers.push((channels.clone(), publisher));
     }
     Ok((subscribers, publishers))

@@ -48,8 +48,11 @@ enum Task {
         #[arg(long, default_value = "HEAD~1")]
         from: String,
     },
-    /// Measure ours and its peers side by side, and print the tables of BENCHMARKS.md.
-    Bench,
+    /// Measure side by side, and print the tables of BENCHMARKS.md.
+    Bench {
+        /// What to measure [default: everything]
+        what: Option<bench::What>,
+    },
 }
 
 /// Executions of each fuzz target in a test run.
@@ -86,11 +89,7 @@ fn main() -> anyhow::Result<()> {
             let binary = steps.run("the earlier build", || rolling::build_of(&from))?;
             steps.run("upgrade", || rolling::upgrade(&binary))?;
         }
-        Task::Bench => {
-            steps.run("peers", bench::install)?;
-            steps.run("build", bench::build)?;
-            steps.run("tables", bench::tables)?;
-        }
+        Task::Bench { what } => bench::all(what, &mut steps)?,
     }
     steps.print_times();
     Ok(())

@@ -14,7 +14,7 @@ use crate::StoreError;
 
 /// How long the near tier keeps something: how stale a read can be if the word of a change is lost.
 pub const NEAR_TTL: Duration = Duration::from_secs(5);
-/// Largest near tier, in bytes.
+/// Largest near tier of a node, in bytes.
 const NEAR_BYTES: u64 = 32 * 1024 * 1024;
 /// Changes that are told apart; keys that share one only read once more than they had to.
 const GENERATIONS: usize = 1024;
@@ -24,6 +24,9 @@ const GENERATIONS: usize = 1024;
 pub trait Invalidations: Send + Sync {
     /// Tells them; they call [`Cache::forget`].
     async fn tell(&self, keys: &[String]);
+
+    /// Whether what the others tell comes here now.
+    fn are_heard(&self) -> bool;
 }
 
 /// What is read often.
@@ -45,8 +48,13 @@ enum Nothing {
 impl Cache {
     /// A cache before a shared tier.
     pub fn new(shared: Arc<dyn CacheStore>) -> Self {
+        Self::with_near(shared, NEAR_BYTES)
+    }
+
+    /// The same with a near tier of at most so many bytes; of none it only lets those that ask at once share one read.
+    pub fn with_near(shared: Arc<dyn CacheStore>, bytes: u64) -> Self {
         let near = moka::future::Cache::builder()
-            .max_capacity(NEAR_BYTES)
+            .max_capacity(bytes)
             .weigher(|key: &String, value: &Bytes| u32::try_from(key.len() + value.len()).unwrap_or(u32::MAX))
             .time_to_live(NEAR_TTL)
             .build();
@@ -92,6 +100,10 @@ impl Cache {
             }
             Ok(value)
         };
+        if self.invalidations.get().is_some_and(|invalidations| !invalidations.are_heard()) {
+            // What is near may have changed elsewhere without a word.
+            self.near.invalidate(&key).await;
+        }
         let outcome = self.near.try_get_with_by_ref(&key, find).await;
         if generation.load(Ordering::Acquire) != before {
             // It changed meanwhile: what was found may be older than the change.

@@ -11,8 +11,7 @@ use mundotango_protocol::{ClientInfo, Publication, StreamPosition};
 use super::new_id;
 use crate::hot::{Append, Appended, HistoryLimits, HistoryQuery, HotState, PresenceStats, Quota, Version};
 
-const LIMITS: HistoryLimits =
-    HistoryLimits { size: 100, ttl: Duration::from_mins(1), meta_ttl: Duration::from_mins(10) };
+const LIMITS: HistoryLimits = HistoryLimits::new(100, Duration::from_mins(1), Duration::from_mins(10));
 
 fn publication(number: u64) -> Publication {
     Publication { data: Bytes::from(number.to_string()), ..Publication::default() }
@@ -28,7 +27,7 @@ async fn append(
 }
 
 async fn offsets(hot: &dyn HotState, channel: &str, query: HistoryQuery) -> Vec<u64> {
-    let page = hot.history(channel, query, LIMITS.meta_ttl).await.unwrap();
+    let page = hot.history(channel, query, LIMITS).await.unwrap();
     page.publications.iter().map(|kept| kept.offset).collect()
 }
 
@@ -50,7 +49,7 @@ pub async fn hot_state(hot: Arc<dyn HotState>) {
 
 async fn a_new_history_has_an_epoch(hot: &dyn HotState) {
     let channel = new_id();
-    let empty = hot.history(&channel, HistoryQuery::default(), LIMITS.meta_ttl).await.unwrap();
+    let empty = hot.history(&channel, HistoryQuery::default(), LIMITS).await.unwrap();
     assert_eq!((empty.position.offset, empty.publications.len()), (0, 0));
     assert!(!empty.position.epoch.is_empty());
     let first = append(hot, &channel, publication(1), LIMITS).await;
@@ -64,7 +63,7 @@ async fn reads_parts_of_a_history(hot: &dyn HotState) {
     for number in 1..=5 {
         append(hot, &channel, publication(number), LIMITS).await;
     }
-    let page = hot.history(&channel, HistoryQuery::default(), LIMITS.meta_ttl).await.unwrap();
+    let page = hot.history(&channel, HistoryQuery::default(), LIMITS).await.unwrap();
     assert_eq!(page.publications[2].data, "3");
     let all = HistoryQuery::default();
     let since = |offset| HistoryQuery { since: Some(offset), ..all };
@@ -104,7 +103,7 @@ async fn publications_expire(hot: &dyn HotState) {
     let limits = HistoryLimits { ttl: Duration::from_secs(1), ..LIMITS };
     let before = append(hot, &channel, publication(1), limits).await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    let page = hot.history(&channel, HistoryQuery::default(), LIMITS.meta_ttl).await.unwrap();
+    let page = hot.history(&channel, HistoryQuery::default(), LIMITS).await.unwrap();
     assert!(page.publications.is_empty());
     assert_eq!(page.position, before, "offset and epoch outlive the publications");
     let after = append(hot, &channel, publication(2), limits).await;
@@ -114,10 +113,10 @@ async fn publications_expire(hot: &dyn HotState) {
 async fn removed_history_keeps_its_place(hot: &dyn HotState) {
     let channel = new_id();
     let before = append(hot, &channel, publication(1), LIMITS).await;
-    hot.remove_history(&channel).await.unwrap();
-    let page = hot.history(&channel, HistoryQuery::default(), LIMITS.meta_ttl).await.unwrap();
+    hot.remove_history(&channel, LIMITS).await.unwrap();
+    let page = hot.history(&channel, HistoryQuery::default(), LIMITS).await.unwrap();
     assert_eq!((page.publications.len(), page.position), (0, before));
-    hot.remove_history(&new_id()).await.unwrap();
+    hot.remove_history(&new_id(), LIMITS).await.unwrap();
 }
 
 async fn offsets_have_no_gap_and_no_twin(hot: &Arc<dyn HotState>) {

@@ -190,7 +190,8 @@ impl Tx<'_> {
         Ok(self.bytes(table, key)?.is_some())
     }
 
-    fn bytes(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    /// A row as it was written.
+    pub(super) fn bytes(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let place = (table, key.to_vec());
         match self.own.get(&place).or_else(|| self.pending.get(&place)) {
             Some(written) => Ok(written.clone()),
@@ -241,7 +242,12 @@ impl Tx<'_> {
 
     /// Puts a key without a row of its own: an entry of an index.
     pub(super) fn put_key(&mut self, table: Table, key: Vec<u8>) {
-        self.own.insert((table, key), Some(Vec::new()));
+        self.put_bytes(table, key, Vec::new());
+    }
+
+    /// Puts bytes in the place of a key's.
+    pub(super) fn put_bytes(&mut self, table: Table, key: Vec<u8>, row: Vec<u8>) {
+        self.own.insert((table, key), Some(row));
     }
 
     /// Removes a key.

@@ -8,6 +8,7 @@ mod committer;
 mod conversations;
 mod events;
 mod folder;
+mod history;
 mod keys;
 mod posts;
 mod revocations;
@@ -72,6 +73,7 @@ impl EmbeddedStore {
             events: Arc::new(Arc::clone(&self.shared)),
             revocations: Arc::new(Arc::clone(&self.shared)),
             conversations: Arc::new(Arc::clone(&self.shared)),
+            history: Arc::new(Arc::clone(&self.shared)),
         }
     }
 

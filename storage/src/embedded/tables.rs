@@ -40,6 +40,8 @@ tables! {
     Revocations = "revocations",
     Conversations = "conversations",
     Turns = "turns",
+    History = "history",
+    HistoryEnds = "history_ends",
 }
 
 /// Handles of all tables.

@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    Append, Appended, HistoryLimits, HistoryPage, HistoryQuery, HotState, IDEMPOTENCY_TTL, PresenceStats,
-    Quota, USER_STATUS_TTL, UserStatus, Version, new_epoch,
+    Append, Appended, Begin, HistoryLimits, HistoryPage, HistoryQuery, HotState, IDEMPOTENCY_TTL,
+    PresenceStats, Quota, USER_STATUS_TTL, UserStatus, Version, new_epoch,
 };
 use crate::StoreError;
 
@@ -92,8 +92,14 @@ struct Present {
 }
 
 impl History {
-    fn new(now: Instant, meta_ttl: Duration) -> Self {
-        Self { epoch: new_epoch(), top: 0, kept: VecDeque::new(), version: None, forget_at: now + meta_ttl }
+    fn begin(now: Instant, limits: HistoryLimits) -> Result<Self, StoreError> {
+        let top = match limits.begin {
+            Begin::Anew => 0,
+            Begin::After(offset) => offset,
+            Begin::Nowhere => return Err(StoreError::NotBegun),
+        };
+        let forget_at = now + limits.meta_ttl;
+        Ok(Self { epoch: new_epoch(), top, kept: VecDeque::new(), version: None, forget_at })
     }
 
     fn position(&self) -> StreamPosition {
@@ -176,28 +182,31 @@ impl Presence {
 }
 
 impl Channel {
-    fn history(&mut self, now: Instant, meta_ttl: Duration) -> &mut History {
+    fn history(&mut self, now: Instant, limits: HistoryLimits) -> Result<&mut History, StoreError> {
         if self.history.as_ref().is_some_and(|history| history.forget_at <= now) {
             self.history = None;
         }
-        let history = self.history.get_or_insert_with(|| History::new(now, meta_ttl));
+        let history = match self.history.take() {
+            Some(history) => self.history.insert(history),
+            None => self.history.insert(History::begin(now, limits)?),
+        };
         history.expire(now);
-        history
+        Ok(history)
     }
 
-    fn append(&mut self, append: Append, now: Instant) -> Appended {
+    fn append(&mut self, append: Append, now: Instant) -> Result<Appended, StoreError> {
         let Append { publication, limits, idempotency_key, version } = append;
         self.published.forget(now);
         if let Some(position) = idempotency_key.as_ref().and_then(|key| self.published.by_key.get(key)) {
-            return Appended::Repeated(position.clone());
+            return Ok(Appended::Repeated(position.clone()));
         }
         let position = match limits {
             None => StreamPosition::default(),
             Some(limits) => {
-                let history = self.history(now, limits.meta_ttl);
+                let history = self.history(now, limits)?;
                 if let Some(version) = version {
                     if history.is_outdated(&version) {
-                        return Appended::Outdated(history.position());
+                        return Ok(Appended::Outdated(history.position()));
                     }
                     history.version = Some(version);
                 }
@@ -208,7 +217,7 @@ impl Channel {
         if let Some(key) = idempotency_key {
             self.published.remember(key, position.clone(), now);
         }
-        Appended::New(position)
+        Ok(Appended::New(position))
     }
 
     fn is_empty(&self) -> bool {
@@ -304,22 +313,22 @@ impl HotState for MemoryHotState {
             // Nothing is to be remembered.
             return Ok(Appended::New(StreamPosition::default()));
         }
-        Ok(self.with(channel, |channel, now| channel.append(append, now)))
+        self.with(channel, |channel, now| channel.append(append, now))
     }
 
     async fn history(
         &self,
         channel: &str,
         query: HistoryQuery,
-        meta_ttl: Duration,
+        limits: HistoryLimits,
     ) -> Result<HistoryPage, StoreError> {
-        Ok(self.with(channel, |channel, now| {
-            let history = channel.history(now, meta_ttl);
-            HistoryPage { publications: history.read(query), position: history.position() }
-        }))
+        self.with(channel, |channel, now| {
+            let history = channel.history(now, limits)?;
+            Ok(HistoryPage { publications: history.read(query), position: history.position() })
+        })
     }
 
-    async fn remove_history(&self, channel: &str) -> Result<(), StoreError> {
+    async fn remove_history(&self, channel: &str, _limits: HistoryLimits) -> Result<(), StoreError> {
         if let Some(history) =
             self.shard(channel).lock().get_mut(channel).and_then(|channel| channel.history.as_mut())
         {

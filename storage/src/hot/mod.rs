@@ -2,6 +2,7 @@
 //!
 //! It may be lost as a whole: the epoch of a channel's history changes then, and clients learn it.
 
+mod archived;
 mod memory;
 mod redis;
 
@@ -12,6 +13,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use mundotango_protocol::{ClientInfo, Publication, StreamPosition};
 
+pub use archived::ArchivedHotState;
 pub use memory::MemoryHotState;
 use rand::RngExt as _;
 use rand::distr::Alphanumeric;
@@ -28,6 +30,39 @@ pub struct HistoryLimits {
     pub ttl: Duration,
     /// How long offset and epoch are remembered after the last publication.
     pub meta_ttl: Duration,
+    /// How long each is kept in the store as well; `None` where nothing is.
+    pub archive_ttl: Option<Duration>,
+    /// Where a history begins that is not there.
+    pub begin: Begin,
+}
+
+/// Where a history begins that is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Begin {
+    /// With the first offset.
+    #[default]
+    Anew,
+    /// Behind this offset.
+    After(u64),
+    /// Nowhere: the call fails with [`StoreError::NotBegun`].
+    Nowhere,
+}
+
+impl HistoryLimits {
+    /// Limits of a history that is hot alone.
+    pub const fn new(size: usize, ttl: Duration, meta_ttl: Duration) -> Self {
+        Self { size, ttl, meta_ttl, archive_ttl: None, begin: Begin::Anew }
+    }
+
+    /// These limits, where the store keeps each publication for so long as well.
+    #[must_use]
+    pub const fn archived(mut self, ttl: Duration) -> Self {
+        self.archive_ttl = Some(ttl);
+        if self.meta_ttl.as_secs() < ttl.as_secs() {
+            self.meta_ttl = ttl;
+        }
+        self
+    }
 }
 
 /// A publication to be put into a channel's history.
@@ -152,11 +187,11 @@ pub trait HotState: Send + Sync {
         &self,
         channel: &str,
         query: HistoryQuery,
-        meta_ttl: Duration,
+        limits: HistoryLimits,
     ) -> Result<HistoryPage, StoreError>;
 
     /// Forgets a channel's publications; offset and epoch stay.
-    async fn remove_history(&self, channel: &str) -> Result<(), StoreError>;
+    async fn remove_history(&self, channel: &str, limits: HistoryLimits) -> Result<(), StoreError>;
 
     /// Says that a session is in a channel, for as long as `ttl` unless said again.
     async fn add_presence(

@@ -15,8 +15,8 @@ use prost::Message as _;
 use redis::Script;
 
 use super::{
-    Append, Appended, HistoryPage, HistoryQuery, HotState, IDEMPOTENCY_TTL, PresenceStats, Quota,
-    USER_STATUS_TTL, UserStatus, new_epoch,
+    Append, Appended, Begin, HistoryLimits, HistoryPage, HistoryQuery, HotState, IDEMPOTENCY_TTL,
+    PresenceStats, Quota, USER_STATUS_TTL, UserStatus, new_epoch,
 };
 use crate::StoreError;
 use crate::redis_link::RedisLink;
@@ -64,6 +64,17 @@ fn read_entry(entry: &[u8], offset: u64) -> Result<Publication, StoreError> {
 
 fn read_info(bytes: &[u8]) -> Result<ClientInfo, StoreError> {
     ClientInfo::decode(bytes).map_err(|_| damaged("a presence"))
+}
+
+impl Begin {
+    /// The offset behind which scripts begin a history; nothing where they must not.
+    fn argument(self) -> String {
+        match self {
+            Self::Anew => "0".to_owned(),
+            Self::After(offset) => offset.to_string(),
+            Self::Nowhere => String::new(),
+        }
+    }
 }
 
 impl RedisHotState {
@@ -152,11 +163,13 @@ impl HotState for RedisHotState {
             Some(version) => call.arg(format!("{:020}", version.number)).arg(version.epoch),
             None => call.arg("").arg(""),
         };
+        call.arg(limits.map_or_else(|| Begin::Anew.argument(), |limits| limits.begin.argument()));
         let (what, offset, epoch): (String, String, String) = self.link.script(&call).await?;
         let position = position(&offset, epoch)?;
         match what.as_str() {
             "new" => Ok(Appended::New(position)),
             "repeated" => Ok(Appended::Repeated(position)),
+            "not begun" => Err(StoreError::NotBegun),
             "outdated" => Ok(Appended::Outdated(position)),
             _ => Err(damaged("an answer")),
         }
@@ -166,16 +179,19 @@ impl HotState for RedisHotState {
         &self,
         channel: &str,
         query: HistoryQuery,
-        meta_ttl: Duration,
+        limits: HistoryLimits,
     ) -> Result<HistoryPage, StoreError> {
         let mut call = self.scripts.history.prepare_invoke();
         call.key(self.link.key("history-meta", channel)).key(self.link.key("history", channel));
         call.arg(query.since.map(|since| since.to_string()).unwrap_or_default());
         call.arg(query.limit.map(|limit| limit.to_string()).unwrap_or_default());
         call.arg(if query.reverse { "reverse" } else { "" });
-        call.arg(millis(meta_ttl)).arg(new_epoch());
+        call.arg(millis(limits.meta_ttl)).arg(new_epoch()).arg(limits.begin.argument());
         let (top, epoch, first, entries): (String, String, u64, Vec<Vec<u8>>) =
             self.link.script(&call).await?;
+        if epoch.is_empty() {
+            return Err(StoreError::NotBegun);
+        }
         let entries = entries.iter().zip(first..).map(|(entry, offset)| read_entry(entry, offset));
         let mut publications = entries.collect::<Result<Vec<_>, _>>()?;
         if query.reverse {
@@ -184,7 +200,7 @@ impl HotState for RedisHotState {
         Ok(HistoryPage { publications, position: position(&top, epoch)? })
     }
 
-    async fn remove_history(&self, channel: &str) -> Result<(), StoreError> {
+    async fn remove_history(&self, channel: &str, _limits: HistoryLimits) -> Result<(), StoreError> {
         self.link.command(redis::cmd("DEL").arg(self.link.key("history", channel))).await
     }
 

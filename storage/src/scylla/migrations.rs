@@ -39,6 +39,7 @@ pub(super) const MIGRATIONS: &[Migration] = migrations![
     "0003_events.cql",
     "0004_revocations.cql",
     "0005_conversations.cql",
+    "0006_history.cql",
 ];
 
 /// The tables that migrations themselves need.

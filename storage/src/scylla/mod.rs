@@ -13,6 +13,7 @@ mod event_list;
 mod events;
 mod failure;
 mod feeds;
+mod history;
 #[cfg(test)]
 mod lint;
 mod logins;
@@ -59,6 +60,7 @@ impl ScyllaStore {
             events: self.cql.clone(),
             revocations: self.cql.clone(),
             conversations: self.cql.clone(),
+            history: self.cql.clone(),
         }
     }
 

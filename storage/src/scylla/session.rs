@@ -26,6 +26,7 @@ use scylla::value::{CqlValue, Row};
 use tokio::time::timeout;
 
 use super::failure::{Sign, is_passing, sign, store_error};
+use super::history::{Listed, listed};
 use super::options::{Password, ScyllaOptions};
 use super::query::{Change, Kind, Profiles, Query};
 use super::value::damaged;
@@ -63,6 +64,7 @@ pub(super) struct Cql {
     clock: MonotonicTimestampGenerator,
     request_timeout: Duration,
     turns: KeyedLock,
+    pub(super) listed: Listed,
 }
 
 /// Opens a session; without a keyspace for those that make it.
@@ -119,6 +121,7 @@ impl Cql {
             clock: MonotonicTimestampGenerator::new(),
             request_timeout: options.request_timeout,
             turns: KeyedLock::default(),
+            listed: listed(),
         };
         cql.count_connections();
         Ok(cql)

@@ -1,5 +1,7 @@
 //! Values between rows and the port's types.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use scylla::value::CqlTimestamp;
 use serde::Serialize;
@@ -48,6 +50,12 @@ pub(super) fn count<T: TryFrom<i64>>(number: i64) -> Result<T, StoreError> {
 /// A limit that fits the wire.
 pub(super) fn limit(items: usize) -> i32 {
     i32::try_from(items).unwrap_or(i32::MAX)
+}
+
+/// How long a row has to live to be there for a while, as [`ttl_until`].
+pub(super) fn ttl_of(duration: Duration) -> i32 {
+    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    i32::try_from(seconds.clamp(1, MAX_TTL_SECS)).unwrap_or(i32::MAX)
 }
 
 /// How long a row has to live to be there until a time; at least a second, as nought would mean for ever.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use mundotango_protocol::new_id;
 use mundotango_storage::embedded::{EmbeddedOptions, EmbeddedStore, FORMAT_VERSION, OpenError};
+use mundotango_storage::hot::MemoryHotState;
 use mundotango_storage::posts::{Post, PostStore, ReactionType, Visibility};
 use mundotango_storage::{StoreError, conformance};
 use tempfile::tempdir;
@@ -55,6 +56,15 @@ async fn conversations_conform() {
 async fn events_conform() {
     let folder = tempdir().unwrap();
     conformance::events(open(folder.path()).unwrap().stores().events).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn histories_conform() {
+    let folder = tempdir().unwrap();
+    let history = open(folder.path()).unwrap().stores().history;
+    conformance::history(Arc::clone(&history)).await;
+    let hot = || Arc::new(MemoryHotState::new());
+    conformance::archived_hot_state(hot(), hot(), history).await;
 }
 
 #[tokio::test]

@@ -10,8 +10,7 @@ use mundotango_storage::conformance;
 use mundotango_storage::hot::{Append, HistoryLimits, HistoryQuery, HotState, MemoryHotState};
 use tempfile::tempdir;
 
-const LIMITS: HistoryLimits =
-    HistoryLimits { size: 100, ttl: Duration::from_mins(1), meta_ttl: Duration::from_mins(10) };
+const LIMITS: HistoryLimits = HistoryLimits::new(100, Duration::from_mins(1), Duration::from_mins(10));
 
 fn publication(data: &'static [u8]) -> Publication {
     Publication { data: Bytes::from_static(data), ..Publication::default() }
@@ -49,7 +48,7 @@ async fn a_clean_restart_keeps_offset_and_epoch_and_a_crash_does_not() {
 
     let restarted = MemoryHotState::new();
     assert_eq!(restarted.restore(&file).unwrap(), 1);
-    let page = restarted.history("a", HistoryQuery::default(), LIMITS.meta_ttl).await.unwrap();
+    let page = restarted.history("a", HistoryQuery::default(), LIMITS).await.unwrap();
     assert_eq!(page.position, before);
     assert_eq!(page.publications[1].data.as_ref(), b"\xff not json");
     assert!(restarted.presence("a").await.unwrap().is_empty(), "sessions end with their node");
@@ -60,7 +59,7 @@ async fn a_clean_restart_keeps_offset_and_epoch_and_a_crash_does_not() {
     // It did not save: what was in the file is not to be had again.
     let crashed = MemoryHotState::new();
     assert_eq!(crashed.restore(&file).unwrap(), 0);
-    let page = crashed.history("a", HistoryQuery::default(), LIMITS.meta_ttl).await.unwrap();
+    let page = crashed.history("a", HistoryQuery::default(), LIMITS).await.unwrap();
     assert_ne!(page.position.epoch, before.epoch);
 }
 

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use mundotango_protocol::new_id;
 use mundotango_storage::accounts::{Role, Taken, User};
 use mundotango_storage::events::{Event, EventType, Location, RsvpChoice, RsvpCounts, RsvpStatus};
+use mundotango_storage::hot::RedisHotState;
 use mundotango_storage::posts::{Post, ReactionType, Visibility};
 use mundotango_storage::scylla::{ScyllaOptions, ScyllaStore, migrate};
 use mundotango_storage::{PageRequest, PageStart, StoreError, Stores, conformance, now};
@@ -22,9 +23,9 @@ use tokio::task::{JoinSet, LocalSet};
 
 /// Statements of tests wait for one server that shares its cores with them.
 const PATIENCE: Duration = Duration::from_secs(20);
-const TABLES: i64 = 14;
+const TABLES: i64 = 16;
 /// How many files make them.
-const FILES: usize = 5;
+const FILES: usize = 6;
 
 /// A keyspace of a test's own.
 struct Keyspace {
@@ -90,6 +91,8 @@ async fn ports_conform_and_nodes_race_fairly() {
         suites.spawn_local_on(conformance::events(one.stores().events), &thread);
         suites.spawn_local_on(conformance::revocations(one.stores().revocations), &thread);
         suites.spawn_local_on(conformance::conversations(one.stores().conversations), &thread);
+        suites.spawn_local_on(conformance::history(one.stores().history), &thread);
+        suites.spawn_local_on(histories_go_on(one.stores()), &thread);
         suites.spawn_local_on(places_are_given_once(nodes.clone()), &thread);
         suites.spawn_local_on(reactions_are_counted_once(nodes.clone()), &thread);
         suites.spawn_local_on(names_are_given_once(nodes.clone()), &thread);
@@ -102,6 +105,12 @@ async fn ports_conform_and_nodes_race_fairly() {
         assert!(failures.is_empty(), "{failures:?}");
     })
     .await;
+}
+
+/// Another prefix stands for a Redis that lost everything.
+async fn histories_go_on(stores: Stores) {
+    let hot = || Arc::new(RedisHotState::new(crate::redis::link(&new_id()), &new_id()));
+    conformance::archived_hot_state(hot(), hot(), stores.history).await;
 }
 
 async fn places_are_given_once(nodes: [Stores; 2]) {

@@ -2,6 +2,7 @@
 
 mod cql;
 mod cql_client;
+mod hold;
 mod java;
 mod kind;
 mod nats;
@@ -52,6 +53,16 @@ pub(crate) enum Task {
     Down(FolderArgs),
     /// Say what runs.
     Status(FolderArgs),
+    /// Keep fresh ones until standard input ends, for tests that take them away: see `hold.rs`.
+    #[command(hide = true)]
+    Hold {
+        /// For how many nodes.
+        #[arg(long, value_parser = parse_nodes, default_value = "1")]
+        nodes: u16,
+        /// Folder for data and logs, made for this.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 /// Where the servers' data is.
@@ -84,6 +95,7 @@ pub(crate) fn run(task: Task) -> anyhow::Result<()> {
         Task::Up { folder, nodes, port_base } => up(&folder.folder()?, nodes, port_base),
         Task::Down(folder) => down(&folder.folder()?),
         Task::Status(folder) => status(&folder.folder()?),
+        Task::Hold { nodes, dir } => hold::hold(&dir, nodes),
     }
 }
 
@@ -200,15 +212,25 @@ impl Services {
         Ok(started)
     }
 
-    /// Waits until all serve; on failure shows what the one that does not has logged.
+    /// Waits until all serve, and says so of each.
     fn wait(&self) -> anyhow::Result<()> {
+        self.wait_for(|name, took| println!("{name} serves after {:.1} s", took.as_secs_f64()))
+    }
+
+    /// Waits until all serve.
+    fn wait_quietly(&self) -> anyhow::Result<()> {
+        self.wait_for(|_, _| {})
+    }
+
+    /// Waits until all serve; on failure shows what the one that does not has logged.
+    fn wait_for(&self, serves: impl Fn(&str, Duration)) -> anyhow::Result<()> {
         let start = Instant::now();
         let mut pending = self.places();
         loop {
             let mut reasons = Vec::new();
             for (kind, place) in pending {
                 match kind.ready(&place) {
-                    Ok(()) => println!("{} serves after {:.1} s", place.name, start.elapsed().as_secs_f64()),
+                    Ok(()) => serves(&place.name, start.elapsed()),
                     Err(reason) => reasons.push((kind, place, reason)),
                 }
             }
@@ -303,6 +325,16 @@ impl TestServices {
     /// The variables that tell tests where they are.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         told::test_variables(&self.services.places())
+    }
+
+    /// The variables that tell nodes where they are.
+    pub(crate) fn node_variables(&self) -> Vec<(String, String)> {
+        told::node_variables(&self.services.places())
+    }
+
+    /// The process of one of them.
+    pub(crate) fn pid(&self, name: &str) -> anyhow::Result<u32> {
+        Ok(self.services.state.running(name).with_context(|| format!("{name} does not run"))?.pid)
     }
 }
 

@@ -26,6 +26,13 @@ pub(crate) fn test_variables(places: &[(&'static dyn Kind, Place)]) -> Vec<(&'st
     KINDS.iter().map(|kind| (kind.test_variable(), kind.test_value(&addresses(*kind, places)))).collect()
 }
 
+/// The variables that tell nodes where they are.
+pub(crate) fn node_variables(places: &[(&'static dyn Kind, Place)]) -> Vec<(String, String)> {
+    // A text stands there without the quotes that it has in the file.
+    let plain = |value: String| value.trim_matches('"').to_owned();
+    settings(places).into_iter().map(|(key, value)| (variable(key), plain(value))).collect()
+}
+
 fn settings(places: &[(&'static dyn Kind, Place)]) -> Vec<(&'static str, String)> {
     KINDS.iter().flat_map(|kind| kind.settings(&addresses(*kind, places))).collect()
 }
@@ -41,10 +48,7 @@ fn toml(places: &[(&'static dyn Kind, Place)]) -> String {
 
 fn environment(places: &[(&'static dyn Kind, Place)]) -> String {
     let tests = test_variables(places).into_iter().map(|(name, value)| (name.to_owned(), value));
-    // A text stands there without the quotes that it has in the file.
-    let plain = |value: String| value.trim_matches('"').to_owned();
-    let nodes = settings(places).into_iter().map(|(key, value)| (variable(key), plain(value)));
-    lines(tests.chain(nodes).map(|(name, value)| format!("export {name}='{value}'")))
+    lines(tests.chain(node_variables(places)).map(|(name, value)| format!("export {name}='{value}'")))
 }
 
 /// The variable that sets a key of the configuration.

@@ -1,12 +1,14 @@
 -- Reads a part of a channel's history.
 -- KEYS: meta, list
--- ARGV: since or '', limit or '', 'reverse' or '', meta ttl (ms), epoch if there is none
+-- ARGV: since or '', limit or '', 'reverse' or '', meta ttl (ms), epoch if there is none, offset before the first then
+--       or ''
 -- Returns top, epoch, the first entry's offset, and the entries in the order kept.
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 if not epoch then
+  if ARGV[6] == '' then return {'0', '', '0', {}} end
   epoch = ARGV[5]
   redis.call('DEL', KEYS[1], KEYS[2])
-  redis.call('HSET', KEYS[1], 'epoch', epoch, 'top', '0')
+  redis.call('HSET', KEYS[1], 'epoch', epoch, 'top', ARGV[6])
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
 end
 local top = redis.call('HGET', KEYS[1], 'top')

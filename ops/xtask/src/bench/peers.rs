@@ -1,0 +1,125 @@
+//! One node beside its peers, each a fresh server, all by one load maker in one run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{parts, root};
+
+use super::server::{SECRET, Server, load};
+use super::{Columns, DELIVERY, print_head, print_row, program};
+
+/// A server to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Peer {
+    Ours,
+    OursProtobuf,
+    Nchan,
+    SocketIo,
+}
+
+impl Peer {
+    const ALL: [Self; 4] = [Self::Ours, Self::OursProtobuf, Self::Nchan, Self::SocketIo];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "MundoTango, JSON",
+            Self::OursProtobuf => "MundoTango, Protobuf",
+            Self::Nchan => "nchan",
+            Self::SocketIo => "Socket.IO 4",
+        }
+    }
+
+    fn dialect(self) -> &'static str {
+        match self {
+            Self::Ours => "json",
+            Self::OursProtobuf => "protobuf",
+            Self::Nchan => "nchan",
+            Self::SocketIo => "socketio",
+        }
+    }
+
+    fn start(self) -> anyhow::Result<Server> {
+        match self {
+            Self::Ours | Self::OursProtobuf => Server::ours("node", &[]),
+            Self::Nchan => Server::start("nchan", nchan),
+            Self::SocketIo => Server::start("socketio", |_, port| {
+                let mut command = Command::new("node");
+                command.arg(peers().join("socketio/server.mjs")).arg(port.to_string()).arg(SECRET);
+                Ok(command)
+            }),
+        }
+    }
+}
+
+fn peers() -> PathBuf {
+    root().join("ops/load/peers")
+}
+
+fn nchan(folder: &Path, port: u16) -> anyhow::Result<Command> {
+    let directory = folder.display().to_string();
+    let text = fs::read_to_string(peers().join("nchan.conf"))?;
+    let text = text.replace("__PORT__", &port.to_string()).replace("__DIR__", &directory);
+    let file = folder.join("nginx.conf");
+    fs::write(&file, text)?;
+    let mut command = Command::new("nginx");
+    command.arg("-c").arg(file).args(["-p", "/usr/share/nginx"]);
+    Ok(command)
+}
+
+/// Installs the peers.
+pub(super) fn install() -> anyhow::Result<()> {
+    parts::need_package("nginx", "-v", &["nginx-light", "libnginx-mod-nchan"])?;
+    parts::npm_packages(&peers().join("socketio"))
+}
+
+/// A table: what is done, and which figures of the report stand in it.
+struct Table {
+    name: &'static str,
+    /// What the load maker is told.
+    load: &'static str,
+    columns: Columns,
+}
+
+const TABLES: &[Table] = &[
+    Table {
+        name: "a: 15,000 idle sessions, one subscription each",
+        load: "idle --sessions 15000 --channel bench:all",
+        columns: &[
+            ("RSS bytes / session", "/resident_bytes_per_session"),
+            ("p99 ms to all", "/latency_millis/p99"),
+        ],
+    },
+    Table {
+        name: "b: 1 channel, 5,000 subscribers, 4 publications/s",
+        load: "fanout --channel bench:one --subscribers 5000 --rate 4 --seconds 10",
+        columns: DELIVERY,
+    },
+    Table {
+        name: "c: 500 channels, 10 subscribers each, 10 publishers, 1,500 publications/s",
+        load: "fanout --channel bench:many --channels 500 --subscribers 10 --publishers 10 --rate 1500 --seconds 10",
+        columns: DELIVERY,
+    },
+    Table {
+        name: "d: 5,000 connects with a JWT and a subscription",
+        load: "connect --sessions 5000 --channel bench:all",
+        columns: &[("µs CPU each", "/connect_cpu_micros"), ("connects / s", "/connects_per_second")],
+    },
+];
+
+/// Measures every table's load on every peer.
+pub(super) fn tables() -> anyhow::Result<()> {
+    for table in TABLES {
+        print_head(table.name, "server", table.columns);
+        for peer in Peer::ALL {
+            let server = peer.start()?;
+            let arguments: Vec<_> = table.load.split(' ').collect();
+            let report = load(&[&server], &[&server], peer.dialect(), &arguments);
+            print_row(peer.name(), table.columns, &report);
+        }
+    }
+    println!("\nthe machine: sends of 250 bytes a second of CPU, one thread, to loopback sockets\n");
+    let output = Command::new(program("mundotango-load")).args(["raw", "--sockets", "5000"]).output()?;
+    println!("| 5,000 sockets | {} |", String::from_utf8_lossy(&output.stdout).trim());
+    Ok(())
+}

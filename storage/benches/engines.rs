@@ -1,0 +1,309 @@
+//! The store beside the bare driver, and the cache's tiers beside none, on real servers. `cargo xtask bench engines` starts
+//! them and runs it.
+//!
+//! What is compared takes turns second by second, so that a machine that is busy for a while is so for both.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use mundotango_protocol::{Publication, new_id};
+use mundotango_storage::cache::{Cache, RedisCache};
+use mundotango_storage::cached::cached;
+use mundotango_storage::posts::{Post, PostStore, Visibility};
+use mundotango_storage::scylla::{ScyllaOptions, ScyllaStore, migrate};
+use mundotango_storage::{RedisLink, RedisOptions, Stores};
+use prost::Message as _;
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::statement::Consistency;
+use scylla::statement::prepared::PreparedStatement;
+use scylla::value::CqlTimestamp;
+use tokio::task::JoinSet;
+
+/// Tasks that ask at the same time.
+const ASKING: usize = 32;
+/// Turns of each side.
+const ROUNDS: usize = 8;
+/// How long a turn is.
+const TURN: Duration = Duration::from_secs(1);
+/// Posts that are read.
+const POSTS: usize = 5_000;
+/// How long publications are kept.
+const TTL: Duration = Duration::from_hours(24);
+
+/// The columns of a post.
+type PostColumns = (
+    String,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<CqlTimestamp>,
+    Option<std::collections::BTreeMap<String, i64>>,
+    Option<i64>,
+    Option<String>,
+);
+
+/// One thing that is done, given a number that rises.
+type Deed = Arc<dyn Fn(u64) -> futures_util::future::BoxFuture<'static, ()> + Send + Sync>;
+
+fn deed<F: Future<Output = ()> + Send + 'static>(make: impl Fn(u64) -> F + Send + Sync + 'static) -> Deed {
+    Arc::new(move |number| Box::pin(make(number)))
+}
+
+/// What one side did.
+#[derive(Default)]
+struct Done {
+    count: usize,
+    seconds: f64,
+    nanos: Vec<u64>,
+}
+
+impl Done {
+    fn rate(&self) -> f64 {
+        self.count as f64 / self.seconds
+    }
+
+    fn millis(&mut self, percent: usize) -> f64 {
+        self.nanos.sort_unstable();
+        self.nanos[(self.nanos.len() - 1) * percent / 100] as f64 / 1e6
+    }
+}
+
+async fn turn(deed: &Deed, numbers: &Arc<AtomicU64>, done: &mut Done) {
+    let start = Instant::now();
+    let mut asking = JoinSet::new();
+    for _ in 0..ASKING {
+        let (deed, numbers) = (Arc::clone(deed), Arc::clone(numbers));
+        asking.spawn(async move {
+            let mut nanos = Vec::new();
+            while start.elapsed() < TURN {
+                let asked = Instant::now();
+                deed(numbers.fetch_add(1, Ordering::Relaxed)).await;
+                nanos.push(u64::try_from(asked.elapsed().as_nanos()).unwrap());
+            }
+            nanos
+        });
+    }
+    for nanos in asking.join_all().await {
+        done.count += nanos.len();
+        done.nanos.extend(nanos);
+    }
+    done.seconds += start.elapsed().as_secs_f64();
+}
+
+/// Lets all sides take turns.
+async fn side_by_side<const N: usize>(deeds: [Deed; N]) -> [Done; N] {
+    let numbers = Arc::new(AtomicU64::new(0));
+    // The first turn of each fills what is filled once.
+    for deed in &deeds {
+        turn(deed, &numbers, &mut Done::default()).await;
+    }
+    let mut done = [(); N].map(|()| Done::default());
+    for _ in 0..ROUNDS {
+        for (deed, done) in deeds.iter().zip(&mut done) {
+            turn(deed, &numbers, done).await;
+        }
+    }
+    done
+}
+
+/// Where the engines are.
+struct Engines {
+    options: ScyllaOptions,
+    session: Arc<Session>,
+    stores: Stores,
+    redis: RedisLink,
+    posts: Arc<Vec<String>>,
+}
+
+fn service(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `cargo xtask bench engines`"))
+}
+
+impl Engines {
+    async fn open() -> Self {
+        let address = service("MUNDOTANGO_TEST_CQL");
+        let id = new_id();
+        let options = ScyllaOptions {
+            nodes: vec![address.clone()],
+            keyspace: format!("bench_{}", &id[id.len() - 8..]),
+            replication_factor: 1,
+            request_timeout: Duration::from_secs(20),
+            ..ScyllaOptions::default()
+        };
+        migrate(&options, false).await.unwrap();
+        let stores = ScyllaStore::connect(&options).await.unwrap().stores();
+        let profile = ExecutionProfile::builder()
+            .consistency(Consistency::LocalQuorum)
+            .request_timeout(Some(options.request_timeout));
+        let session = SessionBuilder::new()
+            .known_node(address)
+            .use_keyspace(&options.keyspace, false)
+            .tcp_nodelay(true)
+            .default_execution_profile_handle(profile.build().into_handle())
+            .build()
+            .await
+            .unwrap();
+        let redis = RedisOptions {
+            url: service("MUNDOTANGO_TEST_REDIS"),
+            prefix: options.keyspace.clone(),
+            ..RedisOptions::default()
+        };
+        let redis = RedisLink::open(&redis).unwrap();
+        let mut posts = Vec::with_capacity(POSTS);
+        for number in 0..POSTS {
+            let id = new_id();
+            let post = Post {
+                id: id.clone(),
+                author_id: "ana".to_owned(),
+                content: format!("{number} {}", "x".repeat(200)),
+                visibility: Visibility::Public,
+                created_at: Timestamp::now(),
+                reactions: std::collections::BTreeMap::new(),
+            };
+            stores.posts.create_post(post).await.unwrap();
+            posts.push(id);
+        }
+        Self { options, session: Arc::new(session), stores, redis, posts: Arc::new(posts) }
+    }
+
+    async fn prepare(&self, text: &str) -> Arc<PreparedStatement> {
+        Arc::new(self.session.prepare(text).await.unwrap())
+    }
+
+    fn read_by(&self, store: &Arc<dyn PostStore>, pick: &Arc<dyn Fn(u64) -> usize + Send + Sync>) -> Deed {
+        let (store, posts, pick) = (Arc::clone(store), Arc::clone(&self.posts), Arc::clone(pick));
+        deed(move |number| {
+            let (store, posts, pick) = (Arc::clone(&store), Arc::clone(&posts), Arc::clone(&pick));
+            async move {
+                assert!(store.post(&posts[pick(number)]).await.unwrap().is_some());
+            }
+        })
+    }
+
+    async fn bare_read(&self) -> Deed {
+        let statement = self
+            .prepare(
+                "SELECT DISTINCT id, author_id, content, visibility, created_at, reactions, version, writer FROM posts \
+                 WHERE id = ?",
+            )
+            .await;
+        let (session, posts) = (Arc::clone(&self.session), Arc::clone(&self.posts));
+        deed(move |number| {
+            let (session, posts, statement) =
+                (Arc::clone(&session), Arc::clone(&posts), Arc::clone(&statement));
+            async move {
+                let id = &posts[evenly(number)];
+                let rows =
+                    session.execute_unpaged(&statement, (id,)).await.unwrap().into_rows_result().unwrap();
+                rows.single_row::<PostColumns>().unwrap();
+            }
+        })
+    }
+
+    fn write(&self) -> Deed {
+        let (store, channel) = (Arc::clone(&self.stores.history), new_id());
+        deed(move |number| {
+            let (store, channel) = (Arc::clone(&store), channel.clone());
+            async move {
+                store.keep(&channel, "e", publication(number), TTL).await.unwrap();
+            }
+        })
+    }
+
+    async fn bare_write(&self) -> Deed {
+        let text = "INSERT INTO publications (channel, block, number, epoch, publication) VALUES (?, ?, ?, ?, ?) \
+                    USING TTL ?";
+        let (session, statement, channel) = (Arc::clone(&self.session), self.prepare(text).await, new_id());
+        deed(move |number| {
+            let (session, statement, channel) =
+                (Arc::clone(&session), Arc::clone(&statement), channel.clone());
+            async move {
+                let (block, offset) = (i64::try_from(number / 1000).unwrap(), i64::try_from(number).unwrap());
+                let bytes = publication(number).encode_to_vec();
+                let values = (channel, block, offset, "e", bytes, i32::try_from(TTL.as_secs()).unwrap());
+                session.execute_unpaged(&statement, values).await.unwrap();
+            }
+        })
+    }
+
+    fn cache(&self, near_bytes: u64) -> Arc<Cache> {
+        Arc::new(Cache::with_near(Arc::new(RedisCache::new(self.redis.clone())), near_bytes))
+    }
+}
+
+fn publication(number: u64) -> Publication {
+    Publication { offset: number, data: Bytes::from(vec![b'x'; 200]), ..Publication::default() }
+}
+
+fn evenly(number: u64) -> usize {
+    usize::try_from(number).unwrap() % POSTS
+}
+
+/// As people read: the k-th most read post is read 1/k times as often as the first (Zipf's law with exponent 1).
+fn zipf() -> Arc<dyn Fn(u64) -> usize + Send + Sync> {
+    let mut sums = Vec::with_capacity(POSTS);
+    let mut sum = 0.0;
+    for rank in 1..=POSTS {
+        sum += 1.0 / rank as f64;
+        sums.push(sum);
+    }
+    Arc::new(move |_| {
+        let point = rand::random::<f64>() * sum;
+        sums.partition_point(|upto| *upto < point).min(POSTS - 1)
+    })
+}
+
+async fn beside_the_driver(engines: &Engines) {
+    println!("\ng: the store beside the same statement by the bare driver, {ASKING} callers\n");
+    println!(
+        "| | through the store / s | bare driver / s | ratio | p50 ms | bare p50 ms |\n|---|---|---|---|---|---|"
+    );
+    let spread: Arc<dyn Fn(u64) -> usize + Send + Sync> = Arc::new(evenly);
+    let reads = [engines.read_by(&engines.stores.posts, &spread), engines.bare_read().await];
+    let writes = [engines.write(), engines.bare_write().await];
+    for (name, deeds) in [("read a post", reads), ("write a publication", writes)] {
+        let [mut ours, mut bare] = side_by_side(deeds).await;
+        println!(
+            "| {name} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} |",
+            ours.rate(),
+            bare.rate(),
+            ours.rate() / bare.rate(),
+            ours.millis(50),
+            bare.millis(50)
+        );
+    }
+}
+
+async fn cache_tiers(engines: &Engines) {
+    const NEAR_BYTES: u64 = 32 << 20;
+    println!("\nh: reads of {POSTS} posts as people read (Zipf), {ASKING} callers\n");
+    println!("| | reads / s | p50 ms | p99 ms |\n|---|---|---|---|");
+    let pick = zipf();
+    let behind = |near_bytes| cached(engines.stores.clone(), &engines.cache(near_bytes)).posts;
+    let done = side_by_side([
+        engines.read_by(&engines.stores.posts, &pick),
+        engines.read_by(&behind(0), &pick),
+        engines.read_by(&behind(NEAR_BYTES), &pick),
+    ])
+    .await;
+    for (name, mut done) in
+        ["no cache", "Redis alone (in-process tier off)", "both tiers"].into_iter().zip(done)
+    {
+        println!("| {name} | {:.0} | {:.3} | {:.3} |", done.rate(), done.millis(50), done.millis(99));
+    }
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() {
+    let engines = Engines::open().await;
+    beside_the_driver(&engines).await;
+    cache_tiers(&engines).await;
+    let drop_keyspace = format!("DROP KEYSPACE {}", engines.options.keyspace);
+    engines.session.query_unpaged(drop_keyspace, ()).await.unwrap();
+}

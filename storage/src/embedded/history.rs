@@ -1,0 +1,130 @@
+//! Long histories in the embedded store.
+//!
+//! history: channel, offset, epoch → end in milliseconds, publication · history ends: end, key of the publication
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use mundotango_protocol::Publication;
+use prost::Message as _;
+
+use super::Shared;
+use super::committer::Tx;
+use super::keys::{below, numbered, timed};
+use super::tables::Table;
+use crate::StoreError;
+use crate::history::{HistoryRange, HistoryStore, MAX_HISTORY_TTL};
+
+/// Publications past their end that go with each new one, so that there is never much to clear away.
+const CLEARED_AT_ONCE: usize = 8;
+/// Publications that are forgotten in one transaction.
+const FORGOTTEN_AT_ONCE: usize = 1000;
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Damaged(format!("{what} of a history"))
+}
+
+/// The bytes of an index entry: those of a time sort as it does.
+fn end_key(end: i64, key: &[u8]) -> Vec<u8> {
+    let mut index = timed(end, "");
+    index.extend(key);
+    index
+}
+
+fn split_end(bytes: &[u8]) -> Result<(i64, &[u8]), StoreError> {
+    let (end, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| damaged("an entry"))?;
+    Ok((i64::from_be_bytes(*end), rest))
+}
+
+fn remove(tx: &mut Tx<'_>, key: Vec<u8>) -> Result<(), StoreError> {
+    if let Some(row) = tx.bytes(Table::History, &key)? {
+        tx.remove(Table::HistoryEnds, end_key(split_end(&row)?.0, &key));
+    }
+    tx.remove(Table::History, key);
+    Ok(())
+}
+
+/// Removes the first of those that are past their end, of any channel.
+fn clear_away(tx: &mut Tx<'_>, now: i64) -> Result<(), StoreError> {
+    let own = timed(0, "").len();
+    for index in tx.keys_below(Table::HistoryEnds, &[], CLEARED_AT_ONCE)? {
+        if index >= timed(now, "") {
+            break;
+        }
+        let key = index.get(own..).ok_or_else(|| damaged("an entry"))?.to_vec();
+        remove(tx, key)?;
+        tx.remove(Table::HistoryEnds, index);
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl HistoryStore for Arc<Shared> {
+    async fn keep(
+        &self,
+        channel: &str,
+        epoch: &str,
+        publication: Publication,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let mut key = numbered(&[channel], publication.offset);
+        key.extend(epoch.as_bytes());
+        let now = Timestamp::now().as_millisecond();
+        let ttl = i64::try_from(ttl.min(MAX_HISTORY_TTL).as_millis()).unwrap_or(i64::MAX);
+        let end = now.saturating_add(ttl);
+        let mut row = end.to_be_bytes().to_vec();
+        row.extend(publication.encode_to_vec());
+        self.write(Table::History, move |tx| {
+            clear_away(tx, now)?;
+            remove(tx, key.clone())?;
+            tx.put_key(Table::HistoryEnds, end_key(end, &key));
+            tx.put_bytes(Table::History, key, row);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn kept(&self, channel: &str, range: HistoryRange) -> Result<Vec<Publication>, StoreError> {
+        if range.limit == 0 || range.below <= range.above.saturating_add(1) {
+            return Ok(Vec::new());
+        }
+        // No epoch stands before the end of one offset's keys.
+        let start = Bound::Included(numbered(&[channel], range.above + 1));
+        let end = Bound::Excluded(numbered(&[channel], range.below));
+        self.scan(Table::History, move |tables| {
+            let now = Timestamp::now().as_millisecond();
+            let mut kept = Vec::new();
+            let mut rows = tables.get(Table::History).range((start, end));
+            while kept.len() < range.limit {
+                let Some(row) = (if range.reverse { rows.next_back() } else { rows.next() }) else { break };
+                let row = row.value()?;
+                let (end, publication) = split_end(&row)?;
+                if end > now {
+                    let publication = Bytes::copy_from_slice(publication);
+                    kept.push(Publication::decode(publication).map_err(|_| damaged("a publication"))?);
+                }
+            }
+            Ok(kept)
+        })
+        .await
+    }
+
+    async fn forget(&self, channel: &str) -> Result<(), StoreError> {
+        loop {
+            let prefix = below(&[channel]);
+            let removed = self.write(Table::History, move |tx| {
+                let keys = tx.keys_below(Table::History, &prefix, FORGOTTEN_AT_ONCE)?;
+                let count = keys.len();
+                keys.into_iter().try_for_each(|key| remove(tx, key))?;
+                Ok(count)
+            });
+            if removed.await? < FORGOTTEN_AT_ONCE {
+                return Ok(());
+            }
+        }
+    }
+}

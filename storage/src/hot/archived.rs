@@ -1,0 +1,198 @@
+//! Hot state with a store behind it, for the channels whose history is to be kept for long.
+//!
+//! Hot state gives offsets and answers for what is recent; the store has everything. When hot state was lost, a history
+//! goes on under a new epoch, well behind the last offset that the store has: what was on its way there then is never
+//! written over, and no offset comes twice.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mundotango_protocol::{ClientInfo, Publication};
+
+use super::{
+    Append, Appended, Begin, HistoryLimits, HistoryPage, HistoryQuery, HotState, PresenceStats, Quota,
+    UserStatus,
+};
+use crate::StoreError;
+use crate::history::{HistoryRange, HistoryStore};
+
+/// More publications than can be on their way into one history.
+const OFFSETS_LEFT_OUT: u64 = 1_000_000;
+/// Most publications that are read from the store where no limit was given. The rest is left out then, newest first.
+const MAX_READ: usize = 1000;
+
+/// Hot state and the store of long histories as one.
+pub struct ArchivedHotState {
+    hot: Arc<dyn HotState>,
+    store: Arc<dyn HistoryStore>,
+}
+
+impl ArchivedHotState {
+    /// Puts a store behind hot state.
+    pub fn new(hot: Arc<dyn HotState>, store: Arc<dyn HistoryStore>) -> Self {
+        Self { hot, store }
+    }
+
+    /// Limits with which a history that hot state does not know goes on.
+    async fn going_on(&self, channel: &str, limits: HistoryLimits) -> Result<HistoryLimits, StoreError> {
+        let range = HistoryRange { above: 0, below: u64::MAX, limit: 1, reverse: true };
+        let last = self.store.kept(channel, range).await?;
+        let begin = last.first().map_or(Begin::Anew, |last| Begin::After(last.offset + OFFSETS_LEFT_OUT));
+        Ok(HistoryLimits { begin, ..limits })
+    }
+
+    async fn append_hot(
+        &self,
+        channel: &str,
+        append: Append,
+        limits: HistoryLimits,
+    ) -> Result<Appended, StoreError> {
+        let known = HistoryLimits { begin: Begin::Nowhere, ..limits };
+        match self.hot.append(channel, Append { limits: Some(known), ..append.clone() }).await {
+            Err(StoreError::NotBegun) => {
+                let limits = self.going_on(channel, limits).await?;
+                self.hot.append(channel, Append { limits: Some(limits), ..append }).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn hot_history(
+        &self,
+        channel: &str,
+        query: HistoryQuery,
+        limits: HistoryLimits,
+    ) -> Result<HistoryPage, StoreError> {
+        let known = HistoryLimits { begin: Begin::Nowhere, ..limits };
+        match self.hot.history(channel, query, known).await {
+            Err(StoreError::NotBegun) => {
+                let limits = self.going_on(channel, limits).await?;
+                self.hot.history(channel, query, limits).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The publications asked for that are older than those that hot state has.
+    async fn older(
+        &self,
+        channel: &str,
+        query: HistoryQuery,
+        page: &HistoryPage,
+    ) -> Result<Vec<Publication>, StoreError> {
+        let past_top = page.position.offset.saturating_add(1);
+        let (above, below, room) = if query.reverse {
+            let first = query.since.unwrap_or(past_top).min(past_top);
+            let below = page.publications.last().map_or(first, |oldest| oldest.offset);
+            (0, below, query.limit.map(|limit| limit.saturating_sub(page.publications.len())))
+        } else {
+            let below = page.publications.first().map_or(past_top, |oldest| oldest.offset);
+            (query.since.unwrap_or(0), below, query.limit)
+        };
+        let limit = room.unwrap_or(MAX_READ);
+        if limit == 0 || below <= above.saturating_add(1) {
+            return Ok(Vec::new());
+        }
+        self.store.kept(channel, HistoryRange { above, below, limit, reverse: query.reverse }).await
+    }
+}
+
+#[async_trait]
+impl HotState for ArchivedHotState {
+    async fn append(&self, channel: &str, append: Append) -> Result<Appended, StoreError> {
+        let archived = append.limits.and_then(|limits| Some((limits, limits.archive_ttl?)));
+        let Some((limits, ttl)) = archived else { return self.hot.append(channel, append).await };
+        let publication = append.publication.clone();
+        let appended = self.append_hot(channel, append, limits).await?;
+        let position = match &appended {
+            Appended::New(position) => position,
+            Appended::Repeated(position) => {
+                // The store may have failed the first time.
+                let (above, below) = (position.offset.saturating_sub(1), position.offset.saturating_add(1));
+                let range = HistoryRange { above, below, limit: 1, reverse: false };
+                if !self.store.kept(channel, range).await?.is_empty() {
+                    return Ok(appended);
+                }
+                position
+            }
+            Appended::Outdated(_) => return Ok(appended),
+        };
+        let publication = Publication { offset: position.offset, ..publication };
+        match self.store.keep(channel, &position.epoch, publication, ttl).await {
+            Ok(()) => Ok(appended),
+            // It has its offset, and may be read from hot state.
+            Err(error) => Err(StoreError::Unknown(error.to_string())),
+        }
+    }
+
+    async fn history(
+        &self,
+        channel: &str,
+        query: HistoryQuery,
+        limits: HistoryLimits,
+    ) -> Result<HistoryPage, StoreError> {
+        if limits.archive_ttl.is_none() {
+            return self.hot.history(channel, query, limits).await;
+        }
+        let mut page = self.hot_history(channel, query, limits).await?;
+        let older = self.older(channel, query, &page).await?;
+        if query.reverse {
+            page.publications.extend(older);
+        } else if !older.is_empty() {
+            let is_cut = query.limit.is_none() && older.len() == MAX_READ;
+            let newer = std::mem::replace(&mut page.publications, older);
+            // A page has no hole of ours.
+            page.publications.extend(newer.into_iter().filter(|_| !is_cut));
+            page.publications.truncate(query.limit.unwrap_or(usize::MAX));
+        }
+        Ok(page)
+    }
+
+    async fn remove_history(&self, channel: &str, limits: HistoryLimits) -> Result<(), StoreError> {
+        self.hot.remove_history(channel, limits).await?;
+        if limits.archive_ttl.is_some() {
+            self.store.forget(channel).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_presence(
+        &self,
+        channel: &str,
+        client: &str,
+        info: ClientInfo,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        self.hot.add_presence(channel, client, info, ttl).await
+    }
+
+    async fn remove_presence(&self, channel: &str, client: &str) -> Result<(), StoreError> {
+        self.hot.remove_presence(channel, client).await
+    }
+
+    async fn presence(&self, channel: &str) -> Result<BTreeMap<String, ClientInfo>, StoreError> {
+        self.hot.presence(channel).await
+    }
+
+    async fn presence_stats(&self, channel: &str) -> Result<PresenceStats, StoreError> {
+        self.hot.presence_stats(channel).await
+    }
+
+    async fn set_user_online(&self, user: &str, online: bool) -> Result<(), StoreError> {
+        self.hot.set_user_online(user, online).await
+    }
+
+    async fn user_statuses(&self, users: &[String]) -> Result<BTreeMap<String, UserStatus>, StoreError> {
+        self.hot.user_statuses(users).await
+    }
+
+    async fn forget_node(&self, node: &str) -> Result<Vec<(String, ClientInfo)>, StoreError> {
+        self.hot.forget_node(node).await
+    }
+
+    async fn take(&self, key: &str, quota: Quota) -> Result<Option<Duration>, StoreError> {
+        self.hot.take(key, quota).await
+    }
+}

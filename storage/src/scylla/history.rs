@@ -1,0 +1,149 @@
+//! Long histories on a CQL server: blocks of offsets, a partition each, and the list of blocks that have any.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use moka::future::Cache;
+use mundotango_protocol::Publication;
+use prost::Message as _;
+
+use super::query::Query;
+use super::session::Cql;
+use super::value::{damaged, limit, ttl_of};
+use crate::StoreError;
+use crate::history::{HistoryRange, HistoryStore, MAX_HISTORY_TTL};
+
+/// Offsets of a block. A part of the tables' layout.
+const BLOCK: u64 = 1000;
+/// Blocks that are read at a time.
+const BLOCKS: usize = 64;
+/// Blocks that a node remembers to have listed.
+const REMEMBERED: u64 = 20_000;
+
+const KEEP: Query = Query::write(
+    "publications",
+    "INSERT INTO publications (channel, block, number, epoch, publication) VALUES (?, ?, ?, ?, ?) USING TTL ?",
+);
+const LIST: Query = Query::write(
+    "publication_blocks",
+    "INSERT INTO publication_blocks (channel, block) VALUES (?, ?) USING TTL ?",
+);
+const BLOCKS_UP: Query = Query::read(
+    "publication_blocks",
+    "SELECT block FROM publication_blocks WHERE channel = ? AND block >= ? AND block <= ? LIMIT ?",
+);
+const BLOCKS_DOWN: Query = Query::read(
+    "publication_blocks",
+    "SELECT block FROM publication_blocks WHERE channel = ? AND block >= ? AND block <= ? ORDER BY block DESC LIMIT ?",
+);
+const UP: Query = Query::read(
+    "publications",
+    "SELECT publication FROM publications WHERE channel = ? AND block = ? AND number > ? AND number < ? LIMIT ?",
+);
+const DOWN: Query = Query::read(
+    "publications",
+    "SELECT publication FROM publications WHERE channel = ? AND block = ? AND number > ? AND number < ? \
+     ORDER BY number DESC LIMIT ?",
+);
+const ALL_BLOCKS: Query =
+    Query::read("publication_blocks", "SELECT block FROM publication_blocks WHERE channel = ?");
+const FORGET: Query =
+    Query::write("publications", "DELETE FROM publications WHERE channel = ? AND block = ?");
+const UNLIST: Query =
+    Query::write("publication_blocks", "DELETE FROM publication_blocks WHERE channel = ? AND block = ?");
+
+/// The blocks that this node has listed, and until when they are.
+pub(super) type Listed = Cache<(String, i64), Instant>;
+
+pub(super) fn listed() -> Listed {
+    Cache::new(REMEMBERED)
+}
+
+fn big(offset: u64) -> i64 {
+    i64::try_from(offset).unwrap_or(i64::MAX)
+}
+
+fn block_of(offset: u64) -> i64 {
+    big(offset / BLOCK)
+}
+
+impl Cql {
+    /// Lists a block that is to have a publication for as long as `ttl`. A row of the list lives twice as long, so each
+    /// node needs to write it once in each `ttl` at most.
+    async fn list_block(&self, channel: &str, block: i64, ttl: Duration) -> Result<(), StoreError> {
+        let key = (channel.to_owned(), block);
+        let now = Instant::now();
+        if self.listed.get(&key).await.is_some_and(|until| until >= now + ttl) {
+            return Ok(());
+        }
+        self.write(&LIST, (channel, block, ttl_of(ttl * 2))).await?;
+        self.listed.insert(key, now + ttl * 2).await;
+        Ok(())
+    }
+
+    async fn blocks(&self, channel: &str, range: HistoryRange) -> Result<Vec<i64>, StoreError> {
+        let query = if range.reverse { &BLOCKS_DOWN } else { &BLOCKS_UP };
+        let (first, last) = (block_of(range.above.saturating_add(1)), block_of(range.below - 1));
+        let blocks = self.rows::<(i64,)>(query, (channel, first, last, limit(BLOCKS))).await?;
+        Ok(blocks.into_iter().map(|(block,)| block).collect())
+    }
+}
+
+#[async_trait]
+impl HistoryStore for Cql {
+    async fn keep(
+        &self,
+        channel: &str,
+        epoch: &str,
+        publication: Publication,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let (block, ttl) = (block_of(publication.offset), ttl.min(MAX_HISTORY_TTL));
+        self.list_block(channel, block, ttl).await?;
+        let (number, bytes) = (big(publication.offset), publication.encode_to_vec());
+        self.write(&KEEP, (channel, block, number, epoch, bytes, ttl_of(ttl))).await
+    }
+
+    async fn kept(&self, channel: &str, mut range: HistoryRange) -> Result<Vec<Publication>, StoreError> {
+        let mut kept = Vec::new();
+        let query = if range.reverse { &DOWN } else { &UP };
+        while range.below > range.above.saturating_add(1) {
+            let blocks = self.blocks(channel, range).await?;
+            let is_last = blocks.len() < BLOCKS;
+            for block in blocks {
+                let left = range.limit - kept.len();
+                if left == 0 {
+                    return Ok(kept);
+                }
+                let values = (channel, block, big(range.above), big(range.below), limit(left));
+                for (bytes,) in self.rows::<(Vec<u8>,)>(query, values).await? {
+                    kept.push(Publication::decode(Bytes::from(bytes)).map_err(damaged)?);
+                }
+                let start = u64::try_from(block).map_err(damaged)? * BLOCK;
+                if range.reverse {
+                    range.below = start;
+                } else {
+                    range.above = start + BLOCK - 1;
+                }
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(kept)
+    }
+
+    async fn forget(&self, channel: &str) -> Result<(), StoreError> {
+        let blocks = self.all_rows::<(i64,)>(&ALL_BLOCKS, (channel,)).await?;
+        let last = blocks.iter().max().copied();
+        for block in blocks {
+            self.write(&FORGET, (channel, block.0)).await?;
+            // The nodes that write remember that the last one is listed.
+            if Some(block) != last {
+                self.write(&UNLIST, (channel, block.0)).await?;
+            }
+        }
+        Ok(())
+    }
+}
