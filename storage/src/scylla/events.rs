@@ -126,9 +126,7 @@ impl EventStore for Cql {
             event.capacity.map(i64::from),
             to_cql(event.created_at),
         );
-        let mut changes = vec![Change::new(&CREATE, values)];
-        changes.extend(super::event_list::entries(&event));
-        self.write_together(changes).await
+        self.write_listed(super::event_list::entries(&event), Change::new(&CREATE, values)).await
     }
 
     async fn event(&self, id: &str) -> Result<Option<Event>, StoreError> {

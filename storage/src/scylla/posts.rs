@@ -145,10 +145,8 @@ impl PostStore for Cql {
     async fn create_post(&self, post: Post) -> Result<(), StoreError> {
         let visibility = name_of(post.visibility)?;
         let created_at = to_cql(post.created_at);
-        let mut changes =
-            vec![Change::new(&CREATE, (&post.id, &post.author_id, &post.content, visibility, created_at))];
-        changes.extend(super::feeds::entries(&post)?);
-        self.write_together(changes).await
+        let row = Change::new(&CREATE, (&post.id, &post.author_id, &post.content, visibility, created_at));
+        self.write_listed(super::feeds::entries(&post)?, row).await
     }
 
     async fn post(&self, id: &str) -> Result<Option<Post>, StoreError> {

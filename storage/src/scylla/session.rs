@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use parking_lot::RwLock;
 use scylla::client::execution_profile::{ExecutionProfile, ExecutionProfileBuilder};
 use scylla::client::session::Session;
@@ -223,9 +223,25 @@ impl Cql {
         was_applied(self.run(query, &values).await?)
     }
 
-    /// Writes all or, at some time to come, all: what was begun is finished by the servers.
-    pub(super) async fn write_together(&self, changes: Vec<Change<'_>>) -> Result<(), StoreError> {
-        self.batch(Kind::Write, BatchType::Logged, changes).await.map(drop)
+    /// Writes what leads to a row in other partitions, and then the row: readers leave out what leads nowhere, and no row
+    /// that is there cannot be found. Not a logged batch, which fails for as long as the servers take one that died for
+    /// alive.
+    pub(super) async fn write_listed(
+        &self,
+        entries: impl IntoIterator<Item = Change<'_>>,
+        row: Change<'_>,
+    ) -> Result<(), StoreError> {
+        let entries = entries.into_iter().map(|entry| self.write_change(entry));
+        try_join_all(entries).await.map_err(|error| match error {
+            // Without the row nothing was done.
+            StoreError::Unknown(why) => StoreError::Unavailable(why),
+            error => error,
+        })?;
+        self.write_change(row).await
+    }
+
+    async fn write_change(&self, change: Change<'_>) -> Result<(), StoreError> {
+        self.run(change.query, &*change.values).await.map(drop)
     }
 
     /// Writes all or nothing in one partition, if all conditions hold; whether they did.
@@ -233,7 +249,16 @@ impl Cql {
         &self,
         changes: Vec<Change<'_>>,
     ) -> Result<bool, StoreError> {
-        was_applied(self.batch(Kind::Cas, BatchType::Unlogged, changes).await?)
+        let table = changes.first().map_or("", |change| change.query.table);
+        // One partition's, so the servers need no log of it.
+        let mut batch = Batch::new(BatchType::Unlogged);
+        let mut values = Vec::with_capacity(changes.len());
+        for change in changes {
+            batch.append_statement(self.prepare(change.query).await?);
+            values.push(change.values);
+        }
+        batch.set_execution_profile_handle(Some(self.profiles.others.clone()));
+        was_applied(self.send(Kind::Cas, table, &Request::Batch(&batch, &values)).await?.0)
     }
 
     async fn run(&self, query: &'static Query, values: &Values<'_>) -> Result<QueryResult, StoreError> {
@@ -242,26 +267,6 @@ impl Cql {
             prepared.set_timestamp(Some(self.clock.next_timestamp()));
         }
         Ok(self.send(query.kind, query.table, &Request::All(&prepared, values)).await?.0)
-    }
-
-    async fn batch(
-        &self,
-        kind: Kind,
-        batch_type: BatchType,
-        changes: Vec<Change<'_>>,
-    ) -> Result<QueryResult, StoreError> {
-        let table = changes.first().map_or("", |change| change.query.table);
-        let mut batch = Batch::new(batch_type);
-        let mut values = Vec::with_capacity(changes.len());
-        for change in changes {
-            batch.append_statement(self.prepare(change.query).await?);
-            values.push(change.values);
-        }
-        batch.set_execution_profile_handle(Some(self.profiles.others.clone()));
-        if kind == Kind::Write {
-            batch.set_timestamp(Some(self.clock.next_timestamp()));
-        }
-        Ok(self.send(kind, table, &Request::Batch(&batch, &values)).await?.0)
     }
 
     /// Sends a request through the breaker. A plain write is sent again where that may help: it has the same time.
