@@ -22,6 +22,8 @@ use crate::life_ceo;
 
 /// What a client sees as the server's version.
 pub const VERSION: &str = concat!("MundoTango ", env!("CARGO_PKG_VERSION"));
+/// Open files that are not clients': the store's, and connections to engines.
+const OWN_FILES: u64 = 128;
 /// Tells other commands of the running node.
 const NODE_FILE: &str = "node.json";
 
@@ -53,11 +55,11 @@ impl NodeFile {
 ///
 /// The first SIGTERM or SIGINT drains it: no new connections, clients told to come back elsewhere, accepted work
 /// finished, the store closed. A second signal ends it at once.
-pub async fn serve(config: Config) -> anyhow::Result<()> {
+pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     config.check()?;
     // The keys of tokens may come over TLS. Another part of the process may have chosen the same already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    allow_open_files(config.http.max_connections);
+    config.http.max_connections = possible_connections(config.http.max_connections);
     let data_dir = config.data_dir.clone();
     fs::create_dir_all(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
     let own = if config.cluster.is_shared() { None } else { Some(Engines::open_own(&config)?) };
@@ -163,15 +165,23 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
     Ok((engine, router))
 }
 
-/// Raises the process' limit of open files as far as it may be, as many systems begin with 1,024: each connection is one.
-fn allow_open_files(connections: usize) {
-    match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(files) if files < connections as u64 => {
-            tracing::warn!(files, connections, "fewer open files allowed than http.max_connections wants");
-        }
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "limit of open files not raised"),
+/// Raises the process' limit of open files as far as it may be, as many systems begin with 1,024; how many of the wanted
+/// connections are possible then. Each is an open file, and those to the engines come first.
+fn possible_connections(wanted: usize) -> usize {
+    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or_else(|error| {
+        tracing::warn!(%error, "limit of open files not known");
+        u64::MAX
+    });
+    let possible = usize::try_from(files.saturating_sub(OWN_FILES)).unwrap_or(usize::MAX).max(1);
+    if possible < wanted {
+        tracing::warn!(
+            files,
+            possible,
+            wanted,
+            "fewer connections than http.max_connections, as no more files may be open"
+        );
     }
+    possible.min(wanted)
 }
 
 /// The signals that end a node.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use mundotango_protocol::{
     ChannelName, ClientId, ClientInfo, DisconnectReason, ErrorCode, ErrorReply, StreamPosition,
@@ -252,6 +253,16 @@ impl Engine {
     /// A node's supervision tree, with at most `most_children` sessions and channels each.
     pub async fn tree_of(&self, node: &str, most_children: usize) -> Result<TreeNode, NodeError> {
         self.parts().cluster.ask(self.parts(), node, NodeRequest::Tree { most_children }).await
+    }
+
+    /// The supervision trees of all nodes, this one's first; none of a node that does not answer.
+    pub async fn trees(&self, most_children: usize) -> Vec<(NodeInfo, Result<TreeNode, NodeError>)> {
+        let nodes = self.nodes().into_iter();
+        let asked = nodes.map(async |node| {
+            let tree = self.tree_of(&node.id, most_children).await;
+            (node, tree)
+        });
+        join_all(asked).await
     }
 
     /// Says who handles what other nodes say on a topic.

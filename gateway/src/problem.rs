@@ -166,6 +166,9 @@ impl From<StoreError> for Problem {
                 tracing::warn!(cause, "outcome of a write unknown");
                 Self::unavailable("whether this was done is unknown; look before you send it again")
             }
+            StoreError::NoSpace => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, format!("{error}; nothing was written"))
+            }
             StoreError::Damaged(cause) => Self::internal(&cause),
             StoreError::NotBegun => Self::internal(&error),
             StoreError::Full(_) => Self::new(StatusCode::CONFLICT, error.to_string()),

@@ -36,6 +36,9 @@ const TOO_MANY: &[u8] =
 /// What a connection past its address' limit is told.
 const TOO_MANY_OF_ADDRESS: &[u8] =
     b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+/// Connections that are told so at the same time; others past a limit are closed without a word, as each holds an open
+/// file meanwhile.
+const REFUSED_AT_ONCE: usize = 32;
 /// How long the kernel tries to bring data to a client that acknowledges nothing.
 const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(30);
 
@@ -98,6 +101,7 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(options.max_connections));
     let addresses =
         Arc::new(Addresses { most: options.max_connections_per_address, counts: Mutex::default() });
+    let refusals = Arc::new(Semaphore::new(REFUSED_AT_ONCE));
     let under_way = TaskTracker::new();
     let stopping = CancellationToken::new();
     let mut stop = pin!(stop);
@@ -115,11 +119,11 @@ pub async fn serve(
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tokio::spawn(refuse(stream, TOO_MANY));
+            refuse(&refusals, stream, TOO_MANY);
             continue;
         };
         let Some(address_place) = addresses.enter(peer.ip()) else {
-            tokio::spawn(refuse(stream, TOO_MANY_OF_ADDRESS));
+            refuse(&refusals, stream, TOO_MANY_OF_ADDRESS);
             continue;
         };
         let place = ConnectionPlace(Arc::new((place, address_place)));
@@ -134,9 +138,13 @@ pub async fn serve(
     }
 }
 
-async fn refuse(mut stream: TcpStream, answer: &[u8]) {
-    // The client may be gone already.
-    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(answer)).await;
+fn refuse(refusals: &Arc<Semaphore>, mut stream: TcpStream, answer: &'static [u8]) {
+    let Ok(permit) = Arc::clone(refusals).try_acquire_owned() else { return };
+    tokio::spawn(async move {
+        // The client may be gone already.
+        let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(answer)).await;
+        drop(permit);
+    });
 }
 
 struct Connection {

@@ -21,7 +21,11 @@ use crate::problem::Problem;
 const DEFAULT_CHILDREN: usize = 100;
 
 pub(crate) fn router(engine: Arc<Engine>) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(tree)).routes(routes!(nodes)).with_state(engine)
+    OpenApiRouter::new()
+        .routes(routes!(tree))
+        .routes(routes!(trees))
+        .routes(routes!(nodes))
+        .with_state(engine)
 }
 
 /// One actor of the supervision tree, and those below it.
@@ -67,6 +71,14 @@ impl From<TreeNode> for ActorNode {
             children: node.children.into_iter().map(Self::from).collect(),
         }
     }
+}
+
+#[derive(Deserialize, Validate, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct TreesQuery {
+    /// Most sessions and most channels of each node to show, 0 to 10000; 100 if absent.
+    #[garde(range(max = 10_000))]
+    limit: Option<usize>,
 }
 
 #[derive(Deserialize, Validate, utoipa::IntoParams)]
@@ -157,4 +169,47 @@ async fn tree(
         Err(NodeError::Gone) => Err(Problem::new(StatusCode::NOT_FOUND, "there is no such node")),
         Err(error) => Err(Problem::unavailable(error.to_string())),
     }
+}
+
+/// A node and its supervision tree.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct NodeTree {
+    /// The node.
+    node: Node,
+    /// Its tree; absent if it does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tree: Option<ActorNode>,
+    /// Why it does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// The supervision trees of the cluster.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Trees {
+    /// The node that answers is the first.
+    items: Vec<NodeTree>,
+}
+
+/// The live supervision trees of all nodes.
+#[utoipa::path(
+    get, path = "/api/admin/system/trees", tag = "system", params(TreesQuery),
+    responses((status = OK, body = Trees), (status = FORBIDDEN, body = Problem)),
+)]
+async fn trees(
+    identity: Identity,
+    State(engine): State<Arc<Engine>>,
+    ValidQuery(query): ValidQuery<TreesQuery>,
+) -> Result<Json<Trees>, Problem> {
+    identity.require(Role::Admin)?;
+    let trees = engine.trees(query.limit.unwrap_or(DEFAULT_CHILDREN)).await.into_iter();
+    let items = trees.map(|(node, tree)| {
+        let (tree, error) = match tree {
+            Ok(tree) => (Some(tree.into()), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        NodeTree { node: node.into(), tree, error }
+    });
+    Ok(Json(Trees { items: items.collect() }))
 }

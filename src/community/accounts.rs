@@ -13,7 +13,7 @@ use mundotango_gateway::Identity;
 use mundotango_gateway::extract::ValidJson;
 use mundotango_gateway::problem::{FieldError, Problem};
 use mundotango_storage::Stores;
-use mundotango_storage::accounts::{Login, ProfileChange, Role, Rotation, User};
+use mundotango_storage::accounts::{Login, Profile, ProfileChange, Role, Rotation, User};
 use mundotango_storage::revocations::Revoked;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
@@ -150,23 +150,23 @@ struct ProfileBody {
     avatar_url: Option<String>,
 }
 
-impl From<User> for PublicUser {
-    fn from(user: User) -> Self {
+impl From<Profile> for PublicUser {
+    fn from(profile: Profile) -> Self {
         Self {
-            id: user.id,
-            username: user.username,
-            full_name: user.full_name,
-            bio: user.bio,
-            city: user.city,
-            avatar_url: user.avatar_url,
-            created_at: user.created_at,
+            id: profile.id,
+            username: profile.username,
+            full_name: profile.full_name,
+            bio: profile.bio,
+            city: profile.city,
+            avatar_url: profile.avatar_url,
+            created_at: profile.created_at,
         }
     }
 }
 
 impl From<User> for OwnUser {
     fn from(user: User) -> Self {
-        Self { email: user.email.clone(), role: user.role, public: PublicUser::from(user) }
+        Self { email: user.email.clone(), role: user.role, public: Profile::from(user).into() }
     }
 }
 
@@ -396,7 +396,8 @@ async fn user(
     State(community): Shared,
     Path(id): Path<String>,
 ) -> Result<Json<PublicUser>, Problem> {
-    Ok(Json(community.existing_user(&id).await?.into()))
+    let profile = community.stores.accounts.profiles(&[id]).await?.pop();
+    Ok(Json(profile.ok_or_else(|| Problem::not_found("user"))?.into()))
 }
 
 /// Make an account of any role; for admins.

@@ -34,6 +34,12 @@ const MAX_LOCATION_CHARS: usize = 300;
 /// How long ago an event may have started to be listed when the caller gives no time: it may still go on.
 const STILL_ON: SignedDuration = SignedDuration::from_hours(12);
 
+/// The minute that it is: those who ask within one ask for the same list.
+fn this_minute() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second() / 60 * 60).unwrap_or(now)
+}
+
 pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
@@ -378,7 +384,7 @@ async fn list(
     let filter = EventFilter {
         city: query.city,
         event_type: query.event_type,
-        from: Some(query.from.unwrap_or_else(|| Timestamp::now() - STILL_ON)),
+        from: Some(query.from.unwrap_or_else(|| this_minute() - STILL_ON)),
         to: query.to,
         near: query.near.as_deref().map(parse_near).transpose()?,
     };

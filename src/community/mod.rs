@@ -16,7 +16,7 @@ use mundotango_gateway::problem::{FieldError, Problem};
 use mundotango_gateway::tokens::Tokens;
 use mundotango_protocol::{ChannelName, Publication};
 use mundotango_storage::Stores;
-use mundotango_storage::accounts::User;
+use mundotango_storage::accounts::Profile;
 use serde::Serialize;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -67,8 +67,8 @@ impl Community {
     async fn people(&self, mut ids: Vec<String>) -> BTreeMap<String, Person> {
         ids.sort_unstable();
         ids.dedup();
-        match self.stores.accounts.users(&ids).await {
-            Ok(users) => users.into_iter().map(|user| (user.id.clone(), Person::from(user))).collect(),
+        match self.stores.accounts.profiles(&ids).await {
+            Ok(profiles) => profiles.into_iter().map(|one| (one.id.clone(), Person::from(one))).collect(),
             Err(error) => {
                 tracing::warn!(%error, "people not read");
                 BTreeMap::new()
@@ -87,9 +87,9 @@ pub struct Person {
     avatar_url: Option<String>,
 }
 
-impl From<User> for Person {
-    fn from(user: User) -> Self {
-        Self { id: user.id, username: user.username, full_name: user.full_name, avatar_url: user.avatar_url }
+impl From<Profile> for Person {
+    fn from(one: Profile) -> Self {
+        Self { id: one.id, username: one.username, full_name: one.full_name, avatar_url: one.avatar_url }
     }
 }
 

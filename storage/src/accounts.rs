@@ -34,6 +34,39 @@ pub struct User {
     pub created_at: Timestamp,
 }
 
+/// What everybody may see of a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// The user's.
+    pub id: String,
+    /// Unique, compared without case.
+    pub username: String,
+    /// As the user wants to be called.
+    pub full_name: String,
+    /// A few lines about the user.
+    pub bio: Option<String>,
+    /// Where the user dances.
+    pub city: Option<String>,
+    /// A picture.
+    pub avatar_url: Option<String>,
+    /// When the account was made.
+    pub created_at: Timestamp,
+}
+
+impl From<User> for Profile {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.id,
+            username: user.username,
+            full_name: user.full_name,
+            bio: user.bio,
+            city: user.city,
+            avatar_url: user.avatar_url,
+            created_at: user.created_at,
+        }
+    }
+}
+
 /// What a user may do beyond the own things.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -110,8 +143,8 @@ pub trait AccountStore: Send + Sync {
     /// The user with this e-mail address, compared without case.
     async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError>;
 
-    /// The users with these ids that exist, in no particular order.
-    async fn users(&self, ids: &[String]) -> Result<Vec<User>, StoreError>;
+    /// The profiles of the users with these ids that exist, in no particular order.
+    async fn profiles(&self, ids: &[String]) -> Result<Vec<Profile>, StoreError>;
 
     /// Changes a profile; the user as changed, or `None` if there is none.
     async fn update_profile(&self, id: &str, change: ProfileChange) -> Result<Option<User>, StoreError>;

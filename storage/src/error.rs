@@ -10,6 +10,9 @@ pub enum StoreError {
     /// only for what is the same when done twice.
     #[error("store did not say whether it wrote: {0}")]
     Unknown(String),
+    /// The disk is full; nothing was written.
+    #[error("the disk is full")]
+    NoSpace,
     /// The engine holds something that this version cannot read.
     #[error("stored data is damaged: {0}")]
     Damaged(String),

@@ -158,7 +158,7 @@ pub struct RsvpOutcome {
 }
 
 /// Which events a list holds; `None` holds all.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct EventFilter {
     /// In this city, compared without case; found in the location's text where no city is told apart.
     pub city: Option<String>,

@@ -1,7 +1,9 @@
 //! Pages of lists.
 
+use serde::{Deserialize, Serialize};
+
 /// Which part of a list to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PageRequest {
     /// Where the page starts.
     pub start: PageStart,
@@ -10,7 +12,7 @@ pub struct PageRequest {
 }
 
 /// Where a page starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum PageStart {
     /// At the list's beginning.
     First,
@@ -21,7 +23,7 @@ pub enum PageStart {
 }
 
 /// A part of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page<T> {
     /// The items, in the list's order.
     pub items: Vec<T>,

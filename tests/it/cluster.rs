@@ -158,6 +158,16 @@ async fn three_nodes_are_one() {
         let channels = node.api("channels", json!({"pattern": "room:*"})).await;
         assert_eq!(channels["result"]["channels"], json!({"room:a": {"num_clients": 3}}));
     }
+    let admin = nodes[0].user("admin", "admin");
+    let (_, trees) = nodes[1].get("/api/admin/system/trees?limit=10", &admin).await;
+    let trees = trees["items"].as_array().unwrap();
+    let own: BTreeSet<_> = trees.iter().map(|item| item["node"]["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(own, node_ids(&nodes[0]).await.into_iter().collect());
+    for item in trees {
+        let children = item["tree"]["children"].as_array().unwrap();
+        let sessions = children.iter().find(|child| child["name"] == "sessions").unwrap();
+        assert_eq!(sessions["childrenTotal"], item["node"]["sessions"], "{item}");
+    }
     nodes[2].api("block_user", json!({"user": "beto"})).await;
     for beto in &mut betos {
         beto.event("disconnected").await;

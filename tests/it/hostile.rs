@@ -1,10 +1,12 @@
 //! Clients that are slow, rude or wrong.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use reqwest::StatusCode;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -12,7 +14,8 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::server::Server;
+use crate::sdk::{Sdk, SdkClient};
+use crate::server::{Server, until};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -116,8 +119,66 @@ async fn connections_past_the_limit_are_told_so() {
     }
     assert!(refused, "an upgraded socket keeps its place");
     drop(sockets);
-    crate::server::until("places are free again", async || {
-        connect_async(server.websocket_url()).await.ok().map(drop)
-    })
-    .await;
+    until("places are free again", async || connect_async(server.websocket_url()).await.ok().map(drop)).await;
+}
+
+/// G31: a process that may open few files keeps them for what it has; who is refused can come again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g31_few_open_files_are_survived() {
+    let folder = tempfile::tempdir().unwrap();
+    let limited = folder.path().join("limited");
+    let script = format!("#!/bin/sh\nulimit -n 256\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_mundotango"));
+    std::fs::write(&limited, script).unwrap();
+    std::fs::set_permissions(&limited, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut server = Server::begin_of(&limited, &[]);
+    server.wait_until_ready().await;
+    let ana = server.register("ana").await;
+    let mut here = SdkClient::subscribed(Sdk::JavaScriptJson, &server, &ana, "posts:feed").await;
+    let mut crowd = Vec::new();
+    for number in 0..600 {
+        crowd.extend(TcpStream::connect(server.address()).await);
+        if number % 100 == 0 {
+            // A connection that was there before: all work goes on.
+            let body = json!({"content": number.to_string()});
+            let (status, post) = server.post("/api/posts", &ana, body).await;
+            assert_eq!(status, StatusCode::CREATED, "{post}");
+            assert_eq!(here.publication().await["post"]["content"], number.to_string());
+        }
+    }
+    let mut late = crowd.pop().unwrap();
+    let mut answer = String::new();
+    // It was refused, or closed without a word.
+    let _ = late.read_to_string(&mut answer).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    drop(crowd);
+    until("places are free again", async || connect_async(server.websocket_url()).await.ok().map(drop)).await;
+    let (status, _) = server.post("/api/posts", &ana, json!({"content": "after"})).await;
+    assert_eq!(status, StatusCode::CREATED);
+}
+
+/// G31: on a full disk nothing is written in half; there is room again, and it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g31_a_full_disk_is_survived() {
+    const GIB: u64 = 1 << 30;
+    let folder = tempfile::tempdir().unwrap();
+    let disk = rustix::fs::statvfs(folder.path()).unwrap();
+    // So little more has to stay free than is free that a file fills the disk, as far as the server is concerned.
+    let reserve = (disk.f_bavail * disk.f_frsize).saturating_sub(GIB);
+    let server = Server::start_with(&[("STORE__RESERVE_BYTES", &reserve.to_string())]).await;
+    let ana = server.register("ana").await;
+    let post = async |content: &str| server.post("/api/posts", &ana, json!({"content": content})).await;
+    assert_eq!(post("before").await.0, StatusCode::CREATED);
+    let ballast = std::fs::File::create(folder.path().join("ballast")).unwrap();
+    rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, 2 * GIB).unwrap();
+    let (status, problem) = post("lost").await;
+    assert_eq!((status, &problem["status"]), (StatusCode::INSUFFICIENT_STORAGE, &json!(507)), "{problem}");
+    let (status, health) = server.get("/api/health/ready", &ana).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{health}");
+    assert_eq!(health["parts"][0]["detail"], "the disk is full", "{health}");
+    let (status, feed) = server.get("/api/posts", &ana).await;
+    assert_eq!((status, feed["items"].as_array().unwrap().len()), (StatusCode::OK, 1), "reads go on");
+    ballast.set_len(0).unwrap();
+    assert_eq!(post("after").await.0, StatusCode::CREATED);
+    let (status, _) = server.get("/api/health/ready", &ana).await;
+    assert_eq!(status, StatusCode::OK);
 }

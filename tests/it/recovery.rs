@@ -66,7 +66,8 @@ async fn g3_no_node_says_recovered_where_something_is_missing() {
 async fn long_histories_outlive_what_is_hot() {
     const HOT: &str = "10";
     const PUBLISHED: u64 = 50;
-    let settings: Vec<_> = ROOM.iter().copied().filter(|(name, _)| !name.ends_with("__HISTORY_SIZE")).collect();
+    let settings: Vec<_> =
+        ROOM.iter().copied().filter(|(name, _)| !name.ends_with("__HISTORY_SIZE")).collect();
     let long = [
         ("CHANNELS__NAMESPACES__ROOM__HISTORY_SIZE", HOT),
         ("CHANNELS__NAMESPACES__ROOM__HISTORY_ARCHIVE_TTL", "8760h"),
@@ -98,7 +99,10 @@ async fn long_histories_outlive_what_is_hot() {
     assert_eq!(data, all, "each was acknowledged");
     assert!(epoch_after != epoch && top_after > top, "nothing gets a place that another had");
     let recovered = node.subscribe_once(&ana, recover).await;
-    assert!(recovered["recovered"].is_null(), "some may have been read that were never acknowledged: {recovered}");
+    assert!(
+        recovered["recovered"].is_null(),
+        "some may have been read that were never acknowledged: {recovered}"
+    );
     let next = node.api("publish", json!({"channel": "room:a", "data": PUBLISHED + 1})).await;
     assert_eq!(next["result"]["offset"], top_after + 1);
     assert_eq!(read(&node).await.0.len(), all.len() + 1);

@@ -18,9 +18,10 @@ pub use memory::MemoryCache;
 pub use redis::RedisCache;
 pub use tiers::{Cache, Invalidations, NEAR_TTL};
 
-use crate::StoreError;
+use crate::accounts::Profile;
 use crate::events::Event;
 use crate::posts::Post;
+use crate::{Page, StoreError};
 
 /// How long after a removal nothing is taken in under its key: a reader that had read the old value may bring it late.
 /// Longer than a read of the store takes.
@@ -38,8 +39,11 @@ pub trait CacheStore: Send + Sync {
     /// Removes keys.
     async fn remove(&self, keys: &[String]) -> Result<(), StoreError>;
 
-    /// Removes the keys that begin with a text.
-    async fn remove_below(&self, beginning: &str) -> Result<(), StoreError>;
+    /// The version of a family, by which all of its keys are told: another one each time that all were removed.
+    async fn version(&self, family: &str) -> Result<String, StoreError>;
+
+    /// Removes all keys of a family, by giving it another version.
+    async fn remove_all(&self, family: &str) -> Result<(), StoreError>;
 }
 
 /// A family of keys: what is kept under them, and for how long.
@@ -63,7 +67,11 @@ impl<T> Family<T> {
     }
 }
 
+/// `user:{id}`: taken away by every change of the profile.
+pub const USER: Family<Profile> = Family::new("user", Duration::from_mins(10));
 /// `event:{id}`: taken away by every answer to the event.
 pub const EVENT: Family<Event> = Family::new("event", Duration::from_mins(10));
+/// `events:list:{version}:{what was asked}`, ids alone: all taken away by every new event.
+pub const EVENTS_LIST: Family<Page<String>> = Family::new("events:list", Duration::from_mins(1));
 /// `post:{id}`: taken away by every reaction to the post.
 pub const POST: Family<Post> = Family::new("post", Duration::from_mins(10));

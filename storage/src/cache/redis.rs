@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use mundotango_protocol::new_id;
 use redis::Script;
 
 use super::{CacheStore, SETTLE};
@@ -13,34 +14,24 @@ use crate::redis_link::RedisLink;
 /// Keeps a value, unless the key was removed a moment ago.
 const SET: &str =
     "if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end";
-/// Keys that one step of a search looks at.
-const SCANNED_AT_ONCE: usize = 500;
+/// A family's version, made up if there is none.
+const VERSION: &str = "redis.call('SET', KEYS[1], ARGV[1], 'NX') return redis.call('GET', KEYS[1])";
 
 /// A cache that all nodes share.
 pub struct RedisCache {
     link: RedisLink,
     set: Script,
+    version: Script,
 }
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Escapes what is special in Redis' patterns.
-fn literally(text: &str) -> String {
-    text.chars().fold(String::new(), |mut pattern, c| {
-        if matches!(c, '*' | '?' | '[' | ']' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-        pattern
-    })
-}
-
 impl RedisCache {
     /// A cache in a Redis.
     pub fn new(link: RedisLink) -> Self {
-        Self { link, set: Script::new(SET) }
+        Self { link, set: Script::new(SET), version: Script::new(VERSION) }
     }
 
     fn kept(&self, key: &str) -> String {
@@ -49,6 +40,10 @@ impl RedisCache {
 
     fn removed(&self, key: &str) -> String {
         self.link.key("cache-removed", key)
+    }
+
+    fn version_of(&self, family: &str) -> String {
+        self.link.key("cache-version", family)
     }
 }
 
@@ -76,22 +71,13 @@ impl CacheStore for RedisCache {
         Ok(())
     }
 
-    async fn remove_below(&self, beginning: &str) -> Result<(), StoreError> {
-        // The key without the brace that ends it.
-        let mut pattern = literally(self.kept(beginning).trim_end_matches('}'));
-        pattern.push('*');
-        let mut cursor = 0_u64;
-        loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCANNED_AT_ONCE);
-            let (next, keys): (u64, Vec<String>) = self.link.command(&scan).await?;
-            if !keys.is_empty() {
-                self.link.command::<()>(redis::cmd("UNLINK").arg(&keys)).await?;
-            }
-            if next == 0 {
-                return Ok(());
-            }
-            cursor = next;
-        }
+    async fn version(&self, family: &str) -> Result<String, StoreError> {
+        let mut call = self.version.prepare_invoke();
+        call.key(self.version_of(family)).arg(new_id());
+        self.link.script(&call).await
+    }
+
+    async fn remove_all(&self, family: &str) -> Result<(), StoreError> {
+        self.link.command(redis::cmd("SET").arg(self.version_of(family)).arg(new_id())).await
     }
 }

@@ -38,6 +38,11 @@ pub struct Cache {
     generations: Vec<AtomicU64>,
 }
 
+/// Where the near tier has the version of a family.
+fn version_key(family: &str) -> String {
+    format!("version:{family}")
+}
+
 /// Why a read gave nothing to keep.
 enum Nothing {
     /// There is no such thing.
@@ -100,10 +105,7 @@ impl Cache {
             }
             Ok(value)
         };
-        if self.invalidations.get().is_some_and(|invalidations| !invalidations.are_heard()) {
-            // What is near may have changed elsewhere without a word.
-            self.near.invalidate(&key).await;
-        }
+        self.distrust(&key).await;
         let outcome = self.near.try_get_with_by_ref(&key, find).await;
         if generation.load(Ordering::Acquire) != before {
             // It changed meanwhile: what was found may be older than the change.
@@ -122,6 +124,43 @@ impl Cache {
         }
     }
 
+    /// The same for a family that is removed as a whole: a read that began before a removal is kept where nobody looks.
+    pub async fn get_or_load_of<T: Serialize + DeserializeOwned>(
+        &self,
+        family: &Family<T>,
+        id: &str,
+        load: impl Future<Output = Result<Option<T>, StoreError>> + Send,
+    ) -> Result<Option<T>, StoreError> {
+        match self.version(family.name).await {
+            Ok(version) => self.get_or_load(family, &format!("{version}:{id}"), load).await,
+            // Without it nobody can tell what is old.
+            Err(_) => load.await,
+        }
+    }
+
+    async fn version(&self, family: &str) -> Result<String, StoreError> {
+        let key = version_key(family);
+        self.distrust(&key).await;
+        let find = async { self.shared.version(family).await.map(Bytes::from) };
+        let version = self.near.try_get_with_by_ref(&key, find).await.map_err(|error| (*error).clone())?;
+        Ok(String::from_utf8_lossy(&version).into_owned())
+    }
+
+    /// Takes away all of a family.
+    pub async fn invalidate_all<T>(&self, family: &Family<T>) {
+        if let Err(error) = self.shared.remove_all(family.name).await {
+            tracing::warn!(%error, "a family not taken out of the cache; it shows once it expires");
+        }
+        self.forget_everywhere(&[version_key(family.name)]).await;
+    }
+
+    /// Takes a key from the near tier if it may have changed elsewhere without a word.
+    async fn distrust(&self, key: &str) {
+        if self.invalidations.get().is_some_and(|invalidations| !invalidations.are_heard()) {
+            self.near.invalidate(key).await;
+        }
+    }
+
     /// Takes away what has changed, here, in the shared tier, and on every node.
     pub async fn invalidate(&self, keys: &[String]) {
         self.forget(keys).await;
@@ -129,6 +168,10 @@ impl Cache {
             tracing::warn!(%error, "changes not taken out of the cache; they show once it expires");
         }
         // Again, as somebody may have read the shared tier before it was removed there.
+        self.forget_everywhere(keys).await;
+    }
+
+    async fn forget_everywhere(&self, keys: &[String]) {
         self.forget(keys).await;
         if let Some(invalidations) = self.invalidations.get() {
             invalidations.tell(keys).await;

@@ -51,7 +51,7 @@ async fn finds_what_it_created(store: &dyn AccountStore) {
     assert_eq!(store.create_user(user.clone()).await.unwrap(), Ok(()));
     assert_eq!(store.user(&user.id).await.unwrap().as_ref(), Some(&user));
     assert_eq!(store.user_by_email(&user.email.to_uppercase()).await.unwrap().as_ref(), Some(&user));
-    assert_eq!(store.users(&[new_id(), user.id.clone()]).await.unwrap(), [user]);
+    assert_eq!(store.profiles(&[new_id(), user.id.clone()]).await.unwrap(), [user.into()]);
     assert_eq!(store.user(&new_id()).await.unwrap(), None);
     assert_eq!(store.user_by_email("nobody").await.unwrap(), None);
 }

@@ -33,15 +33,13 @@ pub async fn cache(cache: Arc<dyn CacheStore>) {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(cache.get(&a).await.unwrap(), None, "its time is over");
 
-    let list = format!("list{}", new_id());
-    for page in 0..1200 {
-        cache.set(&format!("{list}:{page}"), Bytes::from_static(b"page"), TTL).await.unwrap();
-    }
-    cache.set(&format!("{list}*:1"), Bytes::from_static(b"other"), TTL).await.unwrap();
-    cache.remove_below(&format!("{list}:")).await.unwrap();
-    for page in 0..1200 {
-        assert_eq!(cache.get(&format!("{list}:{page}")).await.unwrap(), None);
-    }
-    assert!(cache.get(&format!("{list}*:1")).await.unwrap().is_some(), "only those below");
-    assert!(cache.get(&b).await.unwrap().is_some());
+    let (list, other) = (format!("list{}", new_id()), format!("other{}", new_id()));
+    let (first, untouched) = (cache.version(&list).await.unwrap(), cache.version(&other).await.unwrap());
+    assert_eq!(cache.version(&list).await.unwrap(), first, "it stays until all are removed");
+    cache.remove_all(&list).await.unwrap();
+    let second = cache.version(&list).await.unwrap();
+    cache.remove_all(&list).await.unwrap();
+    let third = cache.version(&list).await.unwrap();
+    assert!(first != second && second != third && first != third);
+    assert_eq!(cache.version(&other).await.unwrap(), untouched);
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::tables::Table;
 use super::{Shared, keys};
 use crate::StoreError;
-use crate::accounts::{AccountStore, Login, ProfileChange, Rotation, Taken, User};
+use crate::accounts::{AccountStore, Login, Profile, ProfileChange, Rotation, Taken, User};
 
 /// Logins of one user that one transaction ends; more than anybody has.
 const MAX_LOGINS: usize = 10_000;
@@ -54,8 +54,9 @@ impl AccountStore for std::sync::Arc<Shared> {
         }
     }
 
-    async fn users(&self, ids: &[String]) -> Result<Vec<User>, StoreError> {
-        ids.iter().filter_map(|id| self.read(Table::Users, id.as_bytes()).transpose()).collect()
+    async fn profiles(&self, ids: &[String]) -> Result<Vec<Profile>, StoreError> {
+        let users = ids.iter().filter_map(|id| self.read::<User>(Table::Users, id.as_bytes()).transpose());
+        users.map(|user| user.map(Profile::from)).collect()
     }
 
     async fn update_profile(&self, id: &str, change: ProfileChange) -> Result<Option<User>, StoreError> {

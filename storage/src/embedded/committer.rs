@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
+use super::space::Space;
 use super::tables::{Table, Tables};
 use super::{decode, encode};
 use crate::StoreError;
@@ -36,6 +37,7 @@ pub(super) struct Committer {
     queue: Mutex<Option<mpsc::Sender<Job>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     status: Arc<Status>,
+    space: Space,
 }
 
 #[derive(Default)]
@@ -45,19 +47,20 @@ struct Status {
 }
 
 impl Committer {
-    pub(super) fn start(database: Database, tables: Tables) -> Result<Self, fjall::Error> {
+    pub(super) fn start(database: Database, tables: Tables, space: Space) -> Result<Self, fjall::Error> {
         let (queue, jobs) = mpsc::channel(QUEUE_CAPACITY);
         let status = Arc::new(Status::default());
-        let worker = Worker { database, tables, status: Arc::clone(&status) };
+        let worker = Worker { database, tables, status: Arc::clone(&status), space: space.clone() };
         let thread = std::thread::Builder::new()
             .name("committer".to_owned())
             .spawn(move || worker.run(jobs))
             .map_err(|error: io::Error| fjall::Error::Io(error))?;
-        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), status })
+        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), status, space })
     }
 
     pub(super) fn failure(&self) -> Option<String> {
-        self.status.failure.get().cloned()
+        let full = || self.space.check().err().map(|error| error.to_string());
+        self.status.failure.get().cloned().or_else(full)
     }
 
     pub(super) fn commits(&self) -> u64 {
@@ -79,8 +82,8 @@ impl Committer {
         change: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let unavailable = |why: &str| StoreError::Unavailable(why.to_owned());
-        if let Some(failure) = self.failure() {
-            return Err(StoreError::Unavailable(failure));
+        if let Some(failure) = self.status.failure.get() {
+            return Err(StoreError::Unavailable(failure.clone()));
         }
         let queue = self.queue.lock().clone().ok_or_else(|| unavailable("store is closed"))?;
         let (answer, answered) = oneshot::channel();
@@ -114,6 +117,7 @@ struct Worker {
     database: Database,
     tables: Tables,
     status: Arc<Status>,
+    space: Space,
 }
 
 impl Worker {
@@ -150,6 +154,7 @@ impl Worker {
         if writes.is_empty() {
             return Ok(());
         }
+        self.space.check()?;
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
         for ((table, key), row) in writes {
             match row {

@@ -12,6 +12,7 @@ mod history;
 mod keys;
 mod posts;
 mod revocations;
+mod space;
 mod tables;
 
 use std::path::Path;
@@ -26,6 +27,7 @@ pub use folder::{FORMAT_VERSION, OpenError};
 use crate::{StoreError, Stores};
 use committer::{Committer, Tx};
 use folder::Folder;
+use space::Space;
 use tables::{Table, Tables};
 
 /// The `[store]` section.
@@ -34,11 +36,14 @@ use tables::{Table, Tables};
 pub struct EmbeddedOptions {
     /// Memory for blocks read from disk, in bytes.
     pub cache_bytes: u64,
+    /// Free space on the disk, in bytes, with less of which nothing is written: a disk that is full to the last byte may
+    /// break a write in the middle, and the store has to have room to tidy up.
+    pub reserve_bytes: u64,
 }
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        Self { cache_bytes: 64 * 1024 * 1024 }
+        Self { cache_bytes: 64 * 1024 * 1024, reserve_bytes: 128 * 1024 * 1024 }
     }
 }
 
@@ -60,7 +65,8 @@ impl EmbeddedStore {
         let folder = Folder::claim(path)?;
         let database = Database::builder(folder.database_path()).cache_size(options.cache_bytes).open()?;
         let tables = Tables::open(&database)?;
-        let committer = Committer::start(database, tables.clone())?;
+        let space = Space::new(path, options.reserve_bytes);
+        let committer = Committer::start(database, tables.clone(), space)?;
         mundotango_ops::metrics().db_connections_active.set(1);
         Ok(Self { shared: Arc::new(Shared { tables, committer }), _folder: folder })
     }
@@ -77,7 +83,7 @@ impl EmbeddedStore {
         }
     }
 
-    /// Why writes fail for good, if they do.
+    /// Why writes fail, if they do.
     pub fn failure(&self) -> Option<String> {
         self.shared.committer.failure()
     }

@@ -12,15 +12,19 @@ use super::query::Query;
 use super::session::Cql;
 use super::value::{from_cql, name_of, named, to_cql};
 use crate::StoreError;
-use crate::accounts::{AccountStore, Login, ProfileChange, Rotation, Taken, User};
+use crate::accounts::{AccountStore, Login, Profile, ProfileChange, Rotation, Taken, User};
 
-/// Users that are read at the same time.
+/// Profiles that are read at the same time.
 const AT_ONCE: usize = 32;
 
 const USER: Query = Query::read(
     "users",
     "SELECT id, email, username, full_name, role, password_hash, bio, city, avatar_url, created_at \
      FROM users WHERE id = ?",
+);
+const PROFILE: Query = Query::read(
+    "users",
+    "SELECT id, username, full_name, bio, city, avatar_url, created_at FROM users WHERE id = ?",
 );
 const CREATE: Query = Query::write(
     "users",
@@ -55,6 +59,33 @@ impl TryFrom<UserRow> for User {
             full_name: row.full_name,
             role: named(row.role)?,
             password_hash: row.password_hash,
+            bio: row.bio,
+            city: row.city,
+            avatar_url: row.avatar_url,
+            created_at: from_cql(row.created_at)?,
+        })
+    }
+}
+
+#[derive(DeserializeRow)]
+struct ProfileRow {
+    id: String,
+    username: String,
+    full_name: String,
+    bio: Option<String>,
+    city: Option<String>,
+    avatar_url: Option<String>,
+    created_at: CqlTimestamp,
+}
+
+impl TryFrom<ProfileRow> for Profile {
+    type Error = StoreError;
+
+    fn try_from(row: ProfileRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.id,
+            username: row.username,
+            full_name: row.full_name,
             bio: row.bio,
             city: row.city,
             avatar_url: row.avatar_url,
@@ -140,12 +171,15 @@ impl AccountStore for Cql {
         }
     }
 
-    async fn users(&self, ids: &[String]) -> Result<Vec<User>, StoreError> {
-        let mut users = Vec::with_capacity(ids.len());
+    async fn profiles(&self, ids: &[String]) -> Result<Vec<Profile>, StoreError> {
+        let mut profiles = Vec::with_capacity(ids.len());
         for some in ids.chunks(AT_ONCE) {
-            users.extend(try_join_all(some.iter().map(|id| self.user(id))).await?.into_iter().flatten());
+            let read = some.iter().map(|id| self.one::<ProfileRow>(&PROFILE, (id,)));
+            for row in try_join_all(read).await?.into_iter().flatten() {
+                profiles.push(row.try_into()?);
+            }
         }
-        Ok(users)
+        Ok(profiles)
     }
 
     async fn update_profile(&self, id: &str, change: ProfileChange) -> Result<Option<User>, StoreError> {

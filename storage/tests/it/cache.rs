@@ -49,6 +49,7 @@ async fn cached_stores_conform() {
         [Arc::new(MemoryCache::new(BYTES)) as Arc<dyn CacheStore>, Arc::new(RedisCache::new(link(&new_id())))]
     {
         let stores = cached(store.stores(), &Arc::new(Cache::new(shared)));
+        conformance::accounts(stores.accounts).await;
         conformance::posts(stores.posts).await;
         conformance::events(stores.events).await;
     }
