@@ -33,7 +33,7 @@ pub(super) fn tables() -> anyhow::Result<()> {
     settings.extend(recoverable.iter().cloned());
     let beside = format!("{},{}", services.pid("nats")?, services.pid("redis")?);
     // Its tables are there before anything is measured.
-    drop(Server::ready("node-1", &settings)?);
+    drop(Server::ours("node-1", &settings)?);
 
     print_head(
         "e: 60 channels, 60 subscribers each on all nodes, 6 publishers, 300 publications/s, history of 100",
@@ -67,7 +67,7 @@ pub(super) fn tables() -> anyhow::Result<()> {
 }
 
 fn start(count: usize, settings: &[(String, String)]) -> anyhow::Result<Vec<Server>> {
-    (1..=count).map(|number| Server::ready(&format!("node-{number}"), settings)).collect()
+    (1..=count).map(|number| Server::ours(&format!("node-{number}"), settings)).collect()
 }
 
 fn fan_out(nodes: &[&Server], arguments: &str, beside: &str) -> anyhow::Result<serde_json::Value> {

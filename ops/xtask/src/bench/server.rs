@@ -55,9 +55,10 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts a node of ours with some settings, in which everybody may do everything in the namespace `bench`.
+    /// Starts a node of ours with some settings, in which everybody may do everything in the namespace `bench`, and waits
+    /// until it is ready: it listens before.
     pub(super) fn ours(name: &str, settings: &[(String, String)]) -> anyhow::Result<Self> {
-        Self::start(name, |folder, port| {
+        let server = Self::start(name, |folder, port| {
             let namespace = "MUNDOTANGO__CHANNELS__NAMESPACES__BENCH__";
             let mut command = Command::new(program("mundotango"));
             command
@@ -73,12 +74,7 @@ impl Server {
                 .env("MUNDOTANGO__SESSION__PERSONAL_CHANNEL", "false")
                 .envs(settings.iter().map(|(name, value)| (name, value)));
             Ok(command)
-        })
-    }
-
-    /// The same, waiting until the node is ready: it listens before.
-    pub(super) fn ready(name: &str, settings: &[(String, String)]) -> anyhow::Result<Self> {
-        let server = Self::ours(name, settings)?;
+        })?;
         let start = Instant::now();
         while !server.is_ready().unwrap_or(false) {
             anyhow::ensure!(start.elapsed() < PATIENCE, "{name} is not ready");
