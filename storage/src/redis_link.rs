@@ -58,6 +58,12 @@ impl RedisLink {
         })
     }
 
+    /// The same connection for calls whose answer is not worth waiting for longer than this. They have a breaker of their
+    /// own, so that one that was too slow for them is not taken for gone by the others.
+    pub(crate) fn impatient(&self, timeout: Duration) -> Self {
+        Self { breaker: std::sync::Arc::new(Breaker::new("redis as a cache")), timeout, ..self.clone() }
+    }
+
     /// A key of a family. All keys of one `name` lie on one node of a Redis cluster.
     pub(crate) fn key(&self, family: &str, name: &str) -> String {
         format!("{}:{family}:{{{name}}}", self.prefix)

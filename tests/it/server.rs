@@ -36,6 +36,9 @@ const BINARY: &str = env!("CARGO_BIN_EXE_mundotango");
 /// Longest wait for a server to start or to end.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// How much of a server's log is shown when its test fails, in lines.
+const LINES_OF_A_FAILURE: usize = 40;
+
 /// Waits until something holds, looking again every few milliseconds.
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
@@ -272,6 +275,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LINES_OF_A_FAILURE)..];
+            eprintln!("the end of the log of {}:\n{}", self.address, last.join("\n"));
+        }
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -93,7 +93,7 @@ impl Services {
             ("CLUSTER__CQL__NODES", json!(cql).to_string()),
             ("CLUSTER__CQL__REPLICATION_FACTOR", cql.len().to_string()),
             ("CLUSTER__CQL__KEYSPACE", "own".to_owned()),
-            ("CLUSTER__CQL__REQUEST_TIMEOUT", "1s".to_owned()),
+            ("CLUSTER__CQL__REQUEST_TIMEOUT", "2s".to_owned()),
         ];
         changes.iter().fold(settings(), |settings, (name, value)| with(&settings, name, value))
     }

@@ -7,6 +7,7 @@
 mod memory;
 mod redis;
 mod tiers;
+mod unremoved;
 
 use std::marker::PhantomData;
 use std::time::Duration;

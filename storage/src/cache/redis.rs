@@ -14,12 +14,17 @@ use crate::redis_link::RedisLink;
 /// Keeps a value, unless the key was removed a moment ago.
 const SET: &str =
     "if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end";
+/// How long something from the cache is waited for: the store has it in less.
+const WORTH_WAITING: Duration = Duration::from_millis(50);
 /// A family's version, made up if there is none.
 const VERSION: &str = "redis.call('SET', KEYS[1], ARGV[1], 'NX') return redis.call('GET', KEYS[1])";
 
 /// A cache that all nodes share.
 pub struct RedisCache {
+    /// For removals, which have to be done.
     link: RedisLink,
+    /// For all else.
+    quick: RedisLink,
     set: Script,
     version: Script,
 }
@@ -31,7 +36,12 @@ fn millis(time: Duration) -> u64 {
 impl RedisCache {
     /// A cache in a Redis.
     pub fn new(link: RedisLink) -> Self {
-        Self { link, set: Script::new(SET), version: Script::new(VERSION) }
+        Self {
+            quick: link.impatient(WORTH_WAITING),
+            link,
+            set: Script::new(SET),
+            version: Script::new(VERSION),
+        }
     }
 
     fn kept(&self, key: &str) -> String {
@@ -50,14 +60,14 @@ impl RedisCache {
 #[async_trait]
 impl CacheStore for RedisCache {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        let value: Option<Vec<u8>> = self.link.command(redis::cmd("GET").arg(self.kept(key))).await?;
+        let value: Option<Vec<u8>> = self.quick.command(redis::cmd("GET").arg(self.kept(key))).await?;
         Ok(value.map(Bytes::from))
     }
 
     async fn set(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
         let mut call = self.set.prepare_invoke();
         call.key(self.kept(key)).key(self.removed(key)).arg(&value[..]).arg(millis(ttl));
-        self.link.script(&call).await
+        self.quick.script(&call).await
     }
 
     async fn remove(&self, keys: &[String]) -> Result<(), StoreError> {
@@ -74,7 +84,7 @@ impl CacheStore for RedisCache {
     async fn version(&self, family: &str) -> Result<String, StoreError> {
         let mut call = self.version.prepare_invoke();
         call.key(self.version_of(family)).arg(new_id());
-        self.link.script(&call).await
+        self.quick.script(&call).await
     }
 
     async fn remove_all(&self, family: &str) -> Result<(), StoreError> {

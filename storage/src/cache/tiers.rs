@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::unremoved::Unremoved;
 use super::{CacheStore, Family};
 use crate::StoreError;
 
@@ -33,6 +34,7 @@ pub trait Invalidations: Send + Sync {
 pub struct Cache {
     near: moka::future::Cache<String, Bytes>,
     shared: Arc<dyn CacheStore>,
+    unremoved: Arc<Unremoved>,
     invalidations: OnceLock<Arc<dyn Invalidations>>,
     /// Raised by each change, so that a read that began before it is not kept.
     generations: Vec<AtomicU64>,
@@ -64,7 +66,7 @@ impl Cache {
             .time_to_live(NEAR_TTL)
             .build();
         let generations = (0..GENERATIONS).map(|_| AtomicU64::new(0)).collect();
-        Self { near, shared, invalidations: OnceLock::new(), generations }
+        Self { near, shared, unremoved: Arc::default(), invalidations: OnceLock::new(), generations }
     }
 
     /// Says who tells the other nodes. The first one counts.
@@ -91,7 +93,9 @@ impl Cache {
         let before = generation.load(Ordering::Acquire);
         let mut loaded = false;
         let find = async {
-            if let Ok(Some(kept)) = self.shared.get(&key).await {
+            if !self.unremoved.has(&key)
+                && let Ok(Some(kept)) = self.shared.get(&key).await
+            {
                 return Ok(kept);
             }
             loaded = true;
@@ -149,7 +153,8 @@ impl Cache {
     /// Takes away all of a family.
     pub async fn invalidate_all<T>(&self, family: &Family<T>) {
         if let Err(error) = self.shared.remove_all(family.name).await {
-            tracing::warn!(%error, "a family not taken out of the cache; it shows once it expires");
+            tracing::warn!(%error, family = family.name, "not taken out of the cache yet");
+            self.unremoved.add_family(&self.shared, family.name);
         }
         self.forget_everywhere(&[version_key(family.name)]).await;
     }
@@ -165,7 +170,8 @@ impl Cache {
     pub async fn invalidate(&self, keys: &[String]) {
         self.forget(keys).await;
         if let Err(error) = self.shared.remove(keys).await {
-            tracing::warn!(%error, "changes not taken out of the cache; they show once it expires");
+            tracing::warn!(%error, "changes not taken out of the cache yet");
+            self.unremoved.add_keys(&self.shared, keys);
         }
         // Again, as somebody may have read the shared tier before it was removed there.
         self.forget_everywhere(keys).await;

@@ -23,6 +23,7 @@ mod names;
 mod options;
 mod posts;
 mod query;
+mod reopen;
 mod revocations;
 mod rsvps;
 mod session;
@@ -49,7 +50,9 @@ impl ScyllaStore {
     /// Connects to the servers. The keyspace has to be there: [`migrate`] makes it.
     pub async fn connect(options: &ScyllaOptions) -> Result<Self, StoreError> {
         let keyspace = options.checked_keyspace()?.to_owned();
-        Ok(Self { cql: Arc::new(Cql::connect(options).await?), keyspace })
+        let cql = Arc::new(Cql::connect(options).await?);
+        tokio::spawn(reopen::look_after(Arc::downgrade(&cql), options.clone()));
+        Ok(Self { cql, keyspace })
     }
 
     /// The ports on this store.
@@ -72,6 +75,6 @@ impl ScyllaStore {
 
     /// The migrations that this version needs and that were not applied yet.
     pub async fn pending_migrations(&self) -> Result<Vec<&'static str>, StoreError> {
-        migrations::pending(self.cql.session(), &self.keyspace).await
+        migrations::pending(&self.cql.session(), &self.keyspace).await
     }
 }

@@ -56,7 +56,7 @@ enum Request<'a> {
 
 /// What all ports share.
 pub(super) struct Cql {
-    session: Session,
+    session: RwLock<Arc<Session>>,
     profiles: Profiles,
     prepared: RwLock<HashMap<(Kind, &'static str), PreparedStatement>>,
     breaker: Breaker,
@@ -114,7 +114,7 @@ impl Cql {
         let profiles =
             Profiles { reads: reads.build().into_handle(), others: profile(options).build().into_handle() };
         let cql = Self {
-            session,
+            session: RwLock::new(Arc::new(session)),
             profiles,
             prepared: RwLock::default(),
             breaker: Breaker::new(SERVER),
@@ -127,8 +127,17 @@ impl Cql {
         Ok(cql)
     }
 
-    pub(super) fn session(&self) -> &Session {
-        &self.session
+    pub(super) fn session(&self) -> Arc<Session> {
+        Arc::clone(&self.session.read())
+    }
+
+    /// Puts a new session in the place of this one; what is under way stays with the old.
+    pub(super) async fn reopen(&self, options: &ScyllaOptions) -> Result<(), StoreError> {
+        let session = open(options, Some(options.checked_keyspace()?)).await?;
+        if self.connected() == 0 {
+            *self.session.write() = Arc::new(session);
+        }
+        Ok(())
     }
 
     /// Tells operators to how many servers there is a connection.
@@ -137,8 +146,8 @@ impl Cql {
         mundotango_ops::metrics().db_connections_active.set(connected);
     }
 
-    fn connected(&self) -> usize {
-        let cluster = self.session.get_cluster_state();
+    pub(super) fn connected(&self) -> usize {
+        let cluster = self.session().get_cluster_state();
         cluster.get_nodes_info().iter().filter(|node| node.is_connected()).count()
     }
 
@@ -313,12 +322,13 @@ impl Cql {
     /// Boxed, as the driver's futures are large.
     fn attempt<'a>(&'a self, request: &'a Request<'a>) -> BoxFuture<'a, Result<Answer, ExecutionError>> {
         Box::pin(async move {
+            let session = self.session();
             let result = match request {
-                Request::All(prepared, values) => self.session.execute_unpaged(prepared, values).await?,
+                Request::All(prepared, values) => session.execute_unpaged(prepared, values).await?,
                 Request::Page(prepared, values, from) => {
-                    return self.session.execute_single_page(prepared, values, from.clone()).await;
+                    return session.execute_single_page(prepared, values, from.clone()).await;
                 }
-                Request::Batch(batch, values) => self.session.batch(batch, values).await?,
+                Request::Batch(batch, values) => session.batch(batch, values).await?,
             };
             Ok((result, PagingStateResponse::NoMorePages))
         })
@@ -330,7 +340,8 @@ impl Cql {
             return Ok(prepared.clone());
         }
         let pass = self.breaker.admit().await?;
-        let preparing = timeout(self.request_timeout, Box::pin(self.session.prepare(query.text))).await;
+        let session = self.session();
+        let preparing = timeout(self.request_timeout, Box::pin(session.prepare(query.text))).await;
         let mut prepared = match preparing {
             Ok(Ok(prepared)) => {
                 pass.succeed();
