@@ -10,6 +10,8 @@ use crate::StoreError;
 
 /// Failures in a row that open the breaker.
 const FAILURES: u32 = 5;
+/// How many failures a silence is: it costs callers the whole time-out.
+const SILENCE: u32 = 3;
 /// How long it stays open before one call may try.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -22,6 +24,8 @@ const PROBE_PATIENCE: Duration = Duration::from_millis(15);
 pub(crate) struct Breaker {
     server: &'static str,
     state: Mutex<State>,
+    /// Whether somebody looks after the server while the breaker is open, so that no caller has to try.
+    looked_after: bool,
     /// Told when the one that tries is done.
     tried: Notify,
 }
@@ -39,7 +43,28 @@ enum State {
 impl Breaker {
     /// A closed breaker; the server's name is for errors.
     pub(crate) fn new(server: &'static str) -> Self {
-        Self { server, state: Mutex::new(State::Closed { failures: 0 }), tried: Notify::new() }
+        let state = Mutex::new(State::Closed { failures: 0 });
+        Self { server, state, looked_after: false, tried: Notify::new() }
+    }
+
+    /// A closed breaker that stays open once it is, until somebody who was let through by [`Breaker::probe`] closes it.
+    pub(crate) fn looked_after(server: &'static str) -> Self {
+        Self { looked_after: true, ..Self::new(server) }
+    }
+
+    /// Lets the one through who looks after the server; nothing if the breaker is closed.
+    pub(crate) fn probe(&self) -> Option<Pass<'_>> {
+        let mut state = self.state.lock();
+        if matches!(*state, State::Closed { .. }) {
+            return None;
+        }
+        *state = State::Probing;
+        Some(Pass { breaker: self, is_probe: true })
+    }
+
+    /// Whether calls fail at once.
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(*self.state.lock(), State::Closed { .. })
     }
 
     /// Lets a call through, which has to say what came of it, or fails at once, or nearly.
@@ -62,7 +87,7 @@ impl Breaker {
         let mut state = self.state.lock();
         let is_probe = match *state {
             State::Closed { .. } => false,
-            State::Open { until } if Instant::now() >= until => {
+            State::Open { until } if !self.looked_after && Instant::now() >= until => {
                 *state = State::Probing;
                 true
             }
@@ -87,11 +112,13 @@ impl Breaker {
         self.tried.notify_waiters();
     }
 
-    fn fail(&self) {
+    fn fail(&self, weight: u32) {
         let mut state = self.state.lock();
         let open = State::Open { until: Instant::now() + PAUSE };
         *state = match *state {
-            State::Closed { failures } if failures + 1 < FAILURES => State::Closed { failures: failures + 1 },
+            State::Closed { failures } if failures + weight < FAILURES => {
+                State::Closed { failures: failures + weight }
+            }
             State::Closed { .. } => {
                 tracing::warn!(server = self.server, "does not answer; calls fail at once");
                 open
@@ -119,11 +146,20 @@ impl Pass<'_> {
         self.breaker.succeed();
     }
 
-    /// The server did not answer.
+    /// The server is not there, or did not answer.
     pub(crate) fn fail(self) {
+        self.fail_by(1);
+    }
+
+    /// The server said nothing for as long as a caller can wait.
+    pub(crate) fn fail_by_silence(self) {
+        self.fail_by(SILENCE);
+    }
+
+    fn fail_by(self, weight: u32) {
         // One that came through before the breaker opened must not end the probe of another.
         if self.is_probe || !matches!(*self.breaker.state.lock(), State::Probing) {
-            self.breaker.fail();
+            self.breaker.fail(weight);
         }
     }
 }
@@ -162,7 +198,10 @@ mod tests {
             }
             breaker.admit().await.unwrap().succeed();
         }
-        assert!(breaker.admit().await.is_ok());
+        breaker.admit().await.unwrap().fail_by_silence();
+        assert!(!breaker.is_open(), "once may be chance");
+        breaker.admit().await.unwrap().fail_by_silence();
+        assert!(breaker.is_open());
         let refused = opened().await.admit().await.unwrap_err();
         assert_eq!(refused.to_string(), "store unavailable: server is not answering");
     }
@@ -181,6 +220,21 @@ mod tests {
             breaker.admit().await.unwrap().fail();
         }
         assert!(breaker.admit().await.is_ok(), "counts from nought again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_looks_after_a_server_spares_callers_the_trying() {
+        let breaker = Breaker::looked_after("server");
+        assert!(breaker.probe().is_none() && !breaker.is_open());
+        for _ in 0..FAILURES {
+            breaker.admit().await.unwrap().fail();
+        }
+        advance(PAUSE * 3).await;
+        assert!(breaker.admit().await.is_err() && breaker.is_open());
+        breaker.probe().unwrap().fail();
+        assert!(breaker.admit().await.is_err());
+        breaker.probe().unwrap().succeed();
+        assert!(breaker.admit().await.is_ok() && !breaker.is_open());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,8 @@
 //! The connection to Redis: every call bounded in time, and a breaker in front, so that a Redis that is gone costs
 //! callers nothing but its absence.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -11,6 +13,9 @@ use crate::breaker::Breaker;
 
 /// Longest pause between two attempts to connect.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(1);
+
+/// How often it is asked whether Redis is back.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// How to reach Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +38,22 @@ impl Default for RedisOptions {
 #[derive(Clone)]
 pub struct RedisLink {
     connection: ConnectionManager,
-    breaker: std::sync::Arc<Breaker>,
-    prefix: std::sync::Arc<str>,
+    guard: Arc<Guard>,
+    prefix: Arc<str>,
     timeout: Duration,
+}
+
+/// Keeps calls from a Redis that does not answer.
+struct Guard {
+    breaker: Breaker,
+    /// Whether a task asks if it is back.
+    looking: AtomicBool,
+}
+
+impl Guard {
+    fn new(server: &'static str) -> Arc<Self> {
+        Arc::new(Self { breaker: Breaker::looked_after(server), looking: AtomicBool::new(false) })
+    }
 }
 
 impl RedisLink {
@@ -52,7 +70,7 @@ impl RedisLink {
             ConnectionManager::new_lazy_with_config(client, config).map_err(|error| refused(&error))?;
         Ok(Self {
             connection,
-            breaker: std::sync::Arc::new(Breaker::new("redis")),
+            guard: Guard::new("redis"),
             prefix: options.prefix.as_str().into(),
             timeout: options.timeout,
         })
@@ -61,7 +79,7 @@ impl RedisLink {
     /// The same connection for calls whose answer is not worth waiting for longer than this. They have a breaker of their
     /// own, so that one that was too slow for them is not taken for gone by the others.
     pub(crate) fn impatient(&self, timeout: Duration) -> Self {
-        Self { breaker: std::sync::Arc::new(Breaker::new("redis as a cache")), timeout, ..self.clone() }
+        Self { guard: Guard::new("redis as a cache"), timeout, ..self.clone() }
     }
 
     /// A key of a family. All keys of one `name` lie on one node of a Redis cluster.
@@ -92,11 +110,19 @@ impl RedisLink {
         self.command::<Value>(&redis::cmd("PING")).await.map(drop)
     }
 
+    /// Sees to it that somebody looks after Redis while calls fail at once.
+    fn look_after(&self) {
+        if self.guard.breaker.is_open() && !self.guard.looking.swap(true, Ordering::AcqRel) {
+            let guard = Arc::downgrade(&self.guard);
+            tokio::spawn(look_until_back(guard, self.connection.clone(), self.timeout));
+        }
+    }
+
     async fn call<T>(
         &self,
         call: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
-        let pass = self.breaker.admit().await?;
+        let pass = self.guard.breaker.admit().await?;
         let mut connection = self.connection.clone();
         match tokio::time::timeout(self.timeout, call(&mut connection)).await {
             Ok(Ok(value)) => {
@@ -109,6 +135,7 @@ impl RedisLink {
             }
             Ok(Err(error)) => {
                 pass.fail();
+                self.look_after();
                 // The connection was lost under way, or never made.
                 Err(if error.is_connection_refusal() {
                     refused(&error)
@@ -117,9 +144,32 @@ impl RedisLink {
                 })
             }
             Err(_) => {
-                pass.fail();
+                pass.fail_by_silence();
+                self.look_after();
                 Err(StoreError::Unknown(format!("redis did not answer within {:?}", self.timeout)))
             }
+        }
+    }
+}
+
+/// Asks a Redis that did not answer until it does, or nobody wants to know.
+async fn look_until_back(guard: Weak<Guard>, mut connection: ConnectionManager, timeout: Duration) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(guard) = guard.upgrade() else { return };
+        let Some(pass) = guard.breaker.probe() else {
+            guard.looking.store(false, Ordering::Release);
+            // It may have opened again before that was said.
+            if guard.breaker.is_open() && !guard.looking.swap(true, Ordering::AcqRel) {
+                continue;
+            }
+            return;
+        };
+        let ping = redis::cmd("PING");
+        match tokio::time::timeout(timeout, ping.query_async::<Value>(&mut connection)).await {
+            Ok(Ok(_)) => pass.succeed(),
+            Ok(Err(error)) if is_answer(&error) => pass.succeed(),
+            Ok(Err(_)) | Err(_) => pass.fail(),
         }
     }
 }

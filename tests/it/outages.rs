@@ -23,6 +23,8 @@ use crate::services::Services;
 const OUTAGE: Duration = Duration::from_secs(4);
 /// Pause between two requests of one who asks.
 const PACE: Duration = Duration::from_millis(20);
+/// What a user notices.
+const SLOW: Duration = Duration::from_millis(100);
 const CHANNELS: u64 = 6;
 /// Each of these tests runs up to seven servers of its own on the machine's cores.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -174,6 +176,8 @@ async fn outage(
     user: &User,
 ) -> Answers {
     let load = Load::start(nodes, user);
+    // What is acknowledged just before is what is lost first.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     services.take(server, fault);
     tokio::time::sleep(OUTAGE).await;
     healthy(&nodes[0], part, false).await;
@@ -183,8 +187,10 @@ async fn outage(
     let back = all_healthy(nodes, part, Instant::now()).await;
     let answers = load.end().await;
     println!(
-        "{server} {fault:?}: answers {:?}, those that did it p99 {:?}, healthy {back:?} after it was there again",
+        "{server} {fault:?}: answers {:?}, {} of those that did it in more than {SLOW:?}, p99 {:?}, healthy {back:?} after it was \
+         there again",
         answers.statuses,
+        answers.took.iter().filter(|took| **took > SLOW).count(),
         p99(answers.took.clone())
     );
     answers
