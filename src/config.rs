@@ -288,6 +288,7 @@ impl Config {
         }
         for (name, number) in [
             ("auth.password_concurrency", self.auth.password_concurrency),
+            ("store.max_open_files", self.store.max_open_files),
             ("session.channel_limit", self.session.channel_limit),
             ("session.max_frame_bytes", self.session.max_frame_bytes),
             ("session.outbox_bytes", self.session.outbox_bytes),

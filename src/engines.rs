@@ -133,10 +133,11 @@ impl Engines {
     pub fn close(self) {
         let Some(own) = self.own else { return };
         own.sweeping.abort();
+        // First, so that nothing is acknowledged whose offset the next start would give again.
+        own.store.close();
         if let Err(error) = own.hot.save(&own.hot_file) {
             tracing::warn!(%error, "channel histories not saved");
         }
-        own.store.close();
     }
 }
 

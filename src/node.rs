@@ -22,8 +22,8 @@ use crate::life_ceo;
 
 /// What a client sees as the server's version.
 pub const VERSION: &str = concat!("MundoTango ", env!("CARGO_PKG_VERSION"));
-/// Open files that are not clients': the store's, and connections to engines.
-const OWN_FILES: u64 = 128;
+/// Open files that are neither clients' nor the embedded store's: above all connections to engines.
+const OWN_FILES: usize = 64;
 /// Tells other commands of the running node.
 const NODE_FILE: &str = "node.json";
 
@@ -59,7 +59,7 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     config.check()?;
     // The keys of tokens may come over TLS. Another part of the process may have chosen the same already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    config.http.max_connections = possible_connections(config.http.max_connections);
+    fit_open_files(&mut config);
     let data_dir = config.data_dir.clone();
     fs::create_dir_all(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
     let own = if config.cluster.is_shared() { None } else { Some(Engines::open_own(&config)?) };
@@ -165,14 +165,17 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
     Ok((engine, router))
 }
 
-/// Raises the process' limit of open files as far as it may be, as many systems begin with 1,024; how many of the wanted
-/// connections are possible then. Each is an open file, and those to the engines come first.
-fn possible_connections(wanted: usize) -> usize {
+/// Raises the process' limit of open files as far as it may be, as many systems begin with 1,024, and has the store and
+/// clients make do with it: each connection is an open file.
+fn fit_open_files(config: &mut Config) {
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or_else(|error| {
         tracing::warn!(%error, "limit of open files not known");
         u64::MAX
     });
-    let possible = usize::try_from(files.saturating_sub(OWN_FILES)).unwrap_or(usize::MAX).max(1);
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    config.store.max_open_files = config.store.max_open_files.min(files / 4);
+    let possible = files.saturating_sub(config.store.max_open_files + OWN_FILES).max(1);
+    let wanted = config.http.max_connections;
     if possible < wanted {
         tracing::warn!(
             files,
@@ -180,8 +183,8 @@ fn possible_connections(wanted: usize) -> usize {
             wanted,
             "fewer connections than http.max_connections, as no more files may be open"
         );
+        config.http.max_connections = possible;
     }
-    possible.min(wanted)
 }
 
 /// The signals that end a node.

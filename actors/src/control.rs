@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -19,6 +20,9 @@ use crate::engine::{Engine, EngineError, Parts};
 use crate::placement::{OwnedError, OwnedKind};
 use crate::session::{Caller, ServerSubscription, SessionHandle, SessionMessage, Sessions};
 use crate::vitals::TreeNode;
+
+/// How long removing a history may take, which may be years long.
+const REMOVAL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Which sessions something is done to: a user's, or some of them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -331,7 +335,14 @@ impl Engine {
     pub async fn remove_history(&self, channel: &ChannelName) -> Result<(), EngineError> {
         let parts = self.parts();
         let limits = parts.options_of(channel)?.history().ok_or(EngineError::NotAvailable)?;
-        Ok(parts.in_time(parts.hot.remove_history(channel.as_str(), limits)).await?)
+        let removing = parts.hot.remove_history(channel.as_str(), limits);
+        match tokio::time::timeout(REMOVAL_TIMEOUT, removing).await {
+            Ok(Ok(())) => Ok(()),
+            outcome => {
+                tracing::warn!(?outcome, %channel, "history not removed, or not all of it");
+                Err(ErrorCode::Internal.into())
+            }
+        }
     }
 
     /// Calls the application as a session's RPC does.

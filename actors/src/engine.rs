@@ -225,6 +225,8 @@ impl Parts {
         let append = self.hot.append(channel.as_str(), append);
         let position = match tokio::time::timeout(HOT_STATE_TIMEOUT, append).await {
             Ok(Ok(Appended::New(position))) => position,
+            // It may not have been told when it was published. Who has it knows by its offset.
+            Ok(Ok(Appended::Repeated(position))) if archived => position,
             Ok(Ok(Appended::Repeated(position) | Appended::Outdated(position))) => return Ok(position),
             // Without hot state a channel goes on without history, which the default position tells.
             Ok(Err(StoreError::Unavailable(error))) if !remembered => {

@@ -39,6 +39,6 @@ pub trait HistoryStore: Send + Sync {
     /// Reads publications in the order asked for, of whatever epoch.
     async fn kept(&self, channel: &str, range: HistoryRange) -> Result<Vec<Publication>, StoreError>;
 
-    /// Forgets all publications of a channel.
-    async fn forget(&self, channel: &str) -> Result<(), StoreError>;
+    /// Forgets a channel's publications up to this offset. Takes its time where there are many.
+    async fn forget(&self, channel: &str, upto: u64) -> Result<(), StoreError>;
 }

@@ -137,16 +137,26 @@ impl Cache {
     ) -> Result<Option<T>, StoreError> {
         match self.version(family.name).await {
             Ok(version) => self.get_or_load(family, &format!("{version}:{id}"), load).await,
-            // Without it nobody can tell what is old.
+            // Without it, or while it changes, nobody can tell what is old.
             Err(_) => load.await,
         }
     }
 
     async fn version(&self, family: &str) -> Result<String, StoreError> {
         let key = version_key(family);
+        let changing = || StoreError::Unavailable(format!("{family} is being taken out of the cache"));
+        if self.unremoved.has_family(family) {
+            return Err(changing());
+        }
+        let generation = self.generation(&key);
+        let before = generation.load(Ordering::Acquire);
         self.distrust(&key).await;
         let find = async { self.shared.version(family).await.map(Bytes::from) };
         let version = self.near.try_get_with_by_ref(&key, find).await.map_err(|error| (*error).clone())?;
+        if generation.load(Ordering::Acquire) != before {
+            self.near.invalidate(&key).await;
+            return Err(changing());
+        }
         Ok(String::from_utf8_lossy(&version).into_owned())
     }
 

@@ -1,6 +1,6 @@
 //! Removals that the shared tier has not confirmed: they are tried until it does, as other nodes read what is there.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +19,10 @@ pub(super) struct Unremoved(Mutex<Removals>);
 
 #[derive(Default)]
 struct Removals {
-    keys: BTreeSet<String>,
-    /// Of which there are few.
-    families: BTreeSet<String>,
+    /// Each with how often it failed, so that one which fails while it is tried again is not taken for done.
+    keys: BTreeMap<String, u64>,
+    /// The same of families, of which there are few.
+    families: BTreeMap<String, u64>,
     /// Whether a task is trying.
     trying: bool,
 }
@@ -29,20 +30,26 @@ struct Removals {
 impl Unremoved {
     /// Whether what the shared tier has under a key is not to be trusted.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.0.lock().keys.contains(key)
+        self.0.lock().keys.contains_key(key)
+    }
+
+    /// Whether what the shared tier has of a family is not to be trusted.
+    pub(super) fn has_family(&self, family: &str) -> bool {
+        self.0.lock().families.contains_key(family)
     }
 
     /// Remembers keys.
     pub(super) fn add_keys(self: &Arc<Self>, shared: &Arc<dyn CacheStore>, keys: &[String]) {
         let mut removals = self.0.lock();
-        let room = MAX_KEYS.saturating_sub(removals.keys.len());
-        if keys.len() > room {
-            tracing::error!(
-                MAX_KEYS,
-                "too many changes not taken out of the cache; they show once it expires"
-            );
+        for key in keys {
+            if let Some(failed) = removals.keys.get_mut(key) {
+                *failed += 1;
+            } else if removals.keys.len() < MAX_KEYS {
+                removals.keys.insert(key.clone(), 1);
+            } else {
+                tracing::error!(key, "too many changes not taken out of the cache; it shows once it expires");
+            }
         }
-        removals.keys.extend(keys.iter().take(room).cloned());
         self.try_again(removals.trying, shared);
         removals.trying = true;
     }
@@ -50,7 +57,7 @@ impl Unremoved {
     /// Remembers a family.
     pub(super) fn add_family(self: &Arc<Self>, shared: &Arc<dyn CacheStore>, family: &str) {
         let mut removals = self.0.lock();
-        removals.families.insert(family.to_owned());
+        *removals.families.entry(family.to_owned()).or_default() += 1;
         self.try_again(removals.trying, shared);
         removals.trying = true;
     }
@@ -74,15 +81,23 @@ impl Unremoved {
     async fn attempt(&self, shared: &dyn CacheStore) -> bool {
         let (keys, families) = {
             let removals = self.0.lock();
-            (removals.keys.iter().cloned().collect::<Vec<_>>(), removals.families.clone())
+            (removals.keys.clone(), removals.families.clone())
         };
-        if shared.remove(&keys).await.is_ok() {
-            // One that was added again meanwhile was changed before that removal too, or is removed by its own.
-            self.0.lock().keys.retain(|key| keys.binary_search(key).is_err());
+        for (key, failed) in keys {
+            if shared.remove(std::slice::from_ref(&key)).await.is_err() {
+                break;
+            }
+            let mut removals = self.0.lock();
+            if removals.keys.get(&key) == Some(&failed) {
+                removals.keys.remove(&key);
+            }
         }
-        for family in families {
+        for (family, failed) in families {
             if shared.remove_all(&family).await.is_ok() {
-                self.0.lock().families.remove(&family);
+                let mut removals = self.0.lock();
+                if removals.families.get(&family) == Some(&failed) {
+                    removals.families.remove(&family);
+                }
             }
         }
         let mut removals = self.0.lock();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use mundotango_protocol::{Publication, StreamPosition, new_id};
 use tokio::task::JoinSet;
 
-use crate::history::{HistoryRange, HistoryStore};
+use crate::history::{HistoryRange, HistoryStore, MAX_HISTORY_TTL};
 use crate::hot::{Append, ArchivedHotState, HistoryLimits, HistoryQuery, HotState};
 
 const TTL: Duration = Duration::from_hours(24);
@@ -105,12 +105,17 @@ async fn forgets_one_channel_and_goes_on(store: &dyn HistoryStore) {
         store.keep(&channel, "e", publication(offset), TTL).await.unwrap();
     }
     store.keep(&other, "e", publication(1), TTL).await.unwrap();
-    store.forget(&channel).await.unwrap();
-    store.forget(&new_id()).await.unwrap();
+    store.keep(&channel, "e", publication(5_002), TTL).await.unwrap();
+    store.forget(&channel, 5_001).await.unwrap();
+    store.forget(&new_id(), u64::MAX).await.unwrap();
+    assert_eq!(offsets(store, &channel, ALL).await, [5_002], "what came after it stays");
+    store.forget(&channel, 5_002).await.unwrap();
     assert!(offsets(store, &channel, ALL).await.is_empty());
     assert_eq!(offsets(store, &other, ALL).await, [1]);
-    store.keep(&channel, "e", publication(5_002), TTL).await.unwrap();
-    assert_eq!(offsets(store, &channel, ALL).await, [5_002]);
+    for offset in [3, 5_003] {
+        store.keep(&channel, "e", publication(offset), MAX_HISTORY_TTL).await.unwrap();
+    }
+    assert_eq!(offsets(store, &channel, ALL).await, [3, 5_003], "also in a block that was there before");
 }
 
 /// What hot state with a store behind it does; `lost` is the same with its hot state lost.

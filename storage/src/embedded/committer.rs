@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
+use super::keys::behind;
 use super::space::Space;
 use super::tables::{Table, Tables};
 use super::{decode, encode};
@@ -102,7 +103,7 @@ impl Committer {
         match tokio::time::timeout(PATIENCE, answered).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(unavailable("transaction failed")),
-            Err(_) => Err(unavailable("commit takes too long; whether it will be done is unknown")),
+            Err(_) => Err(StoreError::Unknown("the commit takes too long".to_owned())),
         }
     }
 }
@@ -167,7 +168,7 @@ impl Worker {
             // After a failed sync nobody knows what the disk holds: only a restart reads it again.
             let failure = format!("commit failed: {error}");
             self.status.failure.get_or_init(|| failure.clone());
-            StoreError::Unavailable(failure)
+            StoreError::Unknown(failure)
         });
         self.status.commits.fetch_add(1, Ordering::Relaxed);
         let metrics = mundotango_ops::metrics();
@@ -211,18 +212,25 @@ impl Tx<'_> {
         prefix: &[u8],
         most: usize,
     ) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.keys_between(table, prefix, &behind(prefix), most)
+    }
+
+    /// The first `most` keys from `start` on and before `end`.
+    pub(super) fn keys_between(
+        &self,
+        table: Table,
+        start: &[u8],
+        end: &[u8],
+        most: usize,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
         let mut keys = BTreeMap::new();
-        let place = (table, prefix.to_vec());
         for writes in [self.pending, &self.own] {
-            let written = writes.range(place.clone()..);
-            for ((_, key), row) in
-                written.take_while(|((at, key), _)| *at == table && key.starts_with(prefix))
-            {
+            for ((_, key), row) in writes.range((table, start.to_vec())..(table, end.to_vec())) {
                 keys.insert(key.clone(), row.is_some());
             }
         }
         let mut found = 0;
-        for item in self.tables.get(table).prefix(prefix) {
+        for item in self.tables.get(table).range(start..end) {
             if found == most {
                 break;
             }

@@ -14,13 +14,15 @@ use prost::Message as _;
 
 use super::Shared;
 use super::committer::Tx;
-use super::keys::{below, numbered, timed};
+use super::keys::{numbered, timed};
 use super::tables::Table;
 use crate::StoreError;
 use crate::history::{HistoryRange, HistoryStore, MAX_HISTORY_TTL};
 
-/// Publications past their end that go with each new one, so that there is never much to clear away.
-const CLEARED_AT_ONCE: usize = 8;
+/// How often publications past their end are cleared away, in milliseconds: with a new one.
+const CLEARING_INTERVAL: i64 = 1000;
+/// Most of them at a time.
+const CLEARED_AT_ONCE: usize = 10_000;
 /// Publications that are forgotten in one transaction.
 const FORGOTTEN_AT_ONCE: usize = 1000;
 
@@ -48,13 +50,25 @@ fn remove(tx: &mut Tx<'_>, key: Vec<u8>) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// How far publications past their end are cleared away.
+#[derive(Default)]
+pub(super) struct Cleared {
+    /// When it was done last.
+    at: i64,
+    /// The last entry that went. All ends to come are later, and what lies before it is nothing but traces of removals,
+    /// which would have to be read over.
+    upto: Vec<u8>,
+}
+
 /// Removes the first of those that are past their end, of any channel.
-fn clear_away(tx: &mut Tx<'_>, now: i64) -> Result<(), StoreError> {
+fn clear_away(tx: &mut Tx<'_>, cleared: &mut Cleared, now: i64) -> Result<(), StoreError> {
+    if now - cleared.at < CLEARING_INTERVAL {
+        return Ok(());
+    }
+    cleared.at = now;
     let own = timed(0, "").len();
-    for index in tx.keys_below(Table::HistoryEnds, &[], CLEARED_AT_ONCE)? {
-        if index >= timed(now, "") {
-            break;
-        }
+    for index in tx.keys_between(Table::HistoryEnds, &cleared.upto, &timed(now, ""), CLEARED_AT_ONCE)? {
+        cleared.upto.clone_from(&index);
         let key = index.get(own..).ok_or_else(|| damaged("an entry"))?.to_vec();
         remove(tx, key)?;
         tx.remove(Table::HistoryEnds, index);
@@ -78,8 +92,9 @@ impl HistoryStore for Arc<Shared> {
         let end = now.saturating_add(ttl);
         let mut row = end.to_be_bytes().to_vec();
         row.extend(publication.encode_to_vec());
+        let shared = Self::clone(self);
         self.write(Table::History, move |tx| {
-            clear_away(tx, now)?;
+            clear_away(tx, &mut shared.history_cleared.lock(), now)?;
             remove(tx, key.clone())?;
             tx.put_key(Table::HistoryEnds, end_key(end, &key));
             tx.put_bytes(Table::History, key, row);
@@ -113,18 +128,22 @@ impl HistoryStore for Arc<Shared> {
         .await
     }
 
-    async fn forget(&self, channel: &str) -> Result<(), StoreError> {
+    async fn forget(&self, channel: &str, upto: u64) -> Result<(), StoreError> {
+        let mut start = numbered(&[channel], 0);
+        let end = numbered(&[channel], upto.saturating_add(1));
         loop {
-            let prefix = below(&[channel]);
+            let end = end.clone();
             let removed = self.write(Table::History, move |tx| {
-                let keys = tx.keys_below(Table::History, &prefix, FORGOTTEN_AT_ONCE)?;
-                let count = keys.len();
-                keys.into_iter().try_for_each(|key| remove(tx, key))?;
-                Ok(count)
+                let keys = tx.keys_between(Table::History, &start, &end, FORGOTTEN_AT_ONCE)?;
+                keys.iter().try_for_each(|key| remove(tx, key.clone()))?;
+                Ok(keys)
             });
-            if removed.await? < FORGOTTEN_AT_ONCE {
+            let mut removed = removed.await?;
+            if removed.len() < FORGOTTEN_AT_ONCE {
                 return Ok(());
             }
+            // On from the last one: those before it are traces that would have to be read over.
+            start = removed.pop().unwrap_or_default();
         }
     }
 }

@@ -15,6 +15,16 @@ pub(super) fn below(parts: &[&str]) -> Vec<u8> {
     prefix
 }
 
+/// The first key behind all that begin with a prefix. The prefix is one of [`below`], so it does not end at the last byte
+/// there is.
+pub(super) fn behind(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    if let Some(last) = end.last_mut() {
+        *last = last.saturating_add(1);
+    }
+    end
+}
+
 /// A key below `parts` that sorts by a number.
 pub(super) fn numbered(parts: &[&str], number: u64) -> Vec<u8> {
     let mut key = below(parts);

@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fjall::Database;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,7 @@ pub use folder::{FORMAT_VERSION, OpenError};
 use crate::{StoreError, Stores};
 use committer::{Committer, Tx};
 use folder::Folder;
+use history::Cleared;
 use space::Space;
 use tables::{Table, Tables};
 
@@ -39,11 +41,13 @@ pub struct EmbeddedOptions {
     /// Free space on the disk, in bytes, with less of which nothing is written: a disk that is full to the last byte may
     /// break a write in the middle, and the store has to have room to tidy up.
     pub reserve_bytes: u64,
+    /// Files that are kept open at the most.
+    pub max_open_files: usize,
 }
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        Self { cache_bytes: 64 * 1024 * 1024, reserve_bytes: 128 * 1024 * 1024 }
+        Self { cache_bytes: 64 * 1024 * 1024, reserve_bytes: 128 * 1024 * 1024, max_open_files: 256 }
     }
 }
 
@@ -57,18 +61,25 @@ pub struct EmbeddedStore {
 struct Shared {
     tables: Tables,
     committer: Committer,
+    history_cleared: Mutex<Cleared>,
 }
 
 impl EmbeddedStore {
     /// Opens the store in a folder, making it if need be.
     pub fn open(path: &Path, options: &EmbeddedOptions) -> Result<Self, OpenError> {
         let folder = Folder::claim(path)?;
-        let database = Database::builder(folder.database_path()).cache_size(options.cache_bytes).open()?;
+        let database = Database::builder(folder.database_path())
+            .cache_size(options.cache_bytes)
+            .max_cached_files(Some(options.max_open_files))
+            .open()?;
         let tables = Tables::open(&database)?;
         let space = Space::new(path, options.reserve_bytes);
         let committer = Committer::start(database, tables.clone(), space)?;
         mundotango_ops::metrics().db_connections_active.set(1);
-        Ok(Self { shared: Arc::new(Shared { tables, committer }), _folder: folder })
+        Ok(Self {
+            shared: Arc::new(Shared { tables, committer, history_cleared: Mutex::default() }),
+            _folder: folder,
+        })
     }
 
     /// The ports on this store.

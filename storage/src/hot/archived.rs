@@ -1,8 +1,8 @@
 //! Hot state with a store behind it, for the channels whose history is to be kept for long.
 //!
-//! Hot state gives offsets and answers for what is recent; the store has everything. When hot state was lost, a history
-//! goes on under a new epoch, well behind the last offset that the store has: what was on its way there then is never
-//! written over, and no offset comes twice.
+//! Hot state gives offsets and answers for what is recent; the store has everything. When hot state was lost, or came back
+//! older than it was, a history goes on under a new epoch, well behind the last offset that the store has: what was on its
+//! way there then is never written over.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,6 +75,19 @@ impl ArchivedHotState {
         }
     }
 
+    /// Whether the store has a publication at an offset.
+    async fn is_kept(&self, channel: &str, offset: u64) -> Result<bool, StoreError> {
+        let (above, below) = (offset.saturating_sub(1), offset.saturating_add(1));
+        let range = HistoryRange { above, below, limit: 1, reverse: false };
+        Ok(!self.store.kept(channel, range).await?.is_empty())
+    }
+
+    /// The newest publication that hot state has.
+    async fn newest(&self, channel: &str, limits: HistoryLimits) -> Result<Option<Publication>, StoreError> {
+        let query = HistoryQuery { since: None, limit: Some(1), reverse: true };
+        Ok(self.hot_history(channel, query, limits).await?.publications.pop())
+    }
+
     /// The publications asked for that are older than those that hot state has.
     async fn older(
         &self,
@@ -106,19 +119,17 @@ impl HotState for ArchivedHotState {
         let Some((limits, ttl)) = archived else { return self.hot.append(channel, append).await };
         let publication = append.publication.clone();
         let appended = self.append_hot(channel, append, limits).await?;
-        let position = match &appended {
-            Appended::New(position) => position,
-            Appended::Repeated(position) => {
-                // The store may have failed the first time.
-                let (above, below) = (position.offset.saturating_sub(1), position.offset.saturating_add(1));
-                let range = HistoryRange { above, below, limit: 1, reverse: false };
-                if !self.store.kept(channel, range).await?.is_empty() {
-                    return Ok(appended);
-                }
-                position
-            }
-            Appended::Outdated(_) => return Ok(appended),
+        let (Appended::New(position) | Appended::Repeated(position) | Appended::Outdated(position)) =
+            &appended;
+        let publication = match &appended {
+            Appended::New(_) => Some(publication),
+            // The store may have failed the first time.
+            _ if self.is_kept(channel, position.offset).await? => None,
+            Appended::Repeated(_) => Some(publication),
+            // What is there instead, which may be what was asked for before.
+            Appended::Outdated(_) => self.newest(channel, limits).await?,
         };
+        let Some(publication) = publication else { return Ok(appended) };
         let publication = Publication { offset: position.offset, ..publication };
         match self.store.keep(channel, &position.epoch, publication, ttl).await {
             Ok(()) => Ok(appended),
@@ -151,11 +162,14 @@ impl HotState for ArchivedHotState {
     }
 
     async fn remove_history(&self, channel: &str, limits: HistoryLimits) -> Result<(), StoreError> {
-        self.hot.remove_history(channel, limits).await?;
-        if limits.archive_ttl.is_some() {
-            self.store.forget(channel).await?;
+        if limits.archive_ttl.is_none() {
+            return self.hot.remove_history(channel, limits).await;
         }
-        Ok(())
+        let nothing = HistoryQuery { limit: Some(0), ..HistoryQuery::default() };
+        let upto = self.hot_history(channel, nothing, limits).await?.position.offset;
+        self.hot.remove_history(channel, limits).await?;
+        // What was published since stays.
+        self.store.forget(channel, upto).await
     }
 
     async fn add_presence(

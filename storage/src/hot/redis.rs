@@ -66,6 +66,11 @@ fn read_info(bytes: &[u8]) -> Result<ClientInfo, StoreError> {
     ClientInfo::decode(bytes).map_err(|_| damaged("a presence"))
 }
 
+/// Tells scripts whether the store has the history too.
+fn archived(limits: HistoryLimits) -> &'static str {
+    if limits.archive_ttl.is_some() { "archived" } else { "" }
+}
+
 impl Begin {
     /// The offset behind which scripts begin a history; nothing where they must not.
     fn argument(self) -> String {
@@ -164,6 +169,7 @@ impl HotState for RedisHotState {
             None => call.arg("").arg(""),
         };
         call.arg(limits.map_or_else(|| Begin::Anew.argument(), |limits| limits.begin.argument()));
+        call.arg(limits.map_or("", archived));
         let (what, offset, epoch): (String, String, String) = self.link.script(&call).await?;
         let position = position(&offset, epoch)?;
         match what.as_str() {
@@ -186,7 +192,7 @@ impl HotState for RedisHotState {
         call.arg(query.since.map(|since| since.to_string()).unwrap_or_default());
         call.arg(query.limit.map(|limit| limit.to_string()).unwrap_or_default());
         call.arg(if query.reverse { "reverse" } else { "" });
-        call.arg(millis(limits.meta_ttl)).arg(new_epoch()).arg(limits.begin.argument());
+        call.arg(millis(limits.meta_ttl)).arg(new_epoch()).arg(limits.begin.argument()).arg(archived(limits));
         let (top, epoch, first, entries): (String, String, u64, Vec<Vec<u8>>) =
             self.link.script(&call).await?;
         if epoch.is_empty() {

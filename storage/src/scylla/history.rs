@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use moka::future::Cache;
 use mundotango_protocol::Publication;
 use prost::Message as _;
@@ -18,6 +19,8 @@ use crate::history::{HistoryRange, HistoryStore, MAX_HISTORY_TTL};
 const BLOCK: u64 = 1000;
 /// Blocks that are read at a time.
 const BLOCKS: usize = 64;
+/// Blocks that are looked into, or forgotten, at the same time.
+const AT_ONCE: usize = 16;
 /// Blocks that a node remembers to have listed.
 const REMEMBERED: u64 = 20_000;
 
@@ -49,9 +52,7 @@ const DOWN: Query = Query::read(
 const ALL_BLOCKS: Query =
     Query::read("publication_blocks", "SELECT block FROM publication_blocks WHERE channel = ?");
 const FORGET: Query =
-    Query::write("publications", "DELETE FROM publications WHERE channel = ? AND block = ?");
-const UNLIST: Query =
-    Query::write("publication_blocks", "DELETE FROM publication_blocks WHERE channel = ? AND block = ?");
+    Query::write("publications", "DELETE FROM publications WHERE channel = ? AND block = ? AND number <= ?");
 
 /// The blocks that this node has listed, and until when they are.
 pub(super) type Listed = Cache<(String, i64), Instant>;
@@ -69,16 +70,16 @@ fn block_of(offset: u64) -> i64 {
 }
 
 impl Cql {
-    /// Lists a block that is to have a publication for as long as `ttl`. A row of the list lives twice as long, so each
-    /// node needs to write it once in each `ttl` at most.
+    /// Lists a block that is to have a publication for as long as `ttl`. A row of the list lives a tenth longer, so each
+    /// node needs to write it once in that time at most, and few that are listed are empty.
     async fn list_block(&self, channel: &str, block: i64, ttl: Duration) -> Result<(), StoreError> {
         let key = (channel.to_owned(), block);
-        let now = Instant::now();
+        let (now, listed) = (Instant::now(), ttl + (ttl / 10).max(Duration::from_secs(1)));
         if self.listed.get(&key).await.is_some_and(|until| until >= now + ttl) {
             return Ok(());
         }
-        self.write(&LIST, (channel, block, ttl_of(ttl * 2))).await?;
-        self.listed.insert(key, now + ttl * 2).await;
+        self.write(&LIST, (channel, block, ttl_of(listed))).await?;
+        self.listed.insert(key, now + listed).await;
         Ok(())
     }
 
@@ -111,16 +112,26 @@ impl HistoryStore for Cql {
         while range.below > range.above.saturating_add(1) {
             let blocks = self.blocks(channel, range).await?;
             let is_last = blocks.len() < BLOCKS;
-            for block in blocks {
+            let (mut blocks, mut at_once) = (blocks.as_slice(), 1);
+            while !blocks.is_empty() {
                 let left = range.limit - kept.len();
                 if left == 0 {
                     return Ok(kept);
                 }
-                let values = (channel, block, big(range.above), big(range.below), limit(left));
-                for (bytes,) in self.rows::<(Vec<u8>,)>(query, values).await? {
+                let (some, others) = blocks.split_at(at_once.min(blocks.len()));
+                blocks = others;
+                let read = some.iter().map(|block| {
+                    let values = (channel, *block, big(range.above), big(range.below), limit(left));
+                    self.rows::<(Vec<u8>,)>(query, values)
+                });
+                let rows: Vec<_> = try_join_all(read).await?.into_iter().flatten().take(left).collect();
+                // The first blocks of a list may be empty by now; more and more are looked into at a time then.
+                at_once = if rows.is_empty() { (at_once * 2).min(AT_ONCE) } else { 1 };
+                for (bytes,) in rows {
                     kept.push(Publication::decode(Bytes::from(bytes)).map_err(damaged)?);
                 }
-                let start = u64::try_from(block).map_err(damaged)? * BLOCK;
+                let Some(last) = some.last() else { break };
+                let start = u64::try_from(*last).map_err(damaged)? * BLOCK;
                 if range.reverse {
                     range.below = start;
                 } else {
@@ -134,15 +145,13 @@ impl HistoryStore for Cql {
         Ok(kept)
     }
 
-    async fn forget(&self, channel: &str) -> Result<(), StoreError> {
+    async fn forget(&self, channel: &str, upto: u64) -> Result<(), StoreError> {
+        // The blocks stay listed, as nodes remember that they are; the list ends by itself.
         let blocks = self.all_rows::<(i64,)>(&ALL_BLOCKS, (channel,)).await?;
-        let last = blocks.iter().max().copied();
-        for block in blocks {
-            self.write(&FORGET, (channel, block.0)).await?;
-            // The nodes that write remember that the last one is listed.
-            if Some(block) != last {
-                self.write(&UNLIST, (channel, block.0)).await?;
-            }
+        let blocks: Vec<_> = blocks.into_iter().filter(|(block,)| *block <= block_of(upto)).collect();
+        for some in blocks.chunks(AT_ONCE) {
+            let forgetting = some.iter().map(|(block,)| self.write(&FORGET, (channel, *block, big(upto))));
+            try_join_all(forgetting).await?;
         }
         Ok(())
     }

@@ -2,12 +2,19 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use mundotango_protocol::{ClientInfo, Publication, StreamPosition};
+use mundotango_storage::StoreError;
 use mundotango_storage::conformance;
-use mundotango_storage::hot::{Append, HistoryLimits, HistoryQuery, HotState, MemoryHotState};
+use mundotango_storage::embedded::{EmbeddedOptions, EmbeddedStore};
+use mundotango_storage::history::{HistoryRange, HistoryStore};
+use mundotango_storage::hot::{
+    Append, ArchivedHotState, HistoryLimits, HistoryQuery, HotState, MemoryHotState, Version,
+};
 use tempfile::tempdir;
 
 const LIMITS: HistoryLimits = HistoryLimits::new(100, Duration::from_mins(1), Duration::from_mins(10));
@@ -89,4 +96,63 @@ async fn forgotten_channels_leave_nothing_behind() {
     assert_eq!(hot.save(&folder.path().join("hot-state")).unwrap(), 0);
     let after = append(&hot, publication(b"1")).await;
     assert_ne!(after.epoch, before.epoch);
+}
+
+/// A store of histories that can be made to refuse.
+struct Stubborn {
+    store: Arc<dyn HistoryStore>,
+    refuses: AtomicBool,
+}
+
+#[async_trait]
+impl HistoryStore for Stubborn {
+    async fn keep(
+        &self,
+        channel: &str,
+        epoch: &str,
+        publication: Publication,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("refused".to_owned()));
+        }
+        self.store.keep(channel, epoch, publication, ttl).await
+    }
+
+    async fn kept(&self, channel: &str, range: HistoryRange) -> Result<Vec<Publication>, StoreError> {
+        self.store.kept(channel, range).await
+    }
+
+    async fn forget(&self, channel: &str, upto: u64) -> Result<(), StoreError> {
+        self.store.forget(channel, upto).await
+    }
+}
+
+/// What was published and not kept is kept when it is published again, however it is known again.
+#[tokio::test]
+async fn what_the_store_refused_is_kept_when_it_is_asked_for_again() {
+    let folder = tempdir().unwrap();
+    let store = EmbeddedStore::open(folder.path(), &EmbeddedOptions::default()).unwrap().stores().history;
+    let store = Arc::new(Stubborn { store, refuses: AtomicBool::new(false) });
+    let hot = ArchivedHotState::new(Arc::new(MemoryHotState::new()), Arc::<Stubborn>::clone(&store));
+    let limits = LIMITS.archived(Duration::from_hours(1));
+    let keyed = Append {
+        idempotency_key: Some("one".to_owned()),
+        ..Append::new(publication(b"keyed"), Some(limits))
+    };
+    let versioned = Append {
+        version: Some(Version { number: 7, epoch: String::new() }),
+        ..Append::new(publication(b"versioned"), Some(limits))
+    };
+    for (offset, append) in [(1, keyed), (2, versioned)] {
+        store.refuses.store(true, Ordering::Relaxed);
+        let refused = hot.append("a", append.clone()).await;
+        assert!(matches!(refused, Err(StoreError::Unknown(_))), "{refused:?}");
+        assert!(hot.append("a", append.clone()).await.is_err(), "still");
+        store.refuses.store(false, Ordering::Relaxed);
+        assert_eq!(hot.append("a", append.clone()).await.unwrap().into_position().offset, offset);
+        let range = HistoryRange { above: offset - 1, below: offset + 1, limit: 2, reverse: false };
+        let kept = store.kept("a", range).await.unwrap();
+        assert_eq!(kept.iter().map(|kept| &kept.data).collect::<Vec<_>>(), [&append.publication.data]);
+    }
 }

@@ -1,14 +1,17 @@
 -- Reads a part of a channel's history.
 -- KEYS: meta, list
 -- ARGV: since or '', limit or '', 'reverse' or '', meta ttl (ms), epoch if there is none, offset before the first then
---       or ''
+--       or '', 'archived' if the store has the history too
 -- Returns top, epoch, the first entry's offset, and the entries in the order kept.
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
+-- A server that was started anew may be back with what it knew a while ago.
+local run = ARGV[7] ~= '' and string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
+if run ~= '' and redis.call('HGET', KEYS[1], 'run') ~= run then epoch = false end
 if not epoch then
   if ARGV[6] == '' then return {'0', '', '0', {}} end
   epoch = ARGV[5]
   redis.call('DEL', KEYS[1], KEYS[2])
-  redis.call('HSET', KEYS[1], 'epoch', epoch, 'top', ARGV[6])
+  redis.call('HSET', KEYS[1], 'epoch', epoch, 'top', ARGV[6], 'run', run)
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
 end
 local top = redis.call('HGET', KEYS[1], 'top')
