@@ -82,10 +82,16 @@ impl ArchivedHotState {
         Ok(!self.store.kept(channel, range).await?.is_empty())
     }
 
-    /// The newest publication that hot state has.
-    async fn newest(&self, channel: &str, limits: HistoryLimits) -> Result<Option<Publication>, StoreError> {
-        let query = HistoryQuery { since: None, limit: Some(1), reverse: true };
-        Ok(self.hot_history(channel, query, limits).await?.publications.pop())
+    /// The publication that hot state has at an offset.
+    async fn hot_at(
+        &self,
+        channel: &str,
+        offset: u64,
+        limits: HistoryLimits,
+    ) -> Result<Option<Publication>, StoreError> {
+        let query = HistoryQuery { since: Some(offset.saturating_sub(1)), limit: Some(1), reverse: false };
+        let found = self.hot_history(channel, query, limits).await?.publications.pop();
+        Ok(found.filter(|found| found.offset == offset))
     }
 
     /// The publications asked for that are older than those that hot state has.
@@ -127,7 +133,7 @@ impl HotState for ArchivedHotState {
             _ if self.is_kept(channel, position.offset).await? => None,
             Appended::Repeated(_) => Some(publication),
             // What is there instead, which may be what was asked for before.
-            Appended::Outdated(_) => self.newest(channel, limits).await?,
+            Appended::Outdated(_) => self.hot_at(channel, position.offset, limits).await?,
         };
         let Some(publication) = publication else { return Ok(appended) };
         let publication = Publication { offset: position.offset, ..publication };
