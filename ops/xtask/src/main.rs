@@ -7,7 +7,7 @@ mod rolling;
 mod services;
 mod step;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Context as _;
@@ -101,9 +101,10 @@ fn lint(steps: &mut Steps) -> anyhow::Result<()> {
         .run("lints", || run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])))
 }
 
-/// The workspace's folder.
+/// The workspace's folder. Cargo says it when it runs this, as one build may serve several clones.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    let own = std::env::var_os("CARGO_MANIFEST_DIR");
+    own.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from).join("../..")
 }
 
 /// Where cargo builds.

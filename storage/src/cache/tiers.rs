@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::unremoved::Unremoved;
+use super::unremoved::{Removal, Unremoved};
 use super::{CacheStore, Family};
 use crate::StoreError;
 
@@ -93,7 +93,7 @@ impl Cache {
         let before = generation.load(Ordering::Acquire);
         let mut loaded = false;
         let find = async {
-            if !self.unremoved.has(&key)
+            if !self.unremoved.has(&Removal::Key(key.clone()))
                 && let Ok(Some(kept)) = self.shared.get(&key).await
             {
                 return Ok(kept);
@@ -145,7 +145,7 @@ impl Cache {
     async fn version(&self, family: &str) -> Result<String, StoreError> {
         let key = version_key(family);
         let changing = || StoreError::Unavailable(format!("{family} is being taken out of the cache"));
-        if self.unremoved.has_family(family) {
+        if self.unremoved.has(&Removal::Family(family.to_owned())) {
             return Err(changing());
         }
         let generation = self.generation(&key);
@@ -164,7 +164,7 @@ impl Cache {
     pub async fn invalidate_all<T>(&self, family: &Family<T>) {
         if let Err(error) = self.shared.remove_all(family.name).await {
             tracing::warn!(%error, family = family.name, "not taken out of the cache yet");
-            self.unremoved.add_family(&self.shared, family.name);
+            self.unremoved.add(&self.shared, [Removal::Family(family.name.to_owned())]);
         }
         self.forget_everywhere(&[version_key(family.name)]).await;
     }
@@ -181,7 +181,7 @@ impl Cache {
         self.forget(keys).await;
         if let Err(error) = self.shared.remove(keys).await {
             tracing::warn!(%error, "changes not taken out of the cache yet");
-            self.unremoved.add_keys(&self.shared, keys);
+            self.unremoved.add(&self.shared, keys.iter().cloned().map(Removal::Key));
         }
         // Again, as somebody may have read the shared tier before it was removed there.
         self.forget_everywhere(keys).await;

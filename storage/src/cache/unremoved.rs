@@ -1,17 +1,34 @@
 //! Removals that the shared tier has not confirmed: they are tried until it does, as other nodes read what is there.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::CacheStore;
+use crate::StoreError;
 
 /// Keys that are remembered; past them a change shows late, once what is kept expires.
 const MAX_KEYS: usize = 10_000;
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// Something to be removed from the shared tier. Families come first, as there are few.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Removal {
+    Family(String),
+    Key(String),
+}
+
+impl Removal {
+    async fn attempt(&self, shared: &dyn CacheStore) -> Result<(), StoreError> {
+        match self {
+            Self::Family(family) => shared.remove_all(family).await,
+            Self::Key(key) => shared.remove(std::slice::from_ref(key)).await,
+        }
+    }
+}
 
 /// See the module.
 #[derive(Default)]
@@ -20,89 +37,65 @@ pub(super) struct Unremoved(Mutex<Removals>);
 #[derive(Default)]
 struct Removals {
     /// Each with how often it failed, so that one which fails while it is tried again is not taken for done.
-    keys: BTreeMap<String, u64>,
-    /// The same of families, of which there are few.
-    families: BTreeMap<String, u64>,
+    pending: BTreeMap<Removal, u64>,
     /// Whether a task is trying.
     trying: bool,
 }
 
 impl Unremoved {
-    /// Whether what the shared tier has under a key is not to be trusted.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.0.lock().keys.contains_key(key)
+    /// Whether what the shared tier has is not to be trusted.
+    pub(super) fn has(&self, removal: &Removal) -> bool {
+        self.0.lock().pending.contains_key(removal)
     }
 
-    /// Whether what the shared tier has of a family is not to be trusted.
-    pub(super) fn has_family(&self, family: &str) -> bool {
-        self.0.lock().families.contains_key(family)
-    }
-
-    /// Remembers keys.
-    pub(super) fn add_keys(self: &Arc<Self>, shared: &Arc<dyn CacheStore>, keys: &[String]) {
+    /// Remembers removals, and tries them until they are done.
+    pub(super) fn add(
+        self: &Arc<Self>,
+        shared: &Arc<dyn CacheStore>,
+        failed: impl IntoIterator<Item = Removal>,
+    ) {
         let mut removals = self.0.lock();
-        for key in keys {
-            if let Some(failed) = removals.keys.get_mut(key) {
-                *failed += 1;
-            } else if removals.keys.len() < MAX_KEYS {
-                removals.keys.insert(key.clone(), 1);
+        for removal in failed {
+            if let Some(failures) = removals.pending.get_mut(&removal) {
+                *failures += 1;
+            } else if matches!(removal, Removal::Family(_)) || removals.pending.len() < MAX_KEYS {
+                removals.pending.insert(removal, 1);
             } else {
-                tracing::error!(key, "too many changes not taken out of the cache; it shows once it expires");
+                tracing::error!(
+                    ?removal,
+                    "too many changes not taken out of the cache; it shows once it expires"
+                );
             }
         }
-        self.try_again(removals.trying, shared);
-        removals.trying = true;
-    }
-
-    /// Remembers a family.
-    pub(super) fn add_family(self: &Arc<Self>, shared: &Arc<dyn CacheStore>, family: &str) {
-        let mut removals = self.0.lock();
-        *removals.families.entry(family.to_owned()).or_default() += 1;
-        self.try_again(removals.trying, shared);
-        removals.trying = true;
-    }
-
-    fn try_again(self: &Arc<Self>, trying: bool, shared: &Arc<dyn CacheStore>) {
-        if !trying {
-            let (unremoved, shared) = (Arc::downgrade(self), Arc::clone(shared));
-            tokio::spawn(async move {
-                loop {
-                    tokio::time::sleep(PAUSE).await;
-                    let Some(unremoved) = unremoved.upgrade() else { return };
-                    if unremoved.attempt(&*shared).await {
-                        return;
-                    }
-                }
-            });
+        if !std::mem::replace(&mut removals.trying, true) {
+            tokio::spawn(try_until_done(Arc::downgrade(self), Arc::clone(shared)));
         }
     }
 
     /// Tries all; whether none is left.
     async fn attempt(&self, shared: &dyn CacheStore) -> bool {
-        let (keys, families) = {
-            let removals = self.0.lock();
-            (removals.keys.clone(), removals.families.clone())
-        };
-        for (key, failed) in keys {
-            if shared.remove(std::slice::from_ref(&key)).await.is_err() {
+        let pending = self.0.lock().pending.clone();
+        for (removal, failures) in pending {
+            if removal.attempt(shared).await.is_err() {
                 break;
             }
             let mut removals = self.0.lock();
-            if removals.keys.get(&key) == Some(&failed) {
-                removals.keys.remove(&key);
-            }
-        }
-        for (family, failed) in families {
-            if shared.remove_all(&family).await.is_ok() {
-                let mut removals = self.0.lock();
-                if removals.families.get(&family) == Some(&failed) {
-                    removals.families.remove(&family);
-                }
+            if removals.pending.get(&removal) == Some(&failures) {
+                removals.pending.remove(&removal);
             }
         }
         let mut removals = self.0.lock();
-        let done = removals.keys.is_empty() && removals.families.is_empty();
-        removals.trying = !done;
-        done
+        removals.trying = !removals.pending.is_empty();
+        !removals.trying
+    }
+}
+
+async fn try_until_done(unremoved: Weak<Unremoved>, shared: Arc<dyn CacheStore>) {
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        let Some(unremoved) = unremoved.upgrade() else { return };
+        if unremoved.attempt(&*shared).await {
+            return;
+        }
     }
 }

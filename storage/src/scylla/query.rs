@@ -89,7 +89,7 @@ pub(super) struct Profiles {
     pub(super) others: ExecutionProfileHandle,
 }
 
-/// A statement with its values, as a part of a batch.
+/// A statement with its values, to be sent with others.
 pub(super) struct Change<'a> {
     pub(super) query: &'static Query,
     pub(super) values: Box<dyn SerializeRow + Send + Sync + 'a>,
