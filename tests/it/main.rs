@@ -6,6 +6,7 @@ mod cli;
 mod cluster;
 mod crowd;
 mod durability;
+mod fairness;
 mod faults;
 mod hostile;
 mod live;

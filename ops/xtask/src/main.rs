@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own commands, so that nobody has to remember how a thing is run.
 
 mod bench;
+mod earlier;
 mod fuzz;
 mod parts;
 mod rolling;
@@ -12,6 +13,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use earlier::Profile;
 use services::TestServices;
 use step::Steps;
 
@@ -52,11 +54,17 @@ enum Task {
     Bench {
         /// What to measure [default: everything]
         what: Option<bench::What>,
+        /// A commit whose build is measured beside this one's.
+        #[arg(long)]
+        before: Option<String>,
     },
 }
 
 /// Executions of each fuzz target in a test run.
 const SHORT_FUZZ: u64 = 100_000;
+
+/// The tests that measure how long others wait while one client abuses the node.
+const FAIRNESS: &str = "fairness::";
 
 fn main() -> anyhow::Result<()> {
     let mut steps = Steps::default();
@@ -67,11 +75,18 @@ fn main() -> anyhow::Result<()> {
             let services = steps.run("services", TestServices::start)?;
             lint(&mut steps)?;
             steps.run("services ready", || services.wait())?;
-            steps.run("tests", || {
-                let mut test = cargo(&["test", "--workspace"]);
-                test.env("MUNDOTANGO_PARTS", parts::folder()).envs(services.variables()).args(filter);
+            let test = |arguments: &[&str]| {
+                let mut test = cargo(&["test"]);
+                test.args(arguments).env("MUNDOTANGO_PARTS", parts::folder()).envs(services.variables());
                 run(&mut test)
-            })?;
+            };
+            let filter = filter.as_deref().into_iter().collect::<Vec<_>>();
+            let others = [&["--workspace"], filter.as_slice(), &["--", "--skip", FAIRNESS]].concat();
+            steps.run("tests", || test(&others))?;
+            if filter.iter().all(|filter| FAIRNESS.contains(filter) || filter.contains(FAIRNESS)) {
+                // Tests beside it would take the processor from those whose waiting it measures.
+                steps.run("fairness", || test(&["--test", "it", FAIRNESS, "--", "--nocapture"]))?;
+            }
             drop(services);
             steps.run("cargo-fuzz", fuzz::install)?;
             steps.run("fuzz", || fuzz::all(SHORT_FUZZ))?;
@@ -86,10 +101,10 @@ fn main() -> anyhow::Result<()> {
         }
         Task::Rolling { from } => {
             steps.run("parts", parts::install)?;
-            let binary = steps.run("the earlier build", || rolling::build_of(&from))?;
+            let binary = steps.run("the earlier build", || earlier::build_of(&from, Profile::Debug))?;
             steps.run("upgrade", || rolling::upgrade(&binary))?;
         }
-        Task::Bench { what } => bench::all(what, &mut steps)?,
+        Task::Bench { what, before } => bench::all(what, before.as_deref(), &mut steps)?,
     }
     steps.print_times();
     Ok(())

@@ -12,6 +12,7 @@ use std::process::Command;
 use clap::ValueEnum;
 use serde_json::Value;
 
+use crate::earlier::{Profile, build_of};
 use crate::step::Steps;
 use crate::{cargo, run, target_folder};
 
@@ -26,15 +27,18 @@ pub(crate) enum What {
     Engines,
 }
 
-/// Measures, everything if nothing is named, and prints the tables.
-pub(crate) fn all(what: Option<What>, steps: &mut Steps) -> anyhow::Result<()> {
+/// Measures, everything if nothing is named, and prints the tables; a node of an earlier commit beside this one's, if
+/// one is named.
+pub(crate) fn all(what: Option<What>, before: Option<&str>, steps: &mut Steps) -> anyhow::Result<()> {
     let is_wanted = |one| what.is_none_or(|what| what == one);
     if is_wanted(What::Peers) {
         steps.run("peers", peers::install)?;
     }
+    let before = before.map(|commit| steps.run("the earlier build", || build_of(commit, Profile::Release)));
+    let before = before.transpose()?;
     steps.run("build", build)?;
     if is_wanted(What::Peers) {
-        steps.run("tables beside peers", peers::tables)?;
+        steps.run("tables beside peers", || peers::tables(before.as_deref()))?;
     }
     if is_wanted(What::Cluster) {
         steps.run("tables of a cluster", cluster::tables)?;

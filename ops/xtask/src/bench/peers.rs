@@ -11,20 +11,33 @@ use super::{Columns, DELIVERY, print_head, print_row, program};
 
 /// A server to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Peer {
+enum Peer<'a> {
     Ours,
     OursProtobuf,
+    /// An earlier build of ours.
+    Before(&'a Path),
+    BeforeProtobuf(&'a Path),
     Nchan,
     SocketIo,
 }
 
-impl Peer {
-    const ALL: [Self; 4] = [Self::Ours, Self::OursProtobuf, Self::Nchan, Self::SocketIo];
+impl<'a> Peer<'a> {
+    fn all(before: Option<&'a Path>) -> Vec<Self> {
+        let before =
+            before.into_iter().flat_map(|binary| [Self::Before(binary), Self::BeforeProtobuf(binary)]);
+        [Self::Ours, Self::OursProtobuf]
+            .into_iter()
+            .chain(before)
+            .chain([Self::Nchan, Self::SocketIo])
+            .collect()
+    }
 
     fn name(self) -> &'static str {
         match self {
             Self::Ours => "MundoTango, JSON",
             Self::OursProtobuf => "MundoTango, Protobuf",
+            Self::Before(_) => "before, JSON",
+            Self::BeforeProtobuf(_) => "before, Protobuf",
             Self::Nchan => "nchan",
             Self::SocketIo => "Socket.IO 4",
         }
@@ -32,8 +45,8 @@ impl Peer {
 
     fn dialect(self) -> &'static str {
         match self {
-            Self::Ours => "json",
-            Self::OursProtobuf => "protobuf",
+            Self::Ours | Self::Before(_) => "json",
+            Self::OursProtobuf | Self::BeforeProtobuf(_) => "protobuf",
             Self::Nchan => "nchan",
             Self::SocketIo => "socketio",
         }
@@ -42,6 +55,7 @@ impl Peer {
     fn start(self) -> anyhow::Result<Server> {
         match self {
             Self::Ours | Self::OursProtobuf => Server::ours("node", &[]),
+            Self::Before(binary) | Self::BeforeProtobuf(binary) => Server::ours_of(binary, "node", &[]),
             Self::Nchan => Server::start("nchan", nchan),
             Self::SocketIo => Server::start("socketio", |_, port| {
                 let mut command = Command::new("node");
@@ -107,11 +121,11 @@ const TABLES: &[Table] = &[
     },
 ];
 
-/// Measures every table's load on every peer.
-pub(super) fn tables() -> anyhow::Result<()> {
+/// Measures every table's load on every peer, and on an earlier build if there is one.
+pub(super) fn tables(before: Option<&Path>) -> anyhow::Result<()> {
     for table in TABLES {
         print_head(table.name, "server", table.columns);
-        for peer in Peer::ALL {
+        for peer in Peer::all(before) {
             let server = peer.start()?;
             let arguments: Vec<_> = table.load.split(' ').collect();
             let report = load(&[&server], &[&server], peer.dialect(), &arguments);

@@ -58,9 +58,14 @@ impl Server {
     /// Starts a node of ours with some settings, in which everybody may do everything in the namespace `bench`, and waits
     /// until it is ready: it listens before.
     pub(super) fn ours(name: &str, settings: &[(String, String)]) -> anyhow::Result<Self> {
+        Self::ours_of(&program("mundotango"), name, settings)
+    }
+
+    /// The same from another build.
+    pub(super) fn ours_of(binary: &Path, name: &str, settings: &[(String, String)]) -> anyhow::Result<Self> {
         let server = Self::start(name, |folder, port| {
             let namespace = "MUNDOTANGO__CHANNELS__NAMESPACES__BENCH__";
-            let mut command = Command::new(program("mundotango"));
+            let mut command = Command::new(binary);
             command
                 .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
                 .arg(folder)
