@@ -38,6 +38,7 @@ pub async fn hot_state(hot: Arc<dyn HotState>) {
     trims_to_its_size(&*hot).await;
     publications_expire(&*hot).await;
     removed_history_keeps_its_place(&*hot).await;
+    a_renewed_history_is_another(&*hot).await;
     offsets_have_no_gap_and_no_twin(&hot).await;
     presence_comes_and_goes(&*hot).await;
     presence_expires(&*hot).await;
@@ -117,6 +118,21 @@ async fn removed_history_keeps_its_place(hot: &dyn HotState) {
     let page = hot.history(&channel, HistoryQuery::default(), LIMITS).await.unwrap();
     assert_eq!((page.publications.len(), page.position), (0, before));
     hot.remove_history(&new_id(), LIMITS).await.unwrap();
+}
+
+async fn a_renewed_history_is_another(hot: &dyn HotState) {
+    let channel = new_id();
+    let before = append(hot, &channel, publication(1), LIMITS).await;
+    let epoch = new_id();
+    hot.renew_history(&channel, &epoch, LIMITS).await.unwrap();
+    let page = hot.history(&channel, HistoryQuery::default(), LIMITS).await.unwrap();
+    assert_ne!(page.position.epoch, before.epoch);
+    assert_eq!((page.position.offset, page.publications.len()), (1, 0));
+    let after = append(hot, &channel, publication(2), LIMITS).await;
+    assert_eq!((after.offset, &after.epoch), (2, &epoch));
+    hot.renew_history(&channel, &epoch, LIMITS).await.unwrap();
+    assert_eq!(offsets(hot, &channel, HistoryQuery::default()).await, [2], "renewed once");
+    hot.renew_history(&new_id(), &epoch, LIMITS).await.unwrap();
 }
 
 async fn offsets_have_no_gap_and_no_twin(hot: &Arc<dyn HotState>) {

@@ -167,6 +167,15 @@ impl HotState for ArchivedHotState {
         Ok(page)
     }
 
+    async fn renew_history(
+        &self,
+        channel: &str,
+        epoch: &str,
+        limits: HistoryLimits,
+    ) -> Result<(), StoreError> {
+        self.hot.renew_history(channel, epoch, limits).await
+    }
+
     async fn remove_history(&self, channel: &str, limits: HistoryLimits) -> Result<(), StoreError> {
         if limits.archive_ttl.is_none() {
             return self.hot.remove_history(channel, limits).await;

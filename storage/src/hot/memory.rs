@@ -328,6 +328,23 @@ impl HotState for MemoryHotState {
         })
     }
 
+    async fn renew_history(
+        &self,
+        channel: &str,
+        epoch: &str,
+        limits: HistoryLimits,
+    ) -> Result<(), StoreError> {
+        self.with(channel, |channel, now| {
+            let history = channel.history(now, limits)?;
+            if history.epoch != epoch {
+                epoch.clone_into(&mut history.epoch);
+                history.kept.clear();
+                history.forget_at = now + limits.meta_ttl;
+            }
+            Ok(())
+        })
+    }
+
     async fn remove_history(&self, channel: &str, _limits: HistoryLimits) -> Result<(), StoreError> {
         if let Some(history) =
             self.shard(channel).lock().get_mut(channel).and_then(|channel| channel.history.as_mut())

@@ -190,6 +190,16 @@ pub trait HotState: Send + Sync {
         limits: HistoryLimits,
     ) -> Result<HistoryPage, StoreError>;
 
+    /// Begins another epoch of a channel's history: what was kept is forgotten, offsets go on. For a history that lacks a
+    /// publication, so that nobody recovers past the hole. A history that has this epoch already is left as it is, so
+    /// that several nodes may ask for the same.
+    async fn renew_history(
+        &self,
+        channel: &str,
+        epoch: &str,
+        limits: HistoryLimits,
+    ) -> Result<(), StoreError>;
+
     /// Forgets a channel's publications; offset and epoch stay.
     async fn remove_history(&self, channel: &str, limits: HistoryLimits) -> Result<(), StoreError>;
 

@@ -36,6 +36,7 @@ pub struct RedisHotState {
 struct Scripts {
     append: Script,
     history: Script,
+    renew: Script,
     presence: Script,
     user: Script,
     take: Script,
@@ -88,6 +89,7 @@ impl RedisHotState {
         let scripts = Scripts {
             append: Script::new(include_str!("redis/append.lua")),
             history: Script::new(include_str!("redis/history.lua")),
+            renew: Script::new(include_str!("redis/renew.lua")),
             presence: Script::new(include_str!("redis/presence.lua")),
             user: Script::new(include_str!("redis/user.lua")),
             take: Script::new(include_str!("redis/take.lua")),
@@ -204,6 +206,18 @@ impl HotState for RedisHotState {
             publications.reverse();
         }
         Ok(HistoryPage { publications, position: position(&top, epoch)? })
+    }
+
+    async fn renew_history(
+        &self,
+        channel: &str,
+        epoch: &str,
+        limits: HistoryLimits,
+    ) -> Result<(), StoreError> {
+        let mut call = self.scripts.renew.prepare_invoke();
+        call.key(self.link.key("history-meta", channel)).key(self.link.key("history", channel));
+        call.arg(epoch).arg(millis(limits.meta_ttl));
+        self.link.script(&call).await
     }
 
     async fn remove_history(&self, channel: &str, _limits: HistoryLimits) -> Result<(), StoreError> {
