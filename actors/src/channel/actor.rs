@@ -16,7 +16,7 @@ use mundotango_protocol::{
     ChannelName, ClientId, ClientInfo, Disconnect, Encoding, ErrorCode, Fanout, Push, Reply, StreamPosition,
     UnsubscribeCode,
 };
-use mundotango_storage::hot::HistoryLimits;
+use mundotango_storage::hot::{HistoryLimits, Present};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -40,6 +40,8 @@ const PRESENCE_TTL: Duration = Duration::from_mins(1);
 const CRASH_LINGER: Duration = Duration::from_mins(1);
 /// How often a history that nodes share is looked at although nothing says that something was lost.
 const SHARED_HISTORY_CHECK: Duration = Duration::from_secs(25);
+/// Sessions that one call to hot state makes present.
+const PRESENT_AT_ONCE: usize = 500;
 /// How often it is said again.
 const PRESENCE_REFRESH: Duration = Duration::from_secs(27);
 
@@ -275,8 +277,8 @@ impl ChannelActor {
     async fn unsubscribe(&mut self, client: ClientId) {
         let Some(subscriber) = self.subscribers.remove(&client) else { return };
         if subscriber.flags.present {
-            let client = client.to_string();
-            let leave = self.parts.hot.remove_presence(self.name.as_str(), &client);
+            let gone = [client.to_string()];
+            let leave = self.parts.hot.remove_presence(self.name.as_str(), &gone);
             if let Err(error) = self.parts.in_time(leave).await {
                 tracing::warn!(%error, channel = %self.name, "presence not removed");
             }
@@ -337,16 +339,21 @@ impl ChannelActor {
             .subscribers
             .iter()
             .filter(|(_, subscriber)| subscriber.flags.present)
-            .filter_map(|(client, subscriber)| Some((*client, *subscriber.info.clone()?)))
+            .filter_map(|(client, subscriber)| {
+                Some(Present { client: client.to_string(), info: *subscriber.info.clone()? })
+            })
             .collect();
-        for (client, info) in present {
-            self.say_present(client, info).await;
+        for some in present.chunks(PRESENT_AT_ONCE) {
+            self.write_present(some).await;
         }
     }
 
     async fn say_present(&self, client: ClientId, info: ClientInfo) {
-        let client = client.to_string();
-        let add = self.parts.hot.add_presence(self.name.as_str(), &client, info, PRESENCE_TTL);
+        self.write_present(&[Present { client: client.to_string(), info }]).await;
+    }
+
+    async fn write_present(&self, present: &[Present]) {
+        let add = self.parts.hot.add_presence(self.name.as_str(), present, PRESENCE_TTL);
         if let Err(error) = self.parts.in_time(add).await {
             tracing::warn!(%error, channel = %self.name, "presence not said");
         }

@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use mundotango_protocol::{ClientInfo, Publication, StreamPosition};
 
 use super::new_id;
-use crate::hot::{Append, Appended, HistoryLimits, HistoryQuery, HotState, PresenceStats, Quota, Version};
+use crate::hot::{
+    Append, Appended, HistoryLimits, HistoryQuery, HotState, PresenceStats, Present, Quota, Version,
+};
 
 const LIMITS: HistoryLimits = HistoryLimits::new(100, Duration::from_mins(1), Duration::from_mins(10));
 
@@ -158,34 +160,31 @@ async fn offsets_have_no_gap_and_no_twin(hot: &Arc<dyn HotState>) {
     assert_eq!(all, (1..=1600).collect());
 }
 
+fn present(client: &str, user: &str) -> Present {
+    let info = ClientInfo { client: client.to_owned(), user: user.to_owned(), ..ClientInfo::default() };
+    Present { client: client.to_owned(), info }
+}
+
 async fn presence_comes_and_goes(hot: &dyn HotState) {
     let channel = new_id();
     let ttl = Duration::from_mins(1);
-    let info = |client: &str, user: &str| ClientInfo {
-        client: client.to_owned(),
-        user: user.to_owned(),
-        ..ClientInfo::default()
-    };
     assert_eq!(hot.presence_stats(&channel).await.unwrap(), PresenceStats::default());
-    for (client, user) in [("1", "ana"), ("2", "ana"), ("3", "beto"), ("3", "beto")] {
-        hot.add_presence(&channel, client, info(client, user), ttl).await.unwrap();
-    }
+    hot.add_presence(&channel, &[present("1", "ana"), present("2", "ana")], ttl).await.unwrap();
+    hot.add_presence(&channel, &[present("3", "beto"), present("3", "beto")], ttl).await.unwrap();
+    hot.add_presence(&channel, &[], ttl).await.unwrap();
     assert_eq!(hot.presence_stats(&channel).await.unwrap(), PresenceStats { clients: 3, users: 2 });
-    assert_eq!(hot.presence(&channel).await.unwrap()["2"], info("2", "ana"));
-    hot.remove_presence(&channel, "1").await.unwrap();
+    assert_eq!(hot.presence(&channel).await.unwrap()["2"], present("2", "ana").info);
+    hot.remove_presence(&channel, &["1".to_owned()]).await.unwrap();
     assert_eq!(hot.presence_stats(&channel).await.unwrap(), PresenceStats { clients: 2, users: 2 });
-    for client in ["2", "2", "3", "4"] {
-        hot.remove_presence(&channel, client).await.unwrap();
-    }
+    hot.remove_presence(&channel, &["2", "2", "3", "4"].map(str::to_owned)).await.unwrap();
     assert_eq!(hot.presence_stats(&channel).await.unwrap(), PresenceStats::default());
     assert!(hot.presence(&channel).await.unwrap().is_empty());
 }
 
 async fn presence_expires(hot: &dyn HotState) {
     let channel = new_id();
-    let info = ClientInfo { user: "ana".to_owned(), ..ClientInfo::default() };
-    hot.add_presence(&channel, "1", info.clone(), Duration::from_secs(1)).await.unwrap();
-    hot.add_presence(&channel, "2", info, Duration::from_mins(1)).await.unwrap();
+    hot.add_presence(&channel, &[present("1", "ana")], Duration::from_secs(1)).await.unwrap();
+    hot.add_presence(&channel, &[present("2", "ana")], Duration::from_mins(1)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(hot.presence(&channel).await.unwrap().into_keys().collect::<Vec<_>>(), ["2"]);
     assert_eq!(hot.presence_stats(&channel).await.unwrap(), PresenceStats { clients: 1, users: 1 });
@@ -288,26 +287,23 @@ async fn a_quota_is_kept(hot: &Arc<dyn HotState>) {
 /// What a node says goes with it. `hot` and `other` are the same hot state as two nodes see it; `node` is the first's.
 pub async fn shared_hot_state(hot: Arc<dyn HotState>, node: &str, other: Arc<dyn HotState>) {
     let (channel, ttl) = (new_id(), Duration::from_mins(1));
-    let info = |client: &str, user: &str| ClientInfo {
-        client: client.to_owned(),
-        user: user.to_owned(),
-        ..ClientInfo::default()
-    };
     let (ana, beto) = (new_id(), new_id());
-    hot.add_presence(&channel, "1", info("1", &ana), ttl).await.unwrap();
-    hot.add_presence(&channel, "2", info("2", &beto), ttl).await.unwrap();
-    other.add_presence(&channel, "3", info("3", &ana), ttl).await.unwrap();
+    hot.add_presence(&channel, &[present("1", &ana), present("2", &beto)], ttl).await.unwrap();
+    other.add_presence(&channel, &[present("3", &ana)], ttl).await.unwrap();
     for who in [&ana, &beto] {
         hot.set_user_online(who, true).await.unwrap();
     }
     other.set_user_online(&ana, true).await.unwrap();
     assert_eq!(other.presence_stats(&channel).await.unwrap(), PresenceStats { clients: 3, users: 2 });
-    other.remove_presence(&channel, "1").await.unwrap();
+    other.remove_presence(&channel, &["1".to_owned()]).await.unwrap();
     assert_eq!(other.presence(&channel).await.unwrap().len(), 3, "a node takes away its own alone");
 
     let mut gone = other.forget_node(node).await.unwrap();
     gone.sort_by(|a, b| a.1.client.cmp(&b.1.client));
-    assert_eq!(gone, [(channel.clone(), info("1", &ana)), (channel.clone(), info("2", &beto))]);
+    assert_eq!(
+        gone,
+        [(channel.clone(), present("1", &ana).info), (channel.clone(), present("2", &beto).info)]
+    );
     assert_eq!(other.presence_stats(&channel).await.unwrap(), PresenceStats { clients: 1, users: 1 });
     let statuses = other.user_statuses(&[ana.clone(), beto.clone()]).await.unwrap();
     assert!(statuses[&ana].online_since.is_some(), "she has a session elsewhere");

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use mundotango_protocol::{ClientInfo, Publication};
 
 use super::{
-    Append, Appended, Begin, HistoryLimits, HistoryPage, HistoryQuery, HotState, PresenceStats, Quota,
-    UserStatus,
+    Append, Appended, Begin, HistoryLimits, HistoryPage, HistoryQuery, HotState, PresenceStats, Present,
+    Quota, UserStatus,
 };
 use crate::StoreError;
 use crate::history::{HistoryRange, HistoryStore};
@@ -190,15 +190,14 @@ impl HotState for ArchivedHotState {
     async fn add_presence(
         &self,
         channel: &str,
-        client: &str,
-        info: ClientInfo,
+        present: &[Present],
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        self.hot.add_presence(channel, client, info, ttl).await
+        self.hot.add_presence(channel, present, ttl).await
     }
 
-    async fn remove_presence(&self, channel: &str, client: &str) -> Result<(), StoreError> {
-        self.hot.remove_presence(channel, client).await
+    async fn remove_presence(&self, channel: &str, clients: &[String]) -> Result<(), StoreError> {
+        self.hot.remove_presence(channel, clients).await
     }
 
     async fn presence(&self, channel: &str) -> Result<BTreeMap<String, ClientInfo>, StoreError> {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::{
     Append, Appended, Begin, HistoryLimits, HistoryPage, HistoryQuery, HotState, IDEMPOTENCY_TTL,
-    PresenceStats, Quota, USER_STATUS_TTL, UserStatus, Version, new_epoch,
+    PresenceStats, Present, Quota, USER_STATUS_TTL, UserStatus, Version, new_epoch,
 };
 use crate::StoreError;
 
@@ -81,12 +81,12 @@ struct Kept {
 
 #[derive(Default)]
 struct Presence {
-    sessions: HashMap<String, Present>,
+    sessions: HashMap<String, Session>,
     /// Sessions a user, so that counting needs no walk.
     users: HashMap<String, u32>,
 }
 
-struct Present {
+struct Session {
     info: ClientInfo,
     expires_at: Instant,
 }
@@ -145,7 +145,7 @@ impl History {
 }
 
 impl Presence {
-    fn add(&mut self, client: &str, present: Present) {
+    fn add(&mut self, client: &str, present: Session) {
         let user = present.info.user.clone();
         if let Some(before) = self.sessions.insert(client.to_owned(), present) {
             self.count_down(&before.info.user);
@@ -357,19 +357,22 @@ impl HotState for MemoryHotState {
     async fn add_presence(
         &self,
         channel: &str,
-        client: &str,
-        info: ClientInfo,
+        present: &[Present],
         ttl: Duration,
     ) -> Result<(), StoreError> {
         self.with(channel, |channel, now| {
-            channel.presence.add(client, Present { info, expires_at: now + ttl });
+            for Present { client, info } in present {
+                channel.presence.add(client, Session { info: info.clone(), expires_at: now + ttl });
+            }
         });
         Ok(())
     }
 
-    async fn remove_presence(&self, channel: &str, client: &str) -> Result<(), StoreError> {
+    async fn remove_presence(&self, channel: &str, clients: &[String]) -> Result<(), StoreError> {
         if let Entry::Occupied(mut entry) = self.shard(channel).lock().entry(channel.to_owned()) {
-            entry.get_mut().presence.remove(client);
+            for client in clients {
+                entry.get_mut().presence.remove(client);
+            }
             if entry.get().is_empty() {
                 entry.remove();
             }

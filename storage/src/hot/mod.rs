@@ -166,6 +166,15 @@ pub struct HistoryPage {
     pub position: StreamPosition,
 }
 
+/// A session that is in a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Present {
+    /// The session's id.
+    pub client: String,
+    /// What others may know of the session.
+    pub info: ClientInfo,
+}
+
 /// How many are in a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PresenceStats {
@@ -203,17 +212,12 @@ pub trait HotState: Send + Sync {
     /// Forgets a channel's publications; offset and epoch stay.
     async fn remove_history(&self, channel: &str, limits: HistoryLimits) -> Result<(), StoreError>;
 
-    /// Says that a session is in a channel, for as long as `ttl` unless said again.
-    async fn add_presence(
-        &self,
-        channel: &str,
-        client: &str,
-        info: ClientInfo,
-        ttl: Duration,
-    ) -> Result<(), StoreError>;
+    /// Says that sessions are in a channel, for as long as `ttl` unless said again.
+    async fn add_presence(&self, channel: &str, present: &[Present], ttl: Duration)
+    -> Result<(), StoreError>;
 
-    /// Says that a session left a channel.
-    async fn remove_presence(&self, channel: &str, client: &str) -> Result<(), StoreError>;
+    /// Says that sessions left a channel.
+    async fn remove_presence(&self, channel: &str, clients: &[String]) -> Result<(), StoreError>;
 
     /// Who is in a channel, by session id.
     async fn presence(&self, channel: &str) -> Result<BTreeMap<String, ClientInfo>, StoreError>;

@@ -16,7 +16,7 @@ use redis::Script;
 
 use super::{
     Append, Appended, Begin, HistoryLimits, HistoryPage, HistoryQuery, HotState, IDEMPOTENCY_TTL,
-    PresenceStats, Quota, USER_STATUS_TTL, UserStatus, new_epoch,
+    PresenceStats, Present, Quota, USER_STATUS_TTL, UserStatus, new_epoch,
 };
 use crate::StoreError;
 use crate::redis_link::RedisLink;
@@ -227,26 +227,24 @@ impl HotState for RedisHotState {
     async fn add_presence(
         &self,
         channel: &str,
-        client: &str,
-        info: ClientInfo,
+        present: &[Present],
         ttl: Duration,
     ) -> Result<(), StoreError> {
         self.note(&self.channels_of(&self.node), channel).await?;
-        let owner = format!("{}|{}", self.node, info.user);
-        let ttl = millis(ttl).to_string();
-        let arguments: [&[u8]; 6] = [
-            b"add",
-            client.as_bytes(),
-            &info.encode_to_vec(),
-            owner.as_bytes(),
-            info.user.as_bytes(),
-            ttl.as_bytes(),
-        ];
+        let mut arguments = vec![b"add".to_vec(), millis(ttl).to_string().into_bytes()];
+        for Present { client, info } in present {
+            let owner = format!("{}|{}", self.node, info.user);
+            arguments.extend([client.clone().into_bytes(), info.encode_to_vec(), owner.into_bytes()]);
+            arguments.push(info.user.clone().into_bytes());
+        }
+        let arguments: Vec<_> = arguments.iter().map(Vec::as_slice).collect();
         self.presence_step(channel, &arguments).await
     }
 
-    async fn remove_presence(&self, channel: &str, client: &str) -> Result<(), StoreError> {
-        self.presence_step(channel, &[b"remove", client.as_bytes(), self.node.as_bytes()]).await
+    async fn remove_presence(&self, channel: &str, clients: &[String]) -> Result<(), StoreError> {
+        let mut arguments = vec![&b"remove"[..], self.node.as_bytes()];
+        arguments.extend(clients.iter().map(String::as_bytes));
+        self.presence_step(channel, &arguments).await
     }
 
     async fn presence(&self, channel: &str) -> Result<BTreeMap<String, ClientInfo>, StoreError> {

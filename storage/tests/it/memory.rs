@@ -13,7 +13,7 @@ use mundotango_storage::conformance;
 use mundotango_storage::embedded::{EmbeddedOptions, EmbeddedStore};
 use mundotango_storage::history::{HistoryRange, HistoryStore};
 use mundotango_storage::hot::{
-    Append, ArchivedHotState, HistoryLimits, HistoryQuery, HotState, MemoryHotState, Version,
+    Append, ArchivedHotState, HistoryLimits, HistoryQuery, HotState, MemoryHotState, Present, Version,
 };
 use tempfile::tempdir;
 
@@ -49,7 +49,8 @@ async fn a_clean_restart_keeps_offset_and_epoch_and_a_crash_does_not() {
     let hot = MemoryHotState::new();
     append(&hot, publication(b"1")).await;
     let before = append(&hot, publication(b"\xff not json")).await;
-    hot.add_presence("a", "client", ClientInfo::default(), Duration::from_mins(1)).await.unwrap();
+    let present = Present { client: "client".to_owned(), info: ClientInfo::default() };
+    hot.add_presence("a", &[present], Duration::from_mins(1)).await.unwrap();
     hot.set_user_online("ana", true).await.unwrap();
     assert_eq!(hot.save(&file).unwrap(), 1);
 

@@ -27,20 +27,25 @@ for _, client in ipairs(redis.call('ZRANGEBYSCORE', expiries, '-inf', now)) do
 end
 
 if ARGV[1] == 'add' then
-  -- client, info, owner, user, ttl
-  local before = redis.call('HGET', owners, ARGV[2])
-  if before then count_down(before) end
-  redis.call('HSET', infos, ARGV[2], ARGV[3])
-  redis.call('HSET', owners, ARGV[2], ARGV[4])
-  redis.call('ZADD', expiries, now + ARGV[6], ARGV[2])
-  redis.call('HINCRBY', users, ARGV[5], 1)
+  -- ttl, then of each client: id, info, owner, user
+  for index = 3, #ARGV, 4 do
+    local client = ARGV[index]
+    local before = redis.call('HGET', owners, client)
+    if before then count_down(before) end
+    redis.call('HSET', infos, client, ARGV[index + 1])
+    redis.call('HSET', owners, client, ARGV[index + 2])
+    redis.call('ZADD', expiries, now + ARGV[2], client)
+    redis.call('HINCRBY', users, ARGV[index + 3], 1)
+  end
   for _, key in ipairs(KEYS) do
-    if redis.call('PTTL', key) < tonumber(ARGV[6]) then redis.call('PEXPIRE', key, ARGV[6]) end
+    if redis.call('PTTL', key) < tonumber(ARGV[2]) then redis.call('PEXPIRE', key, ARGV[2]) end
   end
 elseif ARGV[1] == 'remove' then
-  -- client; only the node's own, as another may have taken the session over
-  local owner = redis.call('HGET', owners, ARGV[2])
-  if owner and string.match(owner, '^([^|]*)|') == ARGV[3] then remove(ARGV[2]) end
+  -- node, clients; only the node's own, as another may have taken a session over
+  for index = 3, #ARGV do
+    local owner = redis.call('HGET', owners, ARGV[index])
+    if owner and string.match(owner, '^([^|]*)|') == ARGV[2] then remove(ARGV[index]) end
+  end
 elseif ARGV[1] == 'forget' then
   -- node; returns what was known of its sessions
   local gone = {}
