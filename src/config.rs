@@ -251,6 +251,7 @@ impl Config {
     /// Refuses values that cannot work, all of them at once.
     pub fn check(&self) -> anyhow::Result<()> {
         let mut problems = self.channels.problems();
+        problems.extend(self.http.problems());
         let mut require = |holds: bool, problem: &str| {
             if !holds {
                 problems.push(problem.to_owned());
@@ -282,6 +283,7 @@ impl Config {
             ("session.rpc_timeout", self.session.rpc_timeout),
             ("http.header_timeout", self.http.header_timeout),
             ("http.request_timeout", self.http.request_timeout),
+            ("http.body_timeout", self.http.body_timeout),
             ("drain.deadline", self.drain.deadline),
         ] {
             require(!duration.is_zero(), &format!("{name}: must be longer than nothing"));

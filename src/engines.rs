@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use mundotango_actors::NodeParts;
 use mundotango_actors::bus::{Bus, NatsBus};
-use mundotango_gateway::{HealthCheck, PartHealth, Starting};
+use mundotango_gateway::{HealthCheck, OnceASecond, PartHealth, Starting};
 use mundotango_storage::cache::{Cache, RedisCache};
 use mundotango_storage::cached::cached;
 use mundotango_storage::embedded::EmbeddedStore;
@@ -124,7 +124,7 @@ impl Engines {
             cache: Some(cache),
             hot: Arc::new(ArchivedHotState::new(hot, stores.history)),
             node: NodeParts { id, name, bus: Arc::new(bus) },
-            health: Arc::new(SharedHealth { store, link, connected }),
+            health: Arc::new(OnceASecond::new(SharedHealth { store, link, connected })),
             own: None,
         })
     }

@@ -11,3 +11,5 @@ mod invalidations;
 pub mod life_ceo;
 pub mod node;
 mod node_client;
+mod service_manager;
+mod signals;

@@ -1,29 +1,37 @@
 //! A node: the only place where everything is put together, and where it is taken apart again in order.
 
-use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, io};
 
 use anyhow::Context as _;
 use mundotango_actors::{Engine, EngineParts};
 use mundotango_gateway::tokens::Tokens;
-use mundotango_gateway::{GatewayParts, Revocations, Starting, TokenAuthenticator};
+use mundotango_gateway::{
+    Certificates, Door, GatewayParts, HttpOptions, INTERNAL_CONNECTIONS, RESERVED_CONNECTIONS, Revocations,
+    Routers, Starting, TokenAuthenticator,
+};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::community::{self, Community};
 use crate::config::Config;
 use crate::engines::Engines;
 use crate::invalidations;
 use crate::life_ceo;
+use crate::service_manager::ServiceManager;
+use crate::signals::Signals;
 
 /// What a client sees as the server's version.
 pub const VERSION: &str = concat!("MundoTango ", env!("CARGO_PKG_VERSION"));
-/// Open files that are neither clients' nor the embedded store's: above all connections to engines.
-const OWN_FILES: usize = 64;
+/// Open files that are neither clients' nor the embedded store's: connections to engines, and those that are refused.
+const OWN_FILES: usize = 64 + RESERVED_CONNECTIONS;
+/// Open files of the internal listener.
+const INTERNAL_FILES: usize = INTERNAL_CONNECTIONS + RESERVED_CONNECTIONS;
 /// Tells other commands of the running node.
 const NODE_FILE: &str = "node.json";
 
@@ -32,8 +40,10 @@ const NODE_FILE: &str = "node.json";
 pub struct NodeFile {
     /// The node's process.
     pub pid: u32,
-    /// Where it listens.
+    /// Where clients connect.
     pub listen: SocketAddr,
+    /// Where metrics, health and the admins' routes are, always without TLS.
+    pub internal: SocketAddr,
 }
 
 impl NodeFile {
@@ -57,28 +67,25 @@ impl NodeFile {
 /// finished, the store closed. A second signal ends it at once.
 pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     config.check()?;
+    let mut signals = Signals::new()?;
+    let manager = ServiceManager::of_environment();
     // The keys of tokens may come over TLS. Another part of the process may have chosen the same already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     fit_open_files(&mut config);
+    // An address that is taken must not leave a new data folder behind, nor a certificate that cannot be used.
+    let certificates = Certificates::load(&config.http.tls)?;
+    let listeners = Listeners::bind(&config, certificates.as_deref())?;
     let data_dir = config.data_dir.clone();
     fs::create_dir_all(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
     let own = if config.cluster.is_shared() { None } else { Some(Engines::open_own(&config)?) };
 
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.listen))?;
-    let listen = listener.local_addr()?;
-    NodeFile { pid: std::process::id(), listen }.write(&data_dir)?;
+    let (listen, internal) = listeners.addresses()?;
+    NodeFile { pid: std::process::id(), listen, internal: internal.unwrap_or(listen) }.write(&data_dir)?;
     let starting = Arc::new(Starting::default());
-    let (stop, stopped) = watch::channel(false);
     let drain = config.drain.clone();
-    let accepting = tokio::spawn({
-        let (router, http, deadline) = (starting.router(), config.http.clone(), drain.deadline);
-        let mut stopped = stopped;
-        let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
-        async move { mundotango_gateway::serve(listener, router, &http, stop, deadline).await }
-    });
-    let mut signals = Signals::new()?;
+    let open = listeners.open(starting.routers(), &config.http, drain.deadline);
+    signals.attend(certificates.clone(), manager.clone());
+    let watches = start_watches(certificates.as_ref(), &manager);
 
     let engines = if let Some(engines) = own {
         engines
@@ -92,10 +99,11 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
             }
         }
     };
-    let (engine, router) = assemble(&config, &engines).await?;
-    starting.ready(router);
-    tracing::info!(%listen, node = engine.node_id(), data_dir = %data_dir.display(), version = VERSION, "serving");
-    print_welcome(listen, &data_dir);
+    let (engine, routers) = assemble(&config, &engines).await?;
+    starting.ready(routers);
+    tracing::info!(%listen, ?internal, node = engine.node_id(), data_dir = %data_dir.display(), version = VERSION, "serving");
+    manager.ready();
+    print_welcome(listen, certificates.is_some(), &data_dir);
 
     let failed = tokio::select! {
         signal = signals.next() => {
@@ -104,13 +112,18 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
         }
         () = engine.failed() => true,
     };
+    manager.stopping();
     let draining = async {
         // Sessions end first: their last calls are requests that the accept loop then waits for.
-        stop.send_replace(true);
+        open.clients.stop();
         engine.drain(drain.window, drain.deadline).await;
-        if let Err(error) = accepting.await {
-            tracing::error!(%error, "accept loop failed");
+        open.clients.ended().await;
+        // Operators see the node drain.
+        if let Some(internal) = open.internal {
+            internal.stop();
+            internal.ended().await;
         }
+        drop(watches);
         tokio::task::spawn_blocking(move || engines.close()).await
     };
     let drained = tokio::select! {
@@ -125,8 +138,87 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Where the node is reached.
+struct Listeners {
+    clients: TcpListener,
+    door: Door,
+    internal: Option<TcpListener>,
+}
+
+impl Listeners {
+    fn bind(config: &Config, certificates: Option<&Certificates>) -> anyhow::Result<Self> {
+        let bind = |address| {
+            mundotango_gateway::listen(address).with_context(|| format!("cannot listen on {address}"))
+        };
+        let mut door = Door::new(&config.http);
+        if let Some(certificates) = certificates {
+            door = door.with_tls(certificates)?;
+        }
+        // Commands on the data folder speak no TLS: without an address of the operator's they get one of their own.
+        let of_commands = certificates.map(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let internal = config.http.internal_listen.or(of_commands).map(bind).transpose()?;
+        Ok(Self { clients: bind(config.listen)?, door, internal })
+    }
+
+    fn addresses(&self) -> io::Result<(SocketAddr, Option<SocketAddr>)> {
+        let internal = self.internal.as_ref().map(TcpListener::local_addr).transpose()?;
+        Ok((self.clients.local_addr()?, internal))
+    }
+
+    fn open(self, routers: Routers, http: &HttpOptions, deadline: Duration) -> OpenListeners {
+        let internal = self
+            .internal
+            .map(|listener| OpenListener::start(listener, routers.internal, Door::internal(http), deadline));
+        let clients = OpenListener::start(self.clients, routers.public, self.door, deadline);
+        OpenListeners { clients, internal }
+    }
+}
+
+struct OpenListeners {
+    clients: OpenListener,
+    internal: Option<OpenListener>,
+}
+
+/// A listener whose connections are served.
+struct OpenListener {
+    stop: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+}
+
+impl OpenListener {
+    fn start(listener: TcpListener, router: axum::Router, door: Door, deadline: Duration) -> Self {
+        let (stop, mut stopped) = watch::channel(false);
+        let stopped = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+        let accepting = tokio::spawn(mundotango_gateway::serve(listener, router, door, stopped, deadline));
+        Self { stop, accepting }
+    }
+
+    /// Takes no more connections.
+    fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits for the requests under way.
+    async fn ended(self) {
+        if let Err(error) = self.accepting.await {
+            tracing::error!(%error, "accept loop failed");
+        }
+    }
+}
+
+/// Looks after the certificate's files and the manager's watchdog, until the tasks are dropped.
+fn start_watches(certificates: Option<&Arc<Certificates>>, manager: &ServiceManager) -> JoinSet<()> {
+    let mut watches = JoinSet::new();
+    if let Some(certificates) = certificates.cloned() {
+        watches.spawn(async move { certificates.watch().await });
+    }
+    let manager = manager.clone();
+    watches.spawn(async move { manager.keep_watch().await });
+    watches
+}
+
 /// Puts the node together on its engines.
-async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Engine>, axum::Router)> {
+async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Engine>, Routers)> {
     let secret = config.auth.secret_or_made(&config.data_dir)?;
     let tokens = Tokens::new(secret.expose().as_bytes(), config.auth.access_token_ttl);
     let tokens = Arc::new(tokens.with_keys(&config.auth.token)?);
@@ -151,7 +243,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
     let stores = engines.stores.clone();
     let community =
         Community::new(stores, Arc::clone(&engine), tokens, Arc::clone(&revocations), &config.auth)?;
-    let router = mundotango_gateway::router(
+    let routers = mundotango_gateway::routers(
         &config.http,
         GatewayParts {
             engine: Arc::clone(&engine),
@@ -162,7 +254,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
             version: VERSION.to_owned(),
         },
     );
-    Ok((engine, router))
+    Ok((engine, routers))
 }
 
 /// Raises the process' limit of open files as far as it may be, as many systems begin with 1,024, and has the store and
@@ -174,7 +266,9 @@ fn fit_open_files(config: &mut Config) {
     });
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     config.store.max_open_files = config.store.max_open_files.min(files / 4);
-    let possible = files.saturating_sub(config.store.max_open_files + OWN_FILES).max(1);
+    let has_internal = config.http.internal_listen.is_some() || config.http.tls.certificate.is_some();
+    let own = OWN_FILES + if has_internal { INTERNAL_FILES } else { 0 };
+    let possible = files.saturating_sub(config.store.max_open_files + own).max(1);
     let wanted = config.http.max_connections;
     if possible < wanted {
         tracing::warn!(
@@ -187,32 +281,14 @@ fn fit_open_files(config: &mut Config) {
     }
 }
 
-/// The signals that end a node.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-}
-
 /// Tells a person at a terminal what to do next. Goes to standard output; logs go to standard error.
-fn print_welcome(listen: SocketAddr, data_dir: &Path) {
+fn print_welcome(listen: SocketAddr, has_tls: bool, data_dir: &Path) {
+    let s = if has_tls { "s" } else { "" };
     println!(
-        "\n  {VERSION} serves http://{listen}, docs at http://{listen}/api/docs, data in {data}\n\n  \
-         curl -s http://{listen}/api/auth/register -H 'content-type: application/json' \\\n    \
+        "\n  {VERSION} serves http{s}://{listen}, docs at http{s}://{listen}/api/docs, data in {data}\n\n  \
+         curl -s http{s}://{listen}/api/auth/register -H 'content-type: application/json' \\\n    \
          -d '{{\"email\":\"ana@example.com\",\"password\":\"abrazo-1234\",\"username\":\"ana\",\"fullName\":\"Ana\"}}'\n\n  \
-         const client = new Centrifuge('ws://{listen}/connection/websocket', {{ token }}); client.connect()\n",
+         const client = new Centrifuge('ws{s}://{listen}/connection/websocket', {{ token }}); client.connect()\n",
         data = data_dir.display()
     );
 }

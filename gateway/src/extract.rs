@@ -86,6 +86,25 @@ where
     }
 }
 
+/// The parameters in a request's path.
+#[derive(Clone, Debug)]
+pub struct Path<T>(pub T);
+
+impl<S, T> FromRequestParts<S> for Path<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned + Send,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(rejection) => Err(Problem::invalid_field("path", rejection.body_text().to_lowercase())),
+        }
+    }
+}
+
 /// Names the parameter, which stands before the cause in axum's text.
 fn query_problem(text: &str) -> Problem {
     let cause = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);

@@ -1,11 +1,10 @@
 //! Putting the doors together: which routes there are, and what every request passes on its way.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
@@ -14,18 +13,18 @@ use mundotango_actors::Engine;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
-use tower_http::cors::{AllowOrigin, CorsLayer};
-use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
-use tower_http::timeout::TimeoutLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::authenticator::TokenAuthenticator;
+use crate::body::{self, BodyLimits};
+use crate::client_address::ClientAddress;
+use crate::cors;
 use crate::health::{self, HealthCheck, HealthState};
 use crate::identity;
 use crate::options::HttpOptions;
-use crate::origin;
+use crate::origin::Origins;
 use crate::problem::Problem;
 use crate::revocations::Revocations;
 use crate::rpc::{NoSuchRoute, RouteCaller};
@@ -37,6 +36,8 @@ use crate::websocket::{self, WebSocketState};
 
 /// Names a request in logs and in its answer.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What is below this path is for admins alone.
+const ADMIN_PREFIX: &str = "/api/admin/";
 /// Answers below this are sent as they are, in bytes: compressing them saves nothing.
 const COMPRESS_ABOVE: u64 = 1024;
 
@@ -56,14 +57,23 @@ pub struct GatewayParts {
     pub version: String,
 }
 
-/// Builds the router that answers everything, and lets sessions call the application's routes by RPC.
-pub fn router(options: &HttpOptions, parts: GatewayParts) -> Router {
+/// The routes, by who may reach them.
+#[derive(Clone, Debug)]
+pub struct Routers {
+    /// For clients.
+    pub public: Router,
+    /// For operators: the same, and what is theirs where `http.internal_listen` is set.
+    pub internal: Router,
+}
+
+/// Builds the routers that answer everything, and lets sessions call the application's routes by RPC.
+pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
     let GatewayParts { engine, authenticator, revocations, health, application, version } = parts;
     let health = HealthState { engine: Arc::clone(&engine), check: health, version };
     let routes =
         application.merge(health::router(Arc::new(health))).merge(system::router(Arc::clone(&engine)));
     #[cfg(feature = "test-hooks")]
-    let routes = routes.merge(crate::test_hooks::router(Arc::clone(&engine)));
+    let routes = crate::test_hooks::add_to(routes, &engine);
     let (routes, mut document) = routes.split_for_parts();
     server_api::describe(&mut document);
 
@@ -75,49 +85,73 @@ pub fn router(options: &HttpOptions, parts: GatewayParts) -> Router {
             let text = panic.downcast_ref::<&str>().copied().unwrap_or("route panicked");
             Problem::internal(&text).into_response()
         }))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, options.request_timeout))
-        .layer(RequestBodyLimitLayer::new(options.max_body_bytes))
+        .layer(middleware::from_fn_with_state(options.request_timeout, in_time))
         .layer(middleware::from_fn(measure));
-    engine.set_rpc_handler(Arc::new(RouteCaller::new(routes.clone())));
+    let is_apart = options.internal_listen.is_some();
+    let callable =
+        if is_apart { routes.clone().layer(middleware::from_fn(hide_internal)) } else { routes.clone() };
+    engine.set_rpc_handler(Arc::new(RouteCaller::new(callable)));
 
-    let transports = transports(options, &engine);
-    let server_api = server_api::router(engine, revocations, options.api_key.clone())
-        .layer(RequestBodyLimitLayer::new(options.max_body_bytes))
-        .layer(middleware::from_fn(measure));
+    let session = engine.session_options();
+    let needs_token = !session.allow_anonymous && !session.insecure;
+    let origins = Arc::new(Origins::new(&options.allowed_origins, needs_token));
+    let transports = transports(options, &engine, &origins).layer(middleware::from_fn(measure));
+    let server_api =
+        server_api::router(engine, revocations, options.api_key.clone()).layer(middleware::from_fn(measure));
 
-    routes
-        .layer(middleware::from_fn_with_state(authenticator, identity::authenticate))
-        .route("/metrics", get(metrics))
-        .merge(SwaggerUi::new("/api/docs").url("/api/docs/json", document))
-        .layer(cors(&options.allowed_origins))
-        .layer(
-            CompressionLayer::new().compress_when(
+    let internal =
+        routes
+            .layer(middleware::from_fn_with_state(authenticator, identity::authenticate))
+            .route("/metrics", get(metrics))
+            .merge(SwaggerUi::new("/api/docs").url("/api/docs/json", document))
+            .layer(cors::layer(origins))
+            .layer(CompressionLayer::new().compress_when(
                 SizeAbove::new(COMPRESS_ABOVE).and(NotForContentType::new("text/event-stream")),
-            ),
-        )
-        .merge(server_api)
-        .merge(transports)
-        .layer(middleware::from_fn(log))
-        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+            ))
+            .merge(server_api)
+            .merge(transports)
+            // The limits of this server's own hold instead of axum's.
+            .layer(DefaultBodyLimit::disable())
+            .layer(middleware::from_fn_with_state(BodyLimits::new(options), body::bound))
+            .layer(middleware::from_fn(log))
+            .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+            .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid));
+    let public =
+        if is_apart { internal.clone().layer(middleware::from_fn(hide_internal)) } else { internal.clone() };
+    Routers { public, internal }
 }
 
 /// The ways in which clients hold a session.
-fn transports(options: &HttpOptions, engine: &Arc<Engine>) -> Router {
-    let turnstile = Arc::new(Turnstile::new(options.connection_rate));
-    let allowed_origins = options.allowed_origins.clone();
+fn transports(options: &HttpOptions, engine: &Arc<Engine>, origins: &Arc<Origins>) -> Router {
+    let turnstile = Arc::new(Turnstile::new(options));
     let streams = streams::router(
         Arc::clone(engine),
-        allowed_origins.clone(),
+        Arc::clone(origins),
         Arc::clone(&turnstile),
         options.unidirectional,
     );
-    let state = WebSocketState { engine: Arc::clone(engine), allowed_origins, turnstile };
+    let state = WebSocketState { engine: Arc::clone(engine), origins: Arc::clone(origins), turnstile };
     let mut sockets = Router::new().route("/connection/websocket", get(websocket::upgrade));
     if options.unidirectional {
         sockets = sockets.route("/connection/uni_websocket", get(websocket::upgrade_uni));
     }
     sockets.with_state(Arc::new(state)).merge(streams)
+}
+
+/// Where operators have a listener of their own, clients do not see what is served there.
+async fn hide_internal(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if health::is_monitoring(path) || path.starts_with(ADMIN_PREFIX) {
+        return no_such_route(request).await;
+    }
+    next.run(request).await
+}
+
+/// Bounds the time from a request's head to its answer's.
+async fn in_time(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
+    tokio::time::timeout(timeout, next.run(request)).await.unwrap_or_else(|_| {
+        Problem::unavailable("the request took longer than it may (http.request_timeout)").into_response()
+    })
 }
 
 async fn metrics() -> Response {
@@ -137,24 +171,12 @@ async fn method_not_allowed(request: Request) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
 }
 
-fn cors(allowed: &[String]) -> CorsLayer {
-    let allowed = allowed.to_vec();
-    let origins = AllowOrigin::predicate(move |origin, _| {
-        origin.to_str().is_ok_and(|origin| origin::matches_any(origin, &allowed))
-    });
-    CorsLayer::new()
-        .allow_origin(origins)
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
-        .expose_headers([REQUEST_ID])
-}
-
-/// Counts and times requests by route, and gives bare statuses of middleware a problem document.
+/// Counts and times requests by route.
 async fn measure(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let response = describe(next.run(request).await);
+    let response = next.run(request).await;
     let status = response.status();
     let labels = [method, route.as_ref().map_or("none", MatchedPath::as_str), status.as_str()];
     let metrics = mundotango_ops::metrics();
@@ -180,21 +202,6 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
-fn describe(response: Response<Body>) -> Response {
-    let bare =
-        response.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/"));
-    match response.status() {
-        StatusCode::PAYLOAD_TOO_LARGE if bare => {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than http.max_body_bytes")
-                .into_response()
-        }
-        StatusCode::SERVICE_UNAVAILABLE if bare => {
-            Problem::unavailable("the request took longer than http.request_timeout").into_response()
-        }
-        _ => response,
-    }
-}
-
 async fn log(request: Request, next: Next) -> Response {
     let id = request
         .extensions()
@@ -202,7 +209,8 @@ async fn log(request: Request, next: Next) -> Response {
         .and_then(|id| id.header_value().to_str().ok())
         .map(str::to_owned);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let span = tracing::info_span!("request", id);
+    let client = request.extensions().get::<ClientAddress>().map(|client| tracing::field::display(*client));
+    let span = tracing::info_span!("request", id, client);
     let started = Instant::now();
     let response = tracing::Instrument::instrument(next.run(request), span.clone()).await;
     let (status, millis) = (response.status().as_u16(), started.elapsed().as_millis());

@@ -1,6 +1,7 @@
 //! Whether the node lives, and whether it can take work.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Json;
@@ -9,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use mundotango_actors::Engine;
 use serde::Serialize;
+use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -31,6 +33,43 @@ pub struct PartHealth {
 pub trait HealthCheck: Send + Sync {
     /// Looks at every part. Has to answer within seconds even if a part does not.
     async fn parts(&self) -> Vec<PartHealth>;
+}
+
+/// How long what a look found is told to others, who ask without a token and as often as they like.
+const FRESH_FOR: Duration = Duration::from_secs(1);
+
+/// Looks at most once a second, for parts that are asked over a network.
+pub struct OnceASecond<C> {
+    check: C,
+    // Held while a look is under way: those who ask meanwhile wait for its result instead of looking too.
+    last: tokio::sync::Mutex<Option<(Instant, Vec<PartHealth>)>>,
+}
+
+impl<C> OnceASecond<C> {
+    /// Bounds how often `check` looks.
+    pub fn new(check: C) -> Self {
+        Self { check, last: tokio::sync::Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl<C: HealthCheck> HealthCheck for OnceASecond<C> {
+    async fn parts(&self) -> Vec<PartHealth> {
+        let mut last = self.last.lock().await;
+        match &*last {
+            Some((at, parts)) if at.elapsed() < FRESH_FOR => parts.clone(),
+            _ => {
+                let parts = self.check.parts().await;
+                *last = Some((Instant::now(), parts.clone()));
+                parts
+            }
+        }
+    }
+}
+
+/// Whether a path tells how the node is: such requests are answered also where no other connection is taken.
+pub(crate) fn is_monitoring(path: &str) -> bool {
+    matches!(path, "/api/health" | "/api/health/live" | "/api/health/ready" | "/metrics")
 }
 
 pub(crate) struct HealthState {
@@ -97,4 +136,33 @@ async fn ready(State(state): State<Arc<HealthState>>) -> impl IntoResponse {
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, Json(health))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+
+    #[async_trait]
+    impl HealthCheck for Counted {
+        async fn parts(&self) -> Vec<PartHealth> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Vec::new()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn parts_are_asked_once_a_second_by_however_many() {
+        let check = OnceASecond::new(Counted::default());
+        futures_util::future::join_all((0..100).map(|_| check.parts())).await;
+        assert_eq!(check.check.0.load(Ordering::Relaxed), 1);
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        check.parts().await;
+        assert_eq!(check.check.0.load(Ordering::Relaxed), 2);
+    }
 }

@@ -3,6 +3,9 @@
 //! It knows the engine, and the application only as a router that it was given.
 
 mod authenticator;
+mod body;
+mod client_address;
+mod cors;
 pub mod extract;
 mod gateway;
 mod health;
@@ -10,7 +13,9 @@ mod identity;
 mod jwks;
 mod options;
 mod origin;
+mod places;
 pub mod problem;
+mod proxy_protocol;
 mod revocations;
 mod rpc;
 mod secret;
@@ -21,17 +26,21 @@ mod streams;
 mod system;
 #[cfg(feature = "test-hooks")]
 mod test_hooks;
+mod tls;
 pub mod tokens;
 mod turnstile;
 mod unidirectional;
 pub mod websocket;
 
 pub use authenticator::TokenAuthenticator;
-pub use gateway::{GatewayParts, router};
-pub use health::{HealthCheck, PartHealth};
+pub use client_address::{ClientAddress, ForwardedHeader, Network};
+pub use gateway::{GatewayParts, Routers, routers};
+pub use health::{HealthCheck, OnceASecond, PartHealth};
 pub use identity::Identity;
 pub use options::{HttpOptions, TokenOptions};
+pub use places::RESERVED_CONNECTIONS;
 pub use revocations::{Revocations, TokenMarks};
 pub use secret::Secret;
-pub use server::serve;
+pub use server::{Door, INTERNAL_CONNECTIONS, listen, serve};
 pub use starting::Starting;
+pub use tls::{Certificates, TlsError, TlsOptions};

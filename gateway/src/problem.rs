@@ -114,6 +114,11 @@ impl Problem {
         Self { retry_after: Some(RETRY_AFTER_SECONDS), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
+    /// 429: the client does more of something than it may; worth another try.
+    pub fn too_many_requests(detail: impl Into<String>) -> Self {
+        Self { retry_after: Some(RETRY_AFTER_SECONDS), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+    }
+
     /// 500: a fault of ours, whose cause goes to the log and not to the client.
     pub fn internal(cause: &dyn std::fmt::Display) -> Self {
         tracing::error!(%cause, "request failed");

@@ -1,7 +1,7 @@
 //! The accept loop. It has its own time-outs, as clients that say nothing must not hold connections for ever.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,82 +9,88 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use axum::http::Request;
+use axum::response::Response;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use parking_lot::Mutex;
-use tokio::io::AsyncWriteExt as _;
+use mundotango_ops::Seldom;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use crate::client_address::{ClientAddress, TrustedProxies};
 use crate::options::HttpOptions;
+use crate::places::{Admission, Places, Standing};
+use crate::tls::{Certificates, Stream, TlsError};
+use crate::{body, health, proxy_protocol, tls};
 
-/// Pause after a failed accept: out of file descriptors, say, which the next moment will not mend.
+/// Pause after a failed accept: with no file descriptor left the next accept would fail at once, and spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Largest request head, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// What a connection past the limit is told, without reading its request.
-const TOO_MANY: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-
-/// What a connection past its address' limit is told.
-const TOO_MANY_OF_ADDRESS: &[u8] =
-    b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-/// Connections that are told so at the same time; others past a limit are closed without a word, as each holds an open
-/// file meanwhile.
-const REFUSED_AT_ONCE: usize = 32;
+/// Connections to the internal listener: scrapes, probes, balancers' checks and a few people.
+pub const INTERNAL_CONNECTIONS: usize = 64;
+/// Time for a request on a connection of the reserve, which others wait for.
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the kernel tries to bring data to a client that acknowledges nothing.
 const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(30);
+/// Connections that wait in the kernel to be accepted: a storm of thousands comes within milliseconds.
+const BACKLOG: i32 = 4096;
 
-/// A connection's place among `http.max_connections`. An upgraded socket keeps it after its HTTP connection has ended.
-#[derive(Clone)]
-#[expect(dead_code, reason = "held, never read")]
-pub(crate) struct ConnectionPlace(Arc<(OwnedSemaphorePermit, AddressPlace)>);
-
-/// How many connections each address has.
-struct Addresses {
-    most: usize,
-    counts: Mutex<HashMap<IpAddr, usize>>,
+/// Listens on an address.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM.nonblocking(),
+        Some(socket2::Protocol::TCP),
+    )?;
+    // Connections of the process before may still be closing.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }
 
-/// A connection's place among those of its address.
-struct AddressPlace {
-    address: IpAddr,
-    addresses: Arc<Addresses>,
+/// Who may come in at a listener, and how connections of it begin.
+pub struct Door {
+    places: Places,
+    proxies: TrustedProxies,
+    proxy_protocol: bool,
+    tls: Option<TlsAcceptor>,
+    header_timeout: Duration,
 }
 
-impl Addresses {
-    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<AddressPlace> {
-        if self.most > 0 {
-            let mut counts = self.counts.lock();
-            let count = counts.entry(address).or_default();
-            if *count >= self.most {
-                return None;
-            }
-            *count += 1;
+impl Door {
+    /// The door of clients.
+    pub fn new(options: &HttpOptions) -> Self {
+        Self {
+            places: Places::new(options),
+            proxies: TrustedProxies::new(options),
+            proxy_protocol: options.proxy_protocol,
+            tls: None,
+            header_timeout: options.header_timeout,
         }
-        Some(AddressPlace { address, addresses: Arc::clone(self) })
     }
-}
 
-impl Drop for AddressPlace {
-    fn drop(&mut self) {
-        if self.addresses.most == 0 {
-            return;
-        }
-        let mut counts = self.addresses.counts.lock();
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
+    /// The door of operators: few connections, none of which counts among the clients'.
+    pub fn internal(options: &HttpOptions) -> Self {
+        Self::new(&HttpOptions {
+            max_connections: INTERNAL_CONNECTIONS,
+            max_connections_per_address: 0,
+            proxy_protocol: false,
+            ..options.clone()
+        })
+    }
+
+    /// Speaks TLS with these certificates.
+    pub fn with_tls(mut self, certificates: &Certificates) -> Result<Self, TlsError> {
+        self.tls = Some(certificates.acceptor()?);
+        Ok(self)
     }
 }
 
@@ -94,16 +100,14 @@ impl Drop for AddressPlace {
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    options: &HttpOptions,
+    door: Door,
     stop: impl Future<Output = ()>,
     deadline: Duration,
 ) {
-    let places = Arc::new(Semaphore::new(options.max_connections));
-    let addresses =
-        Arc::new(Addresses { most: options.max_connections_per_address, counts: Mutex::default() });
-    let refusals = Arc::new(Semaphore::new(REFUSED_AT_ONCE));
+    let door = Arc::new(door);
     let under_way = TaskTracker::new();
     let stopping = CancellationToken::new();
+    let failures = Seldom::once_a_minute();
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -113,22 +117,16 @@ pub async fn serve(
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "connection not accepted");
+                if let Some(left_out) = failures.may_write() {
+                    tracing::warn!(%error, left_out, "connection not accepted");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            refuse(&refusals, stream, TOO_MANY);
-            continue;
-        };
-        let Some(address_place) = addresses.enter(peer.ip()) else {
-            refuse(&refusals, stream, TOO_MANY_OF_ADDRESS);
-            continue;
-        };
-        let place = ConnectionPlace(Arc::new((place, address_place)));
-        let connection = Connection { stream, peer, router: router.clone(), place };
-        under_way.spawn(connection.serve(options.header_timeout, stopping.clone()));
+        let Some(admission) = door.places.admit().await else { continue };
+        let (router, door) = (router.clone(), Arc::clone(&door));
+        under_way.spawn(serve_connection(door, router, stream, peer, admission, stopping.clone()));
     }
     drop(listener);
     stopping.cancel();
@@ -138,44 +136,79 @@ pub async fn serve(
     }
 }
 
-fn refuse(refusals: &Arc<Semaphore>, mut stream: TcpStream, answer: &'static [u8]) {
-    let Ok(permit) = Arc::clone(refusals).try_acquire_owned() else { return };
-    tokio::spawn(async move {
-        // The client may be gone already.
-        let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(answer)).await;
-        drop(permit);
-    });
-}
-
-struct Connection {
+async fn serve_connection(
+    door: Arc<Door>,
+    router: Router,
     stream: TcpStream,
     peer: SocketAddr,
+    admission: Admission,
+    stopping: CancellationToken,
+) {
+    let patience = match admission {
+        Admission::Place(_) => door.header_timeout,
+        Admission::Reserve(_) => RESERVE_TIMEOUT,
+    };
+    let begun = tokio::time::timeout(patience, begin(&door, stream, peer, admission)).await;
+    let (stream, connection) = match begun {
+        Ok(Ok(Some((stream, client, standing)))) => {
+            (stream, Arc::new(Connection { door, router, client, standing }))
+        }
+        Ok(Ok(None)) | Err(_) => return,
+        Ok(Err(error)) => return tracing::debug!(%peer, %error, "connection did not begin"),
+    };
+    let ended = if matches!(connection.standing, Standing::Refused(..)) {
+        // However slowly such a client reads, its place in the reserve is free again soon.
+        let serving = connection.serve(stream, RESERVE_TIMEOUT, stopping);
+        tokio::time::timeout(2 * RESERVE_TIMEOUT, serving).await.unwrap_or(Ok(()))
+    } else {
+        connection.serve(stream, patience, stopping).await
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+/// Waits for a connection's first byte and finds out whose it is. `None`: it is closed without an answer.
+async fn begin(
+    door: &Door,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    admission: Admission,
+) -> io::Result<Option<(Stream, IpAddr, Standing)>> {
+    // Publications are small, and none waits for the next.
+    stream.set_nodelay(true)?;
+    socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_FOR))?;
+    stream.readable().await?;
+    let mut client = peer.ip().to_canonical();
+    if door.proxy_protocol && door.proxies.trusts(client) {
+        client = proxy_protocol::read_client(&mut stream).await?.unwrap_or(client);
+    }
+    let is_proxy = door.proxies.trusts(client);
+    let Some(standing) = door.places.standing(admission, ClientAddress(client), is_proxy) else {
+        return Ok(None);
+    };
+    Ok(Some((tls::begin(door.tls.as_ref(), stream).await?, client, standing)))
+}
+
+/// A connection whose requests are answered.
+struct Connection {
+    door: Arc<Door>,
     router: Router,
-    place: ConnectionPlace,
+    /// The other end, or the client that a proxy named before the connection's first byte.
+    client: IpAddr,
+    standing: Standing,
 }
 
 impl Connection {
-    async fn serve(self, header_timeout: Duration, stopping: CancellationToken) {
-        let Self { stream, peer, router, place } = self;
-        // Publications are small, and each waits for nobody.
-        let set_up = stream
-            .set_nodelay(true)
-            .and_then(|()| socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_FOR)));
-        if let Err(error) = set_up {
-            tracing::debug!(%error, "connection without its options");
-        }
-        if !matches!(tokio::time::timeout(header_timeout, stream.readable()).await, Ok(Ok(()))) {
-            return;
-        }
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            request.extensions_mut().insert(place.clone());
-            let router = router.clone();
-            async move {
-                Ok::<_, Infallible>(
-                    router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}),
-                )
-            }
+    async fn serve(
+        self: Arc<Self>,
+        stream: Stream,
+        header_timeout: Duration,
+        stopping: CancellationToken,
+    ) -> hyper::Result<()> {
+        let service = service_fn(move |request| {
+            let connection = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(connection.answer(request).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -184,15 +217,54 @@ impl Connection {
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let mut connection = pin!(connection);
-        let ended = tokio::select! {
+        tokio::select! {
             ended = connection.as_mut() => ended,
             () = stopping.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%peer, %error, "connection ended");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response {
+        let Door { proxies, places, .. } = &*self.door;
+        let mut request = request.map(Body::new);
+        let client = proxies.client_of(self.client, request.headers());
+        request.extensions_mut().insert(client);
+        match &self.standing {
+            Standing::Refused(refusal, _) if !health::is_monitoring(request.uri().path()) => {
+                // Without this a client that sent a body could not read the refusal.
+                body::drop_rest(request.into_body(), RESERVE_TIMEOUT).await;
+                return places.refuse(*refusal);
+            }
+            Standing::Refused(..) => {}
+            Standing::Client(place) => drop(request.extensions_mut().insert(place.clone())),
+            // Without a client's address a request is the proxy's own, such as a health check.
+            Standing::Proxy(place) if proxies.trusts(client.0) => {
+                request.extensions_mut().insert(place.clone());
+            }
+            Standing::Proxy(place) => {
+                let place = match places.of_request(place, client) {
+                    Ok(place) => place,
+                    Err(refusal) => return places.refuse(refusal),
+                };
+                request.extensions_mut().insert(place.clone());
+                // The client keeps its place until it has the whole answer, as streams are long.
+                return self.route(request).await.map(|body| {
+                    Body::new(body.map_frame(move |frame| {
+                        let _held = &place;
+                        frame
+                    }))
+                });
+            }
+        }
+        self.route(request).await
+    }
+
+    async fn route(&self, request: Request<Body>) -> Response {
+        match self.router.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
         }
     }
 }

@@ -4,27 +4,32 @@ use std::sync::{Arc, OnceLock};
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use parking_lot::Mutex;
 use serde_json::json;
 use tower::ServiceExt as _;
 
+use crate::gateway::Routers;
 use crate::health::PartHealth;
 use crate::problem::Problem;
 
 /// A node that starts.
 #[derive(Default)]
 pub struct Starting {
-    router: OnceLock<Router>,
+    routers: OnceLock<Routers>,
     waits_for: Mutex<Vec<PartHealth>>,
 }
 
 impl Starting {
-    /// The routes of a node that starts, and from then on of one that is ready.
-    pub fn router(self: &Arc<Self>) -> Router {
-        Router::new().fallback(answer).with_state(Arc::clone(self))
+    /// The routes of a node that starts, and from then on those of a node that is ready.
+    pub fn routers(self: &Arc<Self>) -> Routers {
+        let of = |choose: fn(&Routers) -> &Router| {
+            let starting = Arc::clone(self);
+            Router::new().fallback(move |request| answer(starting, choose, request))
+        };
+        Routers { public: of(|routers| &routers.public), internal: of(|routers| &routers.internal) }
     }
 
     /// Says which part is waited for, and what is wrong with it.
@@ -34,14 +39,14 @@ impl Starting {
     }
 
     /// The node is ready. The first routes count.
-    pub fn ready(&self, router: Router) {
-        let _ = self.router.set(router);
+    pub fn ready(&self, routers: Routers) {
+        let _ = self.routers.set(routers);
     }
 }
 
-async fn answer(State(starting): State<Arc<Starting>>, request: Request) -> Response {
-    if let Some(router) = starting.router.get() {
-        return match router.clone().oneshot(request).await {
+async fn answer(starting: Arc<Starting>, choose: fn(&Routers) -> &Router, request: Request) -> Response {
+    if let Some(routers) = starting.routers.get() {
+        return match choose(routers).clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };

@@ -23,9 +23,10 @@ use prost::Message as _;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use crate::origin;
+use crate::cors;
+use crate::origin::Origins;
 use crate::problem::Problem;
-use crate::turnstile::Turnstile;
+use crate::turnstile::{self, Turnstile};
 use crate::unidirectional;
 
 /// Frames of a client that may wait for its session; the POST of another waits for a place.
@@ -46,7 +47,7 @@ const TOPIC: &str = "emulation";
 /// What the routes need.
 pub(crate) struct Streams {
     engine: Arc<Engine>,
-    allowed_origins: Vec<String>,
+    origins: Arc<Origins>,
     turnstile: Arc<Turnstile>,
     /// The emulated sessions' inboxes, by the sessions' secrets.
     inboxes: Mutex<HashMap<String, mpsc::Sender<Bytes>>>,
@@ -55,11 +56,11 @@ pub(crate) struct Streams {
 /// The routes. Each answers every method itself, as browsers' preflights come to it too.
 pub(crate) fn router(
     engine: Arc<Engine>,
-    allowed_origins: Vec<String>,
+    origins: Arc<Origins>,
     turnstile: Arc<Turnstile>,
     unidirectional: bool,
 ) -> Router {
-    let streams = Arc::new(Streams { engine, allowed_origins, turnstile, inboxes: Mutex::default() });
+    let streams = Arc::new(Streams { engine, origins, turnstile, inboxes: Mutex::default() });
     streams.engine.set_topic(TOPIC, Arc::new(Forwarded(Arc::downgrade(&streams))));
     let mut router = Router::new()
         .route("/connection/http_stream", any(http_stream))
@@ -101,7 +102,8 @@ async fn emulation(State(streams): Shared, request: Request) -> Response {
             Ok(()) => StatusCode::NO_CONTENT.into_response(),
             Err(problem) => problem.into_response(),
         },
-        Err(problem) => problem.into_response(),
+        // Not even the refusal is for a page that may not come in.
+        Err(problem) => return problem.into_response(),
     };
     with_origin(answer, origin)
 }
@@ -117,8 +119,11 @@ fn preflight(methods: &[Method]) -> Response {
     if let Ok(methods) = HeaderValue::try_from(methods.join(", ")) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
     }
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("300"));
+    if let Ok(allowed) = HeaderValue::try_from(cors::ALLOWED_HEADERS.map(|name| name.to_string()).join(", "))
+    {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+    }
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors::MAX_AGE.as_secs()));
     response
 }
 
@@ -145,7 +150,7 @@ struct EmulationBody {
 impl Streams {
     /// Refuses those who may not come in; whether it is only asked whether one may.
     fn admit(&self, request: &Request, methods: &[Method]) -> Result<bool, Problem> {
-        if !origin::is_allowed(request.headers(), &self.allowed_origins) {
+        if !self.origins.allow(request.headers()) {
             return Err(Problem::forbidden("this origin may not connect here (http.allowed_origins)"));
         }
         if request.method() == Method::OPTIONS {
@@ -185,7 +190,7 @@ impl Streams {
                 Ok(response) => response,
                 Err(problem) => problem.into_response(),
             },
-            Err(problem) => problem.into_response(),
+            Err(problem) => return problem.into_response(),
         };
         with_origin(answer, origin)
     }
@@ -199,6 +204,7 @@ impl Streams {
         if self.engine.is_draining() {
             return Err(Problem::unavailable("the node is going away"));
         }
+        let client = turnstile::client_of(&request);
         let first = if request.method() == Method::GET {
             let connect = unidirectional::connect_of_query(request.uri().query().unwrap_or_default());
             connect.ok_or_else(|| {
@@ -208,7 +214,7 @@ impl Streams {
             self.body(request).await?
         };
         let first = if transport.is_unidirectional() { unidirectional::command_of(&first) } else { first };
-        self.turnstile.pass().await?;
+        self.turnstile.pass(client).await?;
 
         let session = self.engine.open_session(transport, encoding);
         let (body, chunks) = mpsc::channel(BODY_CAPACITY);
@@ -290,7 +296,8 @@ fn answer(transport: Transport, encoding: Encoding, chunks: mpsc::Receiver<Bytes
     let content_type = match (transport, encoding) {
         (Transport::Sse | Transport::UniSse, _) => "text/event-stream; charset=utf-8",
         (_, Encoding::Protobuf) => OCTET_STREAM,
-        (_, Encoding::Json) => "application/json; charset=utf-8",
+        // Proxies compress JSON as a whole, and hold it back for that.
+        (_, Encoding::Json) => "application/x-ndjson; charset=utf-8",
     };
     let chunks = stream::unfold(chunks, |mut chunks| async move {
         let chunk = chunks.recv().await?;
@@ -299,7 +306,7 @@ fn answer(transport: Transport, encoding: Encoding, chunks: mpsc::Receiver<Bytes
     let mut response = Response::new(Body::from_stream(chunks));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    let no_cache = "private, no-cache, no-store, must-revalidate, max-age=0";
+    let no_cache = "private, no-cache, no-store, no-transform, must-revalidate, max-age=0";
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(no_cache));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response

@@ -2,7 +2,9 @@
 
 mod logs;
 mod metrics;
+mod seldom;
 pub mod trace;
 
 pub use logs::{LogError, LogFormat, LogOptions, init as init_logs};
 pub use metrics::{Metrics, metrics, render};
+pub use seldom::Seldom;

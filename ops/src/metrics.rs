@@ -97,6 +97,7 @@ metrics! {
     cache_hits_total: IntCounterVec = counters("Reads that the cache answered", &["cache_type"]);
     cache_misses_total: IntCounterVec = counters("Reads that the store had to answer", &["cache_type"]);
     life_ceo_agent_invocations_total: IntCounterVec = counters("Answers of agents", &["agent_id", "status"]);
+    connections_refused_total: IntCounterVec = counters("Connections and requests refused at a limit of the listener", &["reason"]);
     errors_total: IntCounterVec = counters("Errors by where they happened", &["type", "severity"]);
     websocket_connections_active: IntGauge = gauge("Open WebSocket connections");
     realtime_sessions_active: IntGaugeVec = gauges("Open sessions", &["transport", "encoding"]);
@@ -142,6 +143,9 @@ impl Metrics {
         }
         for result in ["recovered", "unrecovered"] {
             self.realtime_recoveries_total.with_label_values(&[result]);
+        }
+        for reason in ["connections", "address", "unanswered"] {
+            self.connections_refused_total.with_label_values(&[reason]);
         }
         for kind in ["session", "channel"] {
             self.actor_restarts_total.with_label_values(&[kind]);

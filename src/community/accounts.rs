@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use garde::Validate;
 use jiff::{SignedDuration, Timestamp};
 use mundotango_gateway::Identity;
-use mundotango_gateway::extract::ValidJson;
+use mundotango_gateway::extract::{Path, ValidJson};
 use mundotango_gateway::problem::{FieldError, Problem};
 use mundotango_storage::Stores;
 use mundotango_storage::accounts::{Login, Profile, ProfileChange, Role, Rotation, User};

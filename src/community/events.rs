@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use garde::Validate;
 use jiff::{SignedDuration, Timestamp};
 use mundotango_gateway::Identity;
-use mundotango_gateway::extract::{PageBody, PageQuery, ValidJson, ValidQuery};
+use mundotango_gateway::extract::{PageBody, PageQuery, Path, ValidJson, ValidQuery};
 use mundotango_gateway::problem::Problem;
 use mundotango_storage::events::{
     Coordinates, Event, EventFilter, EventType, Location, Rsvp, RsvpChoice, RsvpCounts, RsvpOutcome,

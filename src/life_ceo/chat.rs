@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use garde::Validate;
 use jiff::Timestamp;
 use mundotango_actors::OwnedError;
 use mundotango_gateway::Identity;
-use mundotango_gateway::extract::{PageBody, PageQuery, ValidJson, ValidQuery};
+use mundotango_gateway::extract::{PageBody, PageQuery, Path, ValidJson, ValidQuery};
 use mundotango_gateway::problem::{FieldError, Problem};
 use mundotango_protocol::new_id;
 use mundotango_storage::conversations::{Conversation, Speaker, Turn};

@@ -119,11 +119,22 @@ impl SdkClient {
     }
 
     /// Starts a client with more of the arguments that its script takes.
-    pub fn start_with(sdk: Sdk, address: SocketAddr, mut arguments: Value) -> Self {
-        arguments["url"] = json!(sdk.url(address));
+    pub fn start_with(sdk: Sdk, address: SocketAddr, arguments: Value) -> Self {
+        Self::start_by(sdk, sdk.command(), &sdk.url(address), arguments)
+    }
+
+    /// Starts a JavaScript client over TLS that trusts an authority.
+    pub fn start_over_tls(sdk: Sdk, address: SocketAddr, authority: &Path, arguments: Value) -> Self {
+        let mut command = sdk.command();
+        command.env("NODE_EXTRA_CA_CERTS", authority);
+        let url = sdk.url(address).replacen("http:", "https:", 1).replacen("ws:", "wss:", 1);
+        Self::start_by(sdk, command, &url, arguments)
+    }
+
+    fn start_by(sdk: Sdk, mut command: Command, url: &str, mut arguments: Value) -> Self {
+        arguments["url"] = json!(url);
         arguments["transport"] = json!(sdk.transport());
-        let mut child = sdk
-            .command()
+        let mut child = command
             .arg(arguments.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -86,15 +86,25 @@ impl Server {
         Self::begin_of(Path::new(BINARY), settings)
     }
 
+    /// The same with variables of the environment that are no settings.
+    pub fn begin_in(environment: &[(&str, &str)], settings: &[(&str, &str)]) -> Self {
+        Self::begin(Path::new(BINARY), environment, settings)
+    }
+
     /// The same with another build of the server.
     pub fn begin_of(binary: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::begin(binary, &[], settings)
+    }
+
+    fn begin(binary: &Path, environment: &[(&str, &str)], settings: &[(&str, &str)]) -> Self {
         // reqwest wants to know whose cryptography it is to use, though nothing here speaks TLS.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
-        let environment: Vec<_> = settings
-            .iter()
-            .map(|(name, value)| (format!("MUNDOTANGO__{name}"), (*value).to_owned()))
-            .collect();
+        let own = [("MUNDOTANGO_TEST_HOOKS", "1")].iter().chain(environment);
+        let own = own.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings = settings.iter();
+        let settings = settings.map(|(name, value)| (format!("MUNDOTANGO__{name}"), (*value).to_owned()));
+        let environment: Vec<_> = own.chain(settings).collect();
         let child = spawn(binary, folder.path(), &environment, "127.0.0.1:0");
         let http = Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         let binary = binary.to_owned();

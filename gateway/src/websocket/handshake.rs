@@ -10,9 +10,10 @@ use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use sha1::{Digest as _, Sha1};
-use tokio::net::TcpStream;
 
+use super::byte_stream::ByteStream;
 use crate::problem::Problem;
+use crate::tls::Stream;
 
 /// What a client's key is hashed with (RFC 6455, 1.3).
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -60,7 +61,7 @@ impl Handshake {
     }
 
     /// The answer, and the connection that it makes: to be awaited once the answer is on its way.
-    pub(super) fn accept(self) -> (Response, impl Future<Output = Option<(TcpStream, Bytes)>>) {
+    pub(super) fn accept(self) -> (Response, impl Future<Output = Option<(ByteStream, Bytes)>>) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
@@ -73,8 +74,10 @@ impl Handshake {
         let upgrade = self.upgrade;
         let connection = async move {
             let upgraded = upgrade.await.inspect_err(|error| tracing::debug!(%error, "not upgraded")).ok()?;
-            let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-            Some((parts.io.into_inner(), parts.read_buf))
+            let parts = upgraded.downcast::<TokioIo<Stream>>().ok()?;
+            ByteStream::take_over(parts.io.into_inner(), parts.read_buf)
+                .inspect_err(|error| tracing::debug!(%error, "ended while it was upgraded"))
+                .ok()
         };
         (response, connection)
     }

@@ -3,6 +3,7 @@
 //! The stack is our own, as publications are written from the channel's actor straight into the socket
 //! ([`mundotango_actors::DirectSocket`]): libraries keep the socket, and a frame being written, to one task.
 
+mod byte_stream;
 mod decoder;
 mod frame;
 mod handshake;
@@ -144,7 +145,7 @@ pub async fn serve<R: Future<Output = ()> + Send + 'static>(
         async move { WebSocket::accept(request, limits, run) }
     };
     let router = axum::Router::new().fallback(accept);
-    let options = crate::HttpOptions::default();
-    crate::serve(listener, router, &options, std::future::pending(), Duration::ZERO).await;
+    let door = crate::Door::new(&crate::HttpOptions::default());
+    crate::serve(listener, router, door, std::future::pending(), Duration::ZERO).await;
     Ok(())
 }

@@ -13,10 +13,10 @@ use mundotango_protocol::{Disconnect, Encoding};
 use super::decoder::{Decoder, Limits, Message};
 use super::handshake::Handshake;
 use super::socket::{Form, Received, Socket, decode};
-use crate::origin;
+use crate::origin::Origins;
+use crate::places::ConnectionPlace;
 use crate::problem::Problem;
-use crate::server::ConnectionPlace;
-use crate::turnstile::Turnstile;
+use crate::turnstile::{self, Turnstile};
 use crate::unidirectional;
 
 /// The subprotocol that asks for JSON.
@@ -29,14 +29,14 @@ const MAX_FRAGMENTS: usize = 1024;
 /// What the WebSocket routes need.
 pub(crate) struct WebSocketState {
     pub(crate) engine: Arc<Engine>,
-    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) origins: Arc<Origins>,
     pub(crate) turnstile: Arc<Turnstile>,
 }
 
 impl WebSocketState {
     /// Refuses those who may not come in.
     fn admit(&self, request: &Request) -> Result<(), Problem> {
-        if !origin::is_allowed(request.headers(), &self.allowed_origins) {
+        if !self.origins.allow(request.headers()) {
             return Err(Problem::forbidden("this origin may not open sockets here (http.allowed_origins)"));
         }
         if self.engine.is_draining() {
@@ -58,8 +58,9 @@ pub(crate) async fn upgrade(
     mut request: Request,
 ) -> Result<Response, Problem> {
     state.admit(&request)?;
-    state.turnstile.pass().await?;
+    // A request that cannot become a socket must not use up a turn.
     let handshake = Handshake::read(&mut request, &[JSON_PROTOCOL, PROTOBUF_PROTOCOL])?;
+    state.turnstile.pass(turnstile::client_of(&request)).await?;
     let query = request.uri().query().unwrap_or_default();
     let asks = |wanted: &[&str]| query.split('&').any(|pair| wanted.contains(&pair));
     let encoding = match handshake.protocol() {
@@ -92,8 +93,8 @@ pub(crate) async fn upgrade_uni(
     mut request: Request,
 ) -> Result<Response, Problem> {
     state.admit(&request)?;
-    state.turnstile.pass().await?;
     let handshake = Handshake::read(&mut request, &[JSON_PROTOCOL])?;
+    state.turnstile.pass(turnstile::client_of(&request)).await?;
     let connect = unidirectional::connect_of_query(request.uri().query().unwrap_or_default());
     let (response, connection) = handshake.accept();
     tokio::spawn(async move {

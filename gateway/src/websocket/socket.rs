@@ -7,8 +7,8 @@ use std::io::{self, IoSlice};
 use bytes::{Buf as _, Bytes, BytesMut};
 use mundotango_actors::{DirectSocket, DirectWrite};
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 
+use super::byte_stream::ByteStream;
 use super::decoder::{Decoder, Message, Violation};
 use super::frame::{Head, Opcode};
 
@@ -42,14 +42,14 @@ pub(super) enum Received {
 }
 
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: ByteStream,
     form: Form,
     /// What the kernel has not taken yet, from within a frame on.
     rest: Mutex<BytesMut>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, form: Form) -> Self {
+    pub(super) fn new(stream: ByteStream, form: Form) -> Self {
         Self { stream, form, rest: Mutex::default() }
     }
 
@@ -105,13 +105,12 @@ impl Socket {
 
     /// Tells the client that nothing more comes.
     pub(super) fn shut_down(&self) {
-        // The client may have done so itself.
-        let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
+        self.stream.shut_down();
     }
 
     /// Whether something waits that the kernel did not take.
     pub(super) fn is_waiting(&self) -> bool {
-        !self.rest.lock().is_empty()
+        !self.rest.lock().is_empty() || self.stream.has_unsent()
     }
 
     /// Writes all that waits.
@@ -129,7 +128,10 @@ impl Socket {
                 }
                 if rest.is_empty() {
                     *rest = BytesMut::new();
-                    return Ok(());
+                    match self.stream.try_send_unsent() {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        sent => return sent,
+                    }
                 }
             }
             self.stream.writable().await?;
@@ -170,12 +172,13 @@ impl Socket {
 impl DirectSocket for Socket {
     fn try_write(&self, message: &Bytes) -> DirectWrite {
         let Some(mut rest) = self.rest.try_lock() else { return DirectWrite::Blocked };
-        if !rest.is_empty() {
+        if !rest.is_empty() || self.stream.has_unsent() {
             return DirectWrite::Blocked;
         }
         let head = Head::new(self.opcode(), message.len());
         self.write_or_keep(&mut rest, head.as_bytes(), message);
-        if rest.is_empty() { DirectWrite::Written } else { DirectWrite::Partly }
+        let all = rest.is_empty() && !self.stream.has_unsent();
+        if all { DirectWrite::Written } else { DirectWrite::Partly }
     }
 }
 

@@ -10,8 +10,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use mundotango_gateway::TokenOptions;
 use mundotango_gateway::tokens::{TokenError, Tokens};
+use mundotango_gateway::{Door, HttpOptions, TokenOptions};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -114,7 +114,7 @@ impl Provider {
         tokio::spawn(mundotango_gateway::serve(
             listener,
             router,
-            Box::leak(Box::default()),
+            Door::new(&HttpOptions::default()),
             std::future::pending(),
             Duration::ZERO,
         ));

@@ -2,25 +2,70 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_util::either::Either;
 
 use crate::dialect::{Dialect, Incoming};
+use crate::worker::Part;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// A session of ten thousand must not cost the load maker much.
 const READ_BUFFER_BYTES: usize = 2048;
+
+type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// How connections of a part are made.
+#[derive(Clone)]
+pub(crate) struct Way {
+    path: String,
+    dialect: Dialect,
+    source: u8,
+    tls: Option<TlsConnector>,
+}
+
+impl Way {
+    pub(crate) fn new(part: &Part) -> anyhow::Result<Self> {
+        let tls = part.authority.as_deref().map(trusting).transpose()?;
+        Ok(Self { path: part.path.clone(), dialect: part.dialect, source: part.source, tls })
+    }
+
+    async fn connect(&self, server: SocketAddr) -> anyhow::Result<Stream> {
+        let stream = tcp(server, self.source).await?;
+        let Some(tls) = &self.tls else { return Ok(Either::Left(stream)) };
+        let handshake = tls.connect(ServerName::from(server.ip()), stream);
+        let stream = tokio::time::timeout(PATIENCE, handshake).await.context("tls")??;
+        Ok(Either::Right(Box::new(stream)))
+    }
+}
+
+fn trusting(authority: &Path) -> anyhow::Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(authority)? {
+        roots.add(certificate?)?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth())))
+}
 
 /// Opens a connection from a loopback address of its own group, so that local ports do not run out.
 async fn tcp(server: SocketAddr, source: u8) -> anyhow::Result<TcpStream> {
@@ -35,7 +80,7 @@ async fn tcp(server: SocketAddr, source: u8) -> anyhow::Result<TcpStream> {
 
 /// One connection.
 pub(crate) struct Client {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Stream>,
     dialect: Dialect,
     next_id: u32,
     /// What came and was not taken yet.
@@ -46,15 +91,15 @@ impl Client {
     /// Opens a session that is subscribed, if a channel is given.
     pub(crate) async fn open(
         server: SocketAddr,
-        path: &str,
-        dialect: Dialect,
-        source: u8,
+        way: &Way,
         token: &str,
         channel: Option<&str>,
     ) -> anyhow::Result<Self> {
-        let stream = tcp(server, source).await?;
-        let path = dialect.path(path, channel);
-        let mut request = format!("ws://{server}{path}").into_client_request()?;
+        let stream = way.connect(server).await?;
+        let dialect = way.dialect;
+        let path = dialect.path(&way.path, channel);
+        let scheme = if way.tls.is_some() { "wss" } else { "ws" };
+        let mut request = format!("{scheme}://{server}{path}").into_client_request()?;
         if let Some(protocol) = dialect.subprotocol() {
             request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(protocol));
         }
@@ -122,17 +167,11 @@ pub(crate) enum Publisher {
 }
 
 impl Publisher {
-    pub(crate) async fn open(
-        server: SocketAddr,
-        path: &str,
-        dialect: Dialect,
-        source: u8,
-        token: &str,
-    ) -> anyhow::Result<Self> {
-        if dialect.publishes_by_post() {
-            return Ok(Self::Post { stream: tcp(server, source).await?, host: server });
+    pub(crate) async fn open(server: SocketAddr, way: &Way, token: &str) -> anyhow::Result<Self> {
+        if way.dialect.publishes_by_post() {
+            return Ok(Self::Post { stream: tcp(server, way.source).await?, host: server });
         }
-        let client = Client::open(server, path, dialect, source, token, None).await?;
+        let client = Client::open(server, way, token, None).await?;
         Ok(Self::Session(Box::new(client)))
     }
 

@@ -109,6 +109,9 @@ pub(crate) struct Target {
     /// The path of its WebSocket.
     #[arg(long, default_value = "/connection/websocket")]
     path: String,
+    /// The authority of the server's certificate, in PEM: with it sessions connect over TLS.
+    #[arg(long)]
+    authority: Option<PathBuf>,
     /// The server's processes, to read their memory and CPU time.
     #[arg(long, value_delimiter = ',')]
     server_pid: Vec<u32>,
@@ -311,6 +314,7 @@ fn parts(target: &Target, load: &Load) -> anyhow::Result<Vec<Part>> {
         .map(|worker| {
             Ok(Part {
                 path: target.path.clone(),
+                authority: target.authority.clone(),
                 dialect: target.dialect,
                 secret: secret.clone(),
                 source: u8::try_from(first_source() + worker).context("too many sessions")?,

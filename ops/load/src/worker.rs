@@ -4,6 +4,7 @@
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::client::{Client, Publisher};
+use crate::client::{Client, Publisher, Way};
 use crate::dialect::Dialect;
 
 /// Connects that a worker has under way at the same time.
@@ -29,6 +30,8 @@ const TOKEN_SECONDS: u64 = 24 * 3600;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Part {
     pub(crate) path: String,
+    /// Whose certificates servers have; without one there is no TLS.
+    pub(crate) authority: Option<PathBuf>,
     pub(crate) dialect: Dialect,
     /// Signs a token for each session; without one they connect anonymously.
     pub(crate) secret: Option<String>,
@@ -107,15 +110,16 @@ fn say(value: &serde_json::Value) -> anyhow::Result<()> {
 }
 
 async fn connect(part: &Arc<Part>) -> anyhow::Result<(Vec<Client>, Vec<(Vec<String>, Publisher)>)> {
+    let way = Way::new(part)?;
     let places = Arc::new(Semaphore::new(CONNECTING_AT_ONCE));
     let mut connecting = JoinSet::new();
     for (number, (server, channel)) in part.subscriptions.iter().cloned().enumerate() {
         let place = Arc::clone(&places).acquire_owned().await?;
-        let part = Arc::clone(part);
+        let (part, way) = (Arc::clone(part), way.clone());
         connecting.spawn(async move {
             let token = token(&part, number)?;
             let channel = Some(channel.as_str());
-            let client = Client::open(server, &part.path, part.dialect, part.source, &token, channel).await;
+            let client = Client::open(server, &way, &token, channel).await;
             drop(place);
             client
         });
@@ -127,7 +131,7 @@ async fn connect(part: &Arc<Part>) -> anyhow::Result<(Vec<Client>, Vec<(Vec<Stri
     let mut publishers = Vec::new();
     for (number, (server, channels)) in part.publishers.iter().enumerate() {
         let token = token(part, part.subscriptions.len() + number)?;
-        let publisher = Publisher::open(*server, &part.path, part.dialect, part.source, &token).await?;
+        let publisher = Publisher::open(*server, &way, &token).await?;
         publishers.push((channels.clone(), publisher));
     }
     Ok((subscribers, publishers))

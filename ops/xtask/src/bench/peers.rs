@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{parts, root};
+use crate::{parts, root, target_folder};
 
 use super::server::{SECRET, Server, load};
 use super::{Columns, DELIVERY, print_head, print_row, program};
@@ -17,6 +17,7 @@ enum Peer<'a> {
     /// An earlier build of ours.
     Before(&'a Path),
     BeforeProtobuf(&'a Path),
+    OursTls,
     Nchan,
     SocketIo,
 }
@@ -25,7 +26,7 @@ impl<'a> Peer<'a> {
     fn all(before: Option<&'a Path>) -> Vec<Self> {
         let before =
             before.into_iter().flat_map(|binary| [Self::Before(binary), Self::BeforeProtobuf(binary)]);
-        [Self::Ours, Self::OursProtobuf]
+        [Self::Ours, Self::OursProtobuf, Self::OursTls]
             .into_iter()
             .chain(before)
             .chain([Self::Nchan, Self::SocketIo])
@@ -38,6 +39,7 @@ impl<'a> Peer<'a> {
             Self::OursProtobuf => "MundoTango, Protobuf",
             Self::Before(_) => "before, JSON",
             Self::BeforeProtobuf(_) => "before, Protobuf",
+            Self::OursTls => "MundoTango, JSON over TLS",
             Self::Nchan => "nchan",
             Self::SocketIo => "Socket.IO 4",
         }
@@ -45,7 +47,7 @@ impl<'a> Peer<'a> {
 
     fn dialect(self) -> &'static str {
         match self {
-            Self::Ours | Self::Before(_) => "json",
+            Self::Ours | Self::OursTls | Self::Before(_) => "json",
             Self::OursProtobuf | Self::BeforeProtobuf(_) => "protobuf",
             Self::Nchan => "nchan",
             Self::SocketIo => "socketio",
@@ -56,6 +58,13 @@ impl<'a> Peer<'a> {
         match self {
             Self::Ours | Self::OursProtobuf => Server::ours("node", &[]),
             Self::Before(binary) | Self::BeforeProtobuf(binary) => Server::ours_of(binary, "node", &[]),
+            Self::OursTls => {
+                let [certificate, key] = certificate()?;
+                let settings = [("CERTIFICATE", &certificate), ("KEY", &key)].map(|(name, path)| {
+                    (format!("MUNDOTANGO__HTTP__TLS__{name}"), path.display().to_string())
+                });
+                Server::ours_over_tls("node", &settings, certificate)
+            }
             Self::Nchan => Server::start("nchan", nchan),
             Self::SocketIo => Server::start("socketio", |_, port| {
                 let mut command = Command::new("node");
@@ -79,6 +88,30 @@ fn nchan(folder: &Path, port: u16) -> anyhow::Result<Command> {
     let mut command = Command::new("nginx");
     command.arg("-c").arg(file).args(["-p", "/usr/share/nginx"]);
     Ok(command)
+}
+
+/// A certificate that is its own authority, and its key.
+fn certificate() -> anyhow::Result<[PathBuf; 2]> {
+    let folder = target_folder().join("bench-data").join("tls");
+    fs::create_dir_all(&folder)?;
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.join(name));
+    let mut command = Command::new("openssl");
+    command.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]);
+    command.args(["-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout"]);
+    command.arg(&key).arg("-out").arg(&certificate);
+    let output = command.output()?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok([certificate, key])
 }
 
 /// Installs the peers.

@@ -24,6 +24,8 @@ pub(super) struct Server {
     child: Child,
     port: u16,
     folder: PathBuf,
+    /// Who signed its certificate, where it speaks TLS.
+    authority: Option<PathBuf>,
 }
 
 impl Server {
@@ -40,7 +42,12 @@ impl Server {
         let log = File::create(folder.join("log"))?;
         let mut command = command(&folder, port)?;
         let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
-        let mut server = Self { child: child.with_context(|| format!("cannot start {name}"))?, port, folder };
+        let mut server = Self {
+            child: child.with_context(|| format!("cannot start {name}"))?,
+            port,
+            folder,
+            authority: None,
+        };
         fs::write(server.secret_file(), SECRET)?;
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -88,8 +95,22 @@ impl Server {
         Ok(server)
     }
 
+    /// The same over TLS, with a certificate that `authority` signed.
+    pub(super) fn ours_over_tls(
+        name: &str,
+        settings: &[(String, String)],
+        authority: PathBuf,
+    ) -> anyhow::Result<Self> {
+        let mut server = Self::ours(name, settings)?;
+        server.authority = Some(authority);
+        Ok(server)
+    }
+
     fn is_ready(&self) -> anyhow::Result<bool> {
-        let mut stream = TcpStream::connect(self.address())?;
+        // The node tells there where it answers without TLS; an earlier build has no TLS.
+        let node: Value = serde_json::from_slice(&fs::read(self.folder.join("node.json"))?)?;
+        let address = node["internal"].as_str().or_else(|| node["listen"].as_str());
+        let mut stream = TcpStream::connect(address.context("no address")?)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(b"GET /api/health/ready HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
@@ -137,7 +158,11 @@ pub(super) fn load(
     let addresses: Vec<_> = targets.iter().map(|server| server.address()).collect();
     let pids = servers.iter().map(|server| server.pids()).collect::<anyhow::Result<Vec<_>>>()?;
     let first = servers.first().context("no server")?;
-    let output = load_maker(arguments)
+    let mut command = load_maker(arguments);
+    if let Some(authority) = &first.authority {
+        command.arg("--authority").arg(authority);
+    }
+    let output = command
         .args(["--dialect", dialect, "--server", &addresses.join(",")])
         .args(["--server-pid", &pids.concat().join(","), "--secret-file"])
         .arg(first.secret_file())
