@@ -260,9 +260,9 @@ async fn create_user_at(
     let token = tokens.issue("command-line", Role::Admin, None)?;
     let mut body = serde_json::to_value(account)?;
     body["role"] = serde_json::to_value(role)?;
-    let answer = node_client::post(node.internal, "/api/admin/users", &token, &body)
+    let answer = node_client::post(node.commands(), "/api/admin/users", &token, &body)
         .await
-        .with_context(|| format!("the node {} on {} did not make the account", node.pid, node.internal))?;
+        .with_context(|| format!("the node {} on {} did not make the account", node.pid, node.commands()))?;
     let text = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();
     println!("made {} ({}) with id {} by the running node", text("username"), text("email"), text("id"));
     Ok(())

@@ -42,11 +42,17 @@ pub struct NodeFile {
     pub pid: u32,
     /// Where clients connect.
     pub listen: SocketAddr,
-    /// Where metrics, health and the admins' routes are, always without TLS.
-    pub internal: SocketAddr,
+    /// Where metrics, health and the admins' routes are, always without TLS; with the clients if absent.
+    #[serde(default)]
+    pub internal: Option<SocketAddr>,
 }
 
 impl NodeFile {
+    /// Where commands on the data folder find the node.
+    pub fn commands(&self) -> SocketAddr {
+        self.internal.unwrap_or(self.listen)
+    }
+
     /// What the node that runs on a data folder says of itself, if one does.
     pub fn read(data_dir: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(data_dir.join(NODE_FILE)).ok()?).ok()
@@ -80,7 +86,7 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     let own = if config.cluster.is_shared() { None } else { Some(Engines::open_own(&config)?) };
 
     let (listen, internal) = listeners.addresses()?;
-    NodeFile { pid: std::process::id(), listen, internal: internal.unwrap_or(listen) }.write(&data_dir)?;
+    NodeFile { pid: std::process::id(), listen, internal }.write(&data_dir)?;
     let starting = Arc::new(Starting::default());
     let drain = config.drain.clone();
     let open = listeners.open(starting.routers(), &config.http, drain.deadline);

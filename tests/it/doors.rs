@@ -248,7 +248,7 @@ async fn operators_have_a_listener_of_their_own() {
     let settings = [("HTTP__INTERNAL_LISTEN", "127.0.0.1:0"), ("HTTP__MAX_CONNECTIONS", "50")];
     let mut server = Server::begin_with(&settings);
     server.wait_until_it_listens().await;
-    let internal = NodeFile::read(&server.data_dir()).unwrap().internal;
+    let internal = NodeFile::read(&server.data_dir()).unwrap().commands();
     assert_ne!(internal, server.address());
     let get = async |address: SocketAddr, path: &str, token: &str| {
         let request = server.http.get(format!("http://{address}{path}")).bearer_auth(token);

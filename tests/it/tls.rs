@@ -263,7 +263,7 @@ async fn commands_reach_a_node_that_speaks_tls() {
     let authority = Authority::new();
     let server = authority.node(&[]).await;
     let node = NodeFile::read(&server.data_dir()).unwrap();
-    assert!(node.internal.ip().is_loopback() && node.internal != node.listen);
+    assert!(node.commands().ip().is_loopback() && node.commands() != node.listen);
     let arguments = ["user", "create", "--email", "eva@example.com", "--password", "abrazo-1234"];
     let output = mundotango(&server.data_dir(), &arguments).output().unwrap();
     assert!(output.status.success(), "{output:?}");
