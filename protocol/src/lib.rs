@@ -20,7 +20,7 @@ mod reply;
 
 use bytes::Bytes;
 
-pub use channel_name::{ChannelName, ChannelNameError, MAX_CHANNEL_LENGTH};
+pub use channel_name::{ChannelName, ChannelNameError, MAX_CHANNEL_LENGTH, escape_user};
 pub use command::{
     Command, ConnectRequest, EmulationRequest, HistoryRequest, PresenceRequest, PresenceStatsRequest,
     PublishRequest, RefreshRequest, Request, RpcRequest, SendRequest, SubRefreshRequest, SubscribeRequest,

@@ -359,7 +359,8 @@ impl Community {
         if let Some(rsvp) = &promoted {
             count("promoted");
             let message = EventMessage::Promoted { rsvp: rsvp.clone(), title: outcome.event.title.clone() };
-            self.announce(&format!("#{}", rsvp.user_id), &message).await;
+            let personal = format!("#{}", mundotango_protocol::escape_user(&rsvp.user_id));
+            self.announce(&personal, &message).await;
         }
         let message = EventMessage::Answered {
             rsvp: outcome.rsvp.clone().into(),

@@ -222,8 +222,11 @@ impl Session {
             channels.insert(channel, subscription.clone());
         }
         if options.personal_channel && !credentials.user.is_empty() {
-            let personal = ChannelName::personal(&options.personal_channel_namespace, &credentials.user);
-            channels.entry(personal.map_err(|_| Disconnect::InvalidToken)?).or_default();
+            match ChannelName::personal(&options.personal_channel_namespace, &credentials.user) {
+                Ok(personal) => drop(channels.entry(personal).or_default()),
+                // Any id may connect. Only very long ones do not fit into a name.
+                Err(error) => tracing::debug!(%error, "no personal channel for this user's id"),
+            }
         }
         if channels.len() > options.channel_limit {
             return Err(Disconnect::ChannelLimit.into());
