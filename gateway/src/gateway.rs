@@ -101,7 +101,7 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
 
     let internal =
         routes
-            .layer(middleware::from_fn_with_state(authenticator, identity::authenticate))
+            .layer(middleware::from_fn_with_state(authenticator, identity::keep_bearer_token))
             .route("/metrics", get(metrics))
             .merge(SwaggerUi::new("/api/docs").url("/api/docs/json", document))
             .layer(cors::layer(origins))

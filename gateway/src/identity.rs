@@ -6,7 +6,7 @@ use axum::extract::{FromRequestParts, OptionalFromRequestParts, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use mundotango_storage::accounts::Role;
 
 use crate::authenticator::TokenAuthenticator;
@@ -40,47 +40,66 @@ impl Identity {
     }
 }
 
+/// A request's bearer token. The token is verified when a handler asks for the [`Identity`], so that one that does not
+/// hold (or whose keys are slow to come) is no matter to operations that need none, such as logging in.
+#[derive(Clone)]
+struct BearerToken {
+    token: Arc<str>,
+    authenticator: Arc<TokenAuthenticator>,
+}
+
 impl<S: Sync> FromRequestParts<S> for Identity {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .ok_or_else(|| Problem::unauthorized("a bearer token is needed (authorization: bearer …)"))
+        let wanted = || Problem::unauthorized("a bearer token is needed (authorization: bearer …)");
+        if let Some(identity) = parts.extensions.get::<Self>() {
+            return Ok(identity.clone());
+        }
+        let bearer = parts.extensions.get::<BearerToken>().cloned().ok_or_else(wanted)?;
+        let claims = bearer.authenticator.access(&bearer.token).await?;
+        let identity = Self::from_claims(&claims).ok_or_else(wanted)?;
+        parts.extensions.insert(identity.clone());
+        Ok(identity)
     }
 }
 
 impl<S: Sync> OptionalFromRequestParts<S> for Identity {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Problem> {
-        Ok(parts.extensions.get::<Self>().cloned())
+    /// Who sends no token is nobody; who sends one that does not hold is refused.
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Problem> {
+        let is_nobody =
+            parts.extensions.get::<Self>().is_none() && parts.extensions.get::<BearerToken>().is_none();
+        if is_nobody {
+            return Ok(None);
+        }
+        <Self as FromRequestParts<S>>::from_request_parts(parts, state).await.map(Some)
     }
 }
 
-/// Middleware that turns a bearer token into an [`Identity`]. A token that does not hold is an error on every route:
-/// who sends one means to be somebody.
-pub(crate) async fn authenticate(
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        let code = match &error {
+            TokenError::Expired => "token_expired",
+            TokenError::NotYetValid => "token_not_yet_valid",
+            TokenError::Invalid(_) => "token_invalid",
+            TokenError::Revoked => "token_revoked",
+            TokenError::Unavailable => return Self::unavailable(error.to_string()),
+        };
+        Self::unauthorized(error.to_string()).with_code(code)
+    }
+}
+
+/// Middleware that keeps a request's bearer token for the [`Identity`] extractor.
+pub(crate) async fn keep_bearer_token(
     State(authenticator): State<Arc<TokenAuthenticator>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    if let Some(header) = request.headers().get(AUTHORIZATION)
-        && let Some(token) = header.to_str().ok().and_then(bearer)
-    {
-        match authenticator.verify(token).await {
-            Ok(claims) => {
-                if let Some(identity) = Identity::from_claims(&claims) {
-                    request.extensions_mut().insert(identity);
-                }
-            }
-            Err(TokenError::Unavailable) => {
-                return Problem::unavailable(TokenError::Unavailable.to_string()).into_response();
-            }
-            Err(error) => return Problem::unauthorized(error.to_string()).into_response(),
-        }
+    let header = request.headers().get(AUTHORIZATION).and_then(|header| header.to_str().ok());
+    if let Some(token) = header.and_then(bearer).map(Arc::from) {
+        request.extensions_mut().insert(BearerToken { token, authenticator });
     }
     next.run(request).await
 }

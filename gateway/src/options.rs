@@ -7,9 +7,13 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly
 use serde::{Deserialize, Serialize};
 
 use crate::client_address::{ForwardedHeader, Network};
+use crate::jwks;
 use crate::origin::Pattern;
 use crate::secret::Secret;
 use crate::tls::TlsOptions;
+
+/// Shortest secret of HS256, in bytes: as long as its hash (RFC 7518, 3.2).
+const MIN_HMAC_KEY_BYTES: usize = 32;
 
 /// The `[http]` section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,10 +62,10 @@ pub struct HttpOptions {
 }
 
 /// The `[auth.token]` section: the keys that verify tokens of an application's own backend.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenOptions {
-    /// The secret of HS256, HS384 and HS512.
+    /// The secret of HS256, HS384 and HS512; at least 32 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hmac_secret_key: Option<Secret>,
     /// The key of RS… and PS…, in PEM.
@@ -73,9 +77,12 @@ pub struct TokenOptions {
     /// The key of EdDSA, in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ed25519_public_key: Option<String>,
-    /// Where an identity provider has its keys (JWKS).
+    /// Where an identity provider has its keys (JWKS): an `https` address, or `http` on this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks_public_endpoint: Option<String>,
+    /// How often those keys are read again.
+    #[serde(with = "friendly")]
+    pub jwks_refresh_interval: Duration,
     /// The `aud` that tokens must have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
@@ -124,6 +131,51 @@ impl HttpOptions {
         }
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
             problems.push("http.tls: certificate and key belong together: both, or none".to_owned());
+        }
+        problems
+    }
+}
+
+impl Default for TokenOptions {
+    fn default() -> Self {
+        Self {
+            hmac_secret_key: None,
+            rsa_public_key: None,
+            ecdsa_public_key: None,
+            ed25519_public_key: None,
+            jwks_public_endpoint: None,
+            jwks_refresh_interval: Duration::from_mins(5),
+            audience: None,
+            issuer: None,
+        }
+    }
+}
+
+impl TokenOptions {
+    /// What cannot work, each with the option's name.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if let Some(secret) = &self.hmac_secret_key {
+            problems.extend(secret.too_short("auth.token.hmac_secret_key", MIN_HMAC_KEY_BYTES));
+        }
+        for (name, text) in [
+            ("rsa_public_key", &self.rsa_public_key),
+            ("ecdsa_public_key", &self.ecdsa_public_key),
+            ("ed25519_public_key", &self.ed25519_public_key),
+            ("jwks_public_endpoint", &self.jwks_public_endpoint),
+            // An empty audience or issuer would look like a check, and be one that no token passes.
+            ("audience", &self.audience),
+            ("issuer", &self.issuer),
+        ] {
+            if text.as_ref().is_some_and(|text| text.trim().is_empty()) {
+                problems.push(format!("auth.token.{name}: is blank; leave it out instead"));
+            }
+        }
+        if let Some(problem) = self.jwks_public_endpoint.as_deref().and_then(jwks::endpoint_problem) {
+            problems.push(format!("auth.token.jwks_public_endpoint: {problem}"));
+        }
+        if self.jwks_refresh_interval.is_zero() {
+            problems.push("auth.token.jwks_refresh_interval: must be longer than nothing".to_owned());
         }
         problems
     }

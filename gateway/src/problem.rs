@@ -1,5 +1,7 @@
 //! Errors as REST clients see them: problem documents (RFC 9457).
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -24,6 +26,10 @@ pub struct Problem {
     /// What is wrong with this very request.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
+    /// The cause for programs, where the status does not tell it: `token_expired` (get another token), `token_invalid`,
+    /// `token_revoked`, `token_not_yet_valid`, `wrong_credentials`, `refresh_token_invalid`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
     /// Each bad field.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
@@ -60,6 +66,7 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             status,
             detail: Some(detail.into()),
+            code: None,
             errors: Vec::new(),
             retry_after: None,
         }
@@ -125,6 +132,26 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed to handle the request")
     }
 
+    /// Says after how long another try is worth it.
+    pub fn with_retry_after(self, wait: Duration) -> Self {
+        let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// Adds the cause for programs, a name that stays as it is.
+    pub fn with_code(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    /// The challenge of a 401 (RFC 6750, 3): without an error where no token was sent.
+    fn challenge(&self) -> HeaderValue {
+        let code = self.code.filter(|code| code.starts_with("token_"));
+        let challenge = code
+            .map(|code| format!("Bearer error=\"invalid_token\", error_description=\"{code}\""))
+            .and_then(|challenge| HeaderValue::from_str(&challenge).ok());
+        challenge.unwrap_or(HeaderValue::from_static("Bearer"))
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -184,7 +211,7 @@ impl From<StoreError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, retry_after) = (self.status, self.retry_after);
+        let (status, retry_after, challenge) = (self.status, self.retry_after, self.challenge());
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -192,7 +219,7 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }

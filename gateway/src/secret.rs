@@ -18,6 +18,11 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// What is wrong with a secret of less than `min` bytes, with the option's name.
+    pub fn too_short(&self, option: &str, min: usize) -> Option<String> {
+        (self.0.len() < min).then(|| format!("{option}: needs at least {min} bytes"))
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -33,18 +38,33 @@ impl Serialize for Secret {
 }
 
 impl<'de> Deserialize<'de> for Secret {
-    /// The environment gives digits as a number; an error must not show the value.
+    /// A blank text is refused: an empty secret would open what it should close. A number is refused as well: its
+    /// digits may have been others (`007`). Errors never show the value.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Scalar {
-            Text(String),
-            Number(u64),
+        match String::deserialize(deserializer) {
+            Ok(text) if text.trim().is_empty() => {
+                Err(de::Error::custom("is blank; leave it out, or give it a value"))
+            }
+            Ok(text) => Ok(Self(text)),
+            Err(_) => Err(de::Error::custom("must be a text, in quotes")),
         }
-        match Scalar::deserialize(deserializer) {
-            Ok(Scalar::Text(text)) => Ok(Self(text)),
-            Ok(Scalar::Number(number)) => Ok(Self(number.to_string())),
-            Err(_) => Err(de::Error::custom("must be a text")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_and_numbers_are_no_secrets_and_no_error_shows_one() {
+        let read = |json: &str| serde_json::from_str::<Secret>(json);
+        assert_eq!(read(r#""007""#).unwrap().expose(), "007");
+        for bad in [r#""""#, r#""  ""#, "1234567", "[]", "1.5"] {
+            let error = read(bad).unwrap_err().to_string();
+            assert!(!error.contains("1234567"), "{error}");
         }
+        let secret = Secret::new("hidden".to_owned());
+        assert_eq!((format!("{secret:?}"), secret.too_short("x", 6)), ("***".to_owned(), None));
+        assert_eq!(secret.too_short("x", 7).unwrap(), "x: needs at least 7 bytes");
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mundotango_ops::Seldom;
 use mundotango_protocol::{
     ChannelName, Disconnect, Empty, ErrorCode, Filter, Reply, StreamPosition, SubRefreshRequest,
     SubRefreshResult, SubscribeRequest, SubscribeResult, UnsubscribeRequest,
@@ -196,6 +197,7 @@ impl Session {
     }
 
     async fn read_grant(&self, channel: &ChannelName, token: &str) -> Result<SubscriptionGrant, Refusal> {
+        static LINES: Seldom = Seldom::once_a_minute();
         let grant = self.parts.authenticator.subscription(token).await.map_err(|refusal| match refusal {
             TokenRefusal::Expired => ErrorCode::TokenExpired,
             TokenRefusal::Invalid | TokenRefusal::Blocked => ErrorCode::PermissionDenied,
@@ -204,7 +206,22 @@ impl Session {
         let for_us = grant.channel == channel.as_str()
             && grant.user == self.user()
             && grant.client.as_ref().is_none_or(|client| *client == self.client().to_string());
-        if for_us { Ok(grant) } else { Err(Disconnect::InvalidToken.into()) }
+        if for_us {
+            return Ok(grant);
+        }
+        if let Some(left_out) = LINES.may_write() {
+            tracing::info!(
+                %channel,
+                user = self.user(),
+                client = %self.client(),
+                token_channel = grant.channel,
+                token_user = grant.user,
+                token_client = grant.client,
+                left_out,
+                "subscription token refused: it is for another channel, user or client"
+            );
+        }
+        Err(Disconnect::InvalidToken.into())
     }
 
     /// Adds a subscription that is allowed. The caller holds the outbox until the result is written.
