@@ -1,13 +1,14 @@
 //! Who is locked out, held in memory and kept in the store: every token is looked at, so the look must cost nothing.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
-use mundotango_actors::{Engine, SessionHandle, Sessions, TopicHandler, Who};
+use mundotango_actors::{Engine, SessionHandle, TopicHandler, Who};
 use mundotango_protocol::{Disconnect, DisconnectReason};
 use mundotango_storage::StoreError;
 use mundotango_storage::revocations::{Revocation, RevocationStore, Revoked};
@@ -18,22 +19,92 @@ use serde::{Deserialize, Serialize};
 const TOPIC: &str = "revocations";
 /// How often all are read again, as a word of another node may have been lost.
 const READ_AGAIN: Duration = Duration::from_secs(30);
-/// Revocations beyond which those that are past are cleared away.
+/// Fewest revocations among which those that are past are cleared away.
 const CLEAR_ABOVE: usize = 1024;
 
 /// The node's revocations.
 pub struct Revocations {
     store: Arc<dyn RevocationStore>,
-    holding: RwLock<HashMap<Revoked, Revocation>>,
+    holding: RwLock<Holding>,
     engine: OnceLock<Weak<Engine>>,
+    walk: Walk,
+}
+
+/// What is locked out, as far as this node knows.
+struct Holding {
+    revocations: HashMap<Revoked, Revocation>,
+    /// What was revoked or reinstated (`None`) while the store is being read: the read may have missed those changes.
+    changed: Option<HashMap<Revoked, Option<Revocation>>>,
+    /// At how many revocations those that are past are cleared away. Grows with those that hold, as clearing looks at
+    /// all of them.
+    clear_at: usize,
+}
+
+impl Default for Holding {
+    fn default() -> Self {
+        Self { revocations: HashMap::new(), changed: None, clear_at: CLEAR_ABOVE }
+    }
+}
+
+impl Holding {
+    fn add(&mut self, revocation: Revocation) {
+        if self.revocations.len() >= self.clear_at {
+            let now = Timestamp::now();
+            self.revocations.retain(|_, known| known.until.is_none_or(|until| until > now));
+            self.clear_at = CLEAR_ABOVE.max(2 * self.revocations.len());
+        }
+        if let Some(changed) = &mut self.changed {
+            changed.insert(revocation.what.clone(), Some(revocation.clone()));
+        }
+        self.revocations.insert(revocation.what.clone(), revocation);
+    }
+
+    fn remove(&mut self, what: &Revoked) {
+        if let Some(changed) = &mut self.changed {
+            changed.insert(what.clone(), None);
+        }
+        self.revocations.remove(what);
+    }
+
+    /// Takes what the store holds, and keeps what changed since the read began; what is new.
+    fn replace(&mut self, read: Vec<Revocation>) -> Vec<Revoked> {
+        let mut fresh: HashMap<_, _> =
+            read.into_iter().map(|revocation| (revocation.what.clone(), revocation)).collect();
+        for (what, revocation) in self.changed.take().unwrap_or_default() {
+            match revocation {
+                Some(revocation) => drop(fresh.insert(what, revocation)),
+                None => drop(fresh.remove(&what)),
+            }
+        }
+        let known = std::mem::replace(&mut self.revocations, fresh);
+        let is_new = |(what, revocation): &(&Revoked, &Revocation)| known.get(what) != Some(revocation);
+        self.revocations.iter().filter(is_new).map(|(what, _)| what.clone()).collect()
+    }
+}
+
+/// A walk over all sessions, for revocations that do not say whose sessions they end. At most one walk runs and one
+/// waits, however many such revocations there are.
+#[derive(Default)]
+struct Walk {
+    is_wanted: AtomicBool,
+    running: tokio::sync::Mutex<()>,
 }
 
 /// What a node tells the others.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Told {
-    Revoked(Revocation),
+    Revoked(RevokedMessage),
     Reinstated(Revoked),
+}
+
+/// A revocation, and the user whose sessions it ends if that is known.
+#[derive(Clone, Serialize, Deserialize)]
+struct RevokedMessage {
+    #[serde(flatten)]
+    revocation: Revocation,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
 }
 
 /// Hears what other nodes tell.
@@ -45,8 +116,8 @@ impl TopicHandler for Hearer {
         let told = serde_json::from_slice(&data).map_err(|error| error.to_string())?;
         if let Some(revocations) = self.0.upgrade() {
             match told {
-                Told::Revoked(revocation) => revocations.hold(revocation),
-                Told::Reinstated(what) => drop(revocations.holding.write().remove(&what)),
+                Told::Revoked(told) => revocations.hold(told),
+                Told::Reinstated(what) => revocations.holding.write().remove(&what),
             }
         }
         Ok(Bytes::new())
@@ -79,21 +150,31 @@ impl<'a> From<&'a Who> for TokenMarks<'a> {
 
 impl Revocations {
     /// Reads all revocations.
-    pub async fn load(store: Arc<dyn RevocationStore>) -> Result<Self, StoreError> {
-        let revocations = Self { store, holding: RwLock::default(), engine: OnceLock::new() };
+    pub async fn load(store: Arc<dyn RevocationStore>) -> Result<Arc<Self>, StoreError> {
+        let revocations = Arc::new(Self {
+            store,
+            holding: RwLock::default(),
+            engine: OnceLock::new(),
+            walk: Walk::default(),
+        });
         revocations.read().await?;
         Ok(revocations)
     }
 
-    async fn read(&self) -> Result<(), StoreError> {
-        let all = self.store.revocations(Timestamp::now()).await?;
-        let fresh: HashMap<_, _> =
-            all.into_iter().map(|revocation| (revocation.what.clone(), revocation)).collect();
-        let known = std::mem::replace(&mut *self.holding.write(), fresh.clone());
-        for (what, revocation) in fresh {
-            if known.get(&what) != Some(&revocation) {
-                self.end_sessions(&what);
+    async fn read(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.holding.write().changed = Some(HashMap::new());
+        let read = self.store.revocations(Timestamp::now()).await;
+        let mut holding = self.holding.write();
+        let new = match read {
+            Ok(read) => holding.replace(read),
+            Err(error) => {
+                holding.changed = None;
+                return Err(error);
             }
+        };
+        drop(holding);
+        for what in new {
+            self.end_sessions(&what, None);
         }
         Ok(())
     }
@@ -118,50 +199,71 @@ impl Revocations {
         }
     }
 
-    /// Locks something out until a time, or for ever, and ends the sessions that it concerns. It is on disk when this
-    /// returns, and every node that could be reached has done so.
-    pub async fn revoke(&self, what: Revoked, until: Option<Timestamp>) -> Result<(), StoreError> {
+    /// Locks something out until a time, or for ever, and ends the sessions that it concerns. The revocation is on disk
+    /// when this returns, and every node that could be reached has heard of it.
+    pub async fn revoke(self: &Arc<Self>, what: Revoked, until: Option<Timestamp>) -> Result<(), StoreError> {
         self.revoke_since(what, mundotango_storage::now(), until).await
     }
 
     /// The same, where a user's tokens are locked out that were issued until `at`.
     pub async fn revoke_since(
-        &self,
+        self: &Arc<Self>,
         what: Revoked,
         at: Timestamp,
         until: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        let revocation = Revocation { what, at, until };
-        self.store.revoke(revocation.clone()).await?;
-        self.hold(revocation.clone());
-        self.tell(&Told::Revoked(revocation)).await;
+        self.keep(RevokedMessage { revocation: Revocation { what, at, until }, user: None }).await
+    }
+
+    /// Locks out a login of a user. Only that user's sessions are looked at.
+    pub async fn revoke_login(
+        self: &Arc<Self>,
+        login_id: String,
+        user: String,
+        until: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let revocation = Revocation { what: Revoked::Login(login_id), at: mundotango_storage::now(), until };
+        self.keep(RevokedMessage { revocation, user: Some(user) }).await
+    }
+
+    async fn keep(self: &Arc<Self>, revoked: RevokedMessage) -> Result<(), StoreError> {
+        self.store.revoke(revoked.revocation.clone()).await?;
+        self.hold(revoked.clone());
+        self.tell(&Told::Revoked(revoked)).await;
         Ok(())
     }
 
-    fn hold(&self, revocation: Revocation) {
+    fn hold(self: &Arc<Self>, RevokedMessage { revocation, user }: RevokedMessage) {
         let what = revocation.what.clone();
-        let mut holding = self.holding.write();
-        if holding.len() >= CLEAR_ABOVE {
-            let now = Timestamp::now();
-            holding.retain(|_, known| known.until.is_none_or(|until| until > now));
-        }
-        holding.insert(what.clone(), revocation);
-        drop(holding);
-        self.end_sessions(&what);
+        self.holding.write().add(revocation);
+        self.end_sessions(&what, user.as_deref());
     }
 
-    fn end_sessions(&self, what: &Revoked) {
+    fn end_sessions(self: &Arc<Self>, what: &Revoked, user: Option<&str>) {
         let Some(engine) = self.engine() else { return };
-        let sessions: &Sessions = engine.sessions();
-        let reason = DisconnectReason::from(Disconnect::ForceDisconnect);
-        let concerned =
-            |session: &SessionHandle| session.who().is_some_and(|who| self.is_revoked(who.into()));
-        match what {
-            Revoked::User(user) | Revoked::UserTokens(user) => {
-                sessions.disconnect_user(user, &reason, concerned);
-            }
-            Revoked::Login(_) | Revoked::Token(_) => sessions.disconnect_all(&reason, concerned),
+        let user = match what {
+            Revoked::User(user) | Revoked::UserTokens(user) => Some(user.as_str()),
+            Revoked::Login(_) | Revoked::Token(_) => user,
+        };
+        if let Some(user) = user {
+            let reason = DisconnectReason::from(Disconnect::ForceDisconnect);
+            engine.sessions().disconnect_user(user, &reason, |session| self.concerns(session));
+        } else if !self.walk.is_wanted.swap(true, Ordering::SeqCst) {
+            tokio::spawn(Arc::clone(self).walk_sessions());
         }
+    }
+
+    async fn walk_sessions(self: Arc<Self>) {
+        let _one_at_a_time = self.walk.running.lock().await;
+        // A revocation from now on may come too late for this walk, so it wants another one.
+        self.walk.is_wanted.store(false, Ordering::SeqCst);
+        let Some(engine) = self.engine() else { return };
+        let reason = DisconnectReason::from(Disconnect::ForceDisconnect);
+        engine.sessions().disconnect_all(&reason, |session| self.concerns(session)).await;
+    }
+
+    fn concerns(&self, session: &SessionHandle) -> bool {
+        session.who().is_some_and(|who| self.is_revoked(who.into()))
     }
 
     /// Takes a revocation back; whether there was one.
@@ -177,9 +279,14 @@ impl Revocations {
         self.holds(&Revoked::User(user.to_owned())).is_some()
     }
 
+    /// Until when all that a user was given is locked out, logins among them; `None` if nothing is.
+    pub fn user_tokens_revoked_at(&self, user: &str) -> Option<Timestamp> {
+        self.holds(&Revoked::UserTokens(user.to_owned())).map(|revocation| revocation.at)
+    }
+
     /// Whether a token is good no longer.
     pub fn is_revoked(&self, token: TokenMarks<'_>) -> bool {
-        if self.holding.read().is_empty() {
+        if self.holding.read().revocations.is_empty() {
             return false;
         }
         let user_tokens = || {
@@ -197,7 +304,7 @@ impl Revocations {
     fn holds(&self, what: &Revoked) -> Option<Revocation> {
         let holding = self.holding.read();
         let now = Timestamp::now();
-        holding.get(what).filter(|known| known.until.is_none_or(|until| until > now)).cloned()
+        holding.revocations.get(what).filter(|known| known.until.is_none_or(|until| until > now)).cloned()
     }
 }
 
@@ -208,5 +315,94 @@ async fn read_again(revocations: Weak<Revocations>) {
         if let Err(error) = revocations.read().await {
             tracing::warn!(%error, "revocations not read again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// A store that reads at once, and answers when it is let.
+    struct SlowStore {
+        kept: parking_lot::Mutex<Vec<Revocation>>,
+        reads: Semaphore,
+        answers: Semaphore,
+    }
+
+    #[async_trait]
+    impl RevocationStore for SlowStore {
+        async fn revoke(&self, revocation: Revocation) -> Result<(), StoreError> {
+            self.kept.lock().push(revocation);
+            Ok(())
+        }
+
+        async fn reinstate(&self, what: &Revoked) -> Result<bool, StoreError> {
+            self.kept.lock().retain(|kept| kept.what != *what);
+            Ok(true)
+        }
+
+        async fn revocations(&self, _now: Timestamp) -> Result<Vec<Revocation>, StoreError> {
+            let read = self.kept.lock().clone();
+            self.reads.add_permits(1);
+            self.answers.acquire().await.unwrap().forget();
+            Ok(read)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_changes_while_the_store_is_read_stands() {
+        let (reads, answers) = (Semaphore::new(0), Semaphore::new(1));
+        let store = Arc::new(SlowStore { kept: parking_lot::Mutex::default(), reads, answers });
+        let revocations = Revocations::load(Arc::clone(&store) as _).await.unwrap();
+        revocations.revoke(Revoked::User("old".to_owned()), None).await.unwrap();
+        store.reads.acquire().await.unwrap().forget();
+
+        let reading = tokio::spawn({
+            let revocations = Arc::clone(&revocations);
+            async move { revocations.read().await }
+        });
+        store.reads.acquire().await.unwrap().forget();
+        revocations.revoke(Revoked::User("banned".to_owned()), None).await.unwrap();
+        revocations.reinstate(&Revoked::User("old".to_owned())).await.unwrap();
+        store.answers.add_permits(1);
+        reading.await.unwrap().unwrap();
+        assert!(revocations.is_blocked("banned"), "a ban that is younger than the read");
+        assert!(!revocations.is_blocked("old"), "a pardon that is younger than the read");
+
+        store.answers.add_permits(1);
+        revocations.read().await.unwrap();
+        assert!(revocations.is_blocked("banned") && !revocations.is_blocked("old"));
+    }
+
+    #[test]
+    fn past_revocations_are_cleared_away_now_and_then() {
+        let mut holding = Holding::default();
+        let revocation = |number: usize, until| Revocation {
+            what: Revoked::Login(number.to_string()),
+            at: Timestamp::UNIX_EPOCH,
+            until: Some(until),
+        };
+        for number in 0..CLEAR_ABOVE {
+            holding.add(revocation(number, Timestamp::UNIX_EPOCH));
+        }
+        for number in CLEAR_ABOVE..4 * CLEAR_ABOVE {
+            holding.add(revocation(number, Timestamp::MAX));
+        }
+        assert_eq!(holding.revocations.len(), 3 * CLEAR_ABOVE);
+        assert_eq!(holding.clear_at, 4 * CLEAR_ABOVE, "what holds is not looked at each time");
+    }
+
+    #[test]
+    fn nodes_of_two_versions_understand_each_other() {
+        let revocation =
+            Revocation { what: Revoked::Login("7".to_owned()), at: Timestamp::UNIX_EPOCH, until: None };
+        let told = RevokedMessage { revocation: revocation.clone(), user: Some("42".to_owned()) };
+        let new = serde_json::to_value(Told::Revoked(told)).unwrap();
+        assert_eq!(serde_json::from_value::<Revocation>(new["revoked"].clone()).unwrap(), revocation);
+        let old = serde_json::json!({ "revoked": revocation });
+        let Told::Revoked(read) = serde_json::from_value(old).unwrap() else { panic!("something else") };
+        assert_eq!((read.revocation, read.user), (revocation, None));
     }
 }

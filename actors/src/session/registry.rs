@@ -9,6 +9,9 @@ use parking_lot::Mutex;
 use super::{SessionHandle, SessionMessage};
 use crate::vitals::TreeNode;
 
+/// Sessions that are looked at without a pause.
+const SESSIONS_AT_ONCE: usize = 256;
+
 /// The node's sessions, by id and by user.
 #[derive(Default)]
 pub struct Sessions {
@@ -126,10 +129,13 @@ impl Sessions {
         ended
     }
 
-    /// Ends those of all sessions that `which` says.
-    pub fn disconnect_all(&self, reason: &DisconnectReason, which: impl Fn(&SessionHandle) -> bool) {
-        for session in self.all().iter().filter(|session| which(session)) {
-            session.tell(SessionMessage::Disconnect(reason.clone()));
+    /// Ends those of all sessions that `which` says. There may be many, so other tasks get their turn in between.
+    pub async fn disconnect_all(&self, reason: &DisconnectReason, which: impl Fn(&SessionHandle) -> bool) {
+        for sessions in self.all().chunks(SESSIONS_AT_ONCE) {
+            for session in sessions.iter().filter(|session| which(session)) {
+                session.tell(SessionMessage::Disconnect(reason.clone()));
+            }
+            tokio::task::yield_now().await;
         }
     }
 
