@@ -1,7 +1,7 @@
 //! Users, and the logins that keep them signed in.
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
@@ -109,12 +109,61 @@ pub struct Login {
     pub id: String,
     /// Whose it is.
     pub user_id: String,
-    /// SHA-256 of the newest refresh token's secret, in hex.
+    /// SHA-256 of the newest refresh token's secret.
     pub token_hash: String,
+    /// The same of the token that the newest one replaced.
+    #[serde(default)]
+    pub previous_hash: Option<String>,
+    /// When it was replaced.
+    #[serde(default)]
+    pub rotated_at: Option<Timestamp>,
     /// When the family was made.
     pub created_at: Timestamp,
     /// When its newest token stops to be good.
     pub expires_at: Timestamp,
+}
+
+/// How long the token before the newest one still gives the newest: two tabs of a browser refresh at once, and an answer
+/// gets lost. Longer than clients wait before they try again.
+pub const ROTATION_GRACE: SignedDuration = SignedDuration::from_secs(30);
+
+/// Most logins of one user. The oldest goes when there is one more.
+pub const MAX_LOGINS: usize = 50;
+
+impl Login {
+    /// What presenting a token at `now` comes to, before anything is written.
+    pub(crate) fn present(&self, presented_hash: &str, now: Timestamp) -> Presented {
+        let replaced_at = self.rotated_at.filter(|_| self.previous_hash.as_deref() == Some(presented_hash));
+        if self.expires_at <= now {
+            Presented::Expired
+        } else if self.token_hash == presented_hash {
+            Presented::Newest
+        } else if replaced_at.is_some_and(|at| now.duration_since(at) < ROTATION_GRACE) {
+            Presented::JustReplaced
+        } else {
+            Presented::Old
+        }
+    }
+
+    /// The login with another newest token.
+    pub(crate) fn rotated(self, new_hash: &str, now: Timestamp, expires_at: Timestamp) -> Self {
+        Self {
+            token_hash: new_hash.to_owned(),
+            previous_hash: Some(self.token_hash),
+            rotated_at: Some(now),
+            expires_at,
+            ..self
+        }
+    }
+}
+
+/// See [`Login::present`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presented {
+    Newest,
+    JustReplaced,
+    Old,
+    Expired,
 }
 
 /// What came of presenting a refresh token.
@@ -122,7 +171,9 @@ pub struct Login {
 pub enum Rotation {
     /// The token was the newest; the new one is in its place.
     Rotated(Login),
-    /// The token was good once, so somebody holds a copy: the whole family is gone now.
+    /// The token was replaced less than [`ROTATION_GRACE`] ago. Nothing changed: the login has the newest token's hash.
+    Repeated(Login),
+    /// The token was good once, so somebody holds a copy. The caller ends the login and its access tokens.
     Reused {
         /// Whose family it was.
         user_id: String,
@@ -149,7 +200,7 @@ pub trait AccountStore: Send + Sync {
     /// Changes a profile; the user as changed, or `None` if there is none.
     async fn update_profile(&self, id: &str, change: ProfileChange) -> Result<Option<User>, StoreError>;
 
-    /// Adds a login.
+    /// Adds a login. Of more than [`MAX_LOGINS`] of one user the oldest ends.
     async fn create_login(&self, login: Login) -> Result<(), StoreError>;
 
     /// Puts `new_hash` in the place of `presented_hash`, if that is the family's newest and the family is good at `now`.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::new_id;
-use crate::accounts::{AccountStore, Login, ProfileChange, Role, Rotation, Taken, User};
+use crate::accounts::{
+    AccountStore, Login, MAX_LOGINS, ProfileChange, ROTATION_GRACE, Role, Rotation, Taken, User,
+};
 use crate::now;
 
 fn user() -> User {
@@ -30,6 +32,8 @@ fn login(user_id: &str) -> Login {
         id: new_id(),
         user_id: user_id.to_owned(),
         token_hash: "first".to_owned(),
+        previous_hash: None,
+        rotated_at: None,
         created_at: now,
         expires_at: now + SignedDuration::from_hours(1),
     }
@@ -44,6 +48,7 @@ pub async fn accounts(store: Arc<dyn AccountStore>) {
     tokens_rotate_once(&*store).await;
     one_of_many_rotates(&store).await;
     logins_end(&*store).await;
+    the_oldest_of_too_many_logins_ends(&*store).await;
 }
 
 async fn finds_what_it_created(store: &dyn AccountStore) {
@@ -101,15 +106,23 @@ async fn tokens_rotate_once(store: &dyn AccountStore) {
     let login = login(&user_id);
     let (now, later) = (login.created_at, login.expires_at + SignedDuration::from_hours(1));
     store.create_login(login.clone()).await.unwrap();
-    let rotated = store.rotate_login(&login.id, "first", "second", now, later).await.unwrap();
-    let expected = Login { token_hash: "second".to_owned(), expires_at: later, ..login.clone() };
-    assert_eq!(rotated, Rotation::Rotated(expected));
+    let rotate = async |presented: &str, new: &str, at| {
+        store.rotate_login(&login.id, presented, new, at, later).await.unwrap()
+    };
+    let expected = login.clone().rotated("second", now, later);
+    assert_eq!(rotate("first", "second", now).await, Rotation::Rotated(expected.clone()));
 
-    // Whoever comes with the old token again ends the login for everybody.
-    let reused = store.rotate_login(&login.id, "first", "third", now, later).await.unwrap();
-    assert_eq!(reused, Rotation::Reused { user_id });
-    let gone = store.rotate_login(&login.id, "second", "third", now, later).await.unwrap();
-    assert_eq!(gone, Rotation::Unknown);
+    // For a while the token before gives the newest again, and nothing else.
+    let soon = now + SignedDuration::from_secs(29);
+    assert_eq!(rotate("first", "another", soon).await, Rotation::Repeated(expected));
+    let reused = Rotation::Reused { user_id: user_id.clone() };
+    assert_eq!(rotate("first", "third", now + ROTATION_GRACE).await, reused);
+    assert_eq!(rotate("nonsense", "third", soon).await, reused);
+    // Whoever asked ends the login; until then the newest token is good.
+    assert!(matches!(rotate("second", "third", now).await, Rotation::Rotated(_)));
+    assert_eq!(rotate("first", "fourth", now).await, reused, "the one before the one before");
+    assert!(store.delete_login(&login.id).await.unwrap());
+    assert_eq!(rotate("third", "fourth", now).await, Rotation::Unknown);
 
     let old = super::accounts::login(&new_id());
     store.create_login(old.clone()).await.unwrap();
@@ -130,11 +143,32 @@ async fn one_of_many_rotates(store: &Arc<dyn AccountStore>) {
             })
         })
         .collect();
-    let mut rotated = 0;
+    let (mut winners, mut newest) = (Vec::new(), Vec::new());
     for racer in racing {
-        rotated += usize::from(matches!(racer.await.unwrap(), Rotation::Rotated(_)));
+        match racer.await.unwrap() {
+            Rotation::Rotated(login) => winners.push(login.token_hash),
+            Rotation::Repeated(login) => newest.push(login.token_hash),
+            other => panic!("{other:?}"),
+        }
     }
-    assert_eq!(rotated, 1);
+    assert_eq!((winners.len(), newest.len()), (1, 15));
+    assert!(newest.iter().all(|hash| *hash == winners[0]), "all are given the same");
+}
+
+async fn the_oldest_of_too_many_logins_ends(store: &dyn AccountStore) {
+    let user_id = new_id();
+    let logins: Vec<_> = (0..MAX_LOGINS + 3).map(|_| login(&user_id)).collect();
+    for login in &logins {
+        store.create_login(login.clone()).await.unwrap();
+    }
+    for (number, login) in logins.iter().enumerate() {
+        let rotation = store
+            .rotate_login(&login.id, "first", "second", login.created_at, login.expires_at)
+            .await
+            .unwrap();
+        assert_eq!(rotation != Rotation::Unknown, number >= 3, "{number}");
+    }
+    assert_eq!(store.delete_logins(&user_id).await.unwrap().len(), MAX_LOGINS);
 }
 
 async fn logins_end(store: &dyn AccountStore) {

@@ -9,10 +9,12 @@ use jiff::Timestamp;
 use super::tables::Table;
 use super::{Shared, keys};
 use crate::StoreError;
-use crate::accounts::{AccountStore, Login, Profile, ProfileChange, Rotation, Taken, User};
+use crate::accounts::{
+    AccountStore, Login, MAX_LOGINS, Presented, Profile, ProfileChange, Rotation, Taken, User,
+};
 
-/// Logins of one user that one transaction ends; more than anybody has.
-const MAX_LOGINS: usize = 10_000;
+/// Logins of one user that one transaction ends.
+const ENDED_AT_ONCE: usize = 1_000;
 
 /// The form in which names are compared.
 fn folded(name: &str) -> Vec<u8> {
@@ -76,7 +78,18 @@ impl AccountStore for std::sync::Arc<Shared> {
     async fn create_login(&self, login: Login) -> Result<(), StoreError> {
         self.write(Table::Logins, move |tx| {
             tx.put_key(Table::LoginsByUser, login_of_user(&login));
-            tx.put(Table::Logins, login.id.clone().into_bytes(), &login)
+            tx.put(Table::Logins, login.id.clone().into_bytes(), &login)?;
+            // Ids sort by the time of their making, so the oldest come first.
+            let prefix = keys::below(&[&login.user_id]);
+            let entries = tx.keys_below(Table::LoginsByUser, &prefix, MAX_LOGINS + ENDED_AT_ONCE)?;
+            let too_many = entries.len().saturating_sub(MAX_LOGINS);
+            for entry in entries.into_iter().take(too_many) {
+                if let Some(id) = keys::last_part(&entry) {
+                    tx.remove(Table::Logins, id.as_bytes().to_vec());
+                }
+                tx.remove(Table::LoginsByUser, entry);
+            }
+            Ok(())
         })
         .await
     }
@@ -92,21 +105,21 @@ impl AccountStore for std::sync::Arc<Shared> {
         let key = id.as_bytes().to_vec();
         let (presented_hash, new_hash) = (presented_hash.to_owned(), new_hash.to_owned());
         self.write(Table::Logins, move |tx| {
-            let Some(mut login) = tx.get::<Login>(Table::Logins, &key)? else { return Ok(Rotation::Unknown) };
-            let reused = login.token_hash != presented_hash;
-            if reused || login.expires_at <= now {
-                tx.remove(Table::LoginsByUser, login_of_user(&login));
-                tx.remove(Table::Logins, key);
-                return Ok(if reused {
-                    Rotation::Reused { user_id: login.user_id }
-                } else {
-                    Rotation::Unknown
-                });
+            let Some(login) = tx.get::<Login>(Table::Logins, &key)? else { return Ok(Rotation::Unknown) };
+            match login.present(&presented_hash, now) {
+                Presented::Newest => {
+                    let login = login.rotated(&new_hash, now, expires_at);
+                    tx.put(Table::Logins, key, &login)?;
+                    Ok(Rotation::Rotated(login))
+                }
+                Presented::JustReplaced => Ok(Rotation::Repeated(login)),
+                Presented::Old => Ok(Rotation::Reused { user_id: login.user_id }),
+                Presented::Expired => {
+                    tx.remove(Table::LoginsByUser, login_of_user(&login));
+                    tx.remove(Table::Logins, key);
+                    Ok(Rotation::Unknown)
+                }
             }
-            login.token_hash = new_hash;
-            login.expires_at = expires_at;
-            tx.put(Table::Logins, key, &login)?;
-            Ok(Rotation::Rotated(login))
         })
         .await
     }
@@ -123,19 +136,26 @@ impl AccountStore for std::sync::Arc<Shared> {
     }
 
     async fn delete_logins(&self, user_id: &str) -> Result<Vec<String>, StoreError> {
-        let prefix = keys::below(&[user_id]);
-        self.write(Table::Logins, move |tx| {
-            let entries = tx.keys_below(Table::LoginsByUser, &prefix, MAX_LOGINS)?;
-            let mut ended = Vec::with_capacity(entries.len());
-            for entry in entries {
-                if let Some(id) = keys::last_part(&entry) {
-                    tx.remove(Table::Logins, id.as_bytes().to_vec());
-                    ended.push(id.to_owned());
+        let mut all_ended = Vec::new();
+        loop {
+            let prefix = keys::below(&[user_id]);
+            let ended = self.write(Table::Logins, move |tx| {
+                let entries = tx.keys_below(Table::LoginsByUser, &prefix, ENDED_AT_ONCE)?;
+                let mut ended = Vec::with_capacity(entries.len());
+                for entry in entries {
+                    if let Some(id) = keys::last_part(&entry) {
+                        tx.remove(Table::Logins, id.as_bytes().to_vec());
+                        ended.push(id.to_owned());
+                    }
+                    tx.remove(Table::LoginsByUser, entry);
                 }
-                tx.remove(Table::LoginsByUser, entry);
+                Ok(ended)
+            });
+            let ended = ended.await?;
+            if ended.is_empty() {
+                return Ok(all_ended);
             }
-            Ok(ended)
-        })
-        .await
+            all_ended.extend(ended);
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::query::Query;
 use super::session::Cql;
 use super::value::{from_cql, to_cql, ttl_until};
 use crate::StoreError;
-use crate::accounts::{Login, Rotation};
+use crate::accounts::{Login, MAX_LOGINS, Presented, Rotation};
 
 /// How often a change is tried when others come between.
 const MAX_TRIES: u32 = 10;
@@ -26,13 +26,13 @@ const CREATE: Query = Query::cas(
 );
 const LOGIN: Query = Query::serial_read(
     "logins",
-    "SELECT id, user_id, token_hash, created_at, expires_at FROM logins WHERE id = ?",
+    "SELECT id, user_id, token_hash, previous_hash, rotated_at, created_at, expires_at FROM logins WHERE id = ?",
 );
 // All columns again: each has a TTL of its own.
 const ROTATE: Query = Query::cas(
     "logins",
-    "UPDATE logins USING TTL ? SET user_id = ?, token_hash = ?, created_at = ?, expires_at = ? WHERE id = ? \
-     IF token_hash = ?",
+    "UPDATE logins USING TTL ? SET user_id = ?, token_hash = ?, previous_hash = ?, rotated_at = ?, created_at = ?, \
+     expires_at = ? WHERE id = ? IF token_hash = ?",
 );
 const DELETE: Query = Query::cas("logins", "DELETE FROM logins WHERE id = ? IF EXISTS");
 const LIST: Query =
@@ -47,6 +47,8 @@ struct LoginRow {
     id: String,
     user_id: String,
     token_hash: String,
+    previous_hash: Option<String>,
+    rotated_at: Option<CqlTimestamp>,
     created_at: CqlTimestamp,
     expires_at: CqlTimestamp,
 }
@@ -59,6 +61,8 @@ impl TryFrom<LoginRow> for Login {
             id: row.id,
             user_id: row.user_id,
             token_hash: row.token_hash,
+            previous_hash: row.previous_hash,
+            rotated_at: row.rotated_at.map(from_cql).transpose()?,
             created_at: from_cql(row.created_at)?,
             expires_at: from_cql(row.expires_at)?,
         })
@@ -71,7 +75,7 @@ impl Cql {
         self.write(&LIST, (&login.user_id, &login.id, ttl)).await?;
         let (created_at, expires_at) = (to_cql(login.created_at), to_cql(login.expires_at));
         let values = (&login.id, &login.user_id, &login.token_hash, created_at, expires_at, ttl);
-        match self.compare_and_set(&CREATE, values).await {
+        let created = match self.compare_and_set(&CREATE, values).await {
             // The id is the caller's own, so one that is there already came of a try before.
             Ok(_) => Ok(()),
             Err(StoreError::Unknown(why)) => match self.login(&login.id).await {
@@ -79,7 +83,27 @@ impl Cql {
                 Ok(None) | Err(_) => Err(StoreError::Unknown(why)),
             },
             Err(error) => Err(error),
+        };
+        created?;
+        // The login stands. What cannot be ended now is ended at the user's next login.
+        if let Err(error) = self.end_oldest_logins(&login.user_id).await {
+            tracing::warn!(%error, "a user's oldest logins not ended");
         }
+        Ok(())
+    }
+
+    /// Ends what a user has beyond [`MAX_LOGINS`].
+    async fn end_oldest_logins(&self, user_id: &str) -> Result<(), StoreError> {
+        // Ids sort by the time of their making, so the oldest come first.
+        let ids = self.listed_logins(user_id).await?;
+        for id in &ids[..ids.len().saturating_sub(MAX_LOGINS)] {
+            self.end_listed(user_id, id).await?;
+        }
+        Ok(())
+    }
+
+    async fn listed_logins(&self, user_id: &str) -> Result<Vec<String>, StoreError> {
+        Ok(self.rows::<(String,)>(&LISTED, (user_id,)).await?.into_iter().map(|(id,)| id).collect())
     }
 
     /// See [`crate::accounts::AccountStore::rotate_login`].
@@ -99,27 +123,23 @@ impl Cql {
             if unknown.is_some() && login.token_hash == new_hash {
                 return Ok(Rotation::Rotated(login));
             }
-            let reused = login.token_hash != presented_hash;
-            if reused || login.expires_at <= now {
-                self.end(&login).await?;
-                return Ok(if reused {
-                    Rotation::Reused { user_id: login.user_id }
-                } else {
-                    Rotation::Unknown
-                });
+            match login.present(presented_hash, now) {
+                Presented::Newest => {}
+                Presented::JustReplaced => return Ok(Rotation::Repeated(login)),
+                Presented::Old => return Ok(Rotation::Reused { user_id: login.user_id }),
+                Presented::Expired => {
+                    self.end(&login).await?;
+                    return Ok(Rotation::Unknown);
+                }
             }
             let ttl = ttl_until(expires_at);
             self.write(&LIST, (&login.user_id, id, ttl)).await?;
-            let (created_at, until) = (to_cql(login.created_at), to_cql(expires_at));
-            let values = (ttl, &login.user_id, new_hash, created_at, until, id, presented_hash);
+            let (created_at, rotated_at, until) = (to_cql(login.created_at), to_cql(now), to_cql(expires_at));
+            let user_id = &login.user_id;
+            let values =
+                (ttl, user_id, new_hash, presented_hash, rotated_at, created_at, until, id, presented_hash);
             match self.compare_and_set(&ROTATE, values).await {
-                Ok(true) => {
-                    return Ok(Rotation::Rotated(Login {
-                        token_hash: new_hash.to_owned(),
-                        expires_at,
-                        ..login
-                    }));
-                }
+                Ok(true) => return Ok(Rotation::Rotated(login.rotated(new_hash, now, expires_at))),
                 Ok(false) => {}
                 Err(error @ StoreError::Unknown(_)) => unknown = Some(error),
                 Err(error) => return Err(unknown.unwrap_or(error)),
@@ -137,14 +157,19 @@ impl Cql {
         }
     }
 
-    /// Ends the logins that a user's list has, and tells their ids.
+    /// Ends the logins that a user's list has, until the list is empty, and tells their ids.
     pub(super) async fn end_logins(&self, user_id: &str) -> Result<Vec<String>, StoreError> {
-        let ids: Vec<String> =
-            self.rows::<(String,)>(&LISTED, (user_id,)).await?.into_iter().map(|(id,)| id).collect();
-        for some in ids.chunks(AT_ONCE) {
-            try_join_all(some.iter().map(|id| self.end_listed(user_id, id))).await?;
+        let mut ended = Vec::new();
+        loop {
+            let ids = self.listed_logins(user_id).await?;
+            if ids.is_empty() {
+                return Ok(ended);
+            }
+            for some in ids.chunks(AT_ONCE) {
+                try_join_all(some.iter().map(|id| self.end_listed(user_id, id))).await?;
+            }
+            ended.extend(ids);
         }
-        Ok(ids)
     }
 
     async fn end_listed(&self, user_id: &str, id: &str) -> Result<bool, StoreError> {

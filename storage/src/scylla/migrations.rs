@@ -40,6 +40,7 @@ pub(super) const MIGRATIONS: &[Migration] = migrations![
     "0004_revocations.cql",
     "0005_conversations.cql",
     "0006_history.cql",
+    "0007_login_rotations.cql",
 ];
 
 /// The tables that migrations themselves need.
