@@ -23,10 +23,14 @@ use mundotango_storage::scylla::ScyllaOptions;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
+use crate::community::RateOptions;
+
 /// What the environment's variables begin with; `__` stands between sections, as in `MUNDOTANGO__SESSION__OUTBOX_BYTES`.
 pub const ENV_PREFIX: &str = "MUNDOTANGO__";
 /// Shortest secret that tokens may be signed with, in bytes: what HS256 hashes to (RFC 7518, 3.2).
 const MIN_SECRET_BYTES: usize = 32;
+/// Shortest key of the server API, in bytes: so many that nobody can guess one.
+const MIN_API_KEY_BYTES: usize = 16;
 /// Where a secret that was made lies in the data folder.
 const SECRET_FILE: &str = "secret";
 
@@ -71,8 +75,11 @@ pub struct AuthOptions {
     /// How long a refresh token is good.
     #[serde(with = "friendly")]
     pub refresh_token_ttl: Duration,
-    /// Most passwords that are hashed at the same time, each on a core and 19 MiB of its own.
+    /// Most passwords that are hashed at the same time, each on a core and 19 MiB of its own; half of the cores if not
+    /// set, as the others serve everybody who is in already.
     pub password_concurrency: usize,
+    /// How often somebody may register, log in and refresh.
+    pub rates: RateOptions,
 }
 
 /// The `[cluster]` section: where the engines are that several nodes share. A node without them is alone and needs none.
@@ -175,7 +182,9 @@ impl Default for AuthOptions {
             token: TokenOptions::default(),
             access_token_ttl: Duration::from_hours(1),
             refresh_token_ttl: Duration::from_hours(30 * 24),
-            password_concurrency: std::thread::available_parallelism().map_or(1, usize::from),
+            password_concurrency: std::thread::available_parallelism()
+                .map_or(1, |cores| (cores.get() / 2).max(1)),
+            rates: RateOptions::default(),
         }
     }
 }
@@ -252,15 +261,23 @@ impl Config {
     pub fn check(&self) -> anyhow::Result<()> {
         let mut problems = self.channels.problems();
         problems.extend(self.http.problems());
+        problems.extend(self.auth.token.problems());
         let mut require = |holds: bool, problem: &str| {
             if !holds {
                 problems.push(problem.to_owned());
             }
         };
         let secret = self.auth.secret.as_ref();
+        let too_short = |secret: Option<&Secret>, option, min| secret?.too_short(option, min);
+        for problem in [
+            too_short(secret, "auth.secret", MIN_SECRET_BYTES),
+            too_short(self.http.api_key.as_ref(), "http.api_key", MIN_API_KEY_BYTES),
+        ] {
+            require(problem.is_none(), problem.as_deref().unwrap_or_default());
+        }
         require(
-            secret.is_none_or(|secret| secret.expose().len() >= MIN_SECRET_BYTES),
-            "auth.secret: needs at least 32 bytes",
+            secret.is_none() || secret != self.auth.token.hmac_secret_key.as_ref(),
+            "auth.token.hmac_secret_key: must not be auth.secret, or the backend's tokens could make admins",
         );
         let cluster = &self.cluster;
         let parts = [cluster.nats.is_some(), cluster.redis.is_some(), !cluster.cql.nodes.is_empty()];
@@ -404,6 +421,18 @@ mod tests {
             ("[session]\nping_interval = \"often\"", "session.ping_interval"),
             ("[session]\nping_interval = \"0s\"", "session.ping_interval"),
             ("[auth]\nsecret = \"short\"", "auth.secret"),
+            ("[auth]\nsecret = \"\"", "auth.secret"),
+            ("[http]\napi_key = \"short\"", "http.api_key"),
+            ("[http]\napi_key = \"\"", "http.api_key"),
+            ("[http]\napi_key = 1234567890123456", "http.api_key"),
+            ("[auth.token]\nhmac_secret_key = \"\"", "auth.token.hmac_secret_key"),
+            ("[auth.token]\nhmac_secret_key = \"short\"", "auth.token.hmac_secret_key"),
+            ("[auth.token]\nrsa_public_key = \" \"", "auth.token.rsa_public_key"),
+            ("[auth.token]\nissuer = \"\"", "auth.token.issuer"),
+            (
+                "[auth.token]\njwks_public_endpoint = \"http://id.example/keys\"",
+                "auth.token.jwks_public_endpoint",
+            ),
             ("[channels.namespaces.x]\nforce_recovery = true", "channels.namespaces.x"),
         ] {
             fs::write(&file, text).unwrap();

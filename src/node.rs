@@ -229,7 +229,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
     let tokens = Tokens::new(secret.expose().as_bytes(), config.auth.access_token_ttl);
     let tokens = Arc::new(tokens.with_keys(&config.auth.token)?);
     let revocations = Revocations::load(Arc::clone(&engines.stores.revocations)).await;
-    let revocations = Arc::new(revocations.context("revocations not read")?);
+    let revocations = revocations.context("revocations not read")?;
     let authenticator = Arc::new(TokenAuthenticator::new(Arc::clone(&tokens), Arc::clone(&revocations)));
     let engine = Engine::start(EngineParts {
         node: engines.node.clone(),
@@ -247,8 +247,14 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
     }
     let life_ceo = life_ceo::router(Arc::clone(&engines.stores.conversations), Arc::clone(&engine));
     let stores = engines.stores.clone();
-    let community =
-        Community::new(stores, Arc::clone(&engine), tokens, Arc::clone(&revocations), &config.auth)?;
+    let community = Community::new(
+        stores,
+        Arc::clone(&engines.hot),
+        Arc::clone(&engine),
+        tokens,
+        Arc::clone(&revocations),
+        &config.auth,
+    )?;
     let routers = mundotango_gateway::routers(
         &config.http,
         GatewayParts {

@@ -94,6 +94,7 @@ metrics! {
     event_rsvps_total: IntCounterVec = counters("Answers to events", &["event_type", "action"]);
     posts_created_total: IntCounterVec = counters("Posts created", &["visibility"]);
     post_reactions_total: IntCounterVec = counters("Reactions to posts", &["reaction_type"]);
+    logins_total: IntCounterVec = counters("Logins that were tried, by what came of them", &["result"]);
     cache_hits_total: IntCounterVec = counters("Reads that the cache answered", &["cache_type"]);
     cache_misses_total: IntCounterVec = counters("Reads that the store had to answer", &["cache_type"]);
     life_ceo_agent_invocations_total: IntCounterVec = counters("Answers of agents", &["agent_id", "status"]);
@@ -140,6 +141,9 @@ impl Metrics {
         }
         for reaction in REACTIONS {
             self.post_reactions_total.with_label_values(&[reaction]);
+        }
+        for result in ["granted", "refused", "limited"] {
+            self.logins_total.with_label_values(&[result]);
         }
         for result in ["recovered", "unrecovered"] {
             self.realtime_recoveries_total.with_label_values(&[result]);

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use garde::Validate;
 use jiff::{SignedDuration, Timestamp};
 use mundotango_gateway::Identity;
@@ -15,15 +13,15 @@ use mundotango_gateway::problem::{FieldError, Problem};
 use mundotango_storage::Stores;
 use mundotango_storage::accounts::{Login, Profile, ProfileChange, Role, Rotation, User};
 use mundotango_storage::revocations::Revoked;
-use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Community;
+use super::limits::Address;
 use super::passwords::Passwords;
+use super::refresh_token::RefreshToken;
 
 type Shared = State<Arc<Community>>;
 
@@ -131,7 +129,7 @@ struct LoggedIn {
     token: String,
     /// Seconds that `token` is good.
     expires_in: u64,
-    /// Good once: for the next pair of tokens.
+    /// For the next pair of tokens; good once, and for 30 seconds after that.
     refresh_token: String,
     user: OwnUser,
 }
@@ -198,41 +196,16 @@ pub async fn create(
     Ok(user)
 }
 
-/// A refresh token: the login's id, and a secret of which only the hash is kept.
-struct RefreshToken {
-    login_id: String,
-    secret: String,
-}
-
-impl RefreshToken {
-    fn new(login_id: String) -> Self {
-        let secret: [u8; 32] = rand::rng().random();
-        Self { login_id, secret: URL_SAFE_NO_PAD.encode(secret) }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let (login_id, secret) = text.split_once('.')?;
-        Some(Self { login_id: login_id.to_owned(), secret: secret.to_owned() })
-    }
-
-    fn text(&self) -> String {
-        format!("{}.{}", self.login_id, self.secret)
-    }
-
-    /// SHA-256 is enough: the secret has 256 random bits, so nobody can guess it from the hash.
-    fn hash(&self) -> String {
-        URL_SAFE_NO_PAD.encode(Sha256::digest(self.secret.as_bytes()))
-    }
-}
-
 impl Community {
     async fn log_in(&self, user: User) -> Result<Json<LoggedIn>, Problem> {
-        let refresh_token = RefreshToken::new(mundotango_protocol::new_id());
+        let refresh_token = RefreshToken::first(&self.tokens, mundotango_protocol::new_id())?;
         let now = mundotango_storage::now();
         let login = Login {
-            id: refresh_token.login_id.clone(),
+            id: refresh_token.login_id().to_owned(),
             user_id: user.id.clone(),
             token_hash: refresh_token.hash(),
+            previous_hash: None,
+            rotated_at: None,
             created_at: now,
             expires_at: self.refresh_expiry(now),
         };
@@ -241,18 +214,19 @@ impl Community {
     }
 
     /// Locks out the access tokens of a login that has ended, for as long as they would be good.
-    async fn end_login(&self, login_id: String) -> Result<(), Problem> {
+    async fn lock_out_login(&self, login_id: &str, user_id: String) -> Result<(), Problem> {
         let until = mundotango_storage::now() + self.tokens.lifetime();
-        Ok(self.revocations.revoke(Revoked::Login(login_id), Some(until)).await?)
+        Ok(self.revocations.revoke_login(login_id.to_owned(), user_id, Some(until)).await?)
     }
 
     fn logged_in(&self, user: User, refresh_token: &RefreshToken) -> Result<Json<LoggedIn>, Problem> {
         if self.revocations.is_blocked(&user.id) {
             return Err(Problem::forbidden("this account is blocked"));
         }
+        let revoked_at = self.revocations.user_tokens_revoked_at(&user.id);
         let token = self
             .tokens
-            .issue(&user.id, user.role, Some(&refresh_token.login_id))
+            .issue_after(&user.id, user.role, Some(refresh_token.login_id()), revoked_at)
             .map_err(|error| Problem::internal(&error))?;
         Ok(Json(LoggedIn {
             token,
@@ -260,6 +234,11 @@ impl Community {
             refresh_token: refresh_token.text(),
             user: OwnUser::from(user),
         }))
+    }
+
+    /// Whether everything that a user was given at a time is locked out.
+    fn is_logged_out_since(&self, user_id: &str, at: Timestamp) -> bool {
+        self.revocations.user_tokens_revoked_at(user_id).is_some_and(|revoked_at| at <= revoked_at)
     }
 
     fn refresh_expiry(&self, now: Timestamp) -> Timestamp {
@@ -275,12 +254,14 @@ impl Community {
 /// Make an account and log in.
 #[utoipa::path(
     post, path = "/api/auth/register", tag = "auth", security(()), request_body = NewAccount,
-    responses((status = CREATED, body = LoggedIn), (status = BAD_REQUEST, body = Problem), (status = CONFLICT, body = Problem)),
+    responses((status = CREATED, body = LoggedIn), (status = BAD_REQUEST, body = Problem), (status = CONFLICT, body = Problem), (status = TOO_MANY_REQUESTS, body = Problem)),
 )]
 async fn register(
     State(community): Shared,
+    address: Address,
     ValidJson(account): ValidJson<NewAccount>,
 ) -> Result<(StatusCode, Json<LoggedIn>), Problem> {
+    community.limits.register(&address).await?;
     let user = create(&community.stores, &community.passwords, account, Role::User).await?;
     Ok((StatusCode::CREATED, community.log_in(user).await?))
 }
@@ -288,56 +269,64 @@ async fn register(
 /// Log in.
 #[utoipa::path(
     post, path = "/api/auth/login", tag = "auth", security(()), request_body = Credentials,
-    responses((status = OK, body = LoggedIn), (status = UNAUTHORIZED, body = Problem)),
+    responses((status = OK, body = LoggedIn), (status = UNAUTHORIZED, body = Problem), (status = TOO_MANY_REQUESTS, body = Problem)),
 )]
 async fn log_in(
     State(community): Shared,
+    address: Address,
     ValidJson(credentials): ValidJson<Credentials>,
 ) -> Result<Json<LoggedIn>, Problem> {
+    let attempt = community.limits.login(&credentials.email, &address).await?;
     let user = community.stores.accounts.user_by_email(&credentials.email).await?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
     let matches = community.passwords.verify(credentials.password, hash).await?;
-    match user.filter(|_| matches) {
-        Some(user) => community.log_in(user).await,
-        // The same for an unknown address and a wrong password, so that nobody learns who has an account.
-        None => Err(Problem::unauthorized("e-mail address or password is wrong")),
+    if let Some(user) = user.filter(|_| matches) {
+        mundotango_ops::metrics().logins_total.with_label_values(&["granted"]).inc();
+        return community.log_in(user).await;
     }
+    attempt.failed().await;
+    // The same for an unknown address and a wrong password, so that nobody learns who has an account.
+    Err(Problem::unauthorized("e-mail address or password is wrong").with_code("wrong_credentials"))
 }
 
-/// Trade a refresh token for a new pair of tokens. A token that was traded before ends the login: somebody has a copy.
+/// Trade a refresh token for a new pair of tokens. For 30 seconds the same token gives the same refresh token again, as
+/// tabs refresh at the same time and answers get lost. After that, a token that was traded before ends the login with all
+/// its tokens: somebody has a copy.
 #[utoipa::path(
     post, path = "/api/auth/refresh", tag = "auth", security(()), request_body = RefreshBody,
-    responses((status = OK, body = LoggedIn), (status = UNAUTHORIZED, body = Problem)),
+    responses((status = OK, body = LoggedIn), (status = UNAUTHORIZED, body = Problem), (status = TOO_MANY_REQUESTS, body = Problem)),
 )]
 async fn refresh(
     State(community): Shared,
+    address: Address,
     ValidJson(body): ValidJson<RefreshBody>,
 ) -> Result<Json<LoggedIn>, Problem> {
-    let refused = || Problem::unauthorized("refresh token is not good (any more)");
-    let presented = RefreshToken::parse(&body.refresh_token).ok_or_else(refused)?;
-    let fresh = RefreshToken::new(presented.login_id.clone());
+    community.limits.refresh(&address).await?;
+    let refused =
+        || Problem::unauthorized("refresh token is not good (any more)").with_code("refresh_token_invalid");
+    let presented = RefreshToken::parse(&community.tokens, &body.refresh_token).ok_or_else(refused)?;
+    let fresh = presented.successor(&community.tokens)?;
+    let (login_id, fresh_hash) = (presented.login_id(), fresh.hash());
     let now = mundotango_storage::now();
-    let rotation = community
-        .stores
-        .accounts
-        .rotate_login(
-            &presented.login_id,
-            &presented.hash(),
-            &fresh.hash(),
-            now,
-            community.refresh_expiry(now),
-        )
-        .await?;
-    match rotation {
-        Rotation::Rotated(login) => {
-            let user = community.stores.accounts.user(&login.user_id).await?.ok_or_else(refused)?;
+    let accounts = &community.stores.accounts;
+    let expires_at = community.refresh_expiry(now);
+    match accounts.rotate_login(login_id, &presented.hash(), &fresh_hash, now, expires_at).await? {
+        Rotation::Rotated(login) | Rotation::Repeated(login) if login.token_hash == fresh_hash => {
+            if community.is_logged_out_since(&login.user_id, login.created_at) {
+                accounts.delete_login(login_id).await?;
+                return Err(refused());
+            }
+            let user = accounts.user(&login.user_id).await?.ok_or_else(refused)?;
             community.logged_in(user, &fresh)
         }
-        Rotation::Reused { user_id } => {
-            tracing::warn!(user_id, login_id = presented.login_id, "refresh token reused, login ended");
+        Rotation::Reused { user_id } if presented.is_genuine() => {
+            tracing::warn!(user_id, login_id, "refresh token reused, login ended");
+            // The login goes last: if something fails before, the next try does all of this again.
+            community.lock_out_login(login_id, user_id).await?;
+            accounts.delete_login(login_id).await?;
             Err(refused())
         }
-        Rotation::Unknown => Err(refused()),
+        _ => Err(refused()),
     }
 }
 
@@ -345,8 +334,9 @@ async fn refresh(
 #[utoipa::path(post, path = "/api/auth/logout", tag = "auth", responses((status = NO_CONTENT)))]
 async fn log_out(identity: Identity, State(community): Shared) -> Result<StatusCode, Problem> {
     if let Some(login_id) = identity.login_id {
+        // The access token goes last: if something fails before, the caller can try again.
         community.stores.accounts.delete_login(&login_id).await?;
-        community.end_login(login_id).await?;
+        community.lock_out_login(&login_id, identity.user_id).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -354,8 +344,12 @@ async fn log_out(identity: Identity, State(community): Shared) -> Result<StatusC
 /// End all logins of the caller, and close their sockets.
 #[utoipa::path(post, path = "/api/auth/logout-all", tag = "auth", responses((status = NO_CONTENT)))]
 async fn log_out_everywhere(identity: Identity, State(community): Shared) -> Result<StatusCode, Problem> {
-    for login_id in community.stores.accounts.delete_logins(&identity.user_id).await? {
-        community.end_login(login_id).await?;
+    // One revocation stands for all tokens that there are, refresh tokens among them, for as long as the last one lives.
+    let until = community.refresh_expiry(mundotango_storage::now());
+    let everything = Revoked::UserTokens(identity.user_id.clone());
+    community.revocations.revoke(everything, Some(until)).await?;
+    if let Err(error) = community.stores.accounts.delete_logins(&identity.user_id).await {
+        tracing::warn!(%error, user_id = identity.user_id, "logins are locked out, but not removed");
     }
     Ok(StatusCode::NO_CONTENT)
 }

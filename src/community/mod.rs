@@ -2,8 +2,10 @@
 
 pub mod accounts;
 mod events;
+mod limits;
 pub mod passwords;
 mod posts;
+mod refresh_token;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,12 +19,15 @@ use mundotango_gateway::tokens::Tokens;
 use mundotango_protocol::{ChannelName, Publication};
 use mundotango_storage::Stores;
 use mundotango_storage::accounts::Profile;
+use mundotango_storage::hot::HotState;
 use serde::Serialize;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::AuthOptions;
+use limits::Limits;
+pub use limits::RateOptions;
 use passwords::Passwords;
 
 /// What the features share.
@@ -32,20 +37,24 @@ pub struct Community {
     tokens: Arc<Tokens>,
     revocations: Arc<Revocations>,
     passwords: Passwords,
+    limits: Limits,
     refresh_token_ttl: Duration,
 }
 
 impl Community {
-    /// The community on its stores and its engine.
+    /// The community on its stores, hot state (for quotas) and its engine.
     pub fn new(
         stores: Stores,
+        hot: Arc<dyn HotState>,
         engine: Arc<Engine>,
         tokens: Arc<Tokens>,
         revocations: Arc<Revocations>,
         auth: &AuthOptions,
     ) -> anyhow::Result<Self> {
         let passwords = Passwords::new(auth.password_concurrency)?;
-        Ok(Self { stores, engine, tokens, revocations, passwords, refresh_token_ttl: auth.refresh_token_ttl })
+        let limits = Limits::new(auth.rates.clone(), hot);
+        let refresh_token_ttl = auth.refresh_token_ttl;
+        Ok(Self { stores, engine, tokens, revocations, passwords, limits, refresh_token_ttl })
     }
 
     /// Publishes a domain change. The change stands already, so a failure here is logged and not the caller's.

@@ -11,10 +11,14 @@ use tokio::sync::Semaphore;
 
 /// How long a login waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Logins that wait for each one whose password is being hashed. More would wait in vain.
+const WAITING_FOR_EACH: usize = 64;
 
 /// Hashes and verifies passwords.
 pub struct Passwords {
     places: Arc<Semaphore>,
+    /// Places for those that wait, and for those whose password is being hashed.
+    queue: Arc<Semaphore>,
     /// Stands for the hash of a user that does not exist, so that both cases take the same time.
     nobody: Arc<str>,
 }
@@ -24,7 +28,8 @@ impl Passwords {
     pub fn new(concurrency: usize) -> anyhow::Result<Self> {
         let nobody = hash(mundotango_protocol::new_id().as_bytes())
             .map_err(|error| anyhow::anyhow!("passwords cannot be hashed: {error}"))?;
-        Ok(Self { places: Arc::new(Semaphore::new(concurrency)), nobody: nobody.into() })
+        let queue = Arc::new(Semaphore::new(concurrency.saturating_mul(1 + WAITING_FOR_EACH)));
+        Ok(Self { places: Arc::new(Semaphore::new(concurrency)), queue, nobody: nobody.into() })
     }
 
     /// A hash in PHC form, with a salt of its own.
@@ -46,13 +51,15 @@ impl Passwords {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+        let too_many = || Problem::unavailable("too many are logging in");
+        let in_queue = Arc::clone(&self.queue).try_acquire_owned().map_err(|_| too_many())?;
         let place = tokio::time::timeout(PATIENCE, Arc::clone(&self.places).acquire_owned())
             .await
-            .map_err(|_| Problem::unavailable("too many are logging in"))?
+            .map_err(|_| too_many())?
             .map_err(|error| Problem::internal(&error))?;
         let work = move || {
             let outcome = work();
-            drop(place);
+            drop((place, in_queue));
             outcome
         };
         tokio::task::spawn_blocking(work).await.map_err(|error| Problem::internal(&error))
@@ -76,5 +83,38 @@ mod tests {
         assert!(passwords.verify("abrazo-1234".to_owned(), Some(hash.clone())).await.unwrap());
         assert!(!passwords.verify("abrazo-1235".to_owned(), Some(hash)).await.unwrap());
         assert!(!passwords.verify("abrazo-1234".to_owned(), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn who_would_wait_in_vain_is_told_at_once() {
+        let passwords = Arc::new(Passwords::new(1).unwrap());
+        let (started, wait) = std::sync::mpsc::channel::<()>();
+        let (going_on, is_going_on) = tokio::sync::oneshot::channel();
+        let slow = tokio::spawn({
+            let passwords = Arc::clone(&passwords);
+            async move {
+                let work = move || {
+                    let _ = going_on.send(());
+                    let _ = wait.recv();
+                };
+                passwords.run(work).await
+            }
+        });
+        is_going_on.await.unwrap();
+        let waiting: Vec<_> = (0..WAITING_FOR_EACH)
+            .map(|_| {
+                let passwords = Arc::clone(&passwords);
+                tokio::spawn(async move { passwords.run(|| ()).await })
+            })
+            .collect();
+        while passwords.queue.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(passwords.run(|| ()).await.unwrap_err().status().as_u16(), 503);
+        drop(started);
+        assert!(slow.await.unwrap().is_ok());
+        for one in waiting {
+            assert!(one.await.unwrap().is_ok());
+        }
     }
 }

@@ -25,4 +25,5 @@ mod services;
 mod storm;
 mod supervision;
 mod tls;
+mod tokens;
 mod transports;

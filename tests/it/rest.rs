@@ -56,23 +56,12 @@ async fn accounts_from_registration_to_logout() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn refresh_tokens_rotate_and_a_copy_ends_the_login() {
+async fn what_is_no_refresh_token_is_refused() {
     let server = Server::start().await;
-    let ana = server.register("ana").await;
-    let refresh = async |token: &str| {
-        let body = json!({"refreshToken": token});
-        server.call(Method::POST, "/api/auth/refresh", None, Some(body)).await
-    };
-    let (status, second) = refresh(&ana.refresh_token).await;
-    assert_eq!(status, StatusCode::OK);
-    let second_token = second["refreshToken"].as_str().unwrap();
-    let (status, third) = refresh(second_token).await;
-    assert_eq!(status, StatusCode::OK);
-    assert_eq!(refresh(second_token).await.0, StatusCode::UNAUTHORIZED);
-    let third_token = third["refreshToken"].as_str().unwrap();
-    assert_eq!(refresh(third_token).await.0, StatusCode::UNAUTHORIZED, "the whole family is gone");
-    for bad in ["", ".", "nonsense", "a.b", "\u{0}.\u{0}"] {
-        assert!(refresh(bad).await.0.is_client_error(), "{bad:?}");
+    for bad in ["", ".", "nonsense", "a.b", "a.1.b", "a.99999999999999999999.b", "\u{0}.\u{0}"] {
+        let body = json!({"refreshToken": bad});
+        let (status, _) = server.call(Method::POST, "/api/auth/refresh", None, Some(body)).await;
+        assert!(status.is_client_error(), "{bad:?}");
     }
 }
 

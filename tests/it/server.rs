@@ -31,6 +31,12 @@ pub const ROOM: &[(&str, &str)] = &[
     ("CHANNELS__NAMESPACES__ROOM__DELTA_PUBLISH", "true"),
 ];
 
+/// All users of a test come from one address.
+const NO_RATES: &[(&str, &str)] = &[
+    ("AUTH__RATES__REGISTRATIONS_PER_ADDRESS", "0"),
+    ("AUTH__RATES__LOGINS_PER_ADDRESS", "0"),
+    ("AUTH__RATES__REFRESHES_PER_ADDRESS", "0"),
+];
 /// The build of the server that the tests are of.
 const BINARY: &str = env!("CARGO_BIN_EXE_mundotango");
 /// Longest wait for a server to start or to end.
@@ -83,7 +89,7 @@ impl Server {
 
     /// The same without waiting until it is ready.
     pub fn begin_with(settings: &[(&str, &str)]) -> Self {
-        Self::begin_of(Path::new(BINARY), settings)
+        Self::begin_of(Path::new(BINARY), &[NO_RATES, settings].concat())
     }
 
     /// The same with variables of the environment that are no settings.

@@ -1,0 +1,289 @@
+//! How often somebody may register, log in and refresh.
+//!
+//! Each address has a quota for each of the three. Guessing passwords is held up by counting failures alone: those of an
+//! address at an account close the account for that address, so nobody can lock the owner out from elsewhere. Failures of
+//! all addresses together only slow the account down: attempts then pass one after the other, also the owner's, until the
+//! guessing stops. Quotas are hot state, so all nodes count together; without hot state each node counts by itself.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mundotango_gateway::ClientAddress;
+use mundotango_gateway::problem::Problem;
+use mundotango_storage::hot::{HotState, MemoryHotState, Quota};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+/// In what time [`RateOptions::failed_logins`] come back.
+const FAILURES_WINDOW: Duration = Duration::from_mins(15);
+/// How often a slowed account may be tried.
+const SLOWED: Quota = Quota { limit: 1, window: Duration::from_secs(1) };
+/// How long an account stays slowed after a failure that was one too many.
+const SLOWED_FOR: Duration = Duration::from_mins(2);
+/// How long an attempt at a slowed account waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Attempts that wait at the same time.
+const WAITING: usize = 256;
+/// Closed and slowed accounts that are remembered.
+const REMEMBERED: usize = 100_000;
+
+/// The `[auth.rates]` section. 0 is no limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateOptions {
+    /// Accounts that one address may make in an hour.
+    pub registrations_per_address: u32,
+    /// Logins that one address may try in a minute.
+    pub logins_per_address: u32,
+    /// Refreshes that one address may make in a minute.
+    pub refreshes_per_address: u32,
+    /// Failed logins of one address at one account in 15 minutes, after which that address has to wait.
+    pub failed_logins: u32,
+    /// Failed logins of all addresses at one account in an hour, after which the account is tried once a second at most.
+    pub failed_logins_per_account: u32,
+}
+
+impl Default for RateOptions {
+    fn default() -> Self {
+        Self {
+            registrations_per_address: 60,
+            logins_per_address: 60,
+            refreshes_per_address: 600,
+            failed_logins: 10,
+            failed_logins_per_account: 100,
+        }
+    }
+}
+
+/// Whom a request's quotas are counted for.
+#[derive(Clone, Debug)]
+pub(super) struct Address(String);
+
+impl<S: Sync> FromRequestParts<S> for Address {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        // Calls over sockets come without an address. All of them share the quotas of one.
+        let address = parts.extensions.get::<ClientAddress>();
+        Ok(Self(address.map_or_else(|| "unknown".to_owned(), |address| address.limited_as().to_string())))
+    }
+}
+
+/// The quotas, and who has used theirs up.
+pub(super) struct Limits {
+    options: RateOptions,
+    hot: Arc<dyn HotState>,
+    /// Stands in for hot state while that is away.
+    own: MemoryHotState,
+    /// Until when an account is closed for an address, or slowed for all.
+    held_up: Mutex<HashMap<String, Instant>>,
+    waiting: Semaphore,
+}
+
+/// An attempt to log in that was let through.
+pub(super) struct Attempt<'a> {
+    limits: &'a Limits,
+    account: String,
+    address: &'a Address,
+}
+
+impl Limits {
+    pub(super) fn new(options: RateOptions, hot: Arc<dyn HotState>) -> Self {
+        Self {
+            options,
+            hot,
+            own: MemoryHotState::new(),
+            held_up: Mutex::default(),
+            waiting: Semaphore::new(WAITING),
+        }
+    }
+
+    pub(super) async fn register(&self, address: &Address) -> Result<(), Problem> {
+        self.per_address("register", self.options.registrations_per_address, HOUR, address).await
+    }
+
+    pub(super) async fn refresh(&self, address: &Address) -> Result<(), Problem> {
+        self.per_address("refresh", self.options.refreshes_per_address, MINUTE, address).await
+    }
+
+    /// Lets an attempt at an account through, or says when to come again. To be asked before the password is looked at,
+    /// so that an attempt too many learns nothing.
+    pub(super) async fn login<'a>(
+        &'a self,
+        email: &str,
+        address: &'a Address,
+    ) -> Result<Attempt<'a>, Problem> {
+        let attempt = self.let_through(email, address).await;
+        if attempt.is_err() {
+            mundotango_ops::metrics().logins_total.with_label_values(&["limited"]).inc();
+        }
+        attempt
+    }
+
+    async fn let_through<'a>(&'a self, email: &str, address: &'a Address) -> Result<Attempt<'a>, Problem> {
+        self.per_address("login", self.options.logins_per_address, MINUTE, address).await?;
+        // No address of a user lies in hot state, and keys have one length.
+        let account = URL_SAFE_NO_PAD.encode(Sha256::digest(email.to_lowercase().as_bytes()));
+        let attempt = Attempt { limits: self, account, address };
+        if let Some(wait) = self.held_up_for(&attempt.closed_key()) {
+            return Err(too_many("failed logins", wait));
+        }
+        if self.held_up_for(&attempt.slowed_key()).is_some() {
+            self.wait_for_turn(&attempt.slowed_key()).await?;
+        }
+        Ok(attempt)
+    }
+
+    async fn wait_for_turn(&self, key: &str) -> Result<(), Problem> {
+        let Ok(_place) = self.waiting.try_acquire() else { return Err(too_many("logins", PATIENCE)) };
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(wait) = self.take(key, SLOWED).await {
+            if Instant::now() + wait > deadline {
+                return Err(too_many("logins to this account", PATIENCE));
+            }
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    async fn per_address(
+        &self,
+        what: &str,
+        limit: u32,
+        window: Duration,
+        Address(address): &Address,
+    ) -> Result<(), Problem> {
+        if limit == 0 {
+            return Ok(());
+        }
+        let wait = self.take(&format!("auth:{what}:{address}"), Quota { limit, window }).await;
+        wait.map_or(Ok(()), |wait| Err(too_many("requests from this address", wait)))
+    }
+
+    async fn take(&self, key: &str, quota: Quota) -> Option<Duration> {
+        match self.hot.take(key, quota).await {
+            Ok(wait) => wait,
+            Err(error) => {
+                tracing::debug!(%error, "this node counts by itself");
+                self.own.take(key, quota).await.ok().flatten()
+            }
+        }
+    }
+
+    fn held_up_for(&self, key: &str) -> Option<Duration> {
+        let until = *self.held_up.lock().get(key)?;
+        Some(until.saturating_duration_since(Instant::now())).filter(|wait| !wait.is_zero())
+    }
+
+    fn hold_up(&self, key: String, wait: Duration) {
+        let mut held_up = self.held_up.lock();
+        if held_up.len() >= REMEMBERED {
+            let now = Instant::now();
+            held_up.retain(|_, until| *until > now);
+        }
+        if held_up.len() < REMEMBERED {
+            held_up.insert(key, Instant::now() + wait);
+        }
+    }
+}
+
+impl Attempt<'_> {
+    fn closed_key(&self) -> String {
+        format!("auth:failed:{}:{}", self.account, self.address.0)
+    }
+
+    fn slowed_key(&self) -> String {
+        format!("auth:slowed:{}", self.account)
+    }
+
+    /// The password was wrong.
+    pub(super) async fn failed(self) {
+        mundotango_ops::metrics().logins_total.with_label_values(&["refused"]).inc();
+        let limits = self.limits;
+        let options = &limits.options;
+        if options.failed_logins > 0 {
+            let quota = Quota { limit: options.failed_logins, window: FAILURES_WINDOW };
+            if let Some(wait) = limits.take(&self.closed_key(), quota).await {
+                limits.hold_up(self.closed_key(), wait);
+            }
+        }
+        if options.failed_logins_per_account > 0 {
+            let quota = Quota { limit: options.failed_logins_per_account, window: HOUR };
+            let key = format!("auth:failed:{}", self.account);
+            if limits.take(&key, quota).await.is_some() {
+                limits.hold_up(self.slowed_key(), SLOWED_FOR);
+            }
+        }
+    }
+}
+
+fn too_many(what: &str, wait: Duration) -> Problem {
+    Problem::too_many_requests(format!("too many {what}")).with_retry_after(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(options: RateOptions) -> Limits {
+        Limits::new(options, Arc::new(MemoryHotState::new()))
+    }
+
+    async fn fail(limits: &Limits, address: &str) -> Result<(), Problem> {
+        let address = Address(address.to_owned());
+        limits.login("Ana@example.com", &address).await?.failed().await;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn who_guesses_is_held_up_and_the_owner_is_not() {
+        let limits = limits(RateOptions { failed_logins: 3, ..RateOptions::default() });
+        for _ in 0..4 {
+            fail(&limits, "192.0.2.1").await.unwrap();
+        }
+        assert_eq!(fail(&limits, "192.0.2.1").await.unwrap_err().status().as_u16(), 429);
+        let home = Address("192.0.2.2".to_owned());
+        assert!(limits.login("ana@example.com", &home).await.is_ok());
+        let guesser = Address("192.0.2.1".to_owned());
+        assert!(limits.login("beto@example.com", &guesser).await.is_ok(), "another account");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_under_attack_from_everywhere_is_slowed_and_not_closed() {
+        let limits = Arc::new(limits(RateOptions { failed_logins_per_account: 5, ..RateOptions::default() }));
+        for number in 0..6 {
+            fail(&limits, &format!("192.0.2.{number}")).await.unwrap();
+        }
+        let owner = Address("198.51.100.1".to_owned());
+        assert!(limits.login("ana@example.com", &owner).await.is_ok());
+        assert!(
+            limits
+                .held_up_for(&limits.login("ana@example.com", &owner).await.unwrap().slowed_key())
+                .is_some()
+        );
+    }
+
+    #[tokio::test]
+    async fn an_address_has_quotas_and_0_is_none() {
+        let options =
+            RateOptions { registrations_per_address: 2, refreshes_per_address: 0, ..RateOptions::default() };
+        let limits = limits(options);
+        let (one, other) = (Address("192.0.2.1".to_owned()), Address("192.0.2.2".to_owned()));
+        assert!(limits.register(&one).await.is_ok() && limits.register(&one).await.is_ok());
+        assert_eq!(limits.register(&one).await.unwrap_err().status().as_u16(), 429);
+        assert!(limits.register(&other).await.is_ok());
+        for _ in 0..1000 {
+            assert!(limits.refresh(&one).await.is_ok());
+        }
+    }
+}
