@@ -43,9 +43,9 @@ impl Whose {
     }
 
     fn fits(&self, session: &SessionHandle) -> bool {
-        let key = || session.who().and_then(|who| who.session_key.as_deref());
+        let key = || session.who().and_then(|who| who.session_key.clone());
         self.client.as_ref().is_none_or(|client| session.client().is(client))
-            && self.session.as_ref().is_none_or(|session| key() == Some(session))
+            && self.session.as_ref().is_none_or(|session| key().as_ref() == Some(session))
     }
 }
 
@@ -75,7 +75,7 @@ pub struct SessionView {
 
 impl SessionView {
     fn of(session: &SessionHandle) -> Self {
-        let who = session.who().cloned().unwrap_or_default();
+        let who = session.who().as_deref().cloned().unwrap_or_default();
         Self {
             client: session.client().to_string(),
             user: who.user,

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use mundotango_actors::{Authenticator, Credentials, ServerSubscription, SubscriptionGrant, TokenRefusal};
+use mundotango_actors::{
+    Authenticator, Credentials, ServerSubscription, SubscriptionGrant, TokenRefusal, Who,
+};
 use mundotango_ops::Seldom;
 use mundotango_protocol::ChannelName;
 use serde_json::value::RawValue;
@@ -142,5 +144,9 @@ impl Authenticator for TokenAuthenticator {
     async fn subscription(&self, token: &str) -> Result<SubscriptionGrant, TokenRefusal> {
         let grant = self.verify(token).await.and_then(|claims| Ok(grant(claims)?));
         Ok(grant.inspect_err(log_flaw)?)
+    }
+
+    fn is_revoked(&self, who: &Who) -> bool {
+        self.revocations.is_revoked(who.into())
     }
 }

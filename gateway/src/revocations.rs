@@ -263,7 +263,7 @@ impl Revocations {
     }
 
     fn concerns(&self, session: &SessionHandle) -> bool {
-        session.who().is_some_and(|who| self.is_revoked(who.into()))
+        session.who().is_some_and(|who| self.is_revoked(who.as_ref().into()))
     }
 
     /// Takes a revocation back; whether there was one.
@@ -279,7 +279,7 @@ impl Revocations {
         self.holds(&Revoked::User(user.to_owned())).is_some()
     }
 
-    /// Until when all that a user was given is locked out, logins among them; `None` if nothing is.
+    /// Tokens and logins of a user are locked out that were given until this time; `None` if none are.
     pub fn user_tokens_revoked_at(&self, user: &str) -> Option<Timestamp> {
         self.holds(&Revoked::UserTokens(user.to_owned())).map(|revocation| revocation.at)
     }

@@ -288,3 +288,39 @@ fn blank_and_short_keys_open_nothing() {
         assert!(error.contains(&name.to_lowercase().replace("__", ".")), "{error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_identity_provider_that_hangs_holds_up_no_request_for_long() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/keys", silent.local_addr().unwrap());
+    let server = Server::start_with(&[("AUTH__TOKEN__JWKS_PUBLIC_ENDPOINT", &url)]).await;
+    // {"alg":"RS256","kid":"1"} and {"sub":"42"}
+    let foreign = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJzdWIiOiI0MiJ9.AAAA";
+    let started = std::time::Instant::now();
+    assert_eq!(server.call(Method::GET, "/api/health", Some(foreign), None).await.0, StatusCode::OK);
+    assert!(started.elapsed() < Duration::from_secs(1));
+    let asking = (0..20).map(|_| server.call(Method::GET, "/api/posts", Some(foreign), None));
+    for (status, _) in futures_util::future::join_all(asking).await {
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "worth another try");
+    }
+    assert_eq!(Socket::connect(&server, foreign).await.1.unwrap()["error"]["code"], 100);
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_refresh_the_new_token_counts() {
+    // Source: home-assistant/core#56760.
+    let server = with_backend().await;
+    let of = |id: &str| token(&json!({"sub": "42", "jti": id, "iat": 1_700_000_000, "exp": 1_990_000_000}));
+    let (mut socket, connected) = Socket::connect(&server, &of("first")).await;
+    connected.unwrap();
+    let refreshed = socket.ask(json!({"id": 2, "refresh": {"token": of("second")}})).await.unwrap();
+    assert!(refreshed["refresh"].is_object(), "{refreshed}");
+    let shown = server.api("connections", json!({"user": "42"})).await.to_string();
+    assert!(shown.contains("\"second\"") && !shown.contains("\"first\""), "{shown}");
+    server.api("revoke_token", json!({"uid": "first"})).await;
+    let alive = socket.ask(json!({"id": 3, "rpc": {"method": "GET /api/posts"}})).await.unwrap();
+    assert!(alive["rpc"].is_object(), "{alive}");
+    server.api("revoke_token", json!({"uid": "second"})).await;
+    assert_eq!(socket.closed().await, 3503);
+}

@@ -101,6 +101,9 @@ pub trait Authenticator: Send + Sync {
 
     /// Reads a subscription token.
     async fn subscription(&self, token: &str) -> Result<SubscriptionGrant, TokenRefusal>;
+
+    /// Whether a session's token, login or user is locked out.
+    fn is_revoked(&self, who: &Who) -> bool;
 }
 
 /// Seconds until a Unix time, at least 1 so that "expires now" is not read as "never".
@@ -137,6 +140,7 @@ impl Session {
         if sessions == 1 {
             self.parts.user_came(&self.handle).await;
         }
+        self.check_not_revoked()?;
 
         // Pushes of the channels wait for the reply that tells of their subscriptions.
         let handle = Arc::clone(&self.handle);
@@ -180,6 +184,12 @@ impl Session {
             Err(TokenRefusal::Expired) => Err(self.refuse(ErrorCode::TokenExpired)),
             Err(TokenRefusal::Unavailable) => Err(self.refuse(ErrorCode::Internal)),
         }
+    }
+
+    /// Catches a revocation that came after the token was read, and before the session could be found by that token.
+    fn check_not_revoked(&self) -> Result<(), Refusal> {
+        let is_revoked = self.handle.who().is_some_and(|who| self.parts.authenticator.is_revoked(&who));
+        if is_revoked { Err(Disconnect::ForceDisconnect.into()) } else { Ok(()) }
     }
 
     /// After an error the connection is of no use to the client, who comes again on another.
@@ -297,7 +307,17 @@ impl Session {
         if fresh.user != self.user() {
             return Err(Disconnect::InvalidToken.into());
         }
+        if let Some(who) = self.handle.who() {
+            self.handle.set_who(Who {
+                login_id: fresh.login_id.clone(),
+                token_id: fresh.token_id.clone(),
+                issued_at: fresh.issued_at,
+                meta: fresh.meta.clone(),
+                ..who.as_ref().clone()
+            });
+        }
         self.stage = Stage::Connected(fresh);
+        self.check_not_revoked()?;
         let (expires, ttl) = self.expiry();
         let refresh = RefreshResult {
             client: self.client().to_string(),

@@ -1,14 +1,14 @@
 //! What others hold of a session: who it is, its outbox, and a way to tell it something.
 
 use std::collections::VecDeque;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use mundotango_protocol::{
     ChannelName, ClientId, Disconnect, DisconnectReason, Encoding, StreamPosition, UnsubscribeCode,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::connect::ServerSubscription;
 use crate::outbox::Outbox;
@@ -94,7 +94,8 @@ pub enum SessionMessage {
 #[derive(Debug)]
 pub struct SessionHandle {
     client: ClientId,
-    who: OnceLock<Box<Who>>,
+    user: OnceLock<Box<str>>,
+    who: RwLock<Option<Arc<Who>>>,
     opened_at: Timestamp,
     transport: Transport,
     encoding: Encoding,
@@ -103,7 +104,7 @@ pub struct SessionHandle {
     vitals: Vitals,
 }
 
-/// Whose session it is, known once it is connected.
+/// Whose session it is, and what the newest token of the session says; known once it is connected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Who {
     /// The user's id; empty for anonymous sessions.
@@ -126,7 +127,8 @@ impl SessionHandle {
     pub(crate) fn new(transport: Transport, encoding: Encoding, outbox_bytes: usize) -> Self {
         Self {
             client: ClientId::random(),
-            who: OnceLock::new(),
+            user: OnceLock::new(),
+            who: RwLock::default(),
             opened_at: Timestamp::now(),
             transport,
             encoding,
@@ -143,17 +145,19 @@ impl SessionHandle {
 
     /// The user's id, once the session is connected; empty for anonymous ones.
     pub fn user(&self) -> Option<&str> {
-        self.who().map(|who| who.user.as_str())
+        self.user.get().map(AsRef::as_ref)
     }
 
-    /// Whose session it is, once it is connected.
-    pub fn who(&self) -> Option<&Who> {
-        self.who.get().map(AsRef::as_ref)
+    /// Whose session it is and by which token, once it is connected.
+    pub fn who(&self) -> Option<Arc<Who>> {
+        self.who.read().clone()
     }
 
-    /// Set once, at connect: a refresh with another user is refused.
+    /// Set at connect and at each refresh, as revocations and lists go by the newest token. The user stays the same: a
+    /// refresh for another one is refused.
     pub(crate) fn set_who(&self, who: Who) {
-        let _ = self.who.set(Box::new(who));
+        let _ = self.user.set(who.user.as_str().into());
+        *self.who.write() = Some(Arc::new(who));
     }
 
     /// When the connection was made.

@@ -104,7 +104,8 @@ impl Tokens {
         self.issue_after(user_id, role, login_id, None)
     }
 
-    /// The same, with a time of issue past `revoked_at`: tokens of that second and before are locked out.
+    /// The same for a user whose tokens were revoked. Tokens of that second are locked out as well, so one that is issued
+    /// later in the same second says the next one.
     pub fn issue_after(
         &self,
         user_id: &str,
@@ -113,9 +114,8 @@ impl Tokens {
         revoked_at: Option<Timestamp>,
     ) -> Result<String, TokenError> {
         let now = jsonwebtoken::get_current_timestamp();
-        let first =
-            revoked_at.and_then(|at| u64::try_from(at.as_second()).ok()).map_or(0, |second| second + 1);
-        let issued_at = now.max(first);
+        let revoked_now = revoked_at.is_some_and(|at| u64::try_from(at.as_second()) == Ok(now));
+        let issued_at = now + u64::from(revoked_now);
         self.sign(&Claims {
             sub: user_id.to_owned(),
             exp: Some(issued_at + self.lifetime.as_secs()),
