@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use mundotango_actors::{
     Authenticator, Caller, ChannelsOptions, Credentials, DeltaType, Engine, EngineParts, NamespaceOptions,
     NodeParts, Outgoing, Publish, RecoveryMode, RpcHandler, ServerSubscription, Session, SessionOptions,
-    SubscriptionGrant, TokenRefusal, Transport, Wakeup, Who,
+    SubscriptionGrant, TokenRefusal, Transport, Wakeup,
 };
 use mundotango_protocol::{
     ChannelName, DisconnectReason, Encoding, ErrorCode, ErrorReply, Publication, Push, Reply, StreamPosition,
@@ -44,10 +44,6 @@ impl Authenticator for TestAuthenticator {
             user: user.to_owned(),
             ..SubscriptionGrant::default()
         })
-    }
-
-    fn is_revoked(&self, _who: &Who) -> bool {
-        false
     }
 }
 
