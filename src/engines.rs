@@ -23,6 +23,8 @@ use crate::config::{ClusterOptions, Config};
 const STORE_FOLDER: &str = "store";
 /// Where hot state waits for the next start.
 const HOT_STATE_FILE: &str = "hot-state";
+/// How long a starting node reads what was hot; the rest is lost then.
+const RESTORE_PATIENCE: Duration = Duration::from_secs(20);
 /// How often expired hot state is cleared away.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 /// Pause between two looks at a part that a starting node waits for.
@@ -64,7 +66,7 @@ impl Engines {
         let store = Arc::new(EmbeddedStore::open(&store_path(&config.data_dir), &config.store)?);
         let hot = Arc::new(MemoryHotState::new());
         let hot_file = config.data_dir.join(HOT_STATE_FILE);
-        match hot.restore(&hot_file) {
+        match hot.restore(&hot_file, RESTORE_PATIENCE) {
             Ok(channels) => tracing::debug!(channels, "channel histories restored"),
             // Clients learn it by the epochs that change.
             Err(error) => tracing::warn!(%error, "channel histories not restored"),
@@ -95,6 +97,9 @@ impl Engines {
         let id = mundotango_protocol::new_id();
         let link = RedisLink::open(&options.redis_options())?;
         until("redis", starting, async || link.check().await).await;
+        for advice in link.advice().await {
+            tracing::warn!(advice, "redis should be set otherwise");
+        }
         let bus = NatsBus::open(&options.nats_options(), &name).await.context("cluster.nats")?;
         let mut connected = bus.connected();
         if !*connected.borrow_and_update() {
@@ -163,7 +168,7 @@ async fn sweep(hot: Arc<MemoryHotState>) {
     let mut interval = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         interval.tick().await;
-        hot.sweep();
+        hot.sweep().await;
     }
 }
 
@@ -196,8 +201,15 @@ impl HealthCheck for SharedHealth {
             detail,
         };
         let (store, redis) = tokio::join!(look(self.store.check()), look(self.link.check()));
+        let redis = match redis {
+            None => PartHealth {
+                detail: Some(self.link.advice().await.join("; ")).filter(|advice| !advice.is_empty()),
+                ..part("redis", None)
+            },
+            failure => part("redis", failure),
+        };
         let nats = (!*self.connected.borrow()).then(|| "not connected".to_owned());
-        vec![part("store", store), part("redis", redis), part("nats", nats)]
+        vec![part("store", store), redis, part("nats", nats)]
     }
 }
 

@@ -30,6 +30,8 @@ use crate::vitals::TreeNode;
 
 /// How long an actor waits for hot state before it goes on without.
 const HOT_STATE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Users that are said to be online in one call.
+const USERS_AT_ONCE: usize = 500;
 
 /// A publication and how it is to be published.
 #[derive(Clone, Debug, Default)]
@@ -282,9 +284,9 @@ impl Parts {
         self.channels.return_all();
         let parts = Arc::clone(self);
         tokio::spawn(async move {
-            for user in parts.sessions.online_users() {
-                if let Err(error) = parts.in_time(parts.hot.set_user_online(&user, true)).await {
-                    tracing::warn!(%error, "user not said to be online");
+            for users in parts.sessions.online_users().chunks(USERS_AT_ONCE) {
+                if let Err(error) = parts.in_time(parts.hot.set_users_online(users, true)).await {
+                    tracing::warn!(%error, "users not said to be online");
                 }
             }
         });

@@ -23,7 +23,7 @@ pub struct PartHealth {
     pub healthy: bool,
     /// Whether the node can take no work without it.
     pub required: bool,
-    /// What is wrong.
+    /// What is wrong, or what should be set otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }

@@ -82,7 +82,7 @@ impl RedisLink {
         Self { guard: Guard::new("redis as a cache"), timeout, ..self.clone() }
     }
 
-    /// A key of a family. All keys of one `name` lie on one node of a Redis cluster.
+    /// A key of a family.
     pub(crate) fn key(&self, family: &str, name: &str) -> String {
         format!("{}:{family}:{{{name}}}", self.prefix)
     }
@@ -105,9 +105,27 @@ impl RedisLink {
         self.call(async |connection| pipeline.query_async(connection).await).await
     }
 
-    /// Whether Redis answers.
+    /// Whether Redis takes writes. One that is full or a replica answers, and refuses them.
     pub async fn check(&self) -> Result<(), StoreError> {
-        self.command::<Value>(&redis::cmd("PING")).await.map(drop)
+        let mut write = redis::cmd("SET");
+        write.arg(self.key("check", "")).arg("").arg("PX").arg(1000);
+        self.command::<Value>(&write).await.map(drop)
+    }
+
+    /// What should be set otherwise in this Redis; nothing if all is well, or Redis does not tell.
+    pub async fn advice(&self) -> Vec<String> {
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors();
+        pipeline.cmd("CONFIG").arg("GET").arg("save");
+        pipeline.cmd("INFO");
+        let told = self.pipeline::<(Result<Vec<String>, RedisError>, Result<String, RedisError>)>(&pipeline);
+        match told.await {
+            Ok((save, info)) => {
+                let save = save.ok().and_then(|mut setting| setting.pop()).unwrap_or_default();
+                advise(&save, &info.unwrap_or_default())
+            }
+            Err(_) => Vec::new(),
+        }
     }
 
     /// Sees to it that somebody looks after Redis while calls fail at once.
@@ -174,11 +192,61 @@ async fn look_until_back(guard: Weak<Guard>, mut connection: ConnectionManager, 
     }
 }
 
-/// Whether the server itself said that something is wrong, so that it is there.
-fn is_answer(error: &RedisError) -> bool {
-    matches!(error.kind(), redis::ErrorKind::Server(_) | redis::ErrorKind::UnexpectedReturnType)
+/// Advice by the setting `save` and by what `INFO` says.
+fn advise(save: &str, info: &str) -> Vec<String> {
+    let says = |line: &str| info.lines().any(|said| said == line);
+    let mut advice = Vec::new();
+    if !save.is_empty() || says("aof_enabled:1") {
+        let text = "redis writes to disk, which costs time and brings nothing back: histories of an earlier run are not \
+                    believed (save \"\", appendonly no)";
+        advice.push(text.to_owned());
+    }
+    let policy = info.lines().find_map(|said| said.strip_prefix("maxmemory_policy:"));
+    if !says("maxmemory:0") && policy.is_some_and(|policy| policy != "noeviction") {
+        let text = "redis throws away histories and presence when it is full, which clients are not told of \
+                    (maxmemory-policy noeviction)";
+        advice.push(text.to_owned());
+    }
+    if says("cluster_enabled:1") {
+        advice.push("redis is a cluster, which is not supported".to_owned());
+    }
+    advice
 }
 
+/// Whether the server itself refused, so that it is there and nothing happened: an error of a command, or one that Redis
+/// gives for its state, such as `OOM`, `READONLY`, `MISCONF`, `LOADING` or `NOAUTH`. Codes that the library does not know
+/// are extensions to it.
+fn is_answer(error: &RedisError) -> bool {
+    use redis::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::Server(_)
+            | ErrorKind::Extension
+            | ErrorKind::UnexpectedReturnType
+            | ErrorKind::AuthenticationFailed
+    )
+}
+
+/// The error with the server's own code, by which operators know what is wrong.
 fn refused(error: &RedisError) -> StoreError {
-    StoreError::Unavailable(format!("redis: {error}"))
+    let text = error.to_string();
+    let code = error.code().filter(|code| !text.contains(code)).map(|code| format!("{code} "));
+    StoreError::Unavailable(format!("redis: {}{text}", code.unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::advise;
+
+    #[test]
+    fn advises_what_loses_nothing() {
+        let good = "maxmemory:1000\r\nmaxmemory_policy:noeviction\r\naof_enabled:0\r\ncluster_enabled:0\r\n";
+        assert!(advise("", good).is_empty());
+        assert!(advise("", "").is_empty());
+        assert!(advise("3600 1 300 100", good)[0].contains("save"));
+        assert!(advise("", "aof_enabled:1\r\n")[0].contains("appendonly"));
+        assert!(advise("", "maxmemory:1000\r\nmaxmemory_policy:allkeys-lru\r\n")[0].contains("noeviction"));
+        assert!(advise("", "maxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n").is_empty());
+        assert!(advise("", "cluster_enabled:1\r\n")[0].contains("cluster"));
+    }
 }

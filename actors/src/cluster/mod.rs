@@ -241,6 +241,21 @@ impl Cluster {
         }
     }
 
+    async fn beat_hot_state_once(&self, parts: &Arc<Parts>) {
+        // The next beat makes up for one that failed.
+        let Ok(Ok(beat)) = tokio::time::timeout(SURVEY_TIMEOUT, parts.hot.beat()).await else { return };
+        if beat.forgotten {
+            tracing::warn!("hot state has lost what this node said");
+            parts.was_away();
+        }
+        let mut dead = self.dead.lock();
+        for node in beat.silent {
+            if !dead.contains(&node) {
+                dead.push(node);
+            }
+        }
+    }
+
     /// Clears away what dead nodes said. All nodes do; each takes a part.
     async fn bury(&self, parts: &Parts) {
         let dead = std::mem::take(&mut *self.dead.lock());
@@ -275,13 +290,14 @@ pub(crate) async fn perform(parts: &Arc<Parts>, request: NodeRequest) -> Result<
     }
 }
 
-/// Runs the node's part in the cluster: three loops, each of which starts anew after a crash.
+/// Runs the node's part in the cluster: loops, each of which starts anew after a crash.
 pub(crate) fn start(parts: &Arc<Parts>) {
     if !parts.cluster.bus.is_remote() {
         return;
     }
     spawn(parts, "heartbeats", |parts| async move { send_heartbeats(parts).await }.boxed());
     spawn(parts, "members", |parts| async move { watch_members(parts).await }.boxed());
+    spawn(parts, "hot state", |parts| async move { beat_hot_state(parts).await }.boxed());
     spawn(parts, "requests", |parts| async move { answer_requests(parts).await }.boxed());
 }
 
@@ -315,6 +331,23 @@ async fn send_heartbeats(parts: Weak<Parts>) {
         }
         last = Instant::now();
         parts.cluster.beat(&parts, false).await;
+    }
+}
+
+/// Says to hot state that the node lives, and clears away there what dead nodes said: those that left or fell silent on the
+/// bus, and those of an earlier run of the whole cluster, of which only hot state knows. A loop of its own, as that may take
+/// long.
+async fn beat_hot_state(parts: Weak<Parts>) {
+    let mut interval = tokio::time::interval(LOOK);
+    let mut last: Option<Instant> = None;
+    loop {
+        interval.tick().await;
+        let Some(parts) = parts.upgrade() else { return };
+        if last.is_none_or(|last| last.elapsed() >= HEARTBEAT) {
+            last = Some(Instant::now());
+            parts.cluster.beat_hot_state_once(&parts).await;
+        }
+        parts.cluster.bury(&parts).await;
     }
 }
 
@@ -352,9 +385,6 @@ async fn watch_members(parts: Weak<Parts>) {
         for node in cluster.members.silent() {
             tracing::warn!(id = node.id, name = node.name, "a node is gone without a word");
             cluster.dead.lock().push(node.id);
-        }
-        if !cluster.dead.lock().is_empty() {
-            cluster.bury(&parts).await;
         }
     }
 }

@@ -9,8 +9,10 @@ use jiff::Timestamp;
 use mundotango_protocol::{ClientInfo, Publication, StreamPosition};
 
 use super::new_id;
+use crate::StoreError;
 use crate::hot::{
-    Append, Appended, HistoryLimits, HistoryQuery, HotState, PresenceStats, Present, Quota, Version,
+    Append, Appended, HistoryLimits, HistoryQuery, HotState, IfMissing, PresenceStats, Present, Quota,
+    Version,
 };
 
 const LIMITS: HistoryLimits = HistoryLimits::new(100, Duration::from_mins(1), Duration::from_mins(10));
@@ -36,6 +38,8 @@ async fn offsets(hot: &dyn HotState, channel: &str, query: HistoryQuery) -> Vec<
 /// Runs the suite.
 pub async fn hot_state(hot: Arc<dyn HotState>) {
     a_new_history_has_an_epoch(&*hot).await;
+    a_forgotten_history_has_another_epoch(&*hot).await;
+    a_history_starts_where_it_is_told(&*hot).await;
     reads_parts_of_a_history(&*hot).await;
     trims_to_its_size(&*hot).await;
     publications_expire(&*hot).await;
@@ -44,9 +48,12 @@ pub async fn hot_state(hot: Arc<dyn HotState>) {
     offsets_have_no_gap_and_no_twin(&hot).await;
     presence_comes_and_goes(&*hot).await;
     presence_expires(&*hot).await;
+    many_are_present(&*hot).await;
+    any_text_is_a_users_id(&*hot).await;
     a_key_publishes_once(&hot).await;
     an_old_version_is_not_published(&*hot).await;
     users_come_and_go(&*hot).await;
+    many_users_come_and_go(&*hot).await;
     a_quota_is_kept(&hot).await;
 }
 
@@ -57,8 +64,48 @@ async fn a_new_history_has_an_epoch(hot: &dyn HotState) {
     assert!(!empty.position.epoch.is_empty());
     let first = append(hot, &channel, publication(1), LIMITS).await;
     assert_eq!((first.offset, &first.epoch), (1, &empty.position.epoch));
+    let again = hot.history(&channel, HistoryQuery::default(), LIMITS).await.unwrap();
+    assert_eq!(again.position, first);
     let other = append(hot, &new_id(), publication(1), LIMITS).await;
     assert_ne!(other.epoch, first.epoch);
+}
+
+/// A client that stood in a forgotten history must not take the next one for it.
+async fn a_forgotten_history_has_another_epoch(hot: &dyn HotState) {
+    let channel = new_id();
+    let limits = HistoryLimits::new(100, Duration::from_secs(1), Duration::from_secs(1));
+    let before = append(hot, &channel, publication(1), limits).await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let read = hot.history(&channel, HistoryQuery::default(), limits).await.unwrap();
+    assert_eq!((read.position.offset, read.publications.len()), (0, 0));
+    assert_ne!(read.position.epoch, before.epoch);
+    let after = append(hot, &channel, publication(2), limits).await;
+    assert_eq!(after.offset, 1);
+    assert_ne!(after.epoch, before.epoch);
+}
+
+async fn a_history_starts_where_it_is_told(hot: &dyn HotState) {
+    let channel = new_id();
+    let limits = |if_missing| HistoryLimits { if_missing, ..LIMITS };
+    let fail = limits(IfMissing::Fail);
+    let read = hot.history(&channel, HistoryQuery::default(), fail).await;
+    assert!(matches!(read, Err(StoreError::NotBegun)), "{read:?}");
+    let appended = hot.append(&channel, Append::new(publication(1), Some(fail))).await;
+    assert!(matches!(appended, Err(StoreError::NotBegun)), "{appended:?}");
+    let renewed = hot.renew_history(&channel, "epoch", fail).await;
+    assert!(matches!(renewed, Err(StoreError::NotBegun)), "{renewed:?}");
+
+    let start = limits(IfMissing::StartAt(7));
+    let read = hot.history(&channel, HistoryQuery::default(), start).await.unwrap();
+    assert_eq!(read.position.offset, 7);
+    let first = append(hot, &channel, publication(1), fail).await;
+    assert_eq!((first.offset, &first.epoch), (8, &read.position.epoch));
+    let appended = append(hot, &new_id(), publication(1), start).await;
+    assert_eq!(appended.offset, 8);
+    let renewed = new_id();
+    hot.renew_history(&renewed, "epoch", start).await.unwrap();
+    let first = append(hot, &renewed, publication(1), fail).await;
+    assert_eq!((first.offset, first.epoch.as_str()), (8, "epoch"));
 }
 
 async fn reads_parts_of_a_history(hot: &dyn HotState) {
@@ -190,6 +237,35 @@ async fn presence_expires(hot: &dyn HotState) {
     assert_eq!(hot.presence_stats(&channel).await.unwrap(), PresenceStats { clients: 1, users: 1 });
 }
 
+async fn many_are_present(hot: &dyn HotState) {
+    let channel = new_id();
+    let all: Vec<_> =
+        (0..1200).map(|number| present(&number.to_string(), &(number % 400).to_string())).collect();
+    hot.add_presence(&channel, &all, Duration::from_mins(1)).await.unwrap();
+    hot.add_presence(&channel, &all[100..1200], Duration::from_mins(1)).await.unwrap();
+    assert_eq!(hot.presence_stats(&channel).await.unwrap(), PresenceStats { clients: 1200, users: 400 });
+    let listed = hot.presence(&channel).await.unwrap();
+    assert_eq!(listed.len(), 1200);
+    assert!(all.iter().all(|present| listed[&present.client] == present.info));
+    let clients: Vec<_> = all[..1199].iter().map(|present| present.client.clone()).collect();
+    hot.remove_presence(&channel, &clients).await.unwrap();
+    assert_eq!(hot.presence_stats(&channel).await.unwrap(), PresenceStats { clients: 1, users: 1 });
+    assert_eq!(hot.presence(&channel).await.unwrap().into_keys().collect::<Vec<_>>(), ["1199"]);
+}
+
+async fn any_text_is_a_users_id(hot: &dyn HotState) {
+    // A channel's name as well.
+    let channel = format!("}}{}\0|:", new_id());
+    for user in ["", "|", "a|b", "\0", "a\0|b", "line\nbreak", "{}", "ñ"] {
+        hot.add_presence(&channel, &[present("1", user)], Duration::from_mins(1)).await.unwrap();
+        assert_eq!(hot.presence(&channel).await.unwrap()["1"].user, user);
+        assert_eq!(hot.presence_stats(&channel).await.unwrap(), PresenceStats { clients: 1, users: 1 });
+        hot.remove_presence(&channel, &["1".to_owned()]).await.unwrap();
+        assert_eq!(hot.presence_stats(&channel).await.unwrap(), PresenceStats::default(), "{user:?}");
+    }
+    assert_eq!(append(hot, &channel, publication(1), LIMITS).await.offset, 1);
+}
+
 async fn a_key_publishes_once(hot: &Arc<dyn HotState>) {
     for limits in [Some(LIMITS), None] {
         let channel = new_id();
@@ -254,6 +330,17 @@ async fn users_come_and_go(hot: &dyn HotState) {
     assert!(offline[&user].online_since.is_none() && offline[&user].last_seen > online.last_seen);
 }
 
+async fn many_users_come_and_go(hot: &dyn HotState) {
+    let users: Vec<_> = (0..600).map(|_| new_id()).collect();
+    hot.set_users_online(&users, true).await.unwrap();
+    let online = hot.user_statuses(&users).await.unwrap();
+    assert!(online.len() == 600 && online.values().all(|status| status.online_since.is_some()));
+    hot.set_users_online(&users, false).await.unwrap();
+    let offline = hot.user_statuses(&users).await.unwrap();
+    assert!(offline.len() == 600 && offline.values().all(|status| status.online_since.is_none()));
+    hot.set_users_online(&[], true).await.unwrap();
+}
+
 async fn a_quota_is_kept(hot: &Arc<dyn HotState>) {
     let key = new_id();
     let quota = Quota { limit: 10, window: Duration::from_secs(2) };
@@ -298,12 +385,25 @@ pub async fn shared_hot_state(hot: Arc<dyn HotState>, node: &str, other: Arc<dyn
     other.remove_presence(&channel, &["1".to_owned()]).await.unwrap();
     assert_eq!(other.presence(&channel).await.unwrap().len(), 3, "a node takes away its own alone");
 
-    let mut gone = other.forget_node(node).await.unwrap();
+    let crowd = new_id();
+    let many: Vec<_> = (0..700).map(|number| present(&number.to_string(), "many")).collect();
+    hot.add_presence(&crowd, &many, ttl).await.unwrap();
+    other.add_presence(&crowd, &[present("other", "many")], ttl).await.unwrap();
+    assert!(!hot.beat().await.unwrap().forgotten);
+    assert!(!other.beat().await.unwrap().forgotten);
+
+    let (mut gone, crowded): (Vec<_>, Vec<_>) =
+        other.forget_node(node).await.unwrap().into_iter().partition(|(name, _)| *name == channel);
     gone.sort_by(|a, b| a.1.client.cmp(&b.1.client));
     assert_eq!(
         gone,
         [(channel.clone(), present("1", &ana).info), (channel.clone(), present("2", &beto).info)]
     );
+    assert!(crowded.len() == 700 && crowded.iter().all(|(name, _)| *name == crowd));
+    assert_eq!(other.presence_stats(&crowd).await.unwrap(), PresenceStats { clients: 1, users: 1 });
+    assert!(hot.beat().await.unwrap().forgotten, "so that the node says all again");
+    assert!(!hot.beat().await.unwrap().forgotten);
+    assert!(!other.beat().await.unwrap().forgotten);
     assert_eq!(other.presence_stats(&channel).await.unwrap(), PresenceStats { clients: 1, users: 1 });
     let statuses = other.user_statuses(&[ana.clone(), beto.clone()]).await.unwrap();
     assert!(statuses[&ana].online_since.is_some(), "she has a session elsewhere");

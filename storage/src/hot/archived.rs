@@ -1,8 +1,10 @@
 //! Hot state with a store behind it, for the channels whose history is to be kept for long.
 //!
-//! Hot state gives offsets and answers for what is recent; the store has everything. When hot state was lost, or came back
-//! older than it was, a history goes on under a new epoch, well behind the last offset that the store has: what was on its
-//! way there then is never written over.
+//! Hot state gives offsets and answers for recent publications; the store has all. When hot state was lost, or came back
+//! older than it was, a history goes on under a new epoch, far behind the last offset in the store: publications that were
+//! on their way to the store then are never written over.
+
+mod unkept;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,9 +13,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mundotango_protocol::{ClientInfo, Publication};
 
+use self::unkept::{Unkept, UnkeptPublication};
 use super::{
-    Append, Appended, Begin, HistoryLimits, HistoryPage, HistoryQuery, HotState, PresenceStats, Present,
-    Quota, UserStatus,
+    Append, Appended, Beat, HistoryLimits, HistoryPage, HistoryQuery, HotState, IfMissing, PresenceStats,
+    Present, Quota, UserStatus,
 };
 use crate::StoreError;
 use crate::history::{HistoryRange, HistoryStore};
@@ -27,20 +30,22 @@ const MAX_READ: usize = 1000;
 pub struct ArchivedHotState {
     hot: Arc<dyn HotState>,
     store: Arc<dyn HistoryStore>,
+    unkept: Arc<Unkept>,
 }
 
 impl ArchivedHotState {
     /// Puts a store behind hot state.
     pub fn new(hot: Arc<dyn HotState>, store: Arc<dyn HistoryStore>) -> Self {
-        Self { hot, store }
+        let unkept = Arc::new(Unkept::new(Arc::clone(&store)));
+        Self { hot, store, unkept }
     }
 
     /// Limits with which a history that hot state does not know goes on.
     async fn going_on(&self, channel: &str, limits: HistoryLimits) -> Result<HistoryLimits, StoreError> {
         let range = HistoryRange { above: 0, below: u64::MAX, limit: 1, reverse: true };
         let last = self.store.kept(channel, range).await?;
-        let begin = last.first().map_or(Begin::Anew, |last| Begin::After(last.offset + OFFSETS_LEFT_OUT));
-        Ok(HistoryLimits { begin, ..limits })
+        let start = last.first().map_or(0, |last| last.offset.saturating_add(OFFSETS_LEFT_OUT));
+        Ok(HistoryLimits { if_missing: IfMissing::StartAt(start), ..limits })
     }
 
     async fn append_hot(
@@ -49,7 +54,7 @@ impl ArchivedHotState {
         append: Append,
         limits: HistoryLimits,
     ) -> Result<Appended, StoreError> {
-        let known = HistoryLimits { begin: Begin::Nowhere, ..limits };
+        let known = HistoryLimits { if_missing: IfMissing::Fail, ..limits };
         match self.hot.append(channel, Append { limits: Some(known), ..append.clone() }).await {
             Err(StoreError::NotBegun) => {
                 let limits = self.going_on(channel, limits).await?;
@@ -65,7 +70,7 @@ impl ArchivedHotState {
         query: HistoryQuery,
         limits: HistoryLimits,
     ) -> Result<HistoryPage, StoreError> {
-        let known = HistoryLimits { begin: Begin::Nowhere, ..limits };
+        let known = HistoryLimits { if_missing: IfMissing::Fail, ..limits };
         match self.hot.history(channel, query, known).await {
             Err(StoreError::NotBegun) => {
                 let limits = self.going_on(channel, limits).await?;
@@ -132,15 +137,20 @@ impl HotState for ArchivedHotState {
             // The store may have failed the first time.
             _ if self.is_kept(channel, position.offset).await? => None,
             Appended::Repeated(_) => Some(publication),
-            // What is there instead, which may be what was asked for before.
+            // Another publication is at the top, or this one, which a call before may not have kept.
             Appended::Outdated(_) => self.hot_at(channel, position.offset, limits).await?,
         };
         let Some(publication) = publication else { return Ok(appended) };
         let publication = Publication { offset: position.offset, ..publication };
-        match self.store.keep(channel, &position.epoch, publication, ttl).await {
+        match self.store.keep(channel, &position.epoch, publication.clone(), ttl).await {
             Ok(()) => Ok(appended),
-            // It has its offset, and may be read from hot state.
-            Err(error) => Err(StoreError::Unknown(error.to_string())),
+            // The publication has its offset and may be read from hot state, so it has to reach the store too: otherwise
+            // the long history has a hole.
+            Err(error) => {
+                let (channel, epoch) = (channel.to_owned(), position.epoch.clone());
+                self.unkept.keep_later(UnkeptPublication { channel, epoch, publication, ttl });
+                Err(StoreError::Unknown(error.to_string()))
+            }
         }
     }
 
@@ -173,7 +183,17 @@ impl HotState for ArchivedHotState {
         epoch: &str,
         limits: HistoryLimits,
     ) -> Result<(), StoreError> {
-        self.hot.renew_history(channel, epoch, limits).await
+        if limits.archive_ttl.is_none() {
+            return self.hot.renew_history(channel, epoch, limits).await;
+        }
+        let known = HistoryLimits { if_missing: IfMissing::Fail, ..limits };
+        match self.hot.renew_history(channel, epoch, known).await {
+            Err(StoreError::NotBegun) => {
+                let limits = self.going_on(channel, limits).await?;
+                self.hot.renew_history(channel, epoch, limits).await
+            }
+            outcome => outcome,
+        }
     }
 
     async fn remove_history(&self, channel: &str, limits: HistoryLimits) -> Result<(), StoreError> {
@@ -183,7 +203,8 @@ impl HotState for ArchivedHotState {
         let nothing = HistoryQuery { limit: Some(0), ..HistoryQuery::default() };
         let upto = self.hot_history(channel, nothing, limits).await?.position.offset;
         self.hot.remove_history(channel, limits).await?;
-        // What was published since stays.
+        self.unkept.forget(channel, upto);
+        // Later publications stay.
         self.store.forget(channel, upto).await
     }
 
@@ -208,12 +229,16 @@ impl HotState for ArchivedHotState {
         self.hot.presence_stats(channel).await
     }
 
-    async fn set_user_online(&self, user: &str, online: bool) -> Result<(), StoreError> {
-        self.hot.set_user_online(user, online).await
+    async fn set_users_online(&self, users: &[String], online: bool) -> Result<(), StoreError> {
+        self.hot.set_users_online(users, online).await
     }
 
     async fn user_statuses(&self, users: &[String]) -> Result<BTreeMap<String, UserStatus>, StoreError> {
         self.hot.user_statuses(users).await
+    }
+
+    async fn beat(&self) -> Result<Beat, StoreError> {
+        self.hot.beat().await
     }
 
     async fn forget_node(&self, node: &str) -> Result<Vec<(String, ClientInfo)>, StoreError> {

@@ -1,8 +1,10 @@
 //! Hot state in the node's own memory, saved at a clean stop.
 
+mod epochs;
+mod history;
+mod presence;
 mod saved;
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -11,28 +13,39 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use mundotango_protocol::{ClientInfo, Publication, StreamPosition};
-use parking_lot::Mutex;
+use mundotango_protocol::{ClientInfo, StreamPosition};
+use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
+use self::epochs::Epochs;
+use self::history::History;
+use self::presence::Presence;
 use super::{
-    Append, Appended, Begin, HistoryLimits, HistoryPage, HistoryQuery, HotState, IDEMPOTENCY_TTL,
-    PresenceStats, Present, Quota, USER_STATUS_TTL, UserStatus, Version, new_epoch,
+    Append, Appended, Beat, HistoryLimits, HistoryPage, HistoryQuery, HotState, IDEMPOTENCY_TTL, IfMissing,
+    PresenceStats, Present, Quota, USER_STATUS_TTL, UserStatus, new_epoch,
 };
 use crate::StoreError;
 
-/// Locks that channels share, so that unrelated ones seldom meet.
-const SHARDS: usize = 32;
+/// Locks that channels share. So many that each has few channels also of a million, as sweeping holds a lock while
+/// walking over its channels.
+const SHARDS: usize = 1024;
 /// Idempotency keys that a channel remembers; the oldest are forgotten before their time.
 const MAX_IDEMPOTENCY_KEYS: usize = 10_000;
 
 /// The hot state of one node alone.
 pub struct MemoryHotState {
-    shards: Vec<Mutex<HashMap<String, Channel>>>,
+    shards: Vec<Shard>,
+    hasher: RandomState,
+    epochs: RwLock<Epochs>,
+}
+
+/// The channels, users and quotas whose names have the same hash.
+#[derive(Default)]
+struct Shard {
+    channels: Mutex<HashMap<String, Channel>>,
     users: Mutex<HashMap<String, UserStatus>>,
     /// When each quota is whole again.
     quotas: Mutex<HashMap<String, Instant>>,
-    hasher: RandomState,
 }
 
 #[derive(Default)]
@@ -42,7 +55,7 @@ struct Channel {
     published: Published,
 }
 
-/// What was published under idempotency keys, oldest first in `order`.
+/// Positions of publications with idempotency keys, the oldest first in `order`.
 #[derive(Default)]
 struct Published {
     by_key: HashMap<String, StreamPosition>,
@@ -65,136 +78,23 @@ impl Published {
     }
 }
 
-struct History {
-    epoch: String,
-    top: u64,
-    kept: VecDeque<Kept>,
-    version: Option<Version>,
-    /// When offset and epoch are forgotten.
-    forget_at: Instant,
-}
-
-struct Kept {
-    publication: Publication,
-    expires_at: Instant,
-}
-
-#[derive(Default)]
-struct Presence {
-    sessions: HashMap<String, Session>,
-    /// Sessions a user, so that counting needs no walk.
-    users: HashMap<String, u32>,
-}
-
-struct Session {
-    info: ClientInfo,
-    expires_at: Instant,
-}
-
-impl History {
-    fn begin(now: Instant, limits: HistoryLimits) -> Result<Self, StoreError> {
-        let top = match limits.begin {
-            Begin::Anew => 0,
-            Begin::After(offset) => offset,
-            Begin::Nowhere => return Err(StoreError::NotBegun),
-        };
-        let forget_at = now + limits.meta_ttl;
-        Ok(Self { epoch: new_epoch(), top, kept: VecDeque::new(), version: None, forget_at })
-    }
-
-    fn position(&self) -> StreamPosition {
-        StreamPosition { offset: self.top, epoch: self.epoch.clone() }
-    }
-
-    fn append(&mut self, mut publication: Publication, limits: HistoryLimits, now: Instant) {
-        self.top += 1;
-        publication.offset = self.top;
-        self.kept.push_back(Kept { publication, expires_at: now + limits.ttl });
-        while self.kept.len() > limits.size {
-            self.kept.pop_front();
-        }
-        self.forget_at = now + limits.meta_ttl;
-        self.expire(now);
-    }
-
-    /// Whether a version is not newer than the last one.
-    fn is_outdated(&self, version: &Version) -> bool {
-        self.version.as_ref().is_some_and(|last| last.epoch == version.epoch && version.number <= last.number)
-    }
-
-    fn expire(&mut self, now: Instant) {
-        while self.kept.front().is_some_and(|kept| kept.expires_at <= now) {
-            self.kept.pop_front();
-        }
-    }
-
-    fn read(&self, query: HistoryQuery) -> Vec<Publication> {
-        let limit = query.limit.unwrap_or(usize::MAX);
-        let publications = self.kept.iter().map(|kept| &kept.publication);
-        if query.reverse {
-            let before = query.since.unwrap_or(u64::MAX);
-            publications.rev().filter(|kept| kept.offset < before).take(limit).cloned().collect()
-        } else {
-            // Offsets have no gap, so the place of the first wanted one is known without a search.
-            let first = self.kept.front().map_or(0, |kept| kept.publication.offset);
-            let skip = query.since.map_or(0, |since| since.saturating_add(1).saturating_sub(first));
-            let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-            publications.skip(skip).take(limit).cloned().collect()
-        }
-    }
-}
-
-impl Presence {
-    fn add(&mut self, client: &str, present: Session) {
-        let user = present.info.user.clone();
-        if let Some(before) = self.sessions.insert(client.to_owned(), present) {
-            self.count_down(&before.info.user);
-        }
-        *self.users.entry(user).or_default() += 1;
-    }
-
-    fn remove(&mut self, client: &str) {
-        if let Some(gone) = self.sessions.remove(client) {
-            self.count_down(&gone.info.user);
-        }
-    }
-
-    fn count_down(&mut self, user: &str) {
-        if let Some(sessions) = self.users.get_mut(user) {
-            *sessions -= 1;
-            if *sessions == 0 {
-                self.users.remove(user);
-            }
-        }
-    }
-
-    fn expire(&mut self, now: Instant) {
-        let gone: Vec<_> = self
-            .sessions
-            .iter()
-            .filter(|(_, present)| present.expires_at <= now)
-            .map(|(client, _)| client.clone())
-            .collect();
-        for client in gone {
-            self.remove(&client);
-        }
-    }
-}
-
 impl Channel {
-    fn history(&mut self, now: Instant, limits: HistoryLimits) -> Result<&mut History, StoreError> {
+    /// The history, unless there is none or its time is over.
+    fn history(&mut self, now: Instant) -> Option<&mut History> {
         if self.history.as_ref().is_some_and(|history| history.forget_at <= now) {
             self.history = None;
         }
-        let history = match self.history.take() {
-            Some(history) => self.history.insert(history),
-            None => self.history.insert(History::begin(now, limits)?),
-        };
+        let history = self.history.as_mut()?;
         history.expire(now);
-        Ok(history)
+        Some(history)
     }
 
-    fn append(&mut self, append: Append, now: Instant) -> Result<Appended, StoreError> {
+    fn append(
+        &mut self,
+        append: Append,
+        now: Instant,
+        first: impl FnOnce(HistoryLimits) -> Result<History, StoreError>,
+    ) -> Result<Appended, StoreError> {
         let Append { publication, limits, idempotency_key, version } = append;
         self.published.forget(now);
         if let Some(position) = idempotency_key.as_ref().and_then(|key| self.published.by_key.get(key)) {
@@ -203,7 +103,10 @@ impl Channel {
         let position = match limits {
             None => StreamPosition::default(),
             Some(limits) => {
-                let history = self.history(now, limits)?;
+                if self.history(now).is_none() {
+                    self.history = Some(first(limits)?);
+                }
+                let Some(history) = &mut self.history else { return Err(StoreError::NotBegun) };
                 if let Some(version) = version {
                     if history.is_outdated(&version) {
                         return Ok(Appended::Outdated(history.position()));
@@ -220,8 +123,15 @@ impl Channel {
         Ok(Appended::New(position))
     }
 
+    /// Forgets all that has expired.
+    fn expire(&mut self, now: Instant) {
+        self.history(now);
+        self.presence.expire(now);
+        self.published.forget(now);
+    }
+
     fn is_empty(&self) -> bool {
-        self.history.is_none() && self.presence.sessions.is_empty() && self.published.order.is_empty()
+        self.history.is_none() && self.presence.is_empty() && self.published.order.is_empty()
     }
 }
 
@@ -232,75 +142,118 @@ impl Default for MemoryHotState {
 }
 
 impl MemoryHotState {
-    /// Hot state that knows of nothing.
+    /// Empty hot state.
     pub fn new() -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            users: Mutex::default(),
-            quotas: Mutex::default(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: RandomState::new(),
+            epochs: RwLock::new(Epochs::new()),
         }
     }
 
-    fn shard(&self, channel: &str) -> &Mutex<HashMap<String, Channel>> {
-        let hash = self.hasher.hash_one(channel);
+    fn shard(&self, name: &str) -> &Shard {
+        let hash = self.hasher.hash_one(name);
         &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or_default()]
     }
 
-    fn with<T>(&self, channel: &str, act: impl FnOnce(&mut Channel, Instant) -> T) -> T {
-        let mut shard = self.shard(channel).lock();
-        act(shard.entry(channel.to_owned()).or_default(), Instant::now())
+    /// Acts on a channel, which is remembered if there is something to remember of it.
+    fn with<T>(&self, name: &str, act: impl FnOnce(&mut Channel, Instant) -> T) -> T {
+        let mut channels = self.shard(name).channels.lock();
+        let now = Instant::now();
+        if let Some(channel) = channels.get_mut(name) {
+            return act(channel, now);
+        }
+        let mut channel = Channel::default();
+        let outcome = act(&mut channel, now);
+        if !channel.is_empty() {
+            channels.insert(name.to_owned(), channel);
+        }
+        outcome
     }
 
-    /// Clears away what has expired in channels that nobody asks for.
-    pub fn sweep(&self) {
+    fn derived_epoch(&self, channel: &str, limits: HistoryLimits, now: Instant) -> String {
+        self.epochs.read().derive(channel, limits.meta_ttl, now)
+    }
+
+    /// The history of a channel that had none.
+    fn first_history(
+        &self,
+        channel: &str,
+        limits: HistoryLimits,
+        now: Instant,
+    ) -> Result<History, StoreError> {
+        let forget_at = now + limits.meta_ttl;
+        match limits.if_missing {
+            IfMissing::Fail => Err(StoreError::NotBegun),
+            // The epoch that those who read before were told.
+            IfMissing::StartAt(0) => Ok(History::new(self.derived_epoch(channel, limits, now), 0, forget_at)),
+            IfMissing::StartAt(offset) => Ok(History::new(new_epoch(), offset, forget_at)),
+        }
+    }
+
+    /// Clears away what has expired in channels that nobody asks for. Other tasks run between two shards.
+    pub async fn sweep(&self) {
         for shard in &self.shards {
             let now = Instant::now();
-            shard.lock().retain(|_, channel| {
-                if let Some(history) = &mut channel.history {
-                    history.expire(now);
-                    if history.forget_at <= now {
-                        channel.history = None;
-                    }
-                }
-                channel.presence.expire(now);
-                channel.published.forget(now);
+            shard.channels.lock().retain(|_, channel| {
+                channel.expire(now);
                 !channel.is_empty()
             });
+            shard.quotas.lock().retain(|_, whole| *whole > now);
+            let oldest = Timestamp::now() - USER_STATUS_TTL;
+            let is_kept = |status: &UserStatus| status.online_since.is_some() || status.last_seen > oldest;
+            shard.users.lock().retain(|_, status| is_kept(status));
+            tokio::task::yield_now().await;
         }
-        let now = Instant::now();
-        self.quotas.lock().retain(|_, whole| *whole > now);
-        let oldest = Timestamp::now() - USER_STATUS_TTL;
-        self.users.lock().retain(|_, status| status.online_since.is_some() || status.last_seen > oldest);
     }
 
     /// Writes all histories to a file, for [`restore`](Self::restore) at the next start; how many there were.
     /// Presence is not written: its sessions end with the node.
     pub fn save(&self, path: &Path) -> io::Result<usize> {
         let now = Instant::now();
-        let mut streams = Vec::new();
+        let mut writer = saved::Writer::create(path)?;
+        let mut count = 0;
         for shard in &self.shards {
-            for (name, channel) in shard.lock().iter() {
-                streams.extend(channel.history.as_ref().map(|history| saved::Stream::of(name, history, now)));
+            for (name, channel) in shard.channels.lock().iter() {
+                if let Some(history) = &channel.history {
+                    writer.stream(&saved::Stream::of(name, history, now))?;
+                    count += 1;
+                }
+            }
+            for (id, status) in shard.users.lock().iter() {
+                writer.user(saved::User::of(id, *status));
             }
         }
-        let users = self.users.lock().iter().map(|(id, status)| saved::User::of(id, *status)).collect();
-        let count = streams.len();
-        saved::write(path, streams, users)?;
+        writer.finish(&self.epochs.read(), now)?;
         Ok(count)
     }
 
-    /// Takes the histories of a file and deletes it; how many there were.
+    /// Takes the histories of a file and deletes the file; how many there were. Reads for at most `patience`: what is
+    /// left then is lost, so that a node with a large file starts in time.
     ///
-    /// The file is gone before anybody is served, so that after a crash histories begin anew, under new epochs,
-    /// instead of going on from an old state.
-    pub fn restore(&self, path: &Path) -> io::Result<usize> {
-        let (streams, users) = saved::read_and_delete(path)?;
-        self.users.lock().extend(users.into_iter().filter_map(saved::User::into_status));
-        let count = streams.len();
-        for stream in streams {
+    /// The file is gone before anybody is served. So after a crash all histories have new epochs, instead of going on
+    /// from an old state.
+    pub fn restore(&self, path: &Path, patience: Duration) -> io::Result<usize> {
+        let deadline = std::time::Instant::now() + patience;
+        let Some(mut file) = saved::Reader::take(path)? else { return Ok(0) };
+        for user in file.users() {
+            if let Some((id, status)) = user.into_status() {
+                self.shard(&id).users.lock().insert(id, status);
+            }
+        }
+        let mut count = 0;
+        while let Some(stream) = file.next_stream()? {
             let (name, history) = stream.into_history(Instant::now());
-            self.shard(&name).lock().entry(name).or_default().history = Some(history);
+            self.shard(&name).channels.lock().entry(name).or_default().history = Some(history);
+            count += 1;
+            if std::time::Instant::now() >= deadline {
+                tracing::warn!(count, "reading channel histories took too long; the others are lost");
+                // The secret is lost too: the histories that were not read get other epochs by that.
+                return Ok(count);
+            }
+        }
+        if let Some(epochs) = file.epochs() {
+            *self.epochs.write() = epochs;
         }
         Ok(count)
     }
@@ -310,10 +263,12 @@ impl MemoryHotState {
 impl HotState for MemoryHotState {
     async fn append(&self, channel: &str, append: Append) -> Result<Appended, StoreError> {
         if append.limits.is_none() && append.idempotency_key.is_none() {
-            // Nothing is to be remembered.
+            // There is nothing to remember.
             return Ok(Appended::New(StreamPosition::default()));
         }
-        self.with(channel, |channel, now| channel.append(append, now))
+        self.with(channel, |entry, now| {
+            entry.append(append, now, |limits| self.first_history(channel, limits, now))
+        })
     }
 
     async fn history(
@@ -322,9 +277,17 @@ impl HotState for MemoryHotState {
         query: HistoryQuery,
         limits: HistoryLimits,
     ) -> Result<HistoryPage, StoreError> {
-        self.with(channel, |channel, now| {
-            let history = channel.history(now, limits)?;
-            Ok(HistoryPage { publications: history.read(query), position: history.position() })
+        self.with(channel, |entry, now| {
+            if let Some(history) = entry.history(now) {
+                return Ok(HistoryPage { publications: history.read(query), position: history.position() });
+            }
+            let history = self.first_history(channel, limits, now)?;
+            let position = history.position();
+            if position.offset > 0 {
+                // Nobody can derive where the store lets it go on.
+                entry.history = Some(history);
+            }
+            Ok(HistoryPage { publications: Vec::new(), position })
         })
     }
 
@@ -334,23 +297,23 @@ impl HotState for MemoryHotState {
         epoch: &str,
         limits: HistoryLimits,
     ) -> Result<(), StoreError> {
-        self.with(channel, |channel, now| {
-            let history = channel.history(now, limits)?;
-            if history.epoch != epoch {
-                epoch.clone_into(&mut history.epoch);
-                history.kept.clear();
-                history.forget_at = now + limits.meta_ttl;
+        self.with(channel, |entry, now| {
+            if entry.history(now).is_none() {
+                entry.history = Some(self.first_history(channel, limits, now)?);
+            }
+            if let Some(history) = entry.history.as_mut().filter(|history| history.epoch != epoch) {
+                *history = History::new(epoch.to_owned(), history.top, now + limits.meta_ttl);
             }
             Ok(())
         })
     }
 
     async fn remove_history(&self, channel: &str, _limits: HistoryLimits) -> Result<(), StoreError> {
-        if let Some(history) =
-            self.shard(channel).lock().get_mut(channel).and_then(|channel| channel.history.as_mut())
-        {
-            history.kept.clear();
-        }
+        self.with(channel, |entry, now| {
+            if let Some(history) = entry.history(now) {
+                history.kept.clear();
+            }
+        });
         Ok(())
     }
 
@@ -360,57 +323,60 @@ impl HotState for MemoryHotState {
         present: &[Present],
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        self.with(channel, |channel, now| {
-            for Present { client, info } in present {
-                channel.presence.add(client, Session { info: info.clone(), expires_at: now + ttl });
+        self.with(channel, |entry, now| {
+            for present in present {
+                entry.presence.add(present, now + ttl);
             }
         });
         Ok(())
     }
 
     async fn remove_presence(&self, channel: &str, clients: &[String]) -> Result<(), StoreError> {
-        if let Entry::Occupied(mut entry) = self.shard(channel).lock().entry(channel.to_owned()) {
+        let mut channels = self.shard(channel).channels.lock();
+        if let Some(entry) = channels.get_mut(channel) {
             for client in clients {
-                entry.get_mut().presence.remove(client);
+                entry.presence.remove(client);
             }
-            if entry.get().is_empty() {
-                entry.remove();
+            if entry.is_empty() {
+                channels.remove(channel);
             }
         }
         Ok(())
     }
 
     async fn presence(&self, channel: &str) -> Result<BTreeMap<String, ClientInfo>, StoreError> {
-        let now = Instant::now();
-        let shard = self.shard(channel).lock();
-        let Some(channel) = shard.get(channel) else { return Ok(BTreeMap::new()) };
-        let present = channel.presence.sessions.iter().filter(|(_, present)| present.expires_at > now);
-        Ok(present.map(|(client, present)| (client.clone(), present.info.clone())).collect())
+        let present = self.with(channel, |entry, now| entry.presence.list(now));
+        Ok(present.iter().map(|present| (present.client.clone(), present.info.clone())).collect())
     }
 
     async fn presence_stats(&self, channel: &str) -> Result<PresenceStats, StoreError> {
-        let shard = self.shard(channel).lock();
-        let Some(channel) = shard.get(channel) else { return Ok(PresenceStats::default()) };
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-        Ok(PresenceStats {
-            clients: count(channel.presence.sessions.len()),
-            users: count(channel.presence.users.len()),
-        })
+        Ok(self.with(channel, |entry, _| PresenceStats {
+            clients: count(entry.presence.clients()),
+            users: count(entry.presence.users()),
+        }))
     }
 
-    async fn set_user_online(&self, user: &str, online: bool) -> Result<(), StoreError> {
+    async fn set_users_online(&self, users: &[String], online: bool) -> Result<(), StoreError> {
         let now = Timestamp::now();
-        let mut users = self.users.lock();
-        let status =
-            users.entry(user.to_owned()).or_insert(UserStatus { online_since: None, last_seen: now });
-        status.last_seen = now;
-        status.online_since = if online { status.online_since.or(Some(now)) } else { None };
+        for user in users {
+            let mut known = self.shard(user).users.lock();
+            let never = UserStatus { online_since: None, last_seen: now };
+            let status = known.entry(user.clone()).or_insert(never);
+            status.last_seen = now;
+            status.online_since = if online { status.online_since.or(Some(now)) } else { None };
+        }
         Ok(())
     }
 
     async fn user_statuses(&self, users: &[String]) -> Result<BTreeMap<String, UserStatus>, StoreError> {
-        let known = self.users.lock();
-        Ok(users.iter().filter_map(|user| Some((user.clone(), *known.get(user)?))).collect())
+        let status = |user: &String| Some((user.clone(), *self.shard(user).users.lock().get(user)?));
+        Ok(users.iter().filter_map(status).collect())
+    }
+
+    async fn beat(&self) -> Result<Beat, StoreError> {
+        // No other node is here, and what this node said is lost only with the node.
+        Ok(Beat::default())
     }
 
     async fn forget_node(&self, _node: &str) -> Result<Vec<(String, ClientInfo)>, StoreError> {
@@ -420,7 +386,7 @@ impl HotState for MemoryHotState {
 
     async fn take(&self, key: &str, quota: Quota) -> Result<Option<Duration>, StoreError> {
         let now = Instant::now();
-        let mut quotas = self.quotas.lock();
+        let mut quotas = self.shard(key).quotas.lock();
         let whole = quotas.get(key).map_or(now, |whole| (*whole).max(now)) + quota.window / quota.limit;
         let wait = (whole - now).saturating_sub(quota.window);
         if wait.is_zero() {

@@ -32,26 +32,23 @@ pub struct HistoryLimits {
     pub meta_ttl: Duration,
     /// How long each is kept in the store as well; `None` where nothing is.
     pub archive_ttl: Option<Duration>,
-    /// Where a history begins that is not there.
-    pub begin: Begin,
+    /// What a call does where the channel has no history.
+    pub if_missing: IfMissing,
 }
 
-/// Where a history begins that is not there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Begin {
-    /// With the first offset.
-    #[default]
-    Anew,
-    /// Behind this offset.
-    After(u64),
-    /// Nowhere: the call fails with [`StoreError::NotBegun`].
-    Nowhere,
+/// What a call does where the channel has no history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfMissing {
+    /// The history starts with the offset after this one.
+    StartAt(u64),
+    /// The call fails with [`StoreError::NotBegun`].
+    Fail,
 }
 
 impl HistoryLimits {
     /// Limits of a history that is hot alone.
     pub const fn new(size: usize, ttl: Duration, meta_ttl: Duration) -> Self {
-        Self { size, ttl, meta_ttl, archive_ttl: None, begin: Begin::Anew }
+        Self { size, ttl, meta_ttl, archive_ttl: None, if_missing: IfMissing::StartAt(0) }
     }
 
     /// These limits, where the store keeps each publication for so long as well.
@@ -141,7 +138,7 @@ pub struct Quota {
 /// Long enough that two histories of a channel never share an epoch by chance.
 const EPOCH_LENGTH: usize = 8;
 
-/// An identity for a history that begins.
+/// The epoch of a history that another node cannot derive.
 fn new_epoch() -> String {
     rand::rng().sample_iter(Alphanumeric).take(EPOCH_LENGTH).map(char::from).collect()
 }
@@ -184,14 +181,28 @@ pub struct PresenceStats {
     pub users: u32,
 }
 
-/// The port to hot state. Each call is one atomic step.
+/// What a node learns by its heartbeat.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beat {
+    /// Whether hot state has lost what this node said: it was lost as a whole, or other nodes took this one for dead. The
+    /// node has to say again which users are online, and who is present.
+    pub forgotten: bool,
+    /// Nodes that have been silent for [`NODE_SILENCE`], for [`HotState::forget_node`].
+    pub silent: Vec<String>,
+}
+
+/// How long a node is silent before it is taken for dead.
+pub const NODE_SILENCE: Duration = Duration::from_mins(2);
+
+/// The port to hot state. Each call about one channel's history is one atomic step.
 #[async_trait]
 pub trait HotState: Send + Sync {
     /// Gives a publication the channel's next offset (from 1, no gap, no twin) and keeps it, unless it was published
     /// before or is outdated.
     async fn append(&self, channel: &str, append: Append) -> Result<Appended, StoreError>;
 
-    /// Reads history. A channel without one gets an epoch now, so that a client can recover from its start.
+    /// Reads history. A channel without one has an epoch all the same, so that a client can recover from its start; the
+    /// first publication has that epoch. Nothing is kept for a channel that is only read.
     async fn history(
         &self,
         channel: &str,
@@ -225,13 +236,23 @@ pub trait HotState: Send + Sync {
     /// How many are in a channel, without reading who.
     async fn presence_stats(&self, channel: &str) -> Result<PresenceStats, StoreError>;
 
-    /// Says that a user's first session began (`online`), or the last one ended.
-    async fn set_user_online(&self, user: &str, online: bool) -> Result<(), StoreError>;
+    /// Says that the first session on this node began for each of the users (`online`), or the last one ended.
+    async fn set_users_online(&self, users: &[String], online: bool) -> Result<(), StoreError>;
+
+    /// [`set_users_online`](Self::set_users_online) for one user.
+    async fn set_user_online(&self, user: &str, online: bool) -> Result<(), StoreError> {
+        self.set_users_online(&[user.to_owned()], online).await
+    }
 
     /// When users were here; who was not within [`USER_STATUS_TTL`] is not in the answer.
     async fn user_statuses(&self, users: &[String]) -> Result<BTreeMap<String, UserStatus>, StoreError>;
 
-    /// Clears away what a node that died said of presence and of users; who was in which channel by its word.
+    /// Says that the node lives. Every node calls this every few seconds.
+    async fn beat(&self) -> Result<Beat, StoreError>;
+
+    /// Clears away what a dead node said of presence and of users, in small steps. Returns the sessions that were removed
+    /// by this call, with their channels. A call that failed is made up for by calling again; [`beat`](Self::beat) goes
+    /// on naming the node until then.
     async fn forget_node(&self, node: &str) -> Result<Vec<(String, ClientInfo)>, StoreError>;
 
     /// Takes one from the quota of a key; after how long there is one again if there is none now.

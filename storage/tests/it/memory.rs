@@ -1,6 +1,8 @@
 //! Hot state in memory.
 
+use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,6 +21,9 @@ use tempfile::tempdir;
 
 const LIMITS: HistoryLimits = HistoryLimits::new(100, Duration::from_mins(1), Duration::from_mins(10));
 
+/// Long enough for any file here.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 fn publication(data: &'static [u8]) -> Publication {
     Publication { data: Bytes::from_static(data), ..Publication::default() }
 }
@@ -34,7 +39,7 @@ async fn hot_state_conforms() {
     let swept = Arc::clone(&hot);
     let sweeping = tokio::spawn(async move {
         loop {
-            swept.sweep();
+            swept.sweep().await;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
@@ -55,7 +60,7 @@ async fn a_clean_restart_keeps_offset_and_epoch_and_a_crash_does_not() {
     assert_eq!(hot.save(&file).unwrap(), 1);
 
     let restarted = MemoryHotState::new();
-    assert_eq!(restarted.restore(&file).unwrap(), 1);
+    assert_eq!(restarted.restore(&file, PATIENCE).unwrap(), 1);
     let page = restarted.history("a", HistoryQuery::default(), LIMITS).await.unwrap();
     assert_eq!(page.position, before);
     assert_eq!(page.publications[1].data.as_ref(), b"\xff not json");
@@ -66,9 +71,59 @@ async fn a_clean_restart_keeps_offset_and_epoch_and_a_crash_does_not() {
 
     // It did not save: what was in the file is not to be had again.
     let crashed = MemoryHotState::new();
-    assert_eq!(crashed.restore(&file).unwrap(), 0);
+    assert_eq!(crashed.restore(&file, PATIENCE).unwrap(), 0);
     let page = crashed.history("a", HistoryQuery::default(), LIMITS).await.unwrap();
     assert_ne!(page.position.epoch, before.epoch);
+}
+
+async fn epoch_of(hot: &MemoryHotState, channel: &str) -> String {
+    hot.history(channel, HistoryQuery::default(), LIMITS).await.unwrap().position.epoch
+}
+
+#[tokio::test]
+async fn reading_leaves_nothing_behind() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("hot-state");
+    let hot = MemoryHotState::new();
+    let mut epochs = Vec::new();
+    for number in 0..1000 {
+        epochs.push(epoch_of(&hot, &number.to_string()).await);
+        hot.presence(&number.to_string()).await.unwrap();
+        hot.presence_stats(&number.to_string()).await.unwrap();
+        hot.remove_history(&number.to_string(), LIMITS).await.unwrap();
+    }
+    assert_eq!(epochs.iter().collect::<HashSet<_>>().len(), 1000);
+    assert_eq!(hot.save(&file).unwrap(), 0);
+
+    let restarted = MemoryHotState::new();
+    assert_eq!(restarted.restore(&file, PATIENCE).unwrap(), 0);
+    assert_eq!(epoch_of(&restarted, "7").await, epochs[7], "also unread histories outlive a clean restart");
+    assert_ne!(epoch_of(&MemoryHotState::new(), "7").await, epochs[7], "after a crash they are others");
+}
+
+/// Histories that were not read in time must not be taken for those of the file.
+#[tokio::test]
+async fn a_large_file_does_not_keep_a_node_from_starting() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("hot-state");
+    let hot = MemoryHotState::new();
+    let mut before = Vec::new();
+    for number in 0..100 {
+        let append = Append::new(publication(b"1"), Some(LIMITS));
+        before.push(hot.append(&number.to_string(), append).await.unwrap().into_position());
+    }
+    assert_eq!(hot.save(&file).unwrap(), 100);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "channels may be private");
+
+    let restarted = MemoryHotState::new();
+    assert_eq!(restarted.restore(&file, Duration::ZERO).unwrap(), 1);
+    let mut same = 0;
+    for (number, before) in before.iter().enumerate() {
+        let page = restarted.history(&number.to_string(), HistoryQuery::default(), LIMITS).await.unwrap();
+        assert_eq!(page.position == *before, page.position.epoch == before.epoch);
+        same += usize::from(page.position == *before);
+    }
+    assert_eq!(same, 1);
 }
 
 #[tokio::test]
@@ -81,10 +136,10 @@ async fn a_damaged_file_is_refused_and_gone() {
     let mut bytes = fs::read(&file).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&file, &bytes).unwrap();
-    assert!(hot.restore(&file).is_err());
-    assert_eq!(hot.restore(&file).unwrap(), 0);
+    assert!(hot.restore(&file, PATIENCE).is_err());
+    assert_eq!(hot.restore(&file, PATIENCE).unwrap(), 0);
     fs::write(&file, b"short").unwrap();
-    assert!(hot.restore(&file).is_err());
+    assert!(hot.restore(&file, PATIENCE).is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,7 +147,7 @@ async fn forgotten_channels_leave_nothing_behind() {
     let hot = MemoryHotState::new();
     let before = append(&hot, publication(b"1")).await;
     tokio::time::advance(LIMITS.meta_ttl).await;
-    hot.sweep();
+    hot.sweep().await;
     let folder = tempdir().unwrap();
     assert_eq!(hot.save(&folder.path().join("hot-state")).unwrap(), 0);
     let after = append(&hot, publication(b"1")).await;
@@ -155,5 +210,33 @@ async fn what_the_store_refused_is_kept_when_it_is_asked_for_again() {
         let range = HistoryRange { above: offset - 1, below: offset + 1, limit: 2, reverse: false };
         let kept = store.kept("a", range).await.unwrap();
         assert_eq!(kept.iter().map(|kept| &kept.data).collect::<Vec<_>>(), [&append.publication.data]);
+    }
+}
+
+/// The publication is in the hot history already, so a hole in the long one would be there for ever.
+#[tokio::test]
+async fn what_the_store_refused_is_kept_later_by_itself() {
+    let folder = tempdir().unwrap();
+    let store = EmbeddedStore::open(folder.path(), &EmbeddedOptions::default()).unwrap().stores().history;
+    let store = Arc::new(Stubborn { store, refuses: AtomicBool::new(false) });
+    let hot = ArchivedHotState::new(Arc::new(MemoryHotState::new()), Arc::<Stubborn>::clone(&store));
+    let limits = LIMITS.archived(Duration::from_hours(1));
+    let append = async || hot.append("a", Append::new(publication(b"1"), Some(limits))).await;
+    append().await.unwrap();
+    store.refuses.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        assert!(matches!(append().await, Err(StoreError::Unknown(_))));
+    }
+    store.refuses.store(false, Ordering::Relaxed);
+    append().await.unwrap();
+    let range = HistoryRange { above: 0, below: u64::MAX, limit: 10, reverse: false };
+    let start = tokio::time::Instant::now();
+    loop {
+        let kept: Vec<_> = store.kept("a", range).await.unwrap().iter().map(|kept| kept.offset).collect();
+        if kept == [1, 2, 3, 4, 5] {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "{kept:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -1,30 +1,45 @@
 //! The file in which hot state waits for the next start: one Protobuf message behind a mark and a checksum.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::Path;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use jiff::Timestamp;
 use mundotango_protocol::Publication;
 use prost::Message as _;
+use prost::encoding::{
+    DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field,
+};
 use tokio::time::Instant;
 
-use super::{History, Kept};
+use super::epochs::Epochs;
+use super::history::{History, Kept};
 use crate::hot::{UserStatus, Version};
 
 /// Starts every file of this format.
 const MARK: &[u8; 8] = b"MTHOT\0\0\x01";
 
+/// Where streams are in the message: field 1, repeated. They are written and read one by one, as together they may be as
+/// large as the memory.
+const STREAMS: u32 = 1;
+
+/// The message without its streams.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Saved {
-    #[prost(message, repeated, tag = "1")]
-    streams: Vec<Stream>,
+struct Rest {
     /// Milliseconds of the Unix clock at the time of saving.
     #[prost(int64, tag = "2")]
     at: i64,
     #[prost(message, repeated, tag = "3")]
     users: Vec<User>,
+    /// From which epochs are derived.
+    #[prost(string, tag = "4")]
+    secret: String,
+    /// How many milliseconds old the secret was.
+    #[prost(uint64, tag = "5")]
+    secret_age: u64,
 }
 
 /// When a user was last here. All sessions end before hot state is saved.
@@ -123,46 +138,147 @@ impl Stream {
 }
 
 /// FNV-1a, enough to tell a file that was not written to its end.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+struct Checksum(u64);
+
+impl Checksum {
+    const fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
 }
 
-pub(super) fn write(path: &Path, streams: Vec<Stream>, users: Vec<User>) -> io::Result<()> {
-    let saved = Saved { streams, at: Timestamp::now().as_millisecond(), users };
-    let body = saved.encode_to_vec();
-    let temporary = path.with_extension("new");
-    let mut file = File::create(&temporary)?;
-    file.write_all(MARK)?;
-    file.write_all(&checksum(&body).to_be_bytes())?;
-    file.write_all(&body)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    sync_folder(path)
+/// Writes a file beside the one that is replaced at the end.
+pub(super) struct Writer {
+    path: PathBuf,
+    file: BufWriter<File>,
+    checksum: Checksum,
+    rest: Rest,
+    buffer: Vec<u8>,
 }
 
-pub(super) fn read_and_delete(path: &Path) -> io::Result<(Vec<Stream>, Vec<User>)> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
-        Err(error) => return Err(error),
-    };
-    fs::remove_file(path)?;
-    sync_folder(path)?;
-    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the file of channel histories is damaged");
-    let (head, body) = bytes.split_at_checked(MARK.len() + 8).ok_or_else(damaged)?;
-    if !head.starts_with(MARK) || head[MARK.len()..] != checksum(body).to_be_bytes() {
-        return Err(damaged());
+impl Writer {
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        let temporary = path.with_extension("new");
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // Channels may be private, so nobody else reads the file.
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut file = BufWriter::new(file);
+        file.write_all(MARK)?;
+        file.write_all(&[0; 8])?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            checksum: Checksum::new(),
+            rest: Rest::default(),
+            buffer: Vec::new(),
+        })
     }
-    let saved = Saved::decode(body).map_err(|_| damaged())?;
-    let down = Timestamp::now().as_millisecond().saturating_sub(saved.at);
-    let down = u64::try_from(down).unwrap_or_default();
-    let mut streams = saved.streams;
-    for stream in &mut streams {
-        stream.age(down);
+
+    fn write_buffer(&mut self) -> io::Result<()> {
+        self.checksum.add(&self.buffer);
+        self.file.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
     }
-    Ok((streams, saved.users))
+
+    pub(super) fn stream(&mut self, stream: &Stream) -> io::Result<()> {
+        encode_key(STREAMS, WireType::LengthDelimited, &mut self.buffer);
+        encode_varint(stream.encoded_len() as u64, &mut self.buffer);
+        stream.encode(&mut self.buffer).map_err(io::Error::other)?;
+        self.write_buffer()
+    }
+
+    pub(super) fn user(&mut self, user: User) {
+        self.rest.users.push(user);
+    }
+
+    pub(super) fn finish(mut self, epochs: &Epochs, now: Instant) -> io::Result<()> {
+        self.rest.at = Timestamp::now().as_millisecond();
+        epochs.secret().clone_into(&mut self.rest.secret);
+        self.rest.secret_age = u64::try_from(epochs.age(now).as_millis()).unwrap_or(u64::MAX);
+        self.rest.encode(&mut self.buffer).map_err(io::Error::other)?;
+        self.write_buffer()?;
+        let mut file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.seek(SeekFrom::Start(MARK.len() as u64))?;
+        file.write_all(&self.checksum.0.to_be_bytes())?;
+        file.sync_all()?;
+        fs::rename(self.path.with_extension("new"), &self.path)?;
+        sync_folder(&self.path)
+    }
+}
+
+fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the file of channel histories is damaged")
+}
+
+/// A file that was read and deleted.
+pub(super) struct Reader {
+    bytes: Bytes,
+    rest: Rest,
+    /// Milliseconds for which the node was down.
+    down: u64,
+}
+
+impl Reader {
+    /// Reads a file and deletes it; nothing if there is none.
+    pub(super) fn take(path: &Path) -> io::Result<Option<Self>> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => Bytes::from(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        fs::remove_file(path)?;
+        sync_folder(path)?;
+        let (head, body) = bytes.split_at_checked(MARK.len() + 8).ok_or_else(damaged)?;
+        let mut checksum = Checksum::new();
+        checksum.add(body);
+        if !head.starts_with(MARK) || head[MARK.len()..] != checksum.0.to_be_bytes() {
+            return Err(damaged());
+        }
+        let rest = Rest::decode(body).map_err(|_| damaged())?;
+        let down = Timestamp::now().as_millisecond().saturating_sub(rest.at);
+        let down = u64::try_from(down).unwrap_or_default();
+        Ok(Some(Self { bytes: bytes.slice(head.len()..), rest, down }))
+    }
+
+    pub(super) fn users(&mut self) -> Vec<User> {
+        std::mem::take(&mut self.rest.users)
+    }
+
+    /// The next history, as old as it is by now.
+    pub(super) fn next_stream(&mut self) -> io::Result<Option<Stream>> {
+        while self.bytes.has_remaining() {
+            let (tag, wire_type) = decode_key(&mut self.bytes).map_err(|_| damaged())?;
+            if tag != STREAMS {
+                let skipped = skip_field(wire_type, tag, &mut self.bytes, DecodeContext::default());
+                skipped.map_err(|_| damaged())?;
+                continue;
+            }
+            let length = decode_varint(&mut self.bytes).map_err(|_| damaged())?;
+            let length = usize::try_from(length).map_err(|_| damaged())?;
+            if length > self.bytes.len() {
+                return Err(damaged());
+            }
+            let mut stream = Stream::decode(self.bytes.split_to(length)).map_err(|_| damaged())?;
+            stream.age(self.down);
+            return Ok(Some(stream));
+        }
+        Ok(None)
+    }
+
+    /// Derives epochs as the node did that saved the file; nothing in a file of an earlier version.
+    pub(super) fn epochs(self) -> Option<Epochs> {
+        let age = Duration::from_millis(self.rest.secret_age.saturating_add(self.down));
+        Some(self.rest.secret).filter(|secret| !secret.is_empty()).map(|secret| Epochs::resume(secret, age))
+    }
 }
 
 /// Makes a rename or a removal in a file's folder last.
