@@ -90,7 +90,7 @@ fn nchan(folder: &Path, port: u16) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// A certificate that is its own authority, and its key.
+/// A certificate that the load maker trusts as it is, and its key.
 fn certificate() -> anyhow::Result<[PathBuf; 2]> {
     let folder = target_folder().join("bench-data").join("tls");
     fs::create_dir_all(&folder)?;
@@ -107,7 +107,9 @@ fn certificate() -> anyhow::Result<[PathBuf; 2]> {
         "-days",
         "2",
     ]);
-    command.args(["-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout"]);
+    command.args(["-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    // Clients refuse a server whose certificate is an authority's.
+    command.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"]);
     command.arg(&key).arg("-out").arg(&certificate);
     let output = command.output()?;
     anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
