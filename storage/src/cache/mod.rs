@@ -5,9 +5,9 @@
 //! wrong and never an error.
 
 mod memory;
+mod pending_removals;
 mod redis;
 mod tiers;
-mod unremoved;
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -24,8 +24,8 @@ use crate::events::Event;
 use crate::posts::Post;
 use crate::{Page, StoreError};
 
-/// How long after a removal nothing is taken in under its key: a reader that had read the old value may bring it late.
-/// Longer than a read of the store takes.
+/// How long after a removal no value is kept under its key, as a reader may bring the old value late. A read of the store
+/// that takes longer may still bring an old value, which then stays for the ttl.
 pub const SETTLE: Duration = Duration::from_secs(2);
 
 /// The port to the shared tier.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::unremoved::{Removal, Unremoved};
+use super::pending_removals::{PendingRemovals, Removal};
 use super::{CacheStore, Family};
 use crate::StoreError;
 
@@ -34,7 +34,7 @@ pub trait Invalidations: Send + Sync {
 pub struct Cache {
     near: moka::future::Cache<String, Bytes>,
     shared: Arc<dyn CacheStore>,
-    unremoved: Arc<Unremoved>,
+    pending_removals: Arc<PendingRemovals>,
     invalidations: OnceLock<Arc<dyn Invalidations>>,
     /// Raised by each change, so that a read that began before it is not kept.
     generations: Vec<AtomicU64>,
@@ -45,9 +45,9 @@ fn version_key(family: &str) -> String {
     format!("version:{family}")
 }
 
-/// Why a read gave nothing to keep.
-enum Nothing {
-    /// There is no such thing.
+/// Why a read gave no value to keep.
+enum NoValue {
+    /// The store has none.
     Absent,
     Failed(StoreError),
 }
@@ -66,7 +66,7 @@ impl Cache {
             .time_to_live(NEAR_TTL)
             .build();
         let generations = (0..GENERATIONS).map(|_| AtomicU64::new(0)).collect();
-        Self { near, shared, unremoved: Arc::default(), invalidations: OnceLock::new(), generations }
+        Self { near, shared, pending_removals: Arc::default(), invalidations: OnceLock::new(), generations }
     }
 
     /// Says who tells the other nodes. The first one counts.
@@ -93,23 +93,23 @@ impl Cache {
         let before = generation.load(Ordering::Acquire);
         let mut loaded = false;
         let find = async {
-            if !self.unremoved.has(&Removal::Key(key.clone()))
+            if !self.pending_removals.has(&Removal::Key(key.clone()))
                 && let Ok(Some(kept)) = self.shared.get(&key).await
             {
                 return Ok(kept);
             }
             loaded = true;
-            let found = load.await.map_err(Nothing::Failed)?.ok_or(Nothing::Absent)?;
+            let found = load.await.map_err(NoValue::Failed)?.ok_or(NoValue::Absent)?;
             let value = serde_json::to_vec(&found)
                 .map(Bytes::from)
-                .map_err(|error| Nothing::Failed(StoreError::Damaged(error.to_string())))?;
+                .map_err(|error| NoValue::Failed(StoreError::Damaged(error.to_string())))?;
             if generation.load(Ordering::Acquire) == before {
                 // Without the shared tier the next read is slower, that is all.
                 let _ = self.shared.set(&key, value.clone(), family.ttl).await;
             }
             Ok(value)
         };
-        self.distrust(&key).await;
+        self.forget_if_unheard(&key).await;
         let outcome = self.near.try_get_with_by_ref(&key, find).await;
         if generation.load(Ordering::Acquire) != before {
             // It changed meanwhile: what was found may be older than the change.
@@ -122,8 +122,8 @@ impl Cache {
                 .map(Some)
                 .map_err(|error| StoreError::Damaged(error.to_string())),
             Err(nothing) => match &*nothing {
-                Nothing::Absent => Ok(None),
-                Nothing::Failed(error) => Err(error.clone()),
+                NoValue::Absent => Ok(None),
+                NoValue::Failed(error) => Err(error.clone()),
             },
         }
     }
@@ -145,12 +145,12 @@ impl Cache {
     async fn version(&self, family: &str) -> Result<String, StoreError> {
         let key = version_key(family);
         let changing = || StoreError::Unavailable(format!("{family} is being taken out of the cache"));
-        if self.unremoved.has(&Removal::Family(family.to_owned())) {
+        if self.pending_removals.has(&Removal::Family(family.to_owned())) {
             return Err(changing());
         }
         let generation = self.generation(&key);
         let before = generation.load(Ordering::Acquire);
-        self.distrust(&key).await;
+        self.forget_if_unheard(&key).await;
         let find = async { self.shared.version(family).await.map(Bytes::from) };
         let version = self.near.try_get_with_by_ref(&key, find).await.map_err(|error| (*error).clone())?;
         if generation.load(Ordering::Acquire) != before {
@@ -164,13 +164,13 @@ impl Cache {
     pub async fn invalidate_all<T>(&self, family: &Family<T>) {
         if let Err(error) = self.shared.remove_all(family.name).await {
             tracing::warn!(%error, family = family.name, "not taken out of the cache yet");
-            self.unremoved.add(&self.shared, [Removal::Family(family.name.to_owned())]);
+            self.pending_removals.add(&self.shared, [Removal::Family(family.name.to_owned())]);
         }
         self.forget_everywhere(&[version_key(family.name)]).await;
     }
 
     /// Takes a key from the near tier if it may have changed elsewhere without a word.
-    async fn distrust(&self, key: &str) {
+    async fn forget_if_unheard(&self, key: &str) {
         if self.invalidations.get().is_some_and(|invalidations| !invalidations.are_heard()) {
             self.near.invalidate(key).await;
         }
@@ -181,7 +181,7 @@ impl Cache {
         self.forget(keys).await;
         if let Err(error) = self.shared.remove(keys).await {
             tracing::warn!(%error, "changes not taken out of the cache yet");
-            self.unremoved.add(&self.shared, keys.iter().cloned().map(Removal::Key));
+            self.pending_removals.add(&self.shared, keys.iter().cloned().map(Removal::Key));
         }
         // Again, as somebody may have read the shared tier before it was removed there.
         self.forget_everywhere(keys).await;

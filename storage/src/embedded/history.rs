@@ -55,8 +55,8 @@ fn remove(tx: &mut Tx<'_>, key: Vec<u8>) -> Result<(), StoreError> {
 pub(super) struct Cleared {
     /// When it was done last.
     at: i64,
-    /// The last entry that went. All ends to come are later, and what lies before it is nothing but traces of removals,
-    /// which would have to be read over.
+    /// The last entry that was removed. All later ends are behind this one; before it lie only tombstones, which would cost
+    /// time to read over.
     upto: Vec<u8>,
 }
 

@@ -32,7 +32,7 @@ impl Removal {
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Unremoved(Mutex<Removals>);
+pub(super) struct PendingRemovals(Mutex<Removals>);
 
 #[derive(Default)]
 struct Removals {
@@ -42,7 +42,7 @@ struct Removals {
     trying: bool,
 }
 
-impl Unremoved {
+impl PendingRemovals {
     /// Whether what the shared tier has is not to be trusted.
     pub(super) fn has(&self, removal: &Removal) -> bool {
         self.0.lock().pending.contains_key(removal)
@@ -90,11 +90,11 @@ impl Unremoved {
     }
 }
 
-async fn try_until_done(unremoved: Weak<Unremoved>, shared: Arc<dyn CacheStore>) {
+async fn try_until_done(pending: Weak<PendingRemovals>, shared: Arc<dyn CacheStore>) {
     loop {
         tokio::time::sleep(PAUSE).await;
-        let Some(unremoved) = unremoved.upgrade() else { return };
-        if unremoved.attempt(&*shared).await {
+        let Some(pending) = pending.upgrade() else { return };
+        if pending.attempt(&*shared).await {
             return;
         }
     }
