@@ -1,25 +1,29 @@
 //! The command line.
 
-use std::io::Read as _;
+use std::fmt::Display;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use jiff::SignedDuration;
 use mundotango_gateway::tokens::Tokens;
 use mundotango_storage::Stores;
 use mundotango_storage::accounts::Role;
-use mundotango_storage::embedded::{EmbeddedStore, FORMAT_VERSION, OpenError};
+use mundotango_storage::embedded::{self, EmbeddedStore, FORMAT_VERSION, OpenError};
 use mundotango_storage::scylla::{self, ScyllaStore};
 
 use crate::community::accounts::{self, NewAccount};
 use crate::community::passwords::Passwords;
 use crate::config::{Config, Overrides};
+use crate::data_folder;
 use crate::node::{self, NodeFile};
 use crate::node_client;
 
+/// How long the last lines of the log may take.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the token is good with which a command talks to a running node.
 const COMMAND_TOKEN_TTL: Duration = Duration::from_mins(1);
 
@@ -31,10 +35,12 @@ const COMMAND_TOKEN_TTL: Duration = Duration::from_mins(1);
   mundotango                                    serve on 127.0.0.1:5000, data in ./mundotango-data
   mundotango serve --listen 0.0.0.0:8080        serve to others
   mundotango user create --email ana@example.com --password-stdin --role admin
-  mundotango config show                        what is in force, and so what can be set
+  mundotango config show                        what is in force and what can be set, each option with what it is
   MUNDOTANGO__SESSION__PING_INTERVAL=10s mundotango serve
 
-Every option of `config show` can be set in a file (--config), by MUNDOTANGO__SECTION__KEY, or both."
+Every option of `config show` can be set in a file (--config), by MUNDOTANGO__SECTION__KEY, or both. Lists are divided by
+commas there, and truth values are true, yes, on or 1; a blank variable is as good as none.
+Only `serve` makes a data folder; the other commands refuse one that is not there."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -87,7 +93,8 @@ struct CreateUserArgs {
     /// E-mail address to log in with.
     #[arg(long)]
     email: String,
-    /// Password, 8 to 128 characters.
+    /// Password, 8 to 128 characters. Everybody on this machine can read it in the list of processes: use --password-stdin
+    /// or MUNDOTANGO_PASSWORD instead.
     #[arg(
         long,
         env = "MUNDOTANGO_PASSWORD",
@@ -129,7 +136,7 @@ struct TokenArgs {
     #[arg(long, default_value = "user", value_parser = parse_role)]
     role: Role,
     /// How long the token is good, such as 15m or 24h.
-    #[arg(long, default_value = "1h", value_parser = parse_duration)]
+    #[arg(long, default_value = "1h", value_parser = mundotango_ops::duration::parse)]
     ttl: Duration,
 }
 
@@ -138,36 +145,46 @@ fn parse_role(text: &str) -> Result<Role, String> {
         .map_err(|_| "use user, moderator or admin".to_owned())
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let duration: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    duration.try_into().map_err(|_| "must not be negative".to_owned())
-}
-
 impl Cli {
     /// Does what the command line says.
-    pub fn run(self) -> anyhow::Result<()> {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
         let overrides = Overrides { listen: self.global.listen, data_dir: self.global.data_dir };
         let load =
             |file: Option<PathBuf>| Config::load(file.or(self.global.config.clone()).as_deref(), &overrides);
         match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => {
-                let config = load(None)?;
-                mundotango_ops::init_logs(&config.log)?;
-                runtime()?.block_on(node::serve(config))
-            }
-            Command::Migrate { dry_run } => runtime()?.block_on(migrate(&load(None)?, dry_run)),
-            Command::User(UserCommand::Create(args)) => runtime()?.block_on(create_user(&load(None)?, args)),
+            Command::Serve => return serve(load(None)?),
+            Command::Migrate { dry_run } => migrate(&load(None)?, dry_run)?,
+            Command::User(UserCommand::Create(args)) => create_user(&load(None)?, args)?,
             Command::Config(ConfigCommand::Check { file }) => {
                 load(file)?;
-                println!("the configuration can work");
-                Ok(())
+                say("the configuration can work")?;
             }
-            Command::Config(ConfigCommand::Show) => {
-                print!("{}", toml::to_string(&load(None)?)?);
-                Ok(())
-            }
-            Command::Token(args) => print_token(&load(None)?, &args),
+            Command::Config(ConfigCommand::Show) => say(load(None)?.show()?.trim_end())?,
+            Command::Token(args) => print_token(&load(None)?, &args)?,
         }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Runs a node. All that it says goes through the log: writing to standard error in another way would wait for ever for a
+/// reader that stopped.
+fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    mundotango_ops::init_logs(&config.log)?;
+    let runtime = runtime()?;
+    let served = runtime.block_on(node::serve(config));
+    if let Err(error) = &served {
+        tracing::error!("{error:#}");
+    }
+    drop(runtime);
+    mundotango_ops::flush_logs(LOG_PATIENCE);
+    Ok(if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints a line. A reader that has read enough, as `head` does, is no error.
+fn say(text: impl Display) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }
 
@@ -175,32 +192,44 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")
 }
 
-async fn migrate(config: &Config, dry_run: bool) -> anyhow::Result<()> {
+fn migrate(config: &Config, dry_run: bool) -> anyhow::Result<()> {
     if config.cluster.is_shared() {
-        let report = scylla::migrate(&config.cluster.cql, dry_run).await?;
-        println!("{report}");
-        return Ok(());
+        let report = runtime()?.block_on(scylla::migrate(&config.cluster.cql, dry_run))?;
+        say(&report)?;
+        return report.replication.map_or(Ok(()), |difference| Err(anyhow::anyhow!(difference)));
     }
-    let path = crate::engines::store_path(&config.data_dir);
+    let path = data_folder::existing_store(&config.data_dir)?;
+    let shown = data_folder::shown(&path);
     if dry_run {
-        println!("{} would be brought to format {FORMAT_VERSION}", path.display());
-        return Ok(());
+        return match embedded::format_of(&path)? {
+            Some(format) if format == FORMAT_VERSION => {
+                say(format!("{shown} is at format {format}: nothing to do"))
+            }
+            Some(format) => say(format!("{shown} would be brought from format {format} to {FORMAT_VERSION}")),
+            None => say(format!("{shown} would be brought to format {FORMAT_VERSION}")),
+        };
     }
+    data_folder::act_as_owner(&path)?;
     let store = EmbeddedStore::open(&path, &config.store)?;
     store.close();
-    println!("{} is at format {FORMAT_VERSION}", path.display());
-    Ok(())
+    say(format!("{shown} is at format {FORMAT_VERSION}"))
 }
 
 fn print_token(config: &Config, args: &TokenArgs) -> anyhow::Result<()> {
-    std::fs::create_dir_all(&config.data_dir)?;
-    let secret = config.auth.secret_or_made(&config.data_dir)?;
+    let secret = data_folder::existing_secret(config)?;
     let tokens = Tokens::new(secret.expose().as_bytes(), args.ttl);
-    println!("{}", tokens.issue(&args.user, args.role, None)?);
-    Ok(())
+    say(tokens.issue(&args.user, args.role, None)?)
 }
 
-async fn create_user(config: &Config, args: CreateUserArgs) -> anyhow::Result<()> {
+fn create_user(config: &Config, args: CreateUserArgs) -> anyhow::Result<()> {
+    if !config.cluster.is_shared() {
+        let store = data_folder::existing_store(&config.data_dir)?;
+        data_folder::act_as_owner(&store)?;
+    }
+    runtime()?.block_on(create_user_here(config, args))
+}
+
+async fn create_user_here(config: &Config, args: CreateUserArgs) -> anyhow::Result<()> {
     let password = if let Some(password) = args.password {
         password
     } else {
@@ -244,8 +273,7 @@ async fn create_user_in(
     let user = accounts::create(stores, passwords, account, role)
         .await
         .map_err(|problem| anyhow::anyhow!("{problem}"))?;
-    println!("made {} ({}) with id {}", user.username, user.email, user.id);
-    Ok(())
+    say(format!("made {} ({}) with id {}", user.username, user.email, user.id))
 }
 
 /// Makes an account through the node that has the data folder open, in whose name the folder's secret speaks.
@@ -255,7 +283,7 @@ async fn create_user_at(
     account: &NewAccount,
     role: Role,
 ) -> anyhow::Result<()> {
-    let secret = config.auth.secret_or_made(&config.data_dir)?;
+    let secret = data_folder::existing_secret(config)?;
     let tokens = Tokens::new(secret.expose().as_bytes(), COMMAND_TOKEN_TTL);
     let token = tokens.issue("command-line", Role::Admin, None)?;
     let mut body = serde_json::to_value(account)?;
@@ -264,6 +292,5 @@ async fn create_user_at(
         .await
         .with_context(|| format!("the node {} on {} did not make the account", node.pid, node.commands()))?;
     let text = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();
-    println!("made {} ({}) with id {} by the running node", text("username"), text("email"), text("id"));
-    Ok(())
+    say(format!("made {} ({}) with id {} by the running node", text("username"), text("email"), text("id")))
 }

@@ -1,13 +1,14 @@
 //! What stands behind the ports: the embedded store and the node's own memory, or the engines that nodes share.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
 use mundotango_actors::NodeParts;
-use mundotango_actors::bus::{Bus, NatsBus};
+use mundotango_actors::bus::{Bus as _, NatsBus};
 use mundotango_gateway::{HealthCheck, OnceASecond, PartHealth, Starting};
 use mundotango_storage::cache::{Cache, RedisCache};
 use mundotango_storage::cached::cached;
@@ -29,6 +30,12 @@ const RESTORE_PATIENCE: Duration = Duration::from_secs(20);
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 /// Pause between two looks at a part that a starting node waits for.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long a starting node waits for a part before it says so, as parts and nodes are often started together.
+const WARN_AFTER: Duration = Duration::from_secs(3);
+/// Pause between two such warnings.
+const WARN_AGAIN: Duration = Duration::from_secs(30);
+/// How often metrics are told how the parts are.
+const TELL_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a look at a part's health may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -49,6 +56,8 @@ pub struct Engines {
     pub node: NodeParts,
     /// Who knows how the engines are.
     pub health: Arc<dyn HealthCheck>,
+    /// Tells metrics and log how the engines are.
+    telling: AbortHandle,
     own: Option<Own>,
 }
 
@@ -72,13 +81,15 @@ impl Engines {
             Err(error) => tracing::warn!(%error, "channel histories not restored"),
         }
         let stores = store.stores();
+        let health: Arc<dyn HealthCheck> = Arc::new(OwnHealth { store: Arc::clone(&store) });
         Ok(Self {
             stores: stores.clone(),
             hot: Arc::new(ArchivedHotState::new(Arc::<MemoryHotState>::clone(&hot), stores.history.clone())),
             // The embedded store answers from memory as it is.
             cache: None,
             node: NodeParts::alone(),
-            health: Arc::new(OwnHealth { store: Arc::clone(&store) }),
+            telling: tokio::spawn(tell(Arc::clone(&health))).abort_handle(),
+            health,
             own: Some(Own {
                 sweeping: tokio::spawn(sweep(Arc::clone(&hot))).abort_handle(),
                 store,
@@ -101,15 +112,23 @@ impl Engines {
             tracing::warn!(advice, "redis should be set otherwise");
         }
         let bus = NatsBus::open(&options.nats_options(), &name).await.context("cluster.nats")?;
+        let nats_failure = bus.watch_failure();
         let mut connected = bus.connected();
-        if !*connected.borrow_and_update() {
-            starting.wait_for("nats", "not connected".to_owned());
-            tracing::warn!(part = "nats", "waiting for a part of the cluster");
-            connected.wait_for(|connected| *connected).await.context("the connection to nats has ended")?;
-        }
+        until("nats", starting, async || {
+            let connecting = connected.wait_for(|connected| *connected);
+            let is_late = tokio::time::timeout(LOOK_AGAIN, connecting).await.is_err();
+            nats_failure().filter(|_| is_late).map_or(Ok(()), |why| Err(StoreError::Unavailable(why)))
+        })
+        .await;
         let store = until("store", starting, async || {
             if options.cql.migrate {
-                scylla::migrate(&options.cql, false).await?;
+                let report = scylla::migrate(&options.cql, false).await?;
+                for name in &report.newer {
+                    tracing::warn!(name, "a newer version has applied this migration");
+                }
+                if let Some(difference) = report.replication {
+                    tracing::warn!("{difference}");
+                }
             }
             let store = ScyllaStore::connect(&options.cql).await?;
             match store.pending_migrations().await? {
@@ -124,18 +143,22 @@ impl Engines {
         let cache = Arc::new(Cache::new(Arc::new(RedisCache::new(link.clone()))));
         let stores = store.stores();
         let hot = Arc::new(RedisHotState::new(link.clone(), &id));
+        let health: Arc<dyn HealthCheck> =
+            Arc::new(OnceASecond::new(SharedHealth { store, link, nats_failure: Box::new(nats_failure) }));
         Ok(Self {
             stores: cached(stores.clone(), &cache),
             cache: Some(cache),
             hot: Arc::new(ArchivedHotState::new(hot, stores.history)),
             node: NodeParts { id, name, bus: Arc::new(bus) },
-            health: Arc::new(OnceASecond::new(SharedHealth { store, link, connected })),
+            telling: tokio::spawn(tell(Arc::clone(&health))).abort_handle(),
+            health,
             own: None,
         })
     }
 
     /// Keeps what is hot for the next start, and closes the store. Blocks until the disk has all.
     pub fn close(self) {
+        self.telling.abort();
         let Some(own) = self.own else { return };
         own.sweeping.abort();
         // First, so that nothing is acknowledged whose offset the next start would give again.
@@ -146,17 +169,23 @@ impl Engines {
     }
 }
 
-/// Tries until a part is there.
+/// Tries until a part is there. Parts that start together with the node are not worth a warning at once.
 async fn until<T>(
     part: &'static str,
     starting: &Starting,
     mut attempt: impl AsyncFnMut() -> Result<T, StoreError>,
 ) -> T {
+    let started = Instant::now();
+    let mut warn_at = started + WARN_AFTER;
     loop {
         match attempt().await {
             Ok(value) => return value,
             Err(error) => {
-                tracing::warn!(part, %error, "waiting for a part of the cluster");
+                if Instant::now() >= warn_at {
+                    let seconds = started.elapsed().as_secs();
+                    tracing::warn!(part, %error, seconds, "waiting for a part of the cluster");
+                    warn_at = Instant::now() + WARN_AGAIN;
+                }
                 starting.wait_for(part, error.to_string());
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
@@ -169,6 +198,25 @@ async fn sweep(hot: Arc<MemoryHotState>) {
     loop {
         interval.tick().await;
         hot.sweep().await;
+    }
+}
+
+/// Tells how the parts are: metrics at all times, and the log when one goes or comes back.
+async fn tell(health: Arc<dyn HealthCheck>) {
+    let mut interval = tokio::time::interval(TELL_INTERVAL);
+    let mut gone = BTreeSet::new();
+    loop {
+        interval.tick().await;
+        for part in health.parts().await {
+            mundotango_ops::metrics().part_healthy.with_label_values(&[part.name]).set(part.healthy.into());
+            if part.healthy {
+                if gone.remove(part.name) {
+                    tracing::info!(part = part.name, "a part of the node is back");
+                }
+            } else if gone.insert(part.name) {
+                tracing::warn!(part = part.name, detail = part.detail, "a part of the node does not answer");
+            }
+        }
     }
 }
 
@@ -187,7 +235,7 @@ impl HealthCheck for OwnHealth {
 struct SharedHealth {
     store: Arc<ScyllaStore>,
     link: RedisLink,
-    connected: tokio::sync::watch::Receiver<bool>,
+    nats_failure: Box<dyn Fn() -> Option<String> + Send + Sync>,
 }
 
 #[async_trait]
@@ -208,8 +256,7 @@ impl HealthCheck for SharedHealth {
             },
             failure => part("redis", failure),
         };
-        let nats = (!*self.connected.borrow()).then(|| "not connected".to_owned());
-        vec![part("store", store), redis, part("nats", nats)]
+        vec![part("store", store), redis, part("nats", (self.nats_failure)())]
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod community;
 pub mod config;
+mod data_folder;
 pub mod engines;
 mod invalidations;
 pub mod life_ceo;

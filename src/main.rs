@@ -1,5 +1,6 @@
 //! The `mundotango` command.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -12,9 +13,10 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     match Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
-            eprintln!("mundotango: {error:#}");
+            // Nobody may read it any more, and `eprintln!` would panic then.
+            let _ = writeln!(std::io::stderr(), "mundotango: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -1,5 +1,6 @@
 //! A node: the only place where everything is put together, and where it is taken apart again in order.
 
+use std::io::{IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::community::{self, Community};
 use crate::config::Config;
+use crate::data_folder;
 use crate::engines::Engines;
 use crate::invalidations;
 use crate::life_ceo;
@@ -82,11 +84,19 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     let certificates = Certificates::load(&config.http.tls)?;
     let listeners = Listeners::bind(&config, certificates.as_deref())?;
     let data_dir = config.data_dir.clone();
-    fs::create_dir_all(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
+    if let Err(error) = data_folder::make(&data_dir) {
+        // A node of a cluster keeps nothing on its own disk.
+        anyhow::ensure!(config.cluster.is_shared(), "{error:#}");
+    }
     let own = if config.cluster.is_shared() { None } else { Some(Engines::open_own(&config)?) };
 
     let (listen, internal) = listeners.addresses()?;
-    NodeFile { pid: std::process::id(), listen, internal }.write(&data_dir)?;
+    if let Err(error) = (NodeFile { pid: std::process::id(), listen, internal }).write(&data_dir) {
+        anyhow::ensure!(config.cluster.is_shared(), "{error:#}");
+        tracing::info!(
+            "the data folder cannot be written, which a node of a cluster does not need: {error:#}"
+        );
+    }
     let starting = Arc::new(Starting::default());
     let drain = config.drain.clone();
     let open = listeners.open(starting.routers(), &config.http, drain.deadline);
@@ -225,7 +235,7 @@ fn start_watches(certificates: Option<&Arc<Certificates>>, manager: &ServiceMana
 
 /// Puts the node together on its engines.
 async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Engine>, Routers)> {
-    let secret = config.auth.secret_or_made(&config.data_dir)?;
+    let secret = data_folder::secret_or_made(config)?;
     let tokens = Tokens::new(secret.expose().as_bytes(), config.auth.access_token_ttl);
     let tokens = Arc::new(tokens.with_keys(&config.auth.token)?);
     let revocations = Revocations::load(Arc::clone(&engines.stores.revocations)).await;
@@ -241,6 +251,9 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
     })
     .await
     .context("the supervision tree did not start")?;
+    for namespace in config.channels.namespaces.keys().map(String::as_str).chain(["none"]) {
+        mundotango_ops::metrics().realtime_publications_total.with_label_values(&[namespace]);
+    }
     revocations.join(&engine);
     if let Some(cache) = &engines.cache {
         invalidations::connect(cache, &engine);
@@ -295,8 +308,14 @@ fn fit_open_files(config: &mut Config) {
 
 /// Tells a person at a terminal what to do next. Goes to standard output; logs go to standard error.
 fn print_welcome(listen: SocketAddr, has_tls: bool, data_dir: &Path) {
+    let mut output = io::stdout();
+    if !output.is_terminal() {
+        return;
+    }
     let s = if has_tls { "s" } else { "" };
-    println!(
+    // The terminal may be closed already.
+    let _ = writeln!(
+        output,
         "\n  {VERSION} serves http{s}://{listen}, docs at http{s}://{listen}/api/docs, data in {data}\n\n  \
          curl -s http{s}://{listen}/api/auth/register -H 'content-type: application/json' \\\n    \
          -d '{{\"email\":\"ana@example.com\",\"password\":\"abrazo-1234\",\"username\":\"ana\",\"fullName\":\"Ana\"}}'\n\n  \

@@ -23,7 +23,7 @@ fn service(name: &str) -> String {
 
 async fn bus(prefix: &str) -> Arc<dyn Bus> {
     let options = NatsOptions {
-        url: service("MUNDOTANGO_TEST_NATS"),
+        urls: mundotango_ops::ServerUrls::new(service("MUNDOTANGO_TEST_NATS")),
         prefix: prefix.to_owned(),
         ..NatsOptions::default()
     };

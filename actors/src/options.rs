@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
+use documented::DocumentedFields;
+use mundotango_ops::duration as friendly;
 use mundotango_protocol::ChannelName;
 use mundotango_storage::history::MAX_HISTORY_TTL;
 use mundotango_storage::hot::HistoryLimits;
@@ -11,7 +12,7 @@ use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The `[session]` section: what one connection may do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct SessionOptions {
     /// Whether clients may connect without a token.
@@ -124,7 +125,7 @@ impl<'de> Deserialize<'de> for ChannelPattern {
 }
 
 /// What the channels of one namespace are like. Everything is off unless it is turned on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct NamespaceOptions {
     /// Most publications kept; with `history_ttl` turns history on.
@@ -287,7 +288,7 @@ pub struct BoolValue {
 }
 
 /// The `[channels]` section: the namespaces.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChannelsOptions {
     /// Channels without a `:` in their name, the personal ones among them.

@@ -3,20 +3,20 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
+use documented::DocumentedFields;
+use mundotango_ops::{Secret, duration as friendly};
 use serde::{Deserialize, Serialize};
 
 use crate::client_address::{ForwardedHeader, Network};
 use crate::jwks;
 use crate::origin::Pattern;
-use crate::secret::Secret;
 use crate::tls::TlsOptions;
 
 /// Shortest secret of HS256, in bytes: as long as its hash (RFC 7518, 3.2).
 const MIN_HMAC_KEY_BYTES: usize = 32;
 
 /// The `[http]` section.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpOptions {
     /// Most connections at the same time, sockets among them; more are answered 503.
@@ -62,7 +62,7 @@ pub struct HttpOptions {
 }
 
 /// The `[auth.token]` section: the keys that verify tokens of an application's own backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenOptions {
     /// The secret of HS256, HS384 and HS512; at least 32 bytes.

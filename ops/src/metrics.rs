@@ -20,11 +20,50 @@ const RSVP_ACTIONS: [&str; 5] = ["going", "maybe", "declined", "waitlisted", "pr
 const VISIBILITIES: [&str; 3] = ["public", "friends", "private"];
 /// Reactions to posts, as `reaction_type` labels.
 const REACTIONS: [&str; 5] = ["heart", "like", "celebrate", "laugh", "support"];
+/// What is cached, as `cache_type` labels.
+const CACHE_TYPES: [&str; 4] = ["user", "event", "events:list", "post"];
+/// Transports of sessions, as `transport` labels.
+const TRANSPORTS: [&str; 6] =
+    ["websocket", "sse", "http_stream", "uni_websocket", "uni_sse", "uni_http_stream"];
+/// Encodings of frames, as `encoding` labels.
+const ENCODINGS: [&str; 2] = ["json", "protobuf"];
+/// Commands of clients, as `command` labels.
+const COMMANDS: [&str; 12] = [
+    "connect",
+    "subscribe",
+    "unsubscribe",
+    "publish",
+    "presence",
+    "presence_stats",
+    "history",
+    "send",
+    "rpc",
+    "refresh",
+    "sub_refresh",
+    "nothing",
+];
+/// The client protocol's codes of errors and of disconnections, as `code` labels.
+const ERROR_CODES: std::ops::RangeInclusive<u32> = 100..=112;
+const DISCONNECT_CODES: [std::ops::RangeInclusive<u32>; 3] = [3000..=3001, 3004..=3014, 3500..=3509];
 /// Upper bounds of durations, in seconds: from an answer out of memory to a request that times out.
 const DURATION_BUCKETS: [f64; 13] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 /// Upper bounds of the number of writes that share a commit.
 const BATCH_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0];
+
+/// Why a line of the log was dropped, as `reason` labels: its reader was too slow …
+pub(crate) const DROPPED_SLOW: &str = "slow_reader";
+/// … or could not be written to …
+pub(crate) const DROPPED_UNWRITTEN: &str = "no_reader";
+/// … or the line repeated others.
+pub(crate) const DROPPED_REPEATED: &str = "repeated";
+/// All of these reasons.
+const DROPPED_REASONS: [&str; 3] = [DROPPED_SLOW, DROPPED_UNWRITTEN, DROPPED_REPEATED];
+/// The commit that was built, where the build says so.
+const COMMIT: &str = match option_env!("MUNDOTANGO_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
 
 /// Makes a metric known to the registry as it is made.
 struct Registrar(Registry);
@@ -116,6 +155,9 @@ metrics! {
     owned_actors_active: IntGauge = gauge("Actors here that exist once in the cluster");
     actor_restarts_total: IntCounterVec = counters("Actors that crashed and were mended or ended", &["kind"]);
     actor_mailbox_depth: IntGaugeVec = gauges("Messages that wait for actors", &["kind"]);
+    log_lines_dropped_total: IntCounterVec = counters("Lines of the log that were dropped, by the reason", &["reason"]);
+    build_info: IntGaugeVec = gauges("What runs; always 1", &["version", "commit"]);
+    part_healthy: IntGaugeVec = gauges("Whether a part that the node needs answers: 1 or 0", &["part"]);
     store_commits_total: IntCounter = counter("Commits of the embedded store, each one fsync");
 }
 
@@ -151,10 +193,51 @@ impl Metrics {
         for reason in ["connections", "address", "unanswered"] {
             self.connections_refused_total.with_label_values(&[reason]);
         }
+        for outcome in ["sent", "failed"] {
+            self.bus_messages_total.with_label_values(&[outcome]);
+        }
+        for transport in TRANSPORTS {
+            self.realtime_sessions_opened_total.with_label_values(&[transport]);
+            for encoding in ENCODINGS {
+                self.realtime_sessions_active.with_label_values(&[transport, encoding]);
+            }
+        }
+        for command in COMMANDS {
+            self.realtime_commands_total.with_label_values(&[command]);
+        }
+        for code in ERROR_CODES {
+            self.realtime_command_errors_total.with_label_values(&[&code.to_string()]);
+        }
+        for code in DISCONNECT_CODES.into_iter().flatten() {
+            self.realtime_disconnects_total.with_label_values(&[&code.to_string()]);
+        }
+        self.realtime_disconnects_total.with_label_values(&["custom"]);
+        self.errors_total.with_label_values(&["http", "error"]);
+        for cache_type in CACHE_TYPES {
+            self.cache_hits_total.with_label_values(&[cache_type]);
+            self.cache_misses_total.with_label_values(&[cache_type]);
+        }
+        for kind in ["owned", "node", "sessions", "channels", "telemetry"] {
+            self.actor_restarts_total.with_label_values(&[kind]);
+        }
         for kind in ["session", "channel"] {
             self.actor_restarts_total.with_label_values(&[kind]);
             self.actor_mailbox_depth.with_label_values(&[kind]);
         }
+        for reason in DROPPED_REASONS {
+            self.log_lines_dropped_total.with_label_values(&[reason]);
+        }
+        self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), COMMIT]).set(1);
+    }
+
+    pub(crate) fn count_dropped_line(&self, reason: &str) {
+        self.log_lines_dropped_total.with_label_values(&[reason]).inc();
+    }
+
+    /// How many lines of the log were dropped so far.
+    pub(crate) fn dropped_lines(&self) -> u64 {
+        let of = |reason: &&str| self.log_lines_dropped_total.with_label_values(&[*reason]).get();
+        DROPPED_REASONS.iter().map(of).sum()
     }
 }
 

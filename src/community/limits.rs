@@ -14,6 +14,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use documented::DocumentedFields;
 use mundotango_gateway::ClientAddress;
 use mundotango_gateway::problem::Problem;
 use mundotango_storage::hot::{HotState, MemoryHotState, Quota};
@@ -38,7 +39,7 @@ const WAITING: usize = 256;
 const REMEMBERED: usize = 100_000;
 
 /// The `[auth.rates]` section. 0 is no limit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateOptions {
     /// Accounts that one address may make in an hour.

@@ -45,5 +45,8 @@ impl ChannelGate for OwnConversation {
 pub fn router(store: Arc<dyn ConversationStore>, engine: Arc<Engine>) -> OpenApiRouter {
     engine.set_kind(KIND, Arc::new(Conversations::new(Arc::clone(&store), &engine)));
     engine.set_gate(NAMESPACE, Arc::new(OwnConversation(Arc::clone(&store))));
+    for agent in agents::AGENTS {
+        mundotango_ops::metrics().life_ceo_agent_invocations_total.with_label_values(&[agent.id, "success"]);
+    }
     chat::router().with_state(Arc::new(LifeCeo { store, engine }))
 }

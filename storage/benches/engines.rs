@@ -150,7 +150,7 @@ impl Engines {
             .await
             .unwrap();
         let redis = RedisOptions {
-            url: service("MUNDOTANGO_TEST_REDIS"),
+            url: mundotango_ops::ServerUrls::new(service("MUNDOTANGO_TEST_REDIS")),
             prefix: options.keyspace.clone(),
             ..RedisOptions::default()
         };

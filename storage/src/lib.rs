@@ -29,6 +29,7 @@ pub mod revocations;
 mod rsvp_rules;
 pub mod scylla;
 mod time;
+mod tls;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ pub use error::StoreError;
 pub use page::{Page, PageRequest, PageStart};
 pub use redis_link::{RedisLink, RedisOptions};
 pub use time::{now, to_the_millisecond};
+pub use tls::TlsFiles;
 
 /// The stores of all aggregates, on one engine.
 #[derive(Clone)]

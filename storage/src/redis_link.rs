@@ -1,15 +1,20 @@
 //! The connection to Redis: every call bounded in time, and a breaker in front, so that a Redis that is gone costs
 //! callers nothing but its absence.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use mundotango_ops::ServerUrls;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation, Value};
+use redis::{
+    Client, ClientTlsConfig, Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation, TlsCertificates,
+    Value,
+};
 
-use crate::StoreError;
 use crate::breaker::Breaker;
+use crate::{StoreError, TlsFiles};
 
 /// Longest pause between two attempts to connect.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(1);
@@ -21,7 +26,9 @@ const LOOK: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisOptions {
     /// Where Redis is, such as `redis://127.0.0.1:6379`.
-    pub url: String,
+    pub url: ServerUrls,
+    /// The certificates of the connection, where the URL begins with `rediss`.
+    pub tls: TlsFiles,
     /// What every key begins with.
     pub prefix: String,
     /// How long a call may take.
@@ -30,7 +37,47 @@ pub struct RedisOptions {
 
 impl Default for RedisOptions {
     fn default() -> Self {
-        Self { url: String::new(), prefix: "mt".to_owned(), timeout: Duration::from_millis(500) }
+        Self {
+            url: ServerUrls::default(),
+            tls: TlsFiles::default(),
+            prefix: "mt".to_owned(),
+            timeout: Duration::from_millis(500),
+        }
+    }
+}
+
+impl RedisOptions {
+    /// What cannot work, each with the option's name.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = self.tls.problems("redis_tls");
+        if let Err(error) = Client::open(self.url.expose()) {
+            // The driver's error has no part of the URL.
+            problems.push(format!("redis: {} is no address of a Redis: {error}", self.url));
+        }
+        if self.tls != TlsFiles::default() && !self.url.expose().starts_with("rediss://") {
+            problems.push("redis_tls: counts only for rediss://".to_owned());
+        }
+        problems
+    }
+
+    fn client(&self) -> Result<Client, StoreError> {
+        let read = |file: &Path| {
+            std::fs::read(file)
+                .map_err(|error| StoreError::Unavailable(format!("cannot read {}: {error}", file.display())))
+        };
+        let identity = self.tls.identity().map(|(certificate, key)| -> Result<_, StoreError> {
+            Ok(ClientTlsConfig { client_cert: read(certificate)?, client_key: read(key)? })
+        });
+        let certificates = TlsCertificates {
+            client_tls: identity.transpose()?,
+            root_cert: self.tls.ca.as_deref().map(read).transpose()?,
+        };
+        let client = if self.tls == TlsFiles::default() {
+            Client::open(self.url.expose())
+        } else {
+            Client::build_with_tls(self.url.expose(), certificates)
+        };
+        client.map_err(|error| refused(&error))
     }
 }
 
@@ -59,7 +106,7 @@ impl Guard {
 impl RedisLink {
     /// A link that connects when it is first used.
     pub fn open(options: &RedisOptions) -> Result<Self, StoreError> {
-        let client = Client::open(options.url.as_str()).map_err(|error| refused(&error))?;
+        let client = options.client()?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(options.timeout))
             .set_response_timeout(Some(options.timeout))

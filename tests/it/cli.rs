@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -39,8 +39,54 @@ fn the_configuration_is_shown_and_checked() {
     let unknown =
         mundotango(folder.path(), &["config", "check"]).env("MUNDOTANGO__SESION__X", "1").output().unwrap();
     assert_eq!(unknown.status.code(), Some(1));
-    assert!(text(&unknown).contains("sesion"), "{}", text(&unknown));
+    assert!(text(&unknown).contains("did you mean MUNDOTANGO__SESSION?"), "{}", text(&unknown));
     assert_eq!(mundotango(folder.path(), &["unknown"]).output().unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn passwords_in_urls_are_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut show = mundotango(folder.path(), &["config", "show"]);
+    for (name, value) in [
+        ("AUTH__SECRET", "a secret that is long enough to be one"),
+        ("CLUSTER__NATS", "nats://ana:natssecret@nats:4222"),
+        ("CLUSTER__REDIS", "redis://:redissecret@redis:6379"),
+        ("CLUSTER__CQL__NODES", "scylla:9042"),
+        ("CLUSTER__CQL__USER", "ana"),
+        ("CLUSTER__CQL__PASSWORD", "cqlsecret"),
+    ] {
+        show.env(format!("MUNDOTANGO__{name}"), value);
+    }
+    let shown = text(&show.output().unwrap());
+    assert!(shown.contains("nats = \"nats://ana:***@nats:4222\""), "{shown}");
+    assert!(shown.contains("redis = \"redis://:***@redis:6379\""), "{shown}");
+    assert!(!shown.contains("ssecret") && !shown.contains("cqlsecret"), "{shown}");
+}
+
+#[test]
+fn commands_make_no_data_folder_and_say_which_one_they_mean() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("elsewhere");
+    for arguments in [
+        &["token", "--user", "42"][..],
+        &["user", "create", "--email", "ana@example.com", "--password", "tango-1234"],
+        &["migrate"],
+        &["migrate", "--dry-run"],
+    ] {
+        let refused = mundotango(&data_dir, arguments).output().unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{arguments:?}");
+        assert!(text(&refused).contains(data_dir.to_str().unwrap()), "{}", text(&refused));
+        assert!(!data_dir.exists(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut shown = mundotango(folder.path(), &["config", "show"]);
+    assert!(shown.stdout(writer).status().unwrap().success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,6 +118,8 @@ async fn users_are_made_with_and_without_a_running_node() {
     assert!(text(&weak).contains("password"), "{}", text(&weak));
     let migrated = mundotango(&data_dir, &["migrate"]).output().unwrap();
     assert!(text(&migrated).contains("format 1"), "{}", text(&migrated));
+    let dry_run = mundotango(&data_dir, &["migrate", "--dry-run"]).output().unwrap();
+    assert!(text(&dry_run).contains("is at format 1: nothing to do"), "{}", text(&dry_run));
 
     server.start_again().await;
     for (email, password) in [("root@example.com", "tango-admin-1"), ("other@example.com", "tango-admin-2")] {
@@ -82,6 +130,26 @@ async fn users_are_made_with_and_without_a_running_node() {
         let (status, tree) = server.call(Method::GET, "/api/admin/system/tree", Some(token), None).await;
         assert_eq!((status, &tree["kind"]), (StatusCode::OK, &json!("supervisor")));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_of_root_leaves_files_to_the_folders_owner() {
+    // Only root can give a folder away, and only root's commands could leave files that the owner cannot open.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let mut server = Server::start().await;
+    let data_dir = server.data_dir();
+    server.signal("TERM");
+    assert!(server.wait_for_end().await.success());
+    let given = Command::new("chown").args(["-R", "10001:10001"]).arg(data_dir.parent().unwrap()).status();
+    assert!(given.unwrap().success());
+    let arguments = ["user", "create", "--email", "ana@example.com", "--password", "tango-1234"];
+    let created = mundotango(&data_dir, &arguments).output().unwrap();
+    assert!(created.status.success(), "{}", text(&created));
+    let find =
+        Command::new("find").arg(data_dir.join("store")).args(["!", "-uid", "10001"]).output().unwrap();
+    assert_eq!(text(&find), "");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

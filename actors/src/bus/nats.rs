@@ -1,12 +1,18 @@
 //! The bus over NATS.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, StatusCode, Subscriber};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, ServerAddr, StatusCode, Subscriber};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
+use mundotango_ops::ServerUrls;
+use mundotango_storage::TlsFiles;
+use parking_lot::Mutex;
+use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
 
 use super::{Bus, BusError, BusMessage, Listening};
@@ -27,8 +33,15 @@ const TRACEPARENT: &str = "traceparent";
 /// How to reach NATS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NatsOptions {
-    /// Where NATS is, such as `nats://127.0.0.1:4222`; several are divided by commas.
-    pub url: String,
+    /// Where NATS is, such as `nats://127.0.0.1:4222`; several are divided by commas. A user with a password, or a token,
+    /// may stand before the host.
+    pub urls: ServerUrls,
+    /// A file with a JWT and the seed of its key.
+    pub credentials: Option<PathBuf>,
+    /// A file with the seed of an nkey.
+    pub nkey: Option<PathBuf>,
+    /// The certificates of connections with TLS.
+    pub tls: TlsFiles,
     /// What every subject begins with: clusters that share a NATS need different ones.
     pub prefix: String,
     /// How long sending may take.
@@ -37,8 +50,97 @@ pub struct NatsOptions {
 
 impl Default for NatsOptions {
     fn default() -> Self {
-        Self { url: String::new(), prefix: "mt".to_owned(), timeout: Duration::from_secs(1) }
+        Self {
+            urls: ServerUrls::default(),
+            credentials: None,
+            nkey: None,
+            tls: TlsFiles::default(),
+            prefix: "mt".to_owned(),
+            timeout: Duration::from_secs(1),
+        }
     }
+}
+
+impl NatsOptions {
+    /// What cannot work, each with the option's name.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = self.tls.problems("nats_tls");
+        problems.extend(self.servers().err());
+        let ways = [self.sign_in().is_some(), self.credentials.is_some(), self.nkey.is_some()];
+        if ways.into_iter().filter(|is_used| *is_used).count() > 1 {
+            problems
+                .push("nats: sign in by the URL, nats_credentials or nats_nkey, not by several".to_owned());
+        }
+        for (name, file) in [("nats_credentials", &self.credentials), ("nats_nkey", &self.nkey)] {
+            if let Some(Err(problem)) = file.as_deref().map(read) {
+                problems.push(format!("{name}: {problem}"));
+            }
+        }
+        problems
+    }
+
+    /// The servers' addresses, without what signs in: the library would ignore that.
+    fn servers(&self) -> Result<Vec<ServerAddr>, String> {
+        let urls = self.urls.expose().split(',').map(str::trim).filter(|url| !url.is_empty());
+        let servers: Result<Vec<_>, _> = urls.map(server).collect();
+        match servers {
+            Ok(servers) if !servers.is_empty() => Ok(servers),
+            _ => Err(format!(
+                "nats: {} is no address of a NATS: write nats://host:port or tls://host:port",
+                self.urls
+            )),
+        }
+    }
+
+    /// The user and the password, or the token alone, of the first URL that has them.
+    fn sign_in(&self) -> Option<(String, Option<String>)> {
+        self.urls.expose().split(',').find_map(|url| {
+            let url: ServerAddr = url.trim().parse().ok()?;
+            let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+            Some((plain(url.username()?), url.password().map(plain)))
+        })
+    }
+
+    /// How the node signs in, and by which certificates the two sides know each other.
+    fn connect_options(&self) -> Result<ConnectOptions, String> {
+        let mut options = ConnectOptions::new();
+        options = match self.sign_in() {
+            Some((user, Some(password))) => options.user_and_password(user, password),
+            Some((token, None)) => options.token(token),
+            None => options,
+        };
+        if let Some(file) = &self.credentials {
+            let credentials = options.credentials(&read(file)?);
+            options = credentials.map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+        }
+        if let Some(file) = &self.nkey {
+            options = options.nkey(read(file)?.trim().to_owned());
+        }
+        if let Some(ca) = &self.tls.ca {
+            // Who names an authority wants no connection without TLS.
+            options = options.add_root_certificates(ca.clone()).require_tls(true);
+        }
+        if let Some((certificate, key)) = self.tls.identity() {
+            options =
+                options.add_client_certificate(certificate.to_owned(), key.to_owned()).require_tls(true);
+        }
+        Ok(options)
+    }
+}
+
+fn read(file: &Path) -> Result<String, String> {
+    std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
+}
+
+/// The address in a URL; an error without a text, as the URL may hold a password.
+fn server(url: &str) -> Result<ServerAddr, ()> {
+    let known = ["nats", "tls"];
+    let url: ServerAddr = url.parse().map_err(drop)?;
+    if !known.contains(&url.scheme()) || url.host().is_empty() {
+        return Err(());
+    }
+    let host = if url.host().contains(':') { format!("[{}]", url.host()) } else { url.host().to_owned() };
+    format!("{}://{host}:{}", url.scheme(), url.port()).parse().map_err(drop)
 }
 
 /// The bus over a connection to NATS, which comes back by itself.
@@ -47,6 +149,7 @@ pub struct NatsBus {
     prefix: String,
     timeout: Duration,
     connected: watch::Receiver<bool>,
+    last_error: Arc<Mutex<Option<String>>>,
 }
 
 struct NatsListening(Subscriber);
@@ -55,8 +158,12 @@ impl NatsBus {
     /// A bus that connects in the background, and again whenever the connection is lost.
     pub async fn open(options: &NatsOptions, name: &str) -> Result<Self, BusError> {
         let (sender, connected) = watch::channel(false);
-        let servers: Vec<_> = options.url.split(',').map(|url| url.trim().to_owned()).collect();
-        let client = ConnectOptions::new()
+        let last_error = Arc::new(Mutex::new(None));
+        let known = Arc::clone(&last_error);
+        let servers = options.servers().map_err(BusError::Unavailable)?;
+        let client = options
+            .connect_options()
+            .map_err(BusError::Unavailable)?
             .name(name)
             .no_echo()
             .retry_on_initial_connect()
@@ -71,16 +178,35 @@ impl NatsBus {
             .client_capacity(CLIENT_CAPACITY)
             .event_callback(move |event| {
                 match &event {
-                    Event::Connected => drop(sender.send_replace(true)),
-                    Event::Disconnected | Event::Closed => drop(sender.send_replace(false)),
-                    _ => {}
+                    Event::Connected => {
+                        tracing::info!("connected with NATS");
+                        *known.lock() = None;
+                        sender.send_replace(true);
+                    }
+                    Event::Disconnected | Event::Closed => {
+                        tracing::warn!("the connection with NATS is lost");
+                        sender.send_replace(false);
+                    }
+                    // Each attempt to connect tells why it failed; health tells the last reason.
+                    Event::ClientError(error) => *known.lock() = Some(error.to_string()),
+                    Event::ServerError(error) => *known.lock() = Some(error.to_string()),
+                    event => tracing::warn!(%event, "NATS"),
                 }
-                async move { tracing::info!(%event, "nats") }
+                async {}
             })
             .connect(servers)
             .await
             .map_err(|error| BusError::Unavailable(error.to_string()))?;
-        Ok(Self { client, prefix: options.prefix.clone(), timeout: options.timeout, connected })
+        Ok(Self { client, prefix: options.prefix.clone(), timeout: options.timeout, connected, last_error })
+    }
+
+    /// Tells why there is no connection, if there is none.
+    pub fn watch_failure(&self) -> impl Fn() -> Option<String> + Send + Sync + use<> {
+        let (connected, last_error) = (self.connected.clone(), Arc::clone(&self.last_error));
+        move || {
+            let reason = || last_error.lock().as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+            (!*connected.borrow()).then(|| format!("not connected{}", reason()))
+        }
     }
 
     fn subject(&self, subject: &str) -> String {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mundotango_actors::bus::{Bus, BusError, LocalHub, NatsBus, NatsOptions};
+use mundotango_ops::ServerUrls;
 use mundotango_protocol::new_id;
 
 /// Long enough for any answer, short enough to wait for one that will not come.
@@ -19,7 +20,11 @@ pub fn nats_url() -> String {
 
 /// A node's connection to the tests' NATS.
 pub async fn nats(prefix: &str) -> Arc<dyn Bus> {
-    let options = NatsOptions { url: nats_url(), prefix: prefix.to_owned(), ..NatsOptions::default() };
+    let options = NatsOptions {
+        urls: ServerUrls::new(nats_url()),
+        prefix: prefix.to_owned(),
+        ..NatsOptions::default()
+    };
     let bus = NatsBus::open(&options, "test").await.unwrap();
     let mut connected = bus.connected();
     tokio::time::timeout(Duration::from_secs(5), connected.wait_for(|connected| *connected))
@@ -132,7 +137,7 @@ async fn a_message_too_large_is_refused_by_its_size() {
 
 #[tokio::test]
 async fn a_nats_that_is_not_there_fails_fast() {
-    let options = NatsOptions { url: "nats://127.0.0.1:1".to_owned(), ..NatsOptions::default() };
+    let options = NatsOptions { urls: ServerUrls::new("nats://127.0.0.1:1"), ..NatsOptions::default() };
     let bus = NatsBus::open(&options, "test").await.unwrap();
     assert!(!*bus.connected().borrow());
     let start = Instant::now();

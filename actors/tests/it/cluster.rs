@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mundotango_actors::bus::{Bus, LocalHub};
 use mundotango_actors::{Engine, NodeParts, SessionOptions, Whose};
+use mundotango_ops::ServerUrls;
 use mundotango_protocol::{ChannelName, Disconnect, StreamPosition, new_id};
 use mundotango_storage::hot::{HotState, MemoryHotState, RedisHotState};
 use mundotango_storage::{RedisLink, RedisOptions};
@@ -54,7 +55,8 @@ async fn remote_nodes() -> Vec<Arc<Engine>> {
     let url = std::env::var("MUNDOTANGO_TEST_REDIS").expect(
         "MUNDOTANGO_TEST_REDIS is not set: run the tests by `cargo xtask test`, which starts the servers",
     );
-    let options = RedisOptions { url, prefix: prefix.clone(), ..RedisOptions::default() };
+    let options =
+        RedisOptions { url: ServerUrls::new(url), prefix: prefix.clone(), ..RedisOptions::default() };
     let mut nodes = Vec::new();
     for _ in 0..3 {
         let id = new_id();

@@ -18,13 +18,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use mundotango_actors::Engine;
+use mundotango_ops::Secret;
 use sha2::{Digest as _, Sha256};
 
 pub(crate) use describe::describe;
 pub(crate) use methods::METHODS;
 
 use crate::revocations::Revocations;
-use crate::secret::Secret;
 use answer::{ApiError, ErrorMode};
 use methods::Methods;
 

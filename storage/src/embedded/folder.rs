@@ -53,6 +53,19 @@ pub enum OpenError {
     Database(#[from] fjall::Error),
 }
 
+/// The format that a folder's store has, if the folder tells one. Changes nothing.
+pub fn format_of(path: &Path) -> Result<Option<u32>, OpenError> {
+    let file = path.join(FORMAT_FILE);
+    match fs::read_to_string(&file) {
+        Ok(text) => match text.trim().parse() {
+            Ok(format) => Ok(Some(format)),
+            Err(_) => Err(OpenError::FormatUnknown { path: file, text }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(OpenError::Folder { path: file, error }),
+    }
+}
+
 /// A claimed data folder. The claim ends when this is dropped, or with the process.
 pub(super) struct Folder {
     path: PathBuf,
@@ -101,22 +114,18 @@ impl Folder {
 }
 
 fn check_format(path: &Path) -> Result<(), OpenError> {
-    let file = path.join(FORMAT_FILE);
-    match fs::read_to_string(&file) {
-        Ok(text) => match text.trim().parse::<u32>() {
-            Ok(found) if found > FORMAT_VERSION => {
-                Err(OpenError::FormatTooNew { path: path.to_owned(), found })
-            }
-            Ok(_) => Ok(()),
-            Err(_) => Err(OpenError::FormatUnknown { path: file, text }),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    match format_of(path)? {
+        Some(found) if found > FORMAT_VERSION => {
+            Err(OpenError::FormatTooNew { path: path.to_owned(), found })
+        }
+        Some(_) => Ok(()),
+        None => {
+            let file = path.join(FORMAT_FILE);
             let written = File::create(&file).and_then(|mut format| {
                 writeln!(format, "{FORMAT_VERSION}")?;
                 format.sync_all()
             });
             written.map_err(|error| OpenError::Folder { path: file, error })
         }
-        Err(error) => Err(OpenError::Folder { path: file, error }),
     }
 }

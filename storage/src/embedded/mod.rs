@@ -18,12 +18,13 @@ mod tables;
 use std::path::Path;
 use std::sync::Arc;
 
+use documented::DocumentedFields;
 use fjall::Database;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use folder::{FORMAT_VERSION, OpenError};
+pub use folder::{FORMAT_VERSION, OpenError, format_of};
 
 use crate::{StoreError, Stores};
 use committer::{Committer, Tx};
@@ -33,7 +34,7 @@ use space::Space;
 use tables::{Table, Tables};
 
 /// The `[store]` section.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmbeddedOptions {
     /// Memory for blocks read from disk, in bytes.

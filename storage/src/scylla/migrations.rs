@@ -2,7 +2,7 @@
 //!
 //! Files only add (expand): what older nodes read and write stays. A file that was applied is never changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
@@ -13,12 +13,16 @@ use tokio::time::Instant;
 
 use super::migration_lock::{MigrationLock, PAUSE, PROPAGATION};
 use super::options::ScyllaOptions;
+use super::replication;
 use super::session::open;
 use super::value::{damaged, to_cql};
 use crate::StoreError;
 
 /// How much longer a change of the schema may take than a request.
 const SCHEMA_PATIENCE: u32 = 6;
+
+/// What the name of a file holds that takes something away, which versions without that file still need.
+const CONTRACTS: &str = "_contract_";
 
 /// One numbered file.
 pub(super) struct Migration {
@@ -64,6 +68,10 @@ pub struct Report {
     pub already: usize,
     /// Nothing was done, only looked at.
     pub dry_run: bool,
+    /// Applied files that this version does not know, as a newer one has applied them.
+    pub newer: Vec<String>,
+    /// How the keyspace's copies differ from the configured ones, and what to do, if they do.
+    pub replication: Option<String>,
 }
 
 impl fmt::Display for Report {
@@ -74,6 +82,9 @@ impl fmt::Display for Report {
         }
         for name in &self.applied {
             writeln!(f, "{applied} {name}")?;
+        }
+        for name in &self.newer {
+            writeln!(f, "{name} was applied by a newer version")?;
         }
         write!(f, "{} applied before", self.already)
     }
@@ -88,12 +99,23 @@ pub async fn migrate(options: &ScyllaOptions, dry_run: bool) -> Result<Report, S
     let session = open(&patient, None).await?;
     let made_keyspace = !exists(&session, "keyspaces", keyspace, None).await?;
     let done = if made_keyspace { BTreeMap::new() } else { applied(&session, keyspace).await? };
+    let replication = if made_keyspace { None } else { replication::difference(&session, options).await? };
+    let report = Report {
+        made_keyspace,
+        applied: Vec::new(),
+        already: done.len(),
+        dry_run,
+        newer: newer(&done)?,
+        replication,
+    };
     let missing = missing(&done)?;
+    check_tables(&session, keyspace, &done).await?;
     if dry_run || missing.is_empty() {
-        let names = missing.iter().map(|(_, migration)| migration.name.to_owned()).collect();
-        return Ok(Report { made_keyspace, applied: names, already: done.len(), dry_run });
+        let applied = missing.iter().map(|(_, migration)| migration.name.to_owned()).collect();
+        return Ok(Report { applied, ..report });
     }
     if made_keyspace {
+        replication::check_servers(&session, options)?;
         make_keyspace(&session, options, keyspace).await?;
     }
     let started = Instant::now();
@@ -107,8 +129,8 @@ pub async fn migrate(options: &ScyllaOptions, dry_run: bool) -> Result<Report, S
     let lock = MigrationLock::take(&session).await?;
     let worked = apply_missing(&session, keyspace, &lock).await;
     lock.release().await;
-    let (names, already) = worked?;
-    Ok(Report { made_keyspace, applied: names, already, dry_run })
+    let (applied, already) = worked?;
+    Ok(Report { applied, already, ..report })
 }
 
 /// Makes the tables that migrations themselves need, and waits until all servers know them.
@@ -127,7 +149,58 @@ async fn make_bookkeeping(session: &Session, keyspace: &str) -> Result<(), Store
 /// The files that were not applied yet, in order; also an error where an applied one is not what it was.
 pub(super) async fn pending(session: &Session, keyspace: &str) -> Result<Vec<&'static str>, StoreError> {
     let done = applied(session, keyspace).await?;
+    newer(&done)?;
+    check_tables(session, keyspace, &done).await?;
     Ok(missing(&done)?.into_iter().map(|(_, migration)| migration.name).collect())
+}
+
+/// Fails if a table is not there whose migration was applied, as after a restore of a part of the keyspace.
+async fn check_tables(
+    session: &Session,
+    keyspace: &str,
+    done: &BTreeMap<i32, Applied>,
+) -> Result<(), StoreError> {
+    let select = format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}'");
+    let rows =
+        session.query_unpaged(select, ()).await.map_err(refused)?.into_rows_result().map_err(damaged)?;
+    let there = rows.rows::<(String,)>().map_err(damaged)?;
+    let there: BTreeSet<String> =
+        there.map(|row| Ok(row.map_err(damaged)?.0)).collect::<Result<_, StoreError>>()?;
+    let applied = (1..).zip(MIGRATIONS).filter(|(number, _)| done.contains_key(number));
+    let gone: Vec<_> = applied
+        .flat_map(|(_, migration)| tables(migration.cql).map(|table| (table, migration.name)))
+        .filter(|(table, _)| !there.contains(table))
+        .map(|(table, name)| format!("{table} (of {name})"))
+        .collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::Unavailable(format!(
+        "tables are gone whose migrations were applied: {}. Restore them; or remove these migrations from \
+         {keyspace}.schema_migrations and run mundotango migrate, which makes them without their rows",
+        gone.join(", ")
+    )))
+}
+
+/// The tables that a file makes.
+fn tables(cql: &str) -> impl Iterator<Item = String> {
+    statements(cql).into_iter().filter_map(|statement| {
+        let rest = statement.strip_prefix("CREATE TABLE ")?.trim_start();
+        let rest = rest.strip_prefix("IF NOT EXISTS ").unwrap_or(rest);
+        Some(rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect())
+    })
+}
+
+/// The applied files that this version does not know. An error if one of them took something away that this version needs.
+fn newer(done: &BTreeMap<i32, Applied>) -> Result<Vec<String>, StoreError> {
+    let known = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
+    let newer: Vec<_> = done.range(known + 1..).map(|(_, applied)| applied.name.clone()).collect();
+    match newer.iter().find(|name| name.contains(CONTRACTS)) {
+        Some(name) => Err(StoreError::Unavailable(format!(
+            "the tables need at least the version of mundotango that has the migration {name}; this one is older"
+        ))),
+        None => Ok(newer),
+    }
 }
 
 async fn apply_missing(
@@ -225,7 +298,7 @@ async fn run(session: &Session, statement: &str) -> Result<(), StoreError> {
     session.query_unpaged(statement, ()).await.map(drop).map_err(refused)
 }
 
-fn refused(error: impl fmt::Display) -> StoreError {
+pub(super) fn refused(error: impl fmt::Display) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
 
@@ -289,10 +362,32 @@ mod tests {
     }
 
     #[test]
+    fn what_a_newer_version_applied_is_known_and_what_it_took_away_is_refused() {
+        let later = |name: &str| {
+            newer(&BTreeMap::from([(99, Applied { name: name.to_owned(), checksum: String::new() })]))
+        };
+        assert_eq!(later("0099_later.cql").unwrap(), ["0099_later.cql"]);
+        let error = later("0099_contract_feeds.cql").unwrap_err().to_string();
+        assert!(error.contains("at least") && error.contains("0099_contract_feeds.cql"), "{error}");
+    }
+
+    #[test]
+    fn the_tables_of_files_are_known() {
+        let found: Vec<_> =
+            tables("CREATE TABLE IF NOT EXISTS a_1 (id int);\nALTER TABLE b ADD x int;\n").collect();
+        assert_eq!(found, ["a_1"]);
+        let all = MIGRATIONS.iter().flat_map(|migration| tables(migration.cql));
+        assert!(all.into_iter().any(|table| table == "logins_by_user"));
+    }
+
+    #[test]
     fn a_report_says_what_was_done() {
         let applied = vec!["0001_accounts.cql".to_owned()];
-        let report = Report { made_keyspace: true, applied, already: 2, dry_run: true };
-        let expected = "would make the keyspace\nwould apply 0001_accounts.cql\n2 applied before";
+        let newer = vec!["0099_later.cql".to_owned()];
+        let report =
+            Report { made_keyspace: true, applied, already: 2, dry_run: true, newer, replication: None };
+        let expected = "would make the keyspace\nwould apply 0001_accounts.cql\n\
+                        0099_later.cql was applied by a newer version\n2 applied before";
         assert_eq!(report.to_string(), expected);
     }
 }

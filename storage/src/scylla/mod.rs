@@ -24,6 +24,7 @@ mod options;
 mod posts;
 mod query;
 mod reopen;
+mod replication;
 mod revocations;
 mod rsvps;
 mod session;
@@ -32,7 +33,7 @@ mod value;
 use std::sync::Arc;
 
 pub use migrations::{Report, migrate};
-pub use options::{Password, ScyllaOptions};
+pub use options::ScyllaOptions;
 
 use crate::{StoreError, Stores};
 use query::Query;

@@ -1,35 +1,38 @@
 //! What operators can set.
 
-use std::fmt;
 use std::time::Duration;
 
-use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
-use serde::{Deserialize, Serialize, Serializer};
+use documented::DocumentedFields;
+use mundotango_ops::{Secret, duration as friendly};
+use serde::{Deserialize, Serialize};
 
-use crate::StoreError;
+use crate::{StoreError, TlsFiles};
 
 /// Longest name that CQL servers take.
 const MAX_KEYSPACE_NAME: usize = 48;
 
 /// The `[cluster.cql]` section.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScyllaOptions {
     /// Some of the servers, as `host:port`; the others are found through them. Without any the store is not used.
     pub nodes: Vec<String>,
-    /// Where the tables are.
+    /// The keyspace of the tables; made if it is missing.
     pub keyspace: String,
     /// How many servers hold each row.
     pub replication_factor: u32,
     /// The data centre whose servers are asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub datacenter: Option<String>,
-    /// Who the node is to the servers.
+    /// The name by which the node signs in to the servers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// The user's password.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub password: Option<Password>,
+    pub password: Option<Secret>,
+    /// The certificates of the connections, which are encrypted if `ca` is set. The servers' certificates have to be for
+    /// their IP addresses.
+    pub tls: TlsFiles,
     /// How long one request may take.
     #[serde(with = "friendly")]
     pub request_timeout: Duration,
@@ -52,6 +55,7 @@ impl Default for ScyllaOptions {
             datacenter: None,
             user: None,
             password: None,
+            tls: TlsFiles::default(),
             request_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
             keyspace_options: None,
@@ -61,6 +65,27 @@ impl Default for ScyllaOptions {
 }
 
 impl ScyllaOptions {
+    /// What cannot work, each with the option's name.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<_> = self.nodes.iter().filter_map(|node| node_problem(node)).collect();
+        problems.extend(self.tls.problems("tls"));
+        problems.extend(
+            self.checked_keyspace().err().map(|_| {
+                format!("keyspace: {:?} is no name for a keyspace: use a-z, 0-9 and _", self.keyspace)
+            }),
+        );
+        if self.replication_factor == 0 {
+            problems.push("replication_factor: must be at least 1".to_owned());
+        }
+        if self.user.is_some() != self.password.is_some() {
+            problems.push("user: user and password belong together: both, or none".to_owned());
+        }
+        if self.tls.ca.is_none() && self.tls.certificate.is_some() {
+            problems.push("tls: connections are encrypted only if ca is set".to_owned());
+        }
+        problems
+    }
+
     /// The keyspace's name, which is a part of statements and so has to be a plain one.
     pub(super) fn checked_keyspace(&self) -> Result<&str, StoreError> {
         let name = &self.keyspace;
@@ -75,37 +100,30 @@ impl ScyllaOptions {
     }
 }
 
-/// A password, which is never printed.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Password(String);
-
-impl Password {
-    /// Hides a password.
-    pub fn new(password: String) -> Self {
-        Self(password)
-    }
-
-    pub(super) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl Serialize for Password {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("***")
-    }
+/// What is wrong with the address of a server, if anything.
+fn node_problem(node: &str) -> Option<String> {
+    let is_address = node.rsplit_once(':').is_some_and(|(host, port)| {
+        // An IPv6 address has colons of its own, so it stands in brackets.
+        let is_host =
+            if host.starts_with('[') { host.ends_with(']') } else { !host.contains([':', '/', ' ']) };
+        !host.is_empty() && is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    (!is_address).then(|| format!("nodes: {node:?} is no address of a server: write host:port"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_have_a_host_and_a_port() {
+        for good in ["127.0.0.1:9042", "scylla:9042", "[::1]:9042"] {
+            assert_eq!(node_problem(good), None);
+        }
+        for bad in ["x", "", ":9042", "scylla:", "scylla:cql", "::1:9042", "cql://scylla:9042", "scylla:0"] {
+            assert!(node_problem(bad).is_some(), "{bad}");
+        }
+    }
 
     #[test]
     fn keyspaces_have_plain_names() {
@@ -120,7 +138,7 @@ mod tests {
     #[test]
     fn a_password_is_not_shown() {
         let options =
-            ScyllaOptions { password: Some(Password::new("s3cret".to_owned())), ..ScyllaOptions::default() };
+            ScyllaOptions { password: Some(Secret::new("s3cret".to_owned())), ..ScyllaOptions::default() };
         let shown = format!("{options:?} {}", serde_json::to_string(&options).unwrap());
         assert!(!shown.contains("s3cret"), "{shown}");
     }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, try_join_all};
+use mundotango_ops::Secret;
 use parking_lot::RwLock;
 use scylla::client::execution_profile::{ExecutionProfile, ExecutionProfileBuilder};
-use scylla::client::session::Session;
+use scylla::client::session::{Session, TlsContext};
 use scylla::client::session_builder::SessionBuilder;
 use scylla::deserialize::row::DeserializeRow;
 use scylla::errors::ExecutionError;
@@ -27,7 +28,7 @@ use tokio::time::timeout;
 
 use super::failure::{Sign, is_passing, sign, store_error};
 use super::history::{Listed, listed};
-use super::options::{Password, ScyllaOptions};
+use super::options::ScyllaOptions;
 use super::query::{Change, Kind, Profiles, Query};
 use super::value::damaged;
 use crate::StoreError;
@@ -80,8 +81,11 @@ pub(super) async fn open(options: &ScyllaOptions, keyspace: Option<&str>) -> Res
     if let Some(keyspace) = keyspace {
         builder = builder.use_keyspace(keyspace, false).keyspaces_to_fetch([keyspace]);
     }
+    if let Some(tls) = options.tls.client_config().map_err(StoreError::Unavailable)? {
+        builder = builder.tls_context(Some(TlsContext::from(tls)));
+    }
     if let Some(user) = &options.user {
-        builder = builder.user(user, options.password.as_ref().map_or("", Password::expose));
+        builder = builder.user(user, options.password.as_ref().map_or("", Secret::expose));
     }
     // A server that takes connections and says nothing is waited for once for each step of the opening.
     let opened = timeout(options.connect_timeout * 4, Box::pin(builder.build())).await;

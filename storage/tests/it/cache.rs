@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use mundotango_ops::ServerUrls;
 use mundotango_protocol::new_id;
 use mundotango_storage::cache::{Cache, CacheStore, EVENTS_LIST, MemoryCache, POST, RedisCache};
 use mundotango_storage::cached::cached;
@@ -107,7 +108,7 @@ async fn failures_and_absence_are_not_kept() {
 
 #[tokio::test]
 async fn without_the_shared_tier_reads_go_on() {
-    let options = RedisOptions { url: "redis://127.0.0.1:1".to_owned(), ..RedisOptions::default() };
+    let options = RedisOptions { url: ServerUrls::new("redis://127.0.0.1:1"), ..RedisOptions::default() };
     let cache = Cache::new(Arc::new(RedisCache::new(RedisLink::open(&options).unwrap())));
     for number in 0..20 {
         let id = number.to_string();

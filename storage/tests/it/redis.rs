@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mundotango_ops::ServerUrls;
 use mundotango_protocol::{Publication, StreamPosition, new_id};
 use mundotango_storage::hot::{
     Append, Appended, Beat, HistoryLimits, HistoryQuery, HotState as _, IfMissing, RedisHotState,
@@ -19,8 +20,12 @@ fn url() -> String {
 }
 
 pub(crate) fn link(prefix: &str) -> RedisLink {
-    RedisLink::open(&RedisOptions { url: url(), prefix: prefix.to_owned(), ..RedisOptions::default() })
-        .unwrap()
+    RedisLink::open(&RedisOptions {
+        url: ServerUrls::new(url()),
+        prefix: prefix.to_owned(),
+        ..RedisOptions::default()
+    })
+    .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,7 +44,7 @@ async fn nodes_share_it() {
 
 #[tokio::test]
 async fn a_redis_that_is_not_there_fails_fast() {
-    let options = RedisOptions { url: "redis://127.0.0.1:1".to_owned(), ..RedisOptions::default() };
+    let options = RedisOptions { url: ServerUrls::new("redis://127.0.0.1:1"), ..RedisOptions::default() };
     let hot = RedisHotState::new(RedisLink::open(&options).unwrap(), "node");
     for _ in 0..5 {
         assert!(matches!(hot.presence("a").await, Err(StoreError::Unavailable(_))));
@@ -142,7 +147,8 @@ impl OwnRedis {
     }
 
     fn link(&self) -> RedisLink {
-        RedisLink::open(&RedisOptions { url: self.url(), ..RedisOptions::default() }).unwrap()
+        RedisLink::open(&RedisOptions { url: ServerUrls::new(self.url()), ..RedisOptions::default() })
+            .unwrap()
     }
 }
 
