@@ -306,7 +306,8 @@ impl Engine {
         if !parts.options_of(channel)?.presence {
             return Err(EngineError::NotAvailable);
         }
-        Ok(parts.in_time(parts.hot.presence(channel.as_str())).await?)
+        let context = parts.channels.context();
+        Ok(context.presence_answers.of(channel, &context.hot).await?.clients.clone())
     }
 
     /// How many are in a channel, without reading who.

@@ -3,24 +3,21 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use mundotango_protocol::{
-    ChannelName, ClientId, ClientInfo, Encoding, ErrorCode, Fanout, Publication, StreamPosition, new_id,
+    ChannelName, ClientId, ClientInfo, Encoding, ErrorCode, Fanout, StreamPosition, new_id,
 };
 use mundotango_storage::StoreError;
-use mundotango_storage::hot::{
-    Append, Appended, HistoryLimits, HistoryPage, HistoryQuery, HotState, Version,
-};
-
+use mundotango_storage::hot::{HistoryLimits, HistoryPage, HistoryQuery, HotState};
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::bus::{Bus, LocalBus};
-use crate::channel::{Channels, Delivery, namespace_label, subject_of};
+use crate::channel::{Channels, Context, HOT_STATE_TIMEOUT, Hot, Node, Publish};
 use crate::cluster::{self, Cluster};
 use crate::options::{ChannelsOptions, NamespaceOptions, SessionOptions};
 use crate::placement::Placement;
@@ -28,34 +25,8 @@ use crate::session::{Authenticator, RpcHandler, Session, SessionHandle, Sessions
 use crate::supervision::Supervision;
 use crate::vitals::TreeNode;
 
-/// How long an actor waits for hot state before it goes on without.
-const HOT_STATE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Users that are said to be online in one call.
 const USERS_AT_ONCE: usize = 500;
-
-/// A publication and how it is to be published.
-#[derive(Clone, Debug, Default)]
-pub struct Publish {
-    /// What is published.
-    pub publication: Publication,
-    /// Whether it is left out of the channel's history.
-    pub skip_history: bool,
-    /// Whether it may be written as the difference to the one before; else as the namespace says.
-    pub delta: bool,
-    /// Names it for five minutes, so that sending it again does not publish it again.
-    pub idempotency_key: Option<String>,
-    /// The version of what it tells; one that is not newer than the last is not published.
-    pub version: Option<Version>,
-    /// The session that does not get it.
-    pub exclude: Option<ClientId>,
-}
-
-impl Publish {
-    /// Publishes as the namespace says.
-    pub fn new(publication: Publication) -> Self {
-        Self { publication, ..Self::default() }
-    }
-}
 
 /// Why the engine did not do what the application asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,7 +107,7 @@ pub(crate) struct Parts {
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) rpc: OnceLock<Arc<dyn RpcHandler>>,
     gates: Mutex<HashMap<String, Arc<dyn ChannelGate>>>,
-    pub(crate) channels: Channels,
+    pub(crate) channels: Arc<Channels>,
     pub(crate) sessions: Sessions,
     pub(crate) supervision: OnceLock<Supervision>,
     /// Calls of sessions that are under way: draining waits for them.
@@ -168,17 +139,7 @@ impl Parts {
         &self,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, ErrorCode> {
-        match tokio::time::timeout(HOT_STATE_TIMEOUT, call).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "hot state failed");
-                Err(ErrorCode::Internal)
-            }
-            Err(_) => {
-                tracing::warn!("hot state timed out");
-                Err(ErrorCode::Internal)
-            }
-        }
+        self.channels.context().hot.in_time(call).await
     }
 
     pub(crate) async fn history(
@@ -211,61 +172,14 @@ impl Parts {
         }
     }
 
-    /// Gives a publication its place in history, where the channel keeps one, and sends it to the subscribers.
+    /// Publishes into a channel as its namespace says.
     pub(crate) async fn publish(
         &self,
         channel: &ChannelName,
         publish: Publish,
     ) -> Result<StreamPosition, ErrorCode> {
         let options = self.options_of(channel)?;
-        let Publish { mut publication, skip_history, delta, idempotency_key, version, exclude } = publish;
-        let limits = options.history().filter(|_| !skip_history);
-        let archived = limits.is_some_and(|limits| limits.archive_ttl.is_some());
-        // What has to be remembered is not published where it cannot be.
-        let remembered = archived || idempotency_key.is_some() || version.is_some();
-        let append = Append { publication: publication.clone(), limits, idempotency_key, version };
-        let append = self.hot.append(channel.as_str(), append);
-        let position = match tokio::time::timeout(HOT_STATE_TIMEOUT, append).await {
-            Ok(Ok(Appended::New(position))) => position,
-            // It may not have been told when it was published. Who has it knows by its offset.
-            Ok(Ok(Appended::Repeated(position))) if archived => position,
-            Ok(Ok(Appended::Repeated(position) | Appended::Outdated(position))) => return Ok(position),
-            // Without hot state a channel goes on without history, which the default position tells.
-            Ok(Err(StoreError::Unavailable(error))) if !remembered => {
-                tracing::debug!(error, %channel, "published without history");
-                StreamPosition::default()
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(%error, %channel, "not published");
-                return Err(ErrorCode::Internal);
-            }
-            Err(_) => {
-                tracing::warn!(%channel, "hot state timed out; it is not known whether it published");
-                return Err(ErrorCode::Internal);
-            }
-        };
-        publication.offset = position.offset;
-        let labels = [namespace_label(channel)];
-        mundotango_ops::metrics().realtime_publications_total.with_label_values(&labels).inc();
-        let delta = delta || options.delta_publish;
-        let delivery = Delivery { publication, epoch: position.epoch.clone(), delta, exclude };
-        self.tell_nodes(channel, || delivery.to_fanout()).await;
-        self.channels.deliver(channel, delivery).await?;
-        Ok(position)
-    }
-
-    /// Tells a channel's actors on other nodes. What does not reach them they find in the channel's history.
-    pub(crate) async fn tell_nodes(&self, channel: &ChannelName, fanout: impl FnOnce() -> Fanout) {
-        let bus = &self.cluster.bus;
-        if !bus.is_remote() {
-            return;
-        }
-        let sent = bus.publish(&subject_of(channel), fanout().to_bytes().into()).await;
-        let outcome = if sent.is_ok() { "sent" } else { "failed" };
-        mundotango_ops::metrics().bus_messages_total.with_label_values(&[outcome]).inc();
-        if let Err(error) = sent {
-            tracing::debug!(%error, %channel, "other nodes not told");
-        }
+        self.channels.publish(channel, options, publish).await
     }
 
     /// Tells a channel's subscribers on all nodes that a session of a node that is gone left it.
@@ -275,13 +189,13 @@ impl Parts {
             return;
         }
         let fanout = Fanout { leave: Some(info), ..Fanout::default() };
-        self.tell_nodes(channel, || fanout.clone()).await;
+        self.channels.context().tell_nodes(channel, || fanout.clone()).await;
         self.channels.tell(channel, fanout);
     }
 
     /// Others may have thought that this node is gone, and things may have happened that it was not told.
     pub(crate) fn was_away(self: &Arc<Self>) {
-        self.channels.return_all();
+        self.channels.was_away();
         let parts = Arc::clone(self);
         tokio::spawn(async move {
             for users in parts.sessions.online_users().chunks(USERS_AT_ONCE) {
@@ -290,11 +204,6 @@ impl Parts {
                 }
             }
         });
-    }
-
-    pub(crate) fn channel_crashed(&self, channel: &ChannelName, panic: &str) {
-        tracing::error!(%channel, panic, "channel crashed; its subscribers are told to subscribe again");
-        self.crashed("channel");
     }
 
     pub(crate) fn session_crashed(&self, client: ClientId, panic: &str) {
@@ -314,6 +223,20 @@ impl Parts {
     }
 }
 
+impl Node for Parts {
+    fn crashed(&self, kind: &'static str) {
+        Self::crashed(self, kind);
+    }
+
+    fn other_nodes(&self) -> usize {
+        self.cluster.others().len()
+    }
+
+    fn history_of(&self, channel: &ChannelName) -> Option<HistoryLimits> {
+        self.options_of(channel).ok()?.history()
+    }
+}
+
 /// The real-time engine of a node.
 pub struct Engine {
     parts: Arc<Parts>,
@@ -322,6 +245,12 @@ pub struct Engine {
 impl Engine {
     /// Starts an engine: its supervision tree runs when this returns.
     pub async fn start(parts: EngineParts) -> Result<Arc<Self>, ractor::SpawnErr> {
+        let context = Context::new(
+            Hot::new(Arc::clone(&parts.hot)),
+            Arc::clone(&parts.node.bus),
+            parts.node.id.clone(),
+            parts.session_options.recovery_max_publications,
+        );
         let parts = Arc::new(Parts {
             version: parts.version,
             cluster: Cluster::new(parts.node.bus, parts.node.name),
@@ -334,13 +263,15 @@ impl Engine {
             authenticator: parts.authenticator,
             rpc: OnceLock::new(),
             gates: Mutex::default(),
-            channels: Channels::new(),
+            channels: Channels::new(context),
             sessions: Sessions::default(),
             supervision: OnceLock::new(),
             calls: TaskTracker::new(),
             draining: AtomicBool::new(false),
         });
-        parts.channels.set_parts(&parts);
+        let node: Weak<dyn Node> = Arc::downgrade(&(Arc::clone(&parts) as Arc<dyn Node>));
+        parts.channels.context().set_node(node);
+        parts.channels.start();
         let supervision = Supervision::start(&parts).await?;
         let _ = parts.supervision.set(supervision);
         cluster::start(&parts);

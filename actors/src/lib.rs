@@ -15,10 +15,10 @@ mod session;
 mod supervision;
 mod vitals;
 
-pub use channel::Channels;
+pub use channel::{Channels, Publish};
 pub use cluster::{NodeError, NodeInfo, TopicHandler};
 pub use control::{SessionView, Whose};
-pub use engine::{ChannelGate, Engine, EngineError, EngineParts, NodeParts, Publish};
+pub use engine::{ChannelGate, Engine, EngineError, EngineParts, NodeParts};
 pub use options::{
     BoolValue, ChannelsOptions, DeltaType, NamespaceOptions, RecoveryMode, SessionOptions,
     SubscriptionOverride,

@@ -156,8 +156,7 @@ impl Actor for Keeper {
 impl Keeper {
     fn look_after(&self) {
         match self.keeps {
-            Keeps::Node | Keeps::Sessions => {}
-            Keeps::Channels => self.parts.channels.check_all(),
+            Keeps::Node | Keeps::Sessions | Keeps::Channels => {}
             Keeps::Telemetry => self.sample(),
         }
     }

@@ -17,6 +17,13 @@ pub fn decode_commands(frame: &[u8]) -> Result<Vec<Command>, FrameError> {
     if commands.is_empty() { Err(FrameError::Empty) } else { Ok(commands) }
 }
 
+/// Puts an id into a reply without one.
+pub fn with_id(id: u32, reply: &Bytes) -> Bytes {
+    let rest = reply.strip_prefix(b"{").unwrap_or(reply);
+    let separator = if rest.starts_with(b"}") { "" } else { "," };
+    [format!("{{\"id\":{id}{separator}").as_bytes(), rest].concat().into()
+}
+
 /// Writes one reply, without a line break.
 pub fn encode_reply(reply: &Reply) -> Result<Bytes, FrameError> {
     Ok(Bytes::from(serde_json::to_vec(reply)?))

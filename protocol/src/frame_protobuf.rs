@@ -23,6 +23,20 @@ pub fn decode_commands(frame: Bytes) -> Result<Vec<Command>, FrameError> {
     if commands.is_empty() { Err(FrameError::Empty) } else { Ok(commands) }
 }
 
+/// Puts an id into a reply without one: fields of a message may stand in any order.
+pub fn with_id(id: u32, reply: &Bytes) -> Bytes {
+    let mut rest = reply.clone();
+    // What `encode_reply` wrote begins with a length.
+    let _ = prost::encoding::decode_varint(&mut rest);
+    let head = Reply { id, ..Reply::default() };
+    let length = head.encoded_len() + rest.len();
+    let mut buffer = BytesMut::with_capacity(length + prost::length_delimiter_len(length));
+    prost::encoding::encode_varint(length as u64, &mut buffer);
+    head.encode_raw(&mut buffer);
+    buffer.extend_from_slice(&rest);
+    buffer.freeze()
+}
+
 /// Writes one reply with its length.
 pub fn encode_reply(reply: &Reply) -> Bytes {
     let length = reply.encoded_len();

@@ -75,6 +75,14 @@ impl Encoding {
         }
     }
 
+    /// Gives an encoded reply that has no id this one: what many ask for is encoded once.
+    pub fn with_id(self, id: u32, reply: &Bytes) -> Bytes {
+        match self {
+            Self::Json => frame_json::with_id(id, reply),
+            Self::Protobuf => frame_protobuf::with_id(id, reply),
+        }
+    }
+
     /// What stands between two messages that share a frame.
     pub fn separator(self) -> &'static [u8] {
         match self {

@@ -3,8 +3,7 @@
 //! Being sequential, it gives each subscriber history and then live publications without gap or twin: whatever the
 //! order in which publications arrive, a hole is filled from history before anything later is delivered.
 
-use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,37 +12,45 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use mundotango_protocol::{
-    ChannelName, ClientId, ClientInfo, Disconnect, Encoding, ErrorCode, Fanout, Push, Reply, StreamPosition,
-    UnsubscribeCode,
+    ChannelName, ClientId, ClientInfo, ErrorCode, Fanout, Push, StreamPosition, UnsubscribeCode,
 };
-use mundotango_storage::hot::{HistoryLimits, Present};
+use mundotango_storage::hot::HistoryLimits;
+use rand::RngExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::batch::{Batch, Written, encode};
-use super::registry::Entry;
+use super::announcements::Announcements;
+use super::batch::{Batch, Written};
+use super::losses::Losses;
+use super::registry::{Channels, Entry};
 use super::stream::Early;
-use super::{ChannelMessage, Delivery, Subscribe, Subscribed, Subscriber, subject_of};
+use super::turn::Turn;
+use super::{
+    Accepted, ChannelMessage, Context, Control, Delivery, Recovery, Subscribe, Subscribed, Subscriber,
+    SubscriptionNumber, subject_of, until,
+};
 use crate::bus::{BusMessage, Listening};
-use crate::engine::Parts;
-use crate::options::{NamespaceOptions, RecoveryMode};
+use crate::options::NamespaceOptions;
 use crate::session::SessionMessage;
 use crate::supervision::{Backoff, panic_text};
 
 /// Messages that are taken from the mailbox together; the publications among them share writes.
 const BATCH: usize = 64;
-/// Writes between two looks at what else the thread has to do.
-const WRITES_AT_ONCE: usize = 64;
-/// How long a session is shown as present unless that is said again.
-const PRESENCE_TTL: Duration = Duration::from_mins(1);
+/// Control messages that are handled before publications have their turn.
+const CONTROLS_AT_ONCE: usize = 256;
 /// How long a crashed actor stays without subscribers, so that the tree tells of the crash.
 const CRASH_LINGER: Duration = Duration::from_mins(1);
-/// How often a history that nodes share is looked at although nothing says that something was lost.
-const SHARED_HISTORY_CHECK: Duration = Duration::from_secs(25);
-/// Sessions that one call to hot state makes present.
-const PRESENT_AT_ONCE: usize = 500;
-/// How often it is said again.
-const PRESENCE_REFRESH: Duration = Duration::from_secs(27);
+/// How often a history is looked at where the bus may have lost the last message. A quarter more or less, so that channels
+/// do not look all at once.
+const CHECK: Duration = Duration::from_secs(25);
+/// How soon a channel looks at its history again that could not be read.
+const CHECK_AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// The longest pause between two looks at a history that cannot be read.
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// Within this time a channel looks at its history after the node was away.
+const CHECK_SOON: Duration = Duration::from_secs(2);
+/// How long the bus may take to confirm that it listens.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(2);
 
 async fn next_told(listening: &mut Option<Box<dyn Listening>>) -> Option<BusMessage> {
     match listening {
@@ -57,145 +64,231 @@ fn read_told(message: &BusMessage) -> Option<ChannelMessage> {
     Some(ChannelMessage::Told(Box::new(fanout)))
 }
 
-pub(crate) struct ChannelActor {
+pub(super) struct ChannelActor {
     pub(super) name: ChannelName,
     pub(super) options: NamespaceOptions,
-    pub(super) parts: Arc<Parts>,
+    pub(super) context: Arc<Context>,
+    channels: Arc<Channels>,
+    entry: Arc<Entry>,
+    pub(super) publications: mpsc::Receiver<ChannelMessage>,
+    /// Messages that were taken from the mailbox and have not had their turn.
+    pub(super) postponed: VecDeque<ChannelMessage>,
     pub(super) subscribers: HashMap<ClientId, Subscriber>,
-    /// Up to where subscribers have been written to; `None` before the first look at the history.
+    /// The number of the newest subscription.
+    newest: SubscriptionNumber,
+    /// Up to where subscribers have been written to; `None` until the history was read.
     pub(super) position: Option<StreamPosition>,
     /// Publications that are in their order and wait to be written together.
     pub(super) pending: Vec<Delivery>,
     /// The last publication's payload, where the next may be written as the difference to it.
     base: Option<Bytes>,
-    presence_said: Instant,
-    /// When the history was looked at last to see whether something was lost.
-    looked_at: Instant,
+    announcements: Announcements,
+    losses: Losses,
+    /// Whether some subscribers came while history could not be read.
+    some_without_history: bool,
+    /// Reads of the history that failed one after the other.
+    pub(super) failed_reads: u32,
+    /// When the history is looked at next; `None` where nothing can be lost.
+    next_check: Option<Instant>,
     /// What other nodes tell of the channel; `None` while that cannot be heard.
     listening: Option<Box<dyn Listening>>,
     /// Publications that came before those before them.
     pub(super) early: Early,
+    crashed_at: Option<Instant>,
+}
+
+/// Lets the channel have another actor, however this one ended.
+struct Ended {
+    name: ChannelName,
+    channels: Arc<Channels>,
+    entry: Arc<Entry>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.channels.remove_ended(&self.name, &self.entry);
+    }
 }
 
 impl ChannelActor {
-    pub(crate) fn new(name: ChannelName, options: NamespaceOptions, parts: Arc<Parts>) -> Self {
+    pub(super) fn new(
+        name: ChannelName,
+        options: NamespaceOptions,
+        channels: Arc<Channels>,
+        entry: Arc<Entry>,
+        publications: mpsc::Receiver<ChannelMessage>,
+    ) -> Self {
         Self {
             name,
             options,
-            parts,
+            context: Arc::clone(channels.context()),
+            channels,
+            entry,
+            publications,
+            postponed: VecDeque::new(),
             subscribers: HashMap::new(),
+            newest: SubscriptionNumber::default(),
             position: None,
             pending: Vec::new(),
             base: None,
-            presence_said: Instant::now(),
-            looked_at: Instant::now(),
+            announcements: Announcements::default(),
+            losses: Losses::default(),
+            some_without_history: false,
+            failed_reads: 0,
+            next_check: None,
             listening: None,
             early: Early::default(),
+            crashed_at: None,
         }
     }
 
     /// Runs until nobody is subscribed. A panic costs the messages that were taken with the one that caused it: the
-    /// subscribers are told to subscribe again, by which they recover, and the actor starts anew.
-    pub(crate) async fn run(mut self, mut mailbox: mpsc::Receiver<ChannelMessage>, entry: Arc<Entry>) {
+    /// subscribers are told to subscribe again, by which they recover, and the actor goes on after a pause.
+    pub(super) async fn run(mut self) {
+        let _ended = Ended {
+            name: self.name.clone(),
+            channels: Arc::clone(&self.channels),
+            entry: Arc::clone(&self.entry),
+        };
         let mut backoff = Backoff::default();
-        let mut crashed: Option<Instant> = None;
-        let mut messages = Vec::new();
+        while let Err(panic) = AssertUnwindSafe(self.work()).catch_unwind().await {
+            let panic = panic_text(&*panic);
+            tracing::error!(channel = %self.name, panic, "channel crashed; its subscribers are told to subscribe again");
+            self.context.crashed("channel");
+            self.pending.clear();
+            self.early.clear();
+            self.announcements.clear();
+            self.postponed.clear();
+            self.position = None;
+            self.base = None;
+            self.lose_subscribers(|_| true, UnsubscribeCode::InsufficientState);
+            self.crashed_at = Some(Instant::now());
+            tokio::time::sleep(backoff.after_crash()).await;
+            self.entry.vitals.restarted();
+        }
+    }
+
+    async fn work(&mut self) {
         self.listen().await;
-        while self.receive(&mut mailbox, &mut messages).await {
-            entry.vitals.handled_many(messages.len() as u64);
-            let outcome = AssertUnwindSafe(self.handle_all(&mut messages)).catch_unwind().await;
-            if let Err(panic) = outcome {
-                self.pending.clear();
-                self.early.clear();
-                self.lose_subscribers(|_| true);
-                self.position = None;
-                self.parts.channel_crashed(&self.name, panic_text(&*panic));
-                tokio::time::sleep(backoff.after_crash()).await;
-                entry.vitals.restarted();
-                crashed = Some(Instant::now());
+        self.schedule_check();
+        let mut messages = Vec::new();
+        loop {
+            let controls = self.receive(&mut messages).await;
+            let handled = controls + messages.len();
+            for message in messages.drain(..) {
+                if !message.is_publication() {
+                    // Who comes or goes has its place among the publications.
+                    self.flush().await;
+                }
+                self.handle(message).await;
             }
-            messages.clear();
-            if messages.capacity() > 4 && mailbox.is_empty() {
+            self.flush().await;
+            self.do_what_is_due().await;
+            self.entry.vitals.handled_many(handled as u64);
+            if messages.capacity() > 4 && self.entry.mailbox.waiting() == 0 {
                 // A burst's buffer is not worth keeping in an idle channel.
                 messages = Vec::new();
             }
-            entry.subscribers.store(self.subscribers.len(), Ordering::Relaxed);
-            let lingers = crashed.is_some_and(|at| at.elapsed() < CRASH_LINGER);
-            if self.subscribers.is_empty()
-                && !lingers
-                && self.parts.channels.remove_idle(&self.name, &entry, &mailbox)
-            {
-                break;
+            self.entry.subscribers.store(self.subscribers.len(), Ordering::Relaxed);
+            if self.is_over() && self.channels.remove_idle(&self.name, &self.entry) {
+                return;
             }
+            tokio::task::consume_budget().await;
         }
+    }
+
+    /// Whether nobody needs the actor.
+    fn is_over(&self) -> bool {
+        let lingers = self.crashed_at.is_some_and(|at| at.elapsed() < CRASH_LINGER);
+        self.subscribers.is_empty() && self.losses.is_empty() && !lingers
     }
 
     /// Hears what other nodes tell from now on, if there may be any.
     async fn listen(&mut self) {
-        let bus = &self.parts.cluster.bus;
+        let bus = &self.context.bus;
         if !bus.is_remote() || self.listening.is_some() {
             return;
         }
-        match bus.listen(&subject_of(&self.name)).await {
-            Ok(listening) => self.listening = Some(listening),
+        match tokio::time::timeout(LISTEN_TIMEOUT, bus.listen(&subject_of(&self.name))).await {
+            Ok(Ok(listening)) => self.listening = Some(listening),
             // The next check tries again; until then the history tells.
-            Err(error) => tracing::warn!(%error, channel = %self.name, "other nodes not heard"),
+            Ok(Err(error)) => tracing::warn!(%error, channel = %self.name, "other nodes not heard"),
+            Err(_) => tracing::warn!(channel = %self.name, "the bus does not answer; other nodes not heard"),
         }
     }
 
-    /// Waits for messages from here and from other nodes; `false` once there will be none.
-    async fn receive(
-        &mut self,
-        mailbox: &mut mpsc::Receiver<ChannelMessage>,
-        messages: &mut Vec<ChannelMessage>,
-    ) -> bool {
-        tokio::select! {
-            count = mailbox.recv_many(messages, BATCH) => return count > 0,
-            told = next_told(&mut self.listening) => match told {
-                Some(told) => messages.extend(read_told(&told)),
-                None => self.listening = None,
-            },
-            () = self.early.overdue() => messages.push(ChannelMessage::Repair),
+    /// When there is something to do although nothing comes.
+    fn next_due(&mut self) -> Option<Instant> {
+        let lingers = self.crashed_at.filter(|_| self.subscribers.is_empty()).map(|at| at + CRASH_LINGER);
+        let losses = self.losses.due(&self.context.loss_pace);
+        [self.next_check, self.early.overdue_at(), self.announcements.due(), losses, lingers]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Waits for something to do. Handles control messages at once, and takes some of the others; how many control messages
+    /// there were.
+    async fn receive(&mut self, messages: &mut Vec<ChannelMessage>) -> usize {
+        messages.extend(self.postponed.drain(..));
+        if messages.is_empty() && !self.entry.mailbox.has_control() {
+            let due = self.next_due();
+            tokio::select! {
+                () = self.entry.mailbox.control_changed() => {}
+                () = until(due) => {}
+                _ = self.publications.recv_many(messages, BATCH) => {}
+                told = next_told(&mut self.listening) => match told {
+                    Some(told) => messages.extend(read_told(&told)),
+                    None => self.listening = None,
+                },
+            }
         }
         while messages.len() < BATCH
             && let Some(told) = self.listening.as_mut().and_then(|listening| listening.next_now())
         {
             messages.extend(read_told(&told));
         }
-        true
+        let mut controls = 0;
+        while controls < CONTROLS_AT_ONCE
+            && let Some(control) = self.entry.mailbox.next_control()
+        {
+            self.handle_control(control).await;
+            controls += 1;
+        }
+        controls
     }
 
-    async fn handle_all(&mut self, messages: &mut Vec<ChannelMessage>) {
-        for message in messages.drain(..) {
-            if !message.is_publication() {
-                // Who comes or goes has its place among the publications.
-                self.flush().await;
+    async fn handle_control(&mut self, control: Control) {
+        match control {
+            Control::Subscribe(subscribe) => self.take_in(*subscribe).await,
+            Control::Unsubscribe(client, done) => {
+                if let Some(subscriber) = self.remove(client) {
+                    self.say_left(&subscriber).await;
+                }
+                // The session may have stopped waiting.
+                let _ = done.send(());
             }
-            self.handle(message).await;
+            Control::GiveBack(client, number) => {
+                if self.subscribers.get(&client).is_some_and(|subscriber| subscriber.number == number)
+                    && let Some(subscriber) = self.remove(client)
+                {
+                    self.say_left(&subscriber).await;
+                }
+            }
+            Control::LookAtHistory => self.look_at_history().await,
+            Control::CheckSoon => {
+                let soon = Instant::now() + CHECK_SOON.mul_f64(rand::rng().random());
+                self.next_check = Some(self.next_check.map_or(soon, |at| at.min(soon)));
+            }
+            #[cfg(feature = "test-hooks")]
+            Control::Panic => panic!("asked to by a test"),
         }
-        self.flush().await;
     }
 
     async fn handle(&mut self, message: ChannelMessage) {
         match message {
-            ChannelMessage::Subscribe(subscribe) => self.take_in(*subscribe).await,
-            ChannelMessage::Unsubscribe(client, done) => {
-                self.unsubscribe(client).await;
-                // The session may have stopped waiting.
-                let _ = done.send(());
-            }
             ChannelMessage::Deliver(delivery) => self.deliver(&delivery).await,
             ChannelMessage::Told(fanout) => self.told(*fanout).await,
-            ChannelMessage::Repair => self.look_at_history().await,
-            ChannelMessage::Return => {
-                self.presence_said = Instant::now();
-                self.listen().await;
-                self.look_at_history().await;
-                self.say_all_present().await;
-            }
-            ChannelMessage::Check => self.check().await,
-            #[cfg(feature = "test-hooks")]
-            ChannelMessage::Panic => panic!("asked to by a test"),
         }
     }
 
@@ -204,158 +297,189 @@ impl ChannelActor {
             self.deliver(&delivery).await;
         }
         if let Some(info) = fanout.join {
-            self.write_announcement(&info, Push::join);
+            self.announcements.add(Push::join(info), self.newest);
         }
         if let Some(info) = fanout.leave {
-            self.write_announcement(&info, Push::leave);
+            self.announcements.add(Push::leave(info), self.newest);
         }
+    }
+
+    async fn do_what_is_due(&mut self) {
+        if self.announcements.are_due() {
+            self.write_announcements().await;
+        }
+        let now = Instant::now();
+        if self.early.overdue_at().is_some_and(|at| at <= now) {
+            self.look_at_history().await;
+        }
+        if self.next_check.is_some_and(|at| at <= now) {
+            self.listen().await;
+            self.look_at_history().await;
+            self.schedule_check();
+        }
+        if self.losses.due(&self.context.loss_pace).is_some_and(|at| at <= now) {
+            self.tell_losses().await;
+        }
+    }
+
+    /// Sets when the history is looked at next. On a node alone nothing is lost on the way, so an idle channel never wakes up.
+    pub(super) fn schedule_check(&mut self) {
+        let troubled = self.failed_reads > 0 || self.some_without_history;
+        let pause = if troubled {
+            let doubled = CHECK_AFTER_FAILURE.saturating_mul(1 << self.failed_reads.min(8));
+            Some(doubled.min(LONGEST_PAUSE))
+        } else {
+            self.context.bus.is_remote().then_some(CHECK)
+        };
+        let spread = rand::rng().random_range(0.75..1.25);
+        self.next_check = pause.map(|pause| Instant::now() + pause.mul_f64(spread));
     }
 
     async fn take_in(&mut self, subscribe: Subscribe) {
-        let client = subscribe.subscriber.session.client();
-        let Subscribe { subscriber, recover, mode, answer } = subscribe;
-        let outcome = self.subscribe(subscriber, recover.map(|from| (from, mode))).await;
-        let added = outcome.is_ok();
-        if answer.send(outcome).is_err() && added {
-            // The session is gone already and will not unsubscribe.
-            self.unsubscribe(client).await;
-        } else if added && let Some(subscriber) = self.subscribers.get(&client) {
-            self.announce(&subscriber.clone(), Push::join, |info| Fanout {
-                join: Some(info),
-                ..Fanout::default()
-            })
-            .await;
+        let Subscribe { mut subscriber, recovery, answer } = subscribe;
+        if answer.is_closed() {
+            // The session gave up waiting: nothing happened, so nothing is said.
+            return;
         }
+        let client = subscriber.session.client();
+        self.losses.remove(client);
+        let subscribed = match self.place(&mut subscriber, recovery).await {
+            Ok(subscribed) => subscribed,
+            Err(code) => {
+                // The session may have stopped waiting.
+                let _ = answer.send(Err(code));
+                return;
+            }
+        };
+        if subscriber.flags.without_history {
+            self.some_without_history = true;
+            self.schedule_check();
+        }
+        let info = subscriber.info.clone();
+        let present = info
+            .filter(|_| subscriber.flags.present)
+            .map(|info| self.context.presence.join(&self.name, client, info));
+        self.newest = subscriber.number;
+        self.subscribers.insert(client, subscriber.clone());
+        self.entry.subscribers.store(self.subscribers.len(), Ordering::Relaxed);
+        if answer.send(Ok(Accepted { subscribed, present })).is_err() {
+            // The session is gone, and its join was not told.
+            self.subscribers.remove(&client);
+            self.context.presence.leave(&self.name, client);
+            return;
+        }
+        self.announce(&subscriber, Push::join, |info| Fanout { join: Some(info), ..Fanout::default() }).await;
     }
 
-    async fn subscribe(
+    /// Where a new subscriber stands in the stream.
+    async fn place(
         &mut self,
-        mut subscriber: Subscriber,
-        recover: Option<(StreamPosition, RecoveryMode)>,
+        subscriber: &mut Subscriber,
+        recovery: Option<Recovery>,
     ) -> Result<Subscribed, ErrorCode> {
+        let all_or_nothing = recovery.as_ref().is_some_and(|recovery| recovery.all_or_nothing);
         let subscribed = match self.options.history() {
             None => Subscribed::default(),
-            Some(limits) => match self.place_of(recover, limits).await {
+            Some(limits) => match self.place_in_history(recovery, limits).await {
                 Ok(subscribed) => subscribed,
                 // Without hot state there is a live stream still; the reply says that it cannot be recovered.
                 Err(error) => {
                     tracing::warn!(%error, channel = %self.name, "subscribed without history");
+                    subscriber.flags.without_history = subscriber.flags.positioned;
                     subscriber.flags.positioned = false;
                     subscriber.flags.delta = false;
                     Subscribed::default()
                 }
             },
         };
-        let client = subscriber.session.client();
-        if let Some(info) = subscriber.info.as_ref().filter(|_| subscriber.flags.present) {
-            self.say_present(client, (**info).clone()).await;
+        if all_or_nothing && subscribed.recovered.is_none() {
+            return Err(ErrorCode::UnrecoverablePosition);
         }
-        self.subscribers.insert(client, subscriber);
         Ok(subscribed)
     }
 
     /// Where the stream stands, and what a new subscriber missed.
-    async fn place_of(
+    async fn place_in_history(
         &mut self,
-        recover: Option<(StreamPosition, RecoveryMode)>,
+        recovery: Option<Recovery>,
         limits: HistoryLimits,
     ) -> Result<Subscribed, ErrorCode> {
-        // Those who are here already come first, so that one position holds for all.
-        let caught_up = self.catch_up(limits).await?;
-        self.flush().await;
-        if caught_up.is_err() {
-            self.lose_subscribers(|subscriber| subscriber.flags.positioned);
+        if self.context.unrecorded.holds(&self.name) {
+            // The history lacks publications, and goes on under another epoch soon.
+            return Err(ErrorCode::Internal);
         }
+        // Those who are here already come first, so that one position holds for all.
+        self.catch_up(limits).await?;
+        self.flush().await;
         let position = self.position.clone().unwrap_or_default();
-        let recovered = match recover {
-            Some((from, mode)) => self.missed(&from, &position, mode, limits).await?,
+        let recovered = match recovery {
+            Some(recovery) => self.missed(&recovery.from, &position, recovery.mode, limits).await?,
             None => None,
         };
+        if self.context.unrecorded.holds(&self.name) {
+            // A publication that this history lacks came between.
+            return Err(ErrorCode::Internal);
+        }
         Ok(Subscribed { position: Some(position), recovered })
     }
 
-    async fn unsubscribe(&mut self, client: ClientId) {
-        let Some(subscriber) = self.subscribers.remove(&client) else { return };
+    fn remove(&mut self, client: ClientId) -> Option<Subscriber> {
+        let lost = self.losses.remove(client);
+        self.subscribers.remove(&client).or(lost)
+    }
+
+    /// Takes a subscriber that was removed out of presence, and tells the others.
+    async fn say_left(&mut self, subscriber: &Subscriber) {
         if subscriber.flags.present {
-            let gone = [client.to_string()];
-            let leave = self.parts.hot.remove_presence(self.name.as_str(), &gone);
-            if let Err(error) = self.parts.in_time(leave).await {
-                tracing::warn!(%error, channel = %self.name, "presence not removed");
-            }
+            self.context.presence.leave(&self.name, subscriber.session.client());
         }
-        self.announce(&subscriber, Push::leave, |info| Fanout { leave: Some(info), ..Fanout::default() })
+        self.announce(subscriber, Push::leave, |info| Fanout { leave: Some(info), ..Fanout::default() })
             .await;
     }
 
     /// Tells the others, here and on other nodes, that a client joined or left.
     async fn announce(
-        &self,
+        &mut self,
         who: &Subscriber,
         push: fn(ClientInfo) -> Push,
         fanout: fn(ClientInfo) -> Fanout,
     ) {
         let Some(info) = who.info.as_ref().filter(|_| who.flags.announced) else { return };
-        self.parts.tell_nodes(&self.name, || fanout((**info).clone())).await;
-        self.write_announcement(info, push);
+        self.context.tell_nodes(&self.name, || fanout((**info).clone())).await;
+        self.announcements.add(push((**info).clone()), self.newest);
+        if self.announcements.are_due() {
+            self.write_announcements().await;
+        }
     }
 
-    fn write_announcement(&self, info: &ClientInfo, push: fn(ClientInfo) -> Push) {
-        let reply = Reply::push(self.name.as_str(), push(info.clone()));
-        let encoded: HashMap<_, _> =
-            Encoding::ALL.into_iter().map(|encoding| (encoding, OnceCell::new())).collect();
-        for subscriber in self.subscribers.values().filter(|subscriber| subscriber.flags.join_leave) {
-            let encoding = subscriber.session.encoding();
-            let bytes =
-                encoded.get(&encoding).and_then(|cell| cell.get_or_init(|| encode(encoding, &reply)).clone());
-            match bytes {
-                Some(bytes) => subscriber.session.outbox().push(bytes),
-                None => subscriber.session.outbox().end(Disconnect::InappropriateProtocol),
+    async fn write_announcements(&mut self) {
+        let written = self.announcements.take(&self.name);
+        let mut turn = Turn::new();
+        for subscriber in self.subscribers.values() {
+            if let Some(bytes) = written.for_subscriber(subscriber) {
+                subscriber.session.outbox().push(bytes);
             }
-        }
-    }
-
-    async fn check(&mut self) {
-        self.listen().await;
-        // Memory is looked at each time; what all nodes share is not, as there are many channels.
-        if !self.parts.cluster.bus.is_remote() || self.looked_at.elapsed() >= SHARED_HISTORY_CHECK {
-            self.look_at_history().await;
-        }
-        if self.presence_said.elapsed() >= PRESENCE_REFRESH {
-            self.presence_said = Instant::now();
-            self.say_all_present().await;
+            turn.step().await;
         }
     }
 
     /// Makes up for what was lost on the way here.
     async fn look_at_history(&mut self) {
-        self.looked_at = Instant::now();
-        if let Some(limits) = self.options.history().filter(|_| self.position.is_some()) {
-            self.repair(limits).await;
+        if self.subscribers.is_empty() {
+            self.early.clear();
+            self.some_without_history = false;
+            return;
         }
-    }
-
-    async fn say_all_present(&self) {
-        let present: Vec<_> = self
-            .subscribers
-            .iter()
-            .filter(|(_, subscriber)| subscriber.flags.present)
-            .filter_map(|(client, subscriber)| {
-                Some(Present { client: client.to_string(), info: *subscriber.info.clone()? })
-            })
-            .collect();
-        for some in present.chunks(PRESENT_AT_ONCE) {
-            self.write_present(some).await;
-        }
-    }
-
-    async fn say_present(&self, client: ClientId, info: ClientInfo) {
-        self.write_present(&[Present { client: client.to_string(), info }]).await;
-    }
-
-    async fn write_present(&self, present: &[Present]) {
-        let add = self.parts.hot.add_presence(self.name.as_str(), present, PRESENCE_TTL);
-        if let Err(error) = self.parts.in_time(add).await {
-            tracing::warn!(%error, channel = %self.name, "presence not said");
+        let Some(limits) = self.options.history() else { return };
+        self.repair(limits).await;
+        self.flush().await;
+        if self.failed_reads == 0 && self.some_without_history && !self.context.unrecorded.holds(&self.name) {
+            // History is back: these clients get a subscription that can be recovered, if they come again.
+            self.some_without_history = false;
+            self.lose_subscribers(
+                |subscriber| subscriber.flags.without_history,
+                UnsubscribeCode::StateInvalidated,
+            );
         }
     }
 
@@ -367,10 +491,8 @@ impl ChannelActor {
         let deliveries = std::mem::take(&mut self.pending);
         let batch = Batch::new(&self.name, &deliveries, self.base.take(), self.options.exclude_publisher);
         let mut written = 0;
-        for (number, subscriber) in self.subscribers.values_mut().enumerate() {
-            if number % WRITES_AT_ONCE == WRITES_AT_ONCE - 1 {
-                tokio::task::yield_now().await;
-            }
+        let mut turn = Turn::new();
+        for subscriber in self.subscribers.values_mut() {
             match batch.for_subscriber(subscriber) {
                 Written::Joined(bytes) => {
                     written += deliveries.len();
@@ -382,8 +504,8 @@ impl ChannelActor {
                         subscriber.session.outbox().push(bytes);
                     }
                 }
-                Written::Impossible => subscriber.session.outbox().end(Disconnect::InappropriateProtocol),
             }
+            turn.step().await;
         }
         mundotango_ops::metrics().realtime_deliveries_total.inc_by(written as u64);
         if !self.options.allowed_delta_types.is_empty() {
@@ -391,15 +513,18 @@ impl ChannelActor {
         }
     }
 
-    /// Takes subscribers away whose stream has a gap. Their sessions tell the clients, who subscribe again.
-    pub(super) fn lose_subscribers(&mut self, which: impl Fn(&Subscriber) -> bool) {
-        self.subscribers.retain(|_, subscriber| {
-            let lost = which(subscriber);
-            if lost {
-                let code = UnsubscribeCode::InsufficientState;
-                subscriber.session.tell(SessionMessage::SubscriptionLost(self.name.clone(), code));
-            }
-            !lost
-        });
+    /// Takes subscribers away whose stream has a gap: nothing more is written to them. They are told soon.
+    pub(super) fn lose_subscribers(&mut self, which: impl Fn(&Subscriber) -> bool, code: UnsubscribeCode) {
+        for (_, subscriber) in self.subscribers.extract_if(|_, subscriber| which(subscriber)) {
+            self.losses.add(subscriber, code);
+        }
+    }
+
+    /// Tells some of those who lost their stream. Their clients subscribe again.
+    async fn tell_losses(&mut self) {
+        for (subscriber, code) in self.losses.take() {
+            subscriber.session.tell(SessionMessage::SubscriptionLost(self.name.clone(), code));
+            self.say_left(&subscriber).await;
+        }
     }
 }

@@ -57,8 +57,6 @@ pub(super) enum Written {
     Messages(Vec<Bytes>),
     /// All publications as one message.
     Joined(Bytes),
-    /// The payload cannot be written in the connection's encoding.
-    Impossible,
 }
 
 impl<'a> Batch<'a> {
@@ -76,25 +74,17 @@ impl<'a> Batch<'a> {
     pub(super) fn for_subscriber(&self, subscriber: &mut Subscriber) -> Written {
         let encoding = subscriber.session.encoding();
         let all = subscriber.filter.is_none() && !self.leaves_out_some(subscriber);
-        if all {
-            let form = subscriber.form();
+        if all && let Some(bytes) = self.joined(encoding, subscriber.form()) {
             subscriber.flags.has_base = true;
-            return match self.joined(encoding, form) {
-                Some(bytes) => Written::Joined(bytes),
-                None => Written::Impossible,
-            };
+            return Written::Joined(bytes);
         }
         let mut messages = Vec::new();
         for (index, delivery) in self.deliveries.iter().enumerate() {
-            if !self.wants(subscriber, delivery) {
-                subscriber.flags.has_base = false;
-                continue;
-            }
-            match self.single(index, encoding, subscriber.form()) {
-                Some(bytes) => messages.push(bytes),
-                None => return Written::Impossible,
-            }
-            subscriber.flags.has_base = true;
+            let wanted = self.wants(subscriber, delivery);
+            // A payload that cannot be written in a connection's encoding is left out for that connection alone.
+            let bytes = if wanted { self.single(index, encoding, subscriber.form()) } else { None };
+            subscriber.flags.has_base = bytes.is_some();
+            messages.extend(bytes);
         }
         Written::Messages(messages)
     }

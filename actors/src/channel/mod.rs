@@ -1,9 +1,22 @@
 //! Channels: one actor for each that has a subscriber on this node.
 
 mod actor;
+mod announcements;
 mod batch;
+mod context;
+mod hot;
+mod losses;
+mod mailbox;
+mod membership;
+mod presence;
+mod presence_answers;
+mod publish;
 mod registry;
+mod renewal;
+mod run_to_end;
 mod stream;
+mod turn;
+mod unrecorded;
 
 use std::sync::Arc;
 
@@ -12,34 +25,48 @@ use mundotango_protocol::{
     ChannelName, ClientId, ClientInfo, ErrorCode, Fanout, Filter, Publication, StreamPosition,
 };
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 pub(crate) use batch::recovered_deltas;
+pub(crate) use context::{Context, Node};
+pub(crate) use hot::{HOT_STATE_TIMEOUT, Hot};
+pub(crate) use membership::Membership;
+pub use publish::Publish;
 pub use registry::Channels;
+pub(crate) use run_to_end::run_to_end;
 
 use crate::bus::subject_part;
 use crate::options::RecoveryMode;
 use crate::session::SessionHandle;
 
-/// What can be asked of a channel's actor.
+/// What flows through a channel.
 pub(crate) enum ChannelMessage {
+    /// From a publisher on this node: write it to the subscribers.
+    Deliver(Arc<Delivery>),
+    /// From another node: tell the subscribers.
+    Told(Box<Fanout>),
+}
+
+/// What a channel's actor is asked to do, before all that flows through the channel.
+pub(crate) enum Control {
     /// From a session: add it, and say where the stream stands.
     Subscribe(Box<Subscribe>),
     /// From a session: remove it. Answered when nothing more will be written to the session.
     Unsubscribe(ClientId, oneshot::Sender<()>),
-    /// From a publisher on any node: write it to the subscribers.
-    Deliver(Arc<Delivery>),
-    /// From another node: tell the subscribers.
-    Told(Box<Fanout>),
-    /// From the node: others may have thought that it is gone.
-    Return,
-    /// From itself: what came early has waited for too long.
-    Repair,
-    /// From the keeper: look whether the stream went on without us, and say again who is present.
-    Check,
+    /// From a subscription that was not kept: remove it, but no later one of the same client.
+    GiveBack(ClientId, SubscriptionNumber),
+    /// From the node: the history is another one.
+    LookAtHistory,
+    /// From the node: what other nodes sent may not have come. Look at the history within the next seconds.
+    CheckSoon,
     /// From a test: fail.
     #[cfg(feature = "test-hooks")]
     Panic,
 }
+
+/// Tells one subscription of a client from another; later ones have higher numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SubscriptionNumber(u64);
 
 /// A publication on its way to subscribers.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +86,6 @@ impl ChannelMessage {
         match self {
             Self::Deliver(_) => true,
             Self::Told(fanout) => fanout.join.is_none() && fanout.leave.is_none(),
-            _ => false,
         }
     }
 }
@@ -93,18 +119,28 @@ pub(crate) fn subject_of(channel: &ChannelName) -> String {
 /// A session's wish to be subscribed.
 pub(crate) struct Subscribe {
     pub(crate) subscriber: Subscriber,
-    /// Where the client was, if it wants to catch up.
-    pub(crate) recover: Option<StreamPosition>,
+    pub(crate) recovery: Option<Recovery>,
+    pub(crate) answer: oneshot::Sender<Result<Accepted, ErrorCode>>,
+}
+
+/// How a client that comes back wants to catch up.
+#[derive(Clone, Debug)]
+pub(crate) struct Recovery {
+    /// Where the client was.
+    pub(crate) from: StreamPosition,
     pub(crate) mode: RecoveryMode,
-    pub(crate) answer: oneshot::Sender<Result<Subscribed, ErrorCode>>,
+    /// Whether the client does not want to be subscribed unless it gets all that it missed.
+    pub(crate) all_or_nothing: bool,
 }
 
 /// Who a channel writes to.
 #[derive(Clone)]
 pub(crate) struct Subscriber {
     pub(crate) session: Arc<SessionHandle>,
+    /// Set by the registry.
+    pub(crate) number: SubscriptionNumber,
     /// What others may know of the session; kept only where presence, joins or leaves are shown.
-    pub(crate) info: Option<Box<ClientInfo>>,
+    pub(crate) info: Option<Arc<ClientInfo>>,
     /// The publications wanted; all without one.
     pub(crate) filter: Option<Box<Filter>>,
     pub(crate) flags: SubscriberFlags,
@@ -115,6 +151,9 @@ pub(crate) struct Subscriber {
 pub(crate) struct SubscriberFlags {
     /// Whether a hole in the stream ends the subscription.
     pub(crate) positioned: bool,
+    /// Whether the subscription would be positioned if history had answered. It ends as soon as history does, so that the
+    /// client gets one that can be recovered.
+    pub(crate) without_history: bool,
     /// Whether the client wants joins and leaves.
     pub(crate) join_leave: bool,
     /// Whether the client is shown as present.
@@ -136,7 +175,14 @@ pub(crate) struct Subscribed {
     pub(crate) recovered: Option<Vec<Publication>>,
 }
 
-/// A message for the subscribers of a channel, ready to be sent.
+/// A channel's answer to a session that is subscribed now.
+pub(crate) struct Accepted {
+    subscribed: Subscribed,
+    /// Resolves when others can read that the client is present.
+    present: Option<oneshot::Receiver<()>>,
+}
+
+/// A publication without an offset: history gives it one.
 pub(crate) fn publication(data: Bytes, info: Option<ClientInfo>) -> Publication {
     Publication { data, info, ..Publication::default() }
 }
@@ -144,4 +190,12 @@ pub(crate) fn publication(data: Bytes, info: Option<ClientInfo>) -> Publication 
 /// The label of a channel in metrics: its namespace, of which there are as many as are configured.
 pub(crate) fn namespace_label(channel: &ChannelName) -> &str {
     channel.namespace().unwrap_or("none")
+}
+
+/// Waits for a time, or for ever where there is none.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }

@@ -1,23 +1,28 @@
 //! Which channels have an actor on this node, and how to reach it.
 
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use mundotango_protocol::{ChannelName, ClientId, ErrorCode, Fanout};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::actor::ChannelActor;
-use super::{ChannelMessage, Delivery, Subscribe, Subscribed, Subscriber};
-use crate::engine::Parts;
-use crate::options::{NamespaceOptions, RecoveryMode};
+use super::mailbox::{Mailbox, NotSent};
+use super::{
+    ChannelMessage, Context, Control, Delivery, HOT_STATE_TIMEOUT, Membership, Recovery, Subscribe,
+    Subscribed, Subscriber, SubscriptionNumber,
+};
+use crate::options::NamespaceOptions;
+use crate::supervision::{Backoff, panic_text};
 use crate::vitals::{State, TreeNode, Vitals};
 
-/// Messages that may wait for one channel; publishers wait for a place then.
-const MAILBOX_CAPACITY: usize = 1024;
 /// How long a sender waits for a place in a channel's mailbox, and for its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Locks that channels share, so that unrelated ones seldom meet.
@@ -27,35 +32,74 @@ const SHARDS: usize = 32;
 pub struct Channels {
     shards: Vec<Mutex<HashMap<ChannelName, Arc<Entry>>>>,
     hasher: RandomState,
-    parts: OnceLock<Weak<Parts>>,
+    numbers: AtomicU64,
+    context: Arc<Context>,
+    this: Weak<Self>,
 }
 
 /// One channel's actor as others see it.
 pub(crate) struct Entry {
-    mailbox: mpsc::Sender<ChannelMessage>,
-    pub(crate) vitals: Vitals,
+    pub(super) mailbox: Mailbox,
+    pub(super) vitals: Vitals,
     /// How many sessions are subscribed, for those who only count.
-    pub(crate) subscribers: AtomicUsize,
-}
-
-impl Entry {
-    fn waiting(&self) -> usize {
-        self.mailbox.max_capacity() - self.mailbox.capacity()
-    }
+    pub(super) subscribers: AtomicUsize,
 }
 
 impl Channels {
-    pub(crate) fn new() -> Self {
-        Self {
+    pub(crate) fn new(context: Context) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
-            parts: OnceLock::new(),
+            numbers: AtomicU64::new(1),
+            context: Arc::new(context),
+            this: Weak::clone(this),
+        })
+    }
+
+    pub(super) fn this(&self) -> Option<Arc<Self>> {
+        self.this.upgrade()
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// Starts the tasks that look after all channels: they write presence, and keep histories whole.
+    pub(crate) fn start(self: &Arc<Self>) {
+        for shard in 0..self.context.presence.shards() {
+            self.keep_running("presence", move |channels| {
+                async move {
+                    let context = &channels.context;
+                    context.presence.run(shard, &context.hot).await;
+                }
+                .boxed()
+            });
+        }
+        self.keep_running("histories", |channels| {
+            async move { channels.keep_histories_whole().await }.boxed()
+        });
+        if self.context.bus.is_remote() {
+            self.keep_running("marks", |channels| async move { channels.hear_marks().await }.boxed());
         }
     }
 
-    /// Ties the knot: actors need the parts, which hold this.
-    pub(crate) fn set_parts(&self, parts: &Arc<Parts>) {
-        let _ = self.parts.set(Arc::downgrade(parts));
+    /// Runs a task as long as the node has its channels; it starts anew after a crash.
+    fn keep_running(
+        self: &Arc<Self>,
+        name: &'static str,
+        run: impl Fn(Arc<Self>) -> BoxFuture<'static, ()> + Send + 'static,
+    ) {
+        let channels = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut backoff = Backoff::default();
+            loop {
+                if let Err(panic) = AssertUnwindSafe(run(Arc::clone(&channels))).catch_unwind().await {
+                    tracing::error!(name, panic = panic_text(&*panic), "a task of the channels crashed");
+                    channels.context.crashed("channel");
+                }
+                tokio::time::sleep(backoff.after_crash()).await;
+            }
+        });
     }
 
     fn shard(&self, channel: &ChannelName) -> &Mutex<HashMap<ChannelName, Arc<Entry>>> {
@@ -68,14 +112,15 @@ impl Channels {
     }
 
     fn find_or_start(&self, channel: &ChannelName, options: &NamespaceOptions) -> Option<Arc<Entry>> {
-        let parts = self.parts.get()?.upgrade()?;
+        let this = self.this()?;
         let mut shard = self.shard(channel).lock();
         let entry = shard.entry(channel.clone()).or_insert_with(|| {
-            let (mailbox, receiver) = mpsc::channel(MAILBOX_CAPACITY);
+            let (mailbox, publications) = Mailbox::new();
             let entry =
                 Arc::new(Entry { mailbox, vitals: Vitals::default(), subscribers: AtomicUsize::new(0) });
-            let actor = ChannelActor::new(channel.clone(), options.clone(), parts);
-            tokio::spawn(actor.run(receiver, Arc::clone(&entry)));
+            let actor =
+                ChannelActor::new(channel.clone(), options.clone(), this, Arc::clone(&entry), publications);
+            tokio::spawn(actor.run());
             mundotango_ops::metrics().realtime_channels_active.inc();
             entry
         });
@@ -83,14 +128,10 @@ impl Channels {
     }
 
     /// Called by an actor without subscribers: forgets it, unless somebody has just written to it.
-    pub(crate) fn remove_idle(
-        &self,
-        channel: &ChannelName,
-        entry: &Arc<Entry>,
-        mailbox: &mpsc::Receiver<ChannelMessage>,
-    ) -> bool {
+    pub(super) fn remove_idle(&self, channel: &ChannelName, entry: &Arc<Entry>) -> bool {
         let mut shard = self.shard(channel).lock();
-        let idle = mailbox.is_empty() && shard.get(channel).is_some_and(|known| Arc::ptr_eq(known, entry));
+        let idle = shard.get(channel).is_some_and(|known| Arc::ptr_eq(known, entry))
+            && entry.mailbox.close_if_empty();
         if idle {
             shard.remove(channel);
             mundotango_ops::metrics().realtime_channels_active.dec();
@@ -98,30 +139,47 @@ impl Channels {
         idle
     }
 
-    /// Subscribes a session, starting the channel's actor where there is none.
+    /// Forgets an actor that ended, however that came, so that the channel can have another one.
+    pub(super) fn remove_ended(&self, channel: &ChannelName, entry: &Arc<Entry>) {
+        entry.mailbox.close();
+        let mut shard = self.shard(channel).lock();
+        if shard.get(channel).is_some_and(|known| Arc::ptr_eq(known, entry)) {
+            shard.remove(channel);
+            mundotango_ops::metrics().realtime_channels_active.dec();
+        }
+    }
+
+    /// Subscribes a session, starting the channel's actor where there is none. The session is subscribed nowhere unless
+    /// it keeps the membership.
     pub(crate) async fn subscribe(
         &self,
         channel: &ChannelName,
         options: &NamespaceOptions,
-        mut subscriber: impl FnMut() -> Subscriber,
-        recover: Option<&mundotango_protocol::StreamPosition>,
-        mode: RecoveryMode,
-    ) -> Result<Subscribed, ErrorCode> {
+        subscriber: &Subscriber,
+        recovery: Option<Recovery>,
+    ) -> Result<(Subscribed, Membership), ErrorCode> {
         // An actor may end between being found and being asked: ask the next one.
         for _ in 0..3 {
             let entry = self.find_or_start(channel, options).ok_or(ErrorCode::Internal)?;
+            let number = SubscriptionNumber(self.numbers.fetch_add(1, Ordering::Relaxed));
+            let membership = Membership::new(Arc::clone(&entry), subscriber.session.client(), number);
             let (answer, answered) = oneshot::channel();
-            let subscribe = Subscribe { subscriber: subscriber(), recover: recover.cloned(), mode, answer };
-            match entry.mailbox.send_timeout(ChannelMessage::Subscribe(Box::new(subscribe)), PATIENCE).await {
-                Ok(()) => {}
-                Err(mpsc::error::SendTimeoutError::Closed(_)) => continue,
-                Err(mpsc::error::SendTimeoutError::Timeout(_)) => return Err(ErrorCode::TooManyRequests),
+            let subscriber = Subscriber { number, ..subscriber.clone() };
+            let subscribe = Subscribe { subscriber, recovery: recovery.clone(), answer };
+            if entry.mailbox.control(Control::Subscribe(Box::new(subscribe))).is_err() {
+                continue;
             }
-            match tokio::time::timeout(PATIENCE, answered).await {
-                Ok(Ok(outcome)) => return outcome,
-                Ok(Err(_)) => {}
+            let accepted = match tokio::time::timeout(PATIENCE, answered).await {
+                Ok(Ok(outcome)) => outcome?,
+                // The actor crashed, or ended.
+                Ok(Err(_)) => continue,
                 Err(_) => return Err(ErrorCode::Internal),
+            };
+            if let Some(present) = accepted.present {
+                // Whoever is told that it is subscribed finds itself among those present, if hot state answers.
+                let _ = tokio::time::timeout(HOT_STATE_TIMEOUT, present).await;
             }
+            return Ok((accepted.subscribed, membership));
         }
         Err(ErrorCode::Internal)
     }
@@ -130,7 +188,7 @@ impl Channels {
     pub(crate) async fn unsubscribe(&self, channel: &ChannelName, client: ClientId) {
         let Some(entry) = self.find(channel) else { return };
         let (done, gone) = oneshot::channel();
-        if entry.mailbox.send(ChannelMessage::Unsubscribe(client, done)).await.is_ok() {
+        if entry.mailbox.control(Control::Unsubscribe(client, done)).is_ok() {
             // An actor that ended has no subscribers either.
             let _ = gone.await;
         }
@@ -139,10 +197,9 @@ impl Channels {
     /// Hands a publication to the channel's actor, if it has one here.
     pub(crate) async fn deliver(&self, channel: &ChannelName, delivery: Delivery) -> Result<(), ErrorCode> {
         let Some(entry) = self.find(channel) else { return Ok(()) };
-        let sent = entry.mailbox.send_timeout(ChannelMessage::Deliver(Arc::new(delivery)), PATIENCE).await;
-        match sent {
-            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(ErrorCode::TooManyRequests),
-            Ok(()) | Err(mpsc::error::SendTimeoutError::Closed(_)) => Ok(()),
+        match entry.mailbox.send(ChannelMessage::Deliver(Arc::new(delivery)), PATIENCE).await {
+            Err(NotSent::Full) => Err(ErrorCode::TooManyRequests),
+            Ok(()) | Err(NotSent::Closed) => Ok(()),
         }
     }
 
@@ -151,6 +208,31 @@ impl Channels {
         if let Some(entry) = self.find(channel) {
             let _ = entry.mailbox.try_send(ChannelMessage::Told(Box::new(fanout)));
         }
+    }
+
+    pub(super) fn control(&self, channel: &ChannelName, message: Control) {
+        if let Some(entry) = self.find(channel) {
+            // An actor that ended has nothing to look after.
+            let _ = entry.mailbox.control(message);
+        }
+    }
+
+    /// Other nodes may have thought that this one is gone, and what they sent may not have come: every channel looks at its
+    /// history, and presence is written again.
+    pub(crate) fn was_away(&self) {
+        for shard in &self.shards {
+            for entry in shard.lock().values() {
+                let _ = entry.mailbox.control(Control::CheckSoon);
+            }
+        }
+        self.context.presence.refresh_all();
+    }
+
+    /// Makes a channel's actor panic. `false` if there is no such actor.
+    #[cfg(feature = "test-hooks")]
+    #[allow(clippy::unused_async, reason = "tests call it as they call the other ways to fail")]
+    pub async fn panic(&self, channel: &ChannelName) -> bool {
+        self.find(channel).is_some_and(|entry| entry.mailbox.control(Control::Panic).is_ok())
     }
 
     /// The channels with subscribers whose names fit, and how many subscribers each has.
@@ -182,33 +264,6 @@ impl Channels {
         (channels, subscriptions)
     }
 
-    /// Makes every channel look at its stream; those with a full mailbox are looking already.
-    pub(crate) fn check_all(&self) {
-        self.say_to_all(|| ChannelMessage::Check);
-    }
-
-    /// Makes every channel look at its stream and say again who is present.
-    pub(crate) fn return_all(&self) {
-        self.say_to_all(|| ChannelMessage::Return);
-    }
-
-    fn say_to_all(&self, message: impl Fn() -> ChannelMessage) {
-        for shard in &self.shards {
-            for entry in shard.lock().values() {
-                let _ = entry.mailbox.try_send(message());
-            }
-        }
-    }
-
-    /// Makes a channel's actor panic. `false` if there is no such actor.
-    #[cfg(feature = "test-hooks")]
-    pub async fn panic(&self, channel: &ChannelName) -> bool {
-        match self.find(channel) {
-            Some(entry) => entry.mailbox.send(ChannelMessage::Panic).await.is_ok(),
-            None => false,
-        }
-    }
-
     /// How many channels have an actor here.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
@@ -223,20 +278,30 @@ impl Channels {
     pub(crate) fn waiting(&self) -> usize {
         self.shards
             .iter()
-            .map(|shard| shard.lock().values().map(|entry| entry.waiting()).sum::<usize>())
+            .map(|shard| shard.lock().values().map(|entry| entry.mailbox.waiting()).sum::<usize>())
             .sum()
     }
 
     /// The first `most` channels by name, for the tree.
     pub(crate) fn tree(&self, most: usize) -> Vec<TreeNode> {
-        let mut nodes: Vec<TreeNode> = Vec::new();
+        // Nodes are made of those alone that are shown: there may be many channels.
+        let mut first: BinaryHeap<ChannelName> = BinaryHeap::with_capacity(most.saturating_add(1).min(1024));
         for shard in &self.shards {
-            nodes.extend(shard.lock().iter().map(|(name, entry)| {
-                entry.vitals.node(name.as_str(), "channel", State::Running, entry.waiting())
-            }));
+            for name in shard.lock().keys() {
+                if first.len() < most || first.peek().is_some_and(|last| name < last) {
+                    first.push(name.clone());
+                }
+                if first.len() > most {
+                    first.pop();
+                }
+            }
         }
-        nodes.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        nodes.truncate(most);
-        nodes
+        let first = first.into_sorted_vec().into_iter();
+        let entries = first.filter_map(|name| Some((self.find(&name)?, name)));
+        entries
+            .map(|(entry, name)| {
+                entry.vitals.node(name.as_str(), "channel", State::Running, entry.mailbox.waiting())
+            })
+            .collect()
     }
 }

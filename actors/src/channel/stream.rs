@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mundotango_protocol::{ErrorCode, Publication, StreamPosition};
+use mundotango_protocol::{ErrorCode, Publication, StreamPosition, UnsubscribeCode};
 use mundotango_storage::hot::{HistoryLimits, HistoryQuery};
 
 use tokio::time::Instant;
 
-use super::Delivery;
 use super::actor::ChannelActor;
+use super::{ChannelMessage, Delivery};
 use crate::options::RecoveryMode;
 
 /// Publications that may wait for those before them.
@@ -49,23 +49,16 @@ impl Early {
         *self = Self::default();
     }
 
-    fn wait_anew(&mut self) {
-        if self.since.is_some() {
-            self.since = Some(Instant::now());
-        }
+    /// Leaves it to the next publication or check to fill the hole.
+    fn wait_for_more(&mut self) {
+        self.since = None;
     }
 
-    /// Resolves when something has waited for too long.
-    pub(super) async fn overdue(&self) {
-        match self.since {
-            Some(since) => tokio::time::sleep_until(since + HOLE_PATIENCE).await,
-            None => std::future::pending().await,
-        }
+    /// When something has waited for too long.
+    pub(super) fn overdue_at(&self) -> Option<Instant> {
+        self.since.map(|since| since + HOLE_PATIENCE)
     }
 }
-
-/// The stream cannot be followed without a gap.
-pub(super) struct InsufficientState;
 
 impl ChannelActor {
     /// Takes a publication that came, to be written with the others that wait.
@@ -76,8 +69,11 @@ impl ChannelActor {
             return;
         };
         match &mut self.position {
-            // Nobody has been told a position yet, so nobody waits for this.
-            None => {}
+            // History did not answer when the first subscriber came: follow the stream from here.
+            None => {
+                self.position = Some(StreamPosition { offset, epoch: delivery.epoch.clone() });
+                self.pending.push(delivery.clone());
+            }
             Some(position) if position.epoch == delivery.epoch && offset <= position.offset => {}
             Some(position) if position.epoch == delivery.epoch && offset - position.offset == 1 => {
                 position.offset = offset;
@@ -106,46 +102,88 @@ impl ChannelActor {
     }
 
     pub(super) async fn repair(&mut self, limits: HistoryLimits) {
-        match self.catch_up(limits).await {
-            Ok(Ok(())) => self.go_on(),
-            Ok(Err(InsufficientState)) => {
-                self.early.clear();
-                self.flush().await;
-                self.lose_subscribers(|subscriber| subscriber.flags.positioned);
-            }
-            // The next publication or check tries again.
-            Err(error) => {
-                self.early.wait_anew();
-                tracing::warn!(%error, channel = %self.name, "history not read, stream not repaired");
-            }
+        if let Err(error) = self.catch_up(limits).await {
+            self.early.wait_for_more();
+            tracing::warn!(%error, channel = %self.name, "history not read, stream not repaired");
         }
     }
 
-    /// Delivers what history has past our position, and stands at its top then. The inner error says that there is a
-    /// gap; the position is at the top all the same.
-    pub(super) async fn catch_up(
-        &mut self,
-        limits: HistoryLimits,
-    ) -> Result<Result<(), InsufficientState>, ErrorCode> {
+    /// Delivers what history has past our position, and stands at its top then. Where history cannot fill a hole, positioned
+    /// subscribers lose the stream before anything past the hole is written: a client would else recover from behind it.
+    pub(super) async fn catch_up(&mut self, limits: HistoryLimits) -> Result<(), ErrorCode> {
+        self.sort_in_what_waits();
         let since = self.position.as_ref().map(|position| position.offset);
         let limit = if since.is_some() && !self.subscribers.is_empty() { None } else { Some(0) };
-        let page =
-            self.parts.history(&self.name, HistoryQuery { since, limit, reverse: false }, limits).await?;
+        let query = HistoryQuery { since, limit, reverse: false };
+        let page = match self.context.hot.history(&self.name, query, limits).await {
+            Ok(page) => page,
+            Err(error) => {
+                self.failed_reads = self.failed_reads.saturating_add(1);
+                self.schedule_check();
+                return Err(error);
+            }
+        };
+        if std::mem::take(&mut self.failed_reads) > 0 {
+            self.schedule_check();
+        }
         let before = self.position.replace(page.position.clone());
-        let Some(before) = before.filter(|_| !self.subscribers.is_empty()) else { return Ok(Ok(())) };
+        let Some(before) = before else {
+            self.early.clear();
+            return Ok(());
+        };
         if before.epoch != page.position.epoch || page.position.offset < before.offset {
-            return Ok(Err(InsufficientState));
+            // Offsets of another history say nothing in this one.
+            self.early.clear();
+            self.lose_positioned().await;
+            return Ok(());
+        }
+        if limit == Some(0) {
+            self.early.clear();
+            return Ok(());
         }
         let mut next = before.offset + 1;
-        let mut gap = false;
         for publication in page.publications {
-            gap |= publication.offset != next;
+            let is_hole = publication.offset != next;
+            if is_hole {
+                self.lose_positioned().await;
+            }
             next = publication.offset + 1;
-            let delta = self.options.delta_publish && !gap;
-            self.pending.push(Delivery { publication, delta, ..Delivery::default() });
+            // Who does not get a publication is known from its delivery alone.
+            let exclude = self.early.take(publication.offset).and_then(|early| early.exclude);
+            let delta = self.options.delta_publish && !is_hole;
+            self.pending.push(Delivery { publication, delta, exclude, ..Delivery::default() });
         }
-        gap |= next != page.position.offset + 1;
-        Ok(if gap { Err(InsufficientState) } else { Ok(()) })
+        if next != page.position.offset + 1 {
+            self.lose_positioned().await;
+        }
+        self.go_on();
+        Ok(())
+    }
+
+    /// Ends the subscriptions that cannot be whole, once what stands before the hole is written.
+    async fn lose_positioned(&mut self) {
+        self.flush().await;
+        self.lose_subscribers(|subscriber| subscriber.flags.positioned, UnsubscribeCode::InsufficientState);
+    }
+
+    /// Takes the publications that wait in the mailbox to those that came early, so that history does not bring them without
+    /// what their deliveries say.
+    fn sort_in_what_waits(&mut self) {
+        let Some(position) = &self.position else { return };
+        while self.early.has_room()
+            && let Ok(message) = self.publications.try_recv()
+        {
+            match message {
+                ChannelMessage::Deliver(delivery)
+                    if delivery.epoch == position.epoch && delivery.publication.offset > 0 =>
+                {
+                    if delivery.publication.offset > position.offset {
+                        self.early.keep((*delivery).clone());
+                    }
+                }
+                other => self.postponed.push_back(other),
+            }
+        }
     }
 
     /// What a client that was at `from` has to be told, or `None` if that can't be told in full.
@@ -172,7 +210,7 @@ impl ChannelActor {
             return Ok(None);
         }
         let missing = position.offset - from.offset;
-        let most = self.parts.session_options.recovery_max_publications;
+        let most = self.context.recovery_max;
         if missing > most as u64 {
             return Ok(None);
         }
@@ -180,7 +218,7 @@ impl ChannelActor {
             return Ok(Some(Vec::new()));
         }
         let query = HistoryQuery { since: Some(from.offset), limit: Some(most), reverse: false };
-        let page = self.parts.history(&self.name, query, limits).await?;
+        let page = self.context.hot.history(&self.name, query, limits).await?;
         if page.position.epoch != position.epoch {
             return Ok(None);
         }
@@ -208,7 +246,7 @@ impl ChannelActor {
         // Newer ones, which will be delivered live, stand before the one wanted.
         let since = position.offset.checked_add(1);
         let query = HistoryQuery { since, limit: Some(1), reverse: true };
-        let page = self.parts.history(&self.name, query, limits).await?;
+        let page = self.context.hot.history(&self.name, query, limits).await?;
         Ok(if page.position.epoch == position.epoch { page.publications } else { Vec::new() })
     }
 }

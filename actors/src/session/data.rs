@@ -1,14 +1,13 @@
 //! What a client does in channels beside subscribing: publish, look who is there, read history.
 
 use mundotango_protocol::{
-    Empty, ErrorCode, HistoryRequest, HistoryResult, PresenceRequest, PresenceResult, PresenceStatsRequest,
+    Empty, ErrorCode, HistoryRequest, HistoryResult, PresenceRequest, PresenceStatsRequest,
     PresenceStatsResult, PublishRequest, Reply, StreamPosition,
 };
 use mundotango_storage::hot::HistoryQuery;
 
 use super::{Refusal, Session};
-use crate::channel::publication;
-use crate::engine::Publish;
+use crate::channel::{Publish, publication};
 use crate::options::NamespaceOptions;
 
 impl Session {
@@ -52,8 +51,10 @@ impl Session {
 
     pub(super) async fn presence(&mut self, id: u32, request: &PresenceRequest) -> Result<(), Refusal> {
         let channel = self.may_see_presence(&request.channel)?;
-        let presence = self.parts.in_time(self.parts.hot.presence(channel.as_str())).await?;
-        self.reply(&Reply { id, presence: Some(PresenceResult { presence }), ..Reply::default() });
+        let context = self.parts.channels.context();
+        let answer = context.presence_answers.of(&channel, &context.hot).await?;
+        let reply = answer.reply(self.handle.encoding(), id).ok_or(ErrorCode::Internal)?;
+        self.handle.outbox().push(reply);
         Ok(())
     }
 

@@ -12,7 +12,9 @@ use tokio::time::Instant;
 
 use super::connect::{ServerSubscription, SubscriptionGrant, TokenRefusal, instant_of};
 use super::{ByChannel, Refusal, Session};
-use crate::channel::{Subscribed, Subscriber, SubscriberFlags, recovered_deltas};
+use crate::channel::{
+    Membership, Recovery, Subscribed, Subscriber, SubscriberFlags, SubscriptionNumber, recovered_deltas,
+};
 use crate::options::{DeltaType, NamespaceOptions, SubscriptionOverride};
 
 /// The only delta compression of the protocol.
@@ -231,7 +233,7 @@ impl Session {
         wish: Wish,
     ) -> Result<SubscribeResult, Refusal> {
         let options = self.parts.options_of(channel)?.with(&wish.change);
-        let subscribed = self.ask_channel(channel, &options, &wish).await?;
+        let (subscribed, membership) = self.ask_channel(channel, &options, &wish).await?;
         let (mut flags, mut recoverable) = self.flags(&options, &wish);
         let was_recovering = wish.recover.is_some() && recoverable;
         if subscribed.position.is_none() {
@@ -247,7 +249,6 @@ impl Session {
             mundotango_ops::metrics().realtime_recoveries_total.with_label_values(&[result]).inc();
         }
         if was_recovering && !recovered && wish.reject_unrecovered {
-            self.parts.channels.unsubscribe(channel, self.client()).await;
             return Err(ErrorCode::UnrecoverablePosition.into());
         }
         let mut publications = subscribed.recovered.unwrap_or_default();
@@ -269,6 +270,7 @@ impl Session {
         let ends_at = wish.expires_at.map(|at| instant_of(at, grace));
         let subscription = Subscription { server_side: wish.server_side, ends_at, info: wish.info };
         self.subscriptions.by_channel.insert(channel.clone(), subscription);
+        membership.keep();
         self.timers.look_at_subscriptions(self.subscriptions.next_end());
         let (expires, ttl) = Self::ttl(wish.expires_at);
         Ok(SubscribeResult {
@@ -311,6 +313,7 @@ impl Session {
             positioned,
             join_leave: options.force_push_join_leave
                 || (wish.join_leave && (options.join_leave || presence)),
+            without_history: false,
             present: options.presence,
             announced: options.join_leave || options.force_push_join_leave,
             delta: wants_delta && has_history,
@@ -324,21 +327,24 @@ impl Session {
         channel: &ChannelName,
         options: &NamespaceOptions,
         wish: &Wish,
-    ) -> Result<Subscribed, Refusal> {
+    ) -> Result<(Subscribed, Membership), Refusal> {
         let (flags, recoverable) = self.flags(options, wish);
-        let recover = wish.recover.as_ref().filter(|_| recoverable);
+        let recovery = wish.recover.as_ref().filter(|_| recoverable).map(|from| Recovery {
+            from: from.clone(),
+            mode: options.force_recovery_mode,
+            all_or_nothing: wish.reject_unrecovered,
+        });
         let shows_info = flags.present || flags.announced;
-        let info = shows_info.then(|| Box::new(self.info(wish.info.clone())));
-        let subscriber = || Subscriber {
+        let subscriber = Subscriber {
             session: Arc::clone(&self.handle),
-            info: info.clone(),
+            number: SubscriptionNumber::default(),
+            info: shows_info.then(|| Arc::new(self.info(wish.info.clone()))),
             filter: wish.filter.clone(),
             flags,
         };
-        let mode = options.force_recovery_mode;
         // The channel's own options hold for all its subscribers; a token changes this one's flags alone.
         let own = self.parts.options_of(channel)?;
-        Ok(self.parts.channels.subscribe(channel, own, subscriber, recover, mode).await?)
+        Ok(self.parts.channels.subscribe(channel, own, &subscriber, recovery).await?)
     }
 
     pub(super) async fn unsubscribe(&mut self, id: u32, request: &UnsubscribeRequest) -> Result<(), Refusal> {

@@ -5,6 +5,8 @@
 mod bus;
 mod client;
 mod cluster;
+mod faults;
+mod faulty;
 mod features;
 mod model;
 mod sessions;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use mundotango_actors::{Caller, Engine, ServerSubscription, SessionView};
 use mundotango_protocol::{ClientId, Disconnect, DisconnectReason, HistoryResult, PresenceResult};
@@ -47,6 +48,8 @@ pub(crate) const METHODS: &[&str] = &[
     "invalidate_user_tokens",
 ];
 
+/// Parts of one request that are worked on at the same time: each waits for hot state most of its time.
+const AT_ONCE: usize = 32;
 /// Most commands of one batch, and channels of one broadcast.
 const MAX_PARTS: usize = 10_000;
 
@@ -118,20 +121,19 @@ impl Methods {
         if body.commands.len() > MAX_PARTS {
             return Err(ApiErrorCode::BadRequest.into());
         }
-        let mut replies = Vec::with_capacity(body.commands.len());
-        for command in body.commands {
+        let at_once = if body.parallel { AT_ONCE } else { 1 };
+        let replies = body.commands.into_iter().map(async |command| {
             let Some((method, body)) = command.into_iter().next() else {
-                replies.push(json!({"error": ErrorBody::from(ApiErrorCode::BadRequest)}));
-                continue;
+                return json!({"error": ErrorBody::from(ApiErrorCode::BadRequest)});
             };
             // Boxed, as the future of a call would else hold that of another.
-            let reply = match Box::pin(self.single(&method, body.get().as_bytes())).await {
+            match Box::pin(self.single(&method, body.get().as_bytes())).await {
                 Ok(result) => json!({ method: result }),
                 Err(ApiError::Malformed(_)) => json!({"error": ErrorBody::from(ApiErrorCode::BadRequest)}),
                 Err(ApiError::Error(code)) => json!({"error": ErrorBody::from(code)}),
-            };
-            replies.push(reply);
-        }
+            }
+        });
+        let replies: Vec<_> = stream::iter(replies).buffered(at_once).collect().await;
         raw(&json!({ "replies": replies }))
     }
 
@@ -161,14 +163,14 @@ impl Methods {
         if body.channels.is_empty() || body.channels.len() > MAX_PARTS {
             return Err(ApiErrorCode::BadRequest.into());
         }
-        let mut responses = Vec::with_capacity(body.channels.len());
-        for name in &body.channels {
-            responses.push(match self.publish_into(name, publish.clone()).await {
-                Ok(position) => Outcome::Result(raw(&position)?),
-                Err(ApiError::Error(code)) => Outcome::Error(code.into()),
-                Err(error) => return Err(error),
-            });
-        }
+        let responses = body.channels.clone().into_iter().map(async |name: String| {
+            match self.publish_into(&name, publish.clone()).await {
+                Ok(position) => Ok(Outcome::Result(raw(&position)?)),
+                Err(ApiError::Error(code)) => Ok(Outcome::Error(code.into())),
+                Err(error) => Err(error),
+            }
+        });
+        let responses: Vec<_> = stream::iter(responses).buffered(AT_ONCE).try_collect().await?;
         raw(&json!({ "responses": responses }))
     }
 

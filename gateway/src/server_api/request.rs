@@ -194,4 +194,7 @@ pub(super) struct OfToken {
 pub(super) struct BatchBody {
     /// Each an object with one field: the method and what it takes.
     pub(super) commands: Vec<BTreeMap<String, Box<RawValue>>>,
+    /// Whether the commands may be worked on at the same time.
+    #[serde(default)]
+    pub(super) parallel: bool,
 }

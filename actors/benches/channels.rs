@@ -1,0 +1,147 @@
+//! What channels cost that are large, and what many cost that are idle: `cargo bench -p mundotango-actors --bench channels`.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use mundotango_actors::{
+    Authenticator, ChannelsOptions, Credentials, DirectSocket, DirectWrite, Engine, EngineParts,
+    NamespaceOptions, NodeParts, Outgoing, Publish, Session, SessionOptions, SubscriptionGrant, TokenRefusal,
+    Transport,
+};
+use mundotango_protocol::{ChannelName, Encoding, Publication};
+use mundotango_storage::hot::MemoryHotState;
+use serde_json::{Value, json};
+
+/// Channels that are idle.
+const IDLE: usize = 100_000;
+/// Subscribers of the large channel.
+const SUBSCRIBERS: usize = 50_000;
+/// Longer than presence takes to be refreshed.
+const WATCHED: Duration = Duration::from_secs(40);
+
+/// A socket that takes everything: what is measured is the channel's work, not the kernel's.
+struct Sink;
+
+impl DirectSocket for Sink {
+    fn try_write(&self, _message: &Bytes) -> DirectWrite {
+        DirectWrite::Written
+    }
+}
+
+/// Takes a token for the user's id.
+struct Anybody;
+
+#[async_trait]
+impl Authenticator for Anybody {
+    async fn connection(&self, token: &str) -> Result<Credentials, TokenRefusal> {
+        Ok(Credentials { user: token.to_owned(), ..Credentials::default() })
+    }
+
+    async fn subscription(&self, _token: &str) -> Result<SubscriptionGrant, TokenRefusal> {
+        Err(TokenRefusal::Invalid)
+    }
+}
+
+async fn engine() -> Arc<Engine> {
+    let open = NamespaceOptions {
+        history_size: 100,
+        history_ttl: Duration::from_mins(10),
+        force_recovery: true,
+        presence: true,
+        allow_subscribe_for_client: true,
+        ..NamespaceOptions::default()
+    };
+    let session_options =
+        SessionOptions { personal_channel: false, commands_per_second: 0, ..SessionOptions::default() };
+    Engine::start(EngineParts {
+        node: NodeParts::alone(),
+        version: "bench".to_owned(),
+        session_options,
+        channels_options: ChannelsOptions { without_namespace: open, ..ChannelsOptions::default() },
+        hot: Arc::new(MemoryHotState::new()),
+        authenticator: Arc::new(Anybody),
+    })
+    .await
+    .unwrap()
+}
+
+async fn session(engine: &Engine, user: usize, channels: impl Iterator<Item = String>) -> Session {
+    let mut session = engine.open_session(Transport::WebSocket, Encoding::Json);
+    let send = async |session: &mut Session, command: Value| {
+        session.receive(Bytes::from(command.to_string())).await;
+        while let Some(wakeup) = session.wait().now_or_never() {
+            if let Some(Outgoing::Messages(_)) = session.proceed(wakeup).await {
+                session.handle().outbox().written();
+            }
+        }
+    };
+    send(&mut session, json!({"id": 1, "connect": {"token": user.to_string()}})).await;
+    for channel in channels {
+        send(&mut session, json!({"id": 2, "subscribe": {"channel": channel}})).await;
+    }
+    session.handle().outbox().attach(Arc::new(Sink));
+    session
+}
+
+/// The process' CPU time so far.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    // utime and stime in hundredths of a second.
+    Duration::from_millis((fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()) * 10)
+}
+
+async fn idle_channels() {
+    let engine = engine().await;
+    let mut sessions = Vec::new();
+    for number in 0..IDLE / 100 {
+        let channels = (0..100).map(|channel| format!("{number}-{channel}"));
+        sessions.push(session(&engine, number, channels).await);
+    }
+    assert_eq!(engine.channels().len(), IDLE);
+    let before = cpu();
+    tokio::time::sleep(WATCHED).await;
+    let used = (cpu() - before).as_secs_f64() / WATCHED.as_secs_f64() * 1e3;
+    println!("| {IDLE} idle channels, one present subscriber each | {used:.1} ms of CPU a second |");
+}
+
+async fn a_large_channel() {
+    let engine = engine().await;
+    let mut sessions = Vec::new();
+    for number in 0..SUBSCRIBERS {
+        sessions.push(session(&engine, number, std::iter::once("large".to_owned())).await);
+    }
+    let channel = ChannelName::parse("large").unwrap();
+    // Sockets take everything at once, so a publication is delivered when the deliveries are counted.
+    let delivered = || mundotango_ops::metrics().realtime_deliveries_total.get();
+    let (start, mut times) = (Instant::now(), Vec::new());
+    while start.elapsed() < WATCHED {
+        let (before, began) = (delivered(), Instant::now());
+        let publication = Publication { data: Bytes::from_static(b"{\"n\":1}"), ..Publication::default() };
+        engine.publish(&channel, Publish::new(publication)).await.unwrap();
+        while delivered() - before < SUBSCRIBERS as u64 {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+        times.push(began.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(engine.presence_stats(&channel).await.unwrap().clients as usize, SUBSCRIBERS);
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+    println!(
+        "| one channel, {SUBSCRIBERS} present subscribers, presence refreshed meanwhile | to all of them: p50 {:.1} ms, p99 {:.1} ms |",
+        at(50),
+        at(99)
+    );
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() {
+    println!("| | |\n|---|---|");
+    idle_channels().await;
+    a_large_channel().await;
+}

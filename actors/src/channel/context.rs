@@ -1,0 +1,99 @@
+//! What a node's channels share.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use mundotango_protocol::{ChannelName, Fanout};
+use mundotango_storage::hot::HistoryLimits;
+
+use super::hot::Hot;
+use super::losses::LossPace;
+use super::presence::Presence;
+use super::presence_answers::PresenceAnswers;
+use super::subject_of;
+use super::unrecorded::Unrecorded;
+use crate::bus::Bus;
+
+/// How long the bus is waited for; what it does not take in time is lost, as on the way.
+const BUS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The node as channels see it.
+pub(crate) trait Node: Send + Sync {
+    /// An actor crashed.
+    fn crashed(&self, kind: &'static str);
+
+    /// How many other nodes there are.
+    fn other_nodes(&self) -> usize;
+
+    /// The history that a channel keeps, if any.
+    fn history_of(&self, channel: &ChannelName) -> Option<HistoryLimits>;
+}
+
+/// What a node's channels share.
+pub(crate) struct Context {
+    pub(crate) hot: Hot,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) node_id: String,
+    /// Most publications that one recovery returns.
+    pub(crate) recovery_max: usize,
+    pub(crate) presence: Presence,
+    pub(crate) presence_answers: PresenceAnswers,
+    pub(crate) unrecorded: Unrecorded,
+    pub(super) loss_pace: LossPace,
+    node: OnceLock<Weak<dyn Node>>,
+}
+
+impl Context {
+    pub(crate) fn new(hot: Hot, bus: Arc<dyn Bus>, node_id: String, recovery_max: usize) -> Self {
+        Self {
+            hot,
+            bus,
+            node_id,
+            recovery_max,
+            presence: Presence::new(),
+            presence_answers: PresenceAnswers::new(),
+            unrecorded: Unrecorded::default(),
+            loss_pace: LossPace::default(),
+            node: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn set_node(&self, node: Weak<dyn Node>) {
+        let _ = self.node.set(node);
+    }
+
+    fn node(&self) -> Option<Arc<dyn Node>> {
+        self.node.get()?.upgrade()
+    }
+
+    pub(super) fn other_nodes(&self) -> usize {
+        self.node().map_or(0, |node| node.other_nodes())
+    }
+
+    pub(super) fn history_of(&self, channel: &ChannelName) -> Option<HistoryLimits> {
+        self.node()?.history_of(channel)
+    }
+
+    pub(super) fn crashed(&self, kind: &'static str) {
+        if let Some(node) = self.node() {
+            node.crashed(kind);
+        }
+    }
+
+    /// Tells a channel's actors on other nodes. What does not reach them they find in the channel's history.
+    pub(crate) async fn tell_nodes(&self, channel: &ChannelName, fanout: impl FnOnce() -> Fanout) {
+        if !self.bus.is_remote() {
+            return;
+        }
+        let subject = subject_of(channel);
+        let sending = self.bus.publish(&subject, fanout().to_bytes().into());
+        let sent = tokio::time::timeout(BUS_TIMEOUT, sending).await;
+        let outcome = if matches!(sent, Ok(Ok(()))) { "sent" } else { "failed" };
+        mundotango_ops::metrics().bus_messages_total.with_label_values(&[outcome]).inc();
+        match sent {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, %channel, "other nodes not told"),
+            Err(_) => tracing::debug!(%channel, "the bus took nothing in time; other nodes not told"),
+        }
+    }
+}
