@@ -105,3 +105,34 @@ impl Mailbox {
         publications + self.control.lock().waiting.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::channel::Delivery;
+
+    const PATIENCE: Duration = Duration::from_millis(10);
+
+    fn delivery() -> ChannelMessage {
+        ChannelMessage::Deliver(Arc::new(Delivery::default()))
+    }
+
+    #[tokio::test]
+    async fn control_messages_find_room_where_publications_do_not() {
+        let (mailbox, publications) = Mailbox::new();
+        for _ in 0..CAPACITY {
+            mailbox.send(delivery(), PATIENCE).await.unwrap();
+        }
+        assert_eq!(mailbox.send(delivery(), PATIENCE).await, Err(NotSent::Full));
+        assert!(mailbox.control(Control::LookAtHistory).is_ok());
+        assert_eq!(mailbox.waiting(), CAPACITY + 1);
+        assert!(!mailbox.close_if_empty(), "a message waits");
+        assert!(mailbox.next_control().is_some());
+        assert!(mailbox.close_if_empty());
+        assert!(mailbox.control(Control::LookAtHistory).is_err());
+        drop(publications);
+        assert_eq!(mailbox.send(delivery(), PATIENCE).await, Err(NotSent::Closed));
+    }
+}

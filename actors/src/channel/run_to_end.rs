@@ -41,3 +41,24 @@ impl<T: Send + 'static> Drop for RunToEnd<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_future_that_began_runs_to_its_end_although_its_caller_is_gone() {
+        let (done, was_done) = oneshot::channel();
+        let work = run_to_end(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let _ = done.send(());
+        });
+        assert!(tokio::time::timeout(Duration::from_millis(1), work).await.is_err());
+        was_done.await.unwrap();
+        assert_eq!(run_to_end(async { 1 }).await, 1);
+    }
+}

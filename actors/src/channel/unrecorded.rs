@@ -221,3 +221,55 @@ impl Unrecorded {
         self.changed.notified().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel() -> ChannelName {
+        ChannelName::parse("a:1").unwrap()
+    }
+
+    fn renewal(marks: &Unrecorded) -> Renewal {
+        match marks.next(&channel()) {
+            Next::Renew(renewal) => renewal,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mark_stands_until_no_publication_came_during_its_renewal() {
+        let marks = Unrecorded::default();
+        assert_eq!(marks.next(&channel()), Next::Done);
+        let (told, has_to_be_told) = marks.mark(&channel()).unwrap();
+        assert!(has_to_be_told && marks.holds(&channel()));
+        marks.told(std::slice::from_ref(&told));
+        let first = renewal(&marks);
+        assert_eq!(first.epoch, told.epoch);
+        assert!(!marks.mark(&channel()).unwrap().1, "the others know already");
+        assert_eq!(marks.renewed(&channel(), &first), None);
+        let second = renewal(&marks);
+        assert_ne!(second.epoch, first.epoch, "the history has the first one already");
+        assert!(marks.renewed(&channel(), &second).is_some());
+        assert!(!marks.holds(&channel()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_nodes_mark_stands_until_it_is_taken_back_or_the_node_falls_silent() {
+        let marks = Unrecorded::default();
+        let marked = |epoch: &str| [MarkedChannel { channel: "a:1".to_owned(), epoch: epoch.to_owned() }];
+        marks.hear("b", &marked("e1"), true);
+        assert_eq!(marks.next(&channel()), Next::Wait);
+        marks.hear("b", &marked("another"), false);
+        assert_eq!(marks.next(&channel()), Next::Wait, "a late word of an earlier mark");
+        marks.hear("b", &marked("e1"), false);
+        assert_eq!(marks.next(&channel()), Next::Done);
+        assert!(!marks.holds(&channel()));
+        marks.hear("b", &marked("e2"), true);
+        tokio::time::sleep(TOLD_FOR).await;
+        let orphan = renewal(&marks);
+        assert_eq!(orphan.epoch, "e2", "the epoch that the silent node would have begun");
+        assert_eq!(marks.renewed(&channel(), &orphan), None);
+        assert!(!marks.holds(&channel()));
+    }
+}

@@ -115,6 +115,12 @@ impl FaultyHotState {
         self.once.lock().push_back((call, fault));
     }
 
+    /// Nothing is wrong any more.
+    pub fn heal(&self) {
+        self.set(Fault::None);
+        self.once.lock().clear();
+    }
+
     fn fault(&self, call: Call) -> Fault {
         let mut once = self.once.lock();
         match once.iter().position(|(which, _)| *which == call) {
