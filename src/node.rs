@@ -254,6 +254,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
     for namespace in config.channels.namespaces.keys().map(String::as_str).chain(["none"]) {
         mundotango_ops::metrics().realtime_publications_total.with_label_values(&[namespace]);
     }
+    engine.must_agree("auth.secret", digest_of_secret(secret.expose().as_bytes()));
     revocations.join(&engine);
     if let Some(cache) = &engines.cache {
         invalidations::connect(cache, &engine);
@@ -280,6 +281,19 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
         },
     );
     Ok((engine, routers))
+}
+
+/// A digest by which nodes see that their secrets differ. Whoever reads it learns no more than from a token.
+fn digest_of_secret(secret: &[u8]) -> String {
+    use sha2::{Digest as _, Sha256};
+    let mut keyed = Sha256::new();
+    keyed.update(b"mundotango: the secret of a node");
+    keyed.update(Sha256::digest(secret));
+    keyed.finalize().iter().take(16).fold(String::new(), |mut hex, byte| {
+        // Writing into a string does not fail.
+        let _ = std::fmt::Write::write_fmt(&mut hex, format_args!("{byte:02x}"));
+        hex
+    })
 }
 
 /// Raises the process' limit of open files as far as it may be, as many systems begin with 1,024, and has the store and

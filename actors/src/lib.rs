@@ -3,22 +3,29 @@
 //! It knows nothing of sockets (the gateway owns them), nothing of the application (it calls an [`RpcHandler`]), and
 //! nothing of the engines behind the storage ports.
 
+mod base64_bytes;
 pub mod bus;
 mod channel;
 mod cluster;
 mod control;
+mod crashes;
 mod engine;
+mod handle;
 mod options;
 mod outbox;
 mod placement;
 mod session;
+mod supervised;
 mod supervision;
+mod tasks;
+mod telemetry;
 mod vitals;
 
 pub use channel::{Channels, Publish};
-pub use cluster::{NodeError, NodeInfo, TopicHandler};
-pub use control::{SessionView, Whose};
-pub use engine::{ChannelGate, Engine, EngineError, EngineParts, NodeParts};
+pub use cluster::{Everywhere, NodeError, NodeInfo, TopicHandler};
+pub use control::SessionView;
+pub use engine::{Engine, EngineError, EngineParts, NodeParts};
+pub use handle::{ServerSubscription, SessionHandle, SessionMessage, Transport, Who, Whose};
 pub use options::{
     BoolValue, ChannelsOptions, DeltaType, NamespaceOptions, RecoveryMode, SessionOptions,
     SubscriptionOverride,
@@ -26,7 +33,10 @@ pub use options::{
 pub use outbox::{DirectSocket, DirectWrite, Outbox, Outgoing};
 pub use placement::{OwnedActor, OwnedError, OwnedKind};
 pub use session::{
-    Authenticator, Caller, Credentials, RpcHandler, ServerSubscription, Session, SessionHandle,
-    SessionMessage, Sessions, SubscriptionGrant, TokenRefusal, Transport, Wakeup, Who,
+    Authenticator, Caller, ChannelGate, Credentials, RpcHandler, Session, Sessions, SubscriptionGrant,
+    TokenRefusal, Wakeup,
 };
 pub use vitals::{State, TreeNode, Vitals};
+
+#[cfg(test)]
+mod layers;

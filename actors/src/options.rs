@@ -1,6 +1,7 @@
 //! What operators can set about sessions and channels, under the names that users of such servers know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use documented::DocumentedFields;
@@ -53,6 +54,9 @@ pub struct SessionOptions {
     /// Commands a second that a session may send, with bursts of twice as many; further ones are refused with code
     /// 111, and the session ends with code 3013 if it goes on all the same. 0 for no limit.
     pub commands_per_second: u32,
+    /// Time without progress after which an actor with waiting messages counts as hung: logged, counted and shown.
+    #[serde(with = "friendly")]
+    pub hung_after: Duration,
     /// For development: clients without a token may do everything.
     pub insecure: bool,
 }
@@ -76,6 +80,7 @@ impl Default for SessionOptions {
             personal_channel_namespace: String::new(),
             user_connection_limit: 0,
             commands_per_second: 200,
+            hung_after: Duration::from_secs(30),
             insecure: false,
         }
     }
@@ -236,8 +241,11 @@ impl NamespaceOptions {
     }
 
     /// These options with what a token says of one subscription.
-    pub fn with(&self, change: &SubscriptionOverride) -> Self {
-        let mut options = self.clone();
+    pub fn with(self: &Arc<Self>, change: &SubscriptionOverride) -> Arc<Self> {
+        if *change == SubscriptionOverride::default() {
+            return Arc::clone(self);
+        }
+        let mut options = Self::clone(self);
         for (change, option) in [
             (change.presence, &mut options.presence),
             (change.join_leave, &mut options.join_leave),
@@ -249,7 +257,7 @@ impl NamespaceOptions {
                 *option = change.value;
             }
         }
-        options
+        Arc::new(options)
     }
 
     /// The history to keep, if any.
@@ -263,7 +271,7 @@ impl NamespaceOptions {
     }
 }
 
-/// Options of a namespace that one subscription has otherwise, as tokens and the server API say it.
+/// Overrides of namespace options for one subscription, from its token or from the server API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SubscriptionOverride {
@@ -279,7 +287,7 @@ pub struct SubscriptionOverride {
     pub force_positioning: Option<BoolValue>,
 }
 
-/// A value that differs from none.
+/// A wrapper, so that `false` can be told from "not given".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BoolValue {
@@ -298,12 +306,26 @@ pub struct ChannelsOptions {
 }
 
 impl ChannelsOptions {
-    /// The options of a channel, or `None` if its namespace is not configured.
-    pub fn of(&self, channel: &ChannelName) -> Option<&NamespaceOptions> {
-        match channel.namespace() {
-            None => Some(&self.without_namespace),
-            Some(namespace) => self.namespaces.get(namespace),
-        }
+    /// A digest of each namespace's options. Nodes compare digests, as a node with a smaller history trims everybody's.
+    pub(crate) fn digests(&self) -> Vec<(String, String)> {
+        let digest = |options: &NamespaceOptions| {
+            // Defaults are left out, so that an option that a newer version adds changes no digest.
+            let default = serde_json::to_value(NamespaceOptions::default()).unwrap_or_default();
+            let mut fields = serde_json::to_value(options).unwrap_or_default();
+            if let Some(fields) = fields.as_object_mut() {
+                fields.retain(|name, value| default.get(name) != Some(value));
+            }
+            let text = fields.to_string();
+            // FNV-1a, as nodes of every version must come to the same.
+            let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+            format!("{hash:016x}")
+        };
+        let named = self.namespaces.iter();
+        let named = named.map(|(name, options)| (format!("namespace {name}"), digest(options)));
+        let without = ("channels without a namespace".to_owned(), digest(&self.without_namespace));
+        named.chain(std::iter::once(without)).collect()
     }
 
     /// What is wrong with the section, if anything.
@@ -334,5 +356,27 @@ impl ChannelsOptions {
         })
         .flatten()
         .collect()
+    }
+}
+
+/// The namespaces of a running node, shared by all its channels and sessions.
+#[derive(Debug)]
+pub(crate) struct Namespaces {
+    without: Arc<NamespaceOptions>,
+    by_name: HashMap<String, Arc<NamespaceOptions>>,
+}
+
+impl Namespaces {
+    pub(crate) fn new(options: ChannelsOptions) -> Self {
+        let by_name = options.namespaces.into_iter().map(|(name, options)| (name, Arc::new(options)));
+        Self { without: Arc::new(options.without_namespace), by_name: by_name.collect() }
+    }
+
+    /// The options of a channel, or `None` if its namespace is not configured.
+    pub(crate) fn of(&self, channel: &ChannelName) -> Option<&Arc<NamespaceOptions>> {
+        match channel.namespace() {
+            None => Some(&self.without),
+            Some(namespace) => self.by_name.get(namespace),
+        }
     }
 }

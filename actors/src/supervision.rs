@@ -2,14 +2,14 @@
 //!
 //! Keepers are ractor actors under one `ractor-supervisor` root: one for one, with a restart intensity past which the
 //! root ends and the node with it. Sessions and channels come by the million, so they are plain tasks that catch their
-//! own panics and report them to their keeper.
+//! own panics and report them; their keeper reads the reports, looks for actors that hang, and shows all in the tree.
 
-use std::any::Any;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use mundotango_protocol::Disconnect;
+use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr};
 use ractor_supervisor::{
     ChildBackoffFn, ChildSpec, Restart, SpawnFn, Supervisor, SupervisorArguments, SupervisorMsg,
@@ -18,103 +18,80 @@ use ractor_supervisor::{
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::engine::Parts;
-use crate::session::SessionMessage;
+use crate::crashes::{CRASH_WINDOW, Crashes};
+use crate::supervised::{Intensity, Supervised};
 use crate::vitals::{State, TreeNode, Vitals};
 
-/// More restarts of keepers than this within [`RESTART_WINDOW`] end the node.
+/// More restarts of keepers than this within [`CRASH_WINDOW`] end the node.
 const MAX_RESTARTS: usize = 5;
-/// The window of [`MAX_RESTARTS`].
-const RESTART_WINDOW: Duration = Duration::from_secs(10);
-/// Messages that may wait for a keeper; more are dropped, as each only says that something happened.
-const KEEPER_MAILBOX: usize = 1024;
 /// How often a keeper looks after its actors.
-const TICK: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_secs(1);
 /// How long the tree may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often draining looks whether sessions are gone.
-const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// Busy actors that the watchdog of one keeper remembers; a node with more has other worries.
+const MOST_WATCHED: usize = 100_000;
 
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("panic without a text")
-}
-
-/// How long a crashed actor waits before it starts anew: the longer, the more often it crashes.
-#[derive(Debug, Default)]
-pub(crate) struct Backoff {
-    crashes: u32,
-    last: Option<Instant>,
-}
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(10);
-    const LONGEST: Duration = Duration::from_secs(5);
-    /// A crash after this long is a first one again.
-    const FORGET: Duration = Duration::from_mins(1);
-
-    pub(crate) fn after_crash(&mut self) -> Duration {
-        let now = Instant::now();
-        if self.last.replace(now).is_some_and(|last| now - last > Self::FORGET) {
-            self.crashes = 0;
-        }
-        let wait = Self::FIRST.saturating_mul(1 << self.crashes.min(16)).min(Self::LONGEST);
-        self.crashes = self.crashes.saturating_add(1);
-        wait
-    }
-}
-
-/// What a keeper looks after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Keeps {
-    Node,
-    Sessions,
-    Channels,
-    Telemetry,
-}
-
-impl Keeps {
-    const ALL: [Self; 4] = [Self::Node, Self::Sessions, Self::Channels, Self::Telemetry];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Node => "node",
-            Self::Sessions => "sessions",
-            Self::Channels => "channels",
-            Self::Telemetry => "telemetry",
-        }
-    }
-}
-
-/// What can be said to a keeper.
+/// The messages of a keeper.
 #[derive(Debug)]
 enum KeeperMessage {
     /// From its timer: look after your actors.
     Tick,
-    /// From one of its actors: it crashed, and mended itself or ended.
-    ChildCrashed,
     /// From a test: fail.
     #[cfg(feature = "test-hooks")]
     Panic,
 }
 
-/// A keeper as the tree shows it; outlives the actor's restarts.
-#[derive(Default)]
-struct KeeperRecord {
+/// What a keeper knows; outlives the keeper's restarts.
+struct Record {
+    kind: Arc<dyn Supervised>,
     vitals: Vitals,
-    waiting: AtomicUsize,
     started: AtomicUsize,
-    child_crashes: AtomicUsize,
+    watchdog: Mutex<Watchdog>,
+    escalated: Mutex<Option<Instant>>,
+}
+
+/// Finds actors that hang: messages wait, and none was done for a time.
+#[derive(Default)]
+struct Watchdog {
+    /// By name: how much a busy actor had done when it was seen first, and when that was.
+    busy: HashMap<String, (u64, Instant)>,
+}
+
+impl Watchdog {
+    /// Looks at all busy actors; how many hang.
+    fn look(&mut self, kind: &dyn Supervised, hung_after: Duration) -> usize {
+        let before = std::mem::take(&mut self.busy);
+        let mut hung = 0;
+        let now = Instant::now();
+        kind.visit_busy(&mut |name, vitals, waiting| {
+            let name = name.to_string();
+            let handled = vitals.messages_handled();
+            let since = match before.get(&name) {
+                Some((handled_before, since)) if *handled_before == handled => *since,
+                _ => now,
+            };
+            let silent = now - since;
+            let hangs = silent >= hung_after;
+            hung += usize::from(hangs);
+            if vitals.set_hung(hangs) {
+                if hangs {
+                    tracing::error!(keeper = kind.name(), actor = name, waiting, ?silent, "an actor hangs");
+                } else {
+                    tracing::info!(keeper = kind.name(), actor = name, "an actor goes on after it hung");
+                }
+            }
+            if self.busy.len() < MOST_WATCHED {
+                self.busy.insert(name, (handled, since));
+            }
+        });
+        hung
+    }
 }
 
 struct Keeper {
-    keeps: Keeps,
-    parts: Arc<Parts>,
-    record: Arc<KeeperRecord>,
+    record: Arc<Record>,
+    crashes: Arc<Crashes>,
+    hung_after: Duration,
 }
 
 impl Actor for Keeper {
@@ -123,11 +100,10 @@ impl Actor for Keeper {
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<KeeperMessage>, (): ()) -> Result<(), ActorProcessingErr> {
-        // What waited for the one before went with it.
-        self.record.waiting.store(0, Relaxed);
         if self.record.started.fetch_add(1, Relaxed) > 0 {
             self.record.vitals.restarted();
-            mundotango_ops::metrics().actor_restarts_total.with_label_values(&[self.keeps.name()]).inc();
+            let name = self.record.kind.name();
+            mundotango_ops::metrics().actor_restarts_total.with_label_values(&[name]).inc();
         }
         myself.send_interval(TICK, || KeeperMessage::Tick);
         Ok(())
@@ -142,36 +118,41 @@ impl Actor for Keeper {
         self.record.vitals.handled();
         match message {
             KeeperMessage::Tick => self.look_after(),
-            KeeperMessage::ChildCrashed => {
-                self.record.waiting.fetch_sub(1, Relaxed);
-                self.record.child_crashes.fetch_add(1, Relaxed);
-            }
             #[cfg(feature = "test-hooks")]
             KeeperMessage::Panic => panic!("asked to by a test"),
         }
-        Ok(())
     }
 }
 
 impl Keeper {
-    fn look_after(&self) {
-        match self.keeps {
-            Keeps::Node | Keeps::Sessions | Keeps::Channels => {}
-            Keeps::Telemetry => self.sample(),
-        }
+    fn look_after(&self) -> Result<(), ActorProcessingErr> {
+        let kind = &*self.record.kind;
+        kind.tick();
+        let metrics = mundotango_ops::metrics();
+        let hung = self.record.watchdog.lock().look(kind, self.hung_after);
+        metrics.actors_hung.with_label_values(&[kind.name()]).set(i64::try_from(hung).unwrap_or(i64::MAX));
+        self.escalate_a_storm()
     }
 
-    /// Brings the gauges of the tree up to date.
-    fn sample(&self) {
-        let metrics = mundotango_ops::metrics();
-        let set = |kind: &str, depth: usize| {
-            metrics
-                .actor_mailbox_depth
-                .with_label_values(&[kind])
-                .set(i64::try_from(depth).unwrap_or(i64::MAX));
+    /// Fails if more actors crashed within the window than the kind's intensity allows.
+    fn escalate_a_storm(&self) -> Result<(), ActorProcessingErr> {
+        let name = self.record.kind.name();
+        let crashed = self.crashes.recent(name);
+        let (most, once_a_window) = match self.record.kind.intensity() {
+            Intensity::ClientDriven(most) => (most, true),
+            Intensity::NodeOwn(most) => (most, false),
         };
-        set("session", self.parts.sessions.waiting());
-        set("channel", self.parts.channels.waiting());
+        if crashed <= most {
+            return Ok(());
+        }
+        let mut escalated = self.record.escalated.lock();
+        if once_a_window && escalated.is_some_and(|at| at.elapsed() < CRASH_WINDOW) {
+            return Ok(());
+        }
+        *escalated = Some(Instant::now());
+        self.crashes.forget_recent(name);
+        tracing::error!(keeper = name, crashed, most, "too many actors crashed; their keeper restarts");
+        Err(format!("{crashed} actors of {name} crashed").into())
     }
 }
 
@@ -179,38 +160,50 @@ impl Keeper {
 pub(crate) struct Supervision {
     root: ActorRef<SupervisorMsg>,
     root_vitals: Vitals,
-    keepers: Vec<(Keeps, String, Arc<KeeperRecord>)>,
+    crashes: Arc<Crashes>,
+    keepers: Vec<(String, Arc<Record>)>,
     ended: watch::Receiver<bool>,
 }
 
 impl Supervision {
-    pub(crate) async fn start(parts: &Arc<Parts>) -> Result<Self, SpawnErr> {
+    /// Starts a keeper for each kind of actors. Adding a kind is one line in the caller's list.
+    pub(crate) async fn start(
+        kinds: Vec<Arc<dyn Supervised>>,
+        crashes: Arc<Crashes>,
+        hung_after: Duration,
+    ) -> Result<Self, SpawnErr> {
         // ractor's names are global to the process, which may hold several nodes in a test.
         let node = mundotango_protocol::new_id();
         let mut keepers = Vec::new();
         let mut child_specs = Vec::new();
-        for keeps in Keeps::ALL {
-            let id = format!("{node}/{}", keeps.name());
-            let record = Arc::new(KeeperRecord::default());
-            child_specs.push(keeper_spec(id.clone(), keeps, Arc::clone(parts), Arc::clone(&record)));
-            keepers.push((keeps, id, record));
+        for kind in kinds {
+            let id = format!("{node}/{}", kind.name());
+            let record = Arc::new(Record {
+                kind,
+                vitals: Vitals::default(),
+                started: AtomicUsize::new(0),
+                watchdog: Mutex::default(),
+                escalated: Mutex::default(),
+            });
+            child_specs.push(keeper_spec(id.clone(), &record, &crashes, hung_after));
+            keepers.push((id, record));
         }
         let options = SupervisorOptions {
             strategy: SupervisorStrategy::OneForOne,
             max_restarts: MAX_RESTARTS,
-            max_window: RESTART_WINDOW,
-            reset_after: Some(RESTART_WINDOW),
+            max_window: CRASH_WINDOW,
+            reset_after: Some(CRASH_WINDOW),
         };
         let (root, running) =
             Supervisor::spawn(format!("{node}/root"), SupervisorArguments { child_specs, options }).await?;
         let (ended_sender, ended) = watch::channel(false);
         tokio::spawn(async move {
-            // However it ended, there is no tree any more.
+            // Without its root there is no tree any more, whatever the reason.
             let _ = running.await;
             let _ = ended_sender.send(true);
         });
         let all_here = async {
-            while !keepers.iter().all(|(_, id, _)| ractor::registry::where_is(id.clone()).is_some()) {
+            while !keepers.iter().all(|(id, _)| ractor::registry::where_is(id.clone()).is_some()) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
@@ -218,97 +211,57 @@ impl Supervision {
         tokio::time::timeout(START_TIMEOUT, all_here)
             .await
             .map_err(|_| SpawnErr::StartupFailed("the keepers did not start".into()))?;
-        Ok(Self { root, root_vitals: Vitals::default(), keepers, ended })
+        Ok(Self { root, root_vitals: Vitals::default(), crashes, keepers, ended })
     }
 
-    fn tell(&self, keeps: Keeps, message: KeeperMessage) {
-        let Some((_, id, record)) = self.keepers.iter().find(|(kept, ..)| *kept == keeps) else { return };
-        if record.waiting.fetch_add(1, Relaxed) >= KEEPER_MAILBOX {
-            record.waiting.fetch_sub(1, Relaxed);
-            return;
-        }
-        match ractor::registry::where_is(id.clone()) {
-            Some(keeper) if keeper.send_message(message).is_ok() => {}
-            // It is about to start anew.
-            _ => drop(record.waiting.fetch_sub(1, Relaxed)),
-        }
-    }
-
-    pub(crate) fn child_crashed(&self, kind: &'static str) {
-        let keeps = match kind {
-            "session" => Keeps::Sessions,
-            "channel" => Keeps::Channels,
-            _ => Keeps::Node,
-        };
-        self.tell(keeps, KeeperMessage::ChildCrashed);
-    }
-
-    /// Makes a keeper panic.
+    /// Makes a keeper panic. `false` if there is no keeper of this name.
     #[cfg(feature = "test-hooks")]
     pub(crate) fn panic_keeper(&self, name: &str) -> bool {
-        let keeps = Keeps::ALL.into_iter().find(|keeps| keeps.name() == name);
-        keeps.inspect(|keeps| self.tell(*keeps, KeeperMessage::Panic)).is_some()
+        let Some((id, _)) = self.keepers.iter().find(|(_, record)| record.kind.name() == name) else {
+            return false;
+        };
+        if let Some(keeper) = ractor::registry::where_is(id.clone()) {
+            // A keeper that is about to restart has failed already.
+            let _ = keeper.send_message(KeeperMessage::Panic);
+        }
+        true
     }
 
+    /// Resolves when the root has ended.
     pub(crate) async fn failed(&self) {
         let mut ended = self.ended.clone();
         // An error says that the watcher is gone, and so the tree.
         let _ = ended.wait_for(|ended| *ended).await;
     }
 
-    pub(crate) async fn drain(&self, parts: &Parts, window: Duration, deadline: Duration) {
-        let start = Instant::now();
-        let sessions = parts.sessions.all();
-        let step = window.checked_div(u32::try_from(sessions.len()).unwrap_or(u32::MAX)).unwrap_or_default();
-        let mut at = start;
-        for session in sessions {
-            tokio::time::sleep_until(at).await;
-            session.tell(SessionMessage::Disconnect(Disconnect::Shutdown.into()));
-            at += step;
-        }
-        while !parts.sessions.is_empty() && start.elapsed() < deadline {
-            // Those that came while the others were told.
-            for session in parts.sessions.all().iter().filter(|session| session.outbox().ending().is_none()) {
-                session.tell(SessionMessage::Disconnect(Disconnect::Shutdown.into()));
-            }
-            tokio::time::sleep(DRAIN_POLL).await;
-        }
-        parts.calls.close();
-        let left = deadline.saturating_sub(start.elapsed());
-        if tokio::time::timeout(left, parts.calls.wait()).await.is_err() {
-            tracing::warn!(
-                calls = parts.calls.len(),
-                "calls of sessions were still under way at the deadline"
-            );
-        }
+    /// Ends the root and its keepers, at the end of a drain.
+    pub(crate) fn stop(&self) {
         self.root.stop(Some("drained".to_owned()));
     }
 
-    pub(crate) fn tree(&self, parts: &Parts, most: usize) -> TreeNode {
-        let state = if parts.is_draining() { State::Draining } else { State::Running };
+    /// The tree, with at most `most` children of each keeper.
+    pub(crate) fn tree(&self, draining: bool, most: usize) -> TreeNode {
+        let state = if draining { State::Draining } else { State::Running };
         let children: Vec<_> = self
             .keepers
             .iter()
-            .map(|(keeps, id, record)| {
+            .map(|(id, record)| {
                 let alive = ractor::registry::where_is(id.clone()).is_some();
                 let state = if alive { state } else { State::Restarting };
-                let mut node =
-                    record.vitals.node(keeps.name(), "keeper", state, record.waiting.load(Relaxed));
-                node.child_crashes = record.child_crashes.load(Relaxed) as u64;
-                match keeps {
-                    Keeps::Sessions => node.with_children(parts.sessions.len(), parts.sessions.tree(most)),
-                    Keeps::Channels => node.with_children(parts.channels.len(), parts.channels.tree(most)),
-                    Keeps::Node | Keeps::Telemetry => node,
-                }
+                let mut node = record.vitals.node(record.kind.name(), "keeper", state, 0);
+                node.child_crashes = self.crashes.total(record.kind.name());
+                let (total, children) = record.kind.children(most);
+                node.with_children(total, children)
             })
             .collect();
         self.root_vitals.node("root", "supervisor", state, 0).with_children(children.len(), children)
     }
 }
 
-fn keeper_spec(id: String, keeps: Keeps, parts: Arc<Parts>, record: Arc<KeeperRecord>) -> ChildSpec {
+fn keeper_spec(id: String, record: &Arc<Record>, crashes: &Arc<Crashes>, hung_after: Duration) -> ChildSpec {
+    let (record, crashes) = (Arc::clone(record), Arc::clone(crashes));
     let spawn = move |supervisor, name| {
-        let keeper = Keeper { keeps, parts: Arc::clone(&parts), record: Arc::clone(&record) };
+        let keeper = Keeper { record: Arc::clone(&record), crashes: Arc::clone(&crashes), hung_after };
         async move {
             let (actor, _) = Supervisor::spawn_linked(name, keeper, (), supervisor).await?;
             Ok(actor.get_cell())
@@ -321,6 +274,6 @@ fn keeper_spec(id: String, keeps: Keeps, parts: Arc<Parts>, record: Arc<KeeperRe
         backoff_fn: Some(ChildBackoffFn::new(|_, restarts, _, _| {
             (restarts > 1).then(|| Duration::from_millis(50).saturating_mul(1 << restarts.min(6)))
         })),
-        reset_after: Some(RESTART_WINDOW),
+        reset_after: Some(CRASH_WINDOW),
     }
 }

@@ -1,7 +1,9 @@
 //! What the tree shows of an actor.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,7 +14,14 @@ pub struct Vitals {
     handled: AtomicU64,
     restarts: AtomicU32,
     since_millis: AtomicU64,
+    /// When a message was done last, in seconds since the process began; 0 before the first.
+    progress_seconds: AtomicU32,
+    /// Set by the watchdog.
+    hung: AtomicBool,
 }
+
+/// The begin of the process, as far as vitals are concerned, by both clocks.
+static BEGIN: LazyLock<(Instant, Timestamp)> = LazyLock::new(|| (Instant::now(), Timestamp::now()));
 
 impl Default for Vitals {
     fn default() -> Self {
@@ -20,6 +29,8 @@ impl Default for Vitals {
             handled: AtomicU64::new(0),
             restarts: AtomicU32::new(0),
             since_millis: AtomicU64::new(now_millis()),
+            progress_seconds: AtomicU32::new(0),
+            hung: AtomicBool::new(false),
         }
     }
 }
@@ -31,15 +42,27 @@ fn now_millis() -> u64 {
 impl Vitals {
     /// One more message is done.
     pub fn handled(&self) {
-        self.handled.fetch_add(1, Relaxed);
+        self.handled_many(1);
     }
 
     /// Some more messages are done.
     pub fn handled_many(&self, messages: u64) {
         self.handled.fetch_add(messages, Relaxed);
+        let seconds = u32::try_from(BEGIN.0.elapsed().as_secs()).unwrap_or(u32::MAX);
+        self.progress_seconds.store(seconds.max(1), Relaxed);
     }
 
-    /// The actor starts anew after a crash.
+    /// How many messages were done, from which the watchdog sees progress.
+    pub(crate) fn messages_handled(&self) -> u64 {
+        self.handled.load(Relaxed)
+    }
+
+    /// Says whether the actor hangs; whether that is news.
+    pub(crate) fn set_hung(&self, hung: bool) -> bool {
+        self.hung.swap(hung, Relaxed) != hung
+    }
+
+    /// The actor restarts after a crash.
     pub fn restarted(&self) {
         self.restarts.fetch_add(1, Relaxed);
         self.since_millis.store(now_millis(), Relaxed);
@@ -53,16 +76,21 @@ impl Vitals {
         state: State,
         mailbox_depth: usize,
     ) -> TreeNode {
+        let progress = self.progress_seconds.load(Relaxed);
+        let progress = BEGIN.1 + std::time::Duration::from_secs(progress.into());
+        let handled = self.handled.load(Relaxed);
+        let state = if self.hung.load(Relaxed) { State::Hung } else { state };
         let since = i64::try_from(self.since_millis.load(Relaxed)).unwrap_or(i64::MAX);
         TreeNode {
             name: name.into(),
             kind: Cow::Borrowed(kind),
             state,
             mailbox_depth,
-            messages_handled: self.handled.load(Relaxed),
+            messages_handled: handled,
             restarts: self.restarts.load(Relaxed),
             child_crashes: 0,
             since: Timestamp::from_millisecond(since).unwrap_or(Timestamp::UNIX_EPOCH),
+            last_progress: (handled > 0).then_some(progress),
             children_total: 0,
             children: Vec::new(),
         }
@@ -76,8 +104,10 @@ pub enum State {
     Running,
     /// Finishing what it has.
     Draining,
-    /// Waiting to start anew after a crash.
+    /// Waiting to restart after a crash.
     Restarting,
+    /// Messages wait, and none was done for a long time.
+    Hung,
 }
 
 impl State {
@@ -87,6 +117,7 @@ impl State {
             Self::Running => "running",
             Self::Draining => "draining",
             Self::Restarting => "restarting",
+            Self::Hung => "hung",
         }
     }
 }
@@ -104,12 +135,15 @@ pub struct TreeNode {
     pub mailbox_depth: usize,
     /// Messages that it has handled since it was first started.
     pub messages_handled: u64,
-    /// How often it was started anew.
+    /// How often it restarted.
     pub restarts: u32,
     /// How often actors below it crashed.
     pub child_crashes: u64,
-    /// Since when it runs, or last started anew.
+    /// Since when it runs, or when it restarted last.
     pub since: Timestamp,
+    /// When it was done with a message last.
+    #[serde(default)]
+    pub last_progress: Option<Timestamp>,
     /// How many children it has; `children` may be a part of them.
     pub children_total: usize,
     /// Its children, by name.

@@ -99,7 +99,13 @@ pub(crate) fn router(state: Arc<HealthState>) -> OpenApiRouter {
 }
 
 async fn look(state: &HealthState) -> Health {
-    let parts = state.check.parts().await;
+    let mut parts = state.check.parts().await;
+    let conflicts = state.engine.conflicts();
+    if !conflicts.is_empty() {
+        // Users would be refused, or histories cut, depending on the node that they come to.
+        let detail = Some(conflicts.join("; "));
+        parts.push(PartHealth { name: "configuration", healthy: false, required: true, detail });
+    }
     let status = if state.engine.is_draining() {
         "draining"
     } else if parts.iter().all(|part| part.healthy) {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use mundotango_actors::{Caller, RpcHandler};
 use mundotango_protocol::{ErrorCode, ErrorReply};
+use mundotango_storage::accounts::Role;
 use serde::Deserialize;
 use tower::ServiceExt as _;
 
@@ -44,7 +45,7 @@ impl RpcHandler for RouteCaller {
         if !caller.user.is_empty() {
             request.extensions_mut().insert(Identity {
                 user_id: caller.user,
-                role: caller.role,
+                role: Role::parse(&caller.role).unwrap_or_default(),
                 login_id: caller.login_id,
             });
         }

@@ -34,9 +34,9 @@ pub(crate) fn router(engine: Arc<Engine>) -> OpenApiRouter {
 struct ActorNode {
     /// Unique among its siblings.
     name: String,
-    /// `supervisor`, `keeper`, `session` or `channel`.
+    /// `supervisor`, `keeper`, `task`, `session`, `channel` or `owned`.
     kind: String,
-    /// `running`, `draining` or `restarting`.
+    /// `running`, `draining`, `restarting` or `hung`.
     state: &'static str,
     /// Messages that wait for it.
     mailbox_depth: usize,
@@ -49,6 +49,10 @@ struct ActorNode {
     /// Since when it runs, or last started anew.
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
+    /// When it was done with a message last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_progress: Option<Timestamp>,
     /// How many children it has; `children` may be a part of them.
     children_total: usize,
     /// Its children, by name.
@@ -67,6 +71,7 @@ impl From<TreeNode> for ActorNode {
             restarts: node.restarts,
             child_crashes: node.child_crashes,
             since: node.since,
+            last_progress: node.last_progress,
             children_total: node.children_total,
             children: node.children.into_iter().map(Self::from).collect(),
         }

@@ -152,6 +152,8 @@ metrics! {
     realtime_bytes_received_total: IntCounter = counter("Bytes of frames read from sessions");
     realtime_recoveries_total: IntCounterVec = counters("Subscriptions that wanted to catch up, by what came of it", &["result"]);
     realtime_channels_active: IntGauge = gauge("Channels with a subscriber");
+    cluster_nodes: IntGauge = gauge("Nodes of the cluster that this node knows, itself among them");
+    actors_hung: IntGaugeVec = gauges("Actors with waiting messages that make no progress", &["kind"]);
     owned_actors_active: IntGauge = gauge("Actors here that exist once in the cluster");
     actor_restarts_total: IntCounterVec = counters("Actors that crashed and were mended or ended", &["kind"]);
     actor_mailbox_depth: IntGaugeVec = gauges("Messages that wait for actors", &["kind"]);

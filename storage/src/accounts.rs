@@ -80,6 +80,22 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// The role's name, as tokens and the engine carry it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Moderator => "moderator",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role of a name, if there is one.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::User, Self::Moderator, Self::Admin].into_iter().find(|role| role.as_str() == name)
+    }
+}
+
 /// Which of a new user's names belong to others already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {

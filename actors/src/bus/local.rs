@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
-use super::{Bus, BusError, BusMessage, Listening};
+use super::{Bus, BusError, BusMessage, IsEnough, Listening};
 
 /// Messages that may wait for one listener; more are lost to it, as on a bus between machines.
 const LISTENER_CAPACITY: usize = 4096;
@@ -142,7 +142,7 @@ impl Bus for LocalBus {
         &self,
         subject: &str,
         payload: Bytes,
-        expected: usize,
+        is_enough: &mut IsEnough<'_>,
         timeout: Duration,
     ) -> Result<Vec<Bytes>, BusError> {
         let mut came = Vec::new();
@@ -151,10 +151,12 @@ impl Bus for LocalBus {
         }
         let (mut answers, _) = self.ask(subject, payload);
         let collect = async {
-            while came.len() < expected
-                && let Some(answer) = answers.next().await
-            {
+            while let Some(answer) = answers.next().await {
+                let enough = is_enough(&answer.payload);
                 came.push(answer.payload);
+                if enough {
+                    return;
+                }
             }
         };
         // Those that came in time are the answer.

@@ -58,6 +58,9 @@ pub trait Listening: Send + Sync {
     fn next_now(&mut self) -> Option<BusMessage>;
 }
 
+/// Called with each answer of a survey; returns whether the survey has all that it waits for.
+pub type IsEnough<'a> = dyn FnMut(&Bytes) -> bool + Send + 'a;
+
 /// The port to the other nodes. A subject is made of letters, digits, `-`, `_` and dots between parts.
 #[async_trait]
 pub trait Bus: Send + Sync {
@@ -70,12 +73,12 @@ pub trait Bus: Send + Sync {
     /// Asks, and waits for the first answer.
     async fn request(&self, subject: &str, payload: Bytes, timeout: Duration) -> Result<Bytes, BusError>;
 
-    /// Asks all who listen, and waits until so many answered or the time is over; the answers that came.
+    /// Asks all who listen, and collects answers until `is_enough` returns true for one or the time is over.
     async fn survey(
         &self,
         subject: &str,
         payload: Bytes,
-        expected: usize,
+        is_enough: &mut IsEnough<'_>,
         timeout: Duration,
     ) -> Result<Vec<Bytes>, BusError>;
 

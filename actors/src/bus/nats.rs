@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
 
-use super::{Bus, BusError, BusMessage, Listening};
+use super::{Bus, BusError, BusMessage, IsEnough, Listening};
 
 /// Messages that may wait for one subject's listener; more are dropped, and noticed as a hole.
 const LISTENER_CAPACITY: usize = 4096;
@@ -318,24 +318,24 @@ impl Bus for NatsBus {
         &self,
         subject: &str,
         payload: Bytes,
-        expected: usize,
+        is_enough: &mut IsEnough<'_>,
         timeout: Duration,
     ) -> Result<Vec<Bytes>, BusError> {
         let mut came = Vec::new();
-        if expected == 0 {
-            return Ok(came);
-        }
         self.is_connected()?;
         self.check_size(&payload)?;
         let inbox = self.client.new_inbox();
         let mut answers = self.in_time(self.client.subscribe(inbox.clone())).await?;
         self.in_time(self.client.publish_with_reply(self.subject(subject), inbox, payload)).await?;
         let collect = async {
-            while came.len() < expected
-                && let Some(answer) = answers.next().await
+            while let Some(answer) = answers.next().await
                 && answer.status != Some(StatusCode::NO_RESPONDERS)
             {
+                let enough = is_enough(&answer.payload);
                 came.push(answer.payload);
+                if enough {
+                    return;
+                }
             }
         };
         // Those that came in time are the answer.

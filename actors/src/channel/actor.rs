@@ -30,9 +30,9 @@ use super::{
     SubscriptionNumber, subject_of, until,
 };
 use crate::bus::{BusMessage, Listening};
+use crate::crashes::{Backoff, panic_text};
+use crate::handle::SessionMessage;
 use crate::options::NamespaceOptions;
-use crate::session::SessionMessage;
-use crate::supervision::{Backoff, panic_text};
 
 /// Messages that are taken from the mailbox together; the publications among them share writes.
 const BATCH: usize = 64;
@@ -66,7 +66,7 @@ fn read_told(message: &BusMessage) -> Option<ChannelMessage> {
 
 pub(super) struct ChannelActor {
     pub(super) name: ChannelName,
-    pub(super) options: NamespaceOptions,
+    pub(super) options: Arc<NamespaceOptions>,
     pub(super) context: Arc<Context>,
     channels: Arc<Channels>,
     entry: Arc<Entry>,
@@ -113,7 +113,7 @@ impl Drop for Ended {
 impl ChannelActor {
     pub(super) fn new(
         name: ChannelName,
-        options: NamespaceOptions,
+        options: Arc<NamespaceOptions>,
         channels: Arc<Channels>,
         entry: Arc<Entry>,
         publications: mpsc::Receiver<ChannelMessage>,
@@ -154,7 +154,7 @@ impl ChannelActor {
         while let Err(panic) = AssertUnwindSafe(self.work()).catch_unwind().await {
             let panic = panic_text(&*panic);
             tracing::error!(channel = %self.name, panic, "channel crashed; its subscribers are told to subscribe again");
-            self.context.crashed("channel");
+            self.context.crashes.report("channels", "channel", self.name.as_str());
             self.pending.clear();
             self.early.clear();
             self.announcements.clear();

@@ -1,6 +1,6 @@
 //! What a node's channels share.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mundotango_protocol::{ChannelName, Fanout};
@@ -13,15 +13,13 @@ use super::presence_answers::PresenceAnswers;
 use super::subject_of;
 use super::unrecorded::Unrecorded;
 use crate::bus::Bus;
+use crate::crashes::Crashes;
 
 /// How long the bus is waited for; what it does not take in time is lost, as on the way.
 const BUS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The node as channels see it.
 pub(crate) trait Node: Send + Sync {
-    /// An actor crashed.
-    fn crashed(&self, kind: &'static str);
-
     /// How many other nodes there are.
     fn other_nodes(&self) -> usize;
 
@@ -40,11 +38,19 @@ pub(crate) struct Context {
     pub(crate) presence_answers: PresenceAnswers,
     pub(crate) unrecorded: Unrecorded,
     pub(super) loss_pace: LossPace,
-    node: OnceLock<Weak<dyn Node>>,
+    pub(crate) crashes: Arc<Crashes>,
+    node: Box<dyn Node>,
 }
 
 impl Context {
-    pub(crate) fn new(hot: Hot, bus: Arc<dyn Bus>, node_id: String, recovery_max: usize) -> Self {
+    pub(crate) fn new(
+        hot: Hot,
+        bus: Arc<dyn Bus>,
+        node_id: String,
+        recovery_max: usize,
+        crashes: Arc<Crashes>,
+        node: Box<dyn Node>,
+    ) -> Self {
         Self {
             hot,
             bus,
@@ -54,30 +60,17 @@ impl Context {
             presence_answers: PresenceAnswers::new(),
             unrecorded: Unrecorded::default(),
             loss_pace: LossPace::default(),
-            node: OnceLock::new(),
+            crashes,
+            node,
         }
-    }
-
-    pub(crate) fn set_node(&self, node: Weak<dyn Node>) {
-        let _ = self.node.set(node);
-    }
-
-    fn node(&self) -> Option<Arc<dyn Node>> {
-        self.node.get()?.upgrade()
     }
 
     pub(super) fn other_nodes(&self) -> usize {
-        self.node().map_or(0, |node| node.other_nodes())
+        self.node.other_nodes()
     }
 
     pub(super) fn history_of(&self, channel: &ChannelName) -> Option<HistoryLimits> {
-        self.node()?.history_of(channel)
-    }
-
-    pub(super) fn crashed(&self, kind: &'static str) {
-        if let Some(node) = self.node() {
-            node.crashed(kind);
-        }
+        self.node.history_of(channel)
     }
 
     /// Tells a channel's actors on other nodes. What does not reach them they find in the channel's history.

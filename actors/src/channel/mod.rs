@@ -36,8 +36,8 @@ pub use registry::Channels;
 pub(crate) use run_to_end::run_to_end;
 
 use crate::bus::subject_part;
+use crate::handle::SessionHandle;
 use crate::options::RecoveryMode;
-use crate::session::SessionHandle;
 
 /// What flows through a channel.
 pub(crate) enum ChannelMessage {

@@ -2,7 +2,6 @@
 
 use std::collections::{BinaryHeap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -20,7 +19,8 @@ use super::{
     Subscribed, Subscriber, SubscriptionNumber,
 };
 use crate::options::NamespaceOptions;
-use crate::supervision::{Backoff, panic_text};
+use crate::supervised::{BusyVisitor, Intensity, Supervised};
+use crate::tasks::{Pace, Tasks};
 use crate::vitals::{State, TreeNode, Vitals};
 
 /// How long a sender waits for a place in a channel's mailbox, and for its answer.
@@ -28,12 +28,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Locks that channels share, so that unrelated ones seldom meet.
 const SHARDS: usize = 32;
 
+/// Channels that may crash within the window before the keeper restarts.
+const MOST_CRASHED: usize = 32;
+
 /// The node's channels.
 pub struct Channels {
     shards: Vec<Mutex<HashMap<ChannelName, Arc<Entry>>>>,
     hasher: RandomState,
     numbers: AtomicU64,
     context: Arc<Context>,
+    tasks: Tasks,
     this: Weak<Self>,
 }
 
@@ -51,6 +55,7 @@ impl Channels {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             numbers: AtomicU64::new(1),
+            tasks: Tasks::new("channels", Arc::clone(&context.crashes)),
             context: Arc::new(context),
             this: Weak::clone(this),
         })
@@ -67,7 +72,8 @@ impl Channels {
     /// Starts the tasks that look after all channels: they write presence, and keep histories whole.
     pub(crate) fn start(self: &Arc<Self>) {
         for shard in 0..self.context.presence.shards() {
-            self.keep_running("presence", move |channels| {
+            let name = format!("presence {shard}");
+            self.keep_running(&name, move |channels| {
                 async move {
                     let context = &channels.context;
                     context.presence.run(shard, &context.hot).await;
@@ -83,23 +89,18 @@ impl Channels {
         }
     }
 
-    /// Runs a task as long as the node has its channels; it starts anew after a crash.
     fn keep_running(
         self: &Arc<Self>,
-        name: &'static str,
-        run: impl Fn(Arc<Self>) -> BoxFuture<'static, ()> + Send + 'static,
+        name: &str,
+        run: impl Fn(Arc<Self>) -> BoxFuture<'static, ()> + Send + Sync + 'static,
     ) {
         let channels = Arc::clone(self);
-        tokio::spawn(async move {
-            let mut backoff = Backoff::default();
-            loop {
-                if let Err(panic) = AssertUnwindSafe(run(Arc::clone(&channels))).catch_unwind().await {
-                    tracing::error!(name, panic = panic_text(&*panic), "a task of the channels crashed");
-                    channels.context.crashed("channel");
-                }
-                tokio::time::sleep(backoff.after_crash()).await;
-            }
-        });
+        self.tasks.keep_running(name, Pace::OnDemand, move |_| run(Arc::clone(&channels)));
+    }
+
+    /// Ends the tasks that look after all channels.
+    pub(crate) fn stop(&self) {
+        self.tasks.stop();
     }
 
     fn shard(&self, channel: &ChannelName) -> &Mutex<HashMap<ChannelName, Arc<Entry>>> {
@@ -111,15 +112,20 @@ impl Channels {
         self.shard(channel).lock().get(channel).cloned()
     }
 
-    fn find_or_start(&self, channel: &ChannelName, options: &NamespaceOptions) -> Option<Arc<Entry>> {
+    fn find_or_start(&self, channel: &ChannelName, options: &Arc<NamespaceOptions>) -> Option<Arc<Entry>> {
         let this = self.this()?;
         let mut shard = self.shard(channel).lock();
         let entry = shard.entry(channel.clone()).or_insert_with(|| {
             let (mailbox, publications) = Mailbox::new();
             let entry =
                 Arc::new(Entry { mailbox, vitals: Vitals::default(), subscribers: AtomicUsize::new(0) });
-            let actor =
-                ChannelActor::new(channel.clone(), options.clone(), this, Arc::clone(&entry), publications);
+            let actor = ChannelActor::new(
+                channel.clone(),
+                Arc::clone(options),
+                this,
+                Arc::clone(&entry),
+                publications,
+            );
             tokio::spawn(actor.run());
             mundotango_ops::metrics().realtime_channels_active.inc();
             entry
@@ -154,7 +160,7 @@ impl Channels {
     pub(crate) async fn subscribe(
         &self,
         channel: &ChannelName,
-        options: &NamespaceOptions,
+        options: &Arc<NamespaceOptions>,
         subscriber: &Subscriber,
         recovery: Option<Recovery>,
     ) -> Result<(Subscribed, Membership), ErrorCode> {
@@ -283,7 +289,7 @@ impl Channels {
     }
 
     /// The first `most` channels by name, for the tree.
-    pub(crate) fn tree(&self, most: usize) -> Vec<TreeNode> {
+    fn tree(&self, most: usize) -> Vec<TreeNode> {
         // Nodes are made of those alone that are shown: there may be many channels.
         let mut first: BinaryHeap<ChannelName> = BinaryHeap::with_capacity(most.saturating_add(1).min(1024));
         for shard in &self.shards {
@@ -303,5 +309,34 @@ impl Channels {
                 entry.vitals.node(name.as_str(), "channel", State::Running, entry.mailbox.waiting())
             })
             .collect()
+    }
+}
+
+impl Supervised for Channels {
+    fn name(&self) -> &'static str {
+        "channels"
+    }
+
+    fn intensity(&self) -> Intensity {
+        Intensity::ClientDriven(MOST_CRASHED)
+    }
+
+    fn children(&self, most: usize) -> (usize, Vec<TreeNode>) {
+        let mut children = self.tasks.tree();
+        let total = children.len() + self.len();
+        children.extend(self.tree(most));
+        (total, children)
+    }
+
+    fn visit_busy(&self, visit: &mut BusyVisitor<'_>) {
+        self.tasks.visit_busy(visit);
+        for shard in &self.shards {
+            for (name, entry) in shard.lock().iter() {
+                let waiting = entry.mailbox.waiting();
+                if waiting > 0 {
+                    visit(name, &entry.vitals, waiting);
+                }
+            }
+        }
     }
 }

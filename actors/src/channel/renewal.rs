@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mundotango_protocol::ChannelName;
 use mundotango_storage::hot::HistoryLimits;
 use serde::{Deserialize, Serialize};
@@ -48,7 +49,12 @@ impl Channels {
         let marks = Marks { node: context.node_id.clone(), stand, channels };
         if expected > 0 {
             let Ok(payload) = serde_json::to_vec(&marks) else { return false };
-            let asking = context.bus.survey(SUBJECT, payload.into(), expected, SURVEY_TIMEOUT);
+            let mut missing = expected;
+            let mut all_answered = |_: &Bytes| {
+                missing -= 1;
+                missing == 0
+            };
+            let asking = context.bus.survey(SUBJECT, payload.into(), &mut all_answered, SURVEY_TIMEOUT);
             let answers = match tokio::time::timeout(SURVEY_TIMEOUT * 2, asking).await {
                 Ok(Ok(answers)) => answers.len(),
                 Ok(Err(_)) | Err(_) => 0,

@@ -1,6 +1,6 @@
-//! Which nodes there are: each says so once a second, and who is silent for too long is gone.
+//! Which nodes there are: each sends a heartbeat once a second, and a node that is silent for too long is gone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -33,34 +33,34 @@ struct Member {
     heard: Instant,
 }
 
-/// What a word of a node means.
+/// What a heartbeat changed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// It is new here.
+pub(super) enum Outcome {
+    /// The node is new.
     Joined,
-    /// It is there still.
+    /// The node was known.
     Known,
-    /// It said that it goes.
+    /// The node said farewell.
     Left,
-    /// It has gone already.
+    /// The node said farewell before: a late heartbeat does not bring it back.
     Late,
 }
 
 impl Members {
-    pub(super) fn hear(&self, info: NodeInfo) -> Heard {
+    pub(super) fn hear(&self, info: NodeInfo) -> Outcome {
         let mut state = self.state.lock();
         let now = Instant::now();
         if info.gone {
             state.here.remove(&info.id);
             let before = state.left.insert(info.id, now);
-            return if before.is_none() { Heard::Left } else { Heard::Late };
+            return if before.is_none() { Outcome::Left } else { Outcome::Late };
         }
         if state.left.contains_key(&info.id) {
-            return Heard::Late;
+            return Outcome::Late;
         }
         match state.here.insert(info.id.clone(), Member { info, heard: now }) {
-            None => Heard::Joined,
-            Some(_) => Heard::Known,
+            None => Outcome::Joined,
+            Some(_) => Outcome::Known,
         }
     }
 
@@ -86,6 +86,10 @@ impl Members {
         all
     }
 
+    pub(super) fn ids(&self) -> HashSet<String> {
+        self.state.lock().here.keys().cloned().collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.state.lock().here.len()
     }
@@ -109,20 +113,21 @@ mod tests {
             subscriptions: 0,
             draining: false,
             gone: false,
+            settings: std::collections::BTreeMap::new(),
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn nodes_come_and_fall_silent() {
         let members = Members::default();
-        assert_eq!(members.hear(node("a")), Heard::Joined);
-        assert_eq!(members.hear(node("b")), Heard::Joined);
+        assert_eq!(members.hear(node("a")), Outcome::Joined);
+        assert_eq!(members.hear(node("b")), Outcome::Joined);
         tokio::time::advance(GONE_AFTER / 2).await;
-        assert_eq!(members.hear(node("b")), Heard::Known);
+        assert_eq!(members.hear(node("b")), Outcome::Known);
         tokio::time::advance(GONE_AFTER / 2 + Duration::from_millis(1)).await;
         assert_eq!(members.silent(), [node("a")]);
         assert_eq!(members.all(), [node("b")]);
-        assert_eq!(members.hear(node("a")), Heard::Joined, "it was only slow");
+        assert_eq!(members.hear(node("a")), Outcome::Joined, "it was only slow");
         tokio::time::advance(GONE_AFTER * 2).await;
         members.forgive();
         assert!(members.silent().is_empty());
@@ -132,8 +137,8 @@ mod tests {
     async fn who_said_farewell_does_not_come_back() {
         let members = Members::default();
         members.hear(node("a"));
-        assert_eq!(members.hear(NodeInfo { gone: true, ..node("a") }), Heard::Left);
-        assert_eq!(members.hear(node("a")), Heard::Late);
+        assert_eq!(members.hear(NodeInfo { gone: true, ..node("a") }), Outcome::Left);
+        assert_eq!(members.hear(node("a")), Outcome::Late);
         assert_eq!(members.len(), 0);
     }
 }

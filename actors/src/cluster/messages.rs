@@ -1,5 +1,7 @@
-//! What nodes say to each other, in JSON: what a node does not know it leaves out, and a request that it does not know
-//! it refuses by name, so that nodes of neighbouring versions can talk. Fields are only ever added.
+//! The messages between nodes, in JSON. A node ignores fields that it does not know, and refuses a request that it does
+//! not know by its name, so nodes of neighbouring versions can talk. Fields are only ever added.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -7,11 +9,10 @@ use mundotango_protocol::StreamPosition;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::control::Whose;
-use crate::placement::Question;
-use crate::session::ServerSubscription;
+use crate::base64_bytes;
+use crate::handle::{ServerSubscription, Whose};
 
-/// What a node says of itself, once a second.
+/// A node's heartbeat, once a second.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeInfo {
     /// Its id: another one at every start.
@@ -35,9 +36,30 @@ pub struct NodeInfo {
     /// Whether it is gone now.
     #[serde(default)]
     pub gone: bool,
+    /// Digests of the settings that all nodes have to agree on, by what they are of.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
 }
 
-/// Something that a node is to do, or to tell.
+/// How much a node has to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    pub(crate) sessions: usize,
+    pub(crate) users: usize,
+    pub(crate) channels: usize,
+    pub(crate) subscriptions: usize,
+}
+
+/// A question to an actor that exists once in the cluster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Question {
+    pub(crate) kind: String,
+    pub(crate) id: String,
+    #[serde(with = "base64_bytes")]
+    pub(crate) message: Bytes,
+}
+
+/// A request to a node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub(crate) enum NodeRequest {
@@ -65,15 +87,17 @@ pub(crate) enum NodeRequest {
         #[serde(with = "base64_bytes")]
         data: Bytes,
     },
-    /// Tell of sessions.
+    /// List sessions.
     Sessions { whose: Whose },
-    /// Tell which channels have subscribers, and how many.
+    /// Count the subscribers of channels.
     Channels { pattern: String },
-    /// Tell of the supervision tree.
+    /// Return the supervision tree.
     Tree { most_children: usize },
-    /// Ask an actor that is to be on this node.
+    /// Ask an actor that has its place on this node.
     Owned(Question),
-    /// Give this to who handles its topic.
+    /// Say whether this node runs an actor. Answered beside the actor's mailbox, so a busy owner is known to live.
+    Owns { kind: String, id: String },
+    /// Give the data to the handler of the topic.
     Topic {
         topic: String,
         #[serde(with = "base64_bytes")]
@@ -83,7 +107,7 @@ pub(crate) enum NodeRequest {
 
 /// A request on its way.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Asked<T> {
+pub(crate) struct Envelope<T> {
     /// The node that asks.
     pub(crate) from: String,
     pub(crate) request: T,
@@ -91,32 +115,15 @@ pub(crate) struct Asked<T> {
 
 /// What a node answers.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Answered {
+pub(crate) struct Reply {
     /// The node that answers.
     pub(crate) node: String,
-    /// What came of it.
+    /// The result.
     #[serde(default)]
     pub(crate) answer: Value,
-    /// Why nothing came of it.
+    /// Why the node refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
-}
-
-/// Bytes as base64.
-pub(crate) mod base64_bytes {
-    use base64::Engine as _;
-    use base64::prelude::BASE64_STANDARD;
-    use bytes::Bytes;
-    use serde::{Deserialize as _, Deserializer, Serializer, de};
-
-    pub(crate) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&BASE64_STANDARD.encode(bytes))
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        BASE64_STANDARD.decode(text).map(Bytes::from).map_err(de::Error::custom)
-    }
 }
 
 /// Bytes that may be absent.
@@ -125,7 +132,7 @@ mod optional_bytes {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     #[derive(Serialize, Deserialize)]
-    struct Wrapped(#[serde(with = "super::base64_bytes")] Bytes);
+    struct Wrapped(#[serde(with = "crate::base64_bytes")] Bytes);
 
     #[expect(clippy::ref_option, reason = "serde calls it so")]
     pub(super) fn serialize<S: Serializer>(bytes: &Option<Bytes>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,34 +1,42 @@
-//! The node among the others: who is there, what is asked of all, and what happens when one is gone.
+//! The node among the others: membership, requests to all nodes, and the traces of dead nodes.
 
 mod members;
 mod messages;
+mod settings;
 
-use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Weak};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use mundotango_protocol::ChannelName;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use mundotango_protocol::{ChannelName, ClientInfo};
+use mundotango_storage::hot::HotState;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::bus::{Bus, BusMessage, Listening};
-use crate::engine::Parts;
-use crate::supervision::{Backoff, panic_text};
-use members::{GONE_AFTER, HEARTBEAT, Heard, Members};
+use crate::base64_bytes;
+use crate::bus::{Bus, BusError, BusMessage, Listening};
+use crate::crashes::Crashes;
+use crate::supervised::{BusyVisitor, Intensity, Supervised};
+use crate::tasks::{Pace, Tasks};
+use crate::vitals::{TreeNode, Vitals};
+use members::{GONE_AFTER, HEARTBEAT, Members, Outcome};
 pub use messages::NodeInfo;
-use messages::{Answered, Asked};
-pub(crate) use messages::{NodeRequest, base64_bytes};
+use messages::{Envelope, Reply};
+pub(crate) use messages::{Load, NodeRequest, Question};
+use settings::Settings;
 
-/// Where nodes say that they are there.
+/// The subject of heartbeats.
 const HEARTBEATS: &str = "nodes.heartbeats";
-/// Where something is asked of all nodes.
+/// The subject of requests to all nodes.
 const EVERYBODY: &str = "nodes.all";
 /// How long a node is waited for.
 const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,13 +44,19 @@ const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
 const OWNED_TIMEOUT: Duration = Duration::from_secs(8);
 /// Requests of other nodes that are worked on at the same time; more wait on the bus.
 const REQUESTS_AT_ONCE: usize = 64;
-/// How often it is looked who has fallen silent.
+/// How often the silence of members is looked at.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long the traces of one dead node may take to clear away before the next dead node has its turn.
+const BURIAL_TIMEOUT: Duration = Duration::from_mins(1);
+/// Pause before the traces of a dead node are tried again.
+const BURY_AGAIN: Duration = Duration::from_secs(1);
+/// Crashes of different tasks within the window before the keeper restarts.
+const MOST_CRASHED_TASKS: usize = 2;
 
-/// Who handles what other nodes say on a topic of the application's own.
+/// Handles the messages of other nodes on a topic of the application's own.
 #[async_trait]
 pub trait TopicHandler: Send + Sync {
-    /// Handles a message; what is returned is the answer.
+    /// Handles a message and returns the answer.
     async fn handle(&self, data: Bytes) -> Result<Bytes, String>;
 }
 
@@ -60,15 +74,91 @@ pub enum NodeError {
     Refused(String),
 }
 
+/// The result of a request to all nodes.
+#[must_use = "nodes may be missing"]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Everywhere<T> {
+    /// The answers of the nodes that gave one.
+    pub answers: T,
+    /// How many nodes gave no answer: the request may not hold there.
+    pub missing: usize,
+}
+
+impl<T> Everywhere<T> {
+    /// Changes the answers.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Everywhere<U> {
+        Everywhere { answers: change(self.answers), missing: self.missing }
+    }
+
+    /// The answers, if no node is missing.
+    pub fn complete(self) -> Option<T> {
+        (self.missing == 0).then_some(self.answers)
+    }
+}
+
+impl Everywhere<Vec<(String, Value)>> {
+    /// Reads the answers. A node whose answer cannot be read counts as missing.
+    pub(crate) fn read<T: DeserializeOwned>(mut self) -> Everywhere<Vec<T>> {
+        let mut read = Vec::with_capacity(self.answers.len());
+        for (node, answer) in self.answers {
+            match serde_json::from_value(answer) {
+                Ok(answer) => read.push(answer),
+                Err(error) => {
+                    tracing::warn!(%error, node, "answer of a node not read");
+                    self.missing += 1;
+                }
+            }
+        }
+        Everywhere { answers: read, missing: self.missing }
+    }
+}
+
+/// The node, as the cluster calls it to do what other nodes ask.
+#[async_trait]
+pub(crate) trait Perform: Send + Sync {
+    /// Does a request of this node or of another one.
+    async fn perform(&self, request: NodeRequest) -> Result<Value, String>;
+
+    /// How much the node has to do.
+    fn load(&self) -> Load;
+
+    /// A session of a dead node left a channel.
+    async fn session_left(&self, channel: &ChannelName, info: ClientInfo);
+
+    /// Other nodes may have taken this node for dead, and messages to it may be lost.
+    async fn was_away(&self);
+}
+
+/// A node's name in the cluster.
+pub(crate) struct NodeIdentity {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) started_at: Timestamp,
+}
+
+/// One of the cluster's tasks.
+type Run = fn(Arc<Cluster>, Arc<dyn Perform>, Arc<Vitals>) -> BoxFuture<'static, ()>;
+
 /// This node's place among the others.
 pub(crate) struct Cluster {
     pub(crate) bus: Arc<dyn Bus>,
-    name: String,
+    identity: NodeIdentity,
+    hot: Arc<dyn HotState>,
     members: Members,
+    /// Changes whenever a node joins or goes.
+    membership: watch::Sender<u64>,
+    settings: Settings,
+    /// Differences that are in the log already.
+    reported: Mutex<BTreeSet<String>>,
     topics: Mutex<HashMap<String, Arc<dyn TopicHandler>>>,
-    working: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
     /// Dead nodes whose traces are not all cleared away.
     dead: Mutex<Vec<String>>,
+    somebody_died: Notify,
+    was_away: Notify,
+    draining: AtomicBool,
+    tasks: Tasks,
 }
 
 fn subject_of(node: &str) -> String {
@@ -76,15 +166,81 @@ fn subject_of(node: &str) -> String {
 }
 
 impl Cluster {
-    pub(crate) fn new(bus: Arc<dyn Bus>, name: String) -> Self {
-        Self {
+    pub(crate) fn new(
+        identity: NodeIdentity,
+        bus: Arc<dyn Bus>,
+        hot: Arc<dyn HotState>,
+        crashes: Arc<Crashes>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
             bus,
-            name,
+            identity,
+            hot,
             members: Members::default(),
+            membership: watch::Sender::new(0),
+            settings: Settings::default(),
+            reported: Mutex::default(),
             topics: Mutex::default(),
-            working: Arc::new(Semaphore::new(REQUESTS_AT_ONCE)),
+            requests: Arc::new(Semaphore::new(REQUESTS_AT_ONCE)),
             dead: Mutex::default(),
+            somebody_died: Notify::new(),
+            was_away: Notify::new(),
+            draining: AtomicBool::new(false),
+            tasks: Tasks::new("node", crashes),
+        })
+    }
+
+    /// Runs the node's part in the cluster until [`stop`](Self::stop).
+    pub(crate) fn start(self: &Arc<Self>, node: &Arc<dyn Perform>) {
+        mundotango_ops::metrics().cluster_nodes.set(1);
+        if !self.bus.is_remote() {
+            return;
         }
+        self.spawn(node, "heartbeats", Pace::Timed, |cluster, node, vitals| {
+            async move { cluster.send_heartbeats(&*node, &vitals).await }.boxed()
+        });
+        self.spawn(node, "hot state heartbeats", Pace::Timed, |cluster, _, vitals| {
+            async move { cluster.beat_hot_state(&vitals).await }.boxed()
+        });
+        self.spawn(node, "members", Pace::Timed, |cluster, _, vitals| {
+            async move { cluster.watch_members(&vitals).await }.boxed()
+        });
+        self.spawn(node, "burials", Pace::OnDemand, |cluster, node, vitals| {
+            async move { cluster.bury_the_dead(&*node, &vitals).await }.boxed()
+        });
+        self.spawn(node, "returns", Pace::OnDemand, |cluster, node, vitals| {
+            async move {
+                loop {
+                    // Returns that come while one is under way are one more return, so they do not pile up.
+                    cluster.was_away.notified().await;
+                    node.was_away().await;
+                    vitals.handled();
+                }
+            }
+            .boxed()
+        });
+        self.spawn(node, "requests", Pace::OnDemand, |cluster, node, vitals| {
+            async move { cluster.answer_requests(node, &vitals).await }.boxed()
+        });
+    }
+
+    /// Ends the node's part in the cluster.
+    pub(crate) fn stop(&self) {
+        self.tasks.stop();
+    }
+
+    fn spawn(self: &Arc<Self>, node: &Arc<dyn Perform>, name: &str, pace: Pace, run: Run) {
+        let (cluster, node) = (Arc::clone(self), Arc::clone(node));
+        self.tasks
+            .keep_running(name, pace, move |vitals| run(Arc::clone(&cluster), Arc::clone(&node), vitals));
+    }
+
+    pub(crate) fn node_id(&self) -> &str {
+        &self.identity.id
+    }
+
+    pub(crate) fn started_at(&self) -> Timestamp {
+        self.identity.started_at
     }
 
     /// The other nodes.
@@ -92,330 +248,376 @@ impl Cluster {
         self.members.all()
     }
 
+    /// Changes whenever a node joins or goes.
+    pub(crate) fn membership(&self) -> watch::Receiver<u64> {
+        self.membership.subscribe()
+    }
+
+    pub(crate) fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the node is going away.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Declares a setting that all nodes have to agree on.
+    pub(crate) fn must_agree(&self, setting: String, digest: String) {
+        self.settings.declare(setting, digest);
+    }
+
+    /// In which settings this node differs from nodes that started before it.
+    pub(crate) fn conflicts(&self) -> Vec<String> {
+        let age = |node: &NodeInfo| (node.started_at, node.id.clone());
+        let own = (self.identity.started_at, self.identity.id.clone());
+        // The younger node is the wrong one: a new node with a wrong configuration must not take down the old ones.
+        let elders = self.others().into_iter().filter(|node| age(node) < own);
+        elders.flat_map(|node| self.settings.differences(&node)).collect()
+    }
+
     pub(crate) fn set_topic(&self, topic: &str, handler: Arc<dyn TopicHandler>) {
         self.topics.lock().insert(topic.to_owned(), handler);
     }
 
-    async fn handle_topic(&self, topic: &str, data: Bytes) -> Result<Value, String> {
+    pub(crate) async fn handle_topic(&self, topic: &str, data: Bytes) -> Result<Value, String> {
         let handler = self.topics.lock().get(topic).cloned();
-        let handler = handler.ok_or_else(|| format!("nobody here handles {topic}"))?;
+        let handler = handler.ok_or_else(|| format!("no handler of topic {topic} here"))?;
         let answer = handler.handle(data).await?;
         serde_json::to_value(Encoded(answer)).map_err(|error| error.to_string())
     }
 
-    /// What a node says of itself.
-    pub(crate) fn info(&self, parts: &Parts, gone: bool) -> NodeInfo {
-        let (channels, subscriptions) = parts.channels.totals();
+    /// The node's heartbeat.
+    pub(crate) fn info(&self, load: &Load, gone: bool) -> NodeInfo {
         NodeInfo {
-            id: parts.node_id.clone(),
-            name: self.name.clone(),
-            version: parts.version.clone(),
-            started_at: parts.started_at,
-            sessions: parts.sessions.len(),
-            users: parts.sessions.users(),
-            channels,
-            subscriptions,
-            draining: parts.is_draining(),
+            id: self.identity.id.clone(),
+            name: self.identity.name.clone(),
+            version: self.identity.version.clone(),
+            started_at: self.identity.started_at,
+            sessions: load.sessions,
+            users: load.users,
+            channels: load.channels,
+            subscriptions: load.subscriptions,
+            draining: self.is_draining(),
             gone,
+            settings: self.settings.digests(),
         }
     }
 
-    /// Asks all other nodes; the answers of those that gave one, by node.
-    pub(crate) async fn ask_others(&self, parts: &Parts, request: NodeRequest) -> Vec<(String, Value)> {
-        let expected = self.members.len();
-        if expected == 0 {
-            return Vec::new();
+    /// Asks all other nodes.
+    pub(crate) async fn ask_others(&self, request: NodeRequest) -> Everywhere<Vec<(String, Value)>> {
+        let mut waited_for = self.members.ids();
+        let mut all = Everywhere { answers: Vec::new(), missing: waited_for.len() };
+        if waited_for.is_empty() {
+            return all;
         }
-        let asked = Asked { from: parts.node_id.clone(), request };
-        let Ok(payload) = serde_json::to_vec(&asked) else { return Vec::new() };
-        let answers = match self.bus.survey(EVERYBODY, payload.into(), expected, SURVEY_TIMEOUT).await {
-            Ok(answers) => answers,
-            Err(error) => {
-                tracing::warn!(%error, "other nodes not asked");
-                return Vec::new();
+        let asked = Envelope { from: self.identity.id.clone(), request };
+        let Ok(payload) = serde_json::to_vec(&asked) else { return all };
+        // A node that has just joined may answer as well: only the answers of known members end the wait.
+        let mut answered = BTreeMap::new();
+        let mut is_enough = |payload: &Bytes| {
+            if let Ok(answer) = serde_json::from_slice::<Reply>(payload) {
+                waited_for.remove(&answer.node);
+                answered.insert(answer.node.clone(), answer);
             }
+            waited_for.is_empty()
         };
-        if answers.len() < expected {
-            tracing::warn!(expected, answered = answers.len(), "not all nodes answered");
+        if let Err(error) = self.bus.survey(EVERYBODY, payload.into(), &mut is_enough, SURVEY_TIMEOUT).await {
+            tracing::warn!(%error, "other nodes not asked");
+            return all;
         }
-        let read = answers.iter().filter_map(|answer| serde_json::from_slice::<Answered>(answer).ok());
-        read.filter_map(|answered| match answered.error {
-            None => Some((answered.node, answered.answer)),
-            Some(error) => {
-                tracing::warn!(node = answered.node, error, "a node refused a request");
-                None
+        all.missing = waited_for.len();
+        for (node, answer) in answered {
+            match answer.error {
+                None => all.answers.push((node, answer.answer)),
+                Some(error) => {
+                    tracing::warn!(node, error, "a node refused a request");
+                    all.missing += 1;
+                }
             }
-        })
-        .collect()
+        }
+        if all.missing > 0 {
+            tracing::warn!(missing = all.missing, answered = all.answers.len(), "not all nodes answered");
+        }
+        all
     }
 
-    /// Asks one node.
+    /// Asks another node.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
-        parts: &Arc<Parts>,
         node: &str,
         request: NodeRequest,
     ) -> Result<T, NodeError> {
-        let answer = if node == parts.node_id {
-            perform(parts, request).await.map_err(NodeError::Refused)?
-        } else {
-            let owned = matches!(request, NodeRequest::Owned(_));
-            let timeout = if owned { OWNED_TIMEOUT } else { SURVEY_TIMEOUT };
-            let asked = Asked { from: parts.node_id.clone(), request };
-            let payload =
-                serde_json::to_vec(&asked).map_err(|error| NodeError::Refused(error.to_string()))?;
-            let answer = self.bus.request(&subject_of(node), payload.into(), timeout).await;
-            let answer = answer.map_err(|error| match error {
-                crate::bus::BusError::NoResponders => NodeError::Gone,
-                _ => NodeError::Unavailable,
-            })?;
-            let answered: Answered =
-                serde_json::from_slice(&answer).map_err(|error| NodeError::Refused(error.to_string()))?;
-            match answered.error {
-                Some(error) => return Err(NodeError::Refused(error)),
-                None => answered.answer,
-            }
-        };
-        serde_json::from_value(answer).map_err(|error| NodeError::Refused(error.to_string()))
+        let refused = |error: serde_json::Error| NodeError::Refused(error.to_string());
+        let owned = matches!(request, NodeRequest::Owned(_));
+        let timeout = if owned { OWNED_TIMEOUT } else { SURVEY_TIMEOUT };
+        let asked = Envelope { from: self.identity.id.clone(), request };
+        let payload = serde_json::to_vec(&asked).map_err(refused)?;
+        let answer = self.bus.request(&subject_of(node), payload.into(), timeout).await;
+        let answer = answer.map_err(|error| match error {
+            BusError::NoResponders => NodeError::Gone,
+            _ => NodeError::Unavailable,
+        })?;
+        let reply: Reply = serde_json::from_slice(&answer).map_err(refused)?;
+        match reply.error {
+            Some(error) => Err(NodeError::Refused(error)),
+            None => serde_json::from_value(reply.answer).map_err(refused),
+        }
     }
 
-    /// Asks who handles a topic on another node.
-    pub(crate) async fn ask_topic(
-        &self,
-        parts: &Arc<Parts>,
-        node: &str,
-        topic: &str,
-        data: Bytes,
-    ) -> Result<Bytes, NodeError> {
-        let request = NodeRequest::Topic { topic: topic.to_owned(), data };
-        self.ask::<Encoded>(parts, node, request).await.map(|encoded| encoded.0)
-    }
-
-    /// Says something on a topic to all other nodes.
-    pub(crate) async fn tell_topic(&self, parts: &Parts, topic: &str, data: Bytes) {
-        self.ask_others(parts, NodeRequest::Topic { topic: topic.to_owned(), data }).await;
-    }
-
-    async fn answer(&self, parts: &Arc<Parts>, message: BusMessage) {
-        let node = parts.node_id.clone();
-        let outcome = match serde_json::from_slice::<Asked<NodeRequest>>(&message.payload) {
+    async fn answer(&self, node: &dyn Perform, message: BusMessage) {
+        let outcome = match serde_json::from_slice::<Envelope<NodeRequest>>(&message.payload) {
             Ok(asked) => {
                 tracing::debug!(from = asked.from, "asked by another node");
-                perform(parts, asked.request).await
+                node.perform(asked.request).await
             }
             Err(error) => Err(format!("not understood: {error}")),
         };
-        let answered = match outcome {
-            Ok(answer) => Answered { node, answer, error: None },
-            Err(error) => Answered { node, answer: Value::Null, error: Some(error) },
-        };
-        let Ok(payload) = serde_json::to_vec(&answered) else { return };
-        if let Err(error) = self.bus.reply(&message, payload.into()).await {
+        let mut replied = self.reply(&message, outcome).await;
+        if let Err(error @ BusError::TooLarge { .. }) = replied {
+            // Silence would look like a dead node.
+            replied = self.reply(&message, Err(format!("the answer is too large: {error}"))).await;
+        }
+        if let Err(error) = replied {
             tracing::warn!(%error, "answer not sent");
         }
     }
 
-    /// Says that the node is there, and how it is.
-    pub(crate) async fn beat(&self, parts: &Parts, gone: bool) {
-        let Ok(payload) = serde_json::to_vec(&self.info(parts, gone)) else { return };
+    async fn reply(&self, message: &BusMessage, outcome: Result<Value, String>) -> Result<(), BusError> {
+        let node = self.identity.id.clone();
+        let answer = match outcome {
+            Ok(answer) => Reply { node, answer, error: None },
+            Err(error) => Reply { node, answer: Value::Null, error: Some(error) },
+        };
+        let payload = serde_json::to_vec(&answer).unwrap_or_default();
+        self.bus.reply(message, payload.into()).await
+    }
+
+    /// Sends a heartbeat, or the farewell, so that nobody waits for the node's silence.
+    pub(crate) async fn beat(&self, load: &Load, gone: bool) {
+        let Ok(payload) = serde_json::to_vec(&self.info(load, gone)) else { return };
         if let Err(error) = self.bus.publish(HEARTBEATS, payload.into()).await {
             tracing::debug!(%error, "heartbeat not sent");
         }
     }
 
-    /// Says that the node goes, so that nobody waits for its silence.
-    pub(crate) async fn leave(&self, parts: &Parts) {
-        self.beat(parts, true).await;
-    }
-
-    fn hear(&self, message: &BusMessage) {
+    fn receive_heartbeat(&self, message: &BusMessage) {
         let Ok(info) = serde_json::from_slice::<NodeInfo>(&message.payload) else { return };
         let (id, name) = (info.id.clone(), info.name.clone());
-        match self.members.hear(info) {
-            Heard::Joined => tracing::info!(id, name, "a node is here"),
-            Heard::Left => {
+        for difference in self.settings.differences(&info) {
+            if self.reported.lock().insert(difference.clone()) {
+                tracing::error!(difference, "two nodes of the cluster are configured differently");
+            }
+        }
+        match self.members.hear(info.clone()) {
+            Outcome::Joined => {
+                tracing::info!(id, name, "a node is here");
+                self.warn_of_same_name(&info);
+                self.members_changed();
+            }
+            Outcome::Left => {
                 tracing::info!(id, name, "a node left");
-                self.dead.lock().push(id);
+                self.died(id);
             }
-            Heard::Known | Heard::Late => {}
+            Outcome::Known | Outcome::Late => {}
         }
     }
 
-    async fn beat_hot_state_once(&self, parts: &Arc<Parts>) {
-        // The next beat makes up for one that failed.
-        let Ok(Ok(beat)) = tokio::time::timeout(SURVEY_TIMEOUT, parts.hot.beat()).await else { return };
-        if beat.forgotten {
-            tracing::warn!("hot state has lost what this node said");
-            parts.was_away();
+    fn warn_of_same_name(&self, other: &NodeInfo) {
+        let mut names = self.others();
+        names.retain(|node| node.name == other.name && node.id != other.id);
+        if other.name == self.identity.name || !names.is_empty() {
+            tracing::warn!(name = other.name, id = other.id, "two nodes of the cluster have the same name");
         }
+    }
+
+    fn died(&self, node: String) {
+        self.bury_later(node);
+        self.members_changed();
+    }
+
+    fn members_changed(&self) {
+        let nodes = self.members.len() + 1;
+        mundotango_ops::metrics().cluster_nodes.set(i64::try_from(nodes).unwrap_or(i64::MAX));
+        self.membership.send_modify(|changes| *changes += 1);
+    }
+
+    async fn send_heartbeats(&self, node: &dyn Perform, vitals: &Vitals) {
+        let mut interval = tokio::time::interval(HEARTBEAT);
+        let mut last = Instant::now();
+        loop {
+            interval.tick().await;
+            if last.elapsed() > GONE_AFTER {
+                tracing::warn!("this node stood still, so others may think that it is gone");
+                self.was_away.notify_one();
+            }
+            last = Instant::now();
+            self.beat(&node.load(), false).await;
+            vitals.handled();
+        }
+    }
+
+    /// Tells hot state that the node lives. Only hot state knows the dead nodes of an earlier run of the whole cluster.
+    async fn beat_hot_state(&self, vitals: &Vitals) {
+        let mut interval = tokio::time::interval(HEARTBEAT);
+        loop {
+            interval.tick().await;
+            // The next heartbeat makes up for one that failed.
+            if let Ok(Ok(beat)) = tokio::time::timeout(SURVEY_TIMEOUT, self.hot.beat()).await {
+                if beat.forgotten {
+                    tracing::warn!("hot state has lost this node's presence and online users");
+                    self.was_away.notify_one();
+                }
+                for node in beat.silent {
+                    self.bury_later(node);
+                }
+            }
+            vitals.handled();
+        }
+    }
+
+    /// Has the burials' task clear away the traces of a dead node.
+    fn bury_later(&self, node: String) {
         let mut dead = self.dead.lock();
-        for node in beat.silent {
-            if !dead.contains(&node) {
-                dead.push(node);
+        if !dead.contains(&node) {
+            dead.push(node);
+            self.somebody_died.notify_one();
+        }
+    }
+
+    async fn watch_members(&self, vitals: &Vitals) {
+        let mut connected = self.bus.connected();
+        let Some(mut heartbeats) = self.listen(HEARTBEATS).await else { return };
+        let mut interval = tokio::time::interval(LOOK);
+        let mut last = Instant::now();
+        loop {
+            let message = tokio::select! {
+                message = heartbeats.next() => match message {
+                    Some(message) => Some(message),
+                    None => return,
+                },
+                _ = interval.tick() => None,
+                changed = connected.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    if *connected.borrow_and_update() {
+                        self.members.forgive();
+                        self.was_away.notify_one();
+                    }
+                    None
+                }
+            };
+            if let Some(message) = message {
+                self.receive_heartbeat(&message);
+            }
+            // A node that hears nobody, or stood still, cannot tell which nodes are gone.
+            if !*connected.borrow() || last.elapsed() > GONE_AFTER / 2 {
+                self.members.forgive();
+            }
+            last = Instant::now();
+            for node in self.members.silent() {
+                tracing::warn!(id = node.id, name = node.name, "a node is gone without a farewell");
+                self.died(node.id);
+            }
+            vitals.handled();
+        }
+    }
+
+    /// Clears away the traces of dead nodes. A task of its own: with many channels a burial takes long, and the living
+    /// must be watched meanwhile. All nodes bury a dead node at once; hot state hands each of them different channels.
+    async fn bury_the_dead(&self, node: &dyn Perform, vitals: &Vitals) {
+        loop {
+            self.somebody_died.notified().await;
+            while !self.dead.lock().is_empty() {
+                let dead = std::mem::take(&mut *self.dead.lock());
+                let mut failed = false;
+                for id in dead {
+                    if !self.bury(node, &id).await {
+                        failed = true;
+                        self.dead.lock().push(id);
+                    }
+                    vitals.handled();
+                }
+                if failed {
+                    tokio::time::sleep(BURY_AGAIN).await;
+                }
             }
         }
     }
 
-    /// Clears away what dead nodes said. All nodes do; each takes a part.
-    async fn bury(&self, parts: &Parts) {
-        let dead = std::mem::take(&mut *self.dead.lock());
-        for node in dead {
-            match parts.hot.forget_node(&node).await {
-                Ok(left) => {
-                    tracing::info!(node, sessions = left.len(), "traces of a gone node cleared away");
-                    for (channel, info) in left {
-                        let Ok(channel) = ChannelName::parse(&channel) else { continue };
-                        parts.announce_leave(&channel, info).await;
-                    }
+    async fn bury(&self, node: &dyn Perform, dead: &str) -> bool {
+        match tokio::time::timeout(BURIAL_TIMEOUT, self.hot.forget_node(dead)).await {
+            Ok(Ok(left)) => {
+                tracing::info!(node = dead, sessions = left.len(), "traces of a gone node cleared away");
+                for (channel, info) in left {
+                    let Ok(channel) = ChannelName::parse(&channel) else { continue };
+                    node.session_left(&channel, info).await;
                 }
-                Err(error) => {
-                    tracing::warn!(%error, node, "traces of a gone node not cleared away");
-                    self.dead.lock().push(node);
-                }
+                true
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, node = dead, "traces of a gone node not cleared away");
+                false
+            }
+            Err(_) => {
+                tracing::warn!(node = dead, "clearing away the traces of a gone node takes long");
+                false
             }
         }
+    }
+
+    async fn answer_requests(self: &Arc<Self>, node: Arc<dyn Perform>, vitals: &Vitals) {
+        let Some(mut own) = self.listen(&subject_of(&self.identity.id)).await else { return };
+        let Some(mut everybody) = self.listen(EVERYBODY).await else { return };
+        loop {
+            let message = tokio::select! {
+                message = own.next() => message,
+                message = everybody.next() => message,
+            };
+            let Some(message) = message else { return };
+            let Ok(permit) = Arc::clone(&self.requests).acquire_owned().await else { return };
+            let (cluster, node) = (Arc::clone(self), Arc::clone(&node));
+            tokio::spawn(async move {
+                let traceparent = message.traceparent.clone();
+                let answer = cluster.answer(&*node, message);
+                mundotango_ops::trace::within(traceparent.as_deref(), answer).await;
+                drop(permit);
+            });
+            vitals.handled();
+        }
+    }
+
+    async fn listen(&self, subject: &str) -> Option<Box<dyn Listening>> {
+        match self.bus.listen(subject).await {
+            Ok(listening) => Some(listening),
+            Err(error) => {
+                tracing::warn!(%error, subject, "subject not subscribed");
+                None
+            }
+        }
+    }
+}
+
+impl Supervised for Cluster {
+    fn name(&self) -> &'static str {
+        "node"
+    }
+
+    fn intensity(&self) -> Intensity {
+        Intensity::NodeOwn(MOST_CRASHED_TASKS)
+    }
+
+    fn children(&self, _most: usize) -> (usize, Vec<TreeNode>) {
+        let tasks = self.tasks.tree();
+        (tasks.len(), tasks)
+    }
+
+    fn visit_busy(&self, visit: &mut BusyVisitor<'_>) {
+        self.tasks.visit_busy(visit);
     }
 }
 
 /// Bytes as an answer.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Encoded(#[serde(with = "base64_bytes")] Bytes);
-
-/// Does what a node is asked for, this one or another.
-pub(crate) async fn perform(parts: &Arc<Parts>, request: NodeRequest) -> Result<Value, String> {
-    match request {
-        NodeRequest::Owned(question) => parts.placement.answer(parts, question).await,
-        NodeRequest::Topic { topic, data } => parts.cluster.handle_topic(&topic, data).await,
-        request => crate::control::perform(parts, request),
-    }
-}
-
-/// Runs the node's part in the cluster: loops, each of which starts anew after a crash.
-pub(crate) fn start(parts: &Arc<Parts>) {
-    if !parts.cluster.bus.is_remote() {
-        return;
-    }
-    spawn(parts, "heartbeats", |parts| async move { send_heartbeats(parts).await }.boxed());
-    spawn(parts, "members", |parts| async move { watch_members(parts).await }.boxed());
-    spawn(parts, "hot state", |parts| async move { beat_hot_state(parts).await }.boxed());
-    spawn(parts, "requests", |parts| async move { answer_requests(parts).await }.boxed());
-}
-
-type Loop = fn(Weak<Parts>) -> futures_util::future::BoxFuture<'static, ()>;
-
-fn spawn(parts: &Arc<Parts>, name: &'static str, run: Loop) {
-    let parts = Arc::downgrade(parts);
-    tokio::spawn(async move {
-        let mut backoff = Backoff::default();
-        while parts.strong_count() > 0 {
-            if let Err(panic) = AssertUnwindSafe(run(Weak::clone(&parts))).catch_unwind().await
-                && let Some(parts) = parts.upgrade()
-            {
-                tracing::error!(name, panic = panic_text(&*panic), "a loop of the node crashed");
-                parts.crashed("node");
-            }
-            tokio::time::sleep(backoff.after_crash()).await;
-        }
-    });
-}
-
-async fn send_heartbeats(parts: Weak<Parts>) {
-    let mut interval = tokio::time::interval(HEARTBEAT);
-    let mut last = Instant::now();
-    loop {
-        interval.tick().await;
-        let Some(parts) = parts.upgrade() else { return };
-        if last.elapsed() > GONE_AFTER {
-            tracing::warn!("this node stood still, so others may think that it is gone");
-            parts.was_away();
-        }
-        last = Instant::now();
-        parts.cluster.beat(&parts, false).await;
-    }
-}
-
-/// Says to hot state that the node lives, and clears away there what dead nodes said: those that left or fell silent on the
-/// bus, and those of an earlier run of the whole cluster, of which only hot state knows. A loop of its own, as that may take
-/// long.
-async fn beat_hot_state(parts: Weak<Parts>) {
-    let mut interval = tokio::time::interval(LOOK);
-    let mut last: Option<Instant> = None;
-    loop {
-        interval.tick().await;
-        let Some(parts) = parts.upgrade() else { return };
-        if last.is_none_or(|last| last.elapsed() >= HEARTBEAT) {
-            last = Some(Instant::now());
-            parts.cluster.beat_hot_state_once(&parts).await;
-        }
-        parts.cluster.bury(&parts).await;
-    }
-}
-
-async fn watch_members(parts: Weak<Parts>) {
-    let Some(mut connected) = parts.upgrade().map(|parts| parts.cluster.bus.connected()) else { return };
-    let Some(mut heartbeats) = listen(&parts, HEARTBEATS).await else { return };
-    let mut interval = tokio::time::interval(LOOK);
-    let mut last = Instant::now();
-    loop {
-        let message = tokio::select! {
-            message = heartbeats.next() => match message {
-                Some(message) => Some(message),
-                None => return,
-            },
-            _ = interval.tick() => None,
-            changed = connected.changed() => {
-                let Some(parts) = parts.upgrade().filter(|_| changed.is_ok()) else { return };
-                if *connected.borrow_and_update() {
-                    parts.cluster.members.forgive();
-                    parts.was_away();
-                }
-                None
-            }
-        };
-        let Some(parts) = parts.upgrade() else { return };
-        let cluster = &parts.cluster;
-        if let Some(message) = message {
-            cluster.hear(&message);
-        }
-        // Who hears nobody cannot tell who is gone; neither can who stood still.
-        if !*connected.borrow() || last.elapsed() > GONE_AFTER / 2 {
-            cluster.members.forgive();
-        }
-        last = Instant::now();
-        for node in cluster.members.silent() {
-            tracing::warn!(id = node.id, name = node.name, "a node is gone without a word");
-            cluster.dead.lock().push(node.id);
-        }
-    }
-}
-
-async fn answer_requests(parts: Weak<Parts>) {
-    let Some(own) = parts.upgrade().map(|parts| subject_of(&parts.node_id)) else { return };
-    let Some(mut own) = listen(&parts, &own).await else { return };
-    let Some(mut everybody) = listen(&parts, EVERYBODY).await else { return };
-    loop {
-        let message = tokio::select! {
-            message = own.next() => message,
-            message = everybody.next() => message,
-        };
-        let (Some(message), Some(parts)) = (message, parts.upgrade()) else { return };
-        let Ok(permit) = Arc::clone(&parts.cluster.working).acquire_owned().await else { return };
-        tokio::spawn(async move {
-            let traceparent = message.traceparent.clone();
-            let answer = parts.cluster.answer(&parts, message);
-            mundotango_ops::trace::within(traceparent.as_deref(), answer).await;
-            drop(permit);
-        });
-    }
-}
-
-async fn listen(parts: &Weak<Parts>, subject: &str) -> Option<Box<dyn Listening>> {
-    let bus = Arc::clone(&parts.upgrade()?.cluster.bus);
-    match bus.listen(subject).await {
-        Ok(listening) => Some(listening),
-        Err(error) => {
-            tracing::warn!(%error, subject, "not listened to");
-            None
-        }
-    }
-}
+pub(crate) struct Encoded(#[serde(with = "base64_bytes")] pub(crate) Bytes);

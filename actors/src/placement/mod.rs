@@ -15,25 +15,34 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use mundotango_protocol::new_id;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::base64_bytes;
 use crate::bus::{BusError, subject_part};
-use crate::cluster::{NodeError, NodeRequest, base64_bytes};
-use crate::engine::Parts;
+use crate::cluster::{Cluster, NodeError, NodeRequest, Question};
+use crate::crashes::Crashes;
+use crate::supervised::{BusyVisitor, Intensity, Supervised};
+use crate::tasks::{Pace, Tasks};
+use crate::vitals::{State, TreeNode, Vitals};
 use owned::Owned;
 
 /// Messages that may wait for one actor.
 const MAILBOX_CAPACITY: usize = 64;
-/// How long an actor that nobody asks stays in memory.
+/// How long an actor that nobody asks stays in memory, unless its kind keeps it.
 const IDLE_AFTER: Duration = Duration::from_mins(5);
 /// How long a question waits for its answer in all.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long an owner may take before it is asked whether it is there at all.
+/// How long an owner may be silent before its node is asked whether the actor still runs.
 const OWNER_TIMEOUT: Duration = Duration::from_secs(4);
+/// How often kept actors are looked at.
+const KEEP_LOOK: Duration = Duration::from_secs(1);
+/// Actors that may crash within the window before the keeper restarts.
+const MOST_CRASHED: usize = 32;
 /// Pause before an actor that is going away is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -60,6 +69,12 @@ pub enum OwnedError {
 pub trait OwnedKind: Send + Sync {
     /// Brings an actor to life: takes its fence, then reads what it was.
     async fn activate(&self, id: &str) -> Result<Box<dyn OwnedActor>, OwnedError>;
+
+    /// The ids of the actors that always run, although nobody asks them: on one node of the cluster, and soon on another
+    /// one when that node goes.
+    fn keep(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// An actor that exists once in the cluster. Messages come one after the other.
@@ -89,8 +104,11 @@ pub(crate) enum OwnedMessage {
 }
 
 /// The node's part in all actors that exist once.
-#[derive(Default)]
 pub(crate) struct Placement {
+    cluster: Arc<Cluster>,
+    crashes: Arc<Crashes>,
+    tasks: Tasks,
+    kinds_changed: Notify,
     kinds: Mutex<HashMap<String, Arc<dyn OwnedKind>>>,
     here: Mutex<HashMap<(String, String), Entry>>,
 }
@@ -99,18 +117,16 @@ pub(crate) struct Placement {
 struct Entry {
     number: String,
     mailbox: mpsc::Sender<OwnedMessage>,
+    vitals: Arc<Vitals>,
 }
 
-/// A question on its way to another node.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Question {
-    pub(crate) kind: String,
-    pub(crate) id: String,
-    #[serde(with = "base64_bytes")]
-    pub(crate) message: Bytes,
+impl Entry {
+    fn waiting(&self) -> usize {
+        self.mailbox.max_capacity() - self.mailbox.capacity()
+    }
 }
 
-/// Its answer.
+/// The answer to a question.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Reply {
@@ -152,8 +168,34 @@ fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
 }
 
 impl Placement {
+    pub(crate) fn new(cluster: Arc<Cluster>, crashes: Arc<Crashes>) -> Arc<Self> {
+        Arc::new(Self {
+            tasks: Tasks::new("owned", Arc::clone(&crashes)),
+            cluster,
+            crashes,
+            kinds: Mutex::default(),
+            here: Mutex::default(),
+            kinds_changed: Notify::new(),
+        })
+    }
+
+    /// Keeps those actors running whose kind asks for that, until [`stop`](Self::stop).
+    pub(crate) fn start(self: &Arc<Self>) {
+        let placement = Arc::clone(self);
+        self.tasks.keep_running("kept actors", Pace::Timed, move |vitals| {
+            let placement = Arc::clone(&placement);
+            async move { placement.keep_actors(&vitals).await }.boxed()
+        });
+    }
+
+    /// Ends the tasks; actors end by [`passivate_all`](Self::passivate_all).
+    pub(crate) fn stop(&self) {
+        self.tasks.stop();
+    }
+
     pub(crate) fn set_kind(&self, name: &str, kind: Arc<dyn OwnedKind>) {
         self.kinds.lock().insert(name.to_owned(), kind);
+        self.kinds_changed.notify_one();
     }
 
     /// How many actors are here.
@@ -161,20 +203,23 @@ impl Placement {
         self.here.lock().len()
     }
 
+    /// Whether the actor runs here.
+    pub(crate) fn owns(&self, kind: &str, id: &str) -> bool {
+        self.find(kind, id).is_some()
+    }
+
     /// Asks an actor, wherever it is, starting it where there is none.
     pub(crate) async fn ask(
-        &self,
-        parts: &Arc<Parts>,
+        self: &Arc<Self>,
         kind: &str,
         id: &str,
         message: Bytes,
     ) -> Result<Bytes, OwnedError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let outcome =
-                tokio::time::timeout_at(deadline, self.ask_once(parts, kind, id, message.clone())).await;
+            let outcome = tokio::time::timeout_at(deadline, self.ask_once(kind, id, message.clone())).await;
             match outcome {
-                // It was the owner until now: somebody else is, or nobody.
+                // The actor was the owner until now: another one is, or none.
                 Ok(Err(OwnedError::Fenced)) => tokio::time::sleep(ASK_AGAIN).await,
                 Ok(outcome) => return outcome,
                 Err(_) => return Err(OwnedError::Unavailable("no answer in time".to_owned())),
@@ -182,51 +227,61 @@ impl Placement {
         }
     }
 
-    async fn ask_once(
-        &self,
-        parts: &Arc<Parts>,
-        kind: &str,
-        id: &str,
-        message: Bytes,
-    ) -> Result<Bytes, OwnedError> {
+    async fn ask_once(self: &Arc<Self>, kind: &str, id: &str, message: Bytes) -> Result<Bytes, OwnedError> {
         if let Some(entry) = self.find(kind, id) {
             return ask_entry(&entry, message).await;
         }
-        let bus = &parts.cluster.bus;
-        if !bus.is_remote() {
-            return self.ask_here(parts, kind, id, message).await;
+        if !self.cluster.bus.is_remote() {
+            return self.ask_here(kind, id, message).await;
         }
-        match bus.request(&subject_of(kind, id), message.clone(), OWNER_TIMEOUT).await {
+        match self.ask_owner(kind, id, message.clone()).await {
             Ok(reply) => read_reply(&reply),
-            // Without the bus each node is on its own; the fence sees to it that one writes at a time.
-            Err(BusError::Unavailable(_)) => self.ask_here(parts, kind, id, message).await,
-            // An owner that does not answer is asked no more than that: it may be frozen, and is fenced by the next.
-            Err(BusError::NoResponders | BusError::TimedOut) => {
-                self.ask_picked(parts, kind, id, message).await
-            }
+            // Without the bus each node is on its own; the fence lets one of them write at a time.
+            Err(BusError::Unavailable(_)) => self.ask_here(kind, id, message).await,
+            // The owner is gone or frozen. The store fences a frozen owner off when the next one starts.
+            Err(BusError::NoResponders | BusError::TimedOut) => self.ask_picked(kind, id, message).await,
             Err(error @ BusError::TooLarge { .. }) => Err(OwnedError::Refused(error.to_string())),
         }
     }
 
-    /// Asks on the node that is to own the actor.
-    async fn ask_picked(
-        &self,
-        parts: &Arc<Parts>,
-        kind: &str,
-        id: &str,
-        message: Bytes,
-    ) -> Result<Bytes, OwnedError> {
-        let others = parts.cluster.others();
-        let own = (!parts.is_draining()).then_some(parts.node_id.as_str());
+    /// Asks the owner, and waits for as long as the owner's node says that the actor runs there: a second actor beside a
+    /// busy one would fence the busy one off in the middle of its work.
+    async fn ask_owner(&self, kind: &str, id: &str, message: Bytes) -> Result<Bytes, BusError> {
+        let subject = subject_of(kind, id);
+        let mut asking = self.cluster.bus.request(&subject, message, PATIENCE);
+        loop {
+            match tokio::time::timeout(OWNER_TIMEOUT, &mut asking).await {
+                Ok(outcome) => return outcome,
+                Err(_) if self.is_owned_elsewhere(kind, id).await => {}
+                Err(_) => return Err(BusError::TimedOut),
+            }
+        }
+    }
+
+    /// Whether another node that lives runs the actor.
+    async fn is_owned_elsewhere(&self, kind: &str, id: &str) -> bool {
+        let owns = NodeRequest::Owns { kind: kind.to_owned(), id: id.to_owned() };
+        self.cluster.ask_others(owns).await.answers.iter().any(|(_, owns)| owns.as_bool() == Some(true))
+    }
+
+    /// The node on which an actor without an owner has its place.
+    fn place_of(&self, kind: &str, id: &str) -> String {
+        let others = self.cluster.others();
+        let own = (!self.cluster.is_draining()).then_some(self.cluster.node_id());
         let alive = others.iter().filter(|node| !node.draining).map(|node| node.id.as_str());
-        let picked = pick(alive.chain(own), kind, id).unwrap_or(&parts.node_id);
-        if picked == parts.node_id {
-            return self.ask_here(parts, kind, id, message).await;
+        pick(alive.chain(own), kind, id).unwrap_or(self.cluster.node_id()).to_owned()
+    }
+
+    /// Asks on the node where the actor has its place.
+    async fn ask_picked(self: &Arc<Self>, kind: &str, id: &str, message: Bytes) -> Result<Bytes, OwnedError> {
+        let picked = self.place_of(kind, id);
+        if picked == self.cluster.node_id() {
+            return self.ask_here(kind, id, message).await;
         }
         let question = Question { kind: kind.to_owned(), id: id.to_owned(), message };
-        match parts.cluster.ask::<Reply>(parts, picked, NodeRequest::Owned(question)).await {
+        match self.cluster.ask::<Reply>(&picked, NodeRequest::Owned(question)).await {
             Ok(reply) => reply.into(),
-            // It is gone: the next attempt picks another.
+            // The node is gone: the next attempt picks another one.
             Err(NodeError::Gone) => Err(OwnedError::Fenced),
             Err(NodeError::Unavailable) => Err(OwnedError::Unavailable("its node did not answer".to_owned())),
             Err(NodeError::Refused(error)) => Err(OwnedError::Refused(error)),
@@ -234,28 +289,18 @@ impl Placement {
     }
 
     /// Asks the actor here, starting it if need be.
-    async fn ask_here(
-        &self,
-        parts: &Arc<Parts>,
-        kind: &str,
-        id: &str,
-        message: Bytes,
-    ) -> Result<Bytes, OwnedError> {
+    async fn ask_here(self: &Arc<Self>, kind: &str, id: &str, message: Bytes) -> Result<Bytes, OwnedError> {
         let entry = match self.find(kind, id) {
             Some(entry) => entry,
-            None => self.start(parts, kind, id)?,
+            None => self.start_actor(kind, id)?,
         };
         ask_entry(&entry, message).await
     }
 
-    /// Answers what another node asks of an actor that is to be here.
-    pub(crate) async fn answer(
-        &self,
-        parts: &Arc<Parts>,
-        question: Question,
-    ) -> Result<serde_json::Value, String> {
+    /// Answers a question of another node to an actor that has its place here.
+    pub(crate) async fn answer(self: &Arc<Self>, question: Question) -> Result<serde_json::Value, String> {
         let Question { kind, id, message } = question;
-        let outcome = self.ask_here(parts, &kind, &id, message).await;
+        let outcome = self.ask_here(&kind, &id, message).await;
         serde_json::to_value(Reply::from(outcome)).map_err(|error| error.to_string())
     }
 
@@ -263,25 +308,26 @@ impl Placement {
         self.here.lock().get(&(kind.to_owned(), id.to_owned())).cloned()
     }
 
-    fn start(&self, parts: &Arc<Parts>, kind: &str, id: &str) -> Result<Entry, OwnedError> {
+    fn start_actor(self: &Arc<Self>, kind: &str, id: &str) -> Result<Entry, OwnedError> {
         let factory = self.kinds.lock().get(kind).cloned();
-        let factory = factory.ok_or_else(|| OwnedError::Refused(format!("nobody here knows {kind}")))?;
+        let factory = factory.ok_or_else(|| OwnedError::Refused(format!("no kind {kind} here")))?;
         let mut here = self.here.lock();
         let key = (kind.to_owned(), id.to_owned());
         if let Some(entry) = here.get(&key) {
             return Ok(entry.clone());
         }
         let (mailbox, receiver) = mpsc::channel(MAILBOX_CAPACITY);
-        let entry = Entry { number: new_id(), mailbox };
+        let entry = Entry { number: new_id(), mailbox, vitals: Arc::default() };
         here.insert(key, entry.clone());
         drop(here);
         mundotango_ops::metrics().owned_actors_active.inc();
         let owned = Owned {
-            parts: Arc::clone(parts),
+            placement: Arc::clone(self),
             factory,
             kind: kind.to_owned(),
             id: id.to_owned(),
             number: entry.number.clone(),
+            vitals: Arc::clone(&entry.vitals),
         };
         tokio::spawn(owned.run(receiver));
         Ok(entry)
@@ -297,16 +343,85 @@ impl Placement {
         }
     }
 
+    /// The actors that always run, by kind and id.
+    fn kept(&self) -> Vec<(String, String)> {
+        let kinds = self.kinds.lock();
+        let kept = kinds.iter().flat_map(|(name, kind)| kind.keep().into_iter().map(|id| (name.clone(), id)));
+        kept.collect()
+    }
+
+    /// Starts kept actors that have their place here and run nowhere: at once when a node goes or a kind is added, and
+    /// now and then, as such an actor may have ended.
+    async fn keep_actors(self: &Arc<Self>, vitals: &Vitals) {
+        let mut membership = self.cluster.membership();
+        loop {
+            for (kind, id) in self.kept() {
+                let has_its_place_here = self.place_of(&kind, &id) == self.cluster.node_id();
+                if !has_its_place_here || self.owns(&kind, &id) || self.cluster.is_draining() {
+                    continue;
+                }
+                let is_owned = self.is_owned_elsewhere(&kind, &id).await;
+                vitals.handled();
+                if is_owned {
+                    continue;
+                }
+                if let Err(error) = self.start_actor(&kind, &id) {
+                    tracing::warn!(%error, kind, id, "kept actor not started");
+                }
+            }
+            vitals.handled();
+            tokio::select! {
+                () = tokio::time::sleep(KEEP_LOOK) => {}
+                changed = membership.changed() => if changed.is_err() { return },
+                () = self.kinds_changed.notified() => {}
+            }
+        }
+    }
+
     /// Ends all actors here, so that other nodes start them when they are asked.
     pub(crate) async fn passivate_all(&self, deadline: Duration) {
+        self.stop();
         let all: Vec<_> = self.here.lock().values().cloned().collect();
         for entry in all {
-            // One whose mailbox is full ends with the process.
+            // An actor whose mailbox is full ends with the process.
             let _ = entry.mailbox.try_send(OwnedMessage::Passivate);
         }
         let end = Instant::now() + deadline;
         while self.len() > 0 && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Supervised for Placement {
+    fn name(&self) -> &'static str {
+        "owned"
+    }
+
+    fn intensity(&self) -> Intensity {
+        Intensity::ClientDriven(MOST_CRASHED)
+    }
+
+    fn children(&self, most: usize) -> (usize, Vec<TreeNode>) {
+        let mut children = self.tasks.tree();
+        let here = self.here.lock();
+        let total = children.len() + here.len();
+        let mut keys: Vec<_> = here.keys().collect();
+        keys.sort_unstable();
+        children.extend(keys.into_iter().take(most).filter_map(|key| {
+            let entry = here.get(key)?;
+            let name = format!("{} {}", key.0, key.1);
+            Some(entry.vitals.node(name, "owned", State::Running, entry.waiting()))
+        }));
+        (total, children)
+    }
+
+    fn visit_busy(&self, visit: &mut BusyVisitor<'_>) {
+        self.tasks.visit_busy(visit);
+        for ((kind, id), entry) in self.here.lock().iter() {
+            if entry.waiting() > 0 {
+                visit(&format_args!("{kind} {id}"), &entry.vitals, entry.waiting());
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The life of an actor that exists once: it listens before it starts, so that nobody starts it twice for long, and ends
-//! when it is idle, fenced, or its node goes.
+//! The life of an actor that exists once. The actor subscribes to its subject before its activation, so that other nodes
+//! find it instead of starting another one. The actor ends when it is idle, fenced, or its node goes.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,18 +9,19 @@ use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{IDLE_AFTER, OwnedActor, OwnedError, OwnedKind, OwnedMessage, Reply, subject_of};
+use super::{IDLE_AFTER, OwnedActor, OwnedError, OwnedKind, OwnedMessage, Placement, Reply, subject_of};
 use crate::bus::{BusMessage, Listening};
-use crate::engine::Parts;
-use crate::supervision::panic_text;
+use crate::crashes::panic_text;
+use crate::vitals::Vitals;
 
 pub(super) struct Owned {
-    pub(super) parts: Arc<Parts>,
+    pub(super) placement: Arc<Placement>,
     pub(super) factory: Arc<dyn OwnedKind>,
     pub(super) kind: String,
     pub(super) id: String,
-    /// Tells it from one of the same id that comes after it.
+    /// Distinguishes the actor from a later one of the same id.
     pub(super) number: String,
+    pub(super) vitals: Arc<Vitals>,
 }
 
 /// Pause before work that failed is tried again.
@@ -48,11 +49,11 @@ impl Owned {
                 kind = self.kind,
                 id = self.id,
                 panic = panic_text(&*panic),
-                "actor crashed; it starts anew when asked"
+                "actor crashed; the next question starts it again"
             );
-            self.parts.crashed("owned");
+            self.placement.crashes.report("owned", "owned", &format!("{} {}", self.kind, self.id));
         }
-        self.parts.placement.remove(&self.kind, &self.id, &self.number);
+        self.placement.remove(&self.kind, &self.id, &self.number);
     }
 
     async fn live(&self, mut mailbox: mpsc::Receiver<OwnedMessage>) {
@@ -67,7 +68,7 @@ impl Owned {
         };
         let end = self.serve(&mut *actor, &mut mailbox, &mut listening).await;
         // From here on nobody finds it; those that wait are told to ask again.
-        self.parts.placement.remove(&self.kind, &self.id, &self.number);
+        self.placement.remove(&self.kind, &self.id, &self.number);
         if matches!(end, End::Fenced) {
             tracing::info!(kind = self.kind, id = self.id, "another node owns it now");
         }
@@ -75,7 +76,7 @@ impl Owned {
     }
 
     async fn listen(&self) -> Option<Box<dyn Listening>> {
-        let bus = &self.parts.cluster.bus;
+        let bus = &self.placement.cluster.bus;
         if !bus.is_remote() {
             return None;
         }
@@ -95,6 +96,7 @@ impl Owned {
         listening: &mut Option<Box<dyn Listening>>,
     ) -> End {
         let mut active = Instant::now();
+        let kept = self.factory.keep().contains(&self.id);
         loop {
             let outcome = tokio::select! {
                 message = mailbox.recv() => match message {
@@ -121,18 +123,19 @@ impl Owned {
                     }
                     outcome => ends(&outcome),
                 },
-                () = tokio::time::sleep_until(active + IDLE_AFTER) => return End::Idle,
+                () = tokio::time::sleep_until(active + IDLE_AFTER), if !kept => return End::Idle,
             };
             if outcome.is_err() {
                 return End::Fenced;
             }
             active = Instant::now();
+            self.vitals.handled();
         }
     }
 
     async fn reply(&self, message: &BusMessage, reply: Reply) {
         let Ok(payload) = serde_json::to_vec(&reply) else { return };
-        if let Err(error) = self.parts.cluster.bus.reply(message, payload.into()).await {
+        if let Err(error) = self.placement.cluster.bus.reply(message, payload.into()).await {
             tracing::warn!(%error, kind = self.kind, id = self.id, "answer not sent");
         }
     }

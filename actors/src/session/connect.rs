@@ -11,14 +11,11 @@ use mundotango_protocol::{
     ChannelName, ConnectRequest, ConnectResult, Disconnect, ErrorCode, Push, RefreshRequest, RefreshResult,
     Reply, SubscribeRequest, SubscribeResult,
 };
-use mundotango_storage::accounts::Role;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::handle::Who;
 use super::subscriptions::{Wish, recover_position};
 use super::{Refusal, Session, Stage};
-use crate::cluster::base64_bytes;
+use crate::handle::{ServerSubscription, Who};
 use crate::options::SubscriptionOverride;
 
 /// Longest name and version of a client library that are kept, in bytes; the protocol's limits.
@@ -30,8 +27,8 @@ const MAX_VERSION_BYTES: usize = 64;
 pub struct Credentials {
     /// The user's id; empty for anonymous sessions.
     pub user: String,
-    /// What the user may do.
-    pub role: Role,
+    /// The user's role, which the application alone understands.
+    pub role: String,
     /// The login that the token came from.
     pub login_id: Option<String>,
     /// The token's own id.
@@ -46,21 +43,6 @@ pub struct Credentials {
     pub meta: Bytes,
     /// The channels to which the server subscribes the session, and how.
     pub subscriptions: BTreeMap<String, ServerSubscription>,
-}
-
-/// How the server subscribes a session to a channel.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServerSubscription {
-    /// What other subscribers may know of the user, in JSON; may be empty.
-    #[serde(with = "base64_bytes")]
-    pub info: Bytes,
-    /// The application's own data for the client, in JSON; may be empty.
-    #[serde(with = "base64_bytes")]
-    pub data: Bytes,
-    /// When the subscription expires, in Unix seconds.
-    pub expires_at: Option<u64>,
-    /// Options of the namespace that this subscription has otherwise.
-    pub change: SubscriptionOverride,
 }
 
 /// What a subscription token allows.
@@ -133,7 +115,7 @@ impl Session {
             library: (cut(&request.name, MAX_NAME_BYTES), cut(&request.version, MAX_VERSION_BYTES)),
             session_key: self.secret.clone(),
         });
-        self.stage = Stage::Connected(credentials);
+        self.stage = Stage::Connected(Box::new(credentials));
         let sessions = self.parts.sessions.add_user(&self.handle);
         let most = self.parts.session_options.user_connection_limit;
         if most > 0 && sessions > most {
@@ -318,7 +300,7 @@ impl Session {
                 ..who.as_ref().clone()
             });
         }
-        self.stage = Stage::Connected(fresh);
+        self.stage = Stage::Connected(Box::new(fresh));
         self.check_not_revoked()?;
         let (expires, ttl) = self.expiry();
         let refresh = RefreshResult {

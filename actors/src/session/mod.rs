@@ -6,7 +6,7 @@
 
 mod connect;
 mod data;
-mod handle;
+mod parts;
 mod rate;
 mod registry;
 mod rpc;
@@ -25,14 +25,15 @@ use mundotango_protocol::{
     Reply, Request,
 };
 
-pub use connect::{Authenticator, Credentials, ServerSubscription, SubscriptionGrant, TokenRefusal};
-pub use handle::{SessionHandle, SessionMessage, Transport, Who};
+pub use connect::{Authenticator, Credentials, SubscriptionGrant, TokenRefusal};
+pub use parts::ChannelGate;
+pub(crate) use parts::{Parts, SessionConfig};
 pub use registry::Sessions;
 pub use rpc::{Caller, RpcHandler};
 
-use crate::engine::Parts;
+use crate::crashes::panic_text;
+use crate::handle::{SessionHandle, SessionMessage, Transport};
 use crate::outbox::Outgoing;
-use crate::supervision::panic_text;
 use rate::CommandRate;
 use rpc::RpcSlots;
 use subscriptions::Subscriptions;
@@ -63,7 +64,7 @@ enum Stage {
     /// Waiting for the connect command.
     New,
     /// Open.
-    Connected(Credentials),
+    Connected(Box<Credentials>),
     /// The connect command failed; the client has to come again on another connection.
     Refused,
 }
@@ -154,7 +155,7 @@ impl Session {
     }
 
     fn crashed(&self, panic: &(dyn std::any::Any + Send)) {
-        self.parts.session_crashed(self.client(), panic_text(panic));
+        self.parts.session_crashed(&self.handle, panic_text(panic));
     }
 
     async fn receive_frame(&mut self, frame: Bytes) {

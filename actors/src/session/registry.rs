@@ -1,16 +1,19 @@
 //! Which sessions this node has.
 
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use mundotango_protocol::{ClientId, Disconnect, DisconnectReason};
 use parking_lot::Mutex;
 
-use super::{SessionHandle, SessionMessage};
+use crate::handle::{SessionHandle, SessionMessage, Whose};
+use crate::supervised::{BusyVisitor, Intensity, Supervised};
 use crate::vitals::TreeNode;
 
 /// Sessions that are looked at without a pause.
 const SESSIONS_AT_ONCE: usize = 256;
+/// Users whose sessions crash within the window before the keeper restarts.
+const MOST_CRASHED_USERS: usize = 32;
 
 /// The node's sessions, by id and by user.
 #[derive(Default)]
@@ -109,6 +112,13 @@ impl Sessions {
         clients.iter().filter_map(|client| maps.by_client.get(client).cloned()).collect()
     }
 
+    /// The sessions that are meant.
+    pub(crate) fn among(&self, whose: &Whose) -> Vec<Arc<SessionHandle>> {
+        let mut among = self.of_user(&whose.user);
+        among.retain(|session| whose.fits(session));
+        among
+    }
+
     /// All sessions.
     pub(crate) fn all(&self) -> Vec<Arc<SessionHandle>> {
         self.maps.lock().by_client.values().cloned().collect()
@@ -153,11 +163,43 @@ impl Sessions {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
 
-    /// The first `most` sessions by id, for the tree.
-    pub(crate) fn tree(&self, most: usize) -> Vec<TreeNode> {
-        let mut sessions = self.all();
-        sessions.sort_unstable_by_key(|session| session.client());
-        sessions.iter().take(most).map(|session| session.tree_node()).collect()
+impl Supervised for Sessions {
+    fn name(&self) -> &'static str {
+        "sessions"
+    }
+
+    fn intensity(&self) -> Intensity {
+        Intensity::ClientDriven(MOST_CRASHED_USERS)
+    }
+
+    fn children(&self, most: usize) -> (usize, Vec<TreeNode>) {
+        let maps = self.maps.lock();
+        let total = maps.by_client.len();
+        // Only the sessions that are shown are copied: a node has up to hundreds of thousands.
+        let mut first = BinaryHeap::new();
+        for client in maps.by_client.keys() {
+            if first.len() < most {
+                first.push(*client);
+            } else if first.peek().is_some_and(|last| client < last) {
+                first.pop();
+                first.push(*client);
+            }
+        }
+        let shown: Vec<_> =
+            first.into_sorted_vec().iter().filter_map(|client| maps.by_client.get(client).cloned()).collect();
+        drop(maps);
+        (total, shown.iter().map(|session| session.tree_node()).collect())
+    }
+
+    fn visit_busy(&self, visit: &mut BusyVisitor<'_>) {
+        for session in self.all() {
+            // Messages that wait for a slow socket are not the session's fault.
+            let waiting = session.messages_waiting();
+            if waiting > 0 {
+                visit(&session.client(), session.vitals(), waiting);
+            }
+        }
     }
 }

@@ -7,11 +7,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use mundotango_protocol::{ClientId, Disconnect, ErrorCode, ErrorReply, Reply, RpcRequest, RpcResult};
-use mundotango_storage::accounts::Role;
 use tokio::sync::Semaphore;
 
 use super::{Refusal, Session};
-use crate::supervision::panic_text;
+use crate::crashes::panic_text;
 
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +19,8 @@ pub struct Caller {
     pub client: ClientId,
     /// The user's id; empty for anonymous sessions.
     pub user: String,
-    /// What the user may do.
-    pub role: Role,
+    /// The user's role, which the application alone understands.
+    pub role: String,
     /// The login that the session's token came from.
     pub login_id: Option<String>,
     /// What only the server knows of the user, from the session's token, in JSON; may be empty.
@@ -46,7 +45,7 @@ impl Session {
         let caller = Caller {
             client: self.client(),
             user: credentials.user.clone(),
-            role: credentials.role,
+            role: credentials.role.clone(),
             login_id: credentials.login_id.clone(),
             meta: credentials.meta.clone(),
         };

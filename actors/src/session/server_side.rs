@@ -6,9 +6,10 @@ use mundotango_protocol::{
 };
 use tokio::time::Instant;
 
-use super::connect::{ServerSubscription, seconds_until};
+use super::connect::seconds_until;
 use super::subscriptions::Wish;
 use super::{Refusal, Session, Stage};
+use crate::handle::ServerSubscription;
 
 impl Session {
     /// Subscribes the session and tells the client. A channel that the session has already is left as it is.

@@ -10,11 +10,12 @@ use mundotango_protocol::{
 };
 use tokio::time::Instant;
 
-use super::connect::{ServerSubscription, SubscriptionGrant, TokenRefusal, instant_of};
+use super::connect::{SubscriptionGrant, TokenRefusal, instant_of};
 use super::{ByChannel, Refusal, Session};
 use crate::channel::{
     Membership, Recovery, Subscribed, Subscriber, SubscriberFlags, SubscriptionNumber, recovered_deltas,
 };
+use crate::handle::ServerSubscription;
 use crate::options::{DeltaType, NamespaceOptions, SubscriptionOverride};
 
 /// The only delta compression of the protocol.

@@ -1,12 +1,14 @@
 //! Nodes that share a channel: on the bus within the process, and on a real NATS and Redis.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use mundotango_actors::bus::{Bus, LocalHub};
-use mundotango_actors::{Engine, NodeParts, SessionOptions, Whose};
+use mundotango_actors::{Engine, NodeInfo, NodeParts, ServerSubscription, SessionOptions, Whose};
 use mundotango_ops::ServerUrls;
 use mundotango_protocol::{ChannelName, Disconnect, StreamPosition, new_id};
 use mundotango_storage::hot::{HotState, MemoryHotState, RedisHotState};
@@ -15,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::bus::nats;
 use crate::client::{Client, engine_of, publish};
+use crate::faulty::{Call, Fault, FaultyHotState};
 
 /// Longest wait until nodes know of each other.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -137,23 +140,24 @@ async fn what_is_asked_of_one_node_holds_on_all(nodes: Vec<Arc<Engine>>) {
     let whose = Whose { user: "7".to_owned(), ..Whose::default() };
     let channel = ChannelName::parse("open:a").unwrap();
 
-    let sessions = a.sessions_of(&whose).await;
+    let sessions = a.sessions_of(&whose).await.complete().expect("all nodes answer");
     let mut ids: Vec<_> = sessions.iter().map(|session| session.client.clone()).collect();
     ids.sort_unstable();
     let mut expected = [&on_b, &on_c].map(|client| client.session.handle().client().to_string());
     expected.sort_unstable();
     assert_eq!(ids, expected);
 
-    a.subscribe(&whose, &channel, mundotango_actors::ServerSubscription::default(), None).await.unwrap();
+    let done = a.subscribe(&whose, &channel, ServerSubscription::default(), None).await.unwrap();
+    assert_eq!(done.missing, 0);
     for client in [&mut on_b, &mut on_c] {
         assert!(client.push().await.subscribe.is_some());
     }
     // Counts are brought up to date a moment after the subscribers know.
-    let counted = async { while a.channel_counts("open:*").await.get("open:a") != Some(&2) {} };
+    let counted = async { while a.channel_counts("open:*").await.answers.get("open:a") != Some(&2) {} };
     tokio::time::timeout(PATIENCE, counted).await.expect("both are counted");
     assert_eq!(a.presence(&channel).await.unwrap().len(), 2, "presence is one");
 
-    a.message(&whose, Bytes::from_static(b"{\"n\":1}")).await;
+    assert_eq!(a.message(&whose, Bytes::from_static(b"{\"n\":1}")).await.missing, 0);
     for client in [&mut on_b, &mut on_c] {
         let message = loop {
             // Joins of each other may come first.
@@ -169,7 +173,7 @@ async fn what_is_asked_of_one_node_holds_on_all(nodes: Vec<Arc<Engine>>) {
     assert_eq!(sessions.children_total, 2);
     assert!(a.tree_of("nobody", 10).await.is_err());
 
-    a.disconnect(&whose, &Disconnect::ForceDisconnect.into(), &[]).await;
+    assert_eq!(a.disconnect(&whose, &Disconnect::ForceDisconnect.into(), &[]).await.missing, 0);
     for client in [&mut on_b, &mut on_c] {
         assert_eq!(client.end().await, Disconnect::ForceDisconnect);
     }
@@ -254,4 +258,116 @@ async fn g4_no_gap_between_history_and_live() {
     println!(
         "{SUBSCRIPTIONS} subscriptions, {recoveries} recovered, while {published} publications flowed; no gap, no twin"
     );
+}
+
+/// The heartbeat of a node that is nothing else.
+fn ghost(id: &str) -> NodeInfo {
+    NodeInfo {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        version: "test".to_owned(),
+        started_at: Timestamp::now(),
+        sessions: 0,
+        users: 0,
+        channels: 0,
+        subscriptions: 0,
+        draining: false,
+        gone: false,
+        settings: BTreeMap::new(),
+    }
+}
+
+async fn beat(bus: &dyn Bus, node: &NodeInfo) {
+    bus.publish("nodes.heartbeats", serde_json::to_vec(node).unwrap().into()).await.unwrap();
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+/// A node that is there and does not answer is missed, by everything that is asked of all nodes; and a node that answers
+/// several times does not stand for others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_to_all_nodes_tells_how_many_did_not_answer() {
+    let hub = Arc::new(LocalHub::default());
+    let hot: Arc<dyn HotState> = Arc::new(MemoryHotState::new());
+    let a = node(Arc::new(hub.connect()), new_id(), Arc::clone(&hot)).await;
+    let b = node(Arc::new(hub.connect()), new_id(), Arc::clone(&hot)).await;
+    know_each_other(&[Arc::clone(&a), Arc::clone(&b)]).await;
+    let on_b = Client::connected(&b, "7").await;
+    let whose = Whose { user: "7".to_owned(), ..Whose::default() };
+
+    let silent = hub.connect();
+    beat(&silent, &ghost("silent")).await;
+    until("the silent node is known", || a.nodes().len() == 3).await;
+    let beating = tokio::spawn(async move {
+        loop {
+            beat(&silent, &ghost("silent")).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    let sessions = a.sessions_of(&whose).await;
+    assert_eq!((sessions.answers.len(), sessions.missing), (1, 1));
+    let channel = ChannelName::parse("open:a").unwrap();
+    assert_eq!(a.unsubscribe(&whose, &channel).await.missing, 1);
+    assert_eq!(a.channel_counts("").await.complete(), None);
+    beating.abort();
+    until("the silent node is gone", || a.nodes().len() == 2).await;
+
+    let chatty = hub.connect();
+    let mut asked = chatty.listen("nodes.all").await.unwrap();
+    beat(&chatty, &ghost("chatty")).await;
+    until("the chatty node is known", || a.nodes().len() == 3).await;
+    let answering = tokio::spawn(async move {
+        let question = asked.next().await.unwrap();
+        for _ in 0..3 {
+            let answer = json!({"node": "chatty", "answer": []}).to_string();
+            chatty.reply(&question, answer.into()).await.unwrap();
+        }
+    });
+    let sessions = a.sessions_of(&whose).await;
+    assert_eq!((sessions.answers.len(), sessions.missing), (1, 0), "both nodes are waited for");
+    answering.await.unwrap();
+    drop(on_b);
+}
+
+/// Traces that hot state does not let clear away keep nobody from seeing who comes and goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burial_that_hangs_does_not_stop_the_watch_over_the_living() {
+    let hub = Arc::new(LocalHub::default());
+    let hot = FaultyHotState::alone();
+    hot.once(Call::Burial, Fault::Hang);
+    let engine = node(Arc::new(hub.connect()), new_id(), hot).await;
+    let other = hub.connect();
+    beat(&other, &ghost("dead")).await;
+    until("the node is known", || engine.nodes().len() == 2).await;
+    beat(&other, &NodeInfo { gone: true, ..ghost("dead") }).await;
+    until("the node is gone", || engine.nodes().len() == 1).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    beat(&other, &ghost("living")).await;
+    until("the living node is known", || engine.nodes().len() == 2).await;
+    until("the silent node is gone", || engine.nodes().len() == 1).await;
+}
+
+/// A node with another secret is in conflict, names what differs, and leaves the nodes before it alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_younger_node_with_another_setting_is_in_conflict() {
+    let hub = Arc::new(LocalHub::default());
+    let hot: Arc<dyn HotState> = Arc::new(MemoryHotState::new());
+    let mut nodes = Vec::new();
+    for digest in ["one", "one", "another"] {
+        let engine = node(Arc::new(hub.connect()), new_id(), Arc::clone(&hot)).await;
+        engine.must_agree("auth.secret", digest.to_owned());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        nodes.push(engine);
+    }
+    know_each_other(&nodes).await;
+    until("the conflict is seen", || !nodes[2].conflicts().is_empty()).await;
+    assert!(nodes[2].conflicts().iter().all(|conflict| conflict.contains("auth.secret")));
+    assert!(nodes[0].conflicts().is_empty() && nodes[1].conflicts().is_empty());
 }

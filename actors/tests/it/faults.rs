@@ -124,7 +124,7 @@ async fn who_gave_up_waiting_is_nowhere_subscribed() {
     let subscribed = codes.iter().filter(|code| **code == 0).count();
     assert!(codes.contains(&100), "some gave up: {codes:?}");
     assert_eq!(
-        engine.channel_counts("").await.get(CHANNEL).copied().unwrap_or_default(),
+        engine.channel_counts("").await.answers.get(CHANNEL).copied().unwrap_or_default(),
         0,
         "told to come again"
     );

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use mundotango_actors::bus::{Bus, BusError, BusMessage, Listening};
+use mundotango_actors::bus::{Bus, BusError, BusMessage, IsEnough, Listening};
 use mundotango_protocol::{ClientInfo, Publication};
 use mundotango_storage::StoreError;
 use mundotango_storage::hot::{
-    Append, Appended, HistoryLimits, HistoryPage, HistoryQuery, HotState, MemoryHotState, PresenceStats,
+    Append, Appended, Beat, HistoryLimits, HistoryPage, HistoryQuery, HotState, MemoryHotState, PresenceStats,
     Present, Quota, UserStatus,
 };
 use parking_lot::Mutex;
@@ -44,6 +44,7 @@ pub enum Call {
     Presence,
     Renew,
     Users,
+    Burial,
 }
 
 /// The memory that the hot states of all nodes share.
@@ -204,8 +205,12 @@ impl HotState for FaultyHotState {
         self.run(Call::Presence, self.memory.now().presence_stats(channel)).await
     }
 
-    async fn set_user_online(&self, user: &str, online: bool) -> Result<(), StoreError> {
-        self.run(Call::Users, self.memory.now().set_user_online(user, online)).await
+    async fn set_users_online(&self, users: &[String], online: bool) -> Result<(), StoreError> {
+        self.run(Call::Users, self.memory.now().set_users_online(users, online)).await
+    }
+
+    async fn beat(&self) -> Result<Beat, StoreError> {
+        self.memory.now().beat().await
     }
 
     async fn user_statuses(&self, users: &[String]) -> Result<BTreeMap<String, UserStatus>, StoreError> {
@@ -213,7 +218,7 @@ impl HotState for FaultyHotState {
     }
 
     async fn forget_node(&self, node: &str) -> Result<Vec<(String, ClientInfo)>, StoreError> {
-        self.memory.now().forget_node(node).await
+        self.run(Call::Burial, self.memory.now().forget_node(node)).await
     }
 
     async fn take(&self, key: &str, quota: Quota) -> Result<Option<Duration>, StoreError> {
@@ -352,10 +357,10 @@ impl Bus for FaultyBus {
         &self,
         subject: &str,
         payload: Bytes,
-        expected: usize,
+        is_enough: &mut IsEnough<'_>,
         timeout: Duration,
     ) -> Result<Vec<Bytes>, BusError> {
-        self.bus.survey(subject, payload, expected, timeout).await
+        self.bus.survey(subject, payload, is_enough, timeout).await
     }
 
     async fn reply(&self, message: &BusMessage, payload: Bytes) -> Result<(), BusError> {

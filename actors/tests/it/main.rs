@@ -9,5 +9,6 @@ mod faults;
 mod faulty;
 mod features;
 mod model;
+mod owned;
 mod sessions;
 mod supervision;

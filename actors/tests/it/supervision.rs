@@ -125,3 +125,52 @@ async fn draining_tells_every_client_to_come_back() {
         assert_eq!(reason.await.unwrap(), Disconnect::Shutdown);
     }
 }
+
+/// The node's own tasks hang in the tree, each with its vitals.
+#[tokio::test]
+async fn the_nodes_own_tasks_are_in_the_tree() {
+    let hub = std::sync::Arc::new(mundotango_actors::bus::LocalHub::default());
+    let parts = mundotango_actors::NodeParts {
+        id: "a".to_owned(),
+        name: "a".to_owned(),
+        bus: std::sync::Arc::new(hub.connect()),
+    };
+    let hot = std::sync::Arc::new(mundotango_storage::hot::MemoryHotState::new());
+    let engine = crate::client::engine_of(parts, hot, mundotango_actors::SessionOptions::default()).await;
+    let names = |keeper_name| {
+        let tasks = keeper(&engine, keeper_name).children.into_iter();
+        tasks.map(|task| task.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names("node"), ["heartbeats", "members", "burials", "returns", "requests"]);
+    assert!(names("channels").contains(&"histories".to_owned()));
+    until("heartbeats make progress", || keeper(&engine, "node").children[0].messages_handled > 0).await;
+}
+
+/// However many sessions one user crashes, the keeper of the sessions goes on; however many users do so, the node does.
+#[tokio::test]
+async fn a_storm_of_crashing_sessions_does_not_end_the_node() {
+    let engine = engine().await;
+    let crash = async |user: String| {
+        let mut victim = Client::connected(&engine, &user).await;
+        victim.session.handle().tell(SessionMessage::Panic);
+        victim.end().await;
+        victim.session.close().await;
+    };
+    for _ in 0..100 {
+        crash("42".to_owned()).await;
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(keeper(&engine, "sessions").restarts, 0, "one user is one crash towards the intensity");
+    assert_eq!(keeper(&engine, "sessions").child_crashes, 100);
+    for user in 0..400 {
+        crash(user.to_string()).await;
+    }
+    until("the storm is escalated", || keeper(&engine, "sessions").restarts == 1).await;
+    tokio::select! {
+        () = engine.failed() => panic!("clients have ended the node"),
+        () = tokio::time::sleep(Duration::from_secs(3)) => {}
+    }
+    assert_eq!(keeper(&engine, "sessions").restarts, 1, "once a window at most");
+    let mut client = Client::connected(&engine, "42").await;
+    client.subscribe("open:a").await;
+}

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
-use mundotango_actors::{Caller, Engine, ServerSubscription, SessionView};
+use mundotango_actors::{Caller, Engine, Everywhere, ServerSubscription, SessionView};
 use mundotango_protocol::{ClientId, Disconnect, DisconnectReason, HistoryResult, PresenceResult};
 use mundotango_protocol::{PresenceStatsResult, StreamPosition};
-use mundotango_storage::accounts::Role;
 use mundotango_storage::hot::HistoryQuery;
 use mundotango_storage::revocations::Revoked;
 use serde::Serialize;
@@ -80,6 +79,12 @@ fn time(seconds: i64) -> Result<Option<Timestamp>, ApiError> {
 
 fn filled(text: &str) -> Result<String, ApiError> {
     if text.is_empty() { Err(ApiErrorCode::BadRequest.into()) } else { Ok(text.to_owned()) }
+}
+
+/// The answers of all nodes. Where a node is missing the caller has to try again: a disconnect that one node did not hear
+/// of is none.
+fn on_all_nodes<T>(all: Everywhere<T>) -> Result<T, ApiError> {
+    all.complete().ok_or(ApiErrorCode::Internal.into())
 }
 
 impl Methods {
@@ -182,12 +187,13 @@ impl Methods {
             change: body.change.unwrap_or_default(),
         };
         let channel = channel(&body.channel)?;
-        self.engine.subscribe(&whose.whose(), &channel, subscription, body.recover_since).await?;
+        let done = self.engine.subscribe(&whose.whose(), &channel, subscription, body.recover_since).await?;
+        on_all_nodes(done)?;
         nothing()
     }
 
     async fn unsubscribe(&self, whose: &WhoseBody, body: &OfChannel) -> Result<Box<RawValue>, ApiError> {
-        self.engine.unsubscribe(&whose.whose(), &channel(&body.channel)?).await;
+        on_all_nodes(self.engine.unsubscribe(&whose.whose(), &channel(&body.channel)?).await)?;
         nothing()
     }
 
@@ -197,24 +203,24 @@ impl Methods {
             Some(own) => DisconnectReason::custom(own.code, &own.reason).ok_or(ApiErrorCode::BadRequest)?,
         };
         let spared: Vec<_> = body.whitelist.iter().filter_map(|client| ClientId::parse(client)).collect();
-        self.engine.disconnect(&whose.whose(), &reason, &spared).await;
+        on_all_nodes(self.engine.disconnect(&whose.whose(), &reason, &spared).await)?;
         nothing()
     }
 
     async fn refresh(&self, whose: &WhoseBody, body: &RefreshBody) -> Result<Box<RawValue>, ApiError> {
         let whose = whose.whose();
         if body.expired {
-            self.engine.disconnect(&whose, &Disconnect::Expired.into(), &[]).await;
+            on_all_nodes(self.engine.disconnect(&whose, &Disconnect::Expired.into(), &[]).await)?;
         } else {
             let expires_at = (body.expire_at > 0).then_some(body.expire_at);
-            self.engine.refresh(&whose, expires_at, bytes(None, body.info.as_deref())?).await;
+            on_all_nodes(self.engine.refresh(&whose, expires_at, bytes(None, body.info.as_deref())?).await)?;
         }
         nothing()
     }
 
     async fn send(&self, whose: &WhoseBody, body: &SendBody) -> Result<Box<RawValue>, ApiError> {
         let data = bytes(body.b64data.as_deref(), body.data.as_deref())?.ok_or(ApiErrorCode::BadRequest)?;
-        self.engine.message(&whose.whose(), data).await;
+        on_all_nodes(self.engine.message(&whose.whose(), data).await)?;
         nothing()
     }
 
@@ -248,14 +254,14 @@ impl Methods {
     }
 
     async fn channels(&self, body: &ChannelsBody) -> Result<Box<RawValue>, ApiError> {
-        let counts = self.engine.channel_counts(&body.pattern).await;
+        let counts = on_all_nodes(self.engine.channel_counts(&body.pattern).await)?;
         let channels: BTreeMap<_, _> =
             counts.iter().map(|(name, count)| (name, json!({ "num_clients": count }))).collect();
         raw(&json!({ "channels": channels }))
     }
 
     async fn connections(&self, body: &WhoseBody) -> Result<Box<RawValue>, ApiError> {
-        let sessions = self.engine.sessions_of(&body.whose()).await;
+        let sessions = on_all_nodes(self.engine.sessions_of(&body.whose()).await)?;
         let connections: BTreeMap<_, _> =
             sessions.iter().map(|session| (session.client.clone(), connection(session))).collect();
         raw(&json!({ "connections": connections }))
@@ -289,7 +295,7 @@ impl Methods {
         let caller = Caller {
             client: ClientId::random(),
             user: String::new(),
-            role: Role::default(),
+            role: String::new(),
             login_id: None,
             meta: Bytes::new(),
         };

@@ -33,6 +33,8 @@ enum Task {
     },
     /// Check form and lints.
     Lint,
+    /// Print which modules of the engine use which, and check their order.
+    Layers,
     /// Install what the tests need.
     Parts,
     /// Run the engines of a cluster on this machine: NATS, Redis and a CQL server.
@@ -92,6 +94,10 @@ fn main() -> anyhow::Result<()> {
             steps.run("fuzz", || fuzz::all(SHORT_FUZZ))?;
         }
         Task::Lint => lint(&mut steps)?,
+        Task::Layers => {
+            let test = ["test", "--quiet", "-p", "mundotango-actors", "--lib", "layers", "--", "--nocapture"];
+            steps.run("layers", || run(&mut cargo(&test)))?;
+        }
         Task::Parts => steps.run("parts", parts::install)?,
         // Their output is for other programs too, so it holds no steps.
         Task::Services(task) => return services::run(task),

@@ -9,8 +9,10 @@ use mundotango_protocol::{
     ChannelName, ClientId, Disconnect, DisconnectReason, Encoding, StreamPosition, UnsubscribeCode,
 };
 use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
 
-use super::connect::ServerSubscription;
+use crate::base64_bytes;
+use crate::options::SubscriptionOverride;
 use crate::outbox::Outbox;
 use crate::vitals::{State, TreeNode, Vitals};
 
@@ -56,6 +58,21 @@ impl Transport {
     pub fn is_unidirectional(self) -> bool {
         matches!(self, Self::UniWebSocket | Self::UniSse | Self::UniHttpStream)
     }
+}
+
+/// How the server subscribes a session to a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerSubscription {
+    /// What other subscribers may know of the user, in JSON; may be empty.
+    #[serde(with = "base64_bytes")]
+    pub info: Bytes,
+    /// The application's own data for the client, in JSON; may be empty.
+    #[serde(with = "base64_bytes")]
+    pub data: Bytes,
+    /// When the subscription expires, in Unix seconds.
+    pub expires_at: Option<u64>,
+    /// Options of the namespace that this subscription has otherwise.
+    pub change: SubscriptionOverride,
 }
 
 /// What can be said to a session.
@@ -206,6 +223,11 @@ impl SessionHandle {
         self.mailbox.lock().pop_front()
     }
 
+    /// Messages that wait for the session.
+    pub(crate) fn messages_waiting(&self) -> usize {
+        self.mailbox.lock().len()
+    }
+
     /// Messages that wait for the session and its socket.
     pub(crate) fn waiting(&self) -> usize {
         self.mailbox.lock().len() + self.outbox.len()
@@ -214,5 +236,25 @@ impl SessionHandle {
     pub(crate) fn tree_node(&self) -> TreeNode {
         let state = if self.outbox.is_ending() { State::Draining } else { State::Running };
         self.vitals.node(self.client.to_string(), "session", state, self.waiting())
+    }
+}
+
+/// Which sessions something is done to: a user's, or some of them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Whose {
+    /// The user; the empty one's sessions are the anonymous ones.
+    pub user: String,
+    /// Only this session.
+    pub client: Option<String>,
+    /// Only the session with this secret; see [`Who::session_key`].
+    pub session: Option<String>,
+}
+
+impl Whose {
+    /// Whether a session of the user is meant.
+    pub(crate) fn fits(&self, session: &SessionHandle) -> bool {
+        let key = || session.who().and_then(|who| who.session_key.clone());
+        self.client.as_ref().is_none_or(|client| session.client().is(client))
+            && self.session.as_ref().is_none_or(|session| key().as_ref() == Some(session))
     }
 }

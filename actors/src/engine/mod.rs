@@ -1,0 +1,282 @@
+//! The real-time engine of a node: what its actors share, and the calls that the application makes.
+
+mod api;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mundotango_protocol::{ChannelName, Encoding, ErrorCode, StreamPosition, new_id};
+use mundotango_storage::hot::{HistoryLimits, HotState};
+
+use crate::bus::{Bus, LocalBus};
+use crate::channel::{Channels, Context, Hot, Node, Publish};
+use crate::cluster::{Cluster, NodeIdentity, Perform};
+use crate::control::Control;
+use crate::crashes::Crashes;
+use crate::handle::Transport;
+use crate::options::{ChannelsOptions, Namespaces, SessionOptions};
+use crate::placement::Placement;
+use crate::session::{Authenticator, ChannelGate, Parts, RpcHandler, Session, SessionConfig, Sessions};
+use crate::supervised::Supervised;
+use crate::supervision::Supervision;
+use crate::telemetry::Telemetry;
+use crate::vitals::TreeNode;
+
+/// Why the engine did not do what the application asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The channel's namespace is not configured.
+    #[error("unknown channel")]
+    UnknownChannel,
+    /// The channel's namespace does not have what was asked for.
+    #[error("not available")]
+    NotAvailable,
+    /// Hot state or the channel did not take it in time.
+    #[error("channel not available")]
+    Unavailable,
+}
+
+impl From<ErrorCode> for EngineError {
+    fn from(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::UnknownChannel => Self::UnknownChannel,
+            ErrorCode::NotAvailable => Self::NotAvailable,
+            _ => Self::Unavailable,
+        }
+    }
+}
+
+/// The node's place among others.
+#[derive(Clone)]
+pub struct NodeParts {
+    /// Its id: another one at every start.
+    pub id: String,
+    /// What its operator calls it.
+    pub name: String,
+    /// What connects it with the others.
+    pub bus: Arc<dyn Bus>,
+}
+
+impl NodeParts {
+    /// A node without others.
+    pub fn alone() -> Self {
+        let id = new_id();
+        Self { name: id.clone(), id, bus: Arc::new(LocalBus::alone()) }
+    }
+}
+
+/// What an engine is made of.
+pub struct EngineParts {
+    /// The node's place among others.
+    pub node: NodeParts,
+    /// The server's name and version, as clients see it.
+    pub version: String,
+    /// What one connection may do.
+    pub session_options: SessionOptions,
+    /// The namespaces.
+    pub channels_options: ChannelsOptions,
+    /// Channel history and presence.
+    pub hot: Arc<dyn HotState>,
+    /// Who reads tokens.
+    pub authenticator: Arc<dyn Authenticator>,
+}
+
+/// What channels ask of the node.
+struct ChannelsNode {
+    cluster: Arc<Cluster>,
+    namespaces: Arc<Namespaces>,
+}
+
+impl Node for ChannelsNode {
+    fn other_nodes(&self) -> usize {
+        self.cluster.others().len()
+    }
+
+    fn history_of(&self, channel: &ChannelName) -> Option<HistoryLimits> {
+        self.namespaces.of(channel)?.history()
+    }
+}
+
+/// The real-time engine of a node.
+pub struct Engine {
+    control: Arc<Control>,
+}
+
+impl Engine {
+    /// Starts an engine: its supervision tree runs when this returns.
+    pub async fn start(parts: EngineParts) -> Result<Arc<Self>, ractor::SpawnErr> {
+        let crashes = Arc::new(Crashes::default());
+        let NodeParts { id, name, bus } = parts.node;
+        let cluster = Cluster::new(
+            NodeIdentity {
+                id: id.clone(),
+                name,
+                version: parts.version.clone(),
+                started_at: Timestamp::now(),
+            },
+            Arc::clone(&bus),
+            Arc::clone(&parts.hot),
+            Arc::clone(&crashes),
+        );
+        for (namespace, digest) in parts.channels_options.digests() {
+            cluster.must_agree(format!("the options of {namespace}"), digest);
+        }
+        let namespaces = Arc::new(Namespaces::new(parts.channels_options));
+        let channels = Channels::new(Context::new(
+            Hot::new(Arc::clone(&parts.hot)),
+            bus,
+            id.clone(),
+            parts.session_options.recovery_max_publications,
+            Arc::clone(&crashes),
+            Box::new(ChannelsNode { cluster: Arc::clone(&cluster), namespaces: Arc::clone(&namespaces) }),
+        ));
+        let config = SessionConfig {
+            version: parts.version,
+            node_id: id,
+            session_options: parts.session_options,
+            namespaces,
+        };
+        let parts = Arc::new(Parts::new(
+            config,
+            parts.hot,
+            parts.authenticator,
+            Arc::clone(&channels),
+            Arc::clone(&crashes),
+        ));
+        let placement = Placement::new(Arc::clone(&cluster), Arc::clone(&crashes));
+        let supervised: Vec<Arc<dyn Supervised>> = vec![
+            Arc::clone(&cluster) as Arc<dyn Supervised>,
+            Arc::clone(&parts.sessions) as Arc<dyn Supervised>,
+            Arc::clone(&channels) as Arc<dyn Supervised>,
+            Arc::clone(&placement) as Arc<dyn Supervised>,
+            Telemetry::new(vec![
+                (
+                    "session",
+                    Box::new({
+                        let sessions = Arc::clone(&parts.sessions);
+                        move || sessions.waiting()
+                    }),
+                ),
+                (
+                    "channel",
+                    Box::new({
+                        let channels = Arc::clone(&channels);
+                        move || channels.waiting()
+                    }),
+                ),
+            ]),
+        ];
+        let supervision = Supervision::start(supervised, crashes, parts.session_options.hung_after).await?;
+        let control = Arc::new(Control { parts, cluster, placement, supervision });
+        channels.start();
+        control.placement.start();
+        control.cluster.start(&(Arc::clone(&control) as Arc<dyn Perform>));
+        Ok(Arc::new(Self { control }))
+    }
+
+    /// Declares a setting that all nodes of the cluster have to agree on, by a digest that gives nothing of it away.
+    /// A node whose digest differs from an older node's is in conflict; see [`conflicts`](Self::conflicts).
+    pub fn must_agree(&self, setting: &str, digest: String) {
+        self.control.cluster.must_agree(setting.to_owned(), digest);
+    }
+
+    /// In which settings this node differs from the nodes that were there before it. It should take no work then.
+    pub fn conflicts(&self) -> Vec<String> {
+        self.control.cluster.conflicts()
+    }
+
+    /// Says who answers the sessions' calls. The first one counts.
+    pub fn set_rpc_handler(&self, handler: Arc<dyn RpcHandler>) {
+        let _ = self.parts().rpc.set(handler);
+    }
+
+    /// Says who decides which users may subscribe to the channels of a namespace, beside the namespace's options.
+    pub fn set_gate(&self, namespace: &str, gate: Arc<dyn ChannelGate>) {
+        self.parts().set_gate(namespace, gate);
+    }
+
+    /// Opens a session for a new connection.
+    pub fn open_session(&self, transport: Transport, encoding: Encoding) -> Session {
+        Session::open(Arc::clone(self.parts()), transport, encoding)
+    }
+
+    /// Publishes into a channel; where it landed in history, or the default position where none is kept.
+    pub async fn publish(
+        &self,
+        channel: &ChannelName,
+        publish: Publish,
+    ) -> Result<StreamPosition, EngineError> {
+        Ok(self.parts().publish(channel, publish).await?)
+    }
+
+    fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    fn parts(&self) -> &Arc<Parts> {
+        &self.control.parts
+    }
+
+    /// The node's id: another one at every start.
+    pub fn node_id(&self) -> &str {
+        &self.parts().node_id
+    }
+
+    /// When the node started.
+    pub fn started_at(&self) -> Timestamp {
+        self.control.cluster.started_at()
+    }
+
+    /// What one connection may do.
+    pub fn session_options(&self) -> &SessionOptions {
+        &self.parts().session_options
+    }
+
+    /// The node's sessions.
+    pub fn sessions(&self) -> &Sessions {
+        &self.parts().sessions
+    }
+
+    /// The node's channels.
+    pub fn channels(&self) -> &Channels {
+        &self.parts().channels
+    }
+
+    /// The supervision tree, with at most `most_children` sessions and channels each.
+    pub fn tree(&self, most_children: usize) -> Option<TreeNode> {
+        Some(self.control.tree(most_children))
+    }
+
+    /// Resolves when the tree has failed more often than supervision allows. The node should exit then.
+    pub async fn failed(&self) {
+        self.control.supervision.failed().await;
+    }
+
+    /// Makes a keeper of the tree panic. `false` if there is none of this name.
+    #[cfg(feature = "test-hooks")]
+    pub fn panic_keeper(&self, name: &str) -> bool {
+        self.control.supervision.panic_keeper(name)
+    }
+
+    /// Whether the node is going away.
+    pub fn is_draining(&self) -> bool {
+        self.control.cluster.is_draining()
+    }
+
+    /// Ends all sessions so that their clients come back elsewhere: one after the other over `window`, as all at once
+    /// would be a storm for the other nodes. Returns when they and their calls are gone, or after `deadline`.
+    pub async fn drain(&self, window: Duration, deadline: Duration) {
+        self.control.drain(window, deadline).await;
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // The tasks hold the rooms that they look after, and would keep them for ever.
+        self.control.cluster.stop();
+        self.control.placement.stop();
+        self.parts().channels.stop();
+        self.control.supervision.stop();
+    }
+}
