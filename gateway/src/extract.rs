@@ -6,6 +6,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use bytes::Bytes;
 use garde::Validate;
+use mundotango_protocol::objects::Objects;
 use mundotango_storage::{Page, PageRequest, PageStart};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -41,7 +42,7 @@ where
         // A call without a body is one that leaves every field to its default.
         let text = if body.is_empty() { b"{}" } else { body.as_ref() };
         let mut deserializer = serde_json::Deserializer::from_slice(text);
-        let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let value = serde_path_to_error::deserialize(Objects::new(&mut deserializer)).map_err(|error| {
             let path = error.path().to_string();
             json_problem(&path, error.inner())
         })?;

@@ -17,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http_body_util::{BodyExt as _, Limited};
 use mundotango_actors::{Engine, NodeError, Outgoing, Session, TopicHandler, Transport};
-use mundotango_protocol::{Disconnect, EmulationRequest, Encoding, Push, Reply};
+use mundotango_protocol::{Disconnect, EmulationRequest, Encoding, Push, Reply, objects};
 use parking_lot::Mutex;
 use prost::Message as _;
 use serde::Deserialize;
@@ -243,7 +243,7 @@ impl Streams {
             if protobuf {
                 EmulationRequest::decode(body).ok()
             } else {
-                serde_json::from_slice(&body).ok().map(|EmulationBody { session, node, data }| {
+                objects::from_slice(&body).ok().map(|EmulationBody { session, node, data }| {
                     EmulationRequest { node, session, data: Bytes::from(data) }
                 })
             };

@@ -1,4 +1,4 @@
-//! What a client asks.
+//! Commands: the requests of a client.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ messages! {
         #[prost(string, tag = "1")] channel: String,
         /// A subscription JWT, or empty.
         #[prost(string, tag = "2")] token: String,
-        /// Whether to catch up from `offset` in `epoch`.
+        /// True to catch up from `offset` in `epoch`.
         #[prost(bool, tag = "3")] recover: bool,
         /// The epoch of the client's position.
         #[prost(string, tag = "6")] epoch: String,
@@ -116,7 +116,7 @@ impl SubscribeRequest {
     pub const REJECT_UNRECOVERED: i64 = 2;
 }
 
-/// What a client of a transport that cannot send posts to `/emulation`.
+/// A frame that a client posts to `/emulation`, because its transport carries only the server's messages.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct EmulationRequest {
     /// The node that holds the session.
@@ -130,7 +130,8 @@ pub struct EmulationRequest {
     pub data: Bytes,
 }
 
-/// One command as it stands on the wire: an id, and one of the payloads.
+/// One command as it stands on the wire: an id, and one of the payloads. Large payloads that come seldom are boxed, as
+/// every command is moved several times on its way.
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Command {
@@ -139,13 +140,13 @@ pub struct Command {
     #[serde(skip_serializing_if = "is_default")]
     pub id: u32,
     /// See [`ConnectRequest`].
-    #[prost(message, optional, tag = "4")]
+    #[prost(message, optional, boxed, tag = "4")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub connect: Option<ConnectRequest>,
+    pub connect: Option<Box<ConnectRequest>>,
     /// See [`SubscribeRequest`].
-    #[prost(message, optional, tag = "5")]
+    #[prost(message, optional, boxed, tag = "5")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub subscribe: Option<SubscribeRequest>,
+    pub subscribe: Option<Box<SubscribeRequest>>,
     /// See [`UnsubscribeRequest`].
     #[prost(message, optional, tag = "6")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,9 +164,9 @@ pub struct Command {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presence_stats: Option<PresenceStatsRequest>,
     /// See [`HistoryRequest`].
-    #[prost(message, optional, tag = "10")]
+    #[prost(message, optional, boxed, tag = "10")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub history: Option<HistoryRequest>,
+    pub history: Option<Box<HistoryRequest>>,
     /// See [`SendRequest`].
     #[prost(message, optional, tag = "12")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,13 +189,13 @@ pub struct Command {
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "each variant is documented at its request type")]
 pub enum Request {
-    Connect(ConnectRequest),
-    Subscribe(SubscribeRequest),
+    Connect(Box<ConnectRequest>),
+    Subscribe(Box<SubscribeRequest>),
     Unsubscribe(UnsubscribeRequest),
     Publish(PublishRequest),
     Presence(PresenceRequest),
     PresenceStats(PresenceStatsRequest),
-    History(HistoryRequest),
+    History(Box<HistoryRequest>),
     Send(SendRequest),
     Rpc(RpcRequest),
     Refresh(RefreshRequest),
@@ -224,7 +225,7 @@ impl Request {
 }
 
 impl Command {
-    /// Takes the payload out.
+    /// The payload alone.
     pub fn into_request(self) -> Request {
         None.or(self.connect.map(Request::Connect))
             .or(self.subscribe.map(Request::Subscribe))

@@ -8,41 +8,55 @@
 
 use std::collections::HashMap;
 
-/// Bytes that are looked for in the source at once; shorter matches are not found.
+/// Length of the pieces of the source that are looked for in the target; shorter matches are not found.
 const WINDOW: usize = 16;
-/// Windows with the same hash that are tried, so that repetitive texts cost no more than others.
-const MAX_TRIES: usize = 8;
+/// Most places of the source that are compared with one place of the target, so that a repetitive source costs no more
+/// than another.
+const MAX_CANDIDATES: usize = 8;
+/// Bytes compared for each byte of source and target. Then the rest of the target is inserted as it is, so no payload
+/// makes the encoder slow.
+const STEPS_PER_BYTE: usize = 16;
+/// Most continuation bytes of one UTF-8 character.
+const MAX_CONTINUATION: usize = 3;
 /// The digits of numbers.
 const DIGITS: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~";
 
 /// Why a delta cannot be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeltaError {
-    /// It does not have the form of a delta.
+    /// The bytes do not have the form of a delta.
     #[error("malformed delta")]
     Malformed,
-    /// It copies from outside the source, or makes more than it said.
+    /// The delta copies from outside the source, or makes more bytes than its header says.
     #[error("delta reaches out of bounds")]
     OutOfBounds,
-    /// What came out is not what was meant: the source is another one.
+    /// The checksum does not fit: the delta was made for another source.
     #[error("delta is for another source")]
     Checksum,
 }
 
 /// The delta that makes `target` from `source`. It may be longer than the target; see [`smaller`].
 pub fn create(source: &[u8], target: &[u8]) -> Vec<u8> {
+    create_counted(source, target).0
+}
+
+/// The delta, and how many bytes were compared for it.
+fn create_counted(source: &[u8], target: &[u8]) -> (Vec<u8>, usize) {
+    let most_steps = STEPS_PER_BYTE * (source.len() + target.len());
+    let mut steps = 0;
     let mut delta = Vec::with_capacity(64);
     put_number(&mut delta, target.len());
     delta.push(b'\n');
     let windows = windows_of(source);
+    // The part of the target from `pending` to `at` is not written yet.
     let mut pending = 0;
     let mut at = 0;
-    while let Some(window) = target.get(at..at + WINDOW) {
-        let tries = windows.get(window).map(Vec::as_slice).unwrap_or_default();
-        let best = tries
-            .iter()
-            .map(|&start| Match::grow(source, target, start, at, pending))
-            .max_by_key(|found| found.length);
+    while let Some(window) = target.get(at..at + WINDOW)
+        && steps < most_steps
+    {
+        let candidates = windows.get(window).map(Vec::as_slice).unwrap_or_default();
+        let matches = candidates.iter().map(|&start| Match::grow(source, target, start, at, pending));
+        let best = matches.inspect(|found| steps += found.length).max_by_key(|found| found.length);
         match best.map(|found| found.within_characters(target)).filter(|found| found.length >= WINDOW) {
             Some(found) => {
                 put_insert(&mut delta, &target[pending..found.target]);
@@ -59,7 +73,7 @@ pub fn create(source: &[u8], target: &[u8]) -> Vec<u8> {
     put_insert(&mut delta, &target[pending..]);
     put_number(&mut delta, checksum(target) as usize);
     delta.push(b';');
-    delta
+    (delta, steps)
 }
 
 /// The delta, if it is smaller than the target itself.
@@ -124,27 +138,28 @@ impl Match {
         Self { source: start - behind, target: at - behind, length: ahead + behind }
     }
 
-    /// Cuts the ends off that lie within a UTF-8 character.
-    fn within_characters(mut self, target: &[u8]) -> Self {
+    /// Cuts off the ends that lie within a UTF-8 character. More continuation bytes in a row than a character has are no
+    /// text, and nothing is cut.
+    fn within_characters(self, target: &[u8]) -> Self {
         let continues = |at: usize| target.get(at).is_some_and(|byte| byte & 0xC0 == 0x80);
-        while self.length > 0 && continues(self.target) {
-            self.source += 1;
-            self.target += 1;
-            self.length -= 1;
+        let end = self.target + self.length;
+        let most = self.length.min(MAX_CONTINUATION + 1);
+        let head = (0..most).take_while(|&cut| continues(self.target + cut)).count();
+        let tail = (0..most).take_while(|&cut| continues(end - cut)).count();
+        if head > MAX_CONTINUATION || tail > MAX_CONTINUATION {
+            return self;
         }
-        while self.length > 0 && continues(self.target + self.length) {
-            self.length -= 1;
-        }
-        self
+        let length = self.length.saturating_sub(head + tail);
+        Self { source: self.source + head, target: self.target + head, length }
     }
 }
 
-/// Where each window of the source stands; windows do not overlap.
+/// The first places of each window in the source; windows do not overlap.
 fn windows_of(source: &[u8]) -> HashMap<&[u8], Vec<usize>> {
     let mut windows: HashMap<&[u8], Vec<usize>> = HashMap::with_capacity(source.len() / WINDOW);
     for (index, window) in source.chunks_exact(WINDOW).enumerate() {
         let places = windows.entry(window).or_default();
-        if places.len() < MAX_TRIES {
+        if places.len() < MAX_CANDIDATES {
             places.push(index * WINDOW);
         }
     }
@@ -239,6 +254,62 @@ mod tests {
         let delta = create(source.as_bytes(), target.as_bytes());
         std::str::from_utf8(&delta).unwrap();
         assert_eq!(apply(source.as_bytes(), &delta, LIMIT).unwrap(), target.as_bytes());
+    }
+
+    /// Pairs of payloads of `length` bytes, made to cost as much as possible.
+    fn costly(length: usize) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+        let repeat = |pattern: &[u8]| -> Vec<u8> { pattern.iter().copied().cycle().take(length).collect() };
+        let noise = |seed: u32| -> Vec<u8> {
+            let mut state = seed;
+            let mut next = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                state.to_be_bytes()[0]
+            };
+            (0..length).map(|_| next()).collect()
+        };
+        let continuation = repeat(b"\x80");
+        let mut ends_in_text = continuation.clone();
+        ends_in_text[length - 1] = b'a';
+        // Each window of the target is in the source, between the bytes of a character.
+        let trimmed = repeat("€aaaaaaaaaaaaa".as_bytes());
+        let mut shifted = trimmed.clone();
+        shifted.rotate_left(1);
+        let accents = repeat("á".as_bytes());
+        let one_in_32 = repeat(&[[0; 31].as_slice(), &[1]].concat());
+        vec![
+            ("continuation bytes", continuation.clone(), continuation.clone()),
+            ("continuation bytes, then text", continuation.clone(), ends_in_text),
+            ("continuation bytes in threes", repeat(b"\x80\x80\x80a"), repeat(b"\x80\x80\x80a\x80")),
+            ("zeros", vec![0; length], vec![0; length]),
+            ("zeros and ones", vec![0; length], one_in_32),
+            ("text", repeat(b"a"), repeat(b"a")),
+            ("text of two bytes a character", accents.clone(), accents),
+            ("windows within characters", trimmed, shifted),
+            ("noise", noise(1), noise(2)),
+            ("the same noise", noise(1), noise(1)),
+            ("two continuation bytes", noise(3).iter().map(|byte| 0x80 | (byte & 1)).collect(), continuation),
+        ]
+    }
+
+    #[test]
+    fn the_work_grows_with_the_payload_alone() {
+        for (name, source, target) in costly(64 * 1024) {
+            let (delta, steps) = create_counted(&source, &target);
+            // The last place may go past the bound by what its candidates cost.
+            let most = STEPS_PER_BYTE * (source.len() + target.len()) + MAX_CANDIDATES * target.len();
+            assert!(steps <= most, "{name}: {steps} bytes compared");
+            assert_eq!(apply(&source, &delta, LIMIT).as_ref(), Ok(&target), "{name}");
+        }
+    }
+
+    #[test]
+    fn equal_payloads_are_one_copy_whatever_their_bytes() {
+        for (name, source, target) in costly(4096) {
+            if source == target {
+                let delta = create(&source, &target);
+                assert!(delta.len() < 32, "{name}: {} bytes", delta.len());
+            }
+        }
     }
 
     #[test]

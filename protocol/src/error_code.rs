@@ -39,7 +39,7 @@ pub enum ErrorCode {
     /// The token's time is over; the client should get a new one.
     #[error("token expired")]
     TokenExpired = 109,
-    /// What the command refers to has expired.
+    /// The object of the command has expired.
     #[error("expired")]
     Expired = 110,
     /// Too many commands in too short a time; worth another try.
@@ -56,7 +56,7 @@ impl ErrorCode {
         self as u32
     }
 
-    /// Whether the client should try the same again by itself.
+    /// True if the client should try the same again by itself.
     pub fn is_temporary(self) -> bool {
         matches!(self, Self::Internal | Self::TooManyRequests)
     }
@@ -81,7 +81,7 @@ pub enum UnsubscribeCode {
     /// The subscription's token was not refreshed.
     #[error("subscription expired")]
     Expired = 2501,
-    /// What the subscription rests on has changed.
+    /// The right to the subscription has changed.
     #[error("state invalidated")]
     StateInvalidated = 2502,
 }
@@ -130,7 +130,7 @@ pub enum Disconnect {
     /// Too many commands in too short a time.
     #[error("too many requests")]
     TooManyRequests = 3013,
-    /// What the connection rests on has changed.
+    /// The right to the connection has changed.
     #[error("state invalidated")]
     StateInvalidated = 3014,
     /// The token is not one that this server issued or trusts.
@@ -171,7 +171,7 @@ impl Disconnect {
         self as u16
     }
 
-    /// What a client of a unidirectional transport is told instead of an error of its connect.
+    /// The disconnect that a client of a unidirectional transport gets instead of an error reply to its connect.
     pub fn of_connect_error(code: ErrorCode) -> Self {
         match code {
             ErrorCode::TokenExpired | ErrorCode::Expired => Self::Expired,
@@ -212,7 +212,7 @@ impl DisconnectReason {
         &self.reason
     }
 
-    /// Whether a client reconnects by itself after this.
+    /// True if a client reconnects by itself after this.
     pub fn reconnects(&self) -> bool {
         matches!(self.code, 3000..3500 | 4000..4500)
     }

@@ -1,7 +1,7 @@
-//! What nodes send each other for the subscribers of a channel.
+//! Messages between nodes for the subscribers of a channel.
 //!
-//! A field that a node does not know is left out by it, so nodes of neighbouring versions can talk; a field is never
-//! given another meaning.
+//! A node ignores fields that it does not know, so nodes of neighbouring versions can talk. No field ever gets another
+//! meaning.
 
 use prost::Message as _;
 
@@ -16,7 +16,7 @@ pub struct Fanout {
     /// The epoch of the publication's offset; empty where the channel keeps no history.
     #[prost(string, tag = "2")]
     pub epoch: String,
-    /// Whether the publication may be written as the difference to the one before.
+    /// True if the publication may be written as the difference to the one before.
     #[prost(bool, tag = "3")]
     pub delta: bool,
     /// The session that does not get the publication.

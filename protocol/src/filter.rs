@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::json::messages;
 
-/// Most nodes of one filter, as it is looked through for every publication.
+/// Most nodes of one filter, as all of them are evaluated for every publication.
 const MAX_NODES: usize = 64;
+/// Most values in all lists of one filter: each is memory for as long as the subscription lasts.
+const MAX_VALUES: usize = 256;
+/// Most bytes of all keys and values of one filter.
+const MAX_BYTES: usize = 8 * 1024;
 
 messages! {
     /// A filter as clients send it: a comparison (`op` empty), or `and`, `or`, `not` of other nodes.
@@ -16,11 +20,11 @@ messages! {
         #[prost(string, tag = "2")] key: String,
         /// `eq neq in nin ex nex sw ew ct lt lte gt gte`.
         #[prost(string, tag = "3")] cmp: String,
-        /// What it is compared with.
+        /// The value that the tag is compared with.
         #[prost(string, tag = "4")] val: String,
-        /// What it is compared with, for `in` and `nin`.
+        /// The values that the tag is looked up in, for `in` and `nin`.
         #[prost(string, repeated, tag = "5")] vals: Vec<String>,
-        /// What `and`, `or` and `not` join.
+        /// The nodes that `and`, `or` and `not` join.
         #[prost(message, repeated, tag = "6")] nodes: Vec<FilterNode>,
     }
 }
@@ -46,9 +50,15 @@ pub enum FilterError {
     /// `and` and `or` need a node, `not` exactly one.
     #[error("{0} has the wrong number of nodes")]
     Nodes(&'static str),
-    /// The filter is too large.
+    /// The filter has too many nodes.
     #[error("more than {MAX_NODES} nodes")]
-    TooLarge,
+    TooManyNodes,
+    /// The filter's lists have too many values.
+    #[error("more than {MAX_VALUES} vals")]
+    TooManyValues,
+    /// The filter's texts are too long.
+    #[error("keys and values have more than {MAX_BYTES} bytes")]
+    TooLong,
 }
 
 /// A filter that was checked.
@@ -67,8 +77,8 @@ enum Node {
 enum Test {
     Equal(String),
     NotEqual(String),
-    In(Vec<String>),
-    NotIn(Vec<String>),
+    In(Values),
+    NotIn(Values),
     Exists,
     Absent,
     StartsWith(String),
@@ -80,24 +90,59 @@ enum Test {
     GreaterOrEqual(f64),
 }
 
+/// The values of `in` and `nin`, sorted, so that a look-up does not walk through all of them.
+#[derive(Clone, Debug, PartialEq)]
+struct Values(Box<[Box<str>]>);
+
+impl Values {
+    fn new(values: &[String]) -> Self {
+        let mut sorted: Vec<Box<str>> = values.iter().map(|value| value.as_str().into()).collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        Self(sorted.into_boxed_slice())
+    }
+
+    fn contain(&self, value: &str) -> bool {
+        self.0.binary_search_by(|own| (**own).cmp(value)).is_ok()
+    }
+}
+
+/// The room that is left in a filter while it is checked.
+struct Room {
+    nodes: usize,
+    values: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn use_up(&mut self, node: &FilterNode) -> Result<(), FilterError> {
+        let texts = node.vals.iter().chain([&node.key, &node.val]);
+        let bytes = texts.map(String::len).sum();
+        self.nodes = self.nodes.checked_sub(1).ok_or(FilterError::TooManyNodes)?;
+        self.values = self.values.checked_sub(node.vals.len()).ok_or(FilterError::TooManyValues)?;
+        self.bytes = self.bytes.checked_sub(bytes).ok_or(FilterError::TooLong)?;
+        Ok(())
+    }
+}
+
 impl Filter {
     /// Checks a client's filter.
     pub fn new(node: &FilterNode) -> Result<Self, FilterError> {
-        let mut left = MAX_NODES;
-        Node::new(node, &mut left).map(Self)
+        let mut room = Room { nodes: MAX_NODES, values: MAX_VALUES, bytes: MAX_BYTES };
+        Node::new(node, &mut room).map(Self)
     }
 
-    /// Whether a publication with these tags is wanted.
+    /// True if a publication with these tags is wanted.
     pub fn matches(&self, tags: &BTreeMap<String, String>) -> bool {
         self.0.matches(tags)
     }
 }
 
 impl Node {
-    fn new(node: &FilterNode, left: &mut usize) -> Result<Self, FilterError> {
-        *left = left.checked_sub(1).ok_or(FilterError::TooLarge)?;
+    fn new(node: &FilterNode, room: &mut Room) -> Result<Self, FilterError> {
+        room.use_up(node)?;
         let mut children =
-            || node.nodes.iter().map(|node| Self::new(node, left)).collect::<Result<Vec<_>, _>>();
+            || node.nodes.iter().map(|node| Self::new(node, room)).collect::<Result<Vec<_>, _>>();
         match node.op.as_str() {
             "" => Ok(Self::Leaf { key: node.key.clone(), test: Test::new(node)? }),
             "and" if !node.nodes.is_empty() => Ok(Self::And(children()?)),
@@ -128,13 +173,14 @@ impl Test {
             return Err(FilterError::NoKey);
         }
         let text = || node.val.clone();
-        let texts = || if node.vals.is_empty() { Err(FilterError::NoValues) } else { Ok(node.vals.clone()) };
+        let values =
+            || if node.vals.is_empty() { Err(FilterError::NoValues) } else { Ok(Values::new(&node.vals)) };
         let number = || number(&node.val).ok_or_else(|| FilterError::NotANumber(node.val.clone()));
         Ok(match node.cmp.as_str() {
             "eq" => Self::Equal(text()),
             "neq" => Self::NotEqual(text()),
-            "in" => Self::In(texts()?),
-            "nin" => Self::NotIn(texts()?),
+            "in" => Self::In(values()?),
+            "nin" => Self::NotIn(values()?),
             "ex" => Self::Exists,
             "nex" => Self::Absent,
             "sw" => Self::StartsWith(text()),
@@ -148,14 +194,14 @@ impl Test {
         })
     }
 
-    /// Whether a tag's value, if there is one, passes.
+    /// True if a tag's value, if there is one, passes.
     fn holds(&self, value: Option<&str>) -> bool {
         let number = || value.and_then(number);
         match self {
             Self::Equal(text) => value == Some(text),
             Self::NotEqual(text) => value != Some(text),
-            Self::In(texts) => value.is_some_and(|value| texts.iter().any(|text| text == value)),
-            Self::NotIn(texts) => value.is_none_or(|value| texts.iter().all(|text| text != value)),
+            Self::In(values) => value.is_some_and(|value| values.contain(value)),
+            Self::NotIn(values) => !value.is_some_and(|value| values.contain(value)),
             Self::Exists => value.is_some(),
             Self::Absent => value.is_none(),
             Self::StartsWith(text) => value.is_some_and(|value| value.starts_with(text)),
@@ -238,14 +284,43 @@ mod tests {
         ] {
             assert_eq!(filter(json).unwrap_err(), error, "{json}");
         }
-        let many = FilterNode {
-            op: "or".to_owned(),
-            nodes: vec![
-                FilterNode { key: "a".to_owned(), cmp: "ex".to_owned(), ..FilterNode::default() };
-                MAX_NODES
-            ],
+    }
+
+    #[test]
+    fn a_filter_is_bounded_in_all_that_it_keeps() {
+        let leaf = FilterNode { key: "a".to_owned(), cmp: "ex".to_owned(), ..FilterNode::default() };
+        let or = |nodes| FilterNode { op: "or".to_owned(), nodes, ..FilterNode::default() };
+        assert!(Filter::new(&or(vec![leaf.clone(); MAX_NODES - 1])).is_ok());
+        assert_eq!(Filter::new(&or(vec![leaf.clone(); MAX_NODES])), Err(FilterError::TooManyNodes));
+        let mut deep = leaf;
+        for _ in 0..MAX_NODES {
+            deep = or(vec![deep]);
+        }
+        assert_eq!(Filter::new(&deep), Err(FilterError::TooManyNodes));
+
+        let list = |values: Vec<String>| FilterNode {
+            key: "a".to_owned(),
+            cmp: "in".to_owned(),
+            vals: values,
             ..FilterNode::default()
         };
-        assert_eq!(Filter::new(&many), Err(FilterError::TooLarge));
+        let numbers = |count: usize| (0..count).map(|number| number.to_string()).collect::<Vec<_>>();
+        assert!(Filter::new(&list(numbers(MAX_VALUES))).is_ok());
+        assert_eq!(Filter::new(&list(numbers(MAX_VALUES + 1))), Err(FilterError::TooManyValues));
+        let halves = or(vec![list(numbers(MAX_VALUES / 2 + 1)); 2]);
+        assert_eq!(Filter::new(&halves), Err(FilterError::TooManyValues), "all lists count together");
+        assert_eq!(Filter::new(&list(vec!["x".repeat(MAX_BYTES)])), Err(FilterError::TooLong));
+        let long = FilterNode { val: "x".repeat(MAX_BYTES), ..list(Vec::new()) };
+        assert_eq!(Filter::new(&FilterNode { cmp: "eq".to_owned(), ..long }), Err(FilterError::TooLong));
+    }
+
+    #[test]
+    fn every_value_of_a_list_is_found() {
+        let values: Vec<String> = (0..MAX_VALUES).rev().map(|number| number.to_string()).collect();
+        let json = serde_json::json!({"key": "a", "cmp": "in", "vals": values}).to_string();
+        for value in &values {
+            assert!(fits(&json, &[("a", value)]), "{value}");
+        }
+        assert!(!fits(&json, &[("a", "256")]) && !fits(&json, &[]));
     }
 }

@@ -15,7 +15,7 @@ impl ClientId {
         Self(Uuid::new_v4())
     }
 
-    /// Whether this is the id's text form.
+    /// True if this is the id's text form.
     pub fn is(self, text: &str) -> bool {
         Self::parse(text) == Some(self)
     }

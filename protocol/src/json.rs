@@ -2,12 +2,12 @@
 
 use serde_json::value::RawValue;
 
-/// Whether the bytes are one JSON text, so that a JSON connection can carry them.
+/// True if the bytes are one JSON text, so that a JSON connection can carry them.
 pub fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<&RawValue>(bytes).is_ok()
 }
 
-/// Whether a field has its type's default value and so is not written.
+/// True if a field has its type's default value and so is not written.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -15,25 +15,24 @@ pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 /// `#[serde(with = "raw")]`: bytes that are JSON themselves and are forwarded as they came.
 pub(crate) mod raw {
     use bytes::Bytes;
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de, ser};
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, ser};
     use serde_json::value::RawValue;
 
+    /// The one place where payload bytes become part of a JSON message, whichever door they came by. Bytes that are no
+    /// JSON are an error. Line breaks between tokens become blanks: a line break would end the message for a client
+    /// that splits a frame into lines. Inside of JSON strings a line break is always escaped.
     pub(crate) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw: &RawValue = serde_json::from_slice(bytes).map_err(ser::Error::custom)?;
-        raw.serialize(serializer)
+        let json: &RawValue = serde_json::from_slice(bytes).map_err(ser::Error::custom)?;
+        if memchr::memchr2(b'\n', b'\r', json.get().as_bytes()).is_none() {
+            return json.serialize(serializer);
+        }
+        let line = json.get().replace(['\n', '\r'], " ");
+        RawValue::from_string(line).map_err(ser::Error::custom)?.serialize(serializer)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer).map_err(de::Error::custom)?;
-        let text: Box<str> = raw.into();
-        let mut bytes = text.into_string().into_bytes();
-        // A line break between tokens would end the message for a client that splits frames at line breaks.
-        for byte in &mut bytes {
-            if matches!(*byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
-        }
-        Ok(Bytes::from(bytes))
+        let text: Box<str> = Box::<RawValue>::deserialize(deserializer)?.into();
+        Ok(Bytes::from(text.into_string()))
     }
 }
 

@@ -1,9 +1,9 @@
-//! The Centrifuge client protocol, version 2: what crosses a client's connection, and nothing about how.
+//! The Centrifuge client protocol, version 2: the messages of a client's connection.
 //!
 //! One connection speaks one [`Encoding`] for its whole life. The same message types serve both encodings:
 //! [`frame_json`] and [`frame_protobuf`] read [`Command`]s from a client's frame and write [`Reply`]s to it.
 //!
-//! This crate does no I/O, knows no clock, and holds no state. It must not know what a session or a channel does.
+//! This crate does no I/O, knows no clock, and holds no state. Sessions and channels are unknown to it.
 
 mod channel_name;
 mod command;
@@ -15,6 +15,7 @@ pub mod frame_json;
 pub mod frame_protobuf;
 mod id;
 mod json;
+pub mod objects;
 mod publication;
 mod reply;
 
@@ -67,7 +68,8 @@ impl Encoding {
         }
     }
 
-    /// Writes one reply so that it can be joined with others in one frame ([`Encoding::join`]).
+    /// Writes one reply so that it can be joined with others in one frame, with the [separator](Encoding::separator)
+    /// between them. What JSON cannot carry is left out; an error if nothing would be left.
     pub fn encode_reply(self, reply: &Reply) -> Result<Bytes, FrameError> {
         match self {
             Self::Json => frame_json::encode_reply(reply),
@@ -83,7 +85,7 @@ impl Encoding {
         }
     }
 
-    /// What stands between two messages that share a frame.
+    /// The bytes between two messages that share a frame.
     pub fn separator(self) -> &'static [u8] {
         match self {
             Self::Json => b"\n",
@@ -107,9 +109,9 @@ pub enum FrameError {
     /// A length prefix points past the frame's end.
     #[error("message of {wanted} bytes, but the frame has {left} left")]
     Truncated {
-        /// What the prefix says.
+        /// The length in the prefix.
         wanted: u64,
-        /// What is there.
+        /// The bytes that the frame still has.
         left: usize,
     },
     /// More commands than one frame may carry.

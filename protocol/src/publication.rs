@@ -1,11 +1,11 @@
-//! What flows through a channel, and who sent it.
+//! The publications of a channel, and the clients that sent them.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::json::{is_default, raw};
+use crate::json::{is_default, is_json, raw};
 
 /// One message in a channel.
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ use crate::json::{is_default, raw};
 pub struct Publication {
     /// The application's payload; JSON for JSON connections.
     #[prost(bytes = "bytes", tag = "4")]
-    #[serde(with = "raw", skip_serializing_if = "Bytes::is_empty")]
+    #[serde(with = "raw")]
     pub data: Bytes,
     /// The client that published; absent when the server did.
     #[prost(message, optional, tag = "5")]
@@ -27,7 +27,7 @@ pub struct Publication {
     #[prost(btree_map = "string, string", tag = "7")]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
-    /// Whether `data` is a patch against the publication before.
+    /// True if `data` is a patch against the publication before.
     #[prost(bool, tag = "8")]
     #[serde(skip_serializing_if = "is_default")]
     pub delta: bool,
@@ -41,7 +41,7 @@ pub struct Publication {
     pub channel: String,
 }
 
-/// Who a session is, as other clients see it.
+/// A session as other clients see it.
 #[derive(Clone, PartialEq, Eq, prost::Message, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientInfo {
@@ -51,14 +51,25 @@ pub struct ClientInfo {
     /// The session's id; always written in JSON.
     #[prost(string, tag = "2")]
     pub client: String,
-    /// What the connection token says of the user.
+    /// The application's data about the user, from the connection token.
     #[prost(bytes = "bytes", tag = "3")]
     #[serde(with = "raw", skip_serializing_if = "Bytes::is_empty")]
     pub conn_info: Bytes,
-    /// What the subscription token says of the user.
+    /// The application's data about the user in this channel, from the subscription token.
     #[prost(bytes = "bytes", tag = "4")]
     #[serde(with = "raw", skip_serializing_if = "Bytes::is_empty")]
     pub chan_info: Bytes,
+}
+
+impl ClientInfo {
+    /// Leaves out what JSON cannot carry: an info that was given as bytes.
+    pub fn keep_json(&mut self) {
+        for info in [&mut self.conn_info, &mut self.chan_info] {
+            if !is_json(info) {
+                info.clear();
+            }
+        }
+    }
 }
 
 /// A place in a channel's history.

@@ -1,11 +1,11 @@
-//! What the server answers and pushes.
+//! Replies and pushes of the server.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::json::{is_default, messages, raw};
+use crate::json::{is_default, is_json, messages, raw};
 use crate::publication::{ClientInfo, Publication};
 
 messages! {
@@ -17,7 +17,7 @@ messages! {
         #[prost(uint32, tag = "1")] code: u32,
         /// For people.
         #[prost(string, tag = "2")] message: String,
-        /// Whether the same command may work later.
+        /// True if the same command may work later.
         #[prost(bool, tag = "3")] temporary: bool,
     }
     /// The session is open.
@@ -26,7 +26,7 @@ messages! {
         #[prost(string, tag = "1")] client: String,
         /// The server's name and version.
         #[prost(string, tag = "2")] version: String,
-        /// Whether the client has to refresh its token.
+        /// True if the client has to refresh its token.
         #[prost(bool, tag = "3")] expires: bool,
         /// Seconds until then.
         #[prost(uint32, tag = "4")] ttl: u32,
@@ -36,7 +36,7 @@ messages! {
         #[prost(btree_map = "string, message", tag = "6")] subs: BTreeMap<String, SubscribeResult>,
         /// Seconds between the server's pings.
         #[prost(uint32, tag = "7")] ping: u32,
-        /// Whether the server wants pongs.
+        /// True if the server wants pongs.
         #[prost(bool, tag = "8")] pong: bool,
         /// The secret of an emulated session.
         #[prost(string, tag = "9")] session: String,
@@ -45,27 +45,27 @@ messages! {
     }
     /// The channel is added.
     SubscribeResult {
-        /// Whether the client has to refresh the subscription's token.
+        /// True if the client has to refresh the subscription's token.
         #[prost(bool, tag = "1")] expires: bool,
         /// Seconds until then.
         #[prost(uint32, tag = "2")] ttl: u32,
-        /// Whether the subscription can be recovered.
+        /// True if the subscription can be recovered.
         #[prost(bool, tag = "3")] recoverable: bool,
         /// The epoch of the channel's history.
         #[prost(string, tag = "6")] epoch: String,
-        /// What the client missed, oldest first.
+        /// The publications that the client missed, oldest first.
         #[prost(message, repeated, tag = "7")] publications: Vec<Publication>,
-        /// Whether `publications` is all that the client missed.
+        /// True if the client missed nothing but `publications`.
         #[prost(bool, tag = "8")] recovered: bool,
         /// The top of the history, or the requested offset when recovered.
         #[prost(uint64, tag = "9")] offset: u64,
-        /// Whether holes in the stream are noticed.
+        /// True if holes in the stream are noticed.
         #[prost(bool, tag = "10")] positioned: bool,
         /// The application's own data.
         #[prost(bytes = "bytes", tag = "11")] #[serde(with = "raw")] data: Bytes,
-        /// Whether the client asked to recover.
+        /// True if the client asked to recover.
         #[prost(bool, tag = "12")] was_recovering: bool,
-        /// Whether publications may come as patches.
+        /// True if publications may come as patches.
         #[prost(bool, tag = "13")] delta: bool,
     }
     /// The token is accepted.
@@ -74,31 +74,31 @@ messages! {
         #[prost(string, tag = "1")] client: String,
         /// The server's name and version.
         #[prost(string, tag = "2")] version: String,
-        /// Whether the new token expires too.
+        /// True if the new token expires too.
         #[prost(bool, tag = "3")] expires: bool,
         /// Seconds until then.
         #[prost(uint32, tag = "4")] ttl: u32,
     }
     /// The subscription's token is accepted.
     SubRefreshResult {
-        /// Whether the new token expires too.
+        /// True if the new token expires too.
         #[prost(bool, tag = "1")] expires: bool,
         /// Seconds until then.
         #[prost(uint32, tag = "2")] ttl: u32,
     }
-    /// What a method answered.
+    /// The answer of a method.
     RpcResult {
         /// The answer.
         #[prost(bytes = "bytes", tag = "1")] #[serde(with = "raw")] data: Bytes,
     }
     /// A client joined the channel.
     Join {
-        /// Who.
+        /// The client.
         #[prost(message, optional, tag = "1")] info: Option<ClientInfo>,
     }
     /// A client left the channel.
     Leave {
-        /// Who.
+        /// The client.
         #[prost(message, optional, tag = "1")] info: Option<ClientInfo>,
     }
     /// The server took the subscription away.
@@ -115,25 +115,25 @@ messages! {
     }
     /// The server subscribed the session to a channel.
     SubscribePush {
-        /// Whether the subscription can be recovered.
+        /// True if the subscription can be recovered.
         #[prost(bool, tag = "1")] recoverable: bool,
         /// The epoch of the channel's history.
         #[prost(string, tag = "4")] epoch: String,
         /// The top of the history.
         #[prost(uint64, tag = "5")] offset: u64,
-        /// Whether holes in the stream are noticed.
+        /// True if holes in the stream are noticed.
         #[prost(bool, tag = "6")] positioned: bool,
         /// The application's own data.
         #[prost(bytes = "bytes", tag = "7")] #[serde(with = "raw")] data: Bytes,
     }
     /// The server prolonged the connection.
     RefreshPush {
-        /// Whether it expires.
+        /// True if the connection expires.
         #[prost(bool, tag = "1")] expires: bool,
         /// Seconds until then.
         #[prost(uint32, tag = "2")] ttl: u32,
     }
-    /// The server ends the connection; only transports without a close frame are told so.
+    /// The server ends the connection; only transports without a close frame carry this push.
     DisconnectPush {
         /// See [`Disconnect`](crate::Disconnect).
         #[prost(uint32, tag = "1")] code: u32,
@@ -150,13 +150,13 @@ messages! {
         #[prost(bytes = "bytes", tag = "3")] #[serde(with = "raw")] data: Bytes,
         /// The channels that the server subscribed the session to.
         #[prost(btree_map = "string, message", tag = "4")] subs: BTreeMap<String, SubscribeResult>,
-        /// Whether the connection expires.
+        /// True if the connection expires.
         #[prost(bool, tag = "5")] expires: bool,
         /// Seconds until then.
         #[prost(uint32, tag = "6")] ttl: u32,
         /// Seconds between the server's pings.
         #[prost(uint32, tag = "7")] ping: u32,
-        /// Whether the server wants pongs.
+        /// True if the server wants pongs.
         #[prost(bool, tag = "8")] pong: bool,
         /// The session's secret, for the server API.
         #[prost(string, tag = "9")] session: String,
@@ -217,7 +217,7 @@ messages! {
     }
 }
 
-/// Who is subscribed. Its fields are always written in JSON.
+/// The clients of a channel. Its fields are always written in JSON.
 #[derive(Clone, PartialEq, Eq, prost::Message, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PresenceResult {
@@ -266,9 +266,52 @@ impl Reply {
         Self { id, error: Some(error.into()), ..Self::default() }
     }
 
+    /// The reply without what JSON cannot carry: publications of lists, infos of clients, and data beside a result. A
+    /// client that missed a binary publication in this way goes on with the others.
+    pub(crate) fn into_json_part(mut self) -> Self {
+        if let Some(connect) = &mut self.connect {
+            keep_json(&mut connect.data);
+            connect.subs.values_mut().for_each(SubscribeResult::keep_json);
+        }
+        if let Some(subscribe) = &mut self.subscribe {
+            subscribe.keep_json();
+        }
+        if let Some(presence) = &mut self.presence {
+            presence.presence.values_mut().for_each(ClientInfo::keep_json);
+        }
+        if let Some(history) = &mut self.history {
+            keep_json_publications(&mut history.publications);
+        }
+        if let Some(push) = &mut self.push {
+            push.keep_json();
+        }
+        self
+    }
+
     /// Tells of something that happened in a channel.
     pub fn push(channel: &str, push: Push) -> Self {
         Self { push: Some(Push { channel: channel.to_owned(), ..push }), ..Self::default() }
+    }
+}
+
+fn keep_json(data: &mut Bytes) {
+    if !is_json(data) {
+        data.clear();
+    }
+}
+
+fn keep_json_publications(publications: &mut Vec<Publication>) {
+    publications.retain(|publication| is_json(&publication.data));
+    publications
+        .iter_mut()
+        .filter_map(|publication| publication.info.as_mut())
+        .for_each(ClientInfo::keep_json);
+}
+
+impl SubscribeResult {
+    fn keep_json(&mut self) {
+        keep_json(&mut self.data);
+        keep_json_publications(&mut self.publications);
     }
 }
 
@@ -281,6 +324,24 @@ impl From<ConnectResult> for ConnectPush {
 }
 
 impl Push {
+    /// Leaves out what JSON cannot carry, but for the payload of a publication or of a message: without its payload
+    /// such a push says nothing.
+    fn keep_json(&mut self) {
+        let infos = [
+            self.publication.as_mut().and_then(|publication| publication.info.as_mut()),
+            self.join.as_mut().and_then(|join| join.info.as_mut()),
+            self.leave.as_mut().and_then(|leave| leave.info.as_mut()),
+        ];
+        infos.into_iter().flatten().for_each(ClientInfo::keep_json);
+        if let Some(subscribe) = &mut self.subscribe {
+            keep_json(&mut subscribe.data);
+        }
+        if let Some(connect) = &mut self.connect {
+            keep_json(&mut connect.data);
+            connect.subs.values_mut().for_each(SubscribeResult::keep_json);
+        }
+    }
+
     /// The server ends the connection.
     pub fn disconnect(reason: &crate::DisconnectReason) -> Self {
         let disconnect = DisconnectPush { code: reason.code().into(), reason: reason.reason().to_owned() };

@@ -213,7 +213,7 @@ impl Session {
             if id == 0 || !matches!(self.stage, Stage::New) {
                 return Err(Disconnect::BadRequest.into());
             }
-            return self.connect(id, connect).await;
+            return self.connect(id, *connect).await;
         }
         if !matches!(self.stage, Stage::Connected(_)) {
             return Err(Disconnect::BadRequest.into());
@@ -224,13 +224,13 @@ impl Session {
                 self.timers.pong().then_some(()).ok_or(Disconnect::BadRequest.into())
             }
             _ if id == 0 => Err(Disconnect::BadRequest.into()),
-            Request::Subscribe(request) => self.subscribe(id, request).await,
+            Request::Subscribe(request) => self.subscribe(id, *request).await,
             Request::Unsubscribe(request) => self.unsubscribe(id, &request).await,
             Request::SubRefresh(request) => self.sub_refresh(id, &request).await,
             Request::Publish(request) => self.publish(id, request).await,
             Request::Presence(request) => self.presence(id, &request).await,
             Request::PresenceStats(request) => self.presence_stats(id, &request).await,
-            Request::History(request) => self.history(id, request).await,
+            Request::History(request) => self.history(id, *request).await,
             Request::Rpc(request) => self.rpc(id, request),
             Request::Refresh(request) => self.refresh(id, &request).await,
             Request::Connect(_) | Request::Nothing => Err(Disconnect::BadRequest.into()),
@@ -357,8 +357,9 @@ impl Session {
             Ok(bytes) => Some(bytes),
             Err(error) => {
                 tracing::debug!(client = %self.client(), %error, "reply cannot be written in this encoding");
-                self.handle.outbox().end(Disconnect::InappropriateProtocol);
-                None
+                // A command is always answered, and what others send to a session never ends it.
+                let error = Reply::error(reply.id, ErrorCode::NotAvailable);
+                if reply.id == 0 { None } else { self.handle.encoding().encode_reply(&error).ok() }
             }
         }
     }

@@ -64,11 +64,16 @@ impl Dialect {
         match self {
             Self::Json | Self::Protobuf => {
                 let connect = ConnectRequest { token: token.to_owned(), ..ConnectRequest::default() };
-                let mut commands = vec![Command { id: 1, connect: Some(connect), ..Command::default() }];
+                let mut commands =
+                    vec![Command { id: 1, connect: Some(Box::new(connect)), ..Command::default() }];
                 if let Some(channel) = channel {
                     let subscribe =
                         SubscribeRequest { channel: channel.to_owned(), ..SubscribeRequest::default() };
-                    commands.push(Command { id: 2, subscribe: Some(subscribe), ..Command::default() });
+                    commands.push(Command {
+                        id: 2,
+                        subscribe: Some(Box::new(subscribe)),
+                        ..Command::default()
+                    });
                 }
                 // SDKs send both in one frame.
                 Ok(vec![(self.frame(&commands)?, commands.len())])

@@ -56,7 +56,48 @@ fn line_breaks_in_payloads_do_not_break_frames() {
     );
     let commands = Encoding::Json.decode_commands(frame).unwrap();
     assert_eq!(commands.len(), 2);
-    assert_eq!(commands[0].publish.as_ref().unwrap().data, "{   \"a\": 1}");
+    let data = commands[0].publish.as_ref().unwrap().data.clone();
+    let push = Reply::push("c", Push::publication(Publication { data, ..Publication::default() }));
+    assert_eq!(json(&push), r#"{"push":{"channel":"c","pub":{"data":{   "a": 1}}}}"#);
+}
+
+#[test]
+fn an_array_is_no_command_and_no_request() {
+    for frame in [
+        "[1]",
+        r#"{"id":1,"subscribe":["posts:feed"]}"#,
+        r#"{"id":1,"history":{"channel":"c","since":[1,"e"]}}"#,
+        r#"{"id":1,"connect":{"subs":{"c":["c"]}}}"#,
+        r#"{"id":1,"subscribe":{"channel":"c","tf":["","key","ex"]}}"#,
+    ] {
+        assert!(Encoding::Json.decode_commands(Bytes::from(frame)).is_err(), "{frame}");
+    }
+}
+
+#[test]
+fn null_is_an_absent_field() {
+    for (nulls, absent) in [
+        (
+            r#"{"id":1,"connect":{"token":null,"subs":null,"name":null,"headers":null}}"#,
+            r#"{"id":1,"connect":{}}"#,
+        ),
+        (r#"{"id":1,"connect":null,"subscribe":{"channel":"c"}}"#, r#"{"id":1,"subscribe":{"channel":"c"}}"#),
+        (
+            r#"{"id":1,"subscribe":{"channel":"c","token":null,"recover":null,"offset":null,"tf":null,"flag":null}}"#,
+            r#"{"id":1,"subscribe":{"channel":"c"}}"#,
+        ),
+        (
+            r#"{"id":1,"history":{"channel":"c","limit":null,"since":null,"reverse":null}}"#,
+            r#"{"id":1,"history":{"channel":"c"}}"#,
+        ),
+        (r#"{"id":null}"#, "{}"),
+    ] {
+        let read = |frame: &'static str| Encoding::Json.decode_commands(Bytes::from(frame)).unwrap();
+        assert_eq!(read(nulls), read(absent), "{nulls}");
+    }
+    let frame = r#"{"id":1,"publish":{"channel":"c","data":null}}"#;
+    let command = Encoding::Json.decode_commands(Bytes::from(frame)).unwrap().remove(0);
+    assert_eq!(command.publish.unwrap().data, "null", "null is a payload like any other");
 }
 
 #[test]
