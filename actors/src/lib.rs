@@ -27,7 +27,7 @@ pub use control::SessionView;
 pub use engine::{Engine, EngineError, EngineParts, NodeParts};
 pub use handle::{ServerSubscription, SessionHandle, SessionMessage, Transport, Who, Whose};
 pub use options::{
-    BoolValue, ChannelsOptions, DeltaType, NamespaceOptions, RecoveryMode, SessionOptions,
+    BoolValue, ChannelsOptions, DataFormat, DeltaType, NamespaceOptions, RecoveryMode, SessionOptions,
     SubscriptionOverride,
 };
 pub use outbox::{DirectSocket, DirectWrite, Outbox, Outgoing};

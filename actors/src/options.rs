@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use documented::DocumentedFields;
 use mundotango_ops::duration as friendly;
-use mundotango_protocol::ChannelName;
+use mundotango_protocol::{ChannelName, is_json};
 use mundotango_storage::history::MAX_HISTORY_TTL;
 use mundotango_storage::hot::HistoryLimits;
 use regex::Regex;
@@ -105,6 +105,27 @@ pub enum DeltaType {
     Fossil,
 }
 
+/// What the payloads of a namespace's publications are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataFormat {
+    /// JSON texts, which every client can read. Other payloads are refused when they are published.
+    #[default]
+    Json,
+    /// Any bytes. JSON connections do not get those that are no JSON.
+    Binary,
+}
+
+impl DataFormat {
+    /// Whether a payload may be published.
+    pub fn admits(self, data: &[u8]) -> bool {
+        match self {
+            Self::Json => is_json(data),
+            Self::Binary => true,
+        }
+    }
+}
+
 /// A regular expression that channel names have to match.
 #[derive(Clone, Debug)]
 pub struct ChannelPattern(Regex);
@@ -193,6 +214,8 @@ pub struct NamespaceOptions {
     pub allow_tags_filter: bool,
     /// Clients do not get what they published themselves.
     pub exclude_publisher: bool,
+    /// What payloads may be published: `json` (also the default) or `binary`.
+    pub publication_data_format: DataFormat,
     /// What the names after the namespace have to match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel_regex: Option<ChannelPattern>,
@@ -229,6 +252,7 @@ impl Default for NamespaceOptions {
             delta_publish: false,
             allow_tags_filter: false,
             exclude_publisher: false,
+            publication_data_format: DataFormat::Json,
             channel_regex: None,
         }
     }

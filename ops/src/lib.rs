@@ -10,7 +10,7 @@ mod server_urls;
 pub mod trace;
 
 pub use logs::{LogError, LogFormat, LogOptions, flush as flush_logs, init as init_logs};
-pub use metrics::{Metrics, metrics, render};
+pub use metrics::{Metrics, ProcessUsage, metrics, process_usage, render};
 pub use secret::Secret;
 pub use seldom::Seldom;
 pub use server_urls::ServerUrls;

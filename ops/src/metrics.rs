@@ -248,6 +248,34 @@ pub fn metrics() -> &'static Metrics {
     &REGISTRY.1
 }
 
+/// What this process has used of its machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ProcessUsage {
+    /// Processor time since its start, in seconds.
+    pub cpu_seconds: f64,
+    /// Memory now, in bytes.
+    pub resident_bytes: u64,
+}
+
+/// Reads what this process has used; zeros where the system does not say.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "bytes are whole and not negative"
+)]
+pub fn process_usage() -> ProcessUsage {
+    let mut usage = ProcessUsage::default();
+    for family in ProcessCollector::for_self().collect() {
+        let Some(metric) = family.get_metric().first() else { continue };
+        match family.name() {
+            "process_cpu_seconds_total" => usage.cpu_seconds = metric.get_counter().get_value(),
+            "process_resident_memory_bytes" => usage.resident_bytes = metric.get_gauge().get_value() as u64,
+            _ => {}
+        }
+    }
+    usage
+}
+
 /// All metrics in the text format of Prometheus.
 pub fn render() -> String {
     let mut text = Vec::new();

@@ -83,6 +83,7 @@ async fn backends_publish_and_read() {
     assert_eq!(channels["channels"], json!({"room:a": {"num_clients": 1}}));
     let node = &backend.result("info", json!({})).await["nodes"][0];
     assert_eq!((&node["num_clients"], &node["num_users"]), (&json!(1), &json!(1)));
+    assert!(node["process"]["rss"].as_u64().unwrap() > 1 << 20, "{node}");
     backend.result("history_remove", json!({"channel": "room:a"})).await;
     let history = backend.result("history", json!({"channel": "room:a", "limit": -1})).await;
     assert_eq!((history["publications"].as_array().unwrap().len(), &history["offset"]), (0, &json!(3)));
@@ -194,14 +195,23 @@ async fn the_api_answers_as_its_users_know_it() {
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
     let key = Some(API_KEY);
-    assert_eq!(post("/api/info", None, "{}").await, (401, String::new()));
-    assert_eq!(post("/api/info", Some("wrong"), "{}").await.0, 401);
+    for (wrong, reason) in [(None, "the key is missing"), (Some("wrong"), "the key is wrong")] {
+        let (status, answer) = post("/api/info", wrong, "{}").await;
+        assert!(status == 401 && answer.contains(reason), "{status} {answer}");
+    }
     assert_eq!(post("/api/info?api_key=the%20key%20of%20a%20test", None, "{}").await.0, 200);
     assert_eq!(post("/api/info", key, "").await.0, 400);
     assert_eq!(post("/api/publish", key, "{nonsense").await.0, 400);
     assert_eq!(post("/api/no_such_method", key, "{}").await.0, 404);
     let (status, answer) = post("/api/publish", key, r#"{"channel":"room:a"}"#).await;
-    assert_eq!((status, answer.as_str()), (200, r#"{"error":{"code":107,"message":"bad request"}}"#));
+    let message = "bad request: data or b64data is required";
+    assert_eq!((status, answer), (200, format!(r#"{{"error":{{"code":107,"message":"{message}"}}}}"#)));
+    let (_, answer) = post("/api/publish", key, r#"{"chanel":"room:a","data":1}"#).await;
+    assert!(
+        answer.contains("107")
+            && answer.contains("channel is empty; unknown: chanel; publish takes channel,"),
+        "{answer}"
+    );
     let request = server.http.post(server.url("/api/publish")).body(r#"{"channel":"nowhere:a","data":1}"#);
     let request = request.header("authorization", format!("apikey {API_KEY}"));
     let answer = request.header("x-centrifugo-error-mode", "transport").send().await.unwrap();
@@ -220,4 +230,66 @@ async fn the_api_answers_as_its_users_know_it() {
         assert_eq!(operation.as_object().unwrap().len(), 1, "{path} is the server API's alone");
         assert_eq!(path.matches('/').count(), 2, "{path}");
     }
+}
+
+/// A namespace with a history of any bytes.
+const BYTES: &[(&str, &str)] = &[
+    ("CHANNELS__NAMESPACES__BYTES__PUBLICATION_DATA_FORMAT", "binary"),
+    ("CHANNELS__NAMESPACES__BYTES__HISTORY_SIZE", "10"),
+    ("CHANNELS__NAMESPACES__BYTES__HISTORY_TTL", "10m"),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_is_an_object_and_null_is_absent() {
+    let server = Server::start_with(&[ROOM, BYTES].concat()).await;
+    let call = async |method: &str, body: &str| {
+        let request = server.http.post(server.url(&format!("/api/{method}"))).header("x-api-key", API_KEY);
+        let answer = request.body(body.to_owned()).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    };
+    // centrifugal/centrifugo#1083, elpheria/rpc-websockets#151
+    let (_, published) =
+        call("publish", r#"{"channel":"room:a","data":null,"b64data":null,"tags":null,"version":null}"#)
+            .await;
+    assert_eq!(published["result"]["offset"], 1, "{published}");
+    let (_, history) =
+        call("history", r#"{"channel":"room:a","limit":-1,"since":null,"reverse":null}"#).await;
+    assert_eq!(history["result"]["publications"][0]["data"], Value::Null);
+    assert!(history["result"]["publications"][0].as_object().unwrap().contains_key("data"), "{history}");
+    for body in [r#"{"channel":"room:a","b64data":""}"#, r#"{"channel":"room:a","b64data":"aGk="}"#] {
+        let (_, refused) = call("publish", body).await;
+        assert_eq!(refused["error"]["code"], 107, "{body} is no json: {refused}");
+    }
+
+    for (method, body) in [
+        ("history_remove", r#"["room:a"]"#),
+        ("publish", r#"["room:a"]"#),
+        ("presence", r#"["room:a"]"#),
+        ("info", "[]"),
+        ("history", r#"{"channel":"room:a","since":[1,"e"]}"#),
+        ("disconnect", r#"{"user":"ana","disconnect":[3000,"gone"]}"#),
+        ("batch", r#"[[{"info":{}}]]"#),
+    ] {
+        assert_eq!(call(method, body).await.0, 400, "{method} {body}");
+    }
+    let (_, batch) =
+        call("batch", r#"{"commands":[{"history_remove":["room:a"]},{"info":null}],"parallel":true}"#).await;
+    assert_eq!(batch["replies"][0]["error"]["code"], 107, "{batch}");
+    assert!(batch["replies"][1]["info"]["nodes"].is_array(), "{batch}");
+    let (_, history) = call("history", r#"{"channel":"room:a","limit":-1}"#).await;
+    assert_eq!(history["result"]["publications"].as_array().unwrap().len(), 1, "no history was removed");
+
+    let (_, published) = call("publish", r#"{"channel":"bytes:a","b64data":"aGk="}"#).await;
+    assert_eq!(published["result"]["offset"], 1, "{published}");
+    call("publish", r#"{"channel":"bytes:a","data":{"n":1}}"#).await;
+    let (_, history) = call("history", r#"{"channel":"bytes:a","limit":-1}"#).await;
+    let kept = &history["result"]["publications"];
+    assert_eq!((&kept[0]["b64data"], &kept[0]["data"]), (&json!("aGk="), &Value::Null), "{history}");
+    assert_eq!((&kept[1]["data"], &kept[1]["b64data"]), (&json!({"n": 1}), &Value::Null), "{history}");
+
+    let ana = server.user("ana", "user");
+    let (status, _) = server.call(Method::POST, "/api/posts", Some(&ana.token), Some(json!(["hola"]))).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
 }

@@ -4,7 +4,7 @@
 use std::cell::OnceCell;
 
 use bytes::{Bytes, BytesMut};
-use mundotango_protocol::{ChannelName, Encoding, Publication, Push, Reply, delta};
+use mundotango_protocol::{ChannelName, Encoding, Publication, Push, Reply, delta, is_json};
 
 use super::{Delivery, Subscriber};
 
@@ -168,6 +168,10 @@ pub(super) fn encode(encoding: Encoding, reply: &Reply) -> Option<Bytes> {
 /// A publication for a subscription that takes differences: to `base`, if there is one and that is smaller. JSON has
 /// the payload, or the difference, as text.
 fn difference(mut publication: Publication, base: Option<&Bytes>, encoding: Encoding) -> Option<Publication> {
+    if encoding == Encoding::Json && !is_json(&publication.data) {
+        // A client would take the difference in and then fail to parse what comes of it.
+        return None;
+    }
     if let Some(delta) = base.and_then(|base| delta::smaller(base, &publication.data)) {
         publication.data = Bytes::from(delta);
         publication.delta = true;
@@ -180,18 +184,18 @@ fn difference(mut publication: Publication, base: Option<&Bytes>, encoding: Enco
 }
 
 /// What a client missed, in a subscription that takes differences: the first publication whole, the others as the
-/// difference to the one before where the namespace publishes so.
+/// difference to the one before where the namespace publishes so. What its encoding cannot carry is left out.
 pub(crate) fn recovered_deltas(
     publications: Vec<Publication>,
     encoding: Encoding,
     delta_publish: bool,
-) -> Option<Vec<Publication>> {
-    let mut base = None;
+) -> Vec<Publication> {
+    let mut base: Option<Bytes> = None;
     let write = |publication: Publication| {
         let data = publication.data.clone();
-        let written = difference(publication, base.as_ref().filter(|_| delta_publish), encoding);
+        let written = difference(publication, base.as_ref().filter(|_| delta_publish), encoding)?;
         base = Some(data);
-        written
+        Some(written)
     };
-    publications.into_iter().map(write).collect()
+    publications.into_iter().filter_map(write).collect()
 }

@@ -51,6 +51,10 @@ impl Channels {
         options: &NamespaceOptions,
         publish: Publish,
     ) -> Result<StreamPosition, ErrorCode> {
+        // Refused here, the one way of all publishers: no subscriber could be told later.
+        if !options.publication_data_format.admits(&publish.publication.data) {
+            return Err(ErrorCode::BadRequest);
+        }
         let (channels, channel) = (Arc::clone(self), channel.clone());
         let (history, delta) = (options.history(), publish.delta || options.delta_publish);
         run_to_end(async move { channels.publish_to_end(&channel, history, delta, publish).await }).await

@@ -32,6 +32,9 @@ pub enum EngineError {
     /// The channel's namespace does not have what was asked for.
     #[error("not available")]
     NotAvailable,
+    /// The payload is not of the namespace's data format.
+    #[error("data is not of the channel's format")]
+    WrongFormat,
     /// Hot state or the channel did not take it in time.
     #[error("channel not available")]
     Unavailable,
@@ -42,6 +45,7 @@ impl From<ErrorCode> for EngineError {
         match code {
             ErrorCode::UnknownChannel => Self::UnknownChannel,
             ErrorCode::NotAvailable => Self::NotAvailable,
+            ErrorCode::BadRequest => Self::WrongFormat,
             _ => Self::Unavailable,
         }
     }

@@ -13,9 +13,6 @@ use crate::options::NamespaceOptions;
 impl Session {
     pub(super) async fn publish(&mut self, id: u32, request: PublishRequest) -> Result<(), Refusal> {
         let channel = Self::channel_name(&request.channel)?;
-        if request.data.is_empty() {
-            return Err(ErrorCode::BadRequest.into());
-        }
         let options = self.parts.options_of(&channel)?;
         let allowed = self.may(
             options.allow_publish_for_client,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use mundotango_protocol::{ClientId, Disconnect, ErrorCode, ErrorReply, Reply, RpcRequest, RpcResult};
+use mundotango_protocol::{ClientId, ErrorCode, ErrorReply, Reply, RpcRequest, RpcResult};
 use tokio::sync::Semaphore;
 
 use super::{Refusal, Session};
@@ -73,9 +73,10 @@ impl Session {
                 Ok(data) => Reply { id, rpc: Some(RpcResult { data }), ..Reply::default() },
                 Err(error) => Reply::error(id, error),
             };
-            match encoding.encode_reply(&reply) {
+            let unreadable = |_| encoding.encode_reply(&Reply::error(id, ErrorCode::NotAvailable));
+            match encoding.encode_reply(&reply).or_else(unreadable) {
                 Ok(bytes) => handle.outbox().push(bytes),
-                Err(_) => handle.outbox().end(Disconnect::InappropriateProtocol),
+                Err(error) => tracing::error!(%error, "error reply cannot be written"),
             }
             drop(slot);
         });

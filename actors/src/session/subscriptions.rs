@@ -263,8 +263,7 @@ impl Session {
         }
         if flags.delta {
             let encoding = self.handle.encoding();
-            publications = recovered_deltas(publications, encoding, options.delta_publish)
-                .ok_or(Disconnect::InappropriateProtocol)?;
+            publications = recovered_deltas(publications, encoding, options.delta_publish);
         }
 
         let grace = self.parts.session_options.expired_grace;

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use mundotango_actors::{
-    Authenticator, Caller, ChannelsOptions, Credentials, DeltaType, Engine, EngineParts, NamespaceOptions,
-    NodeParts, Outgoing, Publish, RecoveryMode, RpcHandler, ServerSubscription, Session, SessionOptions,
-    SubscriptionGrant, TokenRefusal, Transport, Wakeup,
+    Authenticator, Caller, ChannelsOptions, Credentials, DataFormat, DeltaType, Engine, EngineParts,
+    NamespaceOptions, NodeParts, Outgoing, Publish, RecoveryMode, RpcHandler, ServerSubscription, Session,
+    SessionOptions, SubscriptionGrant, TokenRefusal, Transport, Wakeup,
 };
 use mundotango_protocol::{
     ChannelName, DisconnectReason, Encoding, ErrorCode, ErrorReply, Publication, Push, Reply, StreamPosition,
@@ -72,6 +72,7 @@ impl RpcHandler for EchoRpc {
     async fn call(&self, caller: Caller, method: &str, data: Bytes) -> Result<Bytes, ErrorReply> {
         match method {
             "echo" => Ok(data),
+            "bytes" => Ok(Bytes::from_static(b"\xff")),
             "who" => Ok(Bytes::from(json!(caller.user).to_string())),
             "hang" => std::future::pending().await,
             "panic" => panic!("asked to by a test"),
@@ -120,6 +121,7 @@ pub async fn engine_of(
         delta_publish: true,
         ..open_namespace()
     };
+    let bytes = NamespaceOptions { publication_data_format: DataFormat::Binary, ..delta.clone() };
     let tagged = NamespaceOptions { allow_tags_filter: true, ..open_namespace() };
     let cache = NamespaceOptions { force_recovery_mode: RecoveryMode::Cache, ..open_namespace() };
     let quiet = NamespaceOptions { exclude_publisher: true, ..open_namespace() };
@@ -131,6 +133,7 @@ pub async fn engine_of(
         ("short", short),
         ("closed", closed),
         ("delta", delta),
+        ("bytes", bytes),
         ("tagged", tagged),
         ("cache", cache),
         ("quiet", quiet),

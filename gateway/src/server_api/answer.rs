@@ -43,10 +43,26 @@ impl ApiErrorCode {
 /// Why a call gave no result.
 #[derive(Debug)]
 pub(super) enum ApiError {
-    /// The body is not what the method takes, with what is wrong.
+    /// The body is not of the method's types, with what is wrong.
     Malformed(String),
+    /// A field is missing or holds what the method cannot take (code 107), with what is wrong.
+    BadRequest(String),
     /// The method failed.
     Error(ApiErrorCode),
+}
+
+impl ApiError {
+    /// Describes the fault of the caller's request.
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::BadRequest(detail.into())
+    }
+
+    pub(super) fn code(&self) -> ApiErrorCode {
+        match self {
+            Self::Malformed(_) | Self::BadRequest(_) => ApiErrorCode::BadRequest,
+            Self::Error(code) => *code,
+        }
+    }
 }
 
 impl From<ApiErrorCode> for ApiError {
@@ -58,6 +74,9 @@ impl From<ApiErrorCode> for ApiError {
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         Self::Error(match error {
+            EngineError::WrongFormat => {
+                return Self::bad_request("data is not json, as the channel's publication_data_format asks");
+            }
             EngineError::UnknownChannel => ApiErrorCode::UnknownChannel,
             EngineError::NotAvailable => ApiErrorCode::NotAvailable,
             EngineError::Unavailable => ApiErrorCode::Internal,
@@ -79,9 +98,14 @@ pub(super) struct ErrorBody {
     message: String,
 }
 
-impl From<ApiErrorCode> for ErrorBody {
-    fn from(code: ApiErrorCode) -> Self {
-        Self { code: code as u32, message: code.to_string() }
+impl From<ApiError> for ErrorBody {
+    fn from(error: ApiError) -> Self {
+        let code = error.code();
+        let message = match error {
+            ApiError::Malformed(detail) | ApiError::BadRequest(detail) => format!("{code}: {detail}"),
+            ApiError::Error(_) => code.to_string(),
+        };
+        Self { code: code as u32, message }
     }
 }
 
@@ -128,10 +152,10 @@ impl ErrorMode {
         }
     }
 
-    pub(super) fn response(self, code: ApiErrorCode) -> Response {
+    pub(super) fn response(self, error: ApiError) -> Response {
         match self {
-            Self::Body => Json(Outcome::Error(code.into())).into_response(),
-            Self::Transport => (code.status(), Json(ErrorBody::from(code))).into_response(),
+            Self::Body => Json(Outcome::Error(error.into())).into_response(),
+            Self::Transport => (error.code().status(), Json(ErrorBody::from(error))).into_response(),
         }
     }
 }

@@ -12,29 +12,39 @@ use super::METHODS;
 /// The name of the key in the document's security schemes.
 const SCHEME: &str = "apiKey";
 
-/// What a method does, and the fields that it takes.
-fn about(method: &str) -> (&'static str, &'static [(&'static str, Type)]) {
+/// The fields of `publish`.
+const PUBLISH: &[(&str, Type)] = &[
+    ("channel", Type::String),
+    ("data", Type::Object),
+    ("b64data", Type::String),
+    ("tags", Type::Object),
+    ("skip_history", Type::Boolean),
+    ("idempotency_key", Type::String),
+    ("delta", Type::Boolean),
+    ("version", Type::Integer),
+    ("version_epoch", Type::String),
+    ("exclude_client", Type::String),
+];
+/// The fields of `broadcast`.
+const BROADCAST: &[(&str, Type)] = &[
+    ("channels", Type::Array),
+    ("data", Type::Object),
+    ("b64data", Type::String),
+    ("tags", Type::Object),
+    ("skip_history", Type::Boolean),
+    ("idempotency_key", Type::String),
+    ("delta", Type::Boolean),
+    ("version", Type::Integer),
+    ("version_epoch", Type::String),
+    ("exclude_client", Type::String),
+];
+
+/// The summary of a method, and the fields that it takes.
+pub(super) fn about(method: &str) -> (&'static str, &'static [(&'static str, Type)]) {
     use Type::{Array, Boolean, Integer, Object, String};
     match method {
-        "publish" => (
-            "Publish into a channel",
-            &[
-                ("channel", String),
-                ("data", Object),
-                ("b64data", String),
-                ("tags", Object),
-                ("skip_history", Boolean),
-                ("idempotency_key", String),
-                ("delta", Boolean),
-                ("version", Integer),
-                ("version_epoch", String),
-                ("exclude_client", String),
-            ],
-        ),
-        "broadcast" => (
-            "Publish into several channels",
-            &[("channels", Array), ("data", Object), ("b64data", String), ("idempotency_key", String)],
-        ),
+        "publish" => ("Publish into a channel", PUBLISH),
+        "broadcast" => ("Publish into several channels", BROADCAST),
         "subscribe" => (
             "Subscribe a user's sessions to a channel",
             &[
@@ -43,7 +53,9 @@ fn about(method: &str) -> (&'static str, &'static [(&'static str, Type)]) {
                 ("client", String),
                 ("session", String),
                 ("info", Object),
+                ("b64info", String),
                 ("data", Object),
+                ("b64data", String),
                 ("expire_at", Integer),
                 ("recover_since", Object),
                 ("override", Object),
@@ -64,7 +76,7 @@ fn about(method: &str) -> (&'static str, &'static [(&'static str, Type)]) {
             ],
         ),
         "refresh" => (
-            "Say how long a user's sessions are good",
+            "Set when a user's sessions expire",
             &[
                 ("user", String),
                 ("client", String),
@@ -76,7 +88,13 @@ fn about(method: &str) -> (&'static str, &'static [(&'static str, Type)]) {
         ),
         "send" => (
             "Send a user's sessions a message outside of channels",
-            &[("user", String), ("client", String), ("session", String), ("data", Object)],
+            &[
+                ("user", String),
+                ("client", String),
+                ("session", String),
+                ("data", Object),
+                ("b64data", String),
+            ],
         ),
         "presence" => ("Who is in a channel", &[("channel", String)]),
         "presence_stats" => ("How many are in a channel", &[("channel", String)]),
@@ -86,10 +104,10 @@ fn about(method: &str) -> (&'static str, &'static [(&'static str, Type)]) {
         ),
         "history_remove" => ("Forget a channel's history", &[("channel", String)]),
         "channels" => ("The channels with subscribers", &[("pattern", String)]),
-        "connections" => ("A user's sessions", &[("user", String)]),
+        "connections" => ("A user's sessions", &[("user", String), ("client", String), ("session", String)]),
         "info" => ("The nodes", &[]),
         "rpc" => ("Call a route without a user", &[("method", String), ("params", Object)]),
-        "batch" => ("Several calls in one", &[("commands", Array)]),
+        "batch" => ("Several calls in one", &[("commands", Array), ("parallel", Boolean)]),
         "get_user_status" => {
             ("Since when users are online, and when they were last seen", &[("users", Array)])
         }
@@ -98,9 +116,10 @@ fn about(method: &str) -> (&'static str, &'static [(&'static str, Type)]) {
         "revoke_token" => {
             ("Lock a token out by its jti and end its sessions", &[("uid", String), ("expire_at", Integer)])
         }
-        "invalidate_user_tokens" => {
-            ("Lock out all tokens of a user issued until now", &[("user", String), ("expire_at", Integer)])
-        }
+        "invalidate_user_tokens" => (
+            "Lock out all tokens of a user issued until now",
+            &[("user", String), ("issued_before", Integer), ("expire_at", Integer)],
+        ),
         _ => ("", &[]),
     }
 }
@@ -126,8 +145,11 @@ pub(crate) fn describe(document: &mut OpenApi) {
             .operation_id(Some(format!("server_{method}")))
             .request_body(Some(body.build()))
             .response("200", answer("`{\"result\": …}`, or `{\"error\": {\"code\", \"message\"}}`"))
-            .response("400", answer("The body is not the json that the method takes"))
-            .response("401", answer("The key is missing or wrong"))
+            .response("400", answer("The body is not a json object of the types that the method takes"))
+            .response(
+                "401",
+                answer("The key is missing or wrong, or none is configured: a problem document says which"),
+            )
             .security(SecurityRequirement::new(SCHEME, Vec::<String>::new()))
             .build();
         document.paths.paths.insert(format!("/api/{method}"), PathItem::new(HttpMethod::Post, operation));

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use mundotango_actors::{Caller, Engine, Everywhere, ServerSubscription, SessionView};
-use mundotango_protocol::{ClientId, Disconnect, DisconnectReason, HistoryResult, PresenceResult};
-use mundotango_protocol::{PresenceStatsResult, StreamPosition};
+use mundotango_protocol::{
+    ClientId, ClientInfo, Disconnect, DisconnectReason, PresenceResult, PresenceStatsResult, StreamPosition,
+};
 use mundotango_storage::hot::HistoryQuery;
 use mundotango_storage::revocations::Revoked;
 use serde::Serialize;
@@ -16,9 +17,12 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, ApiError, ApiErrorCode, ErrorBody, Outcome};
+use super::describe::about;
+use super::history::History;
 use super::request::{
-    BatchBody, BroadcastBody, ChannelsBody, DisconnectBody, HistoryBody, OfChannel, OfToken, OfUser, OfUsers,
-    PublicationBody, RefreshBody, RpcBody, SendBody, SubscribeBody, WhoseBody, bytes, channel, read,
+    BatchBody, BroadcastBody, ChannelsBody, DisconnectBody, HistoryBody, NoFields, OfChannel, OfToken,
+    OfUser, OfUsers, PublicationBody, RefreshBody, RpcBody, SendBody, SubscribeBody, WhoseBody, bytes,
+    channel, read, unknown_fields,
 };
 use crate::revocations::Revocations;
 
@@ -74,11 +78,25 @@ fn time(seconds: i64) -> Result<Option<Timestamp>, ApiError> {
     if seconds == 0 {
         return Ok(None);
     }
-    Timestamp::from_second(seconds).map(Some).map_err(|_| ApiErrorCode::BadRequest.into())
+    Timestamp::from_second(seconds).map(Some).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
-fn filled(text: &str) -> Result<String, ApiError> {
-    if text.is_empty() { Err(ApiErrorCode::BadRequest.into()) } else { Ok(text.to_owned()) }
+/// A text that has to be there.
+fn required(field: &str, text: &str) -> Result<String, ApiError> {
+    if text.is_empty() {
+        Err(ApiError::bad_request(format!("{field} is required")))
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// The number of items in a list that has to be there.
+fn bounded(field: &str, length: usize) -> Result<usize, ApiError> {
+    match length {
+        0 => Err(ApiError::bad_request(format!("{field} is required"))),
+        1..=MAX_PARTS => Ok(length),
+        _ => Err(ApiError::bad_request(format!("{field} has more than {MAX_PARTS} items"))),
+    }
 }
 
 /// The answers of all nodes. Where a node is missing the caller has to try again: a disconnect that one node did not hear
@@ -96,7 +114,21 @@ impl Methods {
         self.single(method, body).await.map(Answer::Result)
     }
 
+    /// Calls a method that is no batch. Who misspelled a field is told so, as unknown fields alone are no error.
     async fn single(&self, method: &str, body: &[u8]) -> Result<Box<RawValue>, ApiError> {
+        let outcome = self.dispatch(method, body).await;
+        let Err(ApiError::BadRequest(detail)) = outcome else { return outcome };
+        let (_, known) = about(method);
+        let unknown = unknown_fields(body, known);
+        if unknown.is_empty() {
+            return Err(ApiError::BadRequest(detail));
+        }
+        let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+        let (unknown, known) = (unknown.join(", "), names.join(", "));
+        Err(ApiError::BadRequest(format!("{detail}; unknown: {unknown}; {method} takes {known}")))
+    }
+
+    async fn dispatch(&self, method: &str, body: &[u8]) -> Result<Box<RawValue>, ApiError> {
         match method {
             "publish" => self.publish(&read(body)?, &read(body)?).await,
             "broadcast" => self.broadcast(&read(body)?, &read(body)?).await,
@@ -111,7 +143,7 @@ impl Methods {
             "history_remove" => self.history_remove(&read(body)?).await,
             "channels" => self.channels(&read(body)?).await,
             "connections" => self.connections(&read(body)?).await,
-            "info" => read::<Value>(body).and_then(|_| self.info()),
+            "info" => read::<NoFields>(body).and_then(|_| self.info()),
             "rpc" => self.rpc(read(body)?).await,
             "get_user_status" => self.user_status(read(body)?).await,
             "block_user" => self.block_user(&read(body)?).await,
@@ -123,19 +155,17 @@ impl Methods {
     }
 
     async fn batch(&self, body: BatchBody) -> Result<Box<RawValue>, ApiError> {
-        if body.commands.len() > MAX_PARTS {
-            return Err(ApiErrorCode::BadRequest.into());
-        }
+        bounded("commands", body.commands.len().max(1))?;
         let at_once = if body.parallel { AT_ONCE } else { 1 };
         let replies = body.commands.into_iter().map(async |command| {
             let Some((method, body)) = command.into_iter().next() else {
-                return json!({"error": ErrorBody::from(ApiErrorCode::BadRequest)});
+                let error = ApiError::bad_request("a command is an object with one field, the method");
+                return json!({"error": ErrorBody::from(error)});
             };
             // Boxed, as the future of a call would else hold that of another.
             match Box::pin(self.single(&method, body.get().as_bytes())).await {
                 Ok(result) => json!({ method: result }),
-                Err(ApiError::Malformed(_)) => json!({"error": ErrorBody::from(ApiErrorCode::BadRequest)}),
-                Err(ApiError::Error(code)) => json!({"error": ErrorBody::from(code)}),
+                Err(error) => json!({"error": ErrorBody::from(error)}),
             }
         });
         let replies: Vec<_> = stream::iter(replies).buffered(at_once).collect().await;
@@ -165,14 +195,15 @@ impl Methods {
         publication: &PublicationBody,
     ) -> Result<Box<RawValue>, ApiError> {
         let publish = publication.publish()?;
-        if body.channels.is_empty() || body.channels.len() > MAX_PARTS {
-            return Err(ApiErrorCode::BadRequest.into());
-        }
-        let responses = body.channels.clone().into_iter().map(async |name: String| {
-            match self.publish_into(&name, publish.clone()).await {
-                Ok(position) => Ok(Outcome::Result(raw(&position)?)),
-                Err(ApiError::Error(code)) => Ok(Outcome::Error(code.into())),
-                Err(error) => Err(error),
+        bounded("channels", body.channels.len())?;
+        // Names of their own, as the futures of one stream must not borrow from its items.
+        let responses = body.channels.iter().cloned().map(|name| {
+            let publish = publish.clone();
+            async move {
+                match self.publish_into(&name, publish).await {
+                    Ok(position) => Ok::<_, ApiError>(Outcome::Result(raw(&position)?)),
+                    Err(error) => Ok(Outcome::Error(error.into())),
+                }
             }
         });
         let responses: Vec<_> = stream::iter(responses).buffered(AT_ONCE).try_collect().await?;
@@ -200,7 +231,8 @@ impl Methods {
     async fn disconnect(&self, whose: &WhoseBody, body: &DisconnectBody) -> Result<Box<RawValue>, ApiError> {
         let reason = match &body.disconnect {
             None => Disconnect::ForceDisconnect.into(),
-            Some(own) => DisconnectReason::custom(own.code, &own.reason).ok_or(ApiErrorCode::BadRequest)?,
+            Some(own) => DisconnectReason::custom(own.code, &own.reason)
+                .ok_or_else(|| ApiError::bad_request("disconnect.code must be from 3000 to 4999"))?,
         };
         let spared: Vec<_> = body.whitelist.iter().filter_map(|client| ClientId::parse(client)).collect();
         on_all_nodes(self.engine.disconnect(&whose.whose(), &reason, &spared).await)?;
@@ -219,13 +251,13 @@ impl Methods {
     }
 
     async fn send(&self, whose: &WhoseBody, body: &SendBody) -> Result<Box<RawValue>, ApiError> {
-        let data = bytes(body.b64data.as_deref(), body.data.as_deref())?.ok_or(ApiErrorCode::BadRequest)?;
-        on_all_nodes(self.engine.message(&whose.whose(), data).await)?;
+        on_all_nodes(self.engine.message(&whose.whose(), body.message()?).await)?;
         nothing()
     }
 
     async fn presence(&self, body: &OfChannel) -> Result<Box<RawValue>, ApiError> {
-        let presence = self.engine.presence(&channel(&body.channel)?).await?;
+        let mut presence = self.engine.presence(&channel(&body.channel)?).await?;
+        presence.values_mut().for_each(ClientInfo::keep_json);
         raw(&PresenceResult { presence })
     }
 
@@ -244,8 +276,7 @@ impl Methods {
         if body.since.as_ref().is_some_and(other) {
             return Err(ApiErrorCode::UnrecoverablePosition.into());
         }
-        let StreamPosition { offset, epoch } = page.position;
-        raw(&HistoryResult { publications: page.publications, epoch, offset })
+        raw(&History::from(&page))
     }
 
     async fn history_remove(&self, body: &OfChannel) -> Result<Box<RawValue>, ApiError> {
@@ -274,7 +305,8 @@ impl Methods {
             .nodes()
             .into_iter()
             .map(|node| {
-                json!({
+                let uptime = now.duration_since(node.started_at).as_secs();
+                let mut view = json!({
                     "uid": node.id,
                     "name": node.name,
                     "version": node.version,
@@ -282,15 +314,20 @@ impl Methods {
                     "num_users": node.users,
                     "num_channels": node.channels,
                     "num_subs": node.subscriptions,
-                    "uptime": now.duration_since(node.started_at).as_secs(),
-                })
+                    "uptime": uptime,
+                });
+                // A node knows the process of no other node.
+                if node.id == self.engine.node_id() {
+                    view["process"] = process(uptime);
+                }
+                view
             })
             .collect();
         raw(&json!({ "nodes": nodes }))
     }
 
     async fn rpc(&self, body: RpcBody) -> Result<Box<RawValue>, ApiError> {
-        let method = filled(&body.method)?;
+        let method = required("method", &body.method)?;
         let data = body.params.map(|params| Bytes::from(params.get().to_owned())).unwrap_or_default();
         let caller = Caller {
             client: ClientId::random(),
@@ -310,9 +347,7 @@ impl Methods {
     }
 
     async fn user_status(&self, body: OfUsers) -> Result<Box<RawValue>, ApiError> {
-        if body.users.is_empty() || body.users.len() > MAX_PARTS {
-            return Err(ApiErrorCode::BadRequest.into());
-        }
+        bounded("users", body.users.len())?;
         let known = self.engine.user_statuses(&body.users).await?;
         let statuses: Vec<_> = known
             .into_iter()
@@ -335,24 +370,30 @@ impl Methods {
     }
 
     async fn block_user(&self, body: &OfUser) -> Result<Box<RawValue>, ApiError> {
-        self.revoke(Revoked::User(filled(&body.user)?), body.expire_at).await
+        self.revoke(Revoked::User(required("user", &body.user)?), body.expire_at).await
     }
 
     async fn unblock_user(&self, body: &OfUser) -> Result<Box<RawValue>, ApiError> {
-        self.revocations.reinstate(&Revoked::User(filled(&body.user)?)).await?;
+        self.revocations.reinstate(&Revoked::User(required("user", &body.user)?)).await?;
         nothing()
     }
 
     async fn revoke_token(&self, body: &OfToken) -> Result<Box<RawValue>, ApiError> {
-        self.revoke(Revoked::Token(filled(&body.uid)?), body.expire_at).await
+        self.revoke(Revoked::Token(required("uid", &body.uid)?), body.expire_at).await
     }
 
     async fn invalidate_user_tokens(&self, body: &OfUser) -> Result<Box<RawValue>, ApiError> {
-        let what = Revoked::UserTokens(filled(&body.user)?);
+        let what = Revoked::UserTokens(required("user", &body.user)?);
         let issued_before = time(body.issued_before)?.unwrap_or_else(mundotango_storage::now);
         self.revocations.revoke_since(what, issued_before, time(body.expire_at)?).await?;
         nothing()
     }
+}
+
+/// This process: its share of one processor since it started, in percent, and its memory in bytes.
+fn process(uptime: i64) -> Value {
+    let usage = mundotango_ops::process_usage();
+    json!({ "cpu": 100.0 * usage.cpu_seconds / uptime.max(1) as f64, "rss": usage.resident_bytes })
 }
 
 /// One session, as `connections` shows it.

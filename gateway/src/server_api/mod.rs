@@ -6,6 +6,7 @@
 
 mod answer;
 mod describe;
+mod history;
 mod methods;
 mod request;
 
@@ -24,6 +25,7 @@ use sha2::{Digest as _, Sha256};
 pub(crate) use describe::describe;
 pub(crate) use methods::METHODS;
 
+use crate::problem::Problem;
 use crate::revocations::Revocations;
 use answer::{ApiError, ErrorMode};
 use methods::Methods;
@@ -50,8 +52,8 @@ pub(crate) fn router(engine: Arc<Engine>, revocations: Arc<Revocations>, key: Op
 }
 
 async fn call(State(api): State<Arc<ServerApi>>, Path(method): Path<String>, request: Request) -> Response {
-    if !api.key_is_right(&request) {
-        return StatusCode::UNAUTHORIZED.into_response();
+    if let Err(refusal) = api.check_key(&request) {
+        return Problem::new(StatusCode::UNAUTHORIZED, refusal).into_response();
     }
     let mode = ErrorMode::of(request.headers());
     let Ok(body) = axum::body::to_bytes(request.into_body(), usize::MAX).await else {
@@ -62,13 +64,17 @@ async fn call(State(api): State<Arc<ServerApi>>, Path(method): Path<String>, req
 }
 
 impl ServerApi {
-    fn key_is_right(&self, request: &Request) -> bool {
-        let Some(wanted) = self.key else { return false };
+    /// Checks a request's key; an error says what to do about it.
+    fn check_key(&self, request: &Request) -> Result<(), &'static str> {
+        let Some(wanted) = self.key else {
+            return Err("no key is configured on this node: set http.api_key");
+        };
         let query = request.uri().query().unwrap_or_default();
-        key_of(request.headers(), query).is_some_and(|key| {
-            let given: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-            given == wanted
-        })
+        let Some(key) = key_of(request.headers(), query) else {
+            return Err("the key is missing: send it as X-API-Key or as Authorization: apikey <key>");
+        };
+        let given: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        if given == wanted { Ok(()) } else { Err("the key is wrong: it is not the node's http.api_key") }
     }
 
     async fn answer(&self, method: &str, body: &Bytes, mode: ErrorMode) -> Response {
@@ -78,7 +84,7 @@ impl ServerApi {
                 tracing::debug!(method, error, "body refused");
                 (StatusCode::BAD_REQUEST, error).into_response()
             }
-            Err(ApiError::Error(code)) => mode.response(code),
+            Err(error) => mode.response(error),
         }
     }
 }

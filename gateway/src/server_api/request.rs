@@ -1,4 +1,4 @@
-//! What the methods of the server API take.
+//! The bodies of the server API's methods.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,23 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use mundotango_actors::{SubscriptionOverride, Whose};
-use mundotango_protocol::{ChannelName, Publication, StreamPosition};
-use serde::Deserialize;
+use mundotango_protocol::{ChannelName, Publication, StreamPosition, objects};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use utoipa::openapi::Type;
 
-use super::answer::{ApiError, ApiErrorCode};
+use super::answer::ApiError;
 
-/// Reads a method's body, or a part of it: what several methods take is a type of its own, and other fields are left
-/// alone.
+/// Reads one view of a method's body: an object, whose `null` fields are absent. A method reads several views (whose
+/// sessions, which publication) of the same body, and each view ignores the fields of the others.
 pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::Malformed(error.to_string()))
+    objects::from_slice(body).map_err(|error| ApiError::Malformed(error.to_string()))
+}
+
+/// The fields of a body that its method does not take, such as misspelled ones.
+pub(super) fn unknown_fields(body: &[u8], known: &[(&str, Type)]) -> Vec<String> {
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(body).unwrap_or_default();
+    fields.into_keys().filter(|field| known.iter().all(|(name, _)| name != field)).collect()
 }
 
 /// Bytes that are given in base 64 or as JSON; `None` if in neither.
@@ -23,18 +30,32 @@ pub(super) fn bytes(base64: Option<&str>, json: Option<&RawValue>) -> Result<Opt
     match (base64, json) {
         (Some(text), _) => match BASE64_STANDARD.decode(text) {
             Ok(bytes) => Ok(Some(Bytes::from(bytes))),
-            Err(_) => Err(ApiErrorCode::BadRequest.into()),
+            Err(error) => Err(ApiError::bad_request(format!("bytes are not base64: {error}"))),
         },
-        // A line break between tokens would end the message for clients that split frames at line breaks.
-        (None, Some(json)) => Ok(Some(Bytes::from(json.get().replace(['\n', '\r'], " ")))),
+        (None, Some(json)) => Ok(Some(Bytes::from(json.get().to_owned()))),
         (None, None) => Ok(None),
     }
 }
 
-/// Reads a channel's name. The application may use any, but it has to have one.
-pub(super) fn channel(name: &str) -> Result<ChannelName, ApiError> {
-    ChannelName::parse(name).map_err(|_| ApiErrorCode::BadRequest.into())
+/// A payload, which has to be there.
+fn payload(base64: Option<&str>, json: Option<&RawValue>) -> Result<Bytes, ApiError> {
+    bytes(base64, json)?.ok_or_else(|| ApiError::bad_request("data or b64data is required"))
 }
+
+/// `#[serde(deserialize_with = "present")]`: a payload may be `null`, unlike a field that is absent.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// Reads a channel's name, which is printable ASCII here as on sockets: a channel of another name would be one that no
+/// client can subscribe to.
+pub(super) fn channel(name: &str) -> Result<ChannelName, ApiError> {
+    ChannelName::parse(name).map_err(|error| ApiError::bad_request(error.to_string()))
+}
+
+/// The body of a method without fields: an object all the same.
+#[derive(Deserialize)]
+pub(super) struct NoFields {}
 
 /// A channel that something is asked of.
 #[derive(Default, Deserialize)]
@@ -43,10 +64,11 @@ pub(super) struct OfChannel {
     pub(super) channel: String,
 }
 
-/// What a publication is like, wherever it goes.
+/// The publication of `publish` and `broadcast`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct PublicationBody {
+    #[serde(deserialize_with = "present")]
     data: Option<Box<RawValue>>,
     b64data: Option<String>,
     tags: BTreeMap<String, String>,
@@ -61,8 +83,7 @@ pub(super) struct PublicationBody {
 
 impl PublicationBody {
     pub(super) fn publish(&self) -> Result<mundotango_actors::Publish, ApiError> {
-        let data = bytes(self.b64data.as_deref(), self.data.as_deref())?;
-        let data = data.ok_or(ApiErrorCode::BadRequest)?;
+        let data = payload(self.b64data.as_deref(), self.data.as_deref())?;
         let version = (self.version > 0).then(|| mundotango_storage::hot::Version {
             number: self.version,
             epoch: self.version_epoch.clone(),
@@ -84,7 +105,7 @@ pub(super) struct BroadcastBody {
     pub(super) channels: Vec<String>,
 }
 
-/// Whose sessions something is done to.
+/// The user, and the sessions of the user, that a method is about.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct WhoseBody {
@@ -139,8 +160,17 @@ pub(super) struct RefreshBody {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct SendBody {
-    pub(super) data: Option<Box<RawValue>>,
-    pub(super) b64data: Option<String>,
+    #[serde(deserialize_with = "present")]
+    data: Option<Box<RawValue>>,
+    b64data: Option<String>,
+}
+
+impl SendBody {
+    /// The message, which is never empty: a JSON session could not be told.
+    pub(super) fn message(&self) -> Result<Bytes, ApiError> {
+        let data = payload(self.b64data.as_deref(), self.data.as_deref())?;
+        if data.is_empty() { Err(ApiError::bad_request("b64data is empty")) } else { Ok(data) }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -194,7 +224,6 @@ pub(super) struct OfToken {
 pub(super) struct BatchBody {
     /// Each an object with one field: the method and what it takes.
     pub(super) commands: Vec<BTreeMap<String, Box<RawValue>>>,
-    /// Whether the commands may be worked on at the same time.
-    #[serde(default)]
+    /// True if the commands may be worked on at the same time.
     pub(super) parallel: bool,
 }
