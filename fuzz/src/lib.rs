@@ -1,4 +1,4 @@
-//! What the targets share.
+//! Code that several targets share.
 
 use mundotango_protocol::Command;
 use prost::Message as _;

@@ -1,4 +1,4 @@
-//! Fuzzing: everything that reads a client's bytes, for a stated number of executions.
+//! Fuzzing: all code that reads a client's bytes, and whole sessions, for a stated number of executions.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::{root, run, target_folder};
 
 /// The targets, by the names of their programs.
-const TARGETS: &[&str] = &["json_frames", "protobuf_frames", "channel_names", "tokens", "deltas"];
+const TARGETS: &[&str] = &["json_frames", "protobuf_frames", "channel_names", "tokens", "deltas", "sessions"];
 /// Longest input, in bytes.
 const MAX_INPUT_BYTES: usize = 4096;
 
