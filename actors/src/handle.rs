@@ -197,11 +197,6 @@ impl SessionHandle {
         &self.outbox
     }
 
-    /// Waits until something was put into the outbox, or it ended.
-    pub async fn outbox_changed(&self) {
-        self.outbox.changed().await;
-    }
-
     pub(crate) fn vitals(&self) -> &Vitals {
         &self.vitals
     }
@@ -209,6 +204,21 @@ impl SessionHandle {
     /// Tells the session something. It never waits: a session that does not take its messages is ended.
     pub fn tell(&self, message: SessionMessage) {
         let mut mailbox = self.mailbox.lock();
+        match message {
+            // Nothing comes before the end then, so the session need not get there first.
+            SessionMessage::Disconnect(reason) if mailbox.is_empty() => {
+                drop(mailbox);
+                self.outbox.end(reason);
+                return;
+            }
+            // Once is enough, however often a node that goes away says so.
+            SessionMessage::Disconnect(_)
+                if mailbox.iter().any(|known| matches!(known, SessionMessage::Disconnect(_))) =>
+            {
+                return;
+            }
+            _ => {}
+        }
         if mailbox.len() >= MAILBOX_CAPACITY {
             drop(mailbox);
             self.outbox.end(Disconnect::Internal);
@@ -217,6 +227,17 @@ impl SessionHandle {
         mailbox.push_back(message);
         drop(mailbox);
         self.outbox.wake();
+    }
+
+    /// Ends a session that was told so, before it gets to its other messages.
+    pub(crate) fn take_disconnect(&self) {
+        let reason = self.mailbox.lock().iter().find_map(|message| match message {
+            SessionMessage::Disconnect(reason) => Some(reason.clone()),
+            _ => None,
+        });
+        if let Some(reason) = reason {
+            self.outbox.end(reason);
+        }
     }
 
     pub(crate) fn next_message(&self) -> Option<SessionMessage> {

@@ -51,8 +51,9 @@ pub struct SessionOptions {
     pub personal_channel_namespace: String,
     /// Most sessions of one user; another one ends with code 3504. 0 for no limit.
     pub user_connection_limit: usize,
-    /// Commands a second that a session may send, with bursts of twice as many; further ones are refused with code
-    /// 111, and the session ends with code 3013 if it goes on all the same. 0 for no limit.
+    /// Commands a second that a session may send, with bursts of twice as many. A WebSocket that sends more is read later;
+    /// what comes all the same, and by other transports, is refused with code 111, and the session ends with code 3013 if
+    /// it goes on. 0 for no limit.
     pub commands_per_second: u32,
     /// Time without progress after which an actor with waiting messages counts as hung: logged, counted and shown.
     #[serde(with = "friendly")]
@@ -73,7 +74,7 @@ impl Default for SessionOptions {
             max_frame_bytes: 64 * 1024,
             outbox_bytes: 1024 * 1024,
             rpc_concurrency: 64,
-            rpc_timeout: Duration::from_secs(10),
+            rpc_timeout: Duration::from_secs(30),
             history_max_publications: 300,
             recovery_max_publications: 300,
             personal_channel: true,

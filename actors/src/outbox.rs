@@ -17,21 +17,29 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// Where nothing waits, a message goes into the socket at once, by whoever has it: that saves the task's wake-up, which
 /// costs as much as the write. Writers never wait: past the bound the session ends with [`Disconnect::Slow`], and the
 /// client recovers.
+///
+/// The bound counts all bytes that the kernel has not taken: queued, held back, and under way to the socket.
 pub struct Outbox {
     queue: Mutex<Queue>,
     changed: Notify,
     limit_bytes: usize,
 }
 
+/// A subscription's number: no two subscriptions of one session share it, so a late message for an ended one is known.
+pub(crate) type SubscriptionNumber = u32;
+
 #[derive(Default)]
 struct Queue {
     messages: VecDeque<Bytes>,
+    /// Bytes of `messages` and of what is held back.
     bytes: usize,
-    /// Messages from this index on wait until the reply that belongs before them is written.
-    held_from: Option<usize>,
+    /// Bytes that the owner is writing, or that the socket keeps.
+    writing: usize,
+    /// Messages of subscriptions whose reply is not written yet.
+    held: Vec<Held>,
     end: Option<DisconnectReason>,
     socket: Option<Arc<dyn DirectSocket>>,
-    /// Whether messages wait for the owner to write them all at once.
+    /// Whether messages gather, so that the replies to one frame share a write.
     corked: bool,
     /// Whether the owner is writing, so that nobody else may.
     owner_writes: bool,
@@ -39,19 +47,25 @@ struct Queue {
     flush: bool,
 }
 
+/// What a channel wrote before the reply of its subscription.
+struct Held {
+    number: SubscriptionNumber,
+    messages: Vec<Bytes>,
+}
+
 /// A socket that takes messages from any task.
 pub trait DirectSocket: Send + Sync {
-    /// Writes a message without waiting.
-    fn try_write(&self, message: &Bytes) -> DirectWrite;
+    /// Writes messages, which may share a frame, without waiting.
+    fn try_write(&self, messages: &[Bytes]) -> DirectWrite;
 }
 
 /// What became of a direct write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirectWrite {
-    /// It is written.
+    /// All is written.
     Written,
-    /// A part is written; the socket keeps the rest, for its owner to write.
-    Partly,
+    /// A part is written; the socket keeps the rest, of so many bytes, for its owner to write.
+    Partly(usize),
     /// Nothing is written, as the socket takes nothing now.
     Blocked,
 }
@@ -59,13 +73,13 @@ pub enum DirectWrite {
 /// What the task that owns the socket has to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outgoing {
-    /// Write these messages; they may share a frame. Then call [`Outbox::written`].
+    /// Write these messages; they may share a frame. Then call [`Session::written`](crate::Session::written).
     Messages(Vec<Bytes>),
-    /// Write the rest that the socket keeps. Then call [`Outbox::written`].
+    /// Write the rest that the socket keeps. Then call [`Session::written`](crate::Session::written).
     Flush,
-    /// Ask by the transport's own means whether the client is there. Then call [`Outbox::written`].
+    /// Ask by the transport's own means whether the client is there.
     Ping,
-    /// Close the socket.
+    /// Close the socket, even where it has not taken what was written before.
     End(DisconnectReason),
 }
 
@@ -88,51 +102,48 @@ impl Outbox {
     /// Puts a message behind the others. After the end it is dropped.
     pub fn push(&self, message: Bytes) {
         let mut queue = self.queue.lock();
-        if queue.end.is_some() {
+        if queue.put(message, self.limit_bytes) {
+            drop(queue);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Puts a channel's message behind the others, or keeps it back while its subscription is [held](Self::hold).
+    pub(crate) fn push_of(&self, subscription: SubscriptionNumber, message: Bytes) {
+        let mut queue = self.queue.lock();
+        let limit = self.limit_bytes;
+        if queue.hold_back(subscription, &message, limit) || !queue.put(message, limit) {
             return;
         }
-        match queue.write_directly(&message) {
-            DirectWrite::Written => return,
-            DirectWrite::Partly => {}
-            DirectWrite::Blocked => {
-                queue.bytes += message.len();
-                if queue.bytes > self.limit_bytes {
-                    // What waits would not reach a client that reads this slowly: it recovers on its next connection.
-                    *queue = Queue { end: Some(Disconnect::Slow.into()), ..Queue::default() };
-                } else {
-                    queue.messages.push_back(message);
-                    if queue.corked {
-                        return;
-                    }
-                }
+        drop(queue);
+        self.changed.notify_one();
+    }
+
+    /// Keeps back what a subscription's channel writes, until [`release`](Self::release) or [`discard`](Self::discard):
+    /// its reply comes first. Nothing else waits for that reply.
+    pub(crate) fn hold(&self, subscription: SubscriptionNumber) {
+        let held = Held { number: subscription, messages: Vec::new() };
+        self.queue.lock().held.push(held);
+    }
+
+    /// Writes the reply of subscriptions, and then what was kept back for it.
+    pub(crate) fn release(&self, subscriptions: &[SubscriptionNumber], reply: Option<Bytes>) {
+        let mut queue = self.queue.lock();
+        let mut wakes = reply.is_some_and(|reply| queue.put(reply, self.limit_bytes));
+        for number in subscriptions {
+            for message in queue.take_held(*number) {
+                wakes |= queue.put(message, self.limit_bytes);
             }
         }
-        drop(queue);
-        self.changed.notify_one();
+        if wakes {
+            drop(queue);
+            self.changed.notify_one();
+        }
     }
 
-    /// Keeps back what is pushed from now on, until [`release`](Self::release).
-    pub fn hold(&self) {
-        let mut queue = self.queue.lock();
-        queue.held_from = Some(queue.messages.len());
-    }
-
-    /// Puts a message before all that was kept back, and lets everything go.
-    pub fn release(&self, first: Option<Bytes>) {
-        let mut queue = self.queue.lock();
-        let at = queue.held_from.take().unwrap_or(queue.messages.len()).min(queue.messages.len());
-        if let Some(message) = first
-            && queue.end.is_none()
-            && queue.write_directly(&message) == DirectWrite::Blocked
-        {
-            queue.bytes += message.len();
-            queue.messages.insert(at, message);
-        }
-        if queue.corked || !queue.has_work() {
-            return;
-        }
-        drop(queue);
-        self.changed.notify_one();
+    /// Drops what was kept back for a subscription that did not come about.
+    pub(crate) fn discard(&self, subscription: SubscriptionNumber) {
+        self.queue.lock().take_held(subscription);
     }
 
     /// Lets messages gather until [`uncork`](Self::uncork), so that the answers to one frame go out in one.
@@ -140,10 +151,12 @@ impl Outbox {
         self.queue.lock().corked = true;
     }
 
+    /// Writes what has gathered. Not by the owner's task, which may be waiting for the next command's outcome.
     pub(crate) fn uncork(&self) {
         let mut queue = self.queue.lock();
         queue.corked = false;
-        if queue.has_work() {
+        queue.write_gathered();
+        if queue.has_work() && !queue.owner_writes {
             drop(queue);
             self.changed.notify_one();
         }
@@ -153,8 +166,15 @@ impl Outbox {
     pub fn end(&self, reason: impl Into<DisconnectReason>) {
         let mut queue = self.queue.lock();
         queue.end.get_or_insert_with(|| reason.into());
-        queue.held_from = None;
+        let held = std::mem::take(&mut queue.held);
+        queue.bytes -= held.iter().flat_map(|held| &held.messages).map(Bytes::len).sum::<usize>();
         drop(queue);
+        self.changed.notify_one();
+    }
+
+    /// Ends the session now, as its socket takes nothing: what waits is dropped. The first reason counts.
+    pub(crate) fn give_up(&self) {
+        self.queue.lock().give_up();
         self.changed.notify_one();
     }
 
@@ -168,9 +188,14 @@ impl Outbox {
         self.queue.lock().end.clone()
     }
 
-    /// Bytes that wait.
+    /// Bytes that the kernel has not taken.
     pub fn waiting_bytes(&self) -> usize {
-        self.queue.lock().bytes
+        self.queue.lock().waiting()
+    }
+
+    /// Bytes that may still be put in.
+    pub(crate) fn room(&self) -> usize {
+        self.limit_bytes.saturating_sub(self.waiting_bytes())
     }
 
     /// Messages that wait.
@@ -184,8 +209,10 @@ impl Outbox {
     }
 
     /// The owner has written what it was told to write.
-    pub fn written(&self) {
-        self.queue.lock().owner_writes = false;
+    pub(crate) fn written(&self) {
+        let mut queue = self.queue.lock();
+        queue.owner_writes = false;
+        queue.writing = 0;
     }
 
     /// Wakes the owner of the socket, so that it looks at the session again.
@@ -198,53 +225,139 @@ impl Outbox {
         self.changed.notified().await;
     }
 
-    /// What is to do now, if anything.
+    /// What is to do now, if anything; nothing while the owner is writing.
     pub(crate) fn take(&self) -> Option<Outgoing> {
         let mut queue = self.queue.lock();
+        if queue.owner_writes {
+            return None;
+        }
         if queue.flush {
             queue.flush = false;
             queue.owner_writes = true;
             return Some(Outgoing::Flush);
         }
-        let ready = queue.held_from.unwrap_or(queue.messages.len()).min(queue.messages.len());
-        let mut count = 0;
-        let mut bytes = 0;
-        while count < ready && (count == 0 || bytes + queue.messages[count].len() <= BATCH_BYTES) {
-            bytes += queue.messages[count].len();
-            count += 1;
-        }
+        let (count, bytes) = queue.batch();
         if count == 0 {
-            return queue.end.clone().filter(|_| queue.messages.is_empty()).map(Outgoing::End);
+            return queue.end.clone().map(Outgoing::End);
         }
         let batch = queue.messages.drain(..count).collect();
         queue.bytes -= bytes;
+        queue.writing = bytes;
         queue.owner_writes = true;
-        if let Some(held_from) = &mut queue.held_from {
-            *held_from -= count;
-        }
-        let more = count < ready || queue.end.is_some();
-        if queue.messages.is_empty() {
-            // A burst's buffer is not worth keeping in an idle session.
-            queue.messages = VecDeque::new();
-        }
-        drop(queue);
-        if more {
-            self.changed.notify_one();
-        }
+        queue.shrink();
         Some(Outgoing::Messages(batch))
     }
 }
 
 impl Queue {
-    /// Writes a message into the socket if nothing stands before it.
-    fn write_directly(&mut self, message: &Bytes) -> DirectWrite {
-        let free = self.messages.is_empty()
-            && self.held_from.is_none()
-            && !(self.owner_writes || self.corked || self.flush);
-        let Some(socket) = self.socket.as_ref().filter(|_| free) else { return DirectWrite::Blocked };
-        let outcome = socket.try_write(message);
-        self.flush = outcome == DirectWrite::Partly;
+    fn waiting(&self) -> usize {
+        self.bytes + self.writing
+    }
+
+    /// Writes a message into the socket or puts it behind the others; whether the owner has to be woken.
+    fn put(&mut self, message: Bytes, limit: usize) -> bool {
+        if self.end.is_some() {
+            return false;
+        }
+        if self.is_free() && self.messages.is_empty() {
+            match self.write_directly(std::slice::from_ref(&message)) {
+                DirectWrite::Written => return false,
+                DirectWrite::Partly(_) => return true,
+                DirectWrite::Blocked => {}
+            }
+        }
+        if self.waiting() + message.len() > limit {
+            // What waits would not reach a client that reads this slowly: it recovers on its next connection.
+            self.give_up();
+            return true;
+        }
+        self.bytes += message.len();
+        self.messages.push_back(message);
+        // An owner that writes looks here when it is done.
+        !(self.corked || self.owner_writes)
+    }
+
+    /// Keeps a message back, if its subscription is held.
+    fn hold_back(&mut self, subscription: SubscriptionNumber, message: &Bytes, limit: usize) -> bool {
+        let waiting = self.waiting();
+        let held = self.held.iter_mut().find(|held| held.number == subscription);
+        let Some(held) = held else { return false };
+        if waiting + message.len() > limit {
+            // `put` finds the same, and ends the session.
+            return false;
+        }
+        held.messages.push(message.clone());
+        self.bytes += message.len();
+        true
+    }
+
+    fn take_held(&mut self, subscription: SubscriptionNumber) -> Vec<Bytes> {
+        let at = self.held.iter().position(|held| held.number == subscription);
+        let Some(at) = at else { return Vec::new() };
+        let messages = self.held.swap_remove(at).messages;
+        if self.held.is_empty() {
+            self.held = Vec::new();
+        }
+        self.bytes -= messages.iter().map(Bytes::len).sum::<usize>();
+        messages
+    }
+
+    /// Ends the session without what waits.
+    fn give_up(&mut self) {
+        let end = self.end.take().unwrap_or_else(|| Disconnect::Slow.into());
+        *self = Self { end: Some(end), ..Self::default() };
+    }
+
+    /// Whether others than the owner may write into the socket.
+    fn is_free(&self) -> bool {
+        !(self.owner_writes || self.corked || self.flush)
+    }
+
+    fn write_directly(&mut self, messages: &[Bytes]) -> DirectWrite {
+        let Some(socket) = &self.socket else { return DirectWrite::Blocked };
+        let outcome = socket.try_write(messages);
+        if let DirectWrite::Partly(rest) = outcome {
+            self.flush = true;
+            self.writing = rest;
+        }
         outcome
+    }
+
+    /// Writes what has gathered as far as the socket takes it.
+    fn write_gathered(&mut self) {
+        while self.socket.is_some() && self.is_free() {
+            let (count, bytes) = self.batch();
+            if count == 0 {
+                return;
+            }
+            let batch: Vec<_> = self.messages.iter().take(count).cloned().collect();
+            if self.write_directly(&batch) == DirectWrite::Blocked {
+                return;
+            }
+            self.messages.drain(..count);
+            self.bytes -= bytes;
+            self.shrink();
+        }
+    }
+
+    /// How many of the first messages one write takes, and their bytes.
+    fn batch(&self) -> (usize, usize) {
+        let (mut count, mut bytes) = (0, 0);
+        for message in &self.messages {
+            if count > 0 && bytes + message.len() > BATCH_BYTES {
+                break;
+            }
+            bytes += message.len();
+            count += 1;
+        }
+        (count, bytes)
+    }
+
+    /// A burst's buffer is not worth keeping in an idle session.
+    fn shrink(&mut self) {
+        if self.messages.is_empty() {
+            self.messages = VecDeque::new();
+        }
     }
 
     fn has_work(&self) -> bool {
@@ -260,126 +373,4 @@ impl fmt::Debug for Outbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bytes(text: &'static str) -> Bytes {
-        Bytes::from_static(text.as_bytes())
-    }
-
-    fn messages(outbox: &Outbox) -> Vec<Bytes> {
-        match outbox.take() {
-            Some(Outgoing::Messages(messages)) => messages,
-            other => panic!("no messages but {other:?}"),
-        }
-    }
-
-    fn end(outbox: &Outbox, reason: Disconnect) {
-        assert_eq!(outbox.take(), Some(Outgoing::End(reason.into())));
-    }
-
-    #[test]
-    fn keeps_order_and_puts_the_reply_before_what_was_held() {
-        let outbox = Outbox::new(1024);
-        outbox.push(bytes("before"));
-        outbox.hold();
-        outbox.push(bytes("live"));
-        assert_eq!(messages(&outbox), ["before"]);
-        assert_eq!(outbox.take(), None);
-        outbox.push(bytes("later"));
-        outbox.release(Some(bytes("reply")));
-        assert_eq!(messages(&outbox), ["reply", "live", "later"]);
-    }
-
-    #[test]
-    fn ends_a_slow_client_and_forgets_what_waits() {
-        let outbox = Outbox::new(8);
-        outbox.push(bytes("12345678"));
-        outbox.push(bytes("9"));
-        end(&outbox, Disconnect::Slow);
-        outbox.push(bytes("more"));
-        assert_eq!(outbox.waiting_bytes(), 0);
-    }
-
-    #[test]
-    fn writes_what_waits_before_the_end() {
-        let outbox = Outbox::new(1024);
-        outbox.push(bytes("last"));
-        outbox.end(Disconnect::Shutdown);
-        outbox.end(Disconnect::Stale);
-        assert_eq!(messages(&outbox), ["last"]);
-        end(&outbox, Disconnect::Shutdown);
-    }
-
-    #[test]
-    fn batches_are_bounded() {
-        let outbox = Outbox::new(1024 * 1024);
-        for _ in 0..3 {
-            outbox.push(Bytes::from(vec![0; 40 * 1024]));
-        }
-        assert_eq!(messages(&outbox).len(), 1);
-        assert_eq!(messages(&outbox).len(), 1);
-        assert_eq!(messages(&outbox).len(), 1);
-        assert_eq!(outbox.take(), None);
-    }
-
-    /// Takes what it is told to, and remembers what it took.
-    #[derive(Default)]
-    struct TestSocket {
-        taken: Mutex<Vec<Bytes>>,
-        next: Mutex<Option<DirectWrite>>,
-    }
-
-    impl DirectSocket for TestSocket {
-        fn try_write(&self, message: &Bytes) -> DirectWrite {
-            let outcome = self.next.lock().take().unwrap_or(DirectWrite::Written);
-            if outcome != DirectWrite::Blocked {
-                self.taken.lock().push(message.clone());
-            }
-            outcome
-        }
-    }
-
-    #[test]
-    fn writes_directly_only_where_nothing_stands_before() {
-        let (outbox, socket) = (Outbox::new(1024), Arc::new(TestSocket::default()));
-        outbox.attach(Arc::<TestSocket>::clone(&socket));
-        outbox.push(bytes("1"));
-        *socket.next.lock() = Some(DirectWrite::Blocked);
-        outbox.push(bytes("2"));
-        outbox.push(bytes("3"));
-        assert_eq!(*socket.taken.lock(), ["1"]);
-        assert_eq!(messages(&outbox), ["2", "3"]);
-        outbox.push(bytes("4"));
-        assert_eq!(*socket.taken.lock(), ["1"], "the owner is writing");
-        outbox.written();
-        assert_eq!(messages(&outbox), ["4"]);
-        outbox.written();
-        *socket.next.lock() = Some(DirectWrite::Partly);
-        outbox.push(bytes("5"));
-        outbox.push(bytes("6"));
-        assert_eq!(*socket.taken.lock(), ["1", "5"], "the rest of 5 comes before 6");
-        assert_eq!(outbox.take(), Some(Outgoing::Flush));
-        outbox.push(bytes("7"));
-        outbox.written();
-        assert_eq!(messages(&outbox), ["6", "7"]);
-        outbox.written();
-        outbox.hold();
-        outbox.push(bytes("live"));
-        outbox.release(Some(bytes("reply")));
-        assert_eq!(messages(&outbox), ["reply", "live"]);
-    }
-
-    #[test]
-    fn answers_to_one_frame_go_together() {
-        let (outbox, socket) = (Outbox::new(1024), Arc::new(TestSocket::default()));
-        outbox.attach(Arc::<TestSocket>::clone(&socket));
-        outbox.cork();
-        outbox.push(bytes("1"));
-        outbox.hold();
-        outbox.release(Some(bytes("2")));
-        outbox.uncork();
-        assert_eq!(messages(&outbox), ["1", "2"]);
-        assert!(socket.taken.lock().is_empty());
-    }
-}
+mod tests;

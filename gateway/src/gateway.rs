@@ -90,7 +90,7 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
     let is_apart = options.internal_listen.is_some();
     let callable =
         if is_apart { routes.clone().layer(middleware::from_fn(hide_internal)) } else { routes.clone() };
-    engine.set_rpc_handler(Arc::new(RouteCaller::new(callable)));
+    engine.set_rpc_handler(Arc::new(RouteCaller::new(callable, Arc::clone(&revocations))));
 
     let session = engine.session_options();
     let needs_token = !session.allow_anonymous && !session.insecure;

@@ -16,8 +16,10 @@ use axum::routing::any;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http_body_util::{BodyExt as _, Limited};
-use mundotango_actors::{Engine, NodeError, Outgoing, Session, TopicHandler, Transport};
-use mundotango_protocol::{Disconnect, EmulationRequest, Encoding, Push, Reply, objects};
+use mundotango_actors::{
+    DirectSocket, DirectWrite, Engine, NodeError, Outgoing, Session, TopicHandler, Transport,
+};
+use mundotango_protocol::{DisconnectReason, EmulationRequest, Encoding, Push, Reply, objects};
 use parking_lot::Mutex;
 use prost::Message as _;
 use serde::Deserialize;
@@ -33,6 +35,8 @@ use crate::unidirectional;
 const INBOX_CAPACITY: usize = 16;
 /// How long it waits.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a body may take for its last message.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// What the answers' bodies hold while the connection takes nothing; the outbox fills behind them.
 const BODY_CAPACITY: usize = 1;
 /// What begins a body of server-sent events, so that proxies see that something comes.
@@ -213,24 +217,22 @@ impl Streams {
         } else {
             self.body(request).await?
         };
-        let first = if transport.is_unidirectional() { unidirectional::command_of(&first) } else { first };
         self.turnstile.pass(client).await?;
 
         let session = self.engine.open_session(transport, encoding);
-        let (body, chunks) = mpsc::channel(BODY_CAPACITY);
+        let (sender, chunks) = mpsc::channel(BODY_CAPACITY);
+        let body = Arc::new(Chunks { sender, form: BodyForm::of(transport, encoding) });
+        session.handle().outbox().attach(Arc::<Chunks>::clone(&body));
         let (sender, inbox) = mpsc::channel(INBOX_CAPACITY);
-        if let Some(key) = session.session_key().filter(|_| transport.is_emulated()) {
-            self.inboxes.lock().insert(key.to_owned(), sender.clone());
-        }
-        let pump = Pump { session, form: BodyForm::of(transport, encoding), body, inbox };
-        let streams = Arc::clone(self);
+        let inbox_key = session.session_key().filter(|_| transport.is_emulated()).map(str::to_owned);
+        let place = inbox_key.map(|key| {
+            self.inboxes.lock().insert(key.clone(), sender.clone());
+            InboxPlace { streams: Arc::clone(self), key }
+        });
+        let pump = Pump { session, body, inbox, unsent: None };
         tokio::spawn(async move {
-            let key = pump.session.session_key().map(str::to_owned);
             pump.run(first).await;
-            if let Some(key) = key {
-                streams.inboxes.lock().remove(&key);
-            }
-            drop(sender);
+            drop((place, sender));
         });
         Ok(answer(transport, encoding, chunks))
     }
@@ -254,7 +256,7 @@ impl Streams {
             )
         })?;
         if request.node == self.engine.node_id() {
-            return self.hand_over(request).await;
+            return self.hand_over(request, PATIENCE).await;
         }
         // The load balancer may send this anywhere.
         let node = request.node.clone();
@@ -267,14 +269,26 @@ impl Streams {
         }
     }
 
-    async fn hand_over(&self, request: EmulationRequest) -> Result<(), Problem> {
+    async fn hand_over(&self, request: EmulationRequest, patience: Duration) -> Result<(), Problem> {
         let Some(inbox) = self.inboxes.lock().get(&request.session).cloned() else { return Ok(()) };
-        match inbox.send_timeout(request.data, PATIENCE).await {
+        match inbox.send_timeout(request.data, patience).await {
             Ok(()) | Err(mpsc::error::SendTimeoutError::Closed(_)) => Ok(()),
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
                 Err(Problem::unavailable("the session has too many commands waiting"))
             }
         }
+    }
+}
+
+/// An emulated session's inbox, which goes however its task ends.
+struct InboxPlace {
+    streams: Arc<Streams>,
+    key: String,
+}
+
+impl Drop for InboxPlace {
+    fn drop(&mut self) {
+        self.streams.inboxes.lock().remove(&self.key);
     }
 }
 
@@ -286,7 +300,8 @@ impl TopicHandler for Forwarded {
     async fn handle(&self, data: Bytes) -> Result<Bytes, String> {
         let request = EmulationRequest::decode(data).map_err(|error| error.to_string())?;
         if let Some(streams) = self.0.upgrade() {
-            streams.hand_over(request).await.map_err(|problem| problem.to_string())?;
+            // What one client does not take must not hold up what else this node is asked.
+            streams.hand_over(request, Duration::ZERO).await.map_err(|problem| problem.to_string())?;
         }
         Ok(Bytes::new())
     }
@@ -352,33 +367,61 @@ impl BodyForm {
     }
 }
 
+/// The body of an answer, to which any task may write.
+struct Chunks {
+    sender: mpsc::Sender<Bytes>,
+    form: BodyForm,
+}
+
+impl DirectSocket for Chunks {
+    fn try_write(&self, messages: &[Bytes]) -> DirectWrite {
+        let Ok(place) = self.sender.try_reserve() else { return DirectWrite::Blocked };
+        let chunk = self.form.write(messages);
+        mundotango_ops::metrics().realtime_bytes_sent_total.inc_by(chunk.len() as u64);
+        place.send(chunk);
+        DirectWrite::Written
+    }
+}
+
 /// Moves messages between a session and its two HTTP halves.
 struct Pump {
     session: Session,
-    form: BodyForm,
-    body: mpsc::Sender<Bytes>,
+    body: Arc<Chunks>,
     inbox: mpsc::Receiver<Bytes>,
+    /// What the body does not take yet.
+    unsent: Option<Bytes>,
 }
 
 impl Pump {
     async fn run(mut self, first: Bytes) {
-        let mut goes_on = !self.form.events || self.send(Bytes::from_static(SSE_BEGIN)).await;
-        self.session.receive(first).await;
+        let form = self.body.form;
+        if form.events {
+            // The body is empty, so this finds a place.
+            let _ = self.body.sender.try_send(Bytes::from_static(SSE_BEGIN));
+        }
+        if form.listens_only {
+            unidirectional::connect(&mut self.session, &first).await;
+        } else {
+            self.session.receive(first).await;
+        }
+        let body = Arc::clone(&self.body);
+        let mut goes_on = true;
         while goes_on {
+            // A client that keeps posting must not keep this task from letting others run.
+            tokio::task::coop::consume_budget().await;
             goes_on = tokio::select! {
                 wakeup = self.session.wait() => match self.session.proceed(wakeup).await {
-                    None | Some(Outgoing::Flush | Outgoing::Ping) => true,
+                    None | Some(Outgoing::Ping) => true,
                     Some(Outgoing::Messages(messages)) => {
-                        let sent = self.send(self.form.write(&messages)).await;
-                        self.session.handle().outbox().written();
-                        sent
+                        self.unsent = Some(form.write(&messages));
+                        true
+                    }
+                    Some(Outgoing::Flush) => {
+                        self.session.written();
+                        true
                     }
                     Some(Outgoing::End(reason)) => {
-                        // These transports have no close frame: the last message says why.
-                        let reply = Reply::push("", Push::disconnect(&reason));
-                        if let Ok(message) = self.form.encoding.encode_reply(&reply) {
-                            self.send(self.form.write(&[message])).await;
-                        }
+                        self.say_why(&reason).await;
                         false
                     }
                 },
@@ -386,28 +429,30 @@ impl Pump {
                     self.session.receive(frame).await;
                     true
                 }
+                place = body.sender.reserve(), if self.unsent.is_some() => match (place, self.unsent.take()) {
+                    (Ok(place), Some(chunk)) => {
+                        mundotango_ops::metrics().realtime_bytes_sent_total.inc_by(chunk.len() as u64);
+                        place.send(chunk);
+                        self.session.written();
+                        true
+                    }
+                    _ => false,
+                },
                 // The client is gone.
-                () = self.body.closed() => false,
+                () = body.sender.closed() => false,
             };
         }
         self.session.close().await;
     }
 
-    /// Sends a part of the body; whether there is still somebody to send to.
-    async fn send(&self, chunk: Bytes) -> bool {
-        mundotango_ops::metrics().realtime_bytes_sent_total.inc_by(chunk.len() as u64);
-        let handle = self.session.handle();
-        let mut sending = std::pin::pin!(self.body.send(chunk));
-        loop {
-            tokio::select! {
-                sent = &mut sending => return sent.is_ok(),
-                // While the connection takes nothing the outbox fills, and ends the session at its bound.
-                () = handle.outbox_changed() => {
-                    if handle.outbox().ending().is_some_and(|reason| reason == Disconnect::Slow) {
-                        return false;
-                    }
-                }
-            }
+    /// These transports have no close frame: the last message says why. What a stalled client has not taken is cut off,
+    /// as a half of it would make the last message unreadable.
+    async fn say_why(&self, reason: &DisconnectReason) {
+        let reply = Reply::push("", Push::disconnect(reason));
+        if let Ok(message) = self.body.form.encoding.encode_reply(&reply) {
+            let last = self.body.sender.send(self.body.form.write(&[message]));
+            // A client that takes nothing is left at that.
+            let _ = tokio::time::timeout(END_TIMEOUT, last).await;
         }
     }
 }

@@ -1,15 +1,28 @@
 //! Transports on which clients only listen: they send one connect request, and get bare pushes.
 
 use bytes::Bytes;
+use mundotango_actors::Session;
+use mundotango_protocol::Disconnect;
+use serde_json::value::RawValue;
 
 /// What stands around a push in a reply.
 const REPLY_BEGIN: &[u8] = br#"{"push":"#;
 const REPLY_END: &[u8] = b"}";
 
-/// The connect command of a connect request.
-pub(crate) fn command_of(connect: &[u8]) -> Bytes {
-    let connect = if connect.trim_ascii().is_empty() { b"{}" } else { connect };
-    Bytes::from([br#"{"id":1,"connect":"#, connect, b"}"].concat())
+/// Connects a session by its client's request; anything else ends it.
+pub(crate) async fn connect(session: &mut Session, request: &[u8]) {
+    match command_of(request) {
+        Some(command) => session.receive(command).await,
+        None => session.handle().outbox().end(Disconnect::BadRequest),
+    }
+}
+
+/// The connect command of a connect request. The request has to be one JSON object, so that it cannot add commands.
+fn command_of(request: &[u8]) -> Option<Bytes> {
+    let request = if request.trim_ascii().is_empty() { b"{}" } else { request };
+    let object: &RawValue = serde_json::from_slice(request).ok()?;
+    let object = object.get();
+    object.starts_with('{').then(|| Bytes::from(format!(r#"{{"id":1,"connect":{object}}}"#)))
 }
 
 /// The connect request in a query's `cf_connect`.
@@ -38,9 +51,12 @@ mod tests {
 
     #[test]
     fn connect_requests_become_commands() {
-        assert_eq!(command_of(b" "), r#"{"id":1,"connect":{}}"#);
+        assert_eq!(command_of(b" ").unwrap(), r#"{"id":1,"connect":{}}"#);
         let request = connect_of_query("a=1&cf_connect=%7B%22token%22%3A%22x%22%7D").unwrap();
-        assert_eq!(command_of(&request), r#"{"id":1,"connect":{"token":"x"}}"#);
+        assert_eq!(command_of(&request).unwrap(), r#"{"id":1,"connect":{"token":"x"}}"#);
+        for hostile in ["{}}{\"id\":2,\"rpc\":{\"method\":\"x\"}", "{},\"rpc\":{}", "{}\n{}", "1", "{"] {
+            assert_eq!(command_of(hostile.as_bytes()), None, "{hostile}");
+        }
         assert!(connect_of_query("a=1").is_none());
     }
 }

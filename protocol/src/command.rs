@@ -51,6 +51,8 @@ messages! {
         #[prost(message, optional, tag = "13")] tf: Option<FilterNode>,
         /// Wishes of newer clients: [`SubscribeRequest::REJECT_UNRECOVERED`]; unknown bits are ignored.
         #[prost(int64, tag = "14")] flag: i64,
+        /// What is subscribed to: [`SubscribeRequest::STREAM`], or what only newer servers have.
+        #[prost(int32, tag = "15")] #[serde(rename = "type")] kind: i32,
     }
     /// Takes a channel from the session.
     UnsubscribeRequest {
@@ -112,6 +114,8 @@ messages! {
 }
 
 impl SubscribeRequest {
+    /// In `kind`: a stream of publications.
+    pub const STREAM: i32 = 0;
     /// In `flag`: answer with error 112 instead of an unrecovered subscription.
     pub const REJECT_UNRECOVERED: i64 = 2;
 }

@@ -177,7 +177,8 @@ impl Disconnect {
             ErrorCode::TokenExpired | ErrorCode::Expired => Self::Expired,
             ErrorCode::TooManyRequests => Self::TooManyRequests,
             ErrorCode::PermissionDenied => Self::PermissionDenied,
-            ErrorCode::UnknownChannel => Self::BadRequest,
+            // The client would send the same again.
+            ErrorCode::UnknownChannel | ErrorCode::BadRequest => Self::BadRequest,
             _ => Self::Internal,
         }
     }

@@ -457,7 +457,7 @@ impl ChannelActor {
         let mut turn = Turn::new();
         for subscriber in self.subscribers.values() {
             if let Some(bytes) = written.for_subscriber(subscriber) {
-                subscriber.session.outbox().push(bytes);
+                subscriber.push(bytes);
             }
             turn.step().await;
         }
@@ -496,12 +496,12 @@ impl ChannelActor {
             match batch.for_subscriber(subscriber) {
                 Written::Joined(bytes) => {
                     written += deliveries.len();
-                    subscriber.session.outbox().push(bytes);
+                    subscriber.push(bytes);
                 }
                 Written::Messages(messages) => {
                     written += messages.len();
                     for bytes in messages {
-                        subscriber.session.outbox().push(bytes);
+                        subscriber.push(bytes);
                     }
                 }
             }

@@ -139,11 +139,20 @@ pub(crate) struct Subscriber {
     pub(crate) session: Arc<SessionHandle>,
     /// Set by the registry.
     pub(crate) number: SubscriptionNumber,
+    /// The subscription's number in the session's outbox, which keeps messages back until the reply is written.
+    pub(crate) held: crate::outbox::SubscriptionNumber,
     /// What others may know of the session; kept only where presence, joins or leaves are shown.
     pub(crate) info: Option<Arc<ClientInfo>>,
     /// The publications wanted; all without one.
     pub(crate) filter: Option<Box<Filter>>,
     pub(crate) flags: SubscriberFlags,
+}
+
+impl Subscriber {
+    /// Writes a message to the client.
+    pub(crate) fn push(&self, message: Bytes) {
+        self.session.outbox().push_of(self.held, message);
+    }
 }
 
 /// What a subscription is like.

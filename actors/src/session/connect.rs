@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use mundotango_protocol::{
     ChannelName, ConnectRequest, ConnectResult, Disconnect, ErrorCode, Push, RefreshRequest, RefreshResult,
@@ -13,10 +15,12 @@ use mundotango_protocol::{
 };
 use tokio::time::Instant;
 
-use super::subscriptions::{Wish, recover_position};
+use super::attempts::{Joined, Wish};
+use super::subscriptions::recover_position;
 use super::{Refusal, Session, Stage};
 use crate::handle::{ServerSubscription, Who};
 use crate::options::SubscriptionOverride;
+use crate::outbox::SubscriptionNumber;
 
 /// Longest name and version of a client library that are kept, in bytes; the protocol's limits.
 const MAX_NAME_BYTES: usize = 16;
@@ -102,20 +106,18 @@ pub(super) fn instant_of(unix_seconds: u64, grace: Duration) -> Instant {
     Instant::now() + Duration::from_secs(seconds_until(unix_seconds).min(FAR).into()) + grace
 }
 
+/// Whether a Unix time, if there is one, lies in the future, and in how many seconds.
+pub(super) fn ttl_of(expires_at: Option<u64>) -> (bool, u32) {
+    (expires_at.is_some(), expires_at.map(seconds_until).unwrap_or_default())
+}
+
 impl Session {
     pub(super) async fn connect(&mut self, id: u32, request: ConnectRequest) -> Result<(), Refusal> {
         let credentials = self.authenticate(&request.token).await?;
         let channels = self.server_side_channels(&credentials)?;
-        self.handle.set_who(Who {
-            user: credentials.user.clone(),
-            login_id: credentials.login_id.clone(),
-            token_id: credentials.token_id.clone(),
-            issued_at: credentials.issued_at,
-            meta: credentials.meta.clone(),
-            library: (cut(&request.name, MAX_NAME_BYTES), cut(&request.version, MAX_VERSION_BYTES)),
-            session_key: self.secret.clone(),
-        });
-        self.stage = Stage::Connected(Box::new(credentials));
+        let library = (cut(&request.name, MAX_NAME_BYTES), cut(&request.version, MAX_VERSION_BYTES));
+        self.handle.set_who(who_of(&credentials, library, self.secret.clone()));
+        self.stage = Stage::Connected(Arc::new(credentials));
         let sessions = self.parts.sessions.add_user(&self.handle);
         let most = self.parts.session_options.user_connection_limit;
         if most > 0 && sessions > most {
@@ -126,32 +128,24 @@ impl Session {
         }
         self.check_not_revoked()?;
 
-        // Pushes of the channels wait for the reply that tells of their subscriptions.
         let handle = Arc::clone(&self.handle);
-        handle.outbox().hold();
-        let outcome = self.subscribe_server_side(channels, &request).await;
-        let reply = outcome.map(|subs| {
-            let connect = self.connect_result(subs);
-            let reply = if handle.transport().is_unidirectional() {
-                Reply::push("", Push { connect: Some(connect.into()), ..Push::default() })
-            } else {
-                Reply { id, connect: Some(connect), ..Reply::default() }
-            };
-            self.encode(&reply)
-        });
-        match reply {
-            Ok(reply) => {
+        let mut numbers = Vec::new();
+        let outcome = self.subscribe_server_side(channels, &request, &mut numbers).await;
+        match outcome {
+            Ok(subs) => {
+                let connect = self.connect_result(subs);
+                let reply = if handle.transport().is_unidirectional() {
+                    Reply::push("", Push { connect: Some(connect.into()), ..Push::default() })
+                } else {
+                    Reply { id, connect: Some(connect), ..Reply::default() }
+                };
                 self.timers.connected(!handle.transport().is_unidirectional());
-                handle.outbox().release(reply);
+                handle.outbox().release(&numbers, self.encode(&reply));
                 Ok(())
             }
-            Err(refusal) => {
-                handle.outbox().release(None);
-                match refusal {
-                    Refusal::Error(code) => Err(self.refuse(code)),
-                    Refusal::Disconnect(reason) => Err(reason.into()),
-                }
-            }
+            // What channels write stays held until the end, as the client does not know of its subscriptions.
+            Err(Refusal::Error(code)) => Err(self.refuse(code)),
+            Err(Refusal::Disconnect(reason)) => Err(reason.into()),
         }
     }
 
@@ -228,45 +222,81 @@ impl Session {
         Ok(channels)
     }
 
+    /// Makes the subscriptions that the server wants, and on some transports those that the client asks for, all at once.
+    /// Pushes of the channels wait for the reply that tells of them; `numbers` are to be released or discarded.
     async fn subscribe_server_side(
         &mut self,
         channels: BTreeMap<ChannelName, ServerSubscription>,
         request: &ConnectRequest,
+        numbers: &mut Vec<SubscriptionNumber>,
     ) -> Result<BTreeMap<String, SubscribeResult>, Refusal> {
-        let mut subs = BTreeMap::new();
+        let wanted = self.wanted(&channels, request)?;
+        let applicant = self.applicant()?;
+        let mut attempts = Vec::new();
         for (channel, subscription) in channels {
+            let number = self.hold(&channel, numbers);
             let recover = request.subs.get(channel.as_str()).and_then(recover_position);
-            let result = self.add_subscription(&channel, Wish::server_side(subscription, recover)).await?;
-            subs.insert(channel.as_str().to_owned(), result);
+            let (applicant, wish) = (&applicant, Wish::server_side(subscription, recover));
+            let attempt = async move {
+                let outcome = applicant.join(&channel, number, wish).await.map(Some);
+                (channel, outcome)
+            };
+            attempts.push(attempt.boxed());
         }
-        if self.handle.transport().is_unidirectional() {
-            // Such a client has no other way to ask; what it may not have is left out.
-            self.subscribe_by_request(request, &mut subs).await?;
+        for (channel, wanted) in wanted {
+            let number = self.hold(&channel, numbers);
+            let applicant = &applicant;
+            let attempt = async move {
+                // Such a client has no other way to ask; what it may not have is left out.
+                let outcome = applicant.subscribe(&channel, number, &wanted).await;
+                (channel, Ok(outcome.ok()))
+            };
+            attempts.push(attempt.boxed());
+        }
+        let mut outcomes = join_all(attempts).await;
+        // All that came about are the session's before one that did not ends it.
+        outcomes.sort_by_key(|(_, outcome)| outcome.is_err());
+        let mut subs = BTreeMap::new();
+        for (channel, outcome) in outcomes {
+            self.attempts.forget(&channel);
+            if let Some(Joined { result, subscription, membership }) = outcome? {
+                subs.insert(channel.as_str().to_owned(), result);
+                self.add(channel, subscription, membership);
+            }
         }
         Ok(subs)
     }
 
-    async fn subscribe_by_request(
-        &mut self,
+    fn hold(&mut self, channel: &ChannelName, numbers: &mut Vec<SubscriptionNumber>) -> SubscriptionNumber {
+        let number = self.attempts.number();
+        self.attempts.note(channel.clone());
+        self.handle.outbox().hold(number);
+        numbers.push(number);
+        number
+    }
+
+    /// The subscriptions that a client asks for with its connect request; no more than it may have, as each may cost a
+    /// look into the store.
+    fn wanted(
+        &self,
+        given: &BTreeMap<ChannelName, ServerSubscription>,
         request: &ConnectRequest,
-        subs: &mut BTreeMap<String, SubscribeResult>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Vec<(ChannelName, SubscribeRequest)>, Refusal> {
+        let mut all = Vec::new();
+        if !self.handle.transport().is_unidirectional() {
+            return Ok(all);
+        }
+        let room = self.parts.session_options.channel_limit.saturating_sub(given.len());
         for (name, wanted) in &request.subs {
-            if subs.contains_key(name) || self.subscriptions.len() >= self.parts.session_options.channel_limit
-            {
-                continue;
-            }
             let channel = Self::channel_name(name)?;
             if self.parts.options_of(&channel).is_err() {
                 return Err(Disconnect::BadRequest.into());
             }
-            let wanted = SubscribeRequest { channel: name.clone(), ..wanted.clone() };
-            let Ok(wish) = self.wish_of(&channel, &wanted).await else { continue };
-            if let Ok(result) = self.add_subscription(&channel, wish).await {
-                subs.insert(name.clone(), result);
+            if all.len() < room && !given.contains_key(&channel) {
+                all.push((channel, SubscribeRequest { channel: name.clone(), ..wanted.clone() }));
             }
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Whether the connection expires, and in how many seconds; sets the timer.
@@ -274,7 +304,7 @@ impl Session {
         let expires_at = self.credentials().ok().and_then(|credentials| credentials.expires_at);
         let grace = self.parts.session_options.expired_grace;
         self.timers.expire_at(expires_at.map(|at| instant_of(at, grace)));
-        Self::ttl(expires_at)
+        ttl_of(expires_at)
     }
 
     pub(super) async fn refresh(&mut self, id: u32, request: &RefreshRequest) -> Result<(), Refusal> {
@@ -292,15 +322,9 @@ impl Session {
             return Err(Disconnect::InvalidToken.into());
         }
         if let Some(who) = self.handle.who() {
-            self.handle.set_who(Who {
-                login_id: fresh.login_id.clone(),
-                token_id: fresh.token_id.clone(),
-                issued_at: fresh.issued_at,
-                meta: fresh.meta.clone(),
-                ..who.as_ref().clone()
-            });
+            self.handle.set_who(who_of(&fresh, who.library.clone(), who.session_key.clone()));
         }
-        self.stage = Stage::Connected(Box::new(fresh));
+        self.stage = Stage::Connected(Arc::new(fresh));
         self.check_not_revoked()?;
         let (expires, ttl) = self.expiry();
         let refresh = RefreshResult {
@@ -317,4 +341,17 @@ impl Session {
 /// A client's text, cut to a length that the protocol sets.
 fn cut(text: &str, bytes: usize) -> String {
     text[..text.floor_char_boundary(bytes)].to_owned()
+}
+
+/// The session's owner as its token names him.
+fn who_of(credentials: &Credentials, library: (String, String), session_key: Option<String>) -> Who {
+    Who {
+        user: credentials.user.clone(),
+        login_id: credentials.login_id.clone(),
+        token_id: credentials.token_id.clone(),
+        issued_at: credentials.issued_at,
+        meta: credentials.meta.clone(),
+        library,
+        session_key,
+    }
 }

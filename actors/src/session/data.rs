@@ -51,7 +51,7 @@ impl Session {
         let context = self.parts.channels.context();
         let answer = context.presence_answers.of(&channel, &context.hot).await?;
         let reply = answer.reply(self.handle.encoding(), id).ok_or(ErrorCode::Internal)?;
-        self.handle.outbox().push(reply);
+        self.push_reply(id, reply);
         Ok(())
     }
 

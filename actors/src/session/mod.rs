@@ -4,6 +4,7 @@
 //! out ([`Session::wait`], [`Session::proceed`]). Both run in the transport's one task, so a session is sequential like every actor. Others
 //! reach it through its [`SessionHandle`]: channels by its outbox, the node by [`SessionMessage`]s.
 
+mod attempts;
 mod connect;
 mod data;
 mod parts;
@@ -16,7 +17,9 @@ mod timers;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -34,10 +37,17 @@ pub use rpc::{Caller, RpcHandler};
 use crate::crashes::panic_text;
 use crate::handle::{SessionHandle, SessionMessage, Transport};
 use crate::outbox::Outgoing;
+use attempts::{Attempts, Finished};
 use rate::CommandRate;
 use rpc::RpcSlots;
 use subscriptions::Subscriptions;
 use timers::{Due, Timers};
+use tokio::time::Instant;
+
+/// How long the replies to a frame may gather for one write.
+const GATHER: Duration = Duration::from_millis(5);
+/// Replies up to this size are written however full the outbox is, or end the session as slow.
+const SMALL_REPLY_BYTES: usize = 1024;
 
 /// Why a command was not done.
 enum Refusal {
@@ -64,7 +74,7 @@ enum Stage {
     /// Waiting for the connect command.
     New,
     /// Open.
-    Connected(Box<Credentials>),
+    Connected(Arc<Credentials>),
     /// The connect command failed; the client has to come again on another connection.
     Refused,
 }
@@ -76,6 +86,7 @@ enum Cause {
     Message(SessionMessage),
     Outgoing(Outgoing),
     Due(Due),
+    Attempted(Box<Finished>),
 }
 
 /// The state of one connection. See the module's text for who calls what.
@@ -87,6 +98,7 @@ pub struct Session {
     timers: Timers,
     rpc_slots: RpcSlots,
     rate: CommandRate,
+    attempts: Attempts,
     /// See [`Who::session_key`].
     secret: Option<String>,
     native_pings: bool,
@@ -106,6 +118,7 @@ impl Session {
             timers,
             rpc_slots: RpcSlots::default(),
             rate: CommandRate::default(),
+            attempts: Attempts::default(),
             secret: (transport != Transport::WebSocket).then(|| ClientId::random().to_string()),
             native_pings: false,
             closed: false,
@@ -117,9 +130,22 @@ impl Session {
         self.native_pings = true;
     }
 
-    /// A pong of the transport's own came.
+    /// A pong of the transport's own came. Where pings are the protocol's, such a pong answers none of them.
     pub fn ponged(&mut self) {
-        self.timers.pong();
+        if self.native_pings {
+            self.timers.pong();
+        }
+    }
+
+    /// Whether the client sent more than it may, so that its next commands are to be read later.
+    pub fn is_paused(&self) -> bool {
+        self.rate.paused_until().is_some()
+    }
+
+    /// The transport has written what it was given.
+    pub fn written(&mut self) {
+        self.timers.write_by(None);
+        self.handle.outbox().written();
     }
 
     /// Whether the client has said who it is.
@@ -144,18 +170,14 @@ impl Session {
     /// Takes one frame of the client. A panic in its handling ends this session alone.
     pub async fn receive(&mut self, frame: Bytes) {
         mundotango_ops::metrics().realtime_bytes_received_total.inc_by(frame.len() as u64);
-        if AssertUnwindSafe(self.receive_frame(frame))
-            .catch_unwind()
-            .await
-            .map_err(|p| self.crashed(&*p))
-            .is_err()
-        {
-            self.handle.outbox().end(Disconnect::Internal);
+        if let Err(panic) = AssertUnwindSafe(self.receive_frame(frame)).catch_unwind().await {
+            self.crashed(&*panic);
         }
     }
 
     fn crashed(&self, panic: &(dyn std::any::Any + Send)) {
         self.parts.session_crashed(&self.handle, panic_text(panic));
+        self.handle.outbox().end(Disconnect::Internal);
     }
 
     async fn receive_frame(&mut self, frame: Bytes) {
@@ -167,47 +189,93 @@ impl Session {
                 return;
             }
         };
-        if commands.len() == 1 {
-            self.handle_commands(commands).await;
-            return;
+        let gathers = commands.len() > 1;
+        let mut gathered_since = Instant::now();
+        for command in commands {
+            // A frame may hold a thousand commands, none of which has to wait for anything.
+            tokio::task::coop::consume_budget().await;
+            self.look_at_the_clock().await;
+            if matches!(self.stage, Stage::Refused) || self.handle.outbox().is_ending() {
+                break;
+            }
+            if gathers {
+                if gathered_since.elapsed() > GATHER {
+                    self.handle.outbox().uncork();
+                    gathered_since = Instant::now();
+                }
+                self.handle.outbox().cork();
+            }
+            self.run_command(command).await;
         }
-        self.handle.outbox().cork();
-        self.handle_commands(commands).await;
-        self.handle.outbox().uncork();
+        if gathers {
+            self.handle.outbox().uncork();
+        }
     }
 
-    async fn handle_commands(&mut self, commands: Vec<Command>) {
-        for command in commands {
-            if matches!(self.stage, Stage::Refused) || self.handle.outbox().is_ending() {
+    /// Does what is due, so that no number of commands keeps a session from its pings and its end.
+    async fn look_at_the_clock(&mut self) {
+        self.handle.take_disconnect();
+        while let Some(due) = self.timers.overdue() {
+            if due == Due::Ping && self.native_pings {
+                // The transport pings; a moment later than asked for does no harm.
+                self.timers.ping_again();
                 return;
             }
-            let id = command.id;
-            let outcome = match self.rate.take(self.parts.session_options.commands_per_second) {
-                Ok(()) => self.handle_command(command).await,
-                Err(refusal) => Err(refusal),
-            };
-            self.handle.vitals().handled();
-            match outcome {
-                Ok(()) => {}
-                Err(Refusal::Error(code)) => {
-                    mundotango_ops::metrics()
-                        .realtime_command_errors_total
-                        .with_label_values(&[&code.code().to_string()])
-                        .inc();
-                    self.reply(&Reply::error(id, code));
+            self.handle_due(due).await;
+        }
+    }
+
+    /// Runs a command and answers it. What it waits for holds back neither the answers before it nor the session's end.
+    async fn run_command(&mut self, command: Command) {
+        let id = command.id;
+        let handle = Arc::clone(&self.handle);
+        let end = self.timers.end();
+        let outcome = {
+            let mut running = pin!(self.handle_command(command));
+            let running = std::future::poll_fn(|context| {
+                let polled = running.as_mut().poll(context);
+                if polled.is_pending() {
+                    handle.outbox().uncork();
                 }
-                Err(Refusal::Disconnect(reason)) => {
-                    tracing::debug!(client = %self.client(), %reason, "session refused");
-                    self.handle.outbox().end(reason);
-                    return;
+                polled
+            });
+            match end {
+                None => running.await,
+                Some((at, reason)) => {
+                    tokio::time::timeout_at(at, running).await.unwrap_or(Err(Refusal::Disconnect(reason)))
                 }
             }
+        };
+        handle.vitals().handled();
+        match outcome {
+            Ok(()) => {}
+            Err(Refusal::Error(code)) => self.refused(id, code),
+            Err(Refusal::Disconnect(reason)) => {
+                tracing::debug!(client = %self.client(), %reason, "session refused");
+                handle.outbox().end(reason);
+            }
+        }
+    }
+
+    fn refused(&self, id: u32, code: ErrorCode) {
+        let label = code.code().to_string();
+        mundotango_ops::metrics().realtime_command_errors_total.with_label_values(&[&label]).inc();
+        // A message without an id is a push or a ping to clients, who would answer it.
+        if id != 0 {
+            self.reply(&Reply::error(id, code));
         }
     }
 
     async fn handle_command(&mut self, command: Command) -> Result<(), Refusal> {
         let id = command.id;
         let request = command.into_request();
+        let is_pong = id == 0 && matches!(request, Request::Nothing);
+        if !is_pong {
+            // Whoever reads from a socket reads later from one that owes. A POST cannot be slowed so.
+            let may_owe = self.handle.transport() == Transport::WebSocket;
+            self.rate.take(&self.parts.session_options, may_owe)?;
+            self.timers.resume_at(self.rate.paused_until());
+        }
         mundotango_ops::metrics().realtime_commands_total.with_label_values(&[request.name()]).inc();
         if let Request::Connect(connect) = request {
             if id == 0 || !matches!(self.stage, Stage::New) {
@@ -218,13 +286,16 @@ impl Session {
         if !matches!(self.stage, Stage::Connected(_)) {
             return Err(Disconnect::BadRequest.into());
         }
+        if let Some(channel) = sees_subscriptions(&request) {
+            self.settle(channel).await;
+        }
         match request {
             Request::Send(_) => Err(Disconnect::NotAvailable.into()),
             Request::Nothing if id == 0 => {
                 self.timers.pong().then_some(()).ok_or(Disconnect::BadRequest.into())
             }
             _ if id == 0 => Err(Disconnect::BadRequest.into()),
-            Request::Subscribe(request) => self.subscribe(id, *request).await,
+            Request::Subscribe(request) => self.subscribe(id, *request),
             Request::Unsubscribe(request) => self.unsubscribe(id, &request).await,
             Request::SubRefresh(request) => self.sub_refresh(id, &request).await,
             Request::Publish(request) => self.publish(id, request).await,
@@ -240,28 +311,55 @@ impl Session {
     /// Waits for something to do. May be dropped at any time and called again.
     pub async fn wait(&mut self) -> Wakeup {
         loop {
+            // The clock comes first: a queue that is never empty must not keep a session from its pings and its end.
+            if let Some(due) = self.timers.overdue() {
+                return Wakeup(Cause::Due(due));
+            }
             if let Some(message) = self.handle.next_message() {
                 return Wakeup(Cause::Message(message));
             }
+            if let Some(finished) = self.attempts.finished() {
+                return Wakeup(Cause::Attempted(Box::new(finished)));
+            }
             if let Some(outgoing) = self.handle.outbox().take() {
+                if matches!(outgoing, Outgoing::Messages(_) | Outgoing::Flush) {
+                    self.timers.write_by(Some(self.handle.outbox().waiting_bytes()));
+                }
                 return Wakeup(Cause::Outgoing(outgoing));
+            }
+            if self.handle.outbox().is_ending() {
+                self.timers.ending();
             }
             tokio::select! {
                 () = self.handle.outbox().changed() => {}
                 due = self.timers.due() => return Wakeup(Cause::Due(due)),
+                finished = self.attempts.next() => return Wakeup(Cause::Attempted(Box::new(finished))),
             }
         }
     }
 
-    /// Does what [`wait`](Self::wait) woke up for; what is left for the transport to do, if anything.
+    /// Does what [`wait`](Self::wait) woke up for; what is left for the transport to do, if anything. A panic ends this
+    /// session alone.
     pub async fn proceed(&mut self, wakeup: Wakeup) -> Option<Outgoing> {
         match wakeup.0 {
             Cause::Outgoing(outgoing) => return Some(outgoing),
-            Cause::Message(message) => self.handle_message(message).await,
             Cause::Due(Due::Ping) if self.native_pings => return Some(Outgoing::Ping),
-            Cause::Due(due) => self.handle_due(due).await,
+            cause => {
+                if let Err(panic) = AssertUnwindSafe(self.handle_cause(cause)).catch_unwind().await {
+                    self.crashed(&*panic);
+                }
+            }
         }
         None
+    }
+
+    async fn handle_cause(&mut self, cause: Cause) {
+        match cause {
+            Cause::Message(message) => self.handle_message(message).await,
+            Cause::Due(due) => self.handle_due(due).await,
+            Cause::Attempted(finished) => self.attempted(*finished),
+            Cause::Outgoing(_) => {}
+        }
     }
 
     async fn handle_message(&mut self, message: SessionMessage) {
@@ -269,12 +367,17 @@ impl Session {
         match message {
             SessionMessage::Disconnect(reason) => self.handle.outbox().end(reason),
             SessionMessage::Subscribe { channel, subscription, recover } => {
-                self.subscribe_by_server(channel, *subscription, recover).await;
+                self.settle(channel.as_str()).await;
+                self.subscribe_by_server(channel, *subscription, recover);
             }
-            SessionMessage::Unsubscribe(channel) => self.unsubscribe_by_server(&channel).await,
+            SessionMessage::Unsubscribe(channel) => {
+                self.settle(channel.as_str()).await;
+                self.unsubscribe_by_server(&channel).await;
+            }
             SessionMessage::Refresh { expires_at, info } => self.refresh_by_server(expires_at, info),
             SessionMessage::Message(data) => self.reply(&Reply::push("", Push::message(data))),
             SessionMessage::SubscriptionLost(channel, code) => {
+                self.settle(channel.as_str()).await;
                 let Some(subscription) = self.subscriptions.remove(&channel) else { return };
                 self.timers.look_at_subscriptions(self.subscriptions.next_end());
                 // The channel may have taken the session in again after it said so.
@@ -286,19 +389,18 @@ impl Session {
                 }
             }
             #[cfg(feature = "test-hooks")]
-            SessionMessage::Panic => {
-                let Err(panic) =
-                    AssertUnwindSafe(async { panic!("asked to by a test") }).catch_unwind().await;
-                self.crashed(&*panic);
-                self.handle.outbox().end(Disconnect::Internal);
-            }
+            SessionMessage::Panic => panic!("asked to by a test"),
         }
     }
 
     async fn handle_due(&mut self, due: Due) {
         match due {
             Due::Ping => self.reply(&Reply::ping()),
+            // The pong may be among what is not read yet.
+            Due::End(Disconnect::NoPong) if self.is_paused() => self.timers.wait_for_pong(),
             Due::End(reason) => self.handle.outbox().end(reason),
+            Due::GiveUp => self.handle.outbox().give_up(),
+            Due::Resume => {}
             Due::Subscriptions => self.end_expired_subscriptions().await,
         }
     }
@@ -313,6 +415,7 @@ impl Session {
         self.handle.outbox().end(Disconnect::ConnectionClosed);
         self.handle.outbox().detach();
         let last = self.parts.sessions.remove(&self.handle);
+        self.attempts.give_up();
         for channel in self.subscriptions.take_all() {
             self.parts.channels.unsubscribe(&channel, self.handle.client()).await;
         }
@@ -321,7 +424,7 @@ impl Session {
         }
     }
 
-    fn credentials(&self) -> Result<&Credentials, Refusal> {
+    fn credentials(&self) -> Result<&Arc<Credentials>, Refusal> {
         match &self.stage {
             Stage::Connected(credentials) => Ok(credentials),
             Stage::New | Stage::Refused => Err(Disconnect::BadRequest.into()),
@@ -366,7 +469,17 @@ impl Session {
 
     fn reply(&self, reply: &Reply) {
         if let Some(bytes) = self.encode(reply) {
-            self.handle.outbox().push(bytes);
+            self.push_reply(reply.id, bytes);
+        }
+    }
+
+    fn push_reply(&self, id: u32, reply: Bytes) {
+        let outbox = self.handle.outbox();
+        if id != 0 && reply.len() > outbox.room() && reply.len() > SMALL_REPLY_BYTES {
+            // Too much for the client to take now: it may ask for less, and its session goes on.
+            self.refused(id, ErrorCode::LimitExceeded);
+        } else {
+            outbox.push(reply);
         }
     }
 }
@@ -381,6 +494,7 @@ impl Drop for Session {
         let last = self.parts.sessions.remove(&self.handle);
         let handle = Arc::clone(&self.handle);
         let (parts, client) = (Arc::clone(&self.parts), self.handle.client());
+        self.attempts.give_up();
         let channels = self.subscriptions.take_all();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
@@ -392,6 +506,19 @@ impl Drop for Session {
                 }
             });
         }
+    }
+}
+
+/// The channel of a command whose outcome depends on the session's subscription to it.
+fn sees_subscriptions(request: &Request) -> Option<&str> {
+    match request {
+        Request::Unsubscribe(request) => Some(&request.channel),
+        Request::Publish(request) => Some(&request.channel),
+        Request::Presence(request) => Some(&request.channel),
+        Request::PresenceStats(request) => Some(&request.channel),
+        Request::History(request) => Some(&request.channel),
+        Request::SubRefresh(request) => Some(&request.channel),
+        _ => None,
     }
 }
 

@@ -12,6 +12,11 @@ use tokio::sync::Semaphore;
 use super::{Refusal, Session};
 use crate::crashes::panic_text;
 
+/// The method that every session may call to measure a round trip.
+const PING: &str = "ping";
+/// Calls of all sessions that run at the same time; further ones are refused, as each holds memory and perhaps the store.
+const CALLS_AT_ONCE: usize = 4096;
+
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -23,6 +28,10 @@ pub struct Caller {
     pub role: String,
     /// The login that the session's token came from.
     pub login_id: Option<String>,
+    /// The id of the session's token.
+    pub token_id: Option<String>,
+    /// When the session's token was issued, in Unix seconds.
+    pub issued_at: Option<u64>,
     /// What only the server knows of the user, from the session's token, in JSON; may be empty.
     pub meta: Bytes,
 }
@@ -40,6 +49,10 @@ pub(super) struct RpcSlots(Option<Arc<Semaphore>>);
 
 impl Session {
     pub(super) fn rpc(&mut self, id: u32, request: RpcRequest) -> Result<(), Refusal> {
+        if request.method == PING {
+            self.reply(&Reply { id, rpc: Some(RpcResult::default()), ..Reply::default() });
+            return Ok(());
+        }
         let handler = self.parts.rpc.get().cloned().ok_or(ErrorCode::MethodNotFound)?;
         let credentials = self.credentials()?;
         let caller = Caller {
@@ -47,12 +60,17 @@ impl Session {
             user: credentials.user.clone(),
             role: credentials.role.clone(),
             login_id: credentials.login_id.clone(),
+            token_id: credentials.token_id.clone(),
+            issued_at: credentials.issued_at,
             meta: credentials.meta.clone(),
         };
         let concurrency = self.parts.session_options.rpc_concurrency;
         let slots = self.rpc_slots.0.get_or_insert_with(|| Arc::new(Semaphore::new(concurrency)));
         // Waiting for a place here would hold up pings and pushes of this session.
         let slot = Arc::clone(slots).try_acquire_owned().map_err(|_| ErrorCode::TooManyRequests)?;
+        if self.parts.calls.len() >= CALLS_AT_ONCE {
+            return Err(ErrorCode::TooManyRequests.into());
+        }
 
         let (handle, encoding) = (Arc::clone(&self.handle), self.handle.encoding());
         let time = self.parts.session_options.rpc_timeout;

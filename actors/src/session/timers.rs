@@ -9,6 +9,10 @@ use crate::options::SessionOptions;
 
 /// How long a connection of no use stays open, for its client to read the answer and leave.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
+/// How long the socket of a session that ends may take for what was written before the end.
+const END_PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes that a socket has to take within the time of a pong. A slower one ends with [`Disconnect::Slow`].
+const WRITE_BYTES: usize = 64 * 1024;
 
 /// What the clock says is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +23,10 @@ pub(crate) enum Due {
     End(Disconnect),
     /// A subscription's token has not been refreshed.
     Subscriptions,
+    /// The socket does not take what it was given: close it.
+    GiveUp,
+    /// The client's commands may be read again.
+    Resume,
 }
 
 /// The session's deadlines.
@@ -30,8 +38,14 @@ pub(crate) struct Timers {
     stale_at: Option<Instant>,
     ping_at: Option<Instant>,
     pong_by: Option<Instant>,
+    /// Until when a second pong to the same ping does no harm.
+    pongs_until: Option<Instant>,
     expires_at: Option<Instant>,
     subscriptions_at: Option<Instant>,
+    /// Until when the socket has to have taken what it was given.
+    write_by: Option<Instant>,
+    resume_at: Option<Instant>,
+    is_ending: bool,
 }
 
 impl Timers {
@@ -44,8 +58,12 @@ impl Timers {
             stale_at: Some(Instant::now() + options.stale_timeout),
             ping_at: None,
             pong_by: None,
+            pongs_until: None,
             expires_at: None,
             subscriptions_at: None,
+            write_by: None,
+            resume_at: None,
+            is_ending: false,
         }
     }
 
@@ -72,17 +90,74 @@ impl Timers {
         self.subscriptions_at = at;
     }
 
-    /// A pong came. `false` if nobody asked for it.
+    /// Sets until when the socket has to take so many bytes.
+    pub(crate) fn write_by(&mut self, bytes: Option<usize>) {
+        if self.is_ending {
+            return;
+        }
+        let time = |bytes: usize| {
+            let parts = u32::try_from(bytes.div_ceil(WRITE_BYTES).max(1)).unwrap_or(u32::MAX);
+            self.pong_timeout.saturating_mul(parts)
+        };
+        self.write_by = bytes.map(|bytes| Instant::now() + time(bytes));
+    }
+
+    /// The session ends: nothing else is done by the clock, and the socket has a moment left.
+    pub(crate) fn ending(&mut self) {
+        if !self.is_ending {
+            self.stop();
+            self.is_ending = true;
+            self.write_by = Some(Instant::now() + END_PATIENCE);
+        }
+    }
+
+    /// Wakes the session when the client's commands may be read again.
+    pub(crate) fn resume_at(&mut self, at: Option<Instant>) {
+        self.resume_at = at;
+    }
+
+    /// A pong came. `false` if nobody can have asked for it.
     pub(crate) fn pong(&mut self) -> bool {
-        self.pong_by.take().is_some()
+        self.pong_by.take().is_some() || self.pongs_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Gives the client the time for its pong again.
+    pub(crate) fn wait_for_pong(&mut self) {
+        self.pong_by = Some(Instant::now() + self.pong_timeout);
+    }
+
+    /// Lets the next ping be due at once.
+    pub(crate) fn ping_again(&mut self) {
+        self.ping_at = Some(Instant::now());
+        self.pong_by = None;
+    }
+
+    fn stop(&mut self) {
+        let (ping_interval, pong_timeout) = (self.ping_interval, self.pong_timeout);
+        *self = Self {
+            ping_interval,
+            pong_timeout,
+            wants_pongs: self.wants_pongs,
+            is_ending: self.is_ending,
+            write_by: self.write_by,
+            stale_at: None,
+            ping_at: None,
+            pong_by: None,
+            pongs_until: None,
+            expires_at: None,
+            subscriptions_at: None,
+            resume_at: None,
+        };
     }
 
     fn next(&self) -> Option<(Instant, Due)> {
         [
+            (self.write_by, Due::GiveUp),
             (self.stale_at, Due::End(Disconnect::Stale)),
             (self.pong_by, Due::End(Disconnect::NoPong)),
             (self.expires_at, Due::End(Disconnect::Expired)),
             (self.subscriptions_at, Due::Subscriptions),
+            (self.resume_at, Due::Resume),
             (self.ping_at, Due::Ping),
         ]
         .into_iter()
@@ -90,27 +165,40 @@ impl Timers {
         .min_by_key(|(at, _)| *at)
     }
 
+    /// When the clock ends the session, and why, if nothing comes before.
+    pub(crate) fn end(&self) -> Option<(Instant, Disconnect)> {
+        [(self.stale_at, Disconnect::Stale), (self.expires_at, Disconnect::Expired)]
+            .into_iter()
+            .filter_map(|(at, reason)| Some((at?, reason)))
+            .min_by_key(|(at, _)| *at)
+    }
+
+    /// The next deadline, if it is over; moves past it.
+    pub(crate) fn overdue(&mut self) -> Option<Due> {
+        let (at, due) = self.next()?;
+        (at <= Instant::now()).then(|| self.pass(due))
+    }
+
     /// Waits for the next deadline and moves past it.
     pub(crate) async fn due(&mut self) -> Due {
         let Some((at, due)) = self.next() else { return std::future::pending().await };
         tokio::time::sleep_until(at).await;
+        self.pass(due)
+    }
+
+    fn pass(&mut self, due: Due) -> Due {
         match due {
             Due::Ping => {
                 let now = Instant::now();
                 self.ping_at = Some(now + self.ping_interval);
                 self.pong_by = self.wants_pongs.then(|| now + self.pong_timeout);
+                self.pongs_until = self.pong_by;
             }
-            Due::End(_) => {
-                *self = Self {
-                    stale_at: None,
-                    ping_at: None,
-                    pong_by: None,
-                    expires_at: None,
-                    subscriptions_at: None,
-                    ..*self
-                }
-            }
+            Due::End(Disconnect::NoPong) => self.pong_by = None,
+            Due::End(_) => self.stop(),
             Due::Subscriptions => self.subscriptions_at = None,
+            Due::GiveUp => self.write_by = None,
+            Due::Resume => self.resume_at = None,
         }
         due
     }
@@ -129,7 +217,9 @@ mod tests {
         let first = start.elapsed();
         assert!(first >= Duration::from_millis(12_500) && first < Duration::from_secs(25), "{first:?}");
         assert!(timers.pong());
-        assert!(!timers.pong(), "one ping admits one pong");
+        assert!(timers.pong(), "a second pong to a ping does no harm");
+        tokio::time::advance(Duration::from_secs(8)).await;
+        assert!(!timers.pong(), "nobody asked");
         assert_eq!(timers.due().await, Due::Ping);
         assert_eq!(timers.due().await, Due::End(Disconnect::NoPong));
     }
@@ -140,5 +230,17 @@ mod tests {
         let start = Instant::now();
         assert_eq!(timers.due().await, Due::End(Disconnect::Stale));
         assert_eq!(start.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gives_up_a_socket_that_takes_nothing() {
+        let mut timers = Timers::new(&SessionOptions::default());
+        let start = Instant::now();
+        timers.connected(true);
+        timers.write_by(Some(1));
+        assert_eq!((timers.due().await, start.elapsed().as_secs()), (Due::GiveUp, 8));
+        timers.ending();
+        timers.write_by(None);
+        assert_eq!((timers.due().await, start.elapsed().as_secs()), (Due::GiveUp, 9));
     }
 }

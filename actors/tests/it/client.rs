@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 /// Longest wait for anything that has to come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Takes a token for the user's id; `expired` and `bad` are refused. Subscription tokens are `user channel`.
+/// Takes a token for the user's id; `expired` and `bad` are refused, and `slow` is never read. Subscription tokens are `user channel`.
 struct TestAuthenticator;
 
 #[async_trait]
@@ -31,6 +31,7 @@ impl Authenticator for TestAuthenticator {
         match token {
             "expired" => Err(TokenRefusal::Expired),
             "bad" => Err(TokenRefusal::Invalid),
+            "slow" => std::future::pending().await,
             // A token of the test's own: {"user": …, "meta": …, "subs": {channel: {"data": …, "recoverable": …}}}.
             token if token.starts_with('{') => Ok(credentials(&serde_json::from_str(token).unwrap())),
             user => Ok(Credentials { user: user.to_owned(), ..Credentials::default() }),
@@ -58,6 +59,7 @@ fn credentials(token: &Value) -> Credentials {
     let subs = token["subs"].as_object().unwrap_or(&empty);
     Credentials {
         user: token["user"].as_str().unwrap().to_owned(),
+        token_id: token["jti"].as_str().map(str::to_owned),
         expires_at: token["expire_at"].as_u64(),
         subscriptions: subs.iter().map(|(channel, claim)| (channel.clone(), subscription(claim))).collect(),
         ..Credentials::default()
@@ -266,6 +268,19 @@ impl Client {
         }
     }
 
+    /// Takes out the pings that came; how many there were.
+    pub fn take_pings(&mut self) -> usize {
+        let before = self.inbox.len();
+        self.inbox.retain(|reply| *reply != Reply::ping());
+        before - self.inbox.len()
+    }
+
+    /// Waits for something; whether it is a message, which is not said to be written then.
+    pub async fn is_writing(&mut self) -> bool {
+        let wakeup = self.session.wait().await;
+        matches!(self.session.proceed(wakeup).await, Some(Outgoing::Messages(_)))
+    }
+
     pub async fn push(&mut self) -> Push {
         while self.pushes.is_empty() {
             assert!(self.ended.is_none(), "ended: {:?}", self.ended);
@@ -286,7 +301,7 @@ impl Client {
             Outgoing::End(reason) => self.ended = Some(reason),
             Outgoing::Flush | Outgoing::Ping => unreachable!("no socket is attached"),
             Outgoing::Messages(messages) => {
-                self.session.handle().outbox().written();
+                self.session.written();
                 for message in messages {
                     for reply in serde_json::Deserializer::from_slice(&message).into_iter::<Reply>() {
                         let reply = reply.unwrap();

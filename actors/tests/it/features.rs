@@ -237,7 +237,7 @@ async fn too_many_commands_and_too_many_sessions_are_refused() {
     let engine = engine_with(options).await;
     let mut client = Client::connected(&engine, "1").await;
     let mut refused = 0;
-    for _ in 0..30 {
+    for _ in 0..70 {
         match client.code(json!({"presence": {"channel": "open:a"}})).await {
             0 => {}
             code => {

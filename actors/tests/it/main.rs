@@ -5,14 +5,13 @@
 mod bus;
 mod client;
 mod cluster;
+mod encodings;
 mod faults;
 mod faulty;
 mod features;
 mod model;
 mod owned;
-mod encodings;
-mod features;
-mod model;
+mod progress;
 mod script;
 mod scripts;
 mod sessions;

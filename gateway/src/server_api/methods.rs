@@ -334,6 +334,8 @@ impl Methods {
             user: String::new(),
             role: String::new(),
             login_id: None,
+            token_id: None,
+            issued_at: None,
             meta: Bytes::new(),
         };
         let answer = self.engine.call(caller, &method, data).await.map_err(|error| match error.code {

@@ -37,6 +37,8 @@ pub mod close_code {
     pub const PROTOCOL: u16 = 1002;
     /// A text was not UTF-8.
     pub const INVALID_PAYLOAD: u16 = 1007;
+    /// The client does what it may not.
+    pub const POLICY: u16 = 1008;
     /// A message was too large.
     pub const TOO_BIG: u16 = 1009;
 }

@@ -4,6 +4,7 @@
 //! ([`mundotango_actors::DirectSocket`]): libraries keep the socket, and a frame being written, to one task.
 
 mod byte_stream;
+mod control;
 mod decoder;
 mod frame;
 mod handshake;
@@ -64,6 +65,8 @@ impl WebSocket {
     /// The next message; `None` at the end. Pings are answered, a client that breaks the rules is closed.
     pub async fn receive(&mut self) -> Option<Message> {
         loop {
+            // Pings alone never leave this loop, and reading never waits while bytes keep coming.
+            tokio::task::coop::consume_budget().await;
             match self.waiting.pop_front() {
                 Some(Message::Ping(payload)) => self.socket.pong(&payload),
                 Some(Message::Pong(_)) => {}
@@ -127,7 +130,10 @@ async fn close(socket: &Socket, code: Option<u16>, reason: &str) {
         }
         socket.shut_down();
         // Data that nobody reads would make the kernel reset the connection, and the client lose the close frame.
-        while socket.readable().await.is_ok() && !socket.discard() {}
+        while socket.readable().await.is_ok() && !socket.discard() {
+            // The timer runs only if a client that keeps sending lets this task wait.
+            tokio::task::yield_now().await;
+        }
     };
     // A client that does not answer is left at that.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;

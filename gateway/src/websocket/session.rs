@@ -1,18 +1,21 @@
 //! The sessions' WebSocket: one task a socket, which owns the session, feeds it what comes and writes what others could
 //! not write at once.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use mundotango_actors::{Engine, Outgoing, Session, Transport, Wakeup};
 use mundotango_protocol::{Disconnect, Encoding};
 
-use super::decoder::{Decoder, Limits, Message};
+use super::close_code;
+use super::control::ControlRate;
+use super::decoder::{Decoder, Limits, Message, Violation};
 use super::handshake::Handshake;
-use super::socket::{Form, Received, Socket, decode};
+use super::socket::{Form, Received, Socket, decode, join};
 use crate::origin::Origins;
 use crate::places::ConnectionPlace;
 use crate::problem::Problem;
@@ -25,6 +28,8 @@ const JSON_PROTOCOL: &str = "centrifuge-json";
 const PROTOBUF_PROTOCOL: &str = "centrifuge-protobuf";
 /// Most frames of one message.
 const MAX_FRAGMENTS: usize = 1024;
+/// Messages of one read after which other tasks get their turn.
+const MANY_MESSAGES: usize = 64;
 
 /// What the WebSocket routes need.
 pub(crate) struct WebSocketState {
@@ -79,7 +84,7 @@ pub(crate) async fn upgrade(
             }
             let socket = Arc::new(Socket::new(stream, form));
             session.handle().outbox().attach(Arc::<Socket>::clone(&socket));
-            Connection { socket, session, listens_only: false }.run(state.limits(), first).await;
+            Connection::new(socket, session, false).run(state.limits(), first).await;
         }
         drop(place);
     });
@@ -101,10 +106,10 @@ pub(crate) async fn upgrade_uni(
         if let Some((stream, first)) = connection.await {
             let mut session = state.engine.open_session(Transport::UniWebSocket, Encoding::Json);
             if let Some(connect) = connect {
-                session.receive(unidirectional::command_of(&connect)).await;
+                unidirectional::connect(&mut session, &connect).await;
             }
             let socket = Arc::new(Socket::new(stream, Form::Text));
-            Connection { socket, session, listens_only: true }.run(state.limits(), first).await;
+            Connection::new(socket, session, true).run(state.limits(), first).await;
         }
         drop(place);
     });
@@ -117,9 +122,21 @@ struct Connection {
     session: Session,
     /// Whether the client's only message is its connect request, and it gets bare pushes.
     listens_only: bool,
+    control_rate: ControlRate,
+    /// What was read while the client's commands were too many; nothing more is read meanwhile.
+    backlog: Option<Box<Backlog>>,
+}
+
+struct Backlog {
+    messages: VecDeque<Message>,
+    violation: Option<Violation>,
 }
 
 impl Connection {
+    fn new(socket: Arc<Socket>, session: Session, listens_only: bool) -> Self {
+        Self { socket, session, listens_only, control_rate: ControlRate::default(), backlog: None }
+    }
+
     /// Moves messages between the socket and the session until one of them ends. `first` came with the handshake.
     async fn run(mut self, limits: Limits, first: Bytes) {
         let mut decoder = Decoder::new(limits);
@@ -130,14 +147,23 @@ impl Connection {
         drop(first);
         let mut goes_on = Box::pin(self.take_in(received)).await;
         while goes_on {
+            // All branches below may be ready for as long as a client sends: without this line the other tasks of this
+            // thread, its timers among them, would not run until the client stops.
+            tokio::task::coop::consume_budget().await;
+            let reads = !self.session.is_paused();
             goes_on = tokio::select! {
                 wakeup = self.session.wait() => Box::pin(self.proceed(wakeup)).await,
-                readable = socket.readable() => match readable {
+                () = std::future::ready(()), if reads && self.backlog.is_some() => {
+                    Box::pin(self.take_backlog()).await
+                }
+                readable = socket.readable(), if reads && self.backlog.is_none() => match readable {
                     Ok(()) => Box::pin(self.take_in(socket.read(&mut decoder))).await,
                     Err(_) => false,
                 },
-                // What the kernel did not take of an answer to a ping.
-                flushed = socket.flush(), if socket.is_waiting() => flushed.is_ok(),
+                flushed = socket.flush(), if socket.is_waiting() => {
+                    self.session.written();
+                    flushed.is_ok()
+                }
             };
         }
         Box::pin(self.session.close()).await;
@@ -157,30 +183,59 @@ impl Connection {
             Received::Broken(messages, violation) => (messages, Some(violation)),
             Received::Gone => return false,
         };
-        for message in messages {
+        let many = messages.len() >= MANY_MESSAGES;
+        self.backlog = Some(Box::new(Backlog { messages: messages.into(), violation }));
+        let goes_on = self.take_backlog().await;
+        if many {
+            // The budget counts reads, and this one was as much work as many.
+            tokio::task::yield_now().await;
+        }
+        goes_on
+    }
+
+    /// Gives the session what was read, until the client owes too much; whether the connection goes on.
+    async fn take_backlog(&mut self) -> bool {
+        let Some(mut backlog) = self.backlog.take() else { return true };
+        while let Some(message) = backlog.messages.pop_front() {
             match message {
                 Message::Text(bytes) | Message::Binary(bytes) if self.listens_only => {
                     if !self.session.is_connected() {
-                        self.session.receive(unidirectional::command_of(&bytes)).await;
+                        unidirectional::connect(&mut self.session, &bytes).await;
                     }
                 }
                 Message::Text(bytes) | Message::Binary(bytes) => self.session.receive(bytes).await,
+                Message::Ping(_) | Message::Pong(_) if !self.control_rate.take() => {
+                    self.close(Some(close_code::POLICY), "too many control frames").await;
+                    return false;
+                }
                 Message::Ping(payload) => self.socket.pong(&payload),
                 Message::Pong(_) => self.session.ponged(),
                 Message::Close(code) => {
-                    super::close(&self.socket, code, "").await;
+                    self.close(code, "").await;
                     return false;
                 }
             }
+            if self.session.is_paused() {
+                self.backlog = Some(backlog);
+                return true;
+            }
         }
-        if let Some(violation) = violation {
-            super::close(&self.socket, Some(violation.code), violation.text).await;
+        if let Some(violation) = backlog.violation {
+            self.close(Some(violation.code), violation.text).await;
             return false;
         }
         true
     }
 
-    /// Does what the session wants done; whether the connection goes on.
+    /// Closes for the client's sake. No message may follow the close frame, whoever writes it.
+    async fn close(&self, code: Option<u16>, reason: &str) {
+        let outbox = self.session.handle().outbox();
+        outbox.end(Disconnect::ConnectionClosed);
+        outbox.detach();
+        super::close(&self.socket, code, reason).await;
+    }
+
+    /// Does what the session wants done, without waiting for the socket; whether the connection goes on.
     async fn write(&mut self, outgoing: Outgoing) -> bool {
         match outgoing {
             Outgoing::Messages(messages) if self.listens_only => {
@@ -188,49 +243,20 @@ impl Connection {
                     self.socket.put(push);
                 }
             }
-            Outgoing::Messages(messages) => {
-                self.socket.put(&join(&messages, self.session.handle().encoding()));
-            }
+            Outgoing::Messages(messages) => self.socket.put(&join(&messages, self.socket.separator())),
             Outgoing::Flush => {}
-            Outgoing::Ping => self.socket.ping(),
+            Outgoing::Ping => {
+                self.socket.ping();
+                return true;
+            }
             Outgoing::End(reason) => {
                 super::close(&self.socket, Some(reason.code()), reason.reason()).await;
                 return false;
             }
         }
-        let handle = Arc::clone(self.session.handle());
-        let written = {
-            let mut flushing = std::pin::pin!(self.socket.flush());
-            loop {
-                tokio::select! {
-                    written = &mut flushing => break written.is_ok(),
-                    // While the socket takes nothing the outbox fills, and ends the session at its bound.
-                    () = handle.outbox_changed() => {
-                        if handle.outbox().ending().is_some_and(|reason| reason == Disconnect::Slow) {
-                            break false;
-                        }
-                    }
-                }
-            }
-        };
-        handle.outbox().written();
-        written
-    }
-}
-
-/// Messages as one.
-fn join(messages: &[Bytes], encoding: Encoding) -> Bytes {
-    if let [one] = messages {
-        return one.clone();
-    }
-    let separator = encoding.separator();
-    let bytes = messages.iter().map(|message| message.len() + separator.len()).sum();
-    let mut frame = BytesMut::with_capacity(bytes);
-    for (index, message) in messages.iter().enumerate() {
-        if index > 0 {
-            frame.extend_from_slice(separator);
+        if !self.socket.is_waiting() {
+            self.session.written();
         }
-        frame.extend_from_slice(message);
+        true
     }
-    frame.freeze()
 }

@@ -33,7 +33,8 @@ pub(super) enum Form {
 
 /// What a read gave.
 pub(super) enum Received {
-    /// Messages, perhaps none yet.
+    /// Messages, perhaps none yet. Of several pings only the last is among them (RFC 6455, 5.5.3): each answer costs a
+    /// system call, and a ping six bytes.
     Messages(Vec<Message>),
     /// What came before the client broke the rules.
     Broken(Vec<Message>, Violation),
@@ -138,6 +139,14 @@ impl Socket {
         }
     }
 
+    /// What stands between two messages of a session that share a frame: texts are JSON, and Protobuf has lengths.
+    pub(super) fn separator(&self) -> &'static [u8] {
+        match self.form {
+            Form::Text => b"\n",
+            Form::Binary => b"",
+        }
+    }
+
     fn opcode(&self) -> Opcode {
         match self.form {
             Form::Text => Opcode::Text,
@@ -170,26 +179,58 @@ impl Socket {
 }
 
 impl DirectSocket for Socket {
-    fn try_write(&self, message: &Bytes) -> DirectWrite {
+    fn try_write(&self, messages: &[Bytes]) -> DirectWrite {
         let Some(mut rest) = self.rest.try_lock() else { return DirectWrite::Blocked };
         if !rest.is_empty() || self.stream.has_unsent() {
             return DirectWrite::Blocked;
         }
-        let head = Head::new(self.opcode(), message.len());
-        self.write_or_keep(&mut rest, head.as_bytes(), message);
+        let payload = join(messages, self.separator());
+        let head = Head::new(self.opcode(), payload.len());
+        self.write_or_keep(&mut rest, head.as_bytes(), &payload);
         let all = rest.is_empty() && !self.stream.has_unsent();
-        if all { DirectWrite::Written } else { DirectWrite::Partly }
+        if all { DirectWrite::Written } else { DirectWrite::Partly(rest.len()) }
     }
 }
 
 /// Reads the messages that bytes complete.
 pub(super) fn decode(decoder: &mut Decoder, mut bytes: &[u8]) -> Received {
-    let mut messages = Vec::new();
-    loop {
+    let mut messages: Vec<Message> = Vec::new();
+    let mut ping = None;
+    let outcome = loop {
         match decoder.next(&mut bytes) {
+            Ok(Some(message @ Message::Ping(_))) => {
+                if let Some(at) = ping {
+                    messages[at] = message;
+                } else {
+                    ping = Some(messages.len());
+                    messages.push(message);
+                }
+            }
+            // One pong says as much as many.
+            Ok(Some(Message::Pong(_))) if matches!(messages.last(), Some(Message::Pong(_))) => {}
             Ok(Some(message)) => messages.push(message),
-            Ok(None) => return Received::Messages(messages),
-            Err(violation) => return Received::Broken(messages, violation),
+            Ok(None) => break Ok(()),
+            Err(violation) => break Err(violation),
         }
+    };
+    match outcome {
+        Ok(()) => Received::Messages(messages),
+        Err(violation) => Received::Broken(messages, violation),
     }
+}
+
+/// Messages as one.
+pub(super) fn join(messages: &[Bytes], separator: &[u8]) -> Bytes {
+    if let [one] = messages {
+        return one.clone();
+    }
+    let bytes = messages.iter().map(|message| message.len() + separator.len()).sum();
+    let mut frame = BytesMut::with_capacity(bytes);
+    for (index, message) in messages.iter().enumerate() {
+        if index > 0 {
+            frame.extend_from_slice(separator);
+        }
+        frame.extend_from_slice(message);
+    }
+    frame.freeze()
 }

@@ -1,6 +1,9 @@
 //! What suites for RFC 6455 try, against an echo on the sessions' WebSocket stack, byte by byte.
 
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mundotango_gateway::websocket::{self, Limits, Message, WebSocket};
@@ -49,7 +52,11 @@ struct Client {
 
 impl Client {
     async fn open() -> Self {
-        let mut stream = TcpStream::connect(server().await).await.unwrap();
+        Self::connect(server().await).await
+    }
+
+    async fn connect(address: SocketAddr) -> Self {
+        let mut stream = TcpStream::connect(address).await.unwrap();
         let head = request(&[]);
         stream.write_all(head.as_bytes()).await.unwrap();
         let answer = head_of(&mut stream).await;
@@ -265,6 +272,52 @@ async fn a_message_that_never_ends_does() {
         client.send(&frame(0, &vec![0; 60_000])).await;
     }
     assert_eq!(client.close_code().await, Some(1009));
+}
+
+/// The server, the client that is looked at and all their timers share one thread with what the floods make of it.
+#[tokio::test]
+async fn a_flood_keeps_nobody_waiting() {
+    let address = server().await;
+    for flood in [frame(LAST | PING, b""), frame(LAST | PONG, b""), frame(LAST | TEXT, b"")] {
+        let stop = Arc::new(AtomicBool::new(false));
+        let flooding: Vec<_> = (0..2)
+            .map(|_| {
+                let (stop, flood) = (Arc::clone(&stop), flood.repeat(10_000));
+                std::thread::spawn(move || {
+                    let mut stream = std::net::TcpStream::connect(address).unwrap();
+                    stream.write_all(request(&[]).as_bytes()).unwrap();
+                    let mut answers = stream.try_clone().unwrap();
+                    std::thread::spawn(
+                        move || while answers.read(&mut [0; 8192]).is_ok_and(|got| got > 0) {},
+                    );
+                    while !stop.load(Ordering::Relaxed) && stream.write_all(&flood).is_ok() {}
+                })
+            })
+            .collect();
+        let mut canary = Client::connect(address).await;
+        let mut slowest = Duration::ZERO;
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let start = std::time::Instant::now();
+            canary.send(&frame(LAST | TEXT, b"tweet")).await;
+            canary.expect(TEXT, b"tweet").await;
+            slowest = slowest.max(start.elapsed());
+        }
+        stop.store(true, Ordering::Relaxed);
+        for thread in flooding {
+            thread.join().unwrap();
+        }
+        assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_many_pings_in_one_packet_the_last_is_answered() {
+    let mut client = Client::open().await;
+    let pings = [b"1", b"2", b"3"].map(|payload| frame(LAST | PING, payload)).concat();
+    client.send(&[pings, frame(LAST | TEXT, b"then")].concat()).await;
+    client.expect(PONG, b"3").await;
+    client.expect(TEXT, b"then").await;
 }
 
 #[tokio::test]
