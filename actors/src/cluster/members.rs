@@ -64,6 +64,11 @@ impl Members {
         }
     }
 
+    /// Whether a node is there.
+    pub(super) fn has(&self, node: &str) -> bool {
+        self.state.lock().here.contains_key(node)
+    }
+
     /// Takes out the nodes that have been silent for too long.
     pub(super) fn silent(&self) -> Vec<NodeInfo> {
         let mut state = self.state.lock();

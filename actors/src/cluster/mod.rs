@@ -19,7 +19,7 @@ use mundotango_storage::hot::HotState;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::base64_bytes;
@@ -44,6 +44,9 @@ const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
 const OWNED_TIMEOUT: Duration = Duration::from_secs(8);
 /// Requests of other nodes that are worked on at the same time; more wait on the bus.
 const REQUESTS_AT_ONCE: usize = 64;
+/// Messages on topics that are worked on at the same time; more are refused. Clients cause many of them, and they must not
+/// take the places of what nodes ask each other.
+const TOPIC_MESSAGES_AT_ONCE: usize = 64;
 /// How often the silence of members is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// How long the traces of one dead node may take to clear away before the next dead node has its turn.
@@ -153,6 +156,7 @@ pub(crate) struct Cluster {
     reported: Mutex<BTreeSet<String>>,
     topics: Mutex<HashMap<String, Arc<dyn TopicHandler>>>,
     requests: Arc<Semaphore>,
+    topic_messages: Arc<Semaphore>,
     /// Dead nodes whose traces are not all cleared away.
     dead: Mutex<Vec<String>>,
     somebody_died: Notify,
@@ -182,6 +186,7 @@ impl Cluster {
             reported: Mutex::default(),
             topics: Mutex::default(),
             requests: Arc::new(Semaphore::new(REQUESTS_AT_ONCE)),
+            topic_messages: Arc::new(Semaphore::new(TOPIC_MESSAGES_AT_ONCE)),
             dead: Mutex::default(),
             somebody_died: Notify::new(),
             was_away: Notify::new(),
@@ -348,6 +353,10 @@ impl Cluster {
         node: &str,
         request: NodeRequest,
     ) -> Result<T, NodeError> {
+        // The name may be a client's text: it must be a node's, not that of a subject which all nodes hear.
+        if !self.members.has(node) {
+            return Err(NodeError::Gone);
+        }
         let refused = |error: serde_json::Error| NodeError::Refused(error.to_string());
         let owned = matches!(request, NodeRequest::Owned(_));
         let timeout = if owned { OWNED_TIMEOUT } else { SURVEY_TIMEOUT };
@@ -365,22 +374,35 @@ impl Cluster {
         }
     }
 
-    async fn answer(&self, node: &dyn Perform, message: BusMessage) {
-        let outcome = match serde_json::from_slice::<Envelope<NodeRequest>>(&message.payload) {
-            Ok(asked) => {
-                tracing::debug!(from = asked.from, "asked by another node");
-                node.perform(asked.request).await
-            }
-            Err(error) => Err(format!("not understood: {error}")),
-        };
-        let mut replied = self.reply(&message, outcome).await;
+    async fn answer(&self, node: &dyn Perform, message: &BusMessage, asked: Envelope<NodeRequest>) {
+        tracing::debug!(from = asked.from, "asked by another node");
+        let outcome = node.perform(asked.request).await;
+        let mut replied = self.reply(message, outcome).await;
         if let Err(error @ BusError::TooLarge { .. }) = replied {
             // Silence would look like a dead node.
-            replied = self.reply(&message, Err(format!("the answer is too large: {error}"))).await;
+            replied = self.reply(message, Err(format!("the answer is too large: {error}"))).await;
         }
         if let Err(error) = replied {
             tracing::warn!(%error, "answer not sent");
         }
+    }
+
+    /// Reads a request and gives it a place among those that are worked on.
+    async fn admit(
+        &self,
+        message: &BusMessage,
+    ) -> Result<(Envelope<NodeRequest>, OwnedSemaphorePermit), String> {
+        let asked: Envelope<NodeRequest> =
+            serde_json::from_slice(&message.payload).map_err(|error| format!("not understood: {error}"))?;
+        let permit = if matches!(asked.request, NodeRequest::Topic { .. }) {
+            Arc::clone(&self.topic_messages)
+                .try_acquire_owned()
+                .map_err(|_| "too many messages on topics at once".to_owned())?
+        } else {
+            let permit = Arc::clone(&self.requests).acquire_owned().await;
+            permit.map_err(|_| "the node ends".to_owned())?
+        };
+        Ok((asked, permit))
     }
 
     async fn reply(&self, message: &BusMessage, outcome: Result<Value, String>) -> Result<(), BusError> {
@@ -576,15 +598,22 @@ impl Cluster {
                 message = everybody.next() => message,
             };
             let Some(message) = message else { return };
-            let Ok(permit) = Arc::clone(&self.requests).acquire_owned().await else { return };
+            vitals.handled();
+            let (asked, permit) = match self.admit(&message).await {
+                Ok(admitted) => admitted,
+                Err(refusal) => {
+                    if let Err(error) = self.reply(&message, Err(refusal)).await {
+                        tracing::warn!(%error, "refusal not sent");
+                    }
+                    continue;
+                }
+            };
             let (cluster, node) = (Arc::clone(self), Arc::clone(&node));
             tokio::spawn(async move {
-                let traceparent = message.traceparent.clone();
-                let answer = cluster.answer(&*node, message);
-                mundotango_ops::trace::within(traceparent.as_deref(), answer).await;
+                let answer = cluster.answer(&*node, &message, asked);
+                mundotango_ops::trace::within(message.traceparent.as_deref(), answer).await;
                 drop(permit);
             });
-            vitals.handled();
         }
     }
 

@@ -13,8 +13,8 @@ use mundotango_actors::bus::{Bus, BusError, BusMessage, IsEnough, Listening};
 use mundotango_protocol::{ClientInfo, Publication};
 use mundotango_storage::StoreError;
 use mundotango_storage::hot::{
-    Append, Appended, Beat, HistoryLimits, HistoryPage, HistoryQuery, HotState, MemoryHotState, PresenceStats,
-    Present, Quota, UserStatus,
+    Append, Appended, Beat, HistoryLimits, HistoryPage, HistoryQuery, HotState, MemoryHotState,
+    PresenceStats, Present, Quota, UserStatus,
 };
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
