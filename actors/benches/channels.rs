@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use mundotango_actors::{
     Authenticator, ChannelsOptions, Credentials, DirectSocket, DirectWrite, Engine, EngineParts,
     NamespaceOptions, NodeParts, Outgoing, Publish, Session, SessionOptions, SubscriptionGrant, TokenRefusal,
@@ -27,7 +26,7 @@ const WATCHED: Duration = Duration::from_secs(40);
 struct Sink;
 
 impl DirectSocket for Sink {
-    fn try_write(&self, _message: &Bytes) -> DirectWrite {
+    fn try_write(&self, _messages: &[Bytes]) -> DirectWrite {
         DirectWrite::Written
     }
 }
@@ -73,9 +72,12 @@ async fn session(engine: &Engine, user: usize, channels: impl Iterator<Item = St
     let mut session = engine.open_session(Transport::WebSocket, Encoding::Json);
     let send = async |session: &mut Session, command: Value| {
         session.receive(Bytes::from(command.to_string())).await;
-        while let Some(wakeup) = session.wait().now_or_never() {
+        // The reply says that the command is done.
+        loop {
+            let wakeup = session.wait().await;
             if let Some(Outgoing::Messages(_)) = session.proceed(wakeup).await {
-                session.handle().outbox().written();
+                session.written();
+                break;
             }
         }
     };

@@ -67,7 +67,7 @@ impl Client {
         while let Some(wakeup) = self.session.wait().now_or_never() {
             match self.session.proceed(wakeup).await {
                 Some(Outgoing::Messages(written)) => {
-                    self.session.handle().outbox().written();
+                    self.session.written();
                     for mut bytes in written {
                         match self.encoding {
                             Encoding::Json => self.replies.extend(
@@ -207,7 +207,7 @@ async fn what_json_cannot_carry_ends_no_session() {
     let engine = engine().await;
     let mut json = Client::subscribed(&engine, Encoding::Json, "bytes:a", "").await;
     let whose = Whose { user: "ana".to_owned(), ..Whose::default() };
-    engine.message(&whose, Bytes::from_static(b"\xff")).await;
+    engine.message(&whose, Bytes::from_static(b"\xff")).await.complete().unwrap();
     publish(&engine, "bytes:a", &Bytes::from_static(b"hi")).await.unwrap();
     publish(&engine, "bytes:a", &Bytes::from_static(b"7")).await.unwrap();
     let history = HistoryRequest { channel: "bytes:a".to_owned(), limit: -1, ..HistoryRequest::default() };

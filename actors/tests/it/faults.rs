@@ -213,8 +213,8 @@ async fn publications_of_a_lost_history_do_not_keep_a_channel_reading() {
     let epoch = client.subscribe(CHANNEL).await.epoch;
     let publication = Publication { data: Bytes::from_static(b"1"), offset: 30, ..Publication::default() };
     let fanout = Fanout { publication: Some(publication), epoch, ..Fanout::default() };
-    let subject =
-        format!("channel.{}", CHANNEL.bytes().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let name: Vec<_> = CHANNEL.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let subject = format!("channel.{}", name.concat());
     hub.connect().publish(&subject, fanout.to_bytes().into()).await.unwrap();
     // The actor has it and waits for those before it.
     tokio::time::sleep(Duration::from_millis(1)).await;

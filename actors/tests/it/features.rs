@@ -201,7 +201,7 @@ async fn the_server_subscribes_unsubscribes_and_refreshes() {
     let only = Whose { client: Some(client.session.handle().client().to_string()), ..whose("1") };
     let data = Bytes::from_static(b"\"why\"");
     let subscription = ServerSubscription { data, ..ServerSubscription::default() };
-    engine.subscribe(&only, &channel("open:a"), subscription, Some(start)).await.unwrap();
+    engine.subscribe(&only, &channel("open:a"), subscription, Some(start)).await.unwrap().complete().unwrap();
     let push = client.push().await;
     let subscribe = push.subscribe.unwrap();
     assert_eq!((push.channel.as_str(), subscribe.data.as_ref()), ("open:a", &b"\"why\""[..]));
@@ -212,19 +212,19 @@ async fn the_server_subscribes_unsubscribes_and_refreshes() {
     other.drain().await;
     assert!(other.pushes.is_empty());
 
-    engine.unsubscribe(&whose("1"), &channel("open:a")).await;
+    engine.unsubscribe(&whose("1"), &channel("open:a")).await.complete().unwrap();
     assert_eq!(client.push().await.unsubscribe.unwrap().code, 2000);
     publish(&engine, "open:a", 3).await;
 
     let soon = u64::try_from(jiff::Timestamp::now().as_second()).unwrap() + 100;
-    engine.refresh(&whose("1"), Some(soon), None).await;
+    engine.refresh(&whose("1"), Some(soon), None).await.complete().unwrap();
     let refresh = client.push().await.refresh.unwrap();
     assert!(refresh.expires && (98..=100).contains(&refresh.ttl));
-    engine.message(&only, Bytes::from_static(b"7")).await;
+    engine.message(&only, Bytes::from_static(b"7")).await.complete().unwrap();
     assert_eq!(client.push().await.message.unwrap().data, "7");
 
     let reason = DisconnectReason::custom(4001, "enough").unwrap();
-    engine.disconnect(&whose("1"), &reason, &[other.session.handle().client()]).await;
+    engine.disconnect(&whose("1"), &reason, &[other.session.handle().client()]).await.complete().unwrap();
     assert_eq!(client.end().await, reason);
     other.drain().await;
     assert_eq!(other.ended, None, "it was spared");

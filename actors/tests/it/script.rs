@@ -250,7 +250,7 @@ impl Actor {
             let Some(wakeup) = self.session.wait().now_or_never() else { break };
             match self.session.proceed(wakeup).await {
                 Some(Outgoing::Messages(written)) => {
-                    self.session.handle().outbox().written();
+                    self.session.written();
                     for bytes in written {
                         for reply in messages(self.encoding, bytes) {
                             self.take(reply, epochs);
@@ -421,8 +421,8 @@ impl Stage {
         let name = script.channel();
         let Ok(channel) = ChannelName::parse(&name) else { return };
         match script.below(8) {
-            0 => self.engine.message(&whose, script.payload()).await,
-            1 => self.engine.unsubscribe(&whose, &channel).await,
+            0 => drop(self.engine.message(&whose, script.payload()).await),
+            1 => drop(self.engine.unsubscribe(&whose, &channel).await),
             2 => {
                 let subscription = ServerSubscription {
                     info: script.payload(),
@@ -431,7 +431,7 @@ impl Stage {
                 };
                 let _ = self.engine.subscribe(&whose, &channel, subscription, None).await;
             }
-            3 => self.engine.disconnect(&whose, &Disconnect::ForceReconnect.into(), &[]).await,
+            3 => drop(self.engine.disconnect(&whose, &Disconnect::ForceReconnect.into(), &[]).await),
             4 => {
                 let _ = self.engine.remove_history(&channel).await;
             }
@@ -467,13 +467,13 @@ impl Stage {
             for channel in self.actors.iter().flat_map(|actor| &actor.subscribed) {
                 *believed.entry(channel.clone()).or_default() += 1;
             }
-            assert_eq!(self.engine.channel_counts("").await, believed, "subscribers, by channel");
+            assert_eq!(self.engine.channel_counts("").await.answers, believed, "subscribers, by channel");
         }
         while !self.actors.is_empty() {
             self.close(0).await;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
-        assert_eq!(self.engine.channel_counts("").await, BTreeMap::new(), "all sessions are closed");
+        assert_eq!(self.engine.channel_counts("").await.answers, BTreeMap::new(), "all sessions are closed");
         assert!(self.engine.sessions().is_empty());
     }
 }

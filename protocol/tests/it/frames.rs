@@ -110,20 +110,24 @@ fn publication() -> impl Strategy<Value = Publication> {
 }
 
 fn subscribe() -> impl Strategy<Value = SubscribeRequest> {
-    (".*", ".*", any::<bool>(), position(), json(), any::<[bool; 3]>(), any::<i64>()).prop_map(
-        |(channel, token, recover, at, data, [positioned, recoverable, join_leave], flag)| SubscribeRequest {
-            tf: None,
-            channel,
-            token,
-            recover,
-            epoch: at.epoch,
-            offset: at.offset,
-            data,
-            positioned,
-            recoverable,
-            join_leave,
-            delta: String::new(),
-            flag,
+    let numbers = (any::<i64>(), any::<i32>());
+    (".*", ".*", any::<bool>(), position(), json(), any::<[bool; 3]>(), numbers).prop_map(
+        |(channel, token, recover, at, data, [positioned, recoverable, join_leave], (flag, kind))| {
+            SubscribeRequest {
+                kind,
+                tf: None,
+                channel,
+                token,
+                recover,
+                epoch: at.epoch,
+                offset: at.offset,
+                data,
+                positioned,
+                recoverable,
+                join_leave,
+                delta: String::new(),
+                flag,
+            }
         },
     )
 }
@@ -228,7 +232,9 @@ fn with_payloads_on_lines(mut command: Command) -> Command {
     payloads.extend(command.subscribe.as_deref_mut().map(|subscribe| &mut subscribe.data));
     payloads.extend(command.publish.as_mut().map(|publish| &mut publish.data));
     payloads.extend(command.rpc.as_mut().map(|rpc| &mut rpc.data));
-    payloads.into_iter().for_each(|payload| *payload = on_a_line(payload));
+    for payload in payloads {
+        *payload = on_a_line(payload);
+    }
     command
 }
 
@@ -262,7 +268,9 @@ proptest! {
     fn replies_come_back_from_json(mut reply in reply()) {
         let bytes = Encoding::Json.encode_reply(&reply).unwrap();
         prop_assert!(!bytes.iter().any(|byte| b"\n\r".contains(byte)), "a line break would end the message");
-        payloads_of(&mut reply).into_iter().for_each(|payload| *payload = on_a_line(payload));
+        for payload in payloads_of(&mut reply) {
+            *payload = on_a_line(payload);
+        }
         prop_assert_eq!(serde_json::from_slice::<Reply>(&bytes).unwrap(), reply);
     }
 
