@@ -12,6 +12,9 @@ use mundotango::cli::Cli;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
+    // Reading an identity provider's keys needs TLS, also where the configuration is only checked. An error says that a
+    // provider is chosen already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {

@@ -77,8 +77,6 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     config.check()?;
     let mut signals = Signals::new()?;
     let manager = ServiceManager::of_environment();
-    // The keys of tokens may come over TLS. Another part of the process may have chosen the same already.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     fit_open_files(&mut config);
     // An address that is taken must not leave a new data folder behind, nor a certificate that cannot be used.
     let certificates = Certificates::load(&config.http.tls)?;

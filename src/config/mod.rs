@@ -44,7 +44,7 @@ pub struct Config {
     pub session: SessionOptions,
     /// The namespaces of channels.
     pub channels: ChannelsOptions,
-    /// The doors.
+    /// The doors: listeners, limits and origins.
     pub http: HttpOptions,
     /// The embedded store.
     pub store: EmbeddedOptions,

@@ -141,7 +141,10 @@ async fn the_nodes_own_tasks_are_in_the_tree() {
         let tasks = keeper(&engine, keeper_name).children.into_iter();
         tasks.map(|task| task.name).collect::<Vec<_>>()
     };
-    assert_eq!(names("node"), ["heartbeats", "members", "burials", "returns", "requests"]);
+    assert_eq!(
+        names("node"),
+        ["heartbeats", "hot state heartbeats", "members", "burials", "returns", "requests"]
+    );
     assert!(names("channels").contains(&"histories".to_owned()));
     until("heartbeats make progress", || keeper(&engine, "node").children[0].messages_handled > 0).await;
 }
