@@ -25,7 +25,7 @@ use tokio::task::{JoinSet, LocalSet};
 const PATIENCE: Duration = Duration::from_secs(20);
 const TABLES: i64 = 16;
 /// How many files make them.
-const FILES: usize = 6;
+const FILES: usize = 7;
 
 /// A keyspace of a test's own.
 struct Keyspace {
