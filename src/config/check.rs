@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mundotango_gateway::TokenOptions;
 use mundotango_gateway::tokens::Tokens;
 
 use super::{ClusterOptions, Config};
@@ -66,19 +67,18 @@ impl Config {
         .flatten()
         .collect();
         let token_problems = token.problems();
-        let can_be_read = token_problems.is_empty();
-        problems.extend(token_problems);
+        problems.extend(token_problems.clone());
         if secret.is_some() && secret == token.hmac_secret_key.as_ref() {
             problems.push(
                 "auth.token.hmac_secret_key: must not be auth.secret, or the backend's tokens could make admins"
                     .to_owned(),
             );
         }
-        // The node reads the keys in the same way when it starts, and refuses those that are named already.
-        if can_be_read
-            && let Err(error) = Tokens::new(&[0; MIN_SECRET_BYTES], Duration::from_secs(1)).with_keys(token)
-        {
-            problems.push(format!("{error:#}"));
+        // The node reads the keys in the same way when it starts. The secret is looked at above.
+        let keys = TokenOptions { hmac_secret_key: None, ..token.clone() };
+        if let Err(error) = Tokens::new(&[0; MIN_SECRET_BYTES], Duration::from_secs(1)).with_keys(&keys) {
+            let told: Vec<_> = format!("{error:#}").lines().map(str::to_owned).collect();
+            problems.extend(told.into_iter().filter(|problem| !token_problems.contains(problem)));
         }
         problems
     }
