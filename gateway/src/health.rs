@@ -106,6 +106,11 @@ async fn look(state: &HealthState) -> Health {
         let detail = Some(conflicts.join("; "));
         parts.push(PartHealth { name: "configuration", healthy: false, required: true, detail });
     }
+    let unheard = state.engine.unheard_nodes();
+    if !unheard.is_empty() {
+        let detail = Some(format!("in Redis but not heard on NATS: {}", unheard.join(", ")));
+        parts.push(PartHealth { name: "nodes", healthy: false, required: false, detail });
+    }
     let status = if state.engine.is_draining() {
         "draining"
     } else if parts.iter().all(|part| part.healthy) {

@@ -49,6 +49,9 @@ const REQUESTS_AT_ONCE: usize = 64;
 const TOPIC_MESSAGES_AT_ONCE: usize = 64;
 /// How often the silence of members is looked at.
 const LOOK: Duration = Duration::from_millis(250);
+/// Heartbeats for which a node must be unheard on the bus before this is told: nodes come and go at any moment, and one that
+/// died is alive in hot state for some seconds.
+const UNHEARD_BEATS: u32 = 10;
 /// How long the traces of one dead node may take to clear away before the next dead node has its turn.
 const BURIAL_TIMEOUT: Duration = Duration::from_mins(1);
 /// Pause before the traces of a dead node are tried again.
@@ -160,6 +163,8 @@ pub(crate) struct Cluster {
     /// Dead nodes whose traces are not all cleared away.
     dead: Mutex<Vec<String>>,
     somebody_died: Notify,
+    /// Nodes that hot state knows as alive and the bus does not reach, with the number of heartbeats for which that holds.
+    unheard: Mutex<BTreeMap<String, u32>>,
     was_away: Notify,
     draining: AtomicBool,
     tasks: Tasks,
@@ -189,6 +194,7 @@ impl Cluster {
             topic_messages: Arc::new(Semaphore::new(TOPIC_MESSAGES_AT_ONCE)),
             dead: Mutex::default(),
             somebody_died: Notify::new(),
+            unheard: Mutex::default(),
             was_away: Notify::new(),
             draining: AtomicBool::new(false),
             tasks: Tasks::new("node", crashes),
@@ -493,9 +499,30 @@ impl Cluster {
                 for node in beat.silent {
                     self.bury_later(node);
                 }
+                self.compare_with_members(beat.alive);
             }
             vitals.handled();
         }
+    }
+
+    /// Finds nodes that share this node's hot state but not its bus: each of the two would serve its own clients alone, and
+    /// both would be taken for healthy.
+    fn compare_with_members(&self, alive: Vec<String>) {
+        let mut unheard = self.unheard.lock();
+        unheard.retain(|node, _| alive.contains(node) && !self.members.has(node));
+        for node in alive.into_iter().filter(|node| !self.members.has(node)) {
+            let beats = unheard.entry(node.clone()).or_default();
+            *beats += 1;
+            if *beats == UNHEARD_BEATS {
+                tracing::error!(node, "a node shares this node's hot state and is not heard on the bus");
+            }
+        }
+    }
+
+    /// Nodes that share this node's hot state and are not heard on the bus.
+    pub(crate) fn unheard(&self) -> Vec<String> {
+        let unheard = self.unheard.lock();
+        unheard.iter().filter(|(_, beats)| **beats >= UNHEARD_BEATS).map(|(node, _)| node.clone()).collect()
     }
 
     /// Has the burials' task clear away the traces of a dead node.

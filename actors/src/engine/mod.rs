@@ -190,6 +190,12 @@ impl Engine {
         self.control.cluster.conflicts()
     }
 
+    /// Nodes that share this node's hot state and are not heard on its bus, such as those of another NATS server: what is
+    /// asked of all nodes does not reach them.
+    pub fn unheard_nodes(&self) -> Vec<String> {
+        self.control.cluster.unheard()
+    }
+
     /// Says who answers the sessions' calls. The first one counts.
     pub fn set_rpc_handler(&self, handler: Arc<dyn RpcHandler>) {
         let _ = self.parts().rpc.set(handler);

@@ -52,14 +52,17 @@ async fn local_nodes() -> Vec<Arc<Engine>> {
     nodes
 }
 
-/// Nodes that share a NATS and a Redis.
-async fn remote_nodes() -> Vec<Arc<Engine>> {
-    let prefix = new_id();
+fn redis(prefix: &str) -> RedisOptions {
     let url = std::env::var("MUNDOTANGO_TEST_REDIS").expect(
         "MUNDOTANGO_TEST_REDIS is not set: run the tests by `cargo xtask test`, which starts the servers",
     );
-    let options =
-        RedisOptions { url: ServerUrls::new(url), prefix: prefix.clone(), ..RedisOptions::default() };
+    RedisOptions { url: ServerUrls::new(url), prefix: prefix.to_owned(), ..RedisOptions::default() }
+}
+
+/// Nodes that share a NATS and a Redis.
+async fn remote_nodes() -> Vec<Arc<Engine>> {
+    let prefix = new_id();
+    let options = redis(&prefix);
     let mut nodes = Vec::new();
     for _ in 0..3 {
         let id = new_id();
@@ -281,6 +284,18 @@ async fn beat(bus: &dyn Bus, node: &NodeInfo) {
     bus.publish("nodes.heartbeats", serde_json::to_vec(node).unwrap().into()).await.unwrap();
 }
 
+/// Beats as a node until another one knows it: a single heartbeat may come before that one listens.
+async fn beat_until_known(bus: &dyn Bus, id: &str, engine: &Engine) {
+    let nodes = engine.nodes().len() + 1;
+    let beating = async {
+        while engine.nodes().len() < nodes {
+            beat(bus, &ghost(id)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, beating).await.expect("the node is not known");
+}
+
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let waiting = async {
         while !holds() {
@@ -303,8 +318,7 @@ async fn a_request_to_all_nodes_tells_how_many_did_not_answer() {
     let whose = Whose { user: "7".to_owned(), ..Whose::default() };
 
     let silent = hub.connect();
-    beat(&silent, &ghost("silent")).await;
-    until("the silent node is known", || a.nodes().len() == 3).await;
+    beat_until_known(&silent, "silent", &a).await;
     let beating = tokio::spawn(async move {
         loop {
             beat(&silent, &ghost("silent")).await;
@@ -321,8 +335,7 @@ async fn a_request_to_all_nodes_tells_how_many_did_not_answer() {
 
     let chatty = hub.connect();
     let mut asked = chatty.listen("nodes.all").await.unwrap();
-    beat(&chatty, &ghost("chatty")).await;
-    until("the chatty node is known", || a.nodes().len() == 3).await;
+    beat_until_known(&chatty, "chatty", &a).await;
     let answering = tokio::spawn(async move {
         let question = asked.next().await.unwrap();
         for _ in 0..3 {
@@ -344,13 +357,11 @@ async fn a_burial_that_hangs_does_not_stop_the_watch_over_the_living() {
     hot.once(Call::Burial, Fault::Hang);
     let engine = node(Arc::new(hub.connect()), new_id(), hot).await;
     let other = hub.connect();
-    beat(&other, &ghost("dead")).await;
-    until("the node is known", || engine.nodes().len() == 2).await;
+    beat_until_known(&other, "dead", &engine).await;
     beat(&other, &NodeInfo { gone: true, ..ghost("dead") }).await;
     until("the node is gone", || engine.nodes().len() == 1).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    beat(&other, &ghost("living")).await;
-    until("the living node is known", || engine.nodes().len() == 2).await;
+    beat_until_known(&other, "living", &engine).await;
     until("the silent node is gone", || engine.nodes().len() == 1).await;
 }
 
@@ -370,4 +381,22 @@ async fn a_younger_node_with_another_setting_is_in_conflict() {
     until("the conflict is seen", || !nodes[2].conflicts().is_empty()).await;
     assert!(nodes[2].conflicts().iter().all(|conflict| conflict.contains("auth.secret")));
     assert!(nodes[0].conflicts().is_empty() && nodes[1].conflicts().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_of_one_hot_state_on_two_buses_are_found() {
+    let options = redis(&new_id());
+    let (one, other) = (Arc::<LocalHub>::default(), Arc::<LocalHub>::default());
+    let mut nodes = Vec::new();
+    for hub in [&one, &one, &other] {
+        let id = new_id();
+        let hot = RedisHotState::new(RedisLink::open(&options).unwrap(), &id);
+        nodes.push(node(Arc::new(hub.connect()), id, Arc::new(hot)).await);
+    }
+    let found = async {
+        while nodes[0].unheard_nodes() != [nodes[2].node_id()] || nodes[2].unheard_nodes().len() != 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(2 * PATIENCE, found).await.expect("the split bus was not found");
 }

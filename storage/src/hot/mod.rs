@@ -189,10 +189,14 @@ pub struct Beat {
     pub forgotten: bool,
     /// Nodes that have been silent for [`NODE_SILENCE`], for [`HotState::forget_node`].
     pub silent: Vec<String>,
+    /// Other nodes that have beaten within [`NODE_ALIVE`].
+    pub alive: Vec<String>,
 }
 
 /// How long a node is silent before it is taken for dead.
 pub const NODE_SILENCE: Duration = Duration::from_mins(2);
+/// A node that beat this long ago, or later, is alive.
+pub const NODE_ALIVE: Duration = Duration::from_secs(5);
 
 /// The port to hot state. Each call about one channel's history is one atomic step.
 #[async_trait]

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{NODE_TTL, RedisHotState, damaged, millis};
 use crate::StoreError;
+use crate::hot::NODE_ALIVE;
 use crate::hot::{Beat, USER_STATUS_TTL, UserStatus};
 
 /// This node's beats that Redis answered.
@@ -64,8 +65,9 @@ impl RedisHotState {
 
     pub(super) async fn say_alive(&self) -> Result<Beat, StoreError> {
         let mut call = self.scripts.beat.prepare_invoke();
-        call.key(self.beats_key()).arg(&self.node).arg(millis(self.silence));
-        let (known, silent): (bool, Vec<String>) = self.link.script(&call).await?;
+        call.key(self.beats_key()).arg(&self.node).arg(millis(self.silence)).arg(millis(NODE_ALIVE));
+        let (known, silent, mut alive): (bool, Vec<String>, Vec<String>) = self.link.script(&call).await?;
+        alive.retain(|node| *node != self.node);
         let now = Instant::now();
         let mut beats = self.beats.lock();
         let has_beaten = beats.is_some();
@@ -76,7 +78,7 @@ impl RedisHotState {
         };
         *beats = Some(Beats { since, last: now });
         let silent = if now - since >= self.silence { silent } else { Vec::new() };
-        Ok(Beat { forgotten: has_beaten && !known, silent })
+        Ok(Beat { forgotten: has_beaten && !known, silent, alive })
     }
 
     /// Says that users have no session on a dead node.
