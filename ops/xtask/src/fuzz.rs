@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::{root, run, target_folder};
 
 /// The targets, by the names of their programs.
-const TARGETS: &[&str] = &["json_frames", "protobuf_frames", "channel_names", "tokens", "deltas", "sessions"];
+const TARGETS: &[&str] = &["json_frames", "protobuf_frames", "channel_names", "tokens", "deltas"];
 /// Longest input, in bytes.
 const MAX_INPUT_BYTES: usize = 4096;
 
