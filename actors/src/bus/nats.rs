@@ -62,7 +62,7 @@ impl Default for NatsOptions {
 }
 
 impl NatsOptions {
-    /// What cannot work, each with the option's name.
+    /// The options that cannot work, each problem with the option's name.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.tls.problems("nats_tls");
         problems.extend(self.servers().err());
@@ -117,7 +117,7 @@ impl NatsOptions {
             options = options.nkey(read(file)?.trim().to_owned());
         }
         if let Some(ca) = &self.tls.ca {
-            // Who names an authority wants no connection without TLS.
+            // An authority is named for TLS alone, so a connection without TLS would be a surprise.
             options = options.add_root_certificates(ca.clone()).require_tls(true);
         }
         if let Some((certificate, key)) = self.tls.identity() {

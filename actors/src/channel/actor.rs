@@ -84,7 +84,7 @@ pub(super) struct ChannelActor {
     base: Option<Bytes>,
     announcements: Announcements,
     losses: Losses,
-    /// Whether some subscribers came while history could not be read.
+    /// True if subscribers came while history could not be read: they are told to subscribe again.
     some_without_history: bool,
     /// Reads of the history that failed one after the other.
     pub(super) failed_reads: u32,
@@ -177,7 +177,7 @@ impl ChannelActor {
             let handled = controls + messages.len();
             for message in messages.drain(..) {
                 if !message.is_publication() {
-                    // Who comes or goes has its place among the publications.
+                    // Joins and leaves keep their place among the publications.
                     self.flush().await;
                 }
                 self.handle(message).await;
@@ -197,7 +197,7 @@ impl ChannelActor {
         }
     }
 
-    /// Whether nobody needs the actor.
+    /// True if the actor has no subscriber and no work left.
     fn is_over(&self) -> bool {
         let lingers = self.crashed_at.is_some_and(|at| at.elapsed() < CRASH_LINGER);
         self.subscribers.is_empty() && self.losses.is_empty() && !lingers

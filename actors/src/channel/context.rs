@@ -1,4 +1,4 @@
-//! What a node's channels share.
+//! The state and ports that all channels of a node share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(crate) trait Node: Send + Sync {
     fn history_of(&self, channel: &ChannelName) -> Option<HistoryLimits>;
 }
 
-/// What a node's channels share.
+/// The state and ports that all channels of a node share.
 pub(crate) struct Context {
     pub(crate) hot: Hot,
     pub(crate) bus: Arc<dyn Bus>,

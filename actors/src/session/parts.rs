@@ -118,7 +118,7 @@ impl Parts {
         query: HistoryQuery,
         limits: HistoryLimits,
     ) -> Result<HistoryPage, ErrorCode> {
-        self.in_time(self.hot.history(channel.as_str(), query, limits)).await
+        self.channels.context().hot.history(channel, query, limits).await
     }
 
     /// A user's first session began.
