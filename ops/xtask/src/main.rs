@@ -86,8 +86,9 @@ fn main() -> anyhow::Result<()> {
             let others = [&["--workspace"], filter.as_slice(), &["--", "--skip", FAIRNESS]].concat();
             steps.run("tests", || test(&others))?;
             if filter.iter().all(|filter| FAIRNESS.contains(filter) || filter.contains(FAIRNESS)) {
-                // Tests beside it would take the processor from those whose waiting it measures.
-                steps.run("fairness", || test(&["--test", "it", FAIRNESS, "--", "--nocapture"]))?;
+                // Tests beside it would take the processor from those whose waiting it measures. The whole workspace, as
+                // its features are those of the build that is there.
+                steps.run("fairness", || test(&["--workspace", "--test", "it", FAIRNESS, "--", "--nocapture"]))?;
             }
             drop(services);
             steps.run("cargo-fuzz", fuzz::install)?;
