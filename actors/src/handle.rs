@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base64_bytes;
 use crate::options::SubscriptionOverride;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, SubscriptionNumber};
 use crate::vitals::{State, TreeNode, Vitals};
 
 /// Messages that may wait for a session. More than that means that it is stuck, and it ends.
@@ -100,8 +100,15 @@ pub enum SessionMessage {
     },
     /// From the application: tell the client this.
     Message(Bytes),
-    /// From a channel: it no longer writes to you, because of this.
-    SubscriptionLost(ChannelName, UnsubscribeCode),
+    /// From a channel: it no longer writes to a subscription.
+    SubscriptionLost {
+        /// The channel.
+        channel: ChannelName,
+        /// The subscription that is lost, by its number in the outbox. The session may have a newer one to the channel.
+        number: SubscriptionNumber,
+        /// Why.
+        code: UnsubscribeCode,
+    },
     /// From a test: fail.
     #[cfg(feature = "test-hooks")]
     Panic,

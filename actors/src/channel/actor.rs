@@ -523,7 +523,11 @@ impl ChannelActor {
     /// Tells some of those who lost their stream. Their clients subscribe again.
     async fn tell_losses(&mut self) {
         for (subscriber, code) in self.losses.take() {
-            subscriber.session.tell(SessionMessage::SubscriptionLost(self.name.clone(), code));
+            subscriber.session.tell(SessionMessage::SubscriptionLost {
+                channel: self.name.clone(),
+                number: subscriber.held,
+                code,
+            });
             self.say_left(&subscriber).await;
         }
     }

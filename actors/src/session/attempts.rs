@@ -297,12 +297,13 @@ impl Applicant {
     ) -> Result<Joined, Refusal> {
         let options = self.parts.options_of(channel)?.with(&wish.change);
         let (subscribed, membership) = self.ask_channel(channel, number, &options, &wish).await?;
-        self.joined(&options, wish, subscribed, membership)
+        self.joined(&options, number, wish, subscribed, membership)
     }
 
     fn joined(
         &self,
         options: &NamespaceOptions,
+        number: SubscriptionNumber,
         wish: Wish,
         subscribed: Subscribed,
         membership: Membership,
@@ -348,7 +349,7 @@ impl Applicant {
         let (expires, ttl) = ttl_of(wish.expires_at);
         Ok(Joined {
             membership,
-            subscription: Subscription { server_side: wish.server_side, ends_at, info: wish.info },
+            subscription: Subscription { number, server_side: wish.server_side, ends_at, info: wish.info },
             result: SubscribeResult {
                 expires,
                 ttl,

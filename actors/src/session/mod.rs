@@ -376,17 +376,9 @@ impl Session {
             }
             SessionMessage::Refresh { expires_at, info } => self.refresh_by_server(expires_at, info),
             SessionMessage::Message(data) => self.reply(&Reply::push("", Push::message(data))),
-            SessionMessage::SubscriptionLost(channel, code) => {
+            SessionMessage::SubscriptionLost { channel, number, code } => {
                 self.settle(channel.as_str()).await;
-                let Some(subscription) = self.subscriptions.remove(&channel) else { return };
-                self.timers.look_at_subscriptions(self.subscriptions.next_end());
-                // The channel may have taken the session in again after it said so.
-                self.parts.channels.unsubscribe(&channel, self.client()).await;
-                if subscription.server_side {
-                    self.handle.outbox().end(Disconnect::InsufficientState);
-                } else {
-                    self.reply(&Reply::push(channel.as_str(), Push::unsubscribe(code)));
-                }
+                self.lose_subscription(&channel, number, code);
             }
             #[cfg(feature = "test-hooks")]
             SessionMessage::Panic => panic!("asked to by a test"),

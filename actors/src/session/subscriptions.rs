@@ -17,6 +17,8 @@ use crate::channel::Membership;
 
 /// One subscription of a session.
 pub(super) struct Subscription {
+    /// Tells it from an earlier subscription to the same channel.
+    pub(super) number: SubscriptionNumber,
     pub(super) server_side: bool,
     /// When it ends unless its token is refreshed.
     pub(super) ends_at: Option<Instant>,
@@ -158,6 +160,25 @@ impl Session {
         }
         self.reply(&Reply { id, unsubscribe: Some(Empty {}), ..Reply::default() });
         Ok(())
+    }
+
+    /// Ends a subscription that its channel has given up, unless the session has a newer one to the channel.
+    pub(super) fn lose_subscription(
+        &mut self,
+        channel: &ChannelName,
+        number: SubscriptionNumber,
+        code: UnsubscribeCode,
+    ) {
+        let Some(subscription) = self.subscriptions.get(channel).filter(|own| own.number == number) else {
+            return;
+        };
+        if subscription.server_side {
+            self.handle.outbox().end(Disconnect::InsufficientState);
+        } else {
+            self.reply(&Reply::push(channel.as_str(), Push::unsubscribe(code)));
+        }
+        self.subscriptions.remove(channel);
+        self.timers.look_at_subscriptions(self.subscriptions.next_end());
     }
 
     pub(super) async fn sub_refresh(&mut self, id: u32, request: &SubRefreshRequest) -> Result<(), Refusal> {
