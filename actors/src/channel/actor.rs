@@ -16,7 +16,7 @@ use mundotango_protocol::{
 };
 use mundotango_storage::hot::HistoryLimits;
 use rand::RngExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::announcements::Announcements;
@@ -275,6 +275,7 @@ impl ChannelActor {
                     self.say_left(&subscriber).await;
                 }
             }
+            Control::UpdateInfo(client, info, written) => self.update_info(client, info, written),
             Control::LookAtHistory => self.look_at_history().await,
             Control::CheckSoon => {
                 let soon = Instant::now() + CHECK_SOON.mul_f64(rand::rng().random());
@@ -421,6 +422,18 @@ impl ChannelActor {
             return Err(ErrorCode::Internal);
         }
         Ok(Subscribed { position: Some(position), recovered })
+    }
+
+    /// Changes what presence, and a later leave, tell of a subscriber. Where neither is shown there is nothing to change.
+    fn update_info(&mut self, client: ClientId, info: Arc<ClientInfo>, written: oneshot::Sender<()>) {
+        let Some(subscriber) = self.subscribers.get_mut(&client) else { return };
+        if subscriber.info.is_none() {
+            return;
+        }
+        subscriber.info = Some(Arc::clone(&info));
+        if subscriber.flags.present {
+            self.context.presence.update(&self.name, client, info, written);
+        }
     }
 
     fn remove(&mut self, client: ClientId) -> Option<Subscriber> {

@@ -55,6 +55,8 @@ pub(crate) enum Control {
     Unsubscribe(ClientId, oneshot::Sender<()>),
     /// From a subscription that was not kept: remove it, but no later one of the same client.
     GiveBack(ClientId, SubscriptionNumber),
+    /// From a session: others may know this of it from now on. The sender is dropped, or sent to, when others can read so.
+    UpdateInfo(ClientId, Arc<ClientInfo>, oneshot::Sender<()>),
     /// From the node: the history is another one.
     LookAtHistory,
     /// From the node: what other nodes sent may not have come. Look at the history within the next seconds.

@@ -268,6 +268,27 @@ impl Presence {
         answer
     }
 
+    /// Others are to read something else of a client that is in a channel. Sends to `written` when they can, or that failed.
+    pub(super) fn update(
+        &self,
+        channel: &ChannelName,
+        client: ClientId,
+        info: Arc<ClientInfo>,
+        written: oneshot::Sender<()>,
+    ) {
+        let shard = self.shard(channel);
+        {
+            let mut state = shard.state.lock();
+            let Some(here) = state.channels.get_mut(channel).and_then(|clients| clients.present.get_mut(&client))
+            else {
+                return;
+            };
+            here.info = info;
+            state.change(channel, Change { client, written: Some(written) });
+        }
+        shard.changed.notify_one();
+    }
+
     /// A client is in a channel no longer.
     pub(super) fn leave(&self, channel: &ChannelName, client: ClientId) {
         let shard = self.shard(channel);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use mundotango_protocol::{ChannelName, ClientId, ErrorCode, Fanout};
+use mundotango_protocol::{ChannelName, ClientId, ClientInfo, ErrorCode, Fanout};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -197,6 +197,15 @@ impl Channels {
         if entry.mailbox.control(Control::Unsubscribe(client, done)).is_ok() {
             // An actor that ended has no subscribers either.
             let _ = gone.await;
+        }
+    }
+
+    /// Changes what others may know of a subscriber. Returns when they can read so, or hot state did not take it in time.
+    pub(crate) async fn update_info(&self, channel: &ChannelName, client: ClientId, info: ClientInfo) {
+        let Some(entry) = self.find(channel) else { return };
+        let (written, is_written) = oneshot::channel();
+        if entry.mailbox.control(Control::UpdateInfo(client, Arc::new(info), written)).is_ok() {
+            let _ = tokio::time::timeout(HOT_STATE_TIMEOUT, is_written).await;
         }
     }
 

@@ -324,9 +324,13 @@ impl Session {
         if let Some(who) = self.handle.who() {
             self.handle.set_who(who_of(&fresh, who.library.clone(), who.session_key.clone()));
         }
+        let is_new_info = self.credentials()?.info != fresh.info;
         self.stage = Stage::Connected(Arc::new(fresh));
         self.check_not_revoked()?;
         let (expires, ttl) = self.expiry();
+        if is_new_info {
+            self.update_info().await;
+        }
         let refresh = RefreshResult {
             client: self.client().to_string(),
             version: self.parts.version.clone(),

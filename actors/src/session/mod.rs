@@ -374,7 +374,7 @@ impl Session {
                 self.settle(channel.as_str()).await;
                 self.unsubscribe_by_server(&channel).await;
             }
-            SessionMessage::Refresh { expires_at, info } => self.refresh_by_server(expires_at, info),
+            SessionMessage::Refresh { expires_at, info } => self.refresh_by_server(expires_at, info).await,
             SessionMessage::Message(data) => self.reply(&Reply::push("", Push::message(data))),
             SessionMessage::SubscriptionLost { channel, number, code } => {
                 self.settle(channel.as_str()).await;

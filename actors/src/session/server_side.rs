@@ -75,15 +75,20 @@ impl Session {
         self.reply(&Reply::push(channel.as_str(), Push::unsubscribe(UnsubscribeCode::Server)));
     }
 
-    /// Sets when the connection expires and tells the client.
-    pub(super) fn refresh_by_server(&mut self, expires_at: Option<u64>, info: Option<Bytes>) {
+    /// Sets when the connection expires and what others may know of the user, and tells the client.
+    pub(super) async fn refresh_by_server(&mut self, expires_at: Option<u64>, info: Option<Bytes>) {
         let Stage::Connected(credentials) = &mut self.stage else { return };
         let credentials = Arc::make_mut(credentials);
         credentials.expires_at = expires_at;
-        if let Some(info) = info {
+        let new_info = info.filter(|info| *info != credentials.info);
+        let is_new_info = new_info.is_some();
+        if let Some(info) = new_info {
             credentials.info = info;
         }
         let (expires, ttl) = self.expiry();
+        if is_new_info {
+            self.update_info().await;
+        }
         let push = Push { refresh: Some(RefreshPush { expires, ttl }), ..Push::default() };
         self.reply(&Reply::push("", push));
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use mundotango_protocol::{
     ChannelName, Disconnect, Empty, ErrorCode, Reply, StreamPosition, SubRefreshRequest, SubRefreshResult,
     SubscribeRequest, UnsubscribeRequest,
@@ -119,6 +120,20 @@ impl Session {
         }
     }
 
+    /// Tells all channels of the session what others may know of the session from now on.
+    pub(super) async fn update_info(&mut self) {
+        // A subscription under way was asked for with what others knew before.
+        while self.attempts.len() > 0 {
+            let finished = self.attempts.next().await;
+            self.attempted(finished);
+        }
+        let (channels, client) = (&self.parts.channels, self.client());
+        let updates = self.subscriptions.by_channel.iter().map(|(channel, subscription)| {
+            channels.update_info(channel, client, self.info(subscription.info.clone()))
+        });
+        join_all(updates).await;
+    }
+
     /// Takes a subscription in and tells the client.
     pub(super) fn attempted(&mut self, finished: Finished) {
         let Finished { channel, number, answer, outcome } = finished;
@@ -196,11 +211,16 @@ impl Session {
                 other => other,
             })?;
         let grace = self.parts.session_options.expired_grace;
+        let mut is_new_info = false;
         if let Some(subscription) = self.subscriptions.by_channel.get_mut(&channel) {
             subscription.ends_at = grant.expires_at.map(|at| instant_of(at, grace));
-            subscription.info = grant.info;
+            is_new_info = subscription.info != grant.info;
+            subscription.info = grant.info.clone();
         }
         self.timers.look_at_subscriptions(self.subscriptions.next_end());
+        if is_new_info {
+            self.parts.channels.update_info(&channel, self.client(), self.info(grant.info)).await;
+        }
         let (expires, ttl) = ttl_of(grant.expires_at);
         let sub_refresh = SubRefreshResult { expires, ttl };
         self.reply(&Reply { id, sub_refresh: Some(sub_refresh), ..Reply::default() });

@@ -231,6 +231,39 @@ async fn the_server_subscribes_unsubscribes_and_refreshes() {
 }
 
 #[tokio::test]
+async fn presence_and_leaves_tell_what_the_newest_tokens_say() {
+    let engine = engine().await;
+    let mut watcher = Client::connected(&engine, "2").await;
+    watcher.ask(json!({"subscribe": {"channel": "open:a", "join_leave": true}})).await;
+    let mut client = Client::connected(&engine, r#"{"user": "1", "info": "old"}"#).await;
+    let ask = json!({"subscribe": {"channel": "open:a", "token": "1 open:a 1"}});
+    assert_eq!(client.code(ask).await, 0);
+    let id = client.session.handle().client().to_string();
+    let shown = async || {
+        let present = engine.presence(&channel("open:a")).await.unwrap();
+        let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+        (text(&present[&id].conn_info), text(&present[&id].chan_info))
+    };
+    let both = |conn: &str, chan: &str| (format!("\"{conn}\""), chan.to_owned());
+    assert_eq!(shown().await, both("old", "1"));
+    let refresh = json!({"sub_refresh": {"channel": "open:a", "token": "1 open:a 2"}});
+    assert_eq!(client.code(refresh).await, 0);
+    assert_eq!(shown().await, both("old", "2"));
+    assert_eq!(client.code(json!({"refresh": {"token": r#"{"user": "1", "info": "new"}"#}})).await, 0);
+    assert_eq!(shown().await, both("new", "2"));
+    engine.refresh(&whose("1"), None, Some(Bytes::from_static(b"\"newest\""))).await.complete().unwrap();
+    while client.push().await.refresh.is_none() {}
+    assert_eq!(shown().await, both("newest", "2"));
+    client.session.close().await;
+    let left = loop {
+        if let Some(leave) = watcher.push().await.leave {
+            break leave.info.unwrap();
+        }
+    };
+    assert_eq!((left.conn_info.as_ref(), left.chan_info.as_ref()), (&b"\"newest\""[..], &b"2"[..]));
+}
+
+#[tokio::test]
 async fn too_many_commands_and_too_many_sessions_are_refused() {
     let options =
         SessionOptions { commands_per_second: 10, user_connection_limit: 2, ..SessionOptions::default() };
