@@ -107,6 +107,34 @@ async fn only_what_fits_a_filter_comes() {
     assert_eq!(client.code(json!({"subscribe": {"channel": "open:a", "tf": filter}})).await, 107);
 }
 
+/// A client that was told its old position again would ask for the same publications at each reconnect.
+#[tokio::test]
+async fn a_recovery_whose_filter_leaves_nothing_ends_at_the_top() {
+    let engine = engine().await;
+    let start = publish(&engine, "tagged:a", 1).await;
+    for number in 2..=4 {
+        publish(&engine, "tagged:a", number).await;
+    }
+    let filter = json!({"key": "city", "cmp": "eq", "val": "Lima"});
+    let ask = json!({"channel": "tagged:a", "tf": filter, "recover": true, "offset": start.offset, "epoch": start.epoch});
+    let mut client = Client::connected(&engine, "1").await;
+    let result = client.ask(json!({"subscribe": ask})).await.subscribe.unwrap();
+    assert_eq!((result.recovered, result.publications.len(), result.offset), (true, 0, 4));
+}
+
+/// Without the reply to its connect a client knows of no subscription, so nothing of one may reach it.
+#[tokio::test(start_paused = true)]
+async fn a_refused_connect_writes_no_publication() {
+    let engine = engine().await;
+    let token = json!({"user": "1", "subs": {"open:a": {}, "nowhere:a": {}}}).to_string();
+    let mut client = Client::open(&engine);
+    assert_eq!(client.code(json!({"connect": {"token": token}})).await, 102);
+    publish(&engine, "open:a", 1).await;
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    client.drain().await;
+    assert!(client.pushes.is_empty(), "{:?}", client.pushes);
+}
+
 #[tokio::test]
 async fn a_cache_gives_the_latest_alone() {
     let engine = engine().await;
