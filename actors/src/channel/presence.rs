@@ -19,7 +19,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::hot::Hot;
-use super::until;
+use crate::tasks::IDLE_TICK;
+use crate::vitals::Vitals;
 
 /// Locks and tasks that channels share.
 const SHARDS: usize = 4;
@@ -329,7 +330,7 @@ impl Presence {
 
     /// Writes what changes in one shard, for ever. A crash costs the calls that were under way: they are made up for
     /// when their clients are due again.
-    pub(crate) async fn run(&self, shard: usize, hot: &Hot) {
+    pub(crate) async fn run(&self, shard: usize, hot: &Hot, vitals: &Vitals) {
         let Some(shard) = self.shards.get(shard) else { return };
         shard.state.lock().recover();
         loop {
@@ -341,10 +342,12 @@ impl Presence {
                 state.take()
             };
             if batches.is_empty() {
-                let next_due = shard.state.lock().next_due();
+                vitals.handled();
+                let idle = Instant::now() + IDLE_TICK;
+                let wake_at = shard.state.lock().next_due().map_or(idle, |due| due.min(idle));
                 tokio::select! {
                     () = shard.changed.notified() => {}
-                    () = until(next_due) => {}
+                    () = tokio::time::sleep_until(wake_at) => {}
                 }
                 continue;
             }
@@ -353,6 +356,7 @@ impl Presence {
                 shard.state.lock().written(batch, added, removed);
             }))
             .await;
+            vitals.handled();
             // Calls of hot state in memory never wait, and others have to run as well.
             tokio::task::yield_now().await;
         }

@@ -73,29 +73,31 @@ impl Channels {
     pub(crate) fn start(self: &Arc<Self>) {
         for shard in 0..self.context.presence.shards() {
             let name = format!("presence {shard}");
-            self.keep_running(&name, move |channels| {
+            self.keep_running(&name, move |channels, vitals| {
                 async move {
                     let context = &channels.context;
-                    context.presence.run(shard, &context.hot).await;
+                    context.presence.run(shard, &context.hot, &vitals).await;
                 }
                 .boxed()
             });
         }
-        self.keep_running("histories", |channels| {
-            async move { channels.keep_histories_whole().await }.boxed()
+        self.keep_running("histories", |channels, vitals| {
+            async move { channels.keep_histories_whole(&vitals).await }.boxed()
         });
         if self.context.bus.is_remote() {
-            self.keep_running("marks", |channels| async move { channels.hear_marks().await }.boxed());
+            self.keep_running("marks", |channels, vitals| {
+                async move { channels.hear_marks(&vitals).await }.boxed()
+            });
         }
     }
 
     fn keep_running(
         self: &Arc<Self>,
         name: &str,
-        run: impl Fn(Arc<Self>) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+        run: impl Fn(Arc<Self>, Arc<Vitals>) -> BoxFuture<'static, ()> + Send + Sync + 'static,
     ) {
         let channels = Arc::clone(self);
-        self.tasks.keep_running(name, Pace::OnDemand, move |_| run(Arc::clone(&channels)));
+        self.tasks.keep_running(name, Pace::Timed, move |vitals| run(Arc::clone(&channels), vitals));
     }
 
     /// Ends the tasks that look after all channels.

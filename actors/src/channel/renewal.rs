@@ -1,6 +1,5 @@
 //! Seeing to it that no history is recovered from that lacks a publication: see [`super::unrecorded`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +11,8 @@ use super::Control;
 use super::registry::Channels;
 use super::unrecorded::{MarkedChannel, Next};
 use crate::bus::Listening;
+use crate::tasks::IDLE_TICK;
+use crate::vitals::Vitals;
 
 /// Where nodes tell each other of their marks.
 const SUBJECT: &str = "nodes.unrecorded";
@@ -104,11 +105,12 @@ impl Channels {
     }
 
     /// Renews what is marked as soon as hot state takes it, and tells the other nodes of what stands until then.
-    pub(crate) async fn keep_histories_whole(&self) {
+    pub(crate) async fn keep_histories_whole(&self, vitals: &Vitals) {
         loop {
+            vitals.handled();
             let channels = self.context().unrecorded.channels();
             if channels.is_empty() {
-                self.context().unrecorded.changed().await;
+                let _ = tokio::time::timeout(IDLE_TICK, self.context().unrecorded.changed()).await;
                 continue;
             }
             for channel in channels {
@@ -119,16 +121,18 @@ impl Channels {
                 {
                     break;
                 }
+                vitals.handled();
             }
             for marks in self.context().unrecorded.to_tell().chunks(TOLD_AT_ONCE) {
                 self.tell_marks(marks.to_vec(), true).await;
+                vitals.handled();
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
     /// Hears of the other nodes' marks.
-    pub(crate) async fn hear_marks(self: &Arc<Self>) {
+    pub(crate) async fn hear_marks(&self, vitals: &Vitals) {
         let bus = &self.context().bus;
         let mut listening: Box<dyn Listening> = match bus.listen(SUBJECT).await {
             Ok(listening) => listening,
@@ -137,7 +141,14 @@ impl Channels {
                 return;
             }
         };
-        while let Some(message) = listening.next().await {
+        loop {
+            vitals.handled();
+            let message = match tokio::time::timeout(IDLE_TICK, listening.next()).await {
+                Ok(Some(message)) => message,
+                // The task runs again, and subscribes again.
+                Ok(None) => return,
+                Err(_) => continue,
+            };
             if let Ok(marks) = serde_json::from_slice::<Marks>(&message.payload) {
                 self.context().unrecorded.hear(&marks.node, &marks.channels, marks.stand);
             }

@@ -26,7 +26,7 @@ use crate::base64_bytes;
 use crate::bus::{Bus, BusError, BusMessage, Listening};
 use crate::crashes::Crashes;
 use crate::supervised::{BusyVisitor, Intensity, Supervised};
-use crate::tasks::{Pace, Tasks};
+use crate::tasks::{IDLE_TICK, Pace, Tasks};
 use crate::vitals::{TreeNode, Vitals};
 use members::{GONE_AFTER, HEARTBEAT, Members, Outcome};
 pub use messages::NodeInfo;
@@ -230,7 +230,7 @@ impl Cluster {
             }
             .boxed()
         });
-        self.spawn(node, "requests", Pace::OnDemand, |cluster, node, vitals| {
+        self.spawn(node, "requests", Pace::Timed, |cluster, node, vitals| {
             async move { cluster.answer_requests(node, &vitals).await }.boxed()
         });
     }
@@ -620,12 +620,13 @@ impl Cluster {
         let Some(mut own) = self.listen(&subject_of(&self.identity.id)).await else { return };
         let Some(mut everybody) = self.listen(EVERYBODY).await else { return };
         loop {
+            vitals.handled();
             let message = tokio::select! {
                 message = own.next() => message,
                 message = everybody.next() => message,
+                () = tokio::time::sleep(IDLE_TICK) => continue,
             };
             let Some(message) = message else { return };
-            vitals.handled();
             let (asked, permit) = match self.admit(&message).await {
                 Ok(admitted) => admitted,
                 Err(refusal) => {
