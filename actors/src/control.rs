@@ -176,7 +176,7 @@ impl Perform for Control {
         match request {
             NodeRequest::Owned(question) => self.placement.answer(question).await,
             NodeRequest::Owns { kind, id } => Ok(Value::Bool(self.placement.owns(&kind, &id))),
-            NodeRequest::Topic { topic, data } => self.cluster.handle_topic(&topic, data).await,
+            NodeRequest::Topic { topic, data } => self.cluster.topics.handle(&topic, data).await,
             request => self.perform_here(request),
         }
     }

@@ -147,7 +147,7 @@ impl Engine {
 
     /// Says who handles what other nodes say on a topic.
     pub fn set_topic(&self, topic: &str, handler: Arc<dyn TopicHandler>) {
-        self.control().cluster.set_topic(topic, handler);
+        self.control().cluster.topics.set(topic, handler);
     }
 
     /// Says something on a topic to all other nodes, and waits until they handled it, or a time.
