@@ -1,4 +1,4 @@
-//! What the application does to a session: subscriptions of the server's own, and how long the connection is good.
+//! Requests of the application to a session: subscriptions of the server's own, and how long the connection is good.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use mundotango_protocol::{
 };
 use tokio::time::Instant;
 
-use super::attempts::{Answer, Finished, Wish};
+use super::applicant::Wish;
+use super::attempts::{Answer, Finished};
 use super::{Session, Stage};
 use crate::handle::ServerSubscription;
 
@@ -26,7 +27,7 @@ impl Session {
         if self.subscriptions.get(&channel).is_some() {
             return;
         }
-        if self.channels() >= self.parts.session_options.channel_limit {
+        if self.channels() >= self.context.session_options.channel_limit {
             self.handle.outbox().end(Disconnect::ChannelLimit);
             return;
         }
@@ -71,7 +72,7 @@ impl Session {
             return;
         }
         self.timers.look_at_subscriptions(self.subscriptions.next_end());
-        self.parts.channels.unsubscribe(channel, self.client()).await;
+        self.context.channels.unsubscribe(channel, self.client()).await;
         self.reply(&Reply::push(channel.as_str(), Push::unsubscribe(UnsubscribeCode::Server)));
     }
 
@@ -102,7 +103,7 @@ impl Session {
                 return;
             }
             self.subscriptions.remove(&channel);
-            self.parts.channels.unsubscribe(&channel, self.client()).await;
+            self.context.channels.unsubscribe(&channel, self.client()).await;
             self.reply(&Reply::push(channel.as_str(), Push::unsubscribe(UnsubscribeCode::Expired)));
         }
         self.timers.look_at_subscriptions(self.subscriptions.next_end());
