@@ -32,9 +32,9 @@ pub struct SessionView {
     pub user: String,
     /// The client library's name and version, as it says.
     pub library: (String, String),
-    /// What it is connected by.
+    /// Its kind of connection.
     pub transport: String,
-    /// How its frames are written.
+    /// The encoding of its frames.
     pub encoding: String,
     /// Since when.
     pub opened_at: Timestamp,
@@ -156,7 +156,8 @@ impl Control {
         }
         while !context.sessions.is_empty() && start.elapsed() < deadline {
             // Sessions that began while the others were told to go.
-            for session in context.sessions.all().iter().filter(|session| session.outbox().ending().is_none()) {
+            for session in context.sessions.all().iter().filter(|session| session.outbox().ending().is_none())
+            {
                 session.tell(SessionMessage::Disconnect(Disconnect::Shutdown.into()));
             }
             tokio::time::sleep(DRAIN_POLL).await;
@@ -197,7 +198,7 @@ impl Perform for Control {
     }
 }
 
-/// Whether a name fits a pattern in which `*` stands for any text and `?` for any character.
+/// True if a name fits a pattern in which `*` stands for any text and `?` for any character.
 fn fits(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut at, mut in_name) = (0, 0);

@@ -50,7 +50,7 @@ impl ChannelActor {
         self.announce(&subscriber, Push::join, |info| Fanout { join: Some(info), ..Fanout::default() }).await;
     }
 
-    /// Where a new subscriber stands in the stream.
+    /// Finds the place in the stream at which a new subscriber begins.
     async fn place(
         &mut self,
         subscriber: &mut Subscriber,
@@ -77,7 +77,7 @@ impl ChannelActor {
         Ok(subscribed)
     }
 
-    /// Where the stream stands, and what a new subscriber missed.
+    /// The top of the stream, and the publications that a new subscriber missed.
     async fn place_in_history(
         &mut self,
         recovery: Option<Recovery>,
@@ -103,7 +103,12 @@ impl ChannelActor {
     }
 
     /// Changes what presence, and a later leave, tell of a subscriber. Where neither is shown there is nothing to change.
-    pub(super) fn update_info(&mut self, client: ClientId, info: Arc<ClientInfo>, written: oneshot::Sender<()>) {
+    pub(super) fn update_info(
+        &mut self,
+        client: ClientId,
+        info: Arc<ClientInfo>,
+        written: oneshot::Sender<()>,
+    ) {
         let Some(subscriber) = self.subscribers.get_mut(&client) else { return };
         if subscriber.info.is_none() {
             return;

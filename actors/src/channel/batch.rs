@@ -9,7 +9,7 @@ use mundotango_protocol::{ChannelName, Encoding, Publication, Push, Reply, delta
 use super::messages::Delivery;
 use super::subscriber::Subscriber;
 
-/// How a subscriber wants publications written.
+/// The forms in which publications are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// As they are.

@@ -45,7 +45,11 @@ impl Directory {
     }
 
     /// Finds an actor, or starts one where there is none. Nobody else starts one at the same time.
-    pub(super) fn find_or_start(&self, channel: &ChannelName, start: impl FnOnce() -> Arc<Entry>) -> Arc<Entry> {
+    pub(super) fn find_or_start(
+        &self,
+        channel: &ChannelName,
+        start: impl FnOnce() -> Arc<Entry>,
+    ) -> Arc<Entry> {
         let mut shard = self.shard(channel).lock();
         let entry = shard.entry(channel.clone()).or_insert_with(|| {
             mundotango_ops::metrics().realtime_channels_active.inc();

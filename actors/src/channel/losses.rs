@@ -17,7 +17,7 @@ const BURST: u32 = 1_000;
 /// Subscribers that a channel tells at once.
 pub(super) const AT_ONCE: usize = 100;
 
-/// How quickly the node tells subscribers that they lost their stream, over all channels.
+/// The pace at which the node tells subscribers of all channels that they lost their stream.
 #[derive(Default)]
 pub(crate) struct LossPace {
     next: Mutex<Option<Instant>>,

@@ -93,7 +93,7 @@ pub(crate) struct Subscribe {
     pub(crate) answer: oneshot::Sender<Result<Accepted, ErrorCode>>,
 }
 
-/// How a client that comes back wants to catch up.
+/// A request of a client that comes back to catch up.
 #[derive(Clone, Debug)]
 pub(crate) struct Recovery {
     /// The client's place in the stream.

@@ -280,7 +280,8 @@ impl Presence {
         let shard = self.shard(channel);
         {
             let mut state = shard.state.lock();
-            let Some(here) = state.channels.get_mut(channel).and_then(|clients| clients.present.get_mut(&client))
+            let Some(here) =
+                state.channels.get_mut(channel).and_then(|clients| clients.present.get_mut(&client))
             else {
                 return;
             };

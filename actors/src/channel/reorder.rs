@@ -50,7 +50,7 @@ impl ReorderBuffer {
         self.since = None;
     }
 
-    /// When the publications have waited for too long.
+    /// The time at which the publications have waited for too long.
     pub(super) fn overdue_at(&self) -> Option<Instant> {
         self.since.map(|since| since + HOLE_PATIENCE)
     }

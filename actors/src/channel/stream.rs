@@ -95,8 +95,9 @@ impl ChannelActor {
                 self.lose_positioned().await;
             }
             next = publication.offset + 1;
-            // Who does not get a publication is known from its delivery alone.
-            let exclude = self.reorder_buffer.remove(publication.offset).and_then(|delivery| delivery.exclude);
+            // History does not know which session is excluded from a publication; its delivery does.
+            let exclude =
+                self.reorder_buffer.remove(publication.offset).and_then(|delivery| delivery.exclude);
             let delta = self.options.delta_publish && !is_hole;
             self.pending.push(Delivery { publication, delta, exclude, ..Delivery::default() });
         }
@@ -169,7 +170,7 @@ impl ChannelActor {
         if page.position.epoch != position.epoch {
             return Ok(None);
         }
-        // What came after `position` will be delivered live.
+        // Publications after `position` will be delivered live.
         let publications: Vec<_> = page
             .publications
             .into_iter()

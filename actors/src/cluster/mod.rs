@@ -198,7 +198,7 @@ impl Cluster {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the node is going away.
+    /// True if the node is going away.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }

@@ -177,13 +177,13 @@ impl Engine {
         self.control().placement.ask(kind, id, message).await
     }
 
-    /// Whether the other nodes can be reached; `None` if there may be none.
+    /// True if the other nodes can be reached; `None` if there may be none.
     pub fn bus_connected(&self) -> Option<bool> {
         let bus = &self.control().cluster.bus;
         bus.is_remote().then(|| *bus.connected().borrow())
     }
 
-    /// Who is in a channel, by session id.
+    /// The clients in a channel, by session id.
     pub async fn presence(&self, channel: &ChannelName) -> Result<BTreeMap<String, ClientInfo>, EngineError> {
         let sessions = self.context();
         if !sessions.options_of(channel)?.presence {
@@ -240,7 +240,7 @@ impl Engine {
         }
     }
 
-    /// When users were here.
+    /// The times at which users were last online.
     pub async fn user_statuses(&self, users: &[String]) -> Result<BTreeMap<String, UserStatus>, EngineError> {
         let context = self.context();
         Ok(context.in_time(context.hot.user_statuses(users)).await?)

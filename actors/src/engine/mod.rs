@@ -58,9 +58,9 @@ impl From<ErrorCode> for EngineError {
 pub struct NodeParts {
     /// Its id: another one at every start.
     pub id: String,
-    /// What its operator calls it.
+    /// Its name, which its operator gives.
     pub name: String,
-    /// What connects it with the others.
+    /// The bus to the other nodes.
     pub bus: Arc<dyn Bus>,
 }
 
@@ -72,23 +72,23 @@ impl NodeParts {
     }
 }
 
-/// What an engine is made of.
+/// The parts from which an engine is made.
 pub struct EngineParts {
     /// The node's place among others.
     pub node: NodeParts,
     /// The server's name and version, as clients see it.
     pub version: String,
-    /// What one connection may do.
+    /// The limits of one connection.
     pub session_options: SessionOptions,
     /// The namespaces.
     pub channels_options: ChannelsOptions,
     /// Channel history and presence.
     pub hot: Arc<dyn HotState>,
-    /// Who reads tokens.
+    /// Reads tokens.
     pub authenticator: Arc<dyn Authenticator>,
 }
 
-/// What channels ask of the node.
+/// The node as its channels see it.
 struct ChannelsNode {
     cluster: Arc<Cluster>,
     namespaces: Arc<Namespaces>,
@@ -240,7 +240,7 @@ impl Engine {
         self.control.cluster.started_at()
     }
 
-    /// What one connection may do.
+    /// The limits of one connection.
     pub fn session_options(&self) -> &SessionOptions {
         &self.context().session_options
     }
@@ -271,7 +271,7 @@ impl Engine {
         self.control.supervision.panic_keeper(name)
     }
 
-    /// Whether the node is going away.
+    /// True if the node is going away.
     pub fn is_draining(&self) -> bool {
         self.control.cluster.is_draining()
     }

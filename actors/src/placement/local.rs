@@ -57,7 +57,11 @@ impl LocalActors {
     }
 
     /// Finds an actor, or makes a place for one, whose mailbox is returned for the caller to start the actor with.
-    pub(super) fn find_or_insert(&self, kind: &str, id: &str) -> (LocalActor, Option<mpsc::Receiver<OwnedMessage>>) {
+    pub(super) fn find_or_insert(
+        &self,
+        kind: &str,
+        id: &str,
+    ) -> (LocalActor, Option<mpsc::Receiver<OwnedMessage>>) {
         let mut actors = self.actors.lock();
         let key = (kind.to_owned(), id.to_owned());
         if let Some(actor) = actors.get(&key) {

@@ -27,8 +27,8 @@ use crate::crashes::Crashes;
 use crate::supervised::{BusyVisitor, Intensity, Supervised};
 use crate::tasks::{Pace, Tasks};
 use crate::vitals::{State, TreeNode, Vitals};
-use kind::{Reply, subject_of};
 pub use kind::{OwnedActor, OwnedError, OwnedKind};
+use kind::{Reply, subject_of};
 use local::{LocalActor, LocalActors};
 use owned::Owned;
 
@@ -104,7 +104,7 @@ impl Placement {
         self.here.len()
     }
 
-    /// Whether the actor runs here.
+    /// True if the actor runs here.
     pub(crate) fn owns(&self, kind: &str, id: &str) -> bool {
         self.here.find(kind, id).is_some()
     }
@@ -159,7 +159,7 @@ impl Placement {
         }
     }
 
-    /// Whether another node that lives runs the actor.
+    /// True if another node that lives runs the actor.
     async fn is_owned_elsewhere(&self, kind: &str, id: &str) -> bool {
         let owns = NodeRequest::Owns { kind: kind.to_owned(), id: id.to_owned() };
         self.cluster.ask_others(owns).await.answers.iter().any(|(_, owns)| owns.as_bool() == Some(true))

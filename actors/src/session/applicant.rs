@@ -170,11 +170,12 @@ impl Applicant {
         token: &str,
     ) -> Result<SubscriptionGrant, Refusal> {
         static LINES: Seldom = Seldom::once_a_minute();
-        let grant = self.context.authenticator.subscription(token).await.map_err(|refusal| match refusal {
-            TokenRefusal::Expired => ErrorCode::TokenExpired,
-            TokenRefusal::Invalid | TokenRefusal::Blocked => ErrorCode::PermissionDenied,
-            TokenRefusal::Unavailable => ErrorCode::Internal,
-        })?;
+        let grant =
+            self.context.authenticator.subscription(token).await.map_err(|refusal| match refusal {
+                TokenRefusal::Expired => ErrorCode::TokenExpired,
+                TokenRefusal::Invalid | TokenRefusal::Blocked => ErrorCode::PermissionDenied,
+                TokenRefusal::Unavailable => ErrorCode::Internal,
+            })?;
         let for_us = grant.channel == channel.as_str()
             && grant.user == self.credentials.user
             && grant.client.as_ref().is_none_or(|client| *client == self.handle.client().to_string());

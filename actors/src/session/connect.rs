@@ -55,7 +55,7 @@ impl Session {
                 handle.outbox().release(&numbers, self.encode(&reply));
                 Ok(())
             }
-            // What channels write stays held until the end, as the client does not know of its subscriptions.
+            // Messages of channels stay held until the end, as the client does not know of its subscriptions.
             Err(Refusal::Error(code)) => Err(self.refuse(code)),
             Err(Refusal::Disconnect(reason)) => Err(reason.into()),
         }

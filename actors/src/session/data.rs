@@ -1,4 +1,4 @@
-//! What a client does in channels beside subscribing: publish, look who is there, read history.
+//! Commands in channels beside subscribing: publishing, presence and history.
 
 use mundotango_protocol::{
     Empty, ErrorCode, HistoryRequest, HistoryResult, PresenceRequest, PresenceStatsRequest,

@@ -49,7 +49,7 @@ pub use registry::Sessions;
 /// Replies up to this size are written however full the outbox is, or end the session as slow.
 const SMALL_REPLY_BYTES: usize = 1024;
 
-/// How far a session has come.
+/// The stages of a session.
 enum Stage {
     /// Waiting for the connect command.
     New,

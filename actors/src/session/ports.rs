@@ -84,7 +84,7 @@ pub trait ChannelGate: Send + Sync {
     async fn may_subscribe(&self, user: &str, channel: &ChannelName) -> Result<bool, String>;
 }
 
-/// Who calls.
+/// The caller of an RPC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// The session.

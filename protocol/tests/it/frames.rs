@@ -365,7 +365,8 @@ fn an_empty_frame_is_refused() {
 /// An empty command is a pong, so `null` read as one would be a pong that nobody wrote.
 #[test]
 fn only_an_object_is_a_json_command() {
-    let whole = ["null", "[]", "true", "1", "\"x\"", " null ", "{}null", "{}\nnull", "{\"id\":1}\n[]", "[{}]"];
+    let whole =
+        ["null", "[]", "true", "1", "\"x\"", " null ", "{}null", "{}\nnull", "{\"id\":1}\n[]", "[{}]"];
     for frame in whole {
         let outcome = Encoding::Json.decode_commands(Bytes::from(frame));
         assert!(matches!(outcome, Err(FrameError::Json(_))), "{frame}: {outcome:?}");
