@@ -16,7 +16,7 @@ use crate::base64_bytes;
 use crate::cluster::{Cluster, Load, NodeRequest, Perform};
 use crate::handle::{SessionHandle, SessionMessage, Whose};
 use crate::placement::Placement;
-use crate::session::Parts;
+use crate::session::SessionContext;
 use crate::supervision::Supervision;
 use crate::vitals::TreeNode;
 
@@ -32,9 +32,9 @@ pub struct SessionView {
     pub user: String,
     /// The client library's name and version, as it says.
     pub library: (String, String),
-    /// What it is connected by.
+    /// Its kind of connection.
     pub transport: String,
-    /// How its frames are written.
+    /// The encoding of its frames.
     pub encoding: String,
     /// Since when.
     pub opened_at: Timestamp,
@@ -66,7 +66,7 @@ impl SessionView {
 
 /// All rooms of a running node.
 pub(crate) struct Control {
-    pub(crate) parts: Arc<Parts>,
+    pub(crate) context: Arc<SessionContext>,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) placement: Arc<Placement>,
     pub(crate) supervision: Supervision,
@@ -81,7 +81,7 @@ impl Control {
     /// Does what is asked of sessions and channels of this node.
     fn perform_here(&self, request: NodeRequest) -> Result<Value, String> {
         let channel_of = |name: &str| ChannelName::parse(name).map_err(|error| error.to_string());
-        let sessions = &self.parts.sessions;
+        let sessions = &self.context.sessions;
         let tell = |whose: &Whose, message: SessionMessage| {
             for session in sessions.among(whose) {
                 session.tell(message.clone());
@@ -116,7 +116,7 @@ impl Control {
                 serde_json::to_value(views).map_err(|error| error.to_string())
             }
             NodeRequest::Channels { pattern } => {
-                let counts = self.parts.channels.counts(|name| pattern.is_empty() || fits(&pattern, name));
+                let counts = self.context.channels.counts(|name| pattern.is_empty() || fits(&pattern, name));
                 let counts: BTreeMap<_, _> =
                     counts.iter().map(|(name, subscribers)| (name.as_str(), subscribers)).collect();
                 serde_json::to_value(counts).map_err(|error| error.to_string())
@@ -145,8 +145,8 @@ impl Control {
 
     async fn end_sessions(&self, window: Duration, deadline: Duration) {
         let start = Instant::now();
-        let parts = &self.parts;
-        let sessions = parts.sessions.all();
+        let context = &self.context;
+        let sessions = context.sessions.all();
         let step = window.checked_div(u32::try_from(sessions.len()).unwrap_or(u32::MAX)).unwrap_or_default();
         let mut at = start;
         for session in sessions {
@@ -154,17 +154,18 @@ impl Control {
             session.tell(SessionMessage::Disconnect(Disconnect::Shutdown.into()));
             at += step;
         }
-        while !parts.sessions.is_empty() && start.elapsed() < deadline {
+        while !context.sessions.is_empty() && start.elapsed() < deadline {
             // Sessions that began while the others were told to go.
-            for session in parts.sessions.all().iter().filter(|session| session.outbox().ending().is_none()) {
+            for session in context.sessions.all().iter().filter(|session| session.outbox().ending().is_none())
+            {
                 session.tell(SessionMessage::Disconnect(Disconnect::Shutdown.into()));
             }
             tokio::time::sleep(DRAIN_POLL).await;
         }
-        parts.calls.close();
+        context.calls.close();
         let left = deadline.saturating_sub(start.elapsed());
-        if tokio::time::timeout(left, parts.calls.wait()).await.is_err() {
-            let calls = parts.calls.len();
+        if tokio::time::timeout(left, context.calls.wait()).await.is_err() {
+            let calls = context.calls.len();
             tracing::warn!(calls, "calls of sessions were still under way at the deadline");
         }
     }
@@ -176,28 +177,28 @@ impl Perform for Control {
         match request {
             NodeRequest::Owned(question) => self.placement.answer(question).await,
             NodeRequest::Owns { kind, id } => Ok(Value::Bool(self.placement.owns(&kind, &id))),
-            NodeRequest::Topic { topic, data } => self.cluster.handle_topic(&topic, data).await,
+            NodeRequest::Topic { topic, data } => self.cluster.topics.handle(&topic, data).await,
             request => self.perform_here(request),
         }
     }
 
     fn load(&self) -> Load {
-        let (channels, subscriptions) = self.parts.channels.totals();
-        let sessions = &self.parts.sessions;
+        let (channels, subscriptions) = self.context.channels.totals();
+        let sessions = &self.context.sessions;
         Load { sessions: sessions.len(), users: sessions.users(), channels, subscriptions }
     }
 
     async fn session_left(&self, channel: &ChannelName, info: ClientInfo) {
-        self.parts.announce_leave(channel, info).await;
+        self.context.announce_leave(channel, info).await;
     }
 
     async fn was_away(&self) {
-        self.parts.channels.was_away();
-        self.parts.write_all_online().await;
+        self.context.channels.was_away();
+        self.context.write_all_online().await;
     }
 }
 
-/// Whether a name fits a pattern in which `*` stands for any text and `?` for any character.
+/// True if a name fits a pattern in which `*` stands for any text and `?` for any character.
 fn fits(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut at, mut in_name) = (0, 0);

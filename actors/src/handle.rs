@@ -1,4 +1,4 @@
-//! What others hold of a session: who it is, its outbox, and a way to tell it something.
+//! A session as others see it: its user, its outbox, and its mailbox.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::base64_bytes;
 use crate::options::SubscriptionOverride;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, SubscriptionNumber};
 use crate::vitals::{State, TreeNode, Vitals};
 
 /// Messages that may wait for a session. More than that means that it is stuck, and it ends.
 const MAILBOX_CAPACITY: usize = 256;
 
-/// What a client is connected by.
+/// The kinds of connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// A WebSocket.
@@ -49,18 +49,18 @@ impl Transport {
         }
     }
 
-    /// Whether the client's commands come by another way than the server's messages.
+    /// True if the client's commands come by another way than the server's messages.
     pub fn is_emulated(self) -> bool {
         matches!(self, Self::Sse | Self::HttpStream)
     }
 
-    /// Whether the client only listens.
+    /// True if the client only listens.
     pub fn is_unidirectional(self) -> bool {
         matches!(self, Self::UniWebSocket | Self::UniSse | Self::UniHttpStream)
     }
 }
 
-/// How the server subscribes a session to a channel.
+/// A subscription that the server makes for a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerSubscription {
     /// What other subscribers may know of the user, in JSON; may be empty.
@@ -71,11 +71,11 @@ pub struct ServerSubscription {
     pub data: Bytes,
     /// When the subscription expires, in Unix seconds.
     pub expires_at: Option<u64>,
-    /// Options of the namespace that this subscription has otherwise.
+    /// Overrides of the namespace's options for this subscription.
     pub change: SubscriptionOverride,
 }
 
-/// What can be said to a session.
+/// A message to a session.
 #[derive(Clone, Debug)]
 pub enum SessionMessage {
     /// From the node or an operator: end.
@@ -100,8 +100,15 @@ pub enum SessionMessage {
     },
     /// From the application: tell the client this.
     Message(Bytes),
-    /// From a channel: it no longer writes to you, because of this.
-    SubscriptionLost(ChannelName, UnsubscribeCode),
+    /// From a channel: it no longer writes to a subscription.
+    SubscriptionLost {
+        /// The channel.
+        channel: ChannelName,
+        /// The subscription that is lost, by its number in the outbox. The session may have a newer one to the channel.
+        number: SubscriptionNumber,
+        /// Why.
+        code: UnsubscribeCode,
+    },
     /// From a test: fail.
     #[cfg(feature = "test-hooks")]
     Panic,
@@ -272,7 +279,7 @@ pub struct Whose {
 }
 
 impl Whose {
-    /// Whether a session of the user is meant.
+    /// True if a session of the user is meant.
     pub(crate) fn fits(&self, session: &SessionHandle) -> bool {
         let key = || session.who().and_then(|who| who.session_key.clone());
         self.client.as_ref().is_none_or(|client| session.client().is(client))

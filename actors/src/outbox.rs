@@ -39,15 +39,15 @@ struct Queue {
     held: Vec<Held>,
     end: Option<DisconnectReason>,
     socket: Option<Arc<dyn DirectSocket>>,
-    /// Whether messages gather, so that the replies to one frame share a write.
+    /// True if messages gather, so that the replies to one frame share a write.
     corked: bool,
-    /// Whether the owner is writing, so that nobody else may.
+    /// True if the owner is writing, so that nobody else may.
     owner_writes: bool,
-    /// Whether the socket took a part of a message and the owner has to see to the rest.
+    /// True if the socket took a part of a message and the owner has to see to the rest.
     flush: bool,
 }
 
-/// What a channel wrote before the reply of its subscription.
+/// Messages of a channel that wait for the reply of its subscription.
 struct Held {
     number: SubscriptionNumber,
     messages: Vec<Bytes>,
@@ -59,7 +59,7 @@ pub trait DirectSocket: Send + Sync {
     fn try_write(&self, messages: &[Bytes]) -> DirectWrite;
 }
 
-/// What became of a direct write.
+/// The outcome of a direct write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirectWrite {
     /// All is written.
@@ -70,7 +70,7 @@ pub enum DirectWrite {
     Blocked,
 }
 
-/// What the task that owns the socket has to do next.
+/// The next work of the task that owns the socket.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outgoing {
     /// Write these messages; they may share a frame. Then call [`Session::written`](crate::Session::written).
@@ -178,7 +178,7 @@ impl Outbox {
         self.changed.notify_one();
     }
 
-    /// Whether the session is to end.
+    /// True if the session is to end.
     pub fn is_ending(&self) -> bool {
         self.queue.lock().end.is_some()
     }
@@ -203,7 +203,7 @@ impl Outbox {
         self.queue.lock().messages.len()
     }
 
-    /// Whether nothing waits.
+    /// True if nothing waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -267,7 +267,7 @@ impl Queue {
             }
         }
         if self.waiting() + message.len() > limit {
-            // What waits would not reach a client that reads this slowly: it recovers on its next connection.
+            // Waiting messages would not reach a client that reads this slowly: it recovers on its next connection.
             self.give_up();
             return true;
         }
@@ -308,7 +308,7 @@ impl Queue {
         *self = Self { end: Some(end), ..Self::default() };
     }
 
-    /// Whether others than the owner may write into the socket.
+    /// True if others than the owner may write into the socket.
     fn is_free(&self) -> bool {
         !(self.owner_writes || self.corked || self.flush)
     }

@@ -1,4 +1,4 @@
-//! What a keeper of the supervision tree has to know of the actors below it.
+//! The interface between a keeper of the supervision tree and the actors below it.
 
 use std::fmt::Display;
 

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -12,12 +13,15 @@ use crate::crashes::{Backoff, Crashes, panic_text};
 use crate::supervised::BusyVisitor;
 use crate::vitals::{State, TreeNode, Vitals};
 
+/// How often a task without work reports progress, so that the watchdog can tell it from a task that hangs.
+pub(crate) const IDLE_TICK: Duration = Duration::from_secs(1);
+
 /// When a task makes progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// By a timer, within seconds: a task that makes no progress hangs.
+    /// Within seconds, as it wakes up although there is no work: a task that makes no progress hangs.
     Timed,
-    /// When a message comes.
+    /// One unit of its work may take as long as hot state is away, so no watchdog can tell that it hangs.
     OnDemand,
 }
 
@@ -85,7 +89,7 @@ impl Tasks {
 
     pub(crate) fn visit_busy(&self, visit: &mut BusyVisitor<'_>) {
         for task in self.running.lock().iter().filter(|task| task.pace == Pace::Timed) {
-            // The next tick of its timer is the message that waits.
+            // The next tick of its timer counts as a message that waits.
             visit(&task.name, &task.vitals, 1);
         }
     }

@@ -1,4 +1,4 @@
-//! What the tree shows of an actor.
+//! The state of an actor as the tree shows it.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -97,7 +97,7 @@ impl Vitals {
     }
 }
 
-/// What an actor is doing.
+/// The state of an actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// Taking messages.
@@ -129,7 +129,7 @@ pub struct TreeNode {
     pub name: String,
     /// The kind of actor.
     pub kind: Cow<'static, str>,
-    /// What it is doing.
+    /// Its state.
     pub state: State,
     /// Messages that wait for it.
     pub mailbox_depth: usize,
@@ -141,7 +141,7 @@ pub struct TreeNode {
     pub child_crashes: u64,
     /// Since when it runs, or when it restarted last.
     pub since: Timestamp,
-    /// When it was done with a message last.
+    /// The last time at which it was done with a message.
     #[serde(default)]
     pub last_progress: Option<Timestamp>,
     /// How many children it has; `children` may be a part of them.

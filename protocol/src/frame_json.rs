@@ -1,17 +1,20 @@
 //! JSON frames: one message a line.
 
 use bytes::Bytes;
+use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer};
 
 use crate::objects::Objects;
 use crate::{Command, FrameError, MAX_COMMANDS_PER_FRAME, Reply};
 
-/// A command as clients write it: an object, whose `null` fields are absent.
+/// A command as clients write it: an object, whose `null` fields are absent. `null` itself is no command: it would be read
+/// as an empty one, which is a pong.
 struct Line(Command);
 
 impl<'de> Deserialize<'de> for Line {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Command::deserialize(Objects::with_absent_nulls(deserializer)).map(Self)
+        let command = Option::deserialize(Objects::with_absent_nulls(deserializer))?;
+        command.map(Self).ok_or_else(|| D::Error::invalid_type(Unexpected::Unit, &"a command"))
     }
 }
 

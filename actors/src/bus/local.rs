@@ -15,7 +15,7 @@ use super::{Bus, BusError, BusMessage, IsEnough, Listening};
 /// Messages that may wait for one listener; more are lost to it, as on a bus between machines.
 const LISTENER_CAPACITY: usize = 4096;
 
-/// What the buses of one process share.
+/// The listeners of all buses of one process.
 #[derive(Default)]
 pub struct LocalHub {
     listeners: Mutex<HashMap<String, Vec<Listener>>>,

@@ -40,11 +40,11 @@ pub enum BusError {
 /// A message that came.
 #[derive(Clone, Debug)]
 pub struct BusMessage {
-    /// What was sent.
+    /// The bytes that were sent.
     pub payload: Bytes,
     /// The W3C trace context of the sender (`traceparent`), if it has one.
     pub traceparent: Option<String>,
-    /// Where an answer is waited for.
+    /// The subject on which the sender waits for an answer, if it does.
     pub(crate) reply_to: Option<String>,
 }
 
@@ -85,10 +85,10 @@ pub trait Bus: Send + Sync {
     /// Answers a message; nothing happens if nobody waits.
     async fn reply(&self, message: &BusMessage, payload: Bytes) -> Result<(), BusError>;
 
-    /// Whether there may be other nodes at all.
+    /// True if there may be other nodes at all.
     fn is_remote(&self) -> bool;
 
-    /// Whether the bus can be reached now, changing as it goes and comes.
+    /// True if the bus can be reached now, changing as it goes and comes.
     fn connected(&self) -> watch::Receiver<bool>;
 }
 

@@ -30,7 +30,7 @@ const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// The header of W3C's trace context.
 const TRACEPARENT: &str = "traceparent";
 
-/// How to reach NATS.
+/// The options of the connection to NATS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NatsOptions {
     /// Where NATS is, such as `nats://127.0.0.1:4222`; several are divided by commas. A user with a password, or a token,
@@ -42,7 +42,7 @@ pub struct NatsOptions {
     pub nkey: Option<PathBuf>,
     /// The certificates of connections with TLS.
     pub tls: TlsFiles,
-    /// What every subject begins with: clusters that share a NATS need different ones.
+    /// The beginning of every subject: clusters that share a NATS need different ones.
     pub prefix: String,
     /// How long sending may take.
     pub timeout: Duration,
@@ -101,7 +101,7 @@ impl NatsOptions {
         })
     }
 
-    /// How the node signs in, and by which certificates the two sides know each other.
+    /// The credentials of the node, and the certificates of both sides.
     fn connect_options(&self) -> Result<ConnectOptions, String> {
         let mut options = ConnectOptions::new();
         options = match self.sign_in() {

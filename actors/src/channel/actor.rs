@@ -11,27 +11,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use mundotango_protocol::{
-    ChannelName, ClientId, ClientInfo, ErrorCode, Fanout, Push, StreamPosition, UnsubscribeCode,
-};
-use mundotango_storage::hot::HistoryLimits;
+use mundotango_protocol::{ChannelName, ClientId, Fanout, Push, StreamPosition, UnsubscribeCode};
 use rand::RngExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::announcements::Announcements;
 use super::batch::{Batch, Written};
+use super::context::Context;
+use super::directory::{Directory, Entry};
 use super::losses::Losses;
-use super::registry::{Channels, Entry};
-use super::stream::Early;
+use super::messages::{ChannelMessage, Control, Delivery, subject_of};
+use super::reorder::ReorderBuffer;
+use super::subscriber::{Subscriber, SubscriptionNumber};
 use super::turn::Turn;
-use super::{
-    Accepted, ChannelMessage, Context, Control, Delivery, Recovery, Subscribe, Subscribed, Subscriber,
-    SubscriptionNumber, subject_of, until,
-};
 use crate::bus::{BusMessage, Listening};
 use crate::crashes::{Backoff, panic_text};
-use crate::handle::SessionMessage;
 use crate::options::NamespaceOptions;
 
 /// Messages that are taken from the mailbox together; the publications among them share writes.
@@ -52,61 +47,68 @@ const CHECK_SOON: Duration = Duration::from_secs(2);
 /// How long the bus may take to confirm that it listens.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(2);
 
-async fn next_told(listening: &mut Option<Box<dyn Listening>>) -> Option<BusMessage> {
+/// Waits for a time, or for ever where there is none.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_of_nodes(listening: &mut Option<Box<dyn Listening>>) -> Option<BusMessage> {
     match listening {
         Some(listening) => listening.next().await,
         None => std::future::pending().await,
     }
 }
 
-fn read_told(message: &BusMessage) -> Option<ChannelMessage> {
+fn read_fanout(message: &BusMessage) -> Option<ChannelMessage> {
     let fanout = Fanout::from_bytes(&message.payload)?;
-    Some(ChannelMessage::Told(Box::new(fanout)))
+    Some(ChannelMessage::FromNode(Box::new(fanout)))
 }
 
 pub(super) struct ChannelActor {
     pub(super) name: ChannelName,
     pub(super) options: Arc<NamespaceOptions>,
     pub(super) context: Arc<Context>,
-    channels: Arc<Channels>,
-    entry: Arc<Entry>,
+    directory: Arc<Directory>,
+    pub(super) entry: Arc<Entry>,
     pub(super) publications: mpsc::Receiver<ChannelMessage>,
     /// Messages that were taken from the mailbox and have not had their turn.
     pub(super) postponed: VecDeque<ChannelMessage>,
     pub(super) subscribers: HashMap<ClientId, Subscriber>,
     /// The number of the newest subscription.
-    newest: SubscriptionNumber,
+    pub(super) newest: SubscriptionNumber,
     /// Up to where subscribers have been written to; `None` until the history was read.
     pub(super) position: Option<StreamPosition>,
     /// Publications that are in their order and wait to be written together.
     pub(super) pending: Vec<Delivery>,
     /// The last publication's payload, where the next may be written as the difference to it.
     base: Option<Bytes>,
-    announcements: Announcements,
-    losses: Losses,
+    pub(super) announcements: Announcements,
+    pub(super) losses: Losses,
     /// True if subscribers came while history could not be read: they are told to subscribe again.
-    some_without_history: bool,
+    pub(super) some_without_history: bool,
     /// Reads of the history that failed one after the other.
     pub(super) failed_reads: u32,
     /// When the history is looked at next; `None` where nothing can be lost.
     next_check: Option<Instant>,
-    /// What other nodes tell of the channel; `None` while that cannot be heard.
+    /// The channel's messages from other nodes; `None` while the bus does not take the subscription.
     listening: Option<Box<dyn Listening>>,
-    /// Publications that came before those before them.
-    pub(super) early: Early,
+    pub(super) reorder_buffer: ReorderBuffer,
     crashed_at: Option<Instant>,
 }
 
 /// Lets the channel have another actor, however this one ended.
 struct Ended {
     name: ChannelName,
-    channels: Arc<Channels>,
+    directory: Arc<Directory>,
     entry: Arc<Entry>,
 }
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.channels.remove_ended(&self.name, &self.entry);
+        self.directory.remove_ended(&self.name, &self.entry);
     }
 }
 
@@ -114,15 +116,16 @@ impl ChannelActor {
     pub(super) fn new(
         name: ChannelName,
         options: Arc<NamespaceOptions>,
-        channels: Arc<Channels>,
+        context: Arc<Context>,
+        directory: Arc<Directory>,
         entry: Arc<Entry>,
         publications: mpsc::Receiver<ChannelMessage>,
     ) -> Self {
         Self {
             name,
             options,
-            context: Arc::clone(channels.context()),
-            channels,
+            context,
+            directory,
             entry,
             publications,
             postponed: VecDeque::new(),
@@ -137,7 +140,7 @@ impl ChannelActor {
             failed_reads: 0,
             next_check: None,
             listening: None,
-            early: Early::default(),
+            reorder_buffer: ReorderBuffer::default(),
             crashed_at: None,
         }
     }
@@ -147,7 +150,7 @@ impl ChannelActor {
     pub(super) async fn run(mut self) {
         let _ended = Ended {
             name: self.name.clone(),
-            channels: Arc::clone(&self.channels),
+            directory: Arc::clone(&self.directory),
             entry: Arc::clone(&self.entry),
         };
         let mut backoff = Backoff::default();
@@ -156,7 +159,7 @@ impl ChannelActor {
             tracing::error!(channel = %self.name, panic, "channel crashed; its subscribers are told to subscribe again");
             self.context.crashes.report("channels", "channel", self.name.as_str());
             self.pending.clear();
-            self.early.clear();
+            self.reorder_buffer.clear();
             self.announcements.clear();
             self.postponed.clear();
             self.position = None;
@@ -190,7 +193,7 @@ impl ChannelActor {
                 messages = Vec::new();
             }
             self.entry.subscribers.store(self.subscribers.len(), Ordering::Relaxed);
-            if self.is_over() && self.channels.remove_idle(&self.name, &self.entry) {
+            if self.is_over() && self.directory.remove_idle(&self.name, &self.entry) {
                 return;
             }
             tokio::task::consume_budget().await;
@@ -203,7 +206,7 @@ impl ChannelActor {
         self.subscribers.is_empty() && self.losses.is_empty() && !lingers
     }
 
-    /// Hears what other nodes tell from now on, if there may be any.
+    /// Subscribes to the channel's messages from other nodes, if there may be any.
     async fn listen(&mut self) {
         let bus = &self.context.bus;
         if !bus.is_remote() || self.listening.is_some() {
@@ -211,17 +214,17 @@ impl ChannelActor {
         }
         match tokio::time::timeout(LISTEN_TIMEOUT, bus.listen(&subject_of(&self.name))).await {
             Ok(Ok(listening)) => self.listening = Some(listening),
-            // The next check tries again; until then the history tells.
+            // The next check tries again; until then publications of other nodes are found in history.
             Ok(Err(error)) => tracing::warn!(%error, channel = %self.name, "other nodes not heard"),
             Err(_) => tracing::warn!(channel = %self.name, "the bus does not answer; other nodes not heard"),
         }
     }
 
-    /// When there is something to do although nothing comes.
+    /// The time of the next work that no message asks for.
     fn next_due(&mut self) -> Option<Instant> {
         let lingers = self.crashed_at.filter(|_| self.subscribers.is_empty()).map(|at| at + CRASH_LINGER);
         let losses = self.losses.due(&self.context.loss_pace);
-        [self.next_check, self.early.overdue_at(), self.announcements.due(), losses, lingers]
+        [self.next_check, self.reorder_buffer.overdue_at(), self.announcements.due(), losses, lingers]
             .into_iter()
             .flatten()
             .min()
@@ -237,16 +240,16 @@ impl ChannelActor {
                 () = self.entry.mailbox.control_changed() => {}
                 () = until(due) => {}
                 _ = self.publications.recv_many(messages, BATCH) => {}
-                told = next_told(&mut self.listening) => match told {
-                    Some(told) => messages.extend(read_told(&told)),
+                message = next_of_nodes(&mut self.listening) => match message {
+                    Some(message) => messages.extend(read_fanout(&message)),
                     None => self.listening = None,
                 },
             }
         }
         while messages.len() < BATCH
-            && let Some(told) = self.listening.as_mut().and_then(|listening| listening.next_now())
+            && let Some(message) = self.listening.as_mut().and_then(|listening| listening.next_now())
         {
-            messages.extend(read_told(&told));
+            messages.extend(read_fanout(&message));
         }
         let mut controls = 0;
         while controls < CONTROLS_AT_ONCE
@@ -275,6 +278,7 @@ impl ChannelActor {
                     self.say_left(&subscriber).await;
                 }
             }
+            Control::UpdateInfo(client, info, written) => self.update_info(client, info, written),
             Control::LookAtHistory => self.look_at_history().await,
             Control::CheckSoon => {
                 let soon = Instant::now() + CHECK_SOON.mul_f64(rand::rng().random());
@@ -288,11 +292,11 @@ impl ChannelActor {
     async fn handle(&mut self, message: ChannelMessage) {
         match message {
             ChannelMessage::Deliver(delivery) => self.deliver(&delivery).await,
-            ChannelMessage::Told(fanout) => self.told(*fanout).await,
+            ChannelMessage::FromNode(fanout) => self.take_fanout(*fanout).await,
         }
     }
 
-    async fn told(&mut self, fanout: Fanout) {
+    async fn take_fanout(&mut self, fanout: Fanout) {
         if let Some(delivery) = Delivery::of_fanout(&fanout) {
             self.deliver(&delivery).await;
         }
@@ -309,7 +313,7 @@ impl ChannelActor {
             self.write_announcements().await;
         }
         let now = Instant::now();
-        if self.early.overdue_at().is_some_and(|at| at <= now) {
+        if self.reorder_buffer.overdue_at().is_some_and(|at| at <= now) {
             self.look_at_history().await;
         }
         if self.next_check.is_some_and(|at| at <= now) {
@@ -335,138 +339,10 @@ impl ChannelActor {
         self.next_check = pause.map(|pause| Instant::now() + pause.mul_f64(spread));
     }
 
-    async fn take_in(&mut self, subscribe: Subscribe) {
-        let Subscribe { mut subscriber, recovery, answer } = subscribe;
-        if answer.is_closed() {
-            // The session gave up waiting: nothing happened, so nothing is said.
-            return;
-        }
-        let client = subscriber.session.client();
-        self.losses.remove(client);
-        let subscribed = match self.place(&mut subscriber, recovery).await {
-            Ok(subscribed) => subscribed,
-            Err(code) => {
-                // The session may have stopped waiting.
-                let _ = answer.send(Err(code));
-                return;
-            }
-        };
-        if subscriber.flags.without_history {
-            self.some_without_history = true;
-            self.schedule_check();
-        }
-        let info = subscriber.info.clone();
-        let present = info
-            .filter(|_| subscriber.flags.present)
-            .map(|info| self.context.presence.join(&self.name, client, info));
-        self.newest = subscriber.number;
-        self.subscribers.insert(client, subscriber.clone());
-        self.entry.subscribers.store(self.subscribers.len(), Ordering::Relaxed);
-        if answer.send(Ok(Accepted { subscribed, present })).is_err() {
-            // The session is gone, and its join was not told.
-            self.subscribers.remove(&client);
-            self.context.presence.leave(&self.name, client);
-            return;
-        }
-        self.announce(&subscriber, Push::join, |info| Fanout { join: Some(info), ..Fanout::default() }).await;
-    }
-
-    /// Where a new subscriber stands in the stream.
-    async fn place(
-        &mut self,
-        subscriber: &mut Subscriber,
-        recovery: Option<Recovery>,
-    ) -> Result<Subscribed, ErrorCode> {
-        let all_or_nothing = recovery.as_ref().is_some_and(|recovery| recovery.all_or_nothing);
-        let subscribed = match self.options.history() {
-            None => Subscribed::default(),
-            Some(limits) => match self.place_in_history(recovery, limits).await {
-                Ok(subscribed) => subscribed,
-                // Without hot state there is a live stream still; the reply says that it cannot be recovered.
-                Err(error) => {
-                    tracing::warn!(%error, channel = %self.name, "subscribed without history");
-                    subscriber.flags.without_history = subscriber.flags.positioned;
-                    subscriber.flags.positioned = false;
-                    subscriber.flags.delta = false;
-                    Subscribed::default()
-                }
-            },
-        };
-        if all_or_nothing && subscribed.recovered.is_none() {
-            return Err(ErrorCode::UnrecoverablePosition);
-        }
-        Ok(subscribed)
-    }
-
-    /// Where the stream stands, and what a new subscriber missed.
-    async fn place_in_history(
-        &mut self,
-        recovery: Option<Recovery>,
-        limits: HistoryLimits,
-    ) -> Result<Subscribed, ErrorCode> {
-        if self.context.unrecorded.holds(&self.name) {
-            // The history lacks publications, and goes on under another epoch soon.
-            return Err(ErrorCode::Internal);
-        }
-        // Those who are here already come first, so that one position holds for all.
-        self.catch_up(limits).await?;
-        self.flush().await;
-        let position = self.position.clone().unwrap_or_default();
-        let recovered = match recovery {
-            Some(recovery) => self.missed(&recovery.from, &position, recovery.mode, limits).await?,
-            None => None,
-        };
-        if self.context.unrecorded.holds(&self.name) {
-            // A publication that this history lacks came between.
-            return Err(ErrorCode::Internal);
-        }
-        Ok(Subscribed { position: Some(position), recovered })
-    }
-
-    fn remove(&mut self, client: ClientId) -> Option<Subscriber> {
-        let lost = self.losses.remove(client);
-        self.subscribers.remove(&client).or(lost)
-    }
-
-    /// Takes a subscriber that was removed out of presence, and tells the others.
-    async fn say_left(&mut self, subscriber: &Subscriber) {
-        if subscriber.flags.present {
-            self.context.presence.leave(&self.name, subscriber.session.client());
-        }
-        self.announce(subscriber, Push::leave, |info| Fanout { leave: Some(info), ..Fanout::default() })
-            .await;
-    }
-
-    /// Tells the others, here and on other nodes, that a client joined or left.
-    async fn announce(
-        &mut self,
-        who: &Subscriber,
-        push: fn(ClientInfo) -> Push,
-        fanout: fn(ClientInfo) -> Fanout,
-    ) {
-        let Some(info) = who.info.as_ref().filter(|_| who.flags.announced) else { return };
-        self.context.tell_nodes(&self.name, || fanout((**info).clone())).await;
-        self.announcements.add(push((**info).clone()), self.newest);
-        if self.announcements.are_due() {
-            self.write_announcements().await;
-        }
-    }
-
-    async fn write_announcements(&mut self) {
-        let written = self.announcements.take(&self.name);
-        let mut turn = Turn::new();
-        for subscriber in self.subscribers.values() {
-            if let Some(bytes) = written.for_subscriber(subscriber) {
-                subscriber.push(bytes);
-            }
-            turn.step().await;
-        }
-    }
-
     /// Makes up for what was lost on the way here.
     async fn look_at_history(&mut self) {
         if self.subscribers.is_empty() {
-            self.early.clear();
+            self.reorder_buffer.clear();
             self.some_without_history = false;
             return;
         }
@@ -517,14 +393,6 @@ impl ChannelActor {
     pub(super) fn lose_subscribers(&mut self, which: impl Fn(&Subscriber) -> bool, code: UnsubscribeCode) {
         for (_, subscriber) in self.subscribers.extract_if(|_, subscriber| which(subscriber)) {
             self.losses.add(subscriber, code);
-        }
-    }
-
-    /// Tells some of those who lost their stream. Their clients subscribe again.
-    async fn tell_losses(&mut self) {
-        for (subscriber, code) in self.losses.take() {
-            subscriber.session.tell(SessionMessage::SubscriptionLost(self.name.clone(), code));
-            self.say_left(&subscriber).await;
         }
     }
 }

@@ -9,13 +9,14 @@ use mundotango_protocol::{ChannelName, Encoding, Push, Reply};
 use tokio::time::Instant;
 
 use super::batch::encode;
-use super::{Subscriber, SubscriptionNumber};
+use super::subscriber::{Subscriber, SubscriptionNumber};
 
 /// The shortest time between two writes of joins and leaves.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Joins and leaves that wait at most; with one more they are written before their time.
+/// Most joins and leaves that wait; one more has them written before their time.
 const MOST: usize = 256;
 
+/// Joins and leaves that are to be written.
 #[derive(Default)]
 pub(super) struct Announcements {
     waiting: Vec<Announcement>,
@@ -24,7 +25,7 @@ pub(super) struct Announcements {
 
 struct Announcement {
     push: Push,
-    /// The newest subscription at that moment: later ones find the client in presence.
+    /// The newest subscription at that moment: later subscribers find the client in presence.
     through: SubscriptionNumber,
 }
 
@@ -33,7 +34,7 @@ impl Announcements {
         self.waiting.push(Announcement { push, through });
     }
 
-    /// When they are to be written.
+    /// The time at which the joins and leaves are to be written.
     pub(super) fn due(&self) -> Option<Instant> {
         let first = self.waiting.first().map(|_| Instant::now())?;
         Some(self.written_at.map_or(first, |at| at + PAUSE))
@@ -43,7 +44,7 @@ impl Announcements {
         self.waiting.len() >= MOST || self.due().is_some_and(|due| due <= Instant::now())
     }
 
-    /// Takes all that wait, to be written now.
+    /// Takes all joins and leaves, to be written now.
     pub(super) fn take(&mut self, channel: &ChannelName) -> Written {
         self.written_at = Some(Instant::now());
         let waiting = std::mem::take(&mut self.waiting);
@@ -64,12 +65,12 @@ impl Announcements {
 /// Joins and leaves that are written now.
 pub(super) struct Written {
     replies: Vec<(SubscriptionNumber, Reply)>,
-    /// All of them, by encoding.
+    /// All joins and leaves in one message, by encoding.
     encoded: [OnceCell<Option<Bytes>>; 2],
 }
 
 impl Written {
-    /// What a subscriber gets, if anything.
+    /// The message for a subscriber, unless it wants no joins and leaves or came after all of them.
     pub(super) fn for_subscriber(&self, subscriber: &Subscriber) -> Option<Bytes> {
         if !subscriber.flags.join_leave {
             return None;

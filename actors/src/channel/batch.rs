@@ -6,9 +6,10 @@ use std::cell::OnceCell;
 use bytes::{Bytes, BytesMut};
 use mundotango_protocol::{ChannelName, Encoding, Publication, Push, Reply, delta, is_json};
 
-use super::{Delivery, Subscriber};
+use super::messages::Delivery;
+use super::subscriber::Subscriber;
 
-/// How a subscriber wants publications written.
+/// The forms in which publications are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// As they are.
@@ -42,16 +43,17 @@ type Cell = OnceCell<Option<Bytes>>;
 pub(super) struct Batch<'a> {
     channel: &'a ChannelName,
     deliveries: &'a [Delivery],
-    /// What the first publication differs from.
+    /// The payload that the first publication may be written as a difference to.
     base: Option<Bytes>,
     exclude_publisher: bool,
     /// Each publication alone.
     single: Vec<[Cell; WAYS]>,
-    /// All of them, by encoding and by the form of the first; the others differ from the one before.
+    /// All publications in one message, by encoding and by the form of the first; each later one is a difference to its
+    /// predecessor where differences are taken.
     joined: [Cell; WAYS],
 }
 
-/// What a subscriber is to get.
+/// The publications as one subscriber gets them.
 pub(super) enum Written {
     /// Messages for the outbox, each a frame or a part of one.
     Messages(Vec<Bytes>),
@@ -70,7 +72,7 @@ impl<'a> Batch<'a> {
         Self { channel, deliveries, base, exclude_publisher, single, joined: Default::default() }
     }
 
-    /// What a subscriber gets; notes whether it has the base of the next difference.
+    /// Writes the publications for a subscriber, and notes if it has the base of the next difference.
     pub(super) fn for_subscriber(&self, subscriber: &mut Subscriber) -> Written {
         let encoding = subscriber.session.encoding();
         let all = subscriber.filter.is_none() && !self.leaves_out_some(subscriber);
@@ -183,8 +185,8 @@ fn difference(mut publication: Publication, base: Option<&Bytes>, encoding: Enco
     Some(publication)
 }
 
-/// What a client missed, in a subscription that takes differences: the first publication whole, the others as the
-/// difference to the one before where the namespace publishes so. What its encoding cannot carry is left out.
+/// Writes the publications that a client missed for a subscription that takes differences: the first whole, the others as
+/// the difference to the one before where the namespace publishes so. Payloads that the encoding cannot carry are left out.
 pub(crate) fn recovered_deltas(
     publications: Vec<Publication>,
     encoding: Encoding,

@@ -8,9 +8,9 @@ use mundotango_storage::hot::HistoryLimits;
 
 use super::hot::Hot;
 use super::losses::LossPace;
+use super::messages::subject_of;
 use super::presence::Presence;
 use super::presence_answers::PresenceAnswers;
-use super::subject_of;
 use super::unrecorded::Unrecorded;
 use crate::bus::Bus;
 use crate::crashes::Crashes;
@@ -73,7 +73,7 @@ impl Context {
         self.node.history_of(channel)
     }
 
-    /// Tells a channel's actors on other nodes. What does not reach them they find in the channel's history.
+    /// Sends a message to a channel's actors on other nodes. Publications that are lost they find in the channel's history.
     pub(crate) async fn tell_nodes(&self, channel: &ChannelName, fanout: impl FnOnce() -> Fanout) {
         if !self.bus.is_remote() {
             return;

@@ -8,7 +8,7 @@ use mundotango_protocol::{ClientId, UnsubscribeCode};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::Subscriber;
+use super::subscriber::Subscriber;
 
 /// The time between two subscribers that are told, once the burst is used up: 4,000 a second.
 const PAUSE: Duration = Duration::from_micros(250);
@@ -17,14 +17,14 @@ const BURST: u32 = 1_000;
 /// Subscribers that a channel tells at once.
 pub(super) const AT_ONCE: usize = 100;
 
-/// How quickly the node tells subscribers that they lost their stream, over all channels.
+/// The pace at which the node tells subscribers of all channels that they lost their stream.
 #[derive(Default)]
 pub(crate) struct LossPace {
     next: Mutex<Option<Instant>>,
 }
 
 impl LossPace {
-    /// When so many subscribers may be told.
+    /// The time at which so many subscribers may be told.
     pub(super) fn reserve(&self, subscribers: usize) -> Instant {
         let now = Instant::now();
         let mut next = self.next.lock();
@@ -58,7 +58,7 @@ impl Losses {
         self.waiting.is_empty()
     }
 
-    /// When the next ones are told.
+    /// The time at which the next subscribers are told.
     pub(super) fn due(&mut self, pace: &LossPace) -> Option<Instant> {
         if self.waiting.is_empty() {
             return None;

@@ -1,4 +1,4 @@
-//! A channel's mailbox: who comes, goes or looks after the channel does not wait behind publications.
+//! A channel's mailbox: control messages do not wait behind publications.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
-use super::{ChannelMessage, Control};
+use super::messages::{ChannelMessage, Control};
 
 /// Publications that may wait for one channel; publishers wait for a place then.
 const CAPACITY: usize = 1024;
@@ -111,7 +111,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::channel::Delivery;
+    use crate::channel::messages::Delivery;
 
     const PATIENCE: Duration = Duration::from_millis(10);
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use mundotango_protocol::ClientId;
 
-use super::registry::Entry;
-use super::{Control, SubscriptionNumber};
+use super::directory::Entry;
+use super::messages::Control;
+use super::subscriber::SubscriptionNumber;
 
 /// From the moment at which a channel is asked to take a session in. Whoever was refused, gave up waiting, crashed or is
 /// gone drops this, and is subscribed nowhere then.

@@ -1,8 +1,8 @@
-//! Who is present in the node's channels, written to hot state outside of the channels' way: many clients in one call,
-//! those that stay written again before their time is over, spread evenly over the period.
+//! Presence of the node's sessions in channels. Tasks beside the channels' actors write it to hot state: many clients in
+//! one call, and each client again before its TTL is over, spread evenly over the period.
 //!
-//! Each client has a wanted state, and one task writes a channel's changes one after the other. So what was said of a
-//! client last is what hot state has in the end, and a call that failed is made up for.
+//! Each client has a wanted state, and one task writes a channel's changes one after the other. So hot state has the newest
+//! wanted state in the end, and a call that failed is repeated.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
@@ -19,11 +19,12 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::hot::Hot;
-use super::until;
+use crate::tasks::IDLE_TICK;
+use crate::vitals::Vitals;
 
 /// Locks and tasks that channels share.
 const SHARDS: usize = 4;
-/// Clients that one call speaks of.
+/// Most clients in one call.
 const AT_ONCE: usize = 500;
 /// Channels that one task writes at the same time.
 const CHANNELS_AT_ONCE: usize = 16;
@@ -34,7 +35,7 @@ const TTL: Duration = Duration::from_mins(1);
 const REFRESH: Duration = Duration::from_secs(27);
 /// The shortest part of [`REFRESH`].
 const REFRESH_AT_LEAST: f64 = 0.6;
-/// The longest time until a call that failed is made up for.
+/// The longest time until a call that failed is repeated.
 const RETRY: Duration = Duration::from_secs(5);
 /// Within this time all clients are written again after other nodes took this one for dead.
 const RETURN: Duration = Duration::from_secs(3);
@@ -68,7 +69,7 @@ struct Clients {
     /// Clients that left, while hot state may still show them, and since when.
     left: HashMap<ClientId, Instant>,
     changes: VecDeque<Change>,
-    /// Whether the channel is in [`State::waiting`], or being written.
+    /// The channel is in [`State::waiting`], or its changes are being written.
     is_waiting: bool,
 }
 
@@ -157,7 +158,7 @@ impl State {
         }
     }
 
-    /// When there is something due, at the earliest.
+    /// The earliest time at which a client is due.
     fn next_due(&self) -> Option<Instant> {
         let first = self.due.peek()?.0.at;
         Some(self.gathered_at.map_or(first, |at| first.max(at + GATHER)))
@@ -202,7 +203,7 @@ impl State {
         batches
     }
 
-    /// Notes what became of a batch.
+    /// Notes the outcome of a batch.
     fn written(&mut self, batch: Batch, added: bool, removed: bool) {
         let now = Instant::now();
         for client in batch.added {
@@ -268,6 +269,28 @@ impl Presence {
         answer
     }
 
+    /// Others are to read something else of a client that is in a channel. Sends to `written` when they can, or that failed.
+    pub(super) fn update(
+        &self,
+        channel: &ChannelName,
+        client: ClientId,
+        info: Arc<ClientInfo>,
+        written: oneshot::Sender<()>,
+    ) {
+        let shard = self.shard(channel);
+        {
+            let mut state = shard.state.lock();
+            let Some(here) =
+                state.channels.get_mut(channel).and_then(|clients| clients.present.get_mut(&client))
+            else {
+                return;
+            };
+            here.info = info;
+            state.change(channel, Change { client, written: Some(written) });
+        }
+        shard.changed.notify_one();
+    }
+
     /// A client is in a channel no longer.
     pub(super) fn leave(&self, channel: &ChannelName, client: ClientId) {
         let shard = self.shard(channel);
@@ -283,7 +306,7 @@ impl Presence {
         shard.changed.notify_one();
     }
 
-    /// Others may have cleared away what this node wrote, so it is written again soon.
+    /// Has all clients written again soon, as other nodes may have cleared them away.
     pub(crate) fn refresh_all(&self) {
         for shard in &self.shards {
             {
@@ -306,9 +329,8 @@ impl Presence {
         self.shards.len()
     }
 
-    /// Writes what changes in one shard, for ever. A crash costs the calls that were under way: they are made up for
-    /// when their clients are due again.
-    pub(crate) async fn run(&self, shard: usize, hot: &Hot) {
+    /// Writes the changes of one shard, for ever. After a crash the changes that were under way are written again.
+    pub(crate) async fn run(&self, shard: usize, hot: &Hot, vitals: &Vitals) {
         let Some(shard) = self.shards.get(shard) else { return };
         shard.state.lock().recover();
         loop {
@@ -320,10 +342,12 @@ impl Presence {
                 state.take()
             };
             if batches.is_empty() {
-                let next_due = shard.state.lock().next_due();
+                vitals.handled();
+                let idle = Instant::now() + IDLE_TICK;
+                let wake_at = shard.state.lock().next_due().map_or(idle, |due| due.min(idle));
                 tokio::select! {
                     () = shard.changed.notified() => {}
-                    () = until(next_due) => {}
+                    () = tokio::time::sleep_until(wake_at) => {}
                 }
                 continue;
             }
@@ -332,6 +356,7 @@ impl Presence {
                 shard.state.lock().written(batch, added, removed);
             }))
             .await;
+            vitals.handled();
             // Calls of hot state in memory never wait, and others have to run as well.
             tokio::task::yield_now().await;
         }
@@ -352,7 +377,7 @@ impl State {
     }
 }
 
-/// Whether those who came, and those who left, are written.
+/// Writes a batch. True for those who came, and for those who left, if hot state took them.
 async fn write(hot: &Hot, batch: &Batch) -> (bool, bool) {
     let channel = &batch.channel;
     let mut outcome = (true, true);

@@ -1,4 +1,4 @@
-//! Who is in a channel, as clients are told: read and encoded at most once a second where many are there, as a command
+//! Answers to presence commands. The answer of a large channel is read and encoded at most once a second, as each command
 //! would else cost as much as the channel is large.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ const LARGE: usize = 256;
 /// Clients that all answers hold together.
 const MOST_CLIENTS: u64 = 500_000;
 
-/// Who was in a channel a moment ago.
+/// The clients that were in a channel a moment ago.
 pub(crate) struct PresenceAnswer {
     pub(crate) clients: BTreeMap<String, ClientInfo>,
     /// The reply without an id, by encoding.
@@ -69,7 +69,7 @@ impl PresenceAnswers {
         Self { answers }
     }
 
-    /// Who is in a channel. Those who ask at the same time share one read.
+    /// The clients in a channel. Commands that come at the same time share one read.
     pub(crate) async fn of(
         &self,
         channel: &ChannelName,

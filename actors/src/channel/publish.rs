@@ -1,27 +1,30 @@
-//! What happens on a publish: history gives the publication its place, then all nodes' subscribers get it.
+//! Publishing: history gives the publication its place, then all nodes' subscribers get it.
 
 use std::sync::Arc;
 
-use mundotango_protocol::{ChannelName, ClientId, ErrorCode, Publication, StreamPosition};
+use bytes::Bytes;
+use mundotango_protocol::{ChannelName, ClientId, ClientInfo, ErrorCode, Publication, StreamPosition};
 use mundotango_storage::StoreError;
 use mundotango_storage::hot::{Append, Appended, HistoryLimits, Version};
 
+use super::hot::HOT_STATE_TIMEOUT;
+use super::messages::Delivery;
 use super::registry::Channels;
-use super::{Delivery, HOT_STATE_TIMEOUT, namespace_label, run_to_end};
+use super::run_to_end::run_to_end;
 use crate::options::NamespaceOptions;
 
 /// A publication and how it is to be published.
 #[derive(Clone, Debug, Default)]
 pub struct Publish {
-    /// What is published.
+    /// The publication.
     pub publication: Publication,
-    /// Whether it is left out of the channel's history.
+    /// It is left out of the channel's history.
     pub skip_history: bool,
-    /// Whether it may be written as the difference to the one before; else as the namespace says.
+    /// It may be written as the difference to the publication before it; otherwise the namespace decides.
     pub delta: bool,
     /// Names it for five minutes, so that sending it again does not publish it again.
     pub idempotency_key: Option<String>,
-    /// The version of what it tells; one that is not newer than the last is not published.
+    /// The version of the object that it describes; a version that is not newer than the last one is not published.
     pub version: Option<Version>,
     /// The session that does not get it.
     pub exclude: Option<ClientId>,
@@ -34,12 +37,22 @@ impl Publish {
     }
 }
 
-/// What history did with a publication.
+/// The outcome of writing a publication into history.
 enum Recorded {
-    /// It stands here; the default position where the channel keeps no history, or could not.
+    /// It has this place; the default position where the channel keeps no history, or hot state is away.
     At(StreamPosition),
     /// It was published before, or is out of date: nobody is told.
     Before(StreamPosition),
+}
+
+/// A publication without an offset: history gives it one.
+pub(crate) fn publication(data: Bytes, info: Option<ClientInfo>) -> Publication {
+    Publication { data, info, ..Publication::default() }
+}
+
+/// The label of a channel in metrics: its namespace, of which there are as many as are configured.
+fn namespace_label(channel: &ChannelName) -> &str {
+    channel.namespace().unwrap_or("none")
 }
 
 impl Channels {

@@ -1,6 +1,5 @@
-//! Seeing to it that no history is recovered from that lacks a publication: see [`super::unrecorded`].
+//! Renewing the histories that lack a publication, so that nobody recovers from them: see [`super::unrecorded`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,12 +7,14 @@ use mundotango_protocol::ChannelName;
 use mundotango_storage::hot::HistoryLimits;
 use serde::{Deserialize, Serialize};
 
-use super::Control;
+use super::messages::Control;
 use super::registry::Channels;
 use super::unrecorded::{MarkedChannel, Next};
 use crate::bus::Listening;
+use crate::tasks::IDLE_TICK;
+use crate::vitals::Vitals;
 
-/// Where nodes tell each other of their marks.
+/// The bus subject on which nodes send each other their marks.
 const SUBJECT: &str = "nodes.unrecorded";
 /// How long the other nodes are waited for.
 const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -22,11 +23,11 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Marks that one message tells of.
 const TOLD_AT_ONCE: usize = 1_000;
 
-/// What a node says of its marks.
+/// A node's message about its marks.
 #[derive(Debug, Serialize, Deserialize)]
 struct Marks {
     node: String,
-    /// Whether they stand, or are taken back.
+    /// True if the marks stand, false if they are taken back.
     stand: bool,
     channels: Vec<MarkedChannel>,
 }
@@ -42,7 +43,7 @@ impl Channels {
         !has_to_be_told || self.tell_marks(vec![marked], true).await
     }
 
-    /// Whether all other nodes heard of this node's marks.
+    /// Sends this node's marks to the other nodes. `false` if not all of them answered.
     async fn tell_marks(&self, channels: Vec<MarkedChannel>, stand: bool) -> bool {
         let context = self.context();
         let expected = context.other_nodes();
@@ -79,7 +80,7 @@ impl Channels {
         }
     }
 
-    /// Does what is left to this node to do about a marked channel; `false` if that failed.
+    /// Renews the history of a marked channel, if this node has to. `false` if hot state does not take that.
     async fn renew(&self, channel: &ChannelName, limits: HistoryLimits) -> bool {
         let context = self.context();
         match context.unrecorded.next(channel) {
@@ -103,12 +104,13 @@ impl Channels {
         true
     }
 
-    /// Renews what is marked as soon as hot state takes it, and tells the other nodes of what stands until then.
-    pub(crate) async fn keep_histories_whole(&self) {
+    /// Renews marked histories as soon as hot state takes that, and sends the other nodes the marks that stand until then.
+    pub(crate) async fn keep_histories_whole(&self, vitals: &Vitals) {
         loop {
+            vitals.handled();
             let channels = self.context().unrecorded.channels();
             if channels.is_empty() {
-                self.context().unrecorded.changed().await;
+                let _ = tokio::time::timeout(IDLE_TICK, self.context().unrecorded.changed()).await;
                 continue;
             }
             for channel in channels {
@@ -119,16 +121,18 @@ impl Channels {
                 {
                     break;
                 }
+                vitals.handled();
             }
             for marks in self.context().unrecorded.to_tell().chunks(TOLD_AT_ONCE) {
                 self.tell_marks(marks.to_vec(), true).await;
+                vitals.handled();
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// Hears of the other nodes' marks.
-    pub(crate) async fn hear_marks(self: &Arc<Self>) {
+    /// Receives the other nodes' marks, and answers so that their publications may be acknowledged.
+    pub(crate) async fn hear_marks(&self, vitals: &Vitals) {
         let bus = &self.context().bus;
         let mut listening: Box<dyn Listening> = match bus.listen(SUBJECT).await {
             Ok(listening) => listening,
@@ -137,7 +141,14 @@ impl Channels {
                 return;
             }
         };
-        while let Some(message) = listening.next().await {
+        loop {
+            vitals.handled();
+            let message = match tokio::time::timeout(IDLE_TICK, listening.next()).await {
+                Ok(Some(message)) => message,
+                // The task runs again, and subscribes again.
+                Ok(None) => return,
+                Err(_) => continue,
+            };
             if let Ok(marks) = serde_json::from_slice::<Marks>(&message.payload) {
                 self.context().unrecorded.hear(&marks.node, &marks.channels, marks.stand);
             }

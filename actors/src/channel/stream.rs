@@ -1,64 +1,11 @@
-//! Following a channel's stream: what came is delivered in order, a hole is filled from history first.
-
-use std::collections::BTreeMap;
-use std::time::Duration;
+//! Following a channel's stream: publications are delivered in order, and a hole is filled from history first.
 
 use mundotango_protocol::{ErrorCode, Publication, StreamPosition, UnsubscribeCode};
 use mundotango_storage::hot::{HistoryLimits, HistoryQuery};
 
-use tokio::time::Instant;
-
 use super::actor::ChannelActor;
-use super::{ChannelMessage, Delivery};
+use super::messages::{ChannelMessage, Delivery};
 use crate::options::RecoveryMode;
-
-/// Publications that may wait for those before them.
-const MAX_EARLY: usize = 256;
-/// How long they wait before the hole is filled from history.
-const HOLE_PATIENCE: Duration = Duration::from_millis(50);
-
-/// Publications that came before those before them, by offset.
-#[derive(Default)]
-pub(super) struct Early {
-    deliveries: BTreeMap<u64, Delivery>,
-    since: Option<Instant>,
-}
-
-impl Early {
-    fn has_room(&self) -> bool {
-        self.deliveries.len() < MAX_EARLY
-    }
-
-    fn keep(&mut self, delivery: Delivery) {
-        self.since.get_or_insert_with(Instant::now);
-        self.deliveries.insert(delivery.publication.offset, delivery);
-    }
-
-    fn take(&mut self, offset: u64) -> Option<Delivery> {
-        self.deliveries.remove(&offset)
-    }
-
-    fn forget_until(&mut self, offset: u64) {
-        while self.deliveries.first_key_value().is_some_and(|(first, _)| *first <= offset) {
-            self.deliveries.pop_first();
-        }
-        self.since = if self.deliveries.is_empty() { None } else { Some(Instant::now()) };
-    }
-
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    /// Leaves it to the next publication or check to fill the hole.
-    fn wait_for_more(&mut self) {
-        self.since = None;
-    }
-
-    /// When something has waited for too long.
-    pub(super) fn overdue_at(&self) -> Option<Instant> {
-        self.since.map(|since| since + HOLE_PATIENCE)
-    }
-}
 
 impl ChannelActor {
     /// Takes a publication that came, to be written with the others that wait.
@@ -81,29 +28,29 @@ impl ChannelActor {
                 self.go_on();
             }
             // Those before it are on their way in all likelihood: publishers race, here and on other nodes.
-            Some(position) if position.epoch == delivery.epoch && self.early.has_room() => {
-                self.early.keep(delivery.clone());
+            Some(position) if position.epoch == delivery.epoch && self.reorder_buffer.has_room() => {
+                self.reorder_buffer.insert(delivery.clone());
             }
             Some(_) => self.repair(limits).await,
         }
     }
 
-    /// Takes what came early and is next now.
+    /// Takes the publications that came too early and are next now.
     fn go_on(&mut self) {
         let Some(position) = &mut self.position else { return };
-        while let Some(delivery) = self.early.take(position.offset + 1) {
+        while let Some(delivery) = self.reorder_buffer.remove(position.offset + 1) {
             if delivery.epoch != position.epoch {
                 break;
             }
             position.offset += 1;
             self.pending.push(delivery);
         }
-        self.early.forget_until(position.offset);
+        self.reorder_buffer.drop_until(position.offset);
     }
 
     pub(super) async fn repair(&mut self, limits: HistoryLimits) {
         if let Err(error) = self.catch_up(limits).await {
-            self.early.wait_for_more();
+            self.reorder_buffer.wait_for_more();
             tracing::warn!(%error, channel = %self.name, "history not read, stream not repaired");
         }
     }
@@ -128,17 +75,17 @@ impl ChannelActor {
         }
         let before = self.position.replace(page.position.clone());
         let Some(before) = before else {
-            self.early.clear();
+            self.reorder_buffer.clear();
             return Ok(());
         };
         if before.epoch != page.position.epoch || page.position.offset < before.offset {
             // Offsets of another history say nothing in this one.
-            self.early.clear();
+            self.reorder_buffer.clear();
             self.lose_positioned().await;
             return Ok(());
         }
         if limit == Some(0) {
-            self.early.clear();
+            self.reorder_buffer.clear();
             return Ok(());
         }
         let mut next = before.offset + 1;
@@ -148,8 +95,9 @@ impl ChannelActor {
                 self.lose_positioned().await;
             }
             next = publication.offset + 1;
-            // Who does not get a publication is known from its delivery alone.
-            let exclude = self.early.take(publication.offset).and_then(|early| early.exclude);
+            // History does not know which session is excluded from a publication; its delivery does.
+            let exclude =
+                self.reorder_buffer.remove(publication.offset).and_then(|delivery| delivery.exclude);
             let delta = self.options.delta_publish && !is_hole;
             self.pending.push(Delivery { publication, delta, exclude, ..Delivery::default() });
         }
@@ -166,11 +114,11 @@ impl ChannelActor {
         self.lose_subscribers(|subscriber| subscriber.flags.positioned, UnsubscribeCode::InsufficientState);
     }
 
-    /// Takes the publications that wait in the mailbox to those that came early, so that history does not bring them without
-    /// what their deliveries say.
+    /// Moves the publications that wait in the mailbox into the reorder buffer: history would else deliver them without the
+    /// exclusions that only their deliveries know.
     fn sort_in_what_waits(&mut self) {
         let Some(position) = &self.position else { return };
-        while self.early.has_room()
+        while self.reorder_buffer.has_room()
             && let Ok(message) = self.publications.try_recv()
         {
             match message {
@@ -178,7 +126,7 @@ impl ChannelActor {
                     if delivery.epoch == position.epoch && delivery.publication.offset > 0 =>
                 {
                     if delivery.publication.offset > position.offset {
-                        self.early.keep((*delivery).clone());
+                        self.reorder_buffer.insert((*delivery).clone());
                     }
                 }
                 other => self.postponed.push_back(other),
@@ -186,7 +134,7 @@ impl ChannelActor {
         }
     }
 
-    /// What a client that was at `from` has to be told, or `None` if that can't be told in full.
+    /// The publications that a client at `from` missed, or `None` if not all of them are known.
     pub(super) async fn missed(
         &self,
         from: &StreamPosition,
@@ -222,7 +170,7 @@ impl ChannelActor {
         if page.position.epoch != position.epoch {
             return Ok(None);
         }
-        // What came after `position` will be delivered live.
+        // Publications after `position` will be delivered live.
         let publications: Vec<_> = page
             .publications
             .into_iter()

@@ -61,7 +61,7 @@ pub(crate) struct MarkedChannel {
     pub(crate) epoch: String,
 }
 
-/// What is to be done about a marked channel.
+/// The next step for a marked channel.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Another node sees to it.
@@ -80,12 +80,12 @@ pub(crate) struct Renewal {
 }
 
 impl Unrecorded {
-    /// Whether any channel is marked: asked for every publication.
+    /// True if any channel is marked: asked for every publication.
     fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether nobody may recover in a channel now.
+    /// True if nobody may recover in a channel now.
     pub(crate) fn holds(&self, channel: &ChannelName) -> bool {
         !self.is_empty() && self.marks.lock().contains_key(channel)
     }
@@ -144,7 +144,7 @@ impl Unrecorded {
         self.changed.notify_one();
     }
 
-    /// What this node has to do about a channel, if it is marked.
+    /// The next step of this node for a channel, if the channel is marked.
     pub(crate) fn next(&self, channel: &ChannelName) -> Next {
         let now = Instant::now();
         let mut marks = self.marks.lock();

@@ -33,7 +33,7 @@ struct Member {
     heard: Instant,
 }
 
-/// What a heartbeat changed.
+/// The change that a heartbeat made.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The node is new.
@@ -64,7 +64,7 @@ impl Members {
         }
     }
 
-    /// Whether a node is there.
+    /// True if a node is there.
     pub(super) fn has(&self, node: &str) -> bool {
         self.state.lock().here.contains_key(node)
     }

@@ -17,7 +17,7 @@ use crate::handle::{ServerSubscription, Whose};
 pub struct NodeInfo {
     /// Its id: another one at every start.
     pub id: String,
-    /// What its operator calls it.
+    /// Its name, which its operator gives.
     pub name: String,
     /// Its version.
     pub version: String,
@@ -31,9 +31,9 @@ pub struct NodeInfo {
     pub channels: usize,
     /// Subscriptions to all of them.
     pub subscriptions: usize,
-    /// Whether it is going away.
+    /// True if it is going away.
     pub draining: bool,
-    /// Whether it is gone now.
+    /// True if it is gone now.
     #[serde(default)]
     pub gone: bool,
     /// Digests of the settings that all nodes have to agree on, by what they are of.
@@ -113,7 +113,7 @@ pub(crate) struct Envelope<T> {
     pub(crate) request: T,
 }
 
-/// What a node answers.
+/// The answer of a node.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Reply {
     /// The node that answers.

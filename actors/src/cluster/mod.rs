@@ -1,52 +1,48 @@
-//! The node among the others: membership, requests to all nodes, and the traces of dead nodes.
+//! The node among the others: membership, and the traces of dead nodes. Nodes ask each other by [`requests`].
 
+mod answers;
 mod members;
 mod messages;
+mod requests;
 mod settings;
+mod topics;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use mundotango_protocol::{ChannelName, ClientInfo};
 use mundotango_storage::hot::HotState;
 use parking_lot::Mutex;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::base64_bytes;
-use crate::bus::{Bus, BusError, BusMessage, Listening};
+use crate::bus::{Bus, BusMessage, Listening};
 use crate::crashes::Crashes;
 use crate::supervised::{BusyVisitor, Intensity, Supervised};
 use crate::tasks::{Pace, Tasks};
 use crate::vitals::{TreeNode, Vitals};
+pub use answers::{Everywhere, NodeError};
 use members::{GONE_AFTER, HEARTBEAT, Members, Outcome};
 pub use messages::NodeInfo;
-use messages::{Envelope, Reply};
 pub(crate) use messages::{Load, NodeRequest, Question};
 use settings::Settings;
+pub(crate) use topics::Encoded;
+pub use topics::TopicHandler;
+use topics::Topics;
 
 /// The subject of heartbeats.
 const HEARTBEATS: &str = "nodes.heartbeats";
-/// The subject of requests to all nodes.
-const EVERYBODY: &str = "nodes.all";
-/// How long a node is waited for.
-const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an actor on another node is waited for, which may have to be started first.
-const OWNED_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long hot state may take for a heartbeat.
+const BEAT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Requests of other nodes that are worked on at the same time; more wait on the bus.
 const REQUESTS_AT_ONCE: usize = 64;
-/// Messages on topics that are worked on at the same time; more are refused. Clients cause many of them, and they must not
-/// take the places of what nodes ask each other.
-const TOPIC_MESSAGES_AT_ONCE: usize = 64;
 /// How often the silence of members is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// Heartbeats for which a node must be unheard on the bus before this is told: nodes come and go at any moment, and one that
@@ -58,66 +54,6 @@ const BURIAL_TIMEOUT: Duration = Duration::from_mins(1);
 const BURY_AGAIN: Duration = Duration::from_secs(1);
 /// Crashes of different tasks within the window before the keeper restarts.
 const MOST_CRASHED_TASKS: usize = 2;
-
-/// Handles the messages of other nodes on a topic of the application's own.
-#[async_trait]
-pub trait TopicHandler: Send + Sync {
-    /// Handles a message and returns the answer.
-    async fn handle(&self, data: Bytes) -> Result<Bytes, String>;
-}
-
-/// Why a node did not answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NodeError {
-    /// There is no such node.
-    #[error("there is no such node")]
-    Gone,
-    /// It did not answer in time, or the bus is not available.
-    #[error("the node did not answer")]
-    Unavailable,
-    /// It refused.
-    #[error("the node refused: {0}")]
-    Refused(String),
-}
-
-/// The result of a request to all nodes.
-#[must_use = "nodes may be missing"]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Everywhere<T> {
-    /// The answers of the nodes that gave one.
-    pub answers: T,
-    /// How many nodes gave no answer: the request may not hold there.
-    pub missing: usize,
-}
-
-impl<T> Everywhere<T> {
-    /// Changes the answers.
-    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Everywhere<U> {
-        Everywhere { answers: change(self.answers), missing: self.missing }
-    }
-
-    /// The answers, if no node is missing.
-    pub fn complete(self) -> Option<T> {
-        (self.missing == 0).then_some(self.answers)
-    }
-}
-
-impl Everywhere<Vec<(String, Value)>> {
-    /// Reads the answers. A node whose answer cannot be read counts as missing.
-    pub(crate) fn read<T: DeserializeOwned>(mut self) -> Everywhere<Vec<T>> {
-        let mut read = Vec::with_capacity(self.answers.len());
-        for (node, answer) in self.answers {
-            match serde_json::from_value(answer) {
-                Ok(answer) => read.push(answer),
-                Err(error) => {
-                    tracing::warn!(%error, node, "answer of a node not read");
-                    self.missing += 1;
-                }
-            }
-        }
-        Everywhere { answers: read, missing: self.missing }
-    }
-}
 
 /// The node, as the cluster calls it to do what other nodes ask.
 #[async_trait]
@@ -157,9 +93,8 @@ pub(crate) struct Cluster {
     settings: Settings,
     /// Differences that are in the log already.
     reported: Mutex<BTreeSet<String>>,
-    topics: Mutex<HashMap<String, Arc<dyn TopicHandler>>>,
+    pub(crate) topics: Topics,
     requests: Arc<Semaphore>,
-    topic_messages: Arc<Semaphore>,
     /// Dead nodes whose traces are not all cleared away.
     dead: Mutex<Vec<String>>,
     somebody_died: Notify,
@@ -168,10 +103,6 @@ pub(crate) struct Cluster {
     was_away: Notify,
     draining: AtomicBool,
     tasks: Tasks,
-}
-
-fn subject_of(node: &str) -> String {
-    format!("nodes.{node}")
 }
 
 impl Cluster {
@@ -189,9 +120,8 @@ impl Cluster {
             membership: watch::Sender::new(0),
             settings: Settings::default(),
             reported: Mutex::default(),
-            topics: Mutex::default(),
+            topics: Topics::new(),
             requests: Arc::new(Semaphore::new(REQUESTS_AT_ONCE)),
-            topic_messages: Arc::new(Semaphore::new(TOPIC_MESSAGES_AT_ONCE)),
             dead: Mutex::default(),
             somebody_died: Notify::new(),
             unheard: Mutex::default(),
@@ -230,7 +160,7 @@ impl Cluster {
             }
             .boxed()
         });
-        self.spawn(node, "requests", Pace::OnDemand, |cluster, node, vitals| {
+        self.spawn(node, "requests", Pace::Timed, |cluster, node, vitals| {
             async move { cluster.answer_requests(node, &vitals).await }.boxed()
         });
     }
@@ -268,7 +198,7 @@ impl Cluster {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the node is going away.
+    /// True if the node is going away.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
@@ -287,17 +217,6 @@ impl Cluster {
         elders.flat_map(|node| self.settings.differences(&node)).collect()
     }
 
-    pub(crate) fn set_topic(&self, topic: &str, handler: Arc<dyn TopicHandler>) {
-        self.topics.lock().insert(topic.to_owned(), handler);
-    }
-
-    pub(crate) async fn handle_topic(&self, topic: &str, data: Bytes) -> Result<Value, String> {
-        let handler = self.topics.lock().get(topic).cloned();
-        let handler = handler.ok_or_else(|| format!("no handler of topic {topic} here"))?;
-        let answer = handler.handle(data).await?;
-        serde_json::to_value(Encoded(answer)).map_err(|error| error.to_string())
-    }
-
     /// The node's heartbeat.
     pub(crate) fn info(&self, load: &Load, gone: bool) -> NodeInfo {
         NodeInfo {
@@ -313,112 +232,6 @@ impl Cluster {
             gone,
             settings: self.settings.digests(),
         }
-    }
-
-    /// Asks all other nodes.
-    pub(crate) async fn ask_others(&self, request: NodeRequest) -> Everywhere<Vec<(String, Value)>> {
-        let mut waited_for = self.members.ids();
-        let mut all = Everywhere { answers: Vec::new(), missing: waited_for.len() };
-        if waited_for.is_empty() {
-            return all;
-        }
-        let asked = Envelope { from: self.identity.id.clone(), request };
-        let Ok(payload) = serde_json::to_vec(&asked) else { return all };
-        // A node that has just joined may answer as well: only the answers of known members end the wait.
-        let mut answered = BTreeMap::new();
-        let mut is_enough = |payload: &Bytes| {
-            if let Ok(answer) = serde_json::from_slice::<Reply>(payload) {
-                waited_for.remove(&answer.node);
-                answered.insert(answer.node.clone(), answer);
-            }
-            waited_for.is_empty()
-        };
-        if let Err(error) = self.bus.survey(EVERYBODY, payload.into(), &mut is_enough, SURVEY_TIMEOUT).await {
-            tracing::warn!(%error, "other nodes not asked");
-            return all;
-        }
-        all.missing = waited_for.len();
-        for (node, answer) in answered {
-            match answer.error {
-                None => all.answers.push((node, answer.answer)),
-                Some(error) => {
-                    tracing::warn!(node, error, "a node refused a request");
-                    all.missing += 1;
-                }
-            }
-        }
-        if all.missing > 0 {
-            tracing::warn!(missing = all.missing, answered = all.answers.len(), "not all nodes answered");
-        }
-        all
-    }
-
-    /// Asks another node.
-    pub(crate) async fn ask<T: DeserializeOwned>(
-        &self,
-        node: &str,
-        request: NodeRequest,
-    ) -> Result<T, NodeError> {
-        // The name may be a client's text: it must be a node's, not that of a subject which all nodes hear.
-        if !self.members.has(node) {
-            return Err(NodeError::Gone);
-        }
-        let refused = |error: serde_json::Error| NodeError::Refused(error.to_string());
-        let owned = matches!(request, NodeRequest::Owned(_));
-        let timeout = if owned { OWNED_TIMEOUT } else { SURVEY_TIMEOUT };
-        let asked = Envelope { from: self.identity.id.clone(), request };
-        let payload = serde_json::to_vec(&asked).map_err(refused)?;
-        let answer = self.bus.request(&subject_of(node), payload.into(), timeout).await;
-        let answer = answer.map_err(|error| match error {
-            BusError::NoResponders => NodeError::Gone,
-            _ => NodeError::Unavailable,
-        })?;
-        let reply: Reply = serde_json::from_slice(&answer).map_err(refused)?;
-        match reply.error {
-            Some(error) => Err(NodeError::Refused(error)),
-            None => serde_json::from_value(reply.answer).map_err(refused),
-        }
-    }
-
-    async fn answer(&self, node: &dyn Perform, message: &BusMessage, asked: Envelope<NodeRequest>) {
-        tracing::debug!(from = asked.from, "asked by another node");
-        let outcome = node.perform(asked.request).await;
-        let mut replied = self.reply(message, outcome).await;
-        if let Err(error @ BusError::TooLarge { .. }) = replied {
-            // Silence would look like a dead node.
-            replied = self.reply(message, Err(format!("the answer is too large: {error}"))).await;
-        }
-        if let Err(error) = replied {
-            tracing::warn!(%error, "answer not sent");
-        }
-    }
-
-    /// Reads a request and gives it a place among those that are worked on.
-    async fn admit(
-        &self,
-        message: &BusMessage,
-    ) -> Result<(Envelope<NodeRequest>, OwnedSemaphorePermit), String> {
-        let asked: Envelope<NodeRequest> =
-            serde_json::from_slice(&message.payload).map_err(|error| format!("not understood: {error}"))?;
-        let permit = if matches!(asked.request, NodeRequest::Topic { .. }) {
-            Arc::clone(&self.topic_messages)
-                .try_acquire_owned()
-                .map_err(|_| "too many messages on topics at once".to_owned())?
-        } else {
-            let permit = Arc::clone(&self.requests).acquire_owned().await;
-            permit.map_err(|_| "the node ends".to_owned())?
-        };
-        Ok((asked, permit))
-    }
-
-    async fn reply(&self, message: &BusMessage, outcome: Result<Value, String>) -> Result<(), BusError> {
-        let node = self.identity.id.clone();
-        let answer = match outcome {
-            Ok(answer) => Reply { node, answer, error: None },
-            Err(error) => Reply { node, answer: Value::Null, error: Some(error) },
-        };
-        let payload = serde_json::to_vec(&answer).unwrap_or_default();
-        self.bus.reply(message, payload.into()).await
     }
 
     /// Sends a heartbeat, or the farewell, so that nobody waits for the node's silence.
@@ -491,7 +304,7 @@ impl Cluster {
         loop {
             interval.tick().await;
             // The next heartbeat makes up for one that failed.
-            if let Ok(Ok(beat)) = tokio::time::timeout(SURVEY_TIMEOUT, self.hot.beat()).await {
+            if let Ok(Ok(beat)) = tokio::time::timeout(BEAT_TIMEOUT, self.hot.beat()).await {
                 if beat.forgotten {
                     tracing::warn!("hot state has lost this node's presence and online users");
                     self.was_away.notify_one();
@@ -616,35 +429,7 @@ impl Cluster {
         }
     }
 
-    async fn answer_requests(self: &Arc<Self>, node: Arc<dyn Perform>, vitals: &Vitals) {
-        let Some(mut own) = self.listen(&subject_of(&self.identity.id)).await else { return };
-        let Some(mut everybody) = self.listen(EVERYBODY).await else { return };
-        loop {
-            let message = tokio::select! {
-                message = own.next() => message,
-                message = everybody.next() => message,
-            };
-            let Some(message) = message else { return };
-            vitals.handled();
-            let (asked, permit) = match self.admit(&message).await {
-                Ok(admitted) => admitted,
-                Err(refusal) => {
-                    if let Err(error) = self.reply(&message, Err(refusal)).await {
-                        tracing::warn!(%error, "refusal not sent");
-                    }
-                    continue;
-                }
-            };
-            let (cluster, node) = (Arc::clone(self), Arc::clone(&node));
-            tokio::spawn(async move {
-                let answer = cluster.answer(&*node, &message, asked);
-                mundotango_ops::trace::within(message.traceparent.as_deref(), answer).await;
-                drop(permit);
-            });
-        }
-    }
-
-    async fn listen(&self, subject: &str) -> Option<Box<dyn Listening>> {
+    pub(super) async fn listen(&self, subject: &str) -> Option<Box<dyn Listening>> {
         match self.bus.listen(subject).await {
             Ok(listening) => Some(listening),
             Err(error) => {
@@ -673,7 +458,3 @@ impl Supervised for Cluster {
         self.tasks.visit_busy(visit);
     }
 }
-
-/// Bytes as an answer.
-#[derive(serde::Serialize, serde::Deserialize)]
-pub(crate) struct Encoded(#[serde(with = "base64_bytes")] pub(crate) Bytes);

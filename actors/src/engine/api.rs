@@ -54,7 +54,7 @@ impl Engine {
         subscription: ServerSubscription,
         recover: Option<StreamPosition>,
     ) -> Result<Everywhere<()>, EngineError> {
-        self.parts().options_of(channel)?;
+        self.context().options_of(channel)?;
         let request = NodeRequest::Subscribe {
             whose: whose.clone(),
             channel: channel.as_str().to_owned(),
@@ -147,7 +147,7 @@ impl Engine {
 
     /// Says who handles what other nodes say on a topic.
     pub fn set_topic(&self, topic: &str, handler: Arc<dyn TopicHandler>) {
-        self.control().cluster.set_topic(topic, handler);
+        self.control().cluster.topics.set(topic, handler);
     }
 
     /// Says something on a topic to all other nodes, and waits until they handled it, or a time.
@@ -177,29 +177,29 @@ impl Engine {
         self.control().placement.ask(kind, id, message).await
     }
 
-    /// Whether the other nodes can be reached; `None` if there may be none.
+    /// True if the other nodes can be reached; `None` if there may be none.
     pub fn bus_connected(&self) -> Option<bool> {
         let bus = &self.control().cluster.bus;
         bus.is_remote().then(|| *bus.connected().borrow())
     }
 
-    /// Who is in a channel, by session id.
+    /// The clients in a channel, by session id.
     pub async fn presence(&self, channel: &ChannelName) -> Result<BTreeMap<String, ClientInfo>, EngineError> {
-        let parts = self.parts();
-        if !parts.options_of(channel)?.presence {
+        let sessions = self.context();
+        if !sessions.options_of(channel)?.presence {
             return Err(EngineError::NotAvailable);
         }
-        let context = parts.channels.context();
-        Ok(context.presence_answers.of(channel, &context.hot).await?.clients.clone())
+        let channels = sessions.channels.context();
+        Ok(channels.presence_answers.of(channel, &channels.hot).await?.clients.clone())
     }
 
     /// How many are in a channel, without reading who.
     pub async fn presence_stats(&self, channel: &ChannelName) -> Result<PresenceStats, EngineError> {
-        let parts = self.parts();
-        if !parts.options_of(channel)?.presence {
+        let context = self.context();
+        if !context.options_of(channel)?.presence {
             return Err(EngineError::NotAvailable);
         }
-        Ok(parts.in_time(parts.hot.presence_stats(channel.as_str())).await?)
+        Ok(context.in_time(context.hot.presence_stats(channel.as_str())).await?)
     }
 
     /// Reads a channel's history; at most as much as a session gets at once.
@@ -208,18 +208,18 @@ impl Engine {
         channel: &ChannelName,
         query: HistoryQuery,
     ) -> Result<HistoryPage, EngineError> {
-        let parts = self.parts();
-        let limits = parts.options_of(channel)?.history().ok_or(EngineError::NotAvailable)?;
-        let most = parts.session_options.history_max_publications;
+        let context = self.context();
+        let limits = context.options_of(channel)?.history().ok_or(EngineError::NotAvailable)?;
+        let most = context.session_options.history_max_publications;
         let limit = Some(query.limit.unwrap_or(most).min(most));
-        Ok(parts.history(channel, HistoryQuery { limit, ..query }, limits).await?)
+        Ok(context.history(channel, HistoryQuery { limit, ..query }, limits).await?)
     }
 
     /// Forgets a channel's publications.
     pub async fn remove_history(&self, channel: &ChannelName) -> Result<(), EngineError> {
-        let parts = self.parts();
-        let limits = parts.options_of(channel)?.history().ok_or(EngineError::NotAvailable)?;
-        let removing = parts.hot.remove_history(channel.as_str(), limits);
+        let context = self.context();
+        let limits = context.options_of(channel)?.history().ok_or(EngineError::NotAvailable)?;
+        let removing = context.hot.remove_history(channel.as_str(), limits);
         match tokio::time::timeout(REMOVAL_TIMEOUT, removing).await {
             Ok(Ok(())) => Ok(()),
             outcome => {
@@ -231,7 +231,7 @@ impl Engine {
 
     /// Calls the application as a session's RPC does.
     pub async fn call(&self, caller: Caller, method: &str, data: Bytes) -> Result<Bytes, ErrorReply> {
-        let Some(handler) = self.parts().rpc.get() else { return Err(ErrorCode::MethodNotFound.into()) };
+        let Some(handler) = self.context().rpc.get() else { return Err(ErrorCode::MethodNotFound.into()) };
         match tokio::time::timeout(self.session_options().rpc_timeout, handler.call(caller, method, data))
             .await
         {
@@ -240,9 +240,9 @@ impl Engine {
         }
     }
 
-    /// When users were here.
+    /// The times at which users were last online.
     pub async fn user_statuses(&self, users: &[String]) -> Result<BTreeMap<String, UserStatus>, EngineError> {
-        let parts = self.parts();
-        Ok(parts.in_time(parts.hot.user_statuses(users)).await?)
+        let context = self.context();
+        Ok(context.in_time(context.hot.user_statuses(users)).await?)
     }
 }

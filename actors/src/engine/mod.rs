@@ -17,7 +17,9 @@ use crate::crashes::Crashes;
 use crate::handle::Transport;
 use crate::options::{ChannelsOptions, Namespaces, SessionOptions};
 use crate::placement::Placement;
-use crate::session::{Authenticator, ChannelGate, Parts, RpcHandler, Session, SessionConfig, Sessions};
+use crate::session::{
+    Authenticator, ChannelGate, RpcHandler, Session, SessionConfig, SessionContext, Sessions,
+};
 use crate::supervised::Supervised;
 use crate::supervision::Supervision;
 use crate::telemetry::Telemetry;
@@ -56,9 +58,9 @@ impl From<ErrorCode> for EngineError {
 pub struct NodeParts {
     /// Its id: another one at every start.
     pub id: String,
-    /// What its operator calls it.
+    /// Its name, which its operator gives.
     pub name: String,
-    /// What connects it with the others.
+    /// The bus to the other nodes.
     pub bus: Arc<dyn Bus>,
 }
 
@@ -70,23 +72,23 @@ impl NodeParts {
     }
 }
 
-/// What an engine is made of.
+/// The parts from which an engine is made.
 pub struct EngineParts {
     /// The node's place among others.
     pub node: NodeParts,
     /// The server's name and version, as clients see it.
     pub version: String,
-    /// What one connection may do.
+    /// The limits of one connection.
     pub session_options: SessionOptions,
     /// The namespaces.
     pub channels_options: ChannelsOptions,
     /// Channel history and presence.
     pub hot: Arc<dyn HotState>,
-    /// Who reads tokens.
+    /// Reads tokens.
     pub authenticator: Arc<dyn Authenticator>,
 }
 
-/// What channels ask of the node.
+/// The node as its channels see it.
 struct ChannelsNode {
     cluster: Arc<Cluster>,
     namespaces: Arc<Namespaces>,
@@ -141,7 +143,7 @@ impl Engine {
             session_options: parts.session_options,
             namespaces,
         };
-        let parts = Arc::new(Parts::new(
+        let context = Arc::new(SessionContext::new(
             config,
             parts.hot,
             parts.authenticator,
@@ -151,14 +153,14 @@ impl Engine {
         let placement = Placement::new(Arc::clone(&cluster), Arc::clone(&crashes));
         let supervised: Vec<Arc<dyn Supervised>> = vec![
             Arc::clone(&cluster) as Arc<dyn Supervised>,
-            Arc::clone(&parts.sessions) as Arc<dyn Supervised>,
+            Arc::clone(&context.sessions) as Arc<dyn Supervised>,
             Arc::clone(&channels) as Arc<dyn Supervised>,
             Arc::clone(&placement) as Arc<dyn Supervised>,
             Telemetry::new(vec![
                 (
                     "session",
                     Box::new({
-                        let sessions = Arc::clone(&parts.sessions);
+                        let sessions = Arc::clone(&context.sessions);
                         move || sessions.waiting()
                     }),
                 ),
@@ -171,8 +173,8 @@ impl Engine {
                 ),
             ]),
         ];
-        let supervision = Supervision::start(supervised, crashes, parts.session_options.hung_after).await?;
-        let control = Arc::new(Control { parts, cluster, placement, supervision });
+        let supervision = Supervision::start(supervised, crashes, context.session_options.hung_after).await?;
+        let control = Arc::new(Control { context, cluster, placement, supervision });
         channels.start();
         control.placement.start();
         control.cluster.start(&(Arc::clone(&control) as Arc<dyn Perform>));
@@ -198,17 +200,17 @@ impl Engine {
 
     /// Says who answers the sessions' calls. The first one counts.
     pub fn set_rpc_handler(&self, handler: Arc<dyn RpcHandler>) {
-        let _ = self.parts().rpc.set(handler);
+        let _ = self.context().rpc.set(handler);
     }
 
     /// Says who decides which users may subscribe to the channels of a namespace, beside the namespace's options.
     pub fn set_gate(&self, namespace: &str, gate: Arc<dyn ChannelGate>) {
-        self.parts().set_gate(namespace, gate);
+        self.context().set_gate(namespace, gate);
     }
 
     /// Opens a session for a new connection.
     pub fn open_session(&self, transport: Transport, encoding: Encoding) -> Session {
-        Session::open(Arc::clone(self.parts()), transport, encoding)
+        Session::open(Arc::clone(self.context()), transport, encoding)
     }
 
     /// Publishes into a channel; where it landed in history, or the default position where none is kept.
@@ -217,20 +219,20 @@ impl Engine {
         channel: &ChannelName,
         publish: Publish,
     ) -> Result<StreamPosition, EngineError> {
-        Ok(self.parts().publish(channel, publish).await?)
+        Ok(self.context().publish(channel, publish).await?)
     }
 
     fn control(&self) -> &Arc<Control> {
         &self.control
     }
 
-    fn parts(&self) -> &Arc<Parts> {
-        &self.control.parts
+    fn context(&self) -> &Arc<SessionContext> {
+        &self.control.context
     }
 
     /// The node's id: another one at every start.
     pub fn node_id(&self) -> &str {
-        &self.parts().node_id
+        &self.context().node_id
     }
 
     /// When the node started.
@@ -238,19 +240,19 @@ impl Engine {
         self.control.cluster.started_at()
     }
 
-    /// What one connection may do.
+    /// The limits of one connection.
     pub fn session_options(&self) -> &SessionOptions {
-        &self.parts().session_options
+        &self.context().session_options
     }
 
     /// The node's sessions.
     pub fn sessions(&self) -> &Sessions {
-        &self.parts().sessions
+        &self.context().sessions
     }
 
     /// The node's channels.
     pub fn channels(&self) -> &Channels {
-        &self.parts().channels
+        &self.context().channels
     }
 
     /// The supervision tree, with at most `most_children` sessions and channels each.
@@ -269,7 +271,7 @@ impl Engine {
         self.control.supervision.panic_keeper(name)
     }
 
-    /// Whether the node is going away.
+    /// True if the node is going away.
     pub fn is_draining(&self) -> bool {
         self.control.cluster.is_draining()
     }
@@ -286,7 +288,7 @@ impl Drop for Engine {
         // The tasks hold the rooms that they look after, and would keep them for ever.
         self.control.cluster.stop();
         self.control.placement.stop();
-        self.parts().channels.stop();
+        self.context().channels.stop();
         self.control.supervision.stop();
     }
 }

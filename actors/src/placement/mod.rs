@@ -7,34 +7,31 @@
 //!
 //! A question may be handled twice when an owner is lost in the middle of it: a kind has to know a message again.
 
+mod kind;
+mod local;
 mod owned;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use mundotango_protocol::new_id;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::base64_bytes;
-use crate::bus::{BusError, subject_part};
+use crate::bus::BusError;
 use crate::cluster::{Cluster, NodeError, NodeRequest, Question};
 use crate::crashes::Crashes;
 use crate::supervised::{BusyVisitor, Intensity, Supervised};
 use crate::tasks::{Pace, Tasks};
 use crate::vitals::{State, TreeNode, Vitals};
+pub use kind::{OwnedActor, OwnedError, OwnedKind};
+use kind::{Reply, subject_of};
+use local::{LocalActor, LocalActors};
 use owned::Owned;
 
-/// Messages that may wait for one actor.
-const MAILBOX_CAPACITY: usize = 64;
-/// How long an actor that nobody asks stays in memory, unless its kind keeps it.
-const IDLE_AFTER: Duration = Duration::from_mins(5);
 /// How long a question waits for its answer in all.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long an owner may be silent before its node is asked whether the actor still runs.
@@ -46,63 +43,6 @@ const MOST_CRASHED: usize = 32;
 /// Pause before an actor that is going away is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Why an actor does not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[serde(tag = "error", content = "detail", rename_all = "snake_case")]
-pub enum OwnedError {
-    /// Another has become the owner: this one ends.
-    #[error("another node owns it")]
-    Fenced,
-    /// The message is refused.
-    #[error("{0}")]
-    Refused(String),
-    /// A part is gone, or the time is over: it may or may not have been done.
-    #[error("not available: {0}")]
-    Unavailable(String),
-    /// Too many messages wait for it.
-    #[error("too many messages wait")]
-    Busy,
-}
-
-/// A kind of actor that exists once in the cluster.
-#[async_trait]
-pub trait OwnedKind: Send + Sync {
-    /// Brings an actor to life: takes its fence, then reads what it was.
-    async fn activate(&self, id: &str) -> Result<Box<dyn OwnedActor>, OwnedError>;
-
-    /// The ids of the actors that always run, although nobody asks them: on one node of the cluster, and soon on another
-    /// one when that node goes.
-    fn keep(&self) -> Vec<String> {
-        Vec::new()
-    }
-}
-
-/// An actor that exists once in the cluster. Messages come one after the other.
-#[async_trait]
-pub trait OwnedActor: Send {
-    /// Handles a message.
-    async fn handle(&mut self, message: Bytes) -> Result<Bytes, OwnedError>;
-
-    /// Resolves when there is something to do that nobody asks for, such as what an owner before left undone. It may be
-    /// dropped while it waits.
-    async fn wait(&mut self) {
-        std::future::pending::<()>().await;
-    }
-
-    /// Does what [`wait`](Self::wait) waited for; never dropped in the middle.
-    async fn proceed(&mut self) -> Result<(), OwnedError> {
-        Ok(())
-    }
-}
-
-/// What waits for an actor of this node.
-pub(crate) enum OwnedMessage {
-    /// A question, and where its answer goes.
-    Ask(Bytes, oneshot::Sender<Result<Bytes, OwnedError>>),
-    /// From the node: end.
-    Passivate,
-}
-
 /// The node's part in all actors that exist once.
 pub(crate) struct Placement {
     cluster: Arc<Cluster>,
@@ -110,47 +50,8 @@ pub(crate) struct Placement {
     tasks: Tasks,
     kinds_changed: Notify,
     kinds: Mutex<HashMap<String, Arc<dyn OwnedKind>>>,
-    here: Mutex<HashMap<(String, String), Entry>>,
-}
-
-#[derive(Clone)]
-struct Entry {
-    number: String,
-    mailbox: mpsc::Sender<OwnedMessage>,
-    vitals: Arc<Vitals>,
-}
-
-impl Entry {
-    fn waiting(&self) -> usize {
-        self.mailbox.max_capacity() - self.mailbox.capacity()
-    }
-}
-
-/// The answer to a question.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Reply {
-    Answer(#[serde(with = "base64_bytes")] Bytes),
-    Failed(OwnedError),
-}
-
-impl From<Result<Bytes, OwnedError>> for Reply {
-    fn from(outcome: Result<Bytes, OwnedError>) -> Self {
-        outcome.map_or_else(Self::Failed, Self::Answer)
-    }
-}
-
-impl From<Reply> for Result<Bytes, OwnedError> {
-    fn from(reply: Reply) -> Self {
-        match reply {
-            Reply::Answer(answer) => Ok(answer),
-            Reply::Failed(error) => Err(error),
-        }
-    }
-}
-
-pub(crate) fn subject_of(kind: &str, id: &str) -> String {
-    format!("owner.{kind}.{}", subject_part(id))
+    /// The actors that run here.
+    here: Arc<LocalActors>,
 }
 
 /// The node of the highest hash with the actor (rendezvous hashing): all nodes pick the same, and a node that goes takes
@@ -174,7 +75,7 @@ impl Placement {
             cluster,
             crashes,
             kinds: Mutex::default(),
-            here: Mutex::default(),
+            here: Arc::default(),
             kinds_changed: Notify::new(),
         })
     }
@@ -200,12 +101,12 @@ impl Placement {
 
     /// How many actors are here.
     pub(crate) fn len(&self) -> usize {
-        self.here.lock().len()
+        self.here.len()
     }
 
-    /// Whether the actor runs here.
+    /// True if the actor runs here.
     pub(crate) fn owns(&self, kind: &str, id: &str) -> bool {
-        self.find(kind, id).is_some()
+        self.here.find(kind, id).is_some()
     }
 
     /// Asks an actor, wherever it is, starting it where there is none.
@@ -228,8 +129,8 @@ impl Placement {
     }
 
     async fn ask_once(self: &Arc<Self>, kind: &str, id: &str, message: Bytes) -> Result<Bytes, OwnedError> {
-        if let Some(entry) = self.find(kind, id) {
-            return ask_entry(&entry, message).await;
+        if let Some(entry) = self.here.find(kind, id) {
+            return entry.ask(message).await;
         }
         if !self.cluster.bus.is_remote() {
             return self.ask_here(kind, id, message).await;
@@ -258,7 +159,7 @@ impl Placement {
         }
     }
 
-    /// Whether another node that lives runs the actor.
+    /// True if another node that lives runs the actor.
     async fn is_owned_elsewhere(&self, kind: &str, id: &str) -> bool {
         let owns = NodeRequest::Owns { kind: kind.to_owned(), id: id.to_owned() };
         self.cluster.ask_others(owns).await.answers.iter().any(|(_, owns)| owns.as_bool() == Some(true))
@@ -290,11 +191,11 @@ impl Placement {
 
     /// Asks the actor here, starting it if need be.
     async fn ask_here(self: &Arc<Self>, kind: &str, id: &str, message: Bytes) -> Result<Bytes, OwnedError> {
-        let entry = match self.find(kind, id) {
+        let entry = match self.here.find(kind, id) {
             Some(entry) => entry,
             None => self.start_actor(kind, id)?,
         };
-        ask_entry(&entry, message).await
+        entry.ask(message).await
     }
 
     /// Answers a question of another node to an actor that has its place here.
@@ -304,43 +205,25 @@ impl Placement {
         serde_json::to_value(Reply::from(outcome)).map_err(|error| error.to_string())
     }
 
-    fn find(&self, kind: &str, id: &str) -> Option<Entry> {
-        self.here.lock().get(&(kind.to_owned(), id.to_owned())).cloned()
-    }
-
-    fn start_actor(self: &Arc<Self>, kind: &str, id: &str) -> Result<Entry, OwnedError> {
+    fn start_actor(&self, kind: &str, id: &str) -> Result<LocalActor, OwnedError> {
         let factory = self.kinds.lock().get(kind).cloned();
         let factory = factory.ok_or_else(|| OwnedError::Refused(format!("no kind {kind} here")))?;
-        let mut here = self.here.lock();
-        let key = (kind.to_owned(), id.to_owned());
-        if let Some(entry) = here.get(&key) {
-            return Ok(entry.clone());
+        let (actor, mailbox) = self.here.find_or_insert(kind, id);
+        // Without the mailbox's other end the actor runs already.
+        if let Some(mailbox) = mailbox {
+            let owned = Owned {
+                here: Arc::clone(&self.here),
+                bus: Arc::clone(&self.cluster.bus),
+                crashes: Arc::clone(&self.crashes),
+                factory,
+                kind: kind.to_owned(),
+                id: id.to_owned(),
+                number: actor.number.clone(),
+                vitals: Arc::clone(&actor.vitals),
+            };
+            tokio::spawn(owned.run(mailbox));
         }
-        let (mailbox, receiver) = mpsc::channel(MAILBOX_CAPACITY);
-        let entry = Entry { number: new_id(), mailbox, vitals: Arc::default() };
-        here.insert(key, entry.clone());
-        drop(here);
-        mundotango_ops::metrics().owned_actors_active.inc();
-        let owned = Owned {
-            placement: Arc::clone(self),
-            factory,
-            kind: kind.to_owned(),
-            id: id.to_owned(),
-            number: entry.number.clone(),
-            vitals: Arc::clone(&entry.vitals),
-        };
-        tokio::spawn(owned.run(receiver));
-        Ok(entry)
-    }
-
-    /// Called by an actor that ends.
-    fn remove(&self, kind: &str, id: &str, number: &str) {
-        let mut here = self.here.lock();
-        let key = (kind.to_owned(), id.to_owned());
-        if here.get(&key).is_some_and(|entry| entry.number == number) {
-            here.remove(&key);
-            mundotango_ops::metrics().owned_actors_active.dec();
-        }
+        Ok(actor)
     }
 
     /// The actors that always run, by kind and id.
@@ -381,11 +264,7 @@ impl Placement {
     /// Ends all actors here, so that other nodes start them when they are asked.
     pub(crate) async fn passivate_all(&self, deadline: Duration) {
         self.stop();
-        let all: Vec<_> = self.here.lock().values().cloned().collect();
-        for entry in all {
-            // An actor whose mailbox is full ends with the process.
-            let _ = entry.mailbox.try_send(OwnedMessage::Passivate);
-        }
+        self.here.passivate_all();
         let end = Instant::now() + deadline;
         while self.len() > 0 && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -404,37 +283,21 @@ impl Supervised for Placement {
 
     fn children(&self, most: usize) -> (usize, Vec<TreeNode>) {
         let mut children = self.tasks.tree();
-        let here = self.here.lock();
-        let total = children.len() + here.len();
-        let mut keys: Vec<_> = here.keys().collect();
-        keys.sort_unstable();
-        children.extend(keys.into_iter().take(most).filter_map(|key| {
-            let entry = here.get(key)?;
-            let name = format!("{} {}", key.0, key.1);
-            Some(entry.vitals.node(name, "owned", State::Running, entry.waiting()))
+        let total = children.len() + self.here.len();
+        children.extend(self.here.first(most).into_iter().map(|((kind, id), actor)| {
+            actor.vitals.node(format!("{kind} {id}"), "owned", State::Running, actor.waiting())
         }));
         (total, children)
     }
 
     fn visit_busy(&self, visit: &mut BusyVisitor<'_>) {
         self.tasks.visit_busy(visit);
-        for ((kind, id), entry) in self.here.lock().iter() {
-            if entry.waiting() > 0 {
-                visit(&format_args!("{kind} {id}"), &entry.vitals, entry.waiting());
+        self.here.for_each(|(kind, id), actor| {
+            if actor.waiting() > 0 {
+                visit(&format_args!("{kind} {id}"), &actor.vitals, actor.waiting());
             }
-        }
+        });
     }
-}
-
-async fn ask_entry(entry: &Entry, message: Bytes) -> Result<Bytes, OwnedError> {
-    let (answer, answered) = oneshot::channel();
-    match entry.mailbox.try_send(OwnedMessage::Ask(message, answer)) {
-        Ok(()) => {}
-        Err(mpsc::error::TrySendError::Full(_)) => return Err(OwnedError::Busy),
-        Err(mpsc::error::TrySendError::Closed(_)) => return Err(OwnedError::Fenced),
-    }
-    // An actor that ends without an answer did not take the message.
-    answered.await.unwrap_or(Err(OwnedError::Fenced))
 }
 
 fn read_reply(reply: &[u8]) -> Result<Bytes, OwnedError> {

@@ -9,13 +9,17 @@ use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{IDLE_AFTER, OwnedActor, OwnedError, OwnedKind, OwnedMessage, Placement, Reply, subject_of};
-use crate::bus::{BusMessage, Listening};
-use crate::crashes::panic_text;
+use super::kind::{OwnedActor, OwnedError, OwnedKind, OwnedMessage, Reply, subject_of};
+use super::local::LocalActors;
+use crate::bus::{Bus, BusMessage, Listening};
+use crate::crashes::{Crashes, panic_text};
 use crate::vitals::Vitals;
 
+/// An actor that exists once, on its node.
 pub(super) struct Owned {
-    pub(super) placement: Arc<Placement>,
+    pub(super) here: Arc<LocalActors>,
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) crashes: Arc<Crashes>,
     pub(super) factory: Arc<dyn OwnedKind>,
     pub(super) kind: String,
     pub(super) id: String,
@@ -24,6 +28,8 @@ pub(super) struct Owned {
     pub(super) vitals: Arc<Vitals>,
 }
 
+/// How long an actor that nobody asks stays in memory, unless its kind keeps it.
+const IDLE_AFTER: Duration = Duration::from_mins(5);
 /// Pause before work that failed is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
@@ -51,9 +57,9 @@ impl Owned {
                 panic = panic_text(&*panic),
                 "actor crashed; the next question starts it again"
             );
-            self.placement.crashes.report("owned", "owned", &format!("{} {}", self.kind, self.id));
+            self.crashes.report("owned", "owned", &format!("{} {}", self.kind, self.id));
         }
-        self.placement.remove(&self.kind, &self.id, &self.number);
+        self.here.remove(&self.kind, &self.id, &self.number);
     }
 
     async fn live(&self, mut mailbox: mpsc::Receiver<OwnedMessage>) {
@@ -68,7 +74,7 @@ impl Owned {
         };
         let end = self.serve(&mut *actor, &mut mailbox, &mut listening).await;
         // From here on nobody finds it; those that wait are told to ask again.
-        self.placement.remove(&self.kind, &self.id, &self.number);
+        self.here.remove(&self.kind, &self.id, &self.number);
         if matches!(end, End::Fenced) {
             tracing::info!(kind = self.kind, id = self.id, "another node owns it now");
         }
@@ -76,7 +82,7 @@ impl Owned {
     }
 
     async fn listen(&self) -> Option<Box<dyn Listening>> {
-        let bus = &self.placement.cluster.bus;
+        let bus = &self.bus;
         if !bus.is_remote() {
             return None;
         }
@@ -135,7 +141,7 @@ impl Owned {
 
     async fn reply(&self, message: &BusMessage, reply: Reply) {
         let Ok(payload) = serde_json::to_vec(&reply) else { return };
-        if let Err(error) = self.placement.cluster.bus.reply(message, payload.into()).await {
+        if let Err(error) = self.bus.reply(message, payload.into()).await {
             tracing::warn!(%error, kind = self.kind, id = self.id, "answer not sent");
         }
     }

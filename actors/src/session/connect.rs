@@ -2,114 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use jiff::Timestamp;
 use mundotango_protocol::{
     ChannelName, ConnectRequest, ConnectResult, Disconnect, ErrorCode, Push, RefreshRequest, RefreshResult,
     Reply, SubscribeRequest, SubscribeResult,
 };
-use tokio::time::Instant;
 
-use super::attempts::{Joined, Wish};
-use super::subscriptions::recover_position;
-use super::{Refusal, Session, Stage};
+use super::applicant::{Wish, recover_position};
+use super::attempts::Joined;
+use super::expiry::{instant_of, ttl_of};
+use super::ports::{Credentials, TokenRefusal};
+use super::refusal::Refusal;
+use super::{Session, Stage};
 use crate::handle::{ServerSubscription, Who};
-use crate::options::SubscriptionOverride;
 use crate::outbox::SubscriptionNumber;
 
 /// Longest name and version of a client library that are kept, in bytes; the protocol's limits.
 const MAX_NAME_BYTES: usize = 16;
 const MAX_VERSION_BYTES: usize = 64;
-
-/// What a connection token gives its session.
-#[derive(Clone, Debug, Default)]
-pub struct Credentials {
-    /// The user's id; empty for anonymous sessions.
-    pub user: String,
-    /// The user's role, which the application alone understands.
-    pub role: String,
-    /// The login that the token came from.
-    pub login_id: Option<String>,
-    /// The token's own id.
-    pub token_id: Option<String>,
-    /// When the token was issued, in Unix seconds.
-    pub issued_at: Option<u64>,
-    /// When the connection expires, in Unix seconds.
-    pub expires_at: Option<u64>,
-    /// What other clients may know of the user, in JSON; may be empty.
-    pub info: Bytes,
-    /// What only the server knows of the user, in JSON; may be empty.
-    pub meta: Bytes,
-    /// The channels to which the server subscribes the session, and how.
-    pub subscriptions: BTreeMap<String, ServerSubscription>,
-}
-
-/// What a subscription token allows.
-#[derive(Clone, Debug, Default)]
-pub struct SubscriptionGrant {
-    /// The channel.
-    pub channel: String,
-    /// The user that it is for.
-    pub user: String,
-    /// The only session that it is for, if it says so.
-    pub client: Option<String>,
-    /// When the subscription expires, in Unix seconds.
-    pub expires_at: Option<u64>,
-    /// What other subscribers may know of the user, in JSON; may be empty.
-    pub info: Bytes,
-    /// Options of the namespace that this subscription has otherwise.
-    pub change: SubscriptionOverride,
-}
-
-/// Why a token gives nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenRefusal {
-    /// It was good once: the client should get another.
-    Expired,
-    /// It was never good.
-    Invalid,
-    /// It, or its user, was locked out.
-    Blocked,
-    /// It cannot be told now, as its key is not to be had.
-    Unavailable,
-}
-
-/// Who reads tokens for the sessions.
-#[async_trait]
-pub trait Authenticator: Send + Sync {
-    /// Reads a connection token.
-    async fn connection(&self, token: &str) -> Result<Credentials, TokenRefusal>;
-
-    /// Reads a subscription token.
-    async fn subscription(&self, token: &str) -> Result<SubscriptionGrant, TokenRefusal>;
-
-    /// Whether a session's token, login or user is locked out; never where nothing can be revoked.
-    fn is_revoked(&self, _who: &Who) -> bool {
-        false
-    }
-}
-
-/// Seconds until a Unix time, at least 1 so that "expires now" is not read as "never".
-pub(super) fn seconds_until(unix_seconds: u64) -> u32 {
-    let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
-    u32::try_from(unix_seconds.saturating_sub(now).max(1)).unwrap_or(u32::MAX)
-}
-
-pub(super) fn instant_of(unix_seconds: u64, grace: Duration) -> Instant {
-    // Far times are cut, as instants can't hold all of them.
-    const FAR: u32 = 10 * 365 * 24 * 3600;
-    Instant::now() + Duration::from_secs(seconds_until(unix_seconds).min(FAR).into()) + grace
-}
-
-/// Whether a Unix time, if there is one, lies in the future, and in how many seconds.
-pub(super) fn ttl_of(expires_at: Option<u64>) -> (bool, u32) {
-    (expires_at.is_some(), expires_at.map(seconds_until).unwrap_or_default())
-}
 
 impl Session {
     pub(super) async fn connect(&mut self, id: u32, request: ConnectRequest) -> Result<(), Refusal> {
@@ -118,13 +30,13 @@ impl Session {
         let library = (cut(&request.name, MAX_NAME_BYTES), cut(&request.version, MAX_VERSION_BYTES));
         self.handle.set_who(who_of(&credentials, library, self.secret.clone()));
         self.stage = Stage::Connected(Arc::new(credentials));
-        let sessions = self.parts.sessions.add_user(&self.handle);
-        let most = self.parts.session_options.user_connection_limit;
+        let sessions = self.context.sessions.add_user(&self.handle);
+        let most = self.context.session_options.user_connection_limit;
         if most > 0 && sessions > most {
             return Err(Disconnect::ConnectionLimit.into());
         }
         if sessions == 1 {
-            self.parts.user_came(&self.handle).await;
+            self.context.user_came(&self.handle).await;
         }
         self.check_not_revoked()?;
 
@@ -143,19 +55,19 @@ impl Session {
                 handle.outbox().release(&numbers, self.encode(&reply));
                 Ok(())
             }
-            // What channels write stays held until the end, as the client does not know of its subscriptions.
+            // Messages of channels stay held until the end, as the client does not know of its subscriptions.
             Err(Refusal::Error(code)) => Err(self.refuse(code)),
             Err(Refusal::Disconnect(reason)) => Err(reason.into()),
         }
     }
 
     async fn authenticate(&mut self, token: &str) -> Result<Credentials, Refusal> {
-        let options = &self.parts.session_options;
+        let options = &self.context.session_options;
         if token.is_empty() {
             let welcome = options.allow_anonymous || options.insecure;
             return if welcome { Ok(Credentials::default()) } else { Err(Disconnect::BadRequest.into()) };
         }
-        match self.parts.authenticator.connection(token).await {
+        match self.context.authenticator.connection(token).await {
             Ok(credentials) => Ok(credentials),
             Err(TokenRefusal::Invalid) => Err(Disconnect::InvalidToken.into()),
             Err(TokenRefusal::Blocked) => Err(Disconnect::ForceDisconnect.into()),
@@ -166,7 +78,7 @@ impl Session {
 
     /// Catches a revocation that came after the token was read, and before the session could be found by that token.
     fn check_not_revoked(&self) -> Result<(), Refusal> {
-        let is_revoked = self.handle.who().is_some_and(|who| self.parts.authenticator.is_revoked(&who));
+        let is_revoked = self.handle.who().is_some_and(|who| self.context.authenticator.is_revoked(&who));
         if is_revoked { Err(Disconnect::ForceDisconnect.into()) } else { Ok(()) }
     }
 
@@ -183,11 +95,11 @@ impl Session {
     fn connect_result(&mut self, subs: BTreeMap<String, SubscribeResult>) -> ConnectResult {
         let (expires, ttl) = self.expiry();
         let node =
-            if self.handle.transport().is_emulated() { self.parts.node_id.clone() } else { String::new() };
-        let ping = u32::try_from(self.parts.session_options.ping_interval.as_secs()).unwrap_or(u32::MAX);
+            if self.handle.transport().is_emulated() { self.context.node_id.clone() } else { String::new() };
+        let ping = u32::try_from(self.context.session_options.ping_interval.as_secs()).unwrap_or(u32::MAX);
         ConnectResult {
             client: self.client().to_string(),
-            version: self.parts.version.clone(),
+            version: self.context.version.clone(),
             expires,
             ttl,
             subs,
@@ -203,7 +115,7 @@ impl Session {
         &self,
         credentials: &Credentials,
     ) -> Result<BTreeMap<ChannelName, ServerSubscription>, Refusal> {
-        let options = &self.parts.session_options;
+        let options = &self.context.session_options;
         let mut channels = BTreeMap::new();
         for (channel, subscription) in &credentials.subscriptions {
             let channel = ChannelName::parse(channel).map_err(|_| Refusal::Error(ErrorCode::BadRequest))?;
@@ -286,10 +198,10 @@ impl Session {
         if !self.handle.transport().is_unidirectional() {
             return Ok(all);
         }
-        let room = self.parts.session_options.channel_limit.saturating_sub(given.len());
+        let room = self.context.session_options.channel_limit.saturating_sub(given.len());
         for (name, wanted) in &request.subs {
             let channel = Self::channel_name(name)?;
-            if self.parts.options_of(&channel).is_err() {
+            if self.context.options_of(&channel).is_err() {
                 return Err(Disconnect::BadRequest.into());
             }
             if all.len() < room && !given.contains_key(&channel) {
@@ -299,10 +211,10 @@ impl Session {
         Ok(all)
     }
 
-    /// Whether the connection expires, and in how many seconds; sets the timer.
+    /// Sets the timer of the connection's end. True if there is an end, and in how many seconds it comes.
     pub(super) fn expiry(&mut self) -> (bool, u32) {
         let expires_at = self.credentials().ok().and_then(|credentials| credentials.expires_at);
-        let grace = self.parts.session_options.expired_grace;
+        let grace = self.context.session_options.expired_grace;
         self.timers.expire_at(expires_at.map(|at| instant_of(at, grace)));
         ttl_of(expires_at)
     }
@@ -311,7 +223,7 @@ impl Session {
         if request.token.is_empty() {
             return Err(Disconnect::BadRequest.into());
         }
-        let read = self.parts.authenticator.connection(&request.token).await;
+        let read = self.context.authenticator.connection(&request.token).await;
         let fresh = read.map_err(|refusal| match refusal {
             TokenRefusal::Expired => Refusal::Disconnect(Disconnect::Expired),
             TokenRefusal::Invalid => Disconnect::InvalidToken.into(),
@@ -324,12 +236,16 @@ impl Session {
         if let Some(who) = self.handle.who() {
             self.handle.set_who(who_of(&fresh, who.library.clone(), who.session_key.clone()));
         }
+        let is_new_info = self.credentials()?.info != fresh.info;
         self.stage = Stage::Connected(Arc::new(fresh));
         self.check_not_revoked()?;
         let (expires, ttl) = self.expiry();
+        if is_new_info {
+            self.update_info().await;
+        }
         let refresh = RefreshResult {
             client: self.client().to_string(),
-            version: self.parts.version.clone(),
+            version: self.context.version.clone(),
             expires,
             ttl,
         };

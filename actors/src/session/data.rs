@@ -1,4 +1,4 @@
-//! What a client does in channels beside subscribing: publish, look who is there, read history.
+//! Commands in channels beside subscribing: publishing, presence and history.
 
 use mundotango_protocol::{
     Empty, ErrorCode, HistoryRequest, HistoryResult, PresenceRequest, PresenceStatsRequest,
@@ -6,14 +6,15 @@ use mundotango_protocol::{
 };
 use mundotango_storage::hot::HistoryQuery;
 
-use super::{Refusal, Session};
+use super::Session;
+use super::refusal::Refusal;
 use crate::channel::{Publish, publication};
 use crate::options::NamespaceOptions;
 
 impl Session {
     pub(super) async fn publish(&mut self, id: u32, request: PublishRequest) -> Result<(), Refusal> {
         let channel = Self::channel_name(&request.channel)?;
-        let options = self.parts.options_of(&channel)?;
+        let options = self.context.options_of(&channel)?;
         let allowed = self.may(
             options.allow_publish_for_client,
             options.allow_publish_for_subscriber,
@@ -26,14 +27,14 @@ impl Session {
         let chan_info = self.subscriptions.get(&channel).map(|own| own.info.clone()).unwrap_or_default();
         let info = self.info(chan_info);
         let publish = Publish::new(publication(request.data, Some(info)));
-        self.parts.publish(&channel, publish).await?;
+        self.context.publish(&channel, publish).await?;
         self.reply(&Reply { id, publish: Some(Empty {}), ..Reply::default() });
         Ok(())
     }
 
     fn may_see_presence(&self, text: &str) -> Result<mundotango_protocol::ChannelName, Refusal> {
         let channel = Self::channel_name(text)?;
-        let options: &NamespaceOptions = self.parts.options_of(&channel)?;
+        let options: &NamespaceOptions = self.context.options_of(&channel)?;
         if !options.presence {
             return Err(ErrorCode::NotAvailable.into());
         }
@@ -48,7 +49,7 @@ impl Session {
 
     pub(super) async fn presence(&mut self, id: u32, request: &PresenceRequest) -> Result<(), Refusal> {
         let channel = self.may_see_presence(&request.channel)?;
-        let context = self.parts.channels.context();
+        let context = self.context.channels.context();
         let answer = context.presence_answers.of(&channel, &context.hot).await?;
         let reply = answer.reply(self.handle.encoding(), id).ok_or(ErrorCode::Internal)?;
         self.push_reply(id, reply);
@@ -61,7 +62,7 @@ impl Session {
         request: &PresenceStatsRequest,
     ) -> Result<(), Refusal> {
         let channel = self.may_see_presence(&request.channel)?;
-        let stats = self.parts.in_time(self.parts.hot.presence_stats(channel.as_str())).await?;
+        let stats = self.context.in_time(self.context.hot.presence_stats(channel.as_str())).await?;
         let result = PresenceStatsResult { num_clients: stats.clients, num_users: stats.users };
         self.reply(&Reply { id, presence_stats: Some(result), ..Reply::default() });
         Ok(())
@@ -69,7 +70,7 @@ impl Session {
 
     pub(super) async fn history(&mut self, id: u32, request: HistoryRequest) -> Result<(), Refusal> {
         let channel = Self::channel_name(&request.channel)?;
-        let options = self.parts.options_of(&channel)?;
+        let options = self.context.options_of(&channel)?;
         let Some(limits) = options.history() else { return Err(ErrorCode::NotAvailable.into()) };
         let allowed = self.may(
             options.allow_history_for_client,
@@ -80,14 +81,14 @@ impl Session {
         if !allowed {
             return Err(ErrorCode::PermissionDenied.into());
         }
-        let most = self.parts.session_options.history_max_publications;
+        let most = self.context.session_options.history_max_publications;
         let query = HistoryQuery {
             since: request.since.as_ref().map(|since| since.offset),
             // Below zero asks for as many as may be had.
             limit: Some(usize::try_from(request.limit).unwrap_or(most).min(most)),
             reverse: request.reverse,
         };
-        let page = self.parts.history(&channel, query, limits).await?;
+        let page = self.context.history(&channel, query, limits).await?;
         let other = |since: &StreamPosition| !since.epoch.is_empty() && since.epoch != page.position.epoch;
         if request.since.as_ref().is_some_and(other) {
             return Err(ErrorCode::UnrecoverablePosition.into());

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mundotango_protocol::{Disconnect, ErrorCode};
 use tokio::time::Instant;
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::options::SessionOptions;
 
 /// That much worth of commands may come at once.

@@ -81,7 +81,7 @@ impl Sessions {
         last
     }
 
-    /// Whether a user has a session here.
+    /// True if a user has a session here.
     pub fn is_online(&self, user: &str) -> bool {
         self.maps.lock().by_user.contains_key(user)
     }
@@ -159,7 +159,7 @@ impl Sessions {
         self.maps.lock().by_client.len()
     }
 
-    /// Whether there is no session.
+    /// True if there is no session.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

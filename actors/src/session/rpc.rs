@@ -3,13 +3,13 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::FutureExt as _;
-use mundotango_protocol::{ClientId, ErrorCode, ErrorReply, Reply, RpcRequest, RpcResult};
+use mundotango_protocol::{ErrorCode, Reply, RpcRequest, RpcResult};
 use tokio::sync::Semaphore;
 
-use super::{Refusal, Session};
+use super::Session;
+use super::ports::Caller;
+use super::refusal::Refusal;
 use crate::crashes::panic_text;
 
 /// The method that every session may call to measure a round trip.
@@ -17,43 +17,13 @@ const PING: &str = "ping";
 /// Calls of all sessions that run at the same time; further ones are refused, as each holds memory and perhaps the store.
 const CALLS_AT_ONCE: usize = 4096;
 
-/// Who calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// The session.
-    pub client: ClientId,
-    /// The user's id; empty for anonymous sessions.
-    pub user: String,
-    /// The user's role, which the application alone understands.
-    pub role: String,
-    /// The login that the session's token came from.
-    pub login_id: Option<String>,
-    /// The id of the session's token.
-    pub token_id: Option<String>,
-    /// When the session's token was issued, in Unix seconds.
-    pub issued_at: Option<u64>,
-    /// What only the server knows of the user, from the session's token, in JSON; may be empty.
-    pub meta: Bytes,
-}
-
-/// The application, as sessions call it.
-#[async_trait]
-pub trait RpcHandler: Send + Sync {
-    /// Calls a method with an argument; both the argument and the answer are JSON, or empty.
-    async fn call(&self, caller: Caller, method: &str, data: Bytes) -> Result<Bytes, ErrorReply>;
-}
-
-/// Places for calls that run at the same time; made at a session's first call, as many sessions never call.
-#[derive(Default)]
-pub(super) struct RpcSlots(Option<Arc<Semaphore>>);
-
 impl Session {
     pub(super) fn rpc(&mut self, id: u32, request: RpcRequest) -> Result<(), Refusal> {
         if request.method == PING {
             self.reply(&Reply { id, rpc: Some(RpcResult::default()), ..Reply::default() });
             return Ok(());
         }
-        let handler = self.parts.rpc.get().cloned().ok_or(ErrorCode::MethodNotFound)?;
+        let handler = self.context.rpc.get().cloned().ok_or(ErrorCode::MethodNotFound)?;
         let credentials = self.credentials()?;
         let caller = Caller {
             client: self.client(),
@@ -64,17 +34,17 @@ impl Session {
             issued_at: credentials.issued_at,
             meta: credentials.meta.clone(),
         };
-        let concurrency = self.parts.session_options.rpc_concurrency;
-        let slots = self.rpc_slots.0.get_or_insert_with(|| Arc::new(Semaphore::new(concurrency)));
+        let concurrency = self.context.session_options.rpc_concurrency;
+        let slots = self.rpc_slots.get_or_insert_with(|| Arc::new(Semaphore::new(concurrency)));
         // Waiting for a place here would hold up pings and pushes of this session.
         let slot = Arc::clone(slots).try_acquire_owned().map_err(|_| ErrorCode::TooManyRequests)?;
-        if self.parts.calls.len() >= CALLS_AT_ONCE {
+        if self.context.calls.len() >= CALLS_AT_ONCE {
             return Err(ErrorCode::TooManyRequests.into());
         }
 
         let (handle, encoding) = (Arc::clone(&self.handle), self.handle.encoding());
-        let time = self.parts.session_options.rpc_timeout;
-        self.parts.calls.spawn(async move {
+        let time = self.context.session_options.rpc_timeout;
+        self.context.calls.spawn(async move {
             let call = AssertUnwindSafe(handler.call(caller, &request.method, request.data)).catch_unwind();
             let outcome = match tokio::time::timeout(time, call).await {
                 Ok(Ok(outcome)) => outcome,

@@ -1,4 +1,4 @@
-//! What the application does to a session: subscriptions of the server's own, and how long the connection is good.
+//! Requests of the application to a session: subscriptions of the server's own, and how long the connection is good.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use mundotango_protocol::{
 };
 use tokio::time::Instant;
 
-use super::attempts::{Answer, Finished, Wish};
+use super::applicant::Wish;
+use super::attempts::{Answer, Finished};
 use super::{Session, Stage};
 use crate::handle::ServerSubscription;
 
@@ -26,7 +27,7 @@ impl Session {
         if self.subscriptions.get(&channel).is_some() {
             return;
         }
-        if self.channels() >= self.parts.session_options.channel_limit {
+        if self.channels() >= self.context.session_options.channel_limit {
             self.handle.outbox().end(Disconnect::ChannelLimit);
             return;
         }
@@ -71,19 +72,24 @@ impl Session {
             return;
         }
         self.timers.look_at_subscriptions(self.subscriptions.next_end());
-        self.parts.channels.unsubscribe(channel, self.client()).await;
+        self.context.channels.unsubscribe(channel, self.client()).await;
         self.reply(&Reply::push(channel.as_str(), Push::unsubscribe(UnsubscribeCode::Server)));
     }
 
-    /// Sets when the connection expires and tells the client.
-    pub(super) fn refresh_by_server(&mut self, expires_at: Option<u64>, info: Option<Bytes>) {
+    /// Sets when the connection expires and what others may know of the user, and tells the client.
+    pub(super) async fn refresh_by_server(&mut self, expires_at: Option<u64>, info: Option<Bytes>) {
         let Stage::Connected(credentials) = &mut self.stage else { return };
         let credentials = Arc::make_mut(credentials);
         credentials.expires_at = expires_at;
-        if let Some(info) = info {
+        let new_info = info.filter(|info| *info != credentials.info);
+        let is_new_info = new_info.is_some();
+        if let Some(info) = new_info {
             credentials.info = info;
         }
         let (expires, ttl) = self.expiry();
+        if is_new_info {
+            self.update_info().await;
+        }
         let push = Push { refresh: Some(RefreshPush { expires, ttl }), ..Push::default() };
         self.reply(&Reply::push("", push));
     }
@@ -97,7 +103,7 @@ impl Session {
                 return;
             }
             self.subscriptions.remove(&channel);
-            self.parts.channels.unsubscribe(&channel, self.client()).await;
+            self.context.channels.unsubscribe(&channel, self.client()).await;
             self.reply(&Reply::push(channel.as_str(), Push::unsubscribe(UnsubscribeCode::Expired)));
         }
         self.timers.look_at_subscriptions(self.subscriptions.next_end());

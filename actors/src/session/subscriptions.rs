@@ -1,33 +1,28 @@
-//! A session's subscriptions: who may have one, adding, removing, and keeping their tokens fresh.
+//! The subscriptions that a session has.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use mundotango_protocol::{
-    ChannelName, Disconnect, Empty, ErrorCode, Reply, StreamPosition, SubRefreshRequest, SubRefreshResult,
-    SubscribeRequest, UnsubscribeRequest,
-};
+use mundotango_protocol::ChannelName;
 use tokio::time::Instant;
 
-use super::attempts::{Answer, Applicant, Finished, may};
-use super::connect::{instant_of, ttl_of};
-use super::{ByChannel, Refusal, Session};
-use crate::channel::Membership;
+use crate::outbox::SubscriptionNumber;
 
 /// One subscription of a session.
 pub(super) struct Subscription {
+    /// Tells it from an earlier subscription to the same channel.
+    pub(super) number: SubscriptionNumber,
     pub(super) server_side: bool,
     /// When it ends unless its token is refreshed.
     pub(super) ends_at: Option<Instant>,
-    /// What the token says of the user to other subscribers.
+    /// The part of the client's info that the subscription's token gives.
     pub(super) info: Bytes,
 }
 
 /// All subscriptions of a session.
 #[derive(Default)]
 pub(super) struct Subscriptions {
-    by_channel: ByChannel<Subscription>,
+    pub(super) by_channel: HashMap<ChannelName, Subscription>,
 }
 
 impl Subscriptions {
@@ -58,131 +53,5 @@ impl Subscriptions {
 
     pub(super) fn next_end(&self) -> Option<Instant> {
         self.by_channel.values().filter_map(|subscription| subscription.ends_at).min()
-    }
-}
-
-pub(super) fn recover_position(request: &SubscribeRequest) -> Option<StreamPosition> {
-    request.recover.then(|| StreamPosition { offset: request.offset, epoch: request.epoch.clone() })
-}
-
-impl Session {
-    /// Whether one of the `allow_…_for_…` groups lets the session do something in a channel.
-    pub(super) fn may(
-        &self,
-        for_client: bool,
-        for_subscriber: bool,
-        for_anonymous: bool,
-        channel: &ChannelName,
-    ) -> bool {
-        let as_subscriber = for_subscriber && self.subscriptions.get(channel).is_some();
-        may(&self.parts, self.user(), for_client, as_subscriber, for_anonymous)
-    }
-
-    /// The session as it asks to be subscribed.
-    pub(super) fn applicant(&self) -> Result<Applicant, Refusal> {
-        let credentials = Arc::clone(self.credentials()?);
-        Ok(Applicant { parts: Arc::clone(&self.parts), handle: Arc::clone(&self.handle), credentials })
-    }
-
-    /// Begins a subscription, which is answered when the channel has taken the session in.
-    pub(super) fn subscribe(&mut self, id: u32, request: SubscribeRequest) -> Result<(), Refusal> {
-        let channel = Self::channel_name(&request.channel)?;
-        if self.subscriptions.get(&channel).is_some() || self.attempts.has(channel.as_str()) {
-            return Err(ErrorCode::AlreadySubscribed.into());
-        }
-        if self.channels() >= self.parts.session_options.channel_limit {
-            return Err(ErrorCode::LimitExceeded.into());
-        }
-        let (applicant, number) = (self.applicant()?, self.attempts.number());
-        self.handle.outbox().hold(number);
-        let asked = channel.clone();
-        let attempt = async move {
-            let outcome = applicant.subscribe(&asked, number, &request).await;
-            Finished { channel: asked, number, answer: Answer::Reply(id), outcome }
-        };
-        self.attempts.start(channel, attempt.boxed());
-        Ok(())
-    }
-
-    /// Subscriptions, made and under way.
-    pub(super) fn channels(&self) -> usize {
-        self.subscriptions.len() + self.attempts.len()
-    }
-
-    /// Waits until no subscription to a channel is under way: a command sees what the commands before it did.
-    pub(super) async fn settle(&mut self, channel: &str) {
-        while self.attempts.has(channel) {
-            let finished = self.attempts.next().await;
-            self.attempted(finished);
-        }
-    }
-
-    /// Takes a subscription in and tells the client.
-    pub(super) fn attempted(&mut self, finished: Finished) {
-        let Finished { channel, number, answer, outcome } = finished;
-        let handle = Arc::clone(&self.handle);
-        match (outcome, answer) {
-            (Ok(joined), Answer::Reply(id)) => {
-                self.add(channel, joined.subscription, joined.membership);
-                let reply = Reply { id, subscribe: Some(joined.result), ..Reply::default() };
-                handle.outbox().release(&[number], self.encode(&reply));
-            }
-            (Ok(joined), Answer::Push(data)) => {
-                self.add(channel.clone(), joined.subscription, joined.membership);
-                handle.outbox().release(&[number], self.subscribe_push(&channel, joined.result, data));
-            }
-            (Err(refusal), answer) => {
-                handle.outbox().discard(number);
-                match (refusal, answer) {
-                    (Refusal::Error(code), Answer::Reply(id)) => self.refused(id, code),
-                    (Refusal::Error(error), Answer::Push(_)) => {
-                        tracing::debug!(client = %self.client(), %channel, %error, "not subscribed by the server");
-                    }
-                    (Refusal::Disconnect(reason), _) => handle.outbox().end(reason),
-                }
-            }
-        }
-    }
-
-    pub(super) fn add(&mut self, channel: ChannelName, subscription: Subscription, membership: Membership) {
-        self.subscriptions.by_channel.insert(channel, subscription);
-        membership.keep();
-        self.timers.look_at_subscriptions(self.subscriptions.next_end());
-    }
-
-    pub(super) async fn unsubscribe(&mut self, id: u32, request: &UnsubscribeRequest) -> Result<(), Refusal> {
-        let channel = Self::channel_name(&request.channel)?;
-        if self.subscriptions.remove(&channel).is_some() {
-            self.timers.look_at_subscriptions(self.subscriptions.next_end());
-            self.parts.channels.unsubscribe(&channel, self.client()).await;
-        }
-        self.reply(&Reply { id, unsubscribe: Some(Empty {}), ..Reply::default() });
-        Ok(())
-    }
-
-    pub(super) async fn sub_refresh(&mut self, id: u32, request: &SubRefreshRequest) -> Result<(), Refusal> {
-        let channel = Self::channel_name(&request.channel)?;
-        if self.subscriptions.get(&channel).is_none() {
-            return Err(ErrorCode::PermissionDenied.into());
-        }
-        if request.token.is_empty() {
-            return Err(ErrorCode::BadRequest.into());
-        }
-        let applicant = self.applicant()?;
-        let grant =
-            applicant.read_grant(&channel, &request.token).await.map_err(|refusal| match refusal {
-                Refusal::Error(ErrorCode::PermissionDenied) => Disconnect::InvalidToken.into(),
-                other => other,
-            })?;
-        let grace = self.parts.session_options.expired_grace;
-        if let Some(subscription) = self.subscriptions.by_channel.get_mut(&channel) {
-            subscription.ends_at = grant.expires_at.map(|at| instant_of(at, grace));
-            subscription.info = grant.info;
-        }
-        self.timers.look_at_subscriptions(self.subscriptions.next_end());
-        let (expires, ttl) = ttl_of(grant.expires_at);
-        let sub_refresh = SubRefreshResult { expires, ttl };
-        self.reply(&Reply { id, sub_refresh: Some(sub_refresh), ..Reply::default() });
-        Ok(())
     }
 }

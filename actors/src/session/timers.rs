@@ -1,4 +1,4 @@
-//! What a session does by the clock, on one timer.
+//! The deadlines of a session, on one timer.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const END_PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes that a socket has to take within the time of a pong. A slower one ends with [`Disconnect::Slow`].
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// What the clock says is to be done.
+/// The work for which a deadline is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     /// Ping the client.

@@ -22,7 +22,8 @@ use serde_json::{Value, json};
 /// Longest wait for anything that has to come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Takes a token for the user's id; `expired` and `bad` are refused, and `slow` is never read. Subscription tokens are `user channel`.
+/// Takes a token for the user's id; `expired` and `bad` are refused, and `slow` is never read. Subscription tokens are
+/// `user channel` or `user channel info`.
 struct TestAuthenticator;
 
 #[async_trait]
@@ -32,17 +33,21 @@ impl Authenticator for TestAuthenticator {
             "expired" => Err(TokenRefusal::Expired),
             "bad" => Err(TokenRefusal::Invalid),
             "slow" => std::future::pending().await,
-            // A token of the test's own: {"user": …, "meta": …, "subs": {channel: {"data": …, "recoverable": …}}}.
+            // A token of the test's own: {"user": …, "info": …, "subs": {channel: {"data": …, "recoverable": …}}}.
             token if token.starts_with('{') => Ok(credentials(&serde_json::from_str(token).unwrap())),
             user => Ok(Credentials { user: user.to_owned(), ..Credentials::default() }),
         }
     }
 
     async fn subscription(&self, token: &str) -> Result<SubscriptionGrant, TokenRefusal> {
-        let (user, channel) = token.split_once(' ').ok_or(TokenRefusal::Invalid)?;
+        let mut parts = token.splitn(3, ' ');
+        let (Some(user), Some(channel)) = (parts.next(), parts.next()) else {
+            return Err(TokenRefusal::Invalid);
+        };
         Ok(SubscriptionGrant {
             channel: channel.to_owned(),
             user: user.to_owned(),
+            info: Bytes::from(parts.next().unwrap_or_default().to_owned()),
             ..SubscriptionGrant::default()
         })
     }
@@ -61,6 +66,7 @@ fn credentials(token: &Value) -> Credentials {
         user: token["user"].as_str().unwrap().to_owned(),
         token_id: token["jti"].as_str().map(str::to_owned),
         expires_at: token["expire_at"].as_u64(),
+        info: token.get("info").map(|info| Bytes::from(info.to_string())).unwrap_or_default(),
         subscriptions: subs.iter().map(|(channel, claim)| (channel.clone(), subscription(claim))).collect(),
         ..Credentials::default()
     }

@@ -193,6 +193,28 @@ async fn who_loses_its_stream_leaves_presence_and_is_announced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_late_loss_does_not_end_a_newer_subscription() {
+    let hot = FaultyHotState::alone();
+    let engine = alone(&hot).await;
+    let mut client = Client::connected(&engine, "1").await;
+    client.subscribe(CHANNEL).await;
+    hot.memory().forget();
+    publish(&engine, CHANNEL, 1).await;
+    // The loss waits in the session's mailbox while the client, who knows nothing of it, subscribes again.
+    seconds(1).await;
+    let again = [
+        json!({"id": 8, "unsubscribe": {"channel": CHANNEL}}),
+        json!({"id": 9, "subscribe": {"channel": CHANNEL}}),
+    ];
+    client.send_batch(&again).await;
+    seconds(1).await;
+    client.drain().await;
+    assert!(client.pushes.iter().all(|push| push.unsubscribe.is_none()), "{:?}", client.pushes);
+    publish(&engine, CHANNEL, 2).await;
+    assert_eq!(numbers(&mut client).await, ["2"], "the newer subscription goes on");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_in_history_is_delivered_although_its_publisher_hung_up() {
     let hot = FaultyHotState::alone();
     let engine = alone(&hot).await;

@@ -251,12 +251,18 @@ impl Chance {
 pub struct FaultyBus {
     bus: Arc<dyn Bus>,
     chance: Arc<Mutex<Chance>>,
+    hangs: Mutex<Option<&'static str>>,
 }
 
 impl FaultyBus {
     pub fn of(bus: Arc<dyn Bus>, seed: u64) -> Arc<Self> {
         let chance = Chance { faults: BusFaults::default(), random: StdRng::seed_from_u64(seed) };
-        Arc::new(Self { bus, chance: Arc::new(Mutex::new(chance)) })
+        Arc::new(Self { bus, chance: Arc::new(Mutex::new(chance)), hangs: Mutex::default() })
+    }
+
+    /// Whoever listens to this subject from now on waits for ever.
+    pub fn hang(&self, subject: &'static str) {
+        *self.hangs.lock() = Some(subject);
     }
 
     pub fn set(&self, faults: BusFaults) {
@@ -335,6 +341,9 @@ impl Bus for FaultyBus {
     }
 
     async fn listen(&self, subject: &str) -> Result<Box<dyn Listening>, BusError> {
+        if *self.hangs.lock() == Some(subject) {
+            std::future::pending::<()>().await;
+        }
         let listening = self.bus.listen(subject).await?;
         if !subject.starts_with("channel.") {
             return Ok(listening);

@@ -107,6 +107,34 @@ async fn only_what_fits_a_filter_comes() {
     assert_eq!(client.code(json!({"subscribe": {"channel": "open:a", "tf": filter}})).await, 107);
 }
 
+/// A client that was told its old position again would ask for the same publications at each reconnect.
+#[tokio::test]
+async fn a_recovery_whose_filter_leaves_nothing_ends_at_the_top() {
+    let engine = engine().await;
+    let start = publish(&engine, "tagged:a", 1).await;
+    for number in 2..=4 {
+        publish(&engine, "tagged:a", number).await;
+    }
+    let filter = json!({"key": "city", "cmp": "eq", "val": "Lima"});
+    let ask = json!({"channel": "tagged:a", "tf": filter, "recover": true, "offset": start.offset, "epoch": start.epoch});
+    let mut client = Client::connected(&engine, "1").await;
+    let result = client.ask(json!({"subscribe": ask})).await.subscribe.unwrap();
+    assert_eq!((result.recovered, result.publications.len(), result.offset), (true, 0, 4));
+}
+
+/// Without the reply to its connect a client knows of no subscription, so nothing of one may reach it.
+#[tokio::test(start_paused = true)]
+async fn a_refused_connect_writes_no_publication() {
+    let engine = engine().await;
+    let token = json!({"user": "1", "subs": {"open:a": {}, "nowhere:a": {}}}).to_string();
+    let mut client = Client::open(&engine);
+    assert_eq!(client.code(json!({"connect": {"token": token}})).await, 102);
+    publish(&engine, "open:a", 1).await;
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    client.drain().await;
+    assert!(client.pushes.is_empty(), "{:?}", client.pushes);
+}
+
 #[tokio::test]
 async fn a_cache_gives_the_latest_alone() {
     let engine = engine().await;
@@ -228,6 +256,39 @@ async fn the_server_subscribes_unsubscribes_and_refreshes() {
     assert_eq!(client.end().await, reason);
     other.drain().await;
     assert_eq!(other.ended, None, "it was spared");
+}
+
+#[tokio::test]
+async fn presence_and_leaves_tell_what_the_newest_tokens_say() {
+    let engine = engine().await;
+    let mut watcher = Client::connected(&engine, "2").await;
+    watcher.ask(json!({"subscribe": {"channel": "open:a", "join_leave": true}})).await;
+    let mut client = Client::connected(&engine, r#"{"user": "1", "info": "old"}"#).await;
+    let ask = json!({"subscribe": {"channel": "open:a", "token": "1 open:a 1"}});
+    assert_eq!(client.code(ask).await, 0);
+    let id = client.session.handle().client().to_string();
+    let shown = async || {
+        let present = engine.presence(&channel("open:a")).await.unwrap();
+        let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+        (text(&present[&id].conn_info), text(&present[&id].chan_info))
+    };
+    let both = |conn: &str, chan: &str| (format!("\"{conn}\""), chan.to_owned());
+    assert_eq!(shown().await, both("old", "1"));
+    let refresh = json!({"sub_refresh": {"channel": "open:a", "token": "1 open:a 2"}});
+    assert_eq!(client.code(refresh).await, 0);
+    assert_eq!(shown().await, both("old", "2"));
+    assert_eq!(client.code(json!({"refresh": {"token": r#"{"user": "1", "info": "new"}"#}})).await, 0);
+    assert_eq!(shown().await, both("new", "2"));
+    engine.refresh(&whose("1"), None, Some(Bytes::from_static(b"\"newest\""))).await.complete().unwrap();
+    while client.push().await.refresh.is_none() {}
+    assert_eq!(shown().await, both("newest", "2"));
+    client.session.close().await;
+    let left = loop {
+        if let Some(leave) = watcher.push().await.leave {
+            break leave.info.unwrap();
+        }
+    };
+    assert_eq!((left.conn_info.as_ref(), left.chan_info.as_ref()), (&b"\"newest\""[..], &b"2"[..]));
 }
 
 #[tokio::test]

@@ -15,4 +15,5 @@ mod progress;
 mod script;
 mod scripts;
 mod sessions;
+mod source;
 mod supervision;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use mundotango_actors::{Engine, SessionMessage, TreeNode};
+use mundotango_actors::{Engine, SessionMessage, SessionOptions, TreeNode};
 use mundotango_protocol::{ChannelName, Disconnect, StreamPosition};
 
 use crate::client::{Client, engine, publish};
+use crate::faulty::FaultyBus;
 
 fn keeper(engine: &Engine, name: &str) -> TreeNode {
     let root = engine.tree(100).unwrap();
@@ -14,13 +15,13 @@ fn keeper(engine: &Engine, name: &str) -> TreeNode {
 
 /// The tree is told by messages, so it may take a moment.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..500 {
+    for _ in 0..1000 {
         if holds() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("not within 5 s: {what}");
+    panic!("not within 10 s: {what}");
 }
 
 #[tokio::test]
@@ -147,6 +148,31 @@ async fn the_nodes_own_tasks_are_in_the_tree() {
     );
     assert!(names("channels").contains(&"histories".to_owned()));
     until("heartbeats make progress", || keeper(&engine, "node").children[0].messages_handled > 0).await;
+}
+
+/// The tasks that look after all channels make progress although there is no work, and one that hangs is found.
+#[tokio::test]
+async fn the_channels_own_tasks_are_watched() {
+    let hub = std::sync::Arc::new(mundotango_actors::bus::LocalHub::default());
+    let bus = FaultyBus::of(std::sync::Arc::new(hub.connect()), 1);
+    bus.hang("nodes.unrecorded");
+    let parts = mundotango_actors::NodeParts { id: "a".to_owned(), name: "a".to_owned(), bus };
+    let hot = std::sync::Arc::new(mundotango_storage::hot::MemoryHotState::new());
+    let options = SessionOptions { hung_after: Duration::from_secs(3), ..SessionOptions::default() };
+    let engine = crate::client::engine_of(parts, hot, options).await;
+    let states = || {
+        let tasks = keeper(&engine, "channels").children.into_iter();
+        tasks.map(|task| (task.name, task.state.as_str())).collect::<Vec<_>>()
+    };
+    until("the hung task is found", || states().contains(&("marks".to_owned(), "hung"))).await;
+    let watched = ["presence 0", "presence 1", "presence 2", "presence 3", "histories"];
+    for name in watched {
+        assert!(states().contains(&(name.to_owned(), "running")), "{name}: {:?}", states());
+    }
+    let tasks = keeper(&engine, "channels").children;
+    let hung = tasks.iter().find(|task| task.name == "marks").unwrap();
+    assert_eq!(hung.messages_handled, 0);
+    assert!(tasks.iter().filter(|task| task.name != "marks").all(|task| task.messages_handled >= 3));
 }
 
 /// However many sessions one user crashes, the keeper of the sessions goes on; however many users do so, the node does.

@@ -5,8 +5,16 @@ use std::process::{Command, Stdio};
 
 use crate::{root, run, target_folder};
 
-/// The targets, by the names of their programs.
-const TARGETS: &[&str] = &["json_frames", "protobuf_frames", "channel_names", "tokens", "deltas"];
+/// The targets, by the names of their programs, each with the number by which its executions are divided: a script of
+/// sessions starts an engine and takes about that much longer than reading a frame.
+const TARGETS: &[(&str, u64)] = &[
+    ("json_frames", 1),
+    ("protobuf_frames", 1),
+    ("channel_names", 1),
+    ("tokens", 1),
+    ("deltas", 1),
+    ("sessions", 100),
+];
 /// Longest input, in bytes.
 const MAX_INPUT_BYTES: usize = 4096;
 
@@ -20,10 +28,11 @@ pub(crate) fn install() -> anyhow::Result<()> {
     run(Command::new("cargo").args(["install", "--locked", "cargo-fuzz"]))
 }
 
-/// Runs every target so many times, from its seeds and what earlier runs found worth keeping.
+/// Runs every target so many times, or its share of that, from its seeds and what earlier runs found worth keeping.
 pub(crate) fn all(executions: u64) -> anyhow::Result<()> {
     let folder = root().join("fuzz");
-    for target in TARGETS {
+    for (target, divisor) in TARGETS {
+        let executions = executions / divisor;
         let corpus = target_folder().join("fuzz-corpus").join(target);
         fs::create_dir_all(&corpus)?;
         let mut fuzz = Command::new("cargo");

@@ -362,6 +362,21 @@ fn an_empty_frame_is_refused() {
     assert!(matches!(Encoding::Json.decode_commands(Bytes::from(" \n")), Err(FrameError::Empty)));
 }
 
+/// An empty command is a pong, so `null` read as one would be a pong that nobody wrote.
+#[test]
+fn only_an_object_is_a_json_command() {
+    let whole =
+        ["null", "[]", "true", "1", "\"x\"", " null ", "{}null", "{}\nnull", "{\"id\":1}\n[]", "[{}]"];
+    for frame in whole {
+        let outcome = Encoding::Json.decode_commands(Bytes::from(frame));
+        assert!(matches!(outcome, Err(FrameError::Json(_))), "{frame}: {outcome:?}");
+    }
+    let absent = br#"{"id":1,"rpc":null,"subscribe":{"channel":"c","token":null}}"#;
+    let commands = Encoding::Json.decode_commands(Bytes::from_static(absent)).unwrap();
+    let subscribe = commands[0].subscribe.as_ref().unwrap();
+    assert!(commands[0].rpc.is_none() && subscribe.channel == "c" && subscribe.token.is_empty());
+}
+
 #[test]
 fn ids_of_commands_keep_their_place() {
     let reply = Reply { presence: Some(PresenceResult { presence: BTreeMap::new() }), ..Reply::default() };

@@ -1,20 +1,18 @@
-//! What the sessions of a node share.
+//! The state and ports that all sessions of a node share.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use mundotango_protocol::{ChannelName, ClientInfo, ErrorCode, Fanout, StreamPosition};
 use mundotango_storage::StoreError;
 use mundotango_storage::hot::{HistoryLimits, HistoryPage, HistoryQuery, HotState};
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
-use super::connect::Authenticator;
+use super::ports::{Authenticator, ChannelGate, RpcHandler};
 use super::registry::Sessions;
-use super::rpc::RpcHandler;
 use crate::channel::{Channels, HOT_STATE_TIMEOUT, Publish};
 use crate::crashes::Crashes;
 use crate::handle::SessionHandle;
@@ -25,14 +23,7 @@ const USERS_AT_ONCE: usize = 500;
 /// Pause before the online users are written again after hot state failed.
 const RETRY_ONLINE: Duration = Duration::from_secs(2);
 
-/// Who decides which users may subscribe to the channels of a namespace.
-#[async_trait]
-pub trait ChannelGate: Send + Sync {
-    /// Whether a user may subscribe to a channel.
-    async fn may_subscribe(&self, user: &str, channel: &ChannelName) -> Result<bool, String>;
-}
-
-/// What is configured for the sessions of a node.
+/// The configuration of a node's sessions.
 pub(crate) struct SessionConfig {
     pub(crate) version: String,
     pub(crate) node_id: String,
@@ -40,8 +31,8 @@ pub(crate) struct SessionConfig {
     pub(crate) namespaces: Arc<Namespaces>,
 }
 
-/// What the sessions of a node share.
-pub(crate) struct Parts {
+/// The state and ports that all sessions of a node share.
+pub(crate) struct SessionContext {
     pub(crate) version: String,
     pub(crate) node_id: String,
     pub(crate) session_options: SessionOptions,
@@ -57,7 +48,7 @@ pub(crate) struct Parts {
     pub(crate) calls: TaskTracker,
 }
 
-impl Parts {
+impl SessionContext {
     pub(crate) fn new(
         config: SessionConfig,
         hot: Arc<dyn HotState>,
@@ -90,7 +81,7 @@ impl Parts {
         self.gates.lock().insert(namespace.to_owned(), gate);
     }
 
-    /// Asks who decides over a channel's namespace, if anybody does.
+    /// Asks the gate of a channel's namespace. `false` where there is no gate.
     pub(super) async fn gate_opens(&self, user: &str, channel: &ChannelName) -> Result<bool, ErrorCode> {
         let gate = channel.namespace().and_then(|namespace| self.gates.lock().get(namespace).cloned());
         let Some(gate) = gate else { return Ok(false) };

@@ -1,0 +1,120 @@
+//! The messages of a channel's actor.
+
+use std::sync::Arc;
+
+use mundotango_protocol::{
+    ChannelName, ClientId, ClientInfo, ErrorCode, Fanout, Publication, StreamPosition,
+};
+use tokio::sync::oneshot;
+
+use super::subscriber::{Subscriber, SubscriptionNumber};
+use crate::bus::subject_part;
+use crate::options::RecoveryMode;
+
+/// A message that keeps its place among the channel's publications.
+pub(crate) enum ChannelMessage {
+    /// From a publisher on this node: write it to the subscribers.
+    Deliver(Arc<Delivery>),
+    /// From another node: write its publication, join or leave to the subscribers.
+    FromNode(Box<Fanout>),
+}
+
+/// A request to a channel's actor, handled before the publications that wait.
+pub(crate) enum Control {
+    /// From a session: add it, and answer with the place in the stream at which it begins.
+    Subscribe(Box<Subscribe>),
+    /// From a session: remove it. Answered when nothing more will be written to the session.
+    Unsubscribe(ClientId, oneshot::Sender<()>),
+    /// From a subscription that was not kept: remove it, but no later one of the same client.
+    GiveBack(ClientId, SubscriptionNumber),
+    /// From a session: presence shows this of it from now on. The sender is used, or dropped, when others can read it.
+    UpdateInfo(ClientId, Arc<ClientInfo>, oneshot::Sender<()>),
+    /// From the node: the history is another one.
+    LookAtHistory,
+    /// From the node: publications of other nodes may be lost. Look at the history within the next seconds.
+    CheckSoon,
+    /// From a test: fail.
+    #[cfg(feature = "test-hooks")]
+    Panic,
+}
+
+/// A publication on its way to subscribers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Delivery {
+    pub(crate) publication: Publication,
+    /// The epoch of its offset; empty where the channel keeps no history.
+    pub(crate) epoch: String,
+    /// It may be written as the difference to the publication before it.
+    pub(crate) delta: bool,
+    /// The session that does not get it.
+    pub(crate) exclude: Option<ClientId>,
+}
+
+impl ChannelMessage {
+    /// True for a publication, which may share a write with the publications beside it.
+    pub(super) fn is_publication(&self) -> bool {
+        match self {
+            Self::Deliver(_) => true,
+            Self::FromNode(fanout) => fanout.join.is_none() && fanout.leave.is_none(),
+        }
+    }
+}
+
+impl Delivery {
+    pub(crate) fn to_fanout(&self) -> Fanout {
+        Fanout {
+            publication: Some(self.publication.clone()),
+            epoch: self.epoch.clone(),
+            delta: self.delta,
+            exclude: self.exclude.map(|client| client.to_string()).unwrap_or_default(),
+            ..Fanout::default()
+        }
+    }
+
+    pub(super) fn of_fanout(fanout: &Fanout) -> Option<Self> {
+        Some(Self {
+            publication: fanout.publication.clone()?,
+            epoch: fanout.epoch.clone(),
+            delta: fanout.delta,
+            exclude: ClientId::parse(&fanout.exclude),
+        })
+    }
+}
+
+/// The bus subject on which nodes send each other the messages of a channel.
+pub(super) fn subject_of(channel: &ChannelName) -> String {
+    format!("channel.{}", subject_part(channel.as_str()))
+}
+
+/// A session's request for a subscription.
+pub(crate) struct Subscribe {
+    pub(crate) subscriber: Subscriber,
+    pub(crate) recovery: Option<Recovery>,
+    pub(crate) answer: oneshot::Sender<Result<Accepted, ErrorCode>>,
+}
+
+/// A request of a client that comes back to catch up.
+#[derive(Clone, Debug)]
+pub(crate) struct Recovery {
+    /// The client's place in the stream.
+    pub(crate) from: StreamPosition,
+    pub(crate) mode: RecoveryMode,
+    /// The client does not want to be subscribed unless it gets all that it missed.
+    pub(crate) all_or_nothing: bool,
+}
+
+/// The stream at the moment of a subscription.
+#[derive(Debug, Default)]
+pub(crate) struct Subscribed {
+    /// `None` where the channel keeps no history.
+    pub(crate) position: Option<StreamPosition>,
+    /// The publications that the client missed, if all of them are known; everything later comes as pushes.
+    pub(crate) recovered: Option<Vec<Publication>>,
+}
+
+/// A channel's answer to a session that is subscribed now.
+pub(crate) struct Accepted {
+    pub(super) subscribed: Subscribed,
+    /// Resolves when others can read that the client is present.
+    pub(super) present: Option<oneshot::Receiver<()>>,
+}
