@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tower::ServiceExt as _;
 
+use crate::client_address::ClientAddress;
 use crate::identity::Identity;
 use crate::revocations::{Revocations, TokenMarks};
 
@@ -67,6 +68,10 @@ impl RpcHandler for RouteCaller {
         *request.uri_mut() = uri;
         let json = header::HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);
+        if let Some(address) = caller.address {
+            // Limits of an address count its calls together with its requests.
+            request.extensions_mut().insert(ClientAddress(address));
+        }
         if !caller.user.is_empty() {
             request.extensions_mut().insert(Identity {
                 user_id: caller.user,

@@ -74,7 +74,7 @@ impl<S: Sync> FromRequestParts<S> for Address {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        // Calls over sockets come without an address. All of them share the quotas of one.
+        // Calls of the server API come without an address. All of them share the quotas of one.
         let address = parts.extensions.get::<ClientAddress>();
         Ok(Self(address.map_or_else(|| "unknown".to_owned(), |address| address.limited_as().to_string())))
     }

@@ -16,6 +16,7 @@ mod subscriptions;
 mod timers;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -102,6 +103,8 @@ pub struct Session {
     /// See [`Who::session_key`].
     secret: Option<String>,
     native_pings: bool,
+    /// See [`Caller::address`].
+    address: Option<IpAddr>,
     closed: bool,
 }
 
@@ -121,6 +124,7 @@ impl Session {
             attempts: Attempts::default(),
             secret: (transport != Transport::WebSocket).then(|| ClientId::random().to_string()),
             native_pings: false,
+            address: None,
             closed: false,
         }
     }
@@ -128,6 +132,11 @@ impl Session {
     /// Asks by the transport's own pings whether the client is there. To be called before the first frame.
     pub fn ping_natively(&mut self) {
         self.native_pings = true;
+    }
+
+    /// Says which address the connection comes from. To be called before the first frame.
+    pub fn set_address(&mut self, address: Option<IpAddr>) {
+        self.address = address;
     }
 
     /// A pong of the transport's own came. Where pings are the protocol's, such a pong answers none of them.

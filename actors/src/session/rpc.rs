@@ -1,5 +1,6 @@
 //! Calls of the application from a session. They run beside the session, so that a slow one holds up no other.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -34,6 +35,8 @@ pub struct Caller {
     pub issued_at: Option<u64>,
     /// What only the server knows of the user, from the session's token, in JSON; may be empty.
     pub meta: Bytes,
+    /// The address that the session's connection comes from, if the transport knows it.
+    pub address: Option<IpAddr>,
 }
 
 /// The application, as sessions call it.
@@ -63,6 +66,7 @@ impl Session {
             token_id: credentials.token_id.clone(),
             issued_at: credentials.issued_at,
             meta: credentials.meta.clone(),
+            address: self.address,
         };
         let concurrency = self.parts.session_options.rpc_concurrency;
         let slots = self.rpc_slots.0.get_or_insert_with(|| Arc::new(Semaphore::new(concurrency)));
