@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use mundotango_actors::{Engine, EngineParts};
 use mundotango_gateway::tokens::Tokens;
 use mundotango_gateway::{
-    Certificates, Door, GatewayParts, HttpOptions, INTERNAL_CONNECTIONS, RESERVED_CONNECTIONS, Revocations,
+    Certificates, Door, EXTRA_CONNECTIONS, GatewayParts, HttpOptions, INTERNAL_CONNECTIONS, Revocations,
     Routers, Starting, TokenAuthenticator,
 };
 use serde::{Deserialize, Serialize};
@@ -31,9 +31,9 @@ use crate::signals::Signals;
 /// What a client sees as the server's version.
 pub const VERSION: &str = concat!("MundoTango ", env!("CARGO_PKG_VERSION"));
 /// Open files that are neither clients' nor the embedded store's: connections to engines, and those that are refused.
-const OWN_FILES: usize = 64 + RESERVED_CONNECTIONS;
+const OWN_FILES: usize = 64 + EXTRA_CONNECTIONS;
 /// Open files of the internal listener.
-const INTERNAL_FILES: usize = INTERNAL_CONNECTIONS + RESERVED_CONNECTIONS;
+const INTERNAL_FILES: usize = INTERNAL_CONNECTIONS + EXTRA_CONNECTIONS;
 /// Tells other commands of the running node.
 const NODE_FILE: &str = "node.json";
 

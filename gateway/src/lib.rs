@@ -38,7 +38,7 @@ pub use health::{HealthCheck, OnceASecond, PartHealth};
 pub use identity::Identity;
 pub use mundotango_ops::Secret;
 pub use options::{HttpOptions, TokenOptions};
-pub use places::RESERVED_CONNECTIONS;
+pub use places::EXTRA_CONNECTIONS;
 pub use revocations::{Revocations, TokenMarks};
 pub use server::{Door, INTERNAL_CONNECTIONS, listen, serve};
 pub use starting::Starting;
