@@ -8,7 +8,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use anyhow::Context as _;
-use mundotango_actors::{Engine, EngineParts};
+use mundotango_actors::{Engine, EngineParts, Pace};
 use mundotango_gateway::tokens::Tokens;
 use mundotango_gateway::{
     Certificates, Door, EXTRA_CONNECTIONS, GatewayParts, HttpOptions, INTERNAL_CONNECTIONS, Revocations,
@@ -17,7 +17,7 @@ use mundotango_gateway::{
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
 use crate::community::{self, Community};
 use crate::config::Config;
@@ -99,7 +99,11 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     let drain = config.drain.clone();
     let open = listeners.open(starting.routers(), &config.http, drain.deadline);
     signals.attend(certificates.clone(), manager.clone());
-    let watches = start_watches(certificates.as_ref(), &manager);
+    let watchdog = tokio::spawn({
+        // The service manager itself restarts a node that gives no sign of life.
+        let manager = manager.clone();
+        async move { manager.keep_watch().await }
+    });
 
     let engines = if let Some(engines) = own {
         engines
@@ -114,6 +118,13 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
         }
     };
     let (engine, routers) = assemble(&config, &engines).await?;
+    engines.look_after(&engine);
+    if let Some(certificates) = certificates.clone() {
+        engine.keep_running("certificates", Pace::Timed, move |vitals| {
+            let certificates = Arc::clone(&certificates);
+            Box::pin(async move { certificates.watch(|| vitals.handled()).await })
+        });
+    }
     starting.ready(routers);
     tracing::info!(%listen, ?internal, node = engine.node_id(), data_dir = %data_dir.display(), version = VERSION, "serving");
     manager.ready();
@@ -137,7 +148,7 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
             internal.stop();
             internal.ended().await;
         }
-        drop(watches);
+        watchdog.abort();
         tokio::task::spawn_blocking(move || engines.close()).await
     };
     let drained = tokio::select! {
@@ -218,17 +229,6 @@ impl OpenListener {
             tracing::error!(%error, "accept loop failed");
         }
     }
-}
-
-/// Looks after the certificate's files and the manager's watchdog, until the tasks are dropped.
-fn start_watches(certificates: Option<&Arc<Certificates>>, manager: &ServiceManager) -> JoinSet<()> {
-    let mut watches = JoinSet::new();
-    if let Some(certificates) = certificates.cloned() {
-        watches.spawn(async move { certificates.watch().await });
-    }
-    let manager = manager.clone();
-    watches.spawn(async move { manager.keep_watch().await });
-    watches
 }
 
 /// Puts the node together on its engines.

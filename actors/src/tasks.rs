@@ -14,7 +14,7 @@ use crate::vitals::{State, TreeNode, Vitals};
 
 /// When a task makes progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
+pub enum Pace {
     /// By a timer, within seconds: a task that makes no progress hangs.
     Timed,
     /// When a message comes.

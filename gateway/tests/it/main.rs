@@ -5,3 +5,4 @@
 mod conformance;
 mod keys;
 mod providers;
+mod supervised;
