@@ -14,6 +14,7 @@ use mundotango_gateway::{
     Certificates, Door, EXTRA_CONNECTIONS, GatewayParts, HttpOptions, INTERNAL_CONNECTIONS, Revocations,
     Routers, Starting, TokenAuthenticator,
 };
+use mundotango_storage::scylla;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -253,6 +254,11 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
         mundotango_ops::metrics().realtime_publications_total.with_label_values(&[namespace]);
     }
     engine.must_agree("auth.secret", digest_of_secret(secret.expose().as_bytes()));
+    if config.cluster.is_shared() {
+        for (setting, digest) in scylla::schema_digests() {
+            engine.must_agree(&setting, digest);
+        }
+    }
     revocations.join(&engine);
     if let Some(cache) = &engines.cache {
         invalidations::connect(cache, &engine);

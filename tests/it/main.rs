@@ -19,6 +19,7 @@ mod proxy;
 mod recovery;
 mod rest;
 mod rolling;
+mod schema;
 mod sdk;
 mod sdks;
 mod secured;
