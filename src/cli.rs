@@ -218,7 +218,7 @@ fn migrate(config: &Config, dry_run: bool) -> anyhow::Result<()> {
 fn print_token(config: &Config, args: &TokenArgs) -> anyhow::Result<()> {
     let secret = data_folder::existing_secret(config)?;
     let tokens = Tokens::new(secret.expose().as_bytes(), args.ttl);
-    say(tokens.issue(&args.user, args.role, None)?)
+    say(tokens.issue(&args.user, args.role.as_str(), None)?)
 }
 
 fn create_user(config: &Config, args: CreateUserArgs) -> anyhow::Result<()> {
@@ -285,7 +285,7 @@ async fn create_user_at(
 ) -> anyhow::Result<()> {
     let secret = data_folder::existing_secret(config)?;
     let tokens = Tokens::new(secret.expose().as_bytes(), COMMAND_TOKEN_TTL);
-    let token = tokens.issue("command-line", Role::Admin, None)?;
+    let token = tokens.issue("command-line", Role::Admin.as_str(), None)?;
     let mut body = serde_json::to_value(account)?;
     body["role"] = serde_json::to_value(role)?;
     let answer = node_client::post(node.commands(), "/api/admin/users", &token, &body)

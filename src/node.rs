@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::community::{self, Community};
+use crate::community::{self, Community, roles};
 use crate::config::Config;
 use crate::data_folder;
 use crate::engines::Engines;
@@ -281,6 +281,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
             revocations,
             health: Arc::clone(&engines.health),
             application: community::router(Arc::new(community)).merge(life_ceo),
+            is_operator: roles::is_admin,
             version: VERSION.to_owned(),
         },
     );

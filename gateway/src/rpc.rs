@@ -13,7 +13,6 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use mundotango_actors::{Caller, RpcHandler};
 use mundotango_protocol::{ErrorCode, ErrorReply};
-use mundotango_storage::accounts::Role;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tower::ServiceExt as _;
@@ -75,7 +74,7 @@ impl RpcHandler for RouteCaller {
         if !caller.user.is_empty() {
             request.extensions_mut().insert(Identity {
                 user_id: caller.user,
-                role: Role::parse(&caller.role).unwrap_or_default(),
+                role: caller.role,
                 login_id: caller.login_id,
             });
         }

@@ -6,6 +6,7 @@ mod limits;
 pub mod passwords;
 mod posts;
 mod refresh_token;
+pub mod roles;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
