@@ -11,6 +11,7 @@ mod gateway;
 mod health;
 mod identity;
 mod jwks;
+mod jwt;
 mod options;
 mod origin;
 mod places;

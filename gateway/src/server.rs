@@ -23,11 +23,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use crate::body;
 use crate::client_address::{ClientAddress, TrustedProxies};
+use crate::health;
 use crate::options::HttpOptions;
 use crate::places::{Admission, Places, Standing};
-use crate::tls::{Certificates, Stream, TlsError};
-use crate::{body, health, proxy_protocol, tls};
+use crate::proxy_protocol;
+use crate::tls::{self, Certificates, Stream, TlsError};
 
 /// Pause after a failed accept: with no file descriptor left the next accept would fail at once, and spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -70,7 +72,7 @@ impl Door {
     pub fn new(options: &HttpOptions) -> Self {
         Self {
             places: Places::new(options),
-            proxies: TrustedProxies::new(options),
+            proxies: TrustedProxies::new(options.trusted_proxies.clone(), options.forwarded_header),
             proxy_protocol: options.proxy_protocol,
             tls: None,
             header_timeout: options.header_timeout,

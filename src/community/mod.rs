@@ -28,7 +28,6 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::AuthOptions;
 use limits::Limits;
-pub use limits::RateOptions;
 use passwords::Passwords;
 
 /// What the features share.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::refusal::{Flaw, TokenError, shown};
+use crate::jwt::{Flaw, TokenError, shown};
 
 /// How far the clocks of issuers may be ahead, in seconds.
 const CLOCK_LEEWAY: u64 = 30;

@@ -4,8 +4,6 @@
 //! `[auth.token]`; they name a user, but never a role.
 
 mod claims;
-mod refusal;
-mod signed;
 
 use std::time::Duration;
 
@@ -13,12 +11,11 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 
+pub use crate::jwt::{Flaw, TokenError};
 pub use claims::{Claims, SubscriptionClaim};
-pub(crate) use refusal::shown;
-pub use refusal::{Flaw, TokenError};
-pub(crate) use signed::SignedToken;
 
 use crate::jwks::KeySet;
+use crate::jwt::{ECDSA, EDDSA, HMAC, RSA, SignedToken};
 use crate::options::TokenOptions;
 use claims::{ClaimSet, Signer, Wanted};
 
@@ -43,18 +40,6 @@ pub struct Tokens {
     wanted: Wanted,
     lifetime: Duration,
 }
-
-const HMAC: &[Algorithm] = &[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
-pub(crate) const RSA: &[Algorithm] = &[
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-];
-const ECDSA: &[Algorithm] = &[Algorithm::ES256, Algorithm::ES384];
-pub(crate) const EDDSA: &[Algorithm] = &[Algorithm::EdDSA];
 
 impl Tokens {
     /// Tokens signed with `secret` alone; those issued here are good for `lifetime`.
