@@ -17,7 +17,7 @@ use mundotango_storage::scylla::{self, ScyllaStore};
 
 use crate::community::accounts::{self, NewAccount};
 use crate::community::passwords::Passwords;
-use crate::config::{Config, Overrides};
+use crate::config::{Config, ConfigSource, Overrides};
 use crate::data_folder;
 use crate::node::{self, NodeFile};
 use crate::node_client;
@@ -149,10 +149,13 @@ impl Cli {
     /// Does what the command line says.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let overrides = Overrides { listen: self.global.listen, data_dir: self.global.data_dir };
-        let load =
-            |file: Option<PathBuf>| Config::load(file.or(self.global.config.clone()).as_deref(), &overrides);
+        let source = ConfigSource { file: self.global.config, overrides };
+        let load = |file: Option<PathBuf>| match file {
+            Some(_) => ConfigSource { file, ..source.clone() }.load(),
+            None => source.load(),
+        };
         match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => return serve(load(None)?),
+            Command::Serve => return serve(load(None)?, &source),
             Command::Migrate { dry_run } => migrate(&load(None)?, dry_run)?,
             Command::User(UserCommand::Create(args)) => create_user(&load(None)?, args)?,
             Command::Config(ConfigCommand::Check { file }) => {
@@ -168,10 +171,10 @@ impl Cli {
 
 /// Runs a node. All that it says goes through the log: writing to standard error in another way would wait for ever for a
 /// reader that stopped.
-fn serve(config: Config) -> anyhow::Result<ExitCode> {
+fn serve(config: Config, source: &ConfigSource) -> anyhow::Result<ExitCode> {
     mundotango_ops::init_logs(&config.log)?;
     let runtime = runtime()?;
-    let served = runtime.block_on(node::serve(config));
+    let served = runtime.block_on(node::serve(config, source));
     if let Err(error) = &served {
         tracing::error!("{error:#}");
     }

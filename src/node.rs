@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::community::{self, Community, roles};
-use crate::config::Config;
+use crate::config::{Config, ConfigSource};
 use crate::data_folder;
 use crate::engines::Engines;
 use crate::invalidations;
@@ -70,11 +70,11 @@ impl NodeFile {
     }
 }
 
-/// Runs a node until a signal or a failure ends it.
+/// Runs a node until a signal or a failure ends it. SIGHUP reads the configuration again from `source`.
 ///
 /// The first SIGTERM or SIGINT drains it: no new connections, clients told to come back elsewhere, accepted work
 /// finished, the store closed. A second signal ends it at once.
-pub async fn serve(mut config: Config) -> anyhow::Result<()> {
+pub async fn serve(mut config: Config, source: &ConfigSource) -> anyhow::Result<()> {
     config.check()?;
     let mut signals = Signals::new()?;
     let manager = ServiceManager::of_environment();
@@ -99,7 +99,7 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     let starting = Arc::new(Starting::default());
     let drain = config.drain.clone();
     let open = listeners.open(starting.routers(), &config.http, drain.deadline);
-    signals.attend(certificates.clone(), manager.clone());
+    signals.attend(source.clone(), certificates.clone(), manager.clone());
     let watchdog = tokio::spawn({
         // The service manager itself restarts a node that gives no sign of life.
         let manager = manager.clone();

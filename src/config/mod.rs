@@ -215,6 +215,22 @@ pub struct Overrides {
     pub data_dir: Option<PathBuf>,
 }
 
+/// Where the configuration comes from beside the environment, so that it can be read again.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigSource {
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// What the command line sets.
+    pub overrides: Overrides,
+}
+
+impl ConfigSource {
+    /// Reads all layers, and refuses what cannot work, all of it at once.
+    pub fn load(&self) -> anyhow::Result<Config> {
+        Config::load(self.file.as_deref(), &self.overrides)
+    }
+}
+
 impl Config {
     /// Reads all layers, and refuses what cannot work, all of it at once.
     pub fn load(file: Option<&Path>, overrides: &Overrides) -> anyhow::Result<Self> {
