@@ -37,7 +37,7 @@ pub use rpc::{Caller, RpcHandler};
 
 use crate::crashes::panic_text;
 use crate::handle::{SessionHandle, SessionMessage, Transport};
-use crate::outbox::Outgoing;
+use crate::outbox::{Outbox, Outgoing};
 use attempts::{Attempts, Finished};
 use rate::CommandRate;
 use rpc::RpcSlots;
@@ -484,13 +484,18 @@ impl Session {
 
     fn push_reply(&self, id: u32, reply: Bytes) {
         let outbox = self.handle.outbox();
-        if id != 0 && reply.len() > outbox.room() && reply.len() > SMALL_REPLY_BYTES {
+        if id != 0 && !has_room(outbox, &reply) {
             // Too much for the client to take now: it may ask for less, and its session goes on.
             self.refused(id, ErrorCode::LimitExceeded);
         } else {
             outbox.push(reply);
         }
     }
+}
+
+/// Whether a reply fits beside what waits, or is so small that it is written anyway.
+fn has_room(outbox: &Outbox, reply: &Bytes) -> bool {
+    reply.len() <= SMALL_REPLY_BYTES || reply.len() <= outbox.room()
 }
 
 impl Drop for Session {

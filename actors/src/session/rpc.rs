@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use mundotango_protocol::{ClientId, ErrorCode, ErrorReply, Reply, RpcRequest, RpcResult};
 use tokio::sync::Semaphore;
 
-use super::{Refusal, Session};
+use super::{Refusal, Session, has_room};
 use crate::crashes::panic_text;
 
 /// The method that every session may call to measure a round trip.
@@ -44,6 +44,11 @@ pub struct Caller {
 pub trait RpcHandler: Send + Sync {
     /// Calls a method with an argument; both the argument and the answer are JSON, or empty.
     async fn call(&self, caller: Caller, method: &str, data: Bytes) -> Result<Bytes, ErrorReply>;
+}
+
+fn too_large() -> ErrorReply {
+    let message = "the answer is larger than what may wait for this session (session.outbox_bytes)".to_owned();
+    ErrorReply { message, ..ErrorCode::LimitExceeded.into() }
 }
 
 /// Places for calls that run at the same time; made at a session's first call, as many sessions never call.
@@ -95,8 +100,13 @@ impl Session {
                 Ok(data) => Reply { id, rpc: Some(RpcResult { data }), ..Reply::default() },
                 Err(error) => Reply::error(id, error),
             };
-            let unreadable = |_| encoding.encode_reply(&Reply::error(id, ErrorCode::NotAvailable));
-            match encoding.encode_reply(&reply).or_else(unreadable) {
+            let reply = match encoding.encode_reply(&reply) {
+                Ok(bytes) if has_room(handle.outbox(), &bytes) => Ok(bytes),
+                // The client may ask for less, and its session goes on.
+                Ok(_) => encoding.encode_reply(&Reply::error(id, too_large())),
+                Err(_) => encoding.encode_reply(&Reply::error(id, ErrorCode::NotAvailable)),
+            };
+            match reply {
                 Ok(bytes) => handle.outbox().push(bytes),
                 Err(error) => tracing::error!(%error, "error reply cannot be written"),
             }
