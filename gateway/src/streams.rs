@@ -458,3 +458,6 @@ impl Pump {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
