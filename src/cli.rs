@@ -150,9 +150,8 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let overrides = Overrides { listen: self.global.listen, data_dir: self.global.data_dir };
         let source = ConfigSource { file: self.global.config, overrides };
-        let load = |file: Option<PathBuf>| match file {
-            Some(_) => ConfigSource { file, ..source.clone() }.load(),
-            None => source.load(),
+        let load = |file: Option<PathBuf>| {
+            ConfigSource { file: file.or_else(|| source.file.clone()), ..source.clone() }.load()
         };
         match self.command.unwrap_or(Command::Serve) {
             Command::Serve => return serve(load(None)?, &source),

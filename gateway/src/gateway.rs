@@ -70,7 +70,8 @@ pub struct Routers {
 
 /// Builds the routers that answer everything, and lets sessions call the application's routes by RPC.
 pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
-    let GatewayParts { engine, authenticator, revocations, health, application, is_operator, version } = parts;
+    let GatewayParts { engine, authenticator, revocations, health, application, is_operator, version } =
+        parts;
     let health = HealthState { engine: Arc::clone(&engine), check: health, version };
     let system = SystemState { engine: Arc::clone(&engine), is_operator };
     let routes = application.merge(health::router(Arc::new(health))).merge(system::router(system));

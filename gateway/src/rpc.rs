@@ -266,7 +266,7 @@ mod tests {
     #[tokio::test]
     async fn a_revoked_token_calls_nothing_although_its_session_was_not_told() {
         let revocations = Revocations::load(Arc::new(Forgetful)).await.unwrap();
-        let routes = Router::new().route("/api/me", axum::routing::get(async || "me"));
+        let routes = Router::new().route("/api/me", axum::routing::get(|| async { "me" }));
         let door = RouteCaller::new(routes, Arc::clone(&revocations));
         let caller = || Caller {
             client: ClientId::random(),

@@ -25,11 +25,7 @@ mod tests {
 
     #[test]
     fn only_known_roles_allow_more() {
-        let named = |role: &str| Identity {
-            user_id: "42".to_owned(),
-            role: role.to_owned(),
-            login_id: None,
-        };
+        let named = |role: &str| Identity { user_id: "42".to_owned(), role: role.to_owned(), login_id: None };
         for (role, moderates, administers) in [
             ("", false, false),
             ("user", false, false),

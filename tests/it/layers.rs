@@ -37,8 +37,10 @@ fn modules_use_each_other_in_no_circle() {
         let mut graph = graph(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
         assert!(graph.values().any(|used| used.contains("config") || used.contains("options")), "{folder}");
         // Takes away, again and again, what uses nothing that is left. What stays is a circle and what uses it.
-        while let Some(free) =
-            graph.iter().find(|(_, used)| used.iter().all(|name| !graph.contains_key(name))).map(|(name, _)| name.clone())
+        while let Some(free) = graph
+            .iter()
+            .find(|(_, used)| used.iter().all(|name| !graph.contains_key(name)))
+            .map(|(name, _)| name.clone())
         {
             graph.remove(&free);
         }

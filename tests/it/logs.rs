@@ -89,7 +89,8 @@ async fn another_filter_needs_no_restart() {
     let http = Client::builder().timeout(PATIENCE).build().unwrap();
     let ask = async |path: &str| {
         let listen = until("the node listens", async || NodeFile::read(&data_dir)).await.listen;
-        until("the node answers", async || http.get(format!("http://{listen}{path}")).send().await.ok()).await;
+        until("the node answers", async || http.get(format!("http://{listen}{path}")).send().await.ok())
+            .await;
     };
     ask("/api/unlogged").await;
     logged("serving").await;

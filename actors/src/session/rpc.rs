@@ -47,7 +47,8 @@ pub trait RpcHandler: Send + Sync {
 }
 
 fn too_large() -> ErrorReply {
-    let message = "the answer is larger than what may wait for this session (session.outbox_bytes)".to_owned();
+    let message =
+        "the answer is larger than what may wait for this session (session.outbox_bytes)".to_owned();
     ErrorReply { message, ..ErrorCode::LimitExceeded.into() }
 }
 

@@ -137,7 +137,8 @@ async fn calls_of_all_sessions_together_are_bounded() {
     engine.set_rpc_handler(Arc::<Hanging>::clone(&hanging) as Arc<dyn RpcHandler>);
     let call = async |session: &mut Session| {
         session.receive(Bytes::from_static(br#"{"id":1,"connect":{"token":"ana"}}"#)).await;
-        let calls = (2..2 + CALLS_OF_A_SESSION).map(|id| format!(r#"{{"id":{id},"rpc":{{"method":"hang"}}}}"#));
+        let calls =
+            (2..2 + CALLS_OF_A_SESSION).map(|id| format!(r#"{{"id":{id},"rpc":{{"method":"hang"}}}}"#));
         session.receive(Bytes::from(calls.collect::<Vec<_>>().join("\n"))).await;
     };
     let mut sessions = Vec::new();

@@ -384,7 +384,8 @@ mod tests {
         assert!(digests.windows(2).all(|two| two[0] != two[1]), "{digests:?}");
         let first = Migration { name: MIGRATIONS[0].name, cql: MIGRATIONS[0].cql };
         assert_eq!(digest(1, &first), digests[0]);
-        for other in [Migration { name: "0001_others.cql", ..first }, Migration { cql: "-- empty", ..first }] {
+        for other in [Migration { name: "0001_others.cql", ..first }, Migration { cql: "-- empty", ..first }]
+        {
             let (setting, differs) = digest(1, &other);
             assert_eq!(setting, digests[0].0, "nodes compare what has one number");
             assert_ne!(differs, digests[0].1);
