@@ -17,7 +17,7 @@ use mundotango_storage::scylla::{self, ScyllaStore};
 
 use crate::community::accounts::{self, NewAccount};
 use crate::community::passwords::Passwords;
-use crate::config::{Config, Overrides};
+use crate::config::{Config, ConfigSource, Overrides};
 use crate::data_folder;
 use crate::node::{self, NodeFile};
 use crate::node_client;
@@ -149,10 +149,12 @@ impl Cli {
     /// Does what the command line says.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let overrides = Overrides { listen: self.global.listen, data_dir: self.global.data_dir };
-        let load =
-            |file: Option<PathBuf>| Config::load(file.or(self.global.config.clone()).as_deref(), &overrides);
+        let source = ConfigSource { file: self.global.config, overrides };
+        let load = |file: Option<PathBuf>| {
+            ConfigSource { file: file.or_else(|| source.file.clone()), ..source.clone() }.load()
+        };
         match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => return serve(load(None)?),
+            Command::Serve => return serve(load(None)?, &source),
             Command::Migrate { dry_run } => migrate(&load(None)?, dry_run)?,
             Command::User(UserCommand::Create(args)) => create_user(&load(None)?, args)?,
             Command::Config(ConfigCommand::Check { file }) => {
@@ -168,10 +170,10 @@ impl Cli {
 
 /// Runs a node. All that it says goes through the log: writing to standard error in another way would wait for ever for a
 /// reader that stopped.
-fn serve(config: Config) -> anyhow::Result<ExitCode> {
+fn serve(config: Config, source: &ConfigSource) -> anyhow::Result<ExitCode> {
     mundotango_ops::init_logs(&config.log)?;
     let runtime = runtime()?;
-    let served = runtime.block_on(node::serve(config));
+    let served = runtime.block_on(node::serve(config, source));
     if let Err(error) = &served {
         tracing::error!("{error:#}");
     }
@@ -218,7 +220,7 @@ fn migrate(config: &Config, dry_run: bool) -> anyhow::Result<()> {
 fn print_token(config: &Config, args: &TokenArgs) -> anyhow::Result<()> {
     let secret = data_folder::existing_secret(config)?;
     let tokens = Tokens::new(secret.expose().as_bytes(), args.ttl);
-    say(tokens.issue(&args.user, args.role, None)?)
+    say(tokens.issue(&args.user, args.role.as_str(), None)?)
 }
 
 fn create_user(config: &Config, args: CreateUserArgs) -> anyhow::Result<()> {
@@ -285,7 +287,7 @@ async fn create_user_at(
 ) -> anyhow::Result<()> {
     let secret = data_folder::existing_secret(config)?;
     let tokens = Tokens::new(secret.expose().as_bytes(), COMMAND_TOKEN_TTL);
-    let token = tokens.issue("command-line", Role::Admin, None)?;
+    let token = tokens.issue("command-line", Role::Admin.as_str(), None)?;
     let mut body = serde_json::to_value(account)?;
     body["role"] = serde_json::to_value(role)?;
     let answer = node_client::post(node.commands(), "/api/admin/users", &token, &body)

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use mundotango_actors::NodeParts;
 use mundotango_actors::bus::{Bus as _, NatsBus};
+use mundotango_actors::{Engine, NodeParts, Pace, Vitals};
 use mundotango_gateway::{HealthCheck, OnceASecond, PartHealth, Starting};
 use mundotango_storage::cache::{Cache, RedisCache};
 use mundotango_storage::cached::cached;
@@ -16,7 +16,6 @@ use mundotango_storage::embedded::EmbeddedStore;
 use mundotango_storage::hot::{ArchivedHotState, HotState, MemoryHotState, RedisHotState};
 use mundotango_storage::scylla::{self, ScyllaStore};
 use mundotango_storage::{RedisLink, StoreError, Stores};
-use tokio::task::AbortHandle;
 
 use crate::config::{ClusterOptions, Config};
 
@@ -56,8 +55,6 @@ pub struct Engines {
     pub node: NodeParts,
     /// Who knows how the engines are.
     pub health: Arc<dyn HealthCheck>,
-    /// Tells metrics and log how the engines are.
-    telling: AbortHandle,
     own: Option<Own>,
 }
 
@@ -66,7 +63,6 @@ struct Own {
     store: Arc<EmbeddedStore>,
     hot: Arc<MemoryHotState>,
     hot_file: PathBuf,
-    sweeping: AbortHandle,
 }
 
 impl Engines {
@@ -88,14 +84,8 @@ impl Engines {
             // The embedded store answers from memory as it is.
             cache: None,
             node: NodeParts::alone(),
-            telling: tokio::spawn(tell(Arc::clone(&health))).abort_handle(),
             health,
-            own: Some(Own {
-                sweeping: tokio::spawn(sweep(Arc::clone(&hot))).abort_handle(),
-                store,
-                hot,
-                hot_file,
-            }),
+            own: Some(Own { store, hot, hot_file }),
         })
     }
 
@@ -150,17 +140,27 @@ impl Engines {
             cache: Some(cache),
             hot: Arc::new(ArchivedHotState::new(hot, stores.history)),
             node: NodeParts { id, name, bus: Arc::new(bus) },
-            telling: tokio::spawn(tell(Arc::clone(&health))).abort_handle(),
             health,
             own: None,
         })
     }
 
+    /// Looks after the engines by tasks in the supervision tree.
+    pub fn look_after(&self, engine: &Engine) {
+        let health = Arc::clone(&self.health);
+        engine.keep_running("health", Pace::Timed, move |vitals| Box::pin(tell(Arc::clone(&health), vitals)));
+        if let Some(own) = &self.own {
+            let hot = Arc::clone(&own.hot);
+            // Between two sweeps more time passes than an actor may be silent for.
+            engine.keep_running("hot state sweep", Pace::OnDemand, move |vitals| {
+                Box::pin(sweep(Arc::clone(&hot), vitals))
+            });
+        }
+    }
+
     /// Keeps what is hot for the next start, and closes the store. Blocks until the disk has all.
     pub fn close(self) {
-        self.telling.abort();
         let Some(own) = self.own else { return };
-        own.sweeping.abort();
         // First, so that nothing is acknowledged whose offset the next start would give again.
         own.store.close();
         if let Err(error) = own.hot.save(&own.hot_file) {
@@ -193,16 +193,17 @@ async fn until<T>(
     }
 }
 
-async fn sweep(hot: Arc<MemoryHotState>) {
+async fn sweep(hot: Arc<MemoryHotState>, vitals: Arc<Vitals>) {
     let mut interval = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         interval.tick().await;
         hot.sweep().await;
+        vitals.handled();
     }
 }
 
 /// Tells how the parts are: metrics at all times, and the log when one goes or comes back.
-async fn tell(health: Arc<dyn HealthCheck>) {
+async fn tell(health: Arc<dyn HealthCheck>, vitals: Arc<Vitals>) {
     let mut interval = tokio::time::interval(TELL_INTERVAL);
     let mut gone = BTreeSet::new();
     loop {
@@ -217,6 +218,7 @@ async fn tell(health: Arc<dyn HealthCheck>) {
                 tracing::warn!(part = part.name, detail = part.detail, "a part of the node does not answer");
             }
         }
+        vitals.handled();
     }
 }
 

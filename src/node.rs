@@ -8,19 +8,20 @@ use std::time::Duration;
 use std::{fs, io};
 
 use anyhow::Context as _;
-use mundotango_actors::{Engine, EngineParts};
+use mundotango_actors::{Engine, EngineParts, Pace};
 use mundotango_gateway::tokens::Tokens;
 use mundotango_gateway::{
-    Certificates, Door, GatewayParts, HttpOptions, INTERNAL_CONNECTIONS, RESERVED_CONNECTIONS, Revocations,
+    Certificates, Door, EXTRA_CONNECTIONS, GatewayParts, HttpOptions, INTERNAL_CONNECTIONS, Revocations,
     Routers, Starting, TokenAuthenticator,
 };
+use mundotango_storage::scylla;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
-use crate::community::{self, Community};
-use crate::config::Config;
+use crate::community::{self, Community, roles};
+use crate::config::{Config, ConfigSource};
 use crate::data_folder;
 use crate::engines::Engines;
 use crate::invalidations;
@@ -31,9 +32,9 @@ use crate::signals::Signals;
 /// What a client sees as the server's version.
 pub const VERSION: &str = concat!("MundoTango ", env!("CARGO_PKG_VERSION"));
 /// Open files that are neither clients' nor the embedded store's: connections to engines, and those that are refused.
-const OWN_FILES: usize = 64 + RESERVED_CONNECTIONS;
+const OWN_FILES: usize = 64 + EXTRA_CONNECTIONS;
 /// Open files of the internal listener.
-const INTERNAL_FILES: usize = INTERNAL_CONNECTIONS + RESERVED_CONNECTIONS;
+const INTERNAL_FILES: usize = INTERNAL_CONNECTIONS + EXTRA_CONNECTIONS;
 /// Tells other commands of the running node.
 const NODE_FILE: &str = "node.json";
 
@@ -69,11 +70,11 @@ impl NodeFile {
     }
 }
 
-/// Runs a node until a signal or a failure ends it.
+/// Runs a node until a signal or a failure ends it. SIGHUP reads the configuration again from `source`.
 ///
 /// The first SIGTERM or SIGINT drains it: no new connections, clients told to come back elsewhere, accepted work
 /// finished, the store closed. A second signal ends it at once.
-pub async fn serve(mut config: Config) -> anyhow::Result<()> {
+pub async fn serve(mut config: Config, source: &ConfigSource) -> anyhow::Result<()> {
     config.check()?;
     let mut signals = Signals::new()?;
     let manager = ServiceManager::of_environment();
@@ -98,8 +99,12 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     let starting = Arc::new(Starting::default());
     let drain = config.drain.clone();
     let open = listeners.open(starting.routers(), &config.http, drain.deadline);
-    signals.attend(certificates.clone(), manager.clone());
-    let watches = start_watches(certificates.as_ref(), &manager);
+    signals.attend(source.clone(), certificates.clone(), manager.clone());
+    let watchdog = tokio::spawn({
+        // The service manager itself restarts a node that gives no sign of life.
+        let manager = manager.clone();
+        async move { manager.keep_watch().await }
+    });
 
     let engines = if let Some(engines) = own {
         engines
@@ -114,6 +119,13 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
         }
     };
     let (engine, routers) = assemble(&config, &engines).await?;
+    engines.look_after(&engine);
+    if let Some(certificates) = certificates.clone() {
+        engine.keep_running("certificates", Pace::Timed, move |vitals| {
+            let certificates = Arc::clone(&certificates);
+            Box::pin(async move { certificates.watch(|| vitals.handled()).await })
+        });
+    }
     starting.ready(routers);
     tracing::info!(%listen, ?internal, node = engine.node_id(), data_dir = %data_dir.display(), version = VERSION, "serving");
     manager.ready();
@@ -137,7 +149,7 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
             internal.stop();
             internal.ended().await;
         }
-        drop(watches);
+        watchdog.abort();
         tokio::task::spawn_blocking(move || engines.close()).await
     };
     let drained = tokio::select! {
@@ -220,17 +232,6 @@ impl OpenListener {
     }
 }
 
-/// Looks after the certificate's files and the manager's watchdog, until the tasks are dropped.
-fn start_watches(certificates: Option<&Arc<Certificates>>, manager: &ServiceManager) -> JoinSet<()> {
-    let mut watches = JoinSet::new();
-    if let Some(certificates) = certificates.cloned() {
-        watches.spawn(async move { certificates.watch().await });
-    }
-    let manager = manager.clone();
-    watches.spawn(async move { manager.keep_watch().await });
-    watches
-}
-
 /// Puts the node together on its engines.
 async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Engine>, Routers)> {
     let secret = data_folder::secret_or_made(config)?;
@@ -253,6 +254,11 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
         mundotango_ops::metrics().realtime_publications_total.with_label_values(&[namespace]);
     }
     engine.must_agree("auth.secret", digest_of_secret(secret.expose().as_bytes()));
+    if config.cluster.is_shared() {
+        for (setting, digest) in scylla::schema_digests() {
+            engine.must_agree(&setting, digest);
+        }
+    }
     revocations.join(&engine);
     if let Some(cache) = &engines.cache {
         invalidations::connect(cache, &engine);
@@ -275,6 +281,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
             revocations,
             health: Arc::clone(&engines.health),
             application: community::router(Arc::new(community)).merge(life_ceo),
+            is_operator: roles::is_admin,
             version: VERSION.to_owned(),
         },
     );

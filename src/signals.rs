@@ -1,6 +1,7 @@
 //! The signals that operators and service managers send, and what each means here.
 //!
-//! SIGTERM and SIGINT end the node in order, a second one at once. SIGHUP reads again what can change without a restart.
+//! SIGTERM and SIGINT end the node in order, a second one at once. SIGHUP reads the log
+//! filter and the certificate again, which can change without a restart.
 //! SIGUSR1 and SIGUSR2 mean nothing, and SIGPIPE is ignored by Rust's own start: none of the three ends the node.
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use mundotango_gateway::Certificates;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::AbortHandle;
 
+use crate::config::ConfigSource;
 use crate::service_manager::ServiceManager;
 
 /// The signals that end a node.
@@ -42,9 +44,14 @@ impl Signals {
     }
 
     /// Attends to the signals that do not end the node, for as long as this is held.
-    pub(crate) fn attend(&mut self, certificates: Option<Arc<Certificates>>, manager: ServiceManager) {
+    pub(crate) fn attend(
+        &mut self,
+        source: ConfigSource,
+        certificates: Option<Arc<Certificates>>,
+        manager: ServiceManager,
+    ) {
         if let Some(others) = self.others.take() {
-            self.attending = Some(tokio::spawn(others.attend(certificates, manager)).abort_handle());
+            self.attending = Some(tokio::spawn(others.attend(source, certificates, manager)).abort_handle());
         }
     }
 
@@ -66,12 +73,18 @@ impl Drop for Signals {
 }
 
 impl Others {
-    async fn attend(mut self, certificates: Option<Arc<Certificates>>, manager: ServiceManager) {
+    async fn attend(
+        mut self,
+        source: ConfigSource,
+        certificates: Option<Arc<Certificates>>,
+        manager: ServiceManager,
+    ) {
         loop {
             tokio::select! {
                 Some(()) = self.hang_up.recv() => {
                     manager.reloading();
-                    reload(certificates.as_deref());
+                    reload_log_filter(&source);
+                    reload_certificates(certificates.as_deref());
                     manager.ready();
                 }
                 Some(()) = self.user_1.recv() => tracing::info!("SIGUSR1 means nothing here"),
@@ -82,9 +95,23 @@ impl Others {
     }
 }
 
-fn reload(certificates: Option<&Certificates>) {
+fn reload_log_filter(source: &ConfigSource) {
+    let reloaded = source.load().and_then(|config| {
+        mundotango_ops::set_log_filter(&config.log.filter)?;
+        Ok(config.log.filter)
+    });
+    match reloaded {
+        Ok(filter) => tracing::info!(filter, "SIGHUP: log.filter read again"),
+        Err(error) => {
+            let error = format!("{error:#}");
+            tracing::error!(error, "SIGHUP: configuration not usable, the log filter before stays");
+        }
+    }
+}
+
+fn reload_certificates(certificates: Option<&Certificates>) {
     match certificates.map(Certificates::reload) {
-        None => tracing::info!("SIGHUP: nothing to read again, as the node has no certificates (http.tls)"),
+        None => {}
         Some(Ok(())) => tracing::info!("SIGHUP: certificate read again"),
         Some(Err(error)) => tracing::error!(%error, "SIGHUP: certificate not usable, the one before stays"),
     }

@@ -141,6 +141,7 @@ impl Control {
         self.placement.passivate_all(deadline / 4).await;
         self.supervision.stop();
         self.cluster.beat(&self.load(), true).await;
+        self.cluster.stop();
     }
 
     async fn end_sessions(&self, window: Duration, deadline: Duration) {

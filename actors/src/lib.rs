@@ -36,6 +36,7 @@ pub use session::{
     Authenticator, Caller, ChannelGate, Credentials, RpcHandler, Session, Sessions, SubscriptionGrant,
     TokenRefusal, Wakeup,
 };
+pub use tasks::Pace;
 pub use vitals::{State, TreeNode, Vitals};
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub(crate) const IDLE_TICK: Duration = Duration::from_secs(1);
 
 /// When a task makes progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
+pub enum Pace {
     /// Within seconds, as it wakes up although there is no work: a task that makes no progress hangs.
     Timed,
     /// One unit of its work may take as long as hot state is away, so no watchdog can tell that it hangs.

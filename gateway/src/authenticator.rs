@@ -114,7 +114,7 @@ fn credentials(claims: Claims) -> Result<Credentials, Flaw> {
         info: bytes("b64info", claims.b64info.as_deref(), claims.info.as_deref())?,
         meta: bytes("meta", None, claims.meta.as_deref())?,
         user: claims.sub,
-        role: claims.role.as_str().to_owned(),
+        role: claims.role,
         login_id: claims.sid,
         token_id: claims.jti,
         issued_at: claims.iat,

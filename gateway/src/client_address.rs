@@ -8,8 +8,6 @@ use axum::http::{HeaderMap, HeaderName, header};
 use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use crate::options::HttpOptions;
-
 /// The prefix that one IPv6 subscriber usually has for himself.
 const IPV6_SUBSCRIBER_BITS: u8 = 64;
 
@@ -84,8 +82,8 @@ pub(crate) struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    pub(crate) fn new(options: &HttpOptions) -> Self {
-        Self { networks: options.trusted_proxies.clone(), header: options.forwarded_header }
+    pub(crate) fn new(networks: Vec<Network>, header: ForwardedHeader) -> Self {
+        Self { networks, header }
     }
 
     /// Whether an address is a trusted proxy's.

@@ -22,7 +22,7 @@ use crate::body::{self, BodyLimits};
 use crate::client_address::ClientAddress;
 use crate::cors;
 use crate::health::{self, HealthCheck, HealthState};
-use crate::identity;
+use crate::identity::{self, Identity};
 use crate::options::HttpOptions;
 use crate::origin::Origins;
 use crate::problem::Problem;
@@ -30,7 +30,7 @@ use crate::revocations::Revocations;
 use crate::rpc::{NoSuchRoute, RouteCaller};
 use crate::server_api;
 use crate::streams;
-use crate::system;
+use crate::system::{self, SystemState};
 use crate::turnstile::Turnstile;
 use crate::websocket::{self, WebSocketState};
 
@@ -53,6 +53,8 @@ pub struct GatewayParts {
     pub health: Arc<dyn HealthCheck>,
     /// The application's routes.
     pub application: OpenApiRouter,
+    /// Whom the application lets see the running node.
+    pub is_operator: fn(&Identity) -> bool,
     /// The server's name and version.
     pub version: String,
 }
@@ -68,10 +70,11 @@ pub struct Routers {
 
 /// Builds the routers that answer everything, and lets sessions call the application's routes by RPC.
 pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
-    let GatewayParts { engine, authenticator, revocations, health, application, version } = parts;
+    let GatewayParts { engine, authenticator, revocations, health, application, is_operator, version } =
+        parts;
     let health = HealthState { engine: Arc::clone(&engine), check: health, version };
-    let routes =
-        application.merge(health::router(Arc::new(health))).merge(system::router(Arc::clone(&engine)));
+    let system = SystemState { engine: Arc::clone(&engine), is_operator };
+    let routes = application.merge(health::router(Arc::new(health))).merge(system::router(system));
     #[cfg(feature = "test-hooks")]
     let routes = crate::test_hooks::add_to(routes, &engine);
     let (routes, mut document) = routes.split_for_parts();

@@ -7,7 +7,6 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
-use mundotango_storage::accounts::Role;
 
 use crate::authenticator::TokenAuthenticator;
 use crate::problem::Problem;
@@ -18,8 +17,8 @@ use crate::tokens::{Claims, TokenError};
 pub struct Identity {
     /// The user's id.
     pub user_id: String,
-    /// What the user may do.
-    pub role: Role,
+    /// The role that the token names, which the application alone understands; empty if it names none.
+    pub role: String,
     /// The login that the user's token came from.
     pub login_id: Option<String>,
 }
@@ -29,14 +28,9 @@ impl Identity {
     pub fn from_claims(claims: &Claims) -> Option<Self> {
         (!claims.sub.is_empty()).then(|| Self {
             user_id: claims.sub.clone(),
-            role: claims.role,
+            role: claims.role.clone(),
             login_id: claims.sid.clone(),
         })
-    }
-
-    /// Refuses users below a role.
-    pub fn require(&self, role: Role) -> Result<(), Problem> {
-        if self.role >= role { Ok(()) } else { Err(Problem::forbidden("your role does not allow this")) }
     }
 }
 

@@ -15,9 +15,13 @@ use crate::client_address::ClientAddress;
 use crate::options::HttpOptions;
 use crate::problem::Problem;
 
-/// Connections beyond `http.max_connections`, each an open file: they get answers about the node's health, and are told
-/// that the node is full.
-pub const RESERVED_CONNECTIONS: usize = 64;
+/// Connections beyond `http.max_connections` that get answers about the node's health, and are told that the node is full.
+const RESERVED_CONNECTIONS: usize = 64;
+/// Refused connections whose request body is read before the answer. They have no place of the reserve, so that slow
+/// bodies of refused requests do not delay answers about the node's health.
+const LINGERING_CONNECTIONS: usize = 64;
+/// Connections beyond `http.max_connections`, each an open file.
+pub const EXTRA_CONNECTIONS: usize = RESERVED_CONNECTIONS + LINGERING_CONNECTIONS;
 /// How long a connection waits for a place when the reserve is used up too.
 const RESERVE_WAIT: Duration = Duration::from_millis(250);
 
@@ -92,14 +96,24 @@ pub(crate) enum Standing {
     Client(ConnectionPlace),
     /// A proxy sends many clients' requests: each takes its client's place.
     Proxy(ConnectionPlace),
-    /// They are refused, but for those about the node's health. The place is one of the reserve.
-    Refused(Refusal, #[expect(dead_code, reason = "held, never read")] OwnedSemaphorePermit),
+    /// They are refused, but for those about the node's health.
+    Refused(Refusal, Mutex<RefusedPlace>),
+}
+
+/// What a refused connection holds until its end.
+#[expect(dead_code, reason = "the permits are held, never read")]
+pub(crate) enum RefusedPlace {
+    /// A place of the reserve.
+    Reserve(OwnedSemaphorePermit),
+    /// A place among those whose request body is read.
+    Lingering(OwnedSemaphorePermit),
 }
 
 /// The places of a listener.
 pub(crate) struct Places {
     connections: Arc<Semaphore>,
     reserve: Arc<Semaphore>,
+    lingering: Arc<Semaphore>,
     addresses: Arc<Addresses>,
     refused: Seldom,
 }
@@ -109,6 +123,7 @@ impl Places {
         Self {
             connections: Arc::new(Semaphore::new(options.max_connections)),
             reserve: Arc::new(Semaphore::new(RESERVED_CONNECTIONS)),
+            lingering: Arc::new(Semaphore::new(LINGERING_CONNECTIONS)),
             addresses: Arc::new(Addresses {
                 most: options.max_connections_per_address,
                 counts: Mutex::default(),
@@ -145,7 +160,9 @@ impl Places {
     ) -> Option<Standing> {
         let place = match admission {
             Admission::Place(place) => place,
-            Admission::Reserve(place) => return Some(Standing::Refused(Refusal::Full, place)),
+            Admission::Reserve(place) => {
+                return Some(Standing::Refused(Refusal::Full, Mutex::new(RefusedPlace::Reserve(place))));
+            }
         };
         if is_proxy {
             return Some(Standing::Proxy(ConnectionPlace { connection: Arc::new(place), of_address: None }));
@@ -161,7 +178,7 @@ impl Places {
                 if reserved.is_none() {
                     self.report("unanswered");
                 }
-                reserved.map(|place| Standing::Refused(refusal, place))
+                reserved.map(|place| Standing::Refused(refusal, Mutex::new(RefusedPlace::Reserve(place))))
             }
         }
     }
@@ -173,6 +190,14 @@ impl Places {
         client: ClientAddress,
     ) -> Result<ConnectionPlace, Refusal> {
         Ok(ConnectionPlace { of_address: self.addresses.enter(client)?, ..connection.clone() })
+    }
+
+    /// Gives a refused connection's place in the reserve back and lets the connection linger instead. `false`: too many
+    /// linger already, so this connection has to be answered at once.
+    pub(crate) fn linger(&self, place: &Mutex<RefusedPlace>) -> bool {
+        let Ok(lingering) = Arc::clone(&self.lingering).try_acquire_owned() else { return false };
+        *place.lock() = RefusedPlace::Lingering(lingering);
+        true
     }
 
     /// Counts a refusal and gives its answer.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
-use mundotango_actors::{Engine, SessionHandle, TopicHandler, Who};
+use mundotango_actors::{Engine, Pace, SessionHandle, TopicHandler, Vitals, Who};
 use mundotango_protocol::{Disconnect, DisconnectReason};
 use mundotango_storage::StoreError;
 use mundotango_storage::revocations::{Revocation, RevocationStore, Revoked};
@@ -184,7 +185,11 @@ impl Revocations {
         let _ = self.engine.set(Arc::downgrade(engine));
         engine.set_topic(TOPIC, Arc::new(Hearer(Arc::downgrade(self))));
         if engine.bus_connected().is_some() {
-            tokio::spawn(read_again(Arc::downgrade(self)));
+            let revocations = Arc::clone(self);
+            // Between two reads more time passes than an actor may be silent for.
+            engine.keep_running("revocations", Pace::OnDemand, move |vitals| {
+                read_again(Arc::clone(&revocations), vitals).boxed()
+            });
         }
     }
 
@@ -308,13 +313,13 @@ impl Revocations {
     }
 }
 
-async fn read_again(revocations: Weak<Revocations>) {
+async fn read_again(revocations: Arc<Revocations>, vitals: Arc<Vitals>) {
     loop {
         tokio::time::sleep(READ_AGAIN).await;
-        let Some(revocations) = revocations.upgrade() else { return };
         if let Err(error) = revocations.read().await {
             tracing::warn!(%error, "revocations not read again");
         }
+        vitals.handled();
     }
 }
 

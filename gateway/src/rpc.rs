@@ -13,11 +13,11 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use mundotango_actors::{Caller, RpcHandler};
 use mundotango_protocol::{ErrorCode, ErrorReply};
-use mundotango_storage::accounts::Role;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tower::ServiceExt as _;
 
+use crate::client_address::ClientAddress;
 use crate::identity::Identity;
 use crate::revocations::{Revocations, TokenMarks};
 
@@ -67,10 +67,14 @@ impl RpcHandler for RouteCaller {
         *request.uri_mut() = uri;
         let json = header::HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);
+        if let Some(address) = caller.address {
+            // Limits of an address count its calls together with its requests.
+            request.extensions_mut().insert(ClientAddress(address));
+        }
         if !caller.user.is_empty() {
             request.extensions_mut().insert(Identity {
                 user_id: caller.user,
-                role: Role::parse(&caller.role).unwrap_or_default(),
+                role: caller.role,
                 login_id: caller.login_id,
             });
         }
@@ -195,7 +199,30 @@ fn as_json(body: Bytes) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use mundotango_protocol::ClientId;
+    use mundotango_storage::StoreError;
+    use mundotango_storage::revocations::{Revocation, RevocationStore, Revoked};
+
     use super::*;
+
+    /// A store that keeps nothing.
+    struct Forgetful;
+
+    #[async_trait]
+    impl RevocationStore for Forgetful {
+        async fn revoke(&self, _revocation: Revocation) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        async fn reinstate(&self, _what: &Revoked) -> Result<bool, StoreError> {
+            Ok(false)
+        }
+
+        async fn revocations(&self, _now: Timestamp) -> Result<Vec<Revocation>, StoreError> {
+            Ok(Vec::new())
+        }
+    }
 
     #[test]
     fn reads_only_routes_of_the_application() {
@@ -234,6 +261,28 @@ mod tests {
         assert_eq!((method.code, method.temporary), (104, false));
         assert!(method.message.contains("GET /api/posts"), "{}", method.message);
         assert!(error(StatusCode::TOO_MANY_REQUESTS, String::new()).temporary);
+    }
+
+    #[tokio::test]
+    async fn a_revoked_token_calls_nothing_although_its_session_was_not_told() {
+        let revocations = Revocations::load(Arc::new(Forgetful)).await.unwrap();
+        let routes = Router::new().route("/api/me", axum::routing::get(|| async { "me" }));
+        let door = RouteCaller::new(routes, Arc::clone(&revocations));
+        let caller = || Caller {
+            client: ClientId::random(),
+            user: "42".to_owned(),
+            role: String::new(),
+            login_id: Some("login".to_owned()),
+            token_id: None,
+            issued_at: None,
+            meta: Bytes::new(),
+            address: None,
+        };
+        let answer = door.call(caller(), "GET /api/me", Bytes::new()).await;
+        assert_eq!(answer.unwrap(), Bytes::from_static(b"\"me\""));
+        revocations.revoke(Revoked::Login("login".to_owned()), None).await.unwrap();
+        let refused = door.call(caller(), "GET /api/me", Bytes::new()).await.unwrap_err();
+        assert_eq!((refused.code, refused.message.as_str()), (401, "token revoked"));
     }
 
     #[test]

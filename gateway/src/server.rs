@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,11 +23,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use crate::body;
 use crate::client_address::{ClientAddress, TrustedProxies};
+use crate::health;
 use crate::options::HttpOptions;
 use crate::places::{Admission, Places, Standing};
-use crate::tls::{Certificates, Stream, TlsError};
-use crate::{body, health, proxy_protocol, tls};
+use crate::proxy_protocol;
+use crate::tls::{self, Certificates, Stream, TlsError};
 
 /// Pause after a failed accept: with no file descriptor left the next accept would fail at once, and spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -70,7 +72,7 @@ impl Door {
     pub fn new(options: &HttpOptions) -> Self {
         Self {
             places: Places::new(options),
-            proxies: TrustedProxies::new(options),
+            proxies: TrustedProxies::new(options.trusted_proxies.clone(), options.forwarded_header),
             proxy_protocol: options.proxy_protocol,
             tls: None,
             header_timeout: options.header_timeout,
@@ -157,7 +159,7 @@ async fn serve_connection(
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "connection did not begin"),
     };
     let ended = if matches!(connection.standing, Standing::Refused(..)) {
-        // However slowly such a client reads, its place in the reserve is free again soon.
+        // However slowly such a client reads, its place is free again soon.
         let serving = connection.serve(stream, RESERVE_TIMEOUT, stopping);
         tokio::time::timeout(2 * RESERVE_TIMEOUT, serving).await.unwrap_or(Ok(()))
     } else {
@@ -232,9 +234,14 @@ impl Connection {
         let client = proxies.client_of(self.client, request.headers());
         request.extensions_mut().insert(client);
         match &self.standing {
-            Standing::Refused(refusal, _) if !health::is_monitoring(request.uri().path()) => {
-                // Without this a client that sent a body could not read the refusal.
-                body::drop_rest(request.into_body(), RESERVE_TIMEOUT).await;
+            Standing::Refused(refusal, place) if !health::is_monitoring(request.uri().path()) => {
+                let body = request.into_body();
+                // A client that sent a body could not read the refusal if the connection ended over unread bytes.
+                if !body.is_end_stream() {
+                    // Too many linger: only what has come already is read.
+                    let patience = if places.linger(place) { RESERVE_TIMEOUT } else { Duration::ZERO };
+                    body::drop_rest(body, patience).await;
+                }
                 return places.refuse(*refusal);
             }
             Standing::Refused(..) => {}

@@ -25,6 +25,7 @@ use prost::Message as _;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
+use crate::client_address::ClientAddress;
 use crate::cors;
 use crate::origin::Origins;
 use crate::problem::Problem;
@@ -219,7 +220,8 @@ impl Streams {
         };
         self.turnstile.pass(client).await?;
 
-        let session = self.engine.open_session(transport, encoding);
+        let mut session = self.engine.open_session(transport, encoding);
+        session.set_address(client.map(|ClientAddress(address)| address));
         let (sender, chunks) = mpsc::channel(BODY_CAPACITY);
         let body = Arc::new(Chunks { sender, form: BodyForm::of(transport, encoding) });
         session.handle().outbox().attach(Arc::<Chunks>::clone(&body));
@@ -456,3 +458,6 @@ impl Pump {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

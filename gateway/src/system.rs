@@ -1,4 +1,4 @@
-//! What admins see of the running node.
+//! What operators see of the running node.
 
 use std::sync::Arc;
 
@@ -8,7 +8,6 @@ use axum::http::StatusCode;
 use garde::Validate;
 use jiff::Timestamp;
 use mundotango_actors::{Engine, NodeError, NodeInfo, TreeNode};
-use mundotango_storage::accounts::Role;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -20,12 +19,26 @@ use crate::problem::Problem;
 /// Sessions and channels that the tree shows unless asked for more.
 const DEFAULT_CHILDREN: usize = 100;
 
-pub(crate) fn router(engine: Arc<Engine>) -> OpenApiRouter {
-    OpenApiRouter::new()
-        .routes(routes!(tree))
-        .routes(routes!(trees))
-        .routes(routes!(nodes))
-        .with_state(engine)
+/// What the routes need.
+#[derive(Clone)]
+pub(crate) struct SystemState {
+    pub(crate) engine: Arc<Engine>,
+    /// Who may look.
+    pub(crate) is_operator: fn(&Identity) -> bool,
+}
+
+impl SystemState {
+    fn admit(&self, identity: &Identity) -> Result<(), Problem> {
+        if (self.is_operator)(identity) {
+            Ok(())
+        } else {
+            Err(Problem::forbidden("your role does not allow this"))
+        }
+    }
+}
+
+pub(crate) fn router(state: SystemState) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(tree)).routes(routes!(trees)).routes(routes!(nodes)).with_state(state)
 }
 
 /// One actor of the supervision tree, and those below it.
@@ -150,9 +163,9 @@ struct Nodes {
     get, path = "/api/admin/system/nodes", tag = "system",
     responses((status = OK, body = Nodes), (status = FORBIDDEN, body = Problem)),
 )]
-async fn nodes(identity: Identity, State(engine): State<Arc<Engine>>) -> Result<Json<Nodes>, Problem> {
-    identity.require(Role::Admin)?;
-    Ok(Json(Nodes { items: engine.nodes().into_iter().map(Node::from).collect() }))
+async fn nodes(identity: Identity, State(state): State<SystemState>) -> Result<Json<Nodes>, Problem> {
+    state.admit(&identity)?;
+    Ok(Json(Nodes { items: state.engine.nodes().into_iter().map(Node::from).collect() }))
 }
 
 /// The live supervision tree of a node.
@@ -164,12 +177,12 @@ async fn nodes(identity: Identity, State(engine): State<Arc<Engine>>) -> Result<
 )]
 async fn tree(
     identity: Identity,
-    State(engine): State<Arc<Engine>>,
+    State(state): State<SystemState>,
     ValidQuery(query): ValidQuery<TreeQuery>,
 ) -> Result<Json<ActorNode>, Problem> {
-    identity.require(Role::Admin)?;
-    let node = query.node.as_deref().unwrap_or_else(|| engine.node_id());
-    match engine.tree_of(node, query.limit.unwrap_or(DEFAULT_CHILDREN)).await {
+    state.admit(&identity)?;
+    let node = query.node.as_deref().unwrap_or_else(|| state.engine.node_id());
+    match state.engine.tree_of(node, query.limit.unwrap_or(DEFAULT_CHILDREN)).await {
         Ok(tree) => Ok(Json(tree.into())),
         Err(NodeError::Gone) => Err(Problem::new(StatusCode::NOT_FOUND, "there is no such node")),
         Err(error) => Err(Problem::unavailable(error.to_string())),
@@ -204,11 +217,11 @@ struct Trees {
 )]
 async fn trees(
     identity: Identity,
-    State(engine): State<Arc<Engine>>,
+    State(state): State<SystemState>,
     ValidQuery(query): ValidQuery<TreesQuery>,
 ) -> Result<Json<Trees>, Problem> {
-    identity.require(Role::Admin)?;
-    let trees = engine.trees(query.limit.unwrap_or(DEFAULT_CHILDREN)).await.into_iter();
+    state.admit(&identity)?;
+    let trees = state.engine.trees(query.limit.unwrap_or(DEFAULT_CHILDREN)).await.into_iter();
     let items = trees.map(|(node, tree)| {
         let (tree, error) = match tree {
             Ok(tree) => (Some(tree.into()), None),

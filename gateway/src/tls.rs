@@ -110,10 +110,11 @@ impl Certificates {
         Ok(())
     }
 
-    /// Reads the files again whenever they have changed, for ever.
-    pub async fn watch(&self) {
+    /// Reads the files again whenever they have changed, for ever. Calls `looked` after each look.
+    pub async fn watch(&self, looked: impl Fn()) {
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
+            looked();
             if *self.seen.lock() == self.versions() {
                 continue;
             }

@@ -9,7 +9,9 @@ mod seldom;
 mod server_urls;
 pub mod trace;
 
-pub use logs::{LogError, LogFormat, LogOptions, flush as flush_logs, init as init_logs};
+pub use logs::{
+    LogError, LogFormat, LogOptions, flush as flush_logs, init as init_logs, set_filter as set_log_filter,
+};
 pub use metrics::{Metrics, ProcessUsage, metrics, process_usage, render};
 pub use secret::Secret;
 pub use seldom::Seldom;

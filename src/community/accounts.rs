@@ -22,6 +22,7 @@ use super::Community;
 use super::limits::Address;
 use super::passwords::Passwords;
 use super::refresh_token::RefreshToken;
+use super::roles;
 
 type Shared = State<Arc<Community>>;
 
@@ -226,7 +227,7 @@ impl Community {
         let revoked_at = self.revocations.user_tokens_revoked_at(&user.id);
         let token = self
             .tokens
-            .issue_after(&user.id, user.role, Some(refresh_token.login_id()), revoked_at)
+            .issue_after(&user.id, user.role.as_str(), Some(refresh_token.login_id()), revoked_at)
             .map_err(|error| Problem::internal(&error))?;
         Ok(Json(LoggedIn {
             token,
@@ -404,7 +405,7 @@ async fn create_user(
     State(community): Shared,
     ValidJson(body): ValidJson<NewUser>,
 ) -> Result<(StatusCode, Json<OwnUser>), Problem> {
-    identity.require(Role::Admin)?;
+    roles::require(&identity, Role::Admin)?;
     let user = create(&community.stores, &community.passwords, body.account, body.role).await?;
     Ok((StatusCode::CREATED, Json(user.into())))
 }

@@ -14,14 +14,14 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use documented::DocumentedFields;
 use mundotango_gateway::ClientAddress;
 use mundotango_gateway::problem::Problem;
 use mundotango_storage::hot::{HotState, MemoryHotState, Quota};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
+
+use crate::config::RateOptions;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -38,34 +38,6 @@ const WAITING: usize = 256;
 /// Closed and slowed accounts that are remembered.
 const REMEMBERED: usize = 100_000;
 
-/// The `[auth.rates]` section. 0 is no limit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
-#[serde(default, deny_unknown_fields)]
-pub struct RateOptions {
-    /// Accounts that one address may make in an hour.
-    pub registrations_per_address: u32,
-    /// Logins that one address may try in a minute.
-    pub logins_per_address: u32,
-    /// Refreshes that one address may make in a minute.
-    pub refreshes_per_address: u32,
-    /// Failed logins of one address at one account in 15 minutes, after which that address has to wait.
-    pub failed_logins: u32,
-    /// Failed logins of all addresses at one account in an hour, after which the account is tried once a second at most.
-    pub failed_logins_per_account: u32,
-}
-
-impl Default for RateOptions {
-    fn default() -> Self {
-        Self {
-            registrations_per_address: 60,
-            logins_per_address: 60,
-            refreshes_per_address: 600,
-            failed_logins: 10,
-            failed_logins_per_account: 100,
-        }
-    }
-}
-
 /// Whom a request's quotas are counted for.
 #[derive(Clone, Debug)]
 pub(super) struct Address(String);
@@ -74,7 +46,7 @@ impl<S: Sync> FromRequestParts<S> for Address {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        // Calls over sockets come without an address. All of them share the quotas of one.
+        // Calls of the server API come without an address. All of them share the quotas of one.
         let address = parts.extensions.get::<ClientAddress>();
         Ok(Self(address.map_or_else(|| "unknown".to_owned(), |address| address.limited_as().to_string())))
     }

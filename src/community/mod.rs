@@ -6,6 +6,7 @@ mod limits;
 pub mod passwords;
 mod posts;
 mod refresh_token;
+pub mod roles;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +28,6 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::AuthOptions;
 use limits::Limits;
-pub use limits::RateOptions;
 use passwords::Passwords;
 
 /// What the features share.

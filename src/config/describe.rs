@@ -10,11 +10,9 @@ use mundotango_storage::TlsFiles;
 use mundotango_storage::embedded::EmbeddedOptions;
 use mundotango_storage::scylla::ScyllaOptions;
 
-use crate::community::RateOptions;
-
 use super::layers::{ENV_PREFIX, Source, Tree, variable};
 use super::read::Unknown;
-use super::{AuthOptions, ClusterOptions, Config, DrainOptions};
+use super::{AuthOptions, ClusterOptions, Config, DrainOptions, RateOptions};
 
 /// The section of all namespaces, which have names of the operator's own.
 const NAMESPACES: &str = "channels.namespaces";

@@ -1,6 +1,7 @@
 //! The configuration: one documented struct, from defaults, a file, the environment and flags, the later over the
 //! earlier.
 
+mod auth;
 mod check;
 mod describe;
 mod layers;
@@ -18,7 +19,7 @@ use anyhow::Context as _;
 use documented::DocumentedFields;
 use mundotango_actors::bus::NatsOptions;
 use mundotango_actors::{ChannelsOptions, NamespaceOptions, SessionOptions};
-use mundotango_gateway::{HttpOptions, Secret, TokenOptions};
+use mundotango_gateway::HttpOptions;
 use mundotango_ops::{LogOptions, ServerUrls, duration as friendly};
 use mundotango_storage::embedded::EmbeddedOptions;
 use mundotango_storage::scylla::ScyllaOptions;
@@ -26,7 +27,7 @@ use mundotango_storage::{RedisOptions, TlsFiles};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use crate::community::RateOptions;
+pub use auth::{AuthOptions, RateOptions};
 pub(crate) use check::MIN_SECRET_BYTES;
 use layers::{Source, Tree};
 
@@ -54,28 +55,6 @@ pub struct Config {
     pub drain: DrainOptions,
     /// What is logged, and how.
     pub log: LogOptions,
-}
-
-/// The `[auth]` section.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
-#[serde(default, deny_unknown_fields)]
-pub struct AuthOptions {
-    /// Signs tokens; at least 32 bytes. Without one a secret is made at the first start and kept in the data folder.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret: Option<Secret>,
-    /// The keys that verify tokens of an application's own backend.
-    pub token: TokenOptions,
-    /// How long an access token is good.
-    #[serde(with = "friendly")]
-    pub access_token_ttl: Duration,
-    /// How long a refresh token is good.
-    #[serde(with = "friendly")]
-    pub refresh_token_ttl: Duration,
-    /// Most passwords that are hashed at the same time, each on a core and 19 MiB of its own; half of the cores if not
-    /// set, as the others serve everybody who is in already.
-    pub password_concurrency: usize,
-    /// How often somebody may register, log in and refresh.
-    pub rates: RateOptions,
 }
 
 /// The `[cluster]` section: where the engines are that several nodes share. A node without them is alone and needs none.
@@ -191,20 +170,6 @@ impl Default for Config {
     }
 }
 
-impl Default for AuthOptions {
-    fn default() -> Self {
-        Self {
-            secret: None,
-            token: TokenOptions::default(),
-            access_token_ttl: Duration::from_hours(1),
-            refresh_token_ttl: Duration::from_hours(30 * 24),
-            password_concurrency: std::thread::available_parallelism()
-                .map_or(1, |cores| (cores.get() / 2).max(1)),
-            rates: RateOptions::default(),
-        }
-    }
-}
-
 impl Default for DrainOptions {
     fn default() -> Self {
         Self { window: Duration::from_secs(3), deadline: Duration::from_secs(10) }
@@ -248,6 +213,22 @@ pub struct Overrides {
     /// Where everything lies that lasts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
+}
+
+/// Where the configuration comes from beside the environment, so that it can be read again.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigSource {
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// What the command line sets.
+    pub overrides: Overrides,
+}
+
+impl ConfigSource {
+    /// Reads all layers, and refuses what cannot work, all of it at once.
+    pub fn load(&self) -> anyhow::Result<Config> {
+        Config::load(self.file.as_deref(), &self.overrides)
+    }
 }
 
 impl Config {
@@ -328,6 +309,8 @@ fn no_toml(file: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use mundotango_gateway::Secret;
+
     use super::*;
 
     #[test]

@@ -177,6 +177,9 @@ async fn three_nodes_are_one() {
     let trees = trees["items"].as_array().unwrap();
     let own: BTreeSet<_> = trees.iter().map(|item| item["node"]["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(own, node_ids(&nodes[0]).await.into_iter().collect());
+    for (item, task) in trees.iter().flat_map(|item| [(item, "health"), (item, "revocations")]) {
+        assert!(item["tree"].to_string().contains(&format!(r#""name":"{task}""#)), "{task}: {item}");
+    }
     let sessions = trees.iter().map(|item| {
         let children = item["tree"]["children"].as_array().unwrap();
         let sessions = children.iter().find(|child| child["name"] == "sessions").unwrap();

@@ -195,6 +195,51 @@ async fn limits_by_address_mean_the_client_behind_a_trusted_proxy() {
     }
 }
 
+/// Tries a wrong password by RPC; the code of the answer.
+async fn log_in_by_rpc(socket: &mut Socket, id: usize) -> Value {
+    let data = json!({"email": "nobody@example.com", "password": "abrazo-1234"});
+    let rpc = json!({"id": id, "rpc": {"method": "POST /api/auth/login", "data": data}});
+    socket.send(Message::text(rpc.to_string())).await.unwrap();
+    loop {
+        let message = tokio::time::timeout(AT_ONCE, socket.next()).await.expect("no answer");
+        let Message::Text(text) = message.unwrap().unwrap() else { continue };
+        for reply in serde_json::Deserializer::from_str(&text).into_iter::<Value>() {
+            let reply = reply.unwrap();
+            if reply["id"] == id {
+                return reply["error"]["code"].clone();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_over_sockets_count_for_the_address_of_their_connection() {
+    let settings = [
+        ("HTTP__TRUSTED_PROXIES", r#"["127.0.0.0/8"]"#),
+        ("AUTH__RATES__LOGINS_PER_ADDRESS", "3"),
+        ("AUTH__RATES__FAILED_LOGINS", "0"),
+    ];
+    let server = Server::start_with(&settings).await;
+    let name = "x-forwarded-for";
+    let connect = json!({"id": 1, "connect": {"token": server.user("ana", "user").token}}).to_string();
+    let mut flooding = open_with(&server, name, "203.0.113.1").await.unwrap();
+    let mut other = open_with(&server, name, "203.0.113.2").await.unwrap();
+    for socket in [&mut flooding, &mut other] {
+        socket.send(Message::text(connect.clone())).await.unwrap();
+    }
+    for id in 2..5 {
+        assert_eq!(log_in_by_rpc(&mut flooding, id).await, 401);
+    }
+    for id in 5..20 {
+        assert_eq!(log_in_by_rpc(&mut flooding, id).await, 429);
+    }
+    assert_eq!(log_in_by_rpc(&mut other, 2).await, 401, "another address has its own quota");
+    let login = json!({"email": "nobody@example.com", "password": "abrazo-1234"});
+    let request = server.http.post(server.url("/api/auth/login")).header(name, "203.0.113.1");
+    let answer = request.json(&login).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS, "one quota for both doors");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_no_trusted_proxy_cannot_invent_an_address() {
     let server = Server::start_with(&[("HTTP__MAX_CONNECTIONS_PER_ADDRESS", "3")]).await;

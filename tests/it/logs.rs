@@ -1,5 +1,6 @@
 //! The log: a reader that stops, or goes away, neither hangs nor kills the node.
 
+use std::fs;
 use std::io::{PipeReader, pipe};
 use std::path::Path;
 use std::process::{Child, ExitStatus};
@@ -64,4 +65,47 @@ async fn a_log_whose_reader_is_gone_is_no_reason_to_end() {
     let ended = use_and_end(node, folder.path()).await;
     assert!(ended.success(), "{ended}");
     assert!(folder.path().join("hot-state").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_filter_needs_no_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, log) = (folder.path().join("config.toml"), folder.path().join("log"));
+    let data_dir = folder.path().join("data");
+    let set_filter = |filter: &str| fs::write(&config, format!("[log]\nfilter = \"{filter}\"\n")).unwrap();
+    set_filter("info");
+    let output = fs::File::create(&log).unwrap();
+    let mut node = mundotango(&data_dir, &["serve", "--listen", "127.0.0.1:0", "--config"])
+        .arg(&config)
+        .stdout(output.try_clone().unwrap())
+        .stderr(output)
+        .spawn()
+        .unwrap();
+    let pid = rustix::process::Pid::from_child(&node);
+    let signal = |signal| rustix::process::kill_process(pid, signal).unwrap();
+    let logged = async |text: &str| {
+        until(text, async || fs::read_to_string(&log).unwrap().contains(text).then_some(())).await;
+    };
+    let http = Client::builder().timeout(PATIENCE).build().unwrap();
+    let ask = async |path: &str| {
+        let listen = until("the node listens", async || NodeFile::read(&data_dir)).await.listen;
+        until("the node answers", async || http.get(format!("http://{listen}{path}")).send().await.ok())
+            .await;
+    };
+    ask("/api/unlogged").await;
+    logged("serving").await;
+    set_filter("info,mundotango_gateway=debug");
+    signal(rustix::process::Signal::HUP);
+    logged("log.filter read again").await;
+    ask("/api/logged").await;
+    logged("/api/logged").await;
+    // A filter that is none changes nothing, and the node says so.
+    set_filter("info,mundotango_gateway=loud");
+    signal(rustix::process::Signal::HUP);
+    logged("the log filter before stays").await;
+    ask("/api/still-logged").await;
+    logged("/api/still-logged").await;
+    assert!(!fs::read_to_string(&log).unwrap().contains("/api/unlogged"));
+    signal(rustix::process::Signal::TERM);
+    assert!(until("the node ends", async || node.try_wait().unwrap()).await.success());
 }

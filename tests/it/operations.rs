@@ -22,7 +22,7 @@ async fn signals_mean_what_operators_expect() {
         assert_eq!(here.publication().await["post"]["content"], name);
     }
     assert_eq!(here.seen("disconnected") + here.seen("connecting"), 0);
-    until("it is logged", async || server.log().contains("SIGHUP: nothing to read again").then_some(()))
+    until("it is logged", async || server.log().contains("SIGHUP: log.filter read again").then_some(()))
         .await;
     server.signal("TERM");
     assert!(server.wait_for_end().await.success());

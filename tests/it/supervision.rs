@@ -52,6 +52,20 @@ async fn a_channels_panic_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_looks_after_the_engines_is_in_the_tree() {
+    let server = Server::start().await;
+    let admin = server.user("admin", "admin");
+    let tasks = node(&server, &admin, "node").await["children"].take();
+    let names: Vec<_> = tasks.as_array().unwrap().iter().map(|task| task["name"].clone()).collect();
+    assert_eq!(names, ["health", "hot state sweep"]);
+    until("the health was looked at", async || {
+        let tasks = node(&server, &admin, "node").await["children"].take();
+        (tasks[0]["messagesHandled"].as_u64() > Some(0)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sessions_panic_closes_its_socket_alone() {
     let server = Server::start().await;
     let (ana, admin) = (server.register("ana").await, server.user("admin", "admin"));

@@ -193,3 +193,40 @@ async fn an_address_may_have_so_many_connections() {
     crate::server::until("the place is free", async || connect_async(server.websocket_url()).await.ok())
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_too_large_is_an_error_and_the_session_goes_on() {
+    let server = Server::start_with(&[ROOM, &[("SESSION__OUTBOX_BYTES", "100000")]].concat()).await;
+    let ana = server.register("ana").await;
+    for _ in 0..30 {
+        let (status, _) = server.post("/api/posts", &ana, json!({"content": "x".repeat(5000)})).await;
+        assert_eq!(status, StatusCode::CREATED);
+        server.api("publish", json!({"channel": "room:large", "data": "x".repeat(5000)})).await;
+    }
+    let (mut socket, _) = connect_async(server.websocket_url()).await.unwrap();
+    let commands = [
+        json!({"id": 1, "connect": {"token": ana.token}}),
+        json!({"id": 2, "subscribe": {"channel": "room:large"}}),
+        json!({"id": 3, "rpc": {"method": "GET /api/posts?limit=100"}}),
+        json!({"id": 4, "history": {"channel": "room:large", "limit": 100}}),
+        json!({"id": 5, "rpc": {"method": "GET /api/posts?limit=1"}}),
+        json!({"id": 6, "history": {"channel": "room:large", "limit": 1}}),
+    ];
+    for (at, command) in commands.iter().enumerate() {
+        socket.send(Message::text(command.to_string())).await.unwrap();
+        let reply = loop {
+            let message = tokio::time::timeout(PATIENCE, socket.next()).await.expect("no answer");
+            let Message::Text(text) = message.unwrap().unwrap() else { continue };
+            let replies = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+            if let Some(reply) = replies.map(Result::unwrap).find(|reply| reply["id"] == command["id"]) {
+                break reply;
+            }
+        };
+        let expected = if matches!(at, 2 | 3) { json!(106) } else { Value::Null };
+        assert_eq!(reply["error"]["code"], expected, "{command}: {reply}");
+        if at == 2 {
+            let message = reply["error"]["message"].as_str().unwrap();
+            assert!(message.contains("session.outbox_bytes"), "{message}");
+        }
+    }
+}

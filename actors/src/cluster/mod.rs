@@ -176,6 +176,16 @@ impl Cluster {
             .keep_running(name, pace, move |vitals| run(Arc::clone(&cluster), Arc::clone(&node), vitals));
     }
 
+    /// Runs a task of the application below the node's keeper until [`stop`](Self::stop).
+    pub(crate) fn keep_running(
+        &self,
+        name: &str,
+        pace: Pace,
+        run: impl Fn(Arc<Vitals>) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) {
+        self.tasks.keep_running(name, pace, run);
+    }
+
     pub(crate) fn node_id(&self) -> &str {
         &self.identity.id
     }

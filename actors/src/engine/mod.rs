@@ -5,6 +5,7 @@ mod api;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use mundotango_protocol::{ChannelName, Encoding, ErrorCode, StreamPosition, new_id};
 use mundotango_storage::hot::{HistoryLimits, HotState};
@@ -22,8 +23,9 @@ use crate::session::{
 };
 use crate::supervised::Supervised;
 use crate::supervision::Supervision;
+use crate::tasks::Pace;
 use crate::telemetry::Telemetry;
-use crate::vitals::TreeNode;
+use crate::vitals::{TreeNode, Vitals};
 
 /// Why the engine did not do what the application asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -206,6 +208,17 @@ impl Engine {
     /// Says who decides which users may subscribe to the channels of a namespace, beside the namespace's options.
     pub fn set_gate(&self, namespace: &str, gate: Arc<dyn ChannelGate>) {
         self.context().set_gate(namespace, gate);
+    }
+
+    /// Runs a long-lived task of the application until the node has drained. The task hangs in the supervision tree below
+    /// `node`: it is seen there with its vitals, and runs again after it panicked or returned.
+    pub fn keep_running(
+        &self,
+        name: &str,
+        pace: Pace,
+        run: impl Fn(Arc<Vitals>) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) {
+        self.control.cluster.keep_running(name, pace, run);
     }
 
     /// Opens a session for a new connection.

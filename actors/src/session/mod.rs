@@ -23,6 +23,7 @@ mod subscribe;
 mod subscriptions;
 mod timers;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,6 +34,7 @@ use tokio::sync::Semaphore;
 
 use crate::crashes::panic_text;
 use crate::handle::{SessionHandle, Transport};
+use crate::outbox::Outbox;
 use attempts::Attempts;
 use rate::CommandRate;
 use refusal::Refusal;
@@ -73,6 +75,8 @@ pub struct Session {
     /// See [`Who::session_key`](crate::Who::session_key).
     secret: Option<String>,
     native_pings: bool,
+    /// See [`Caller::address`].
+    address: Option<IpAddr>,
     closed: bool,
 }
 
@@ -92,6 +96,7 @@ impl Session {
             attempts: Attempts::default(),
             secret: (transport != Transport::WebSocket).then(|| ClientId::random().to_string()),
             native_pings: false,
+            address: None,
             closed: false,
         }
     }
@@ -99,6 +104,11 @@ impl Session {
     /// Asks by the transport's own pings whether the client is there. To be called before the first frame.
     pub fn ping_natively(&mut self) {
         self.native_pings = true;
+    }
+
+    /// Says which address the connection comes from. To be called before the first frame.
+    pub fn set_address(&mut self, address: Option<IpAddr>) {
+        self.address = address;
     }
 
     /// A pong of the transport's own came. Where pings are the protocol's, such a pong answers none of them.
@@ -222,13 +232,18 @@ impl Session {
 
     fn push_reply(&self, id: u32, reply: Bytes) {
         let outbox = self.handle.outbox();
-        if id != 0 && reply.len() > outbox.room() && reply.len() > SMALL_REPLY_BYTES {
+        if id != 0 && !has_room(outbox, &reply) {
             // Too much for the client to take now: it may ask for less, and its session goes on.
             self.refused(id, ErrorCode::LimitExceeded);
         } else {
             outbox.push(reply);
         }
     }
+}
+
+/// Whether a reply fits beside what waits, or is so small that it is written anyway.
+fn has_room(outbox: &Outbox, reply: &Bytes) -> bool {
+    reply.len() <= SMALL_REPLY_BYTES || reply.len() <= outbox.room()
 }
 
 impl Drop for Session {

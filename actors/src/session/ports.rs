@@ -1,6 +1,7 @@
 //! The application, as sessions call it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -101,6 +102,8 @@ pub struct Caller {
     pub issued_at: Option<u64>,
     /// What only the server knows of the user, from the session's token, in JSON; may be empty.
     pub meta: Bytes,
+    /// The address that the session's connection comes from, if the transport knows it.
+    pub address: Option<IpAddr>,
 }
 
 /// The application, as sessions call it.

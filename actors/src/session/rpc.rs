@@ -4,18 +4,24 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use mundotango_protocol::{ErrorCode, Reply, RpcRequest, RpcResult};
+use mundotango_protocol::{ErrorCode, ErrorReply, Reply, RpcRequest, RpcResult};
 use tokio::sync::Semaphore;
 
-use super::Session;
 use super::ports::Caller;
 use super::refusal::Refusal;
+use super::{Session, has_room};
 use crate::crashes::panic_text;
 
 /// The method that every session may call to measure a round trip.
 const PING: &str = "ping";
 /// Calls of all sessions that run at the same time; further ones are refused, as each holds memory and perhaps the store.
 const CALLS_AT_ONCE: usize = 4096;
+
+fn too_large() -> ErrorReply {
+    let message =
+        "the answer is larger than what may wait for this session (session.outbox_bytes)".to_owned();
+    ErrorReply { message, ..ErrorCode::LimitExceeded.into() }
+}
 
 impl Session {
     pub(super) fn rpc(&mut self, id: u32, request: RpcRequest) -> Result<(), Refusal> {
@@ -33,6 +39,7 @@ impl Session {
             token_id: credentials.token_id.clone(),
             issued_at: credentials.issued_at,
             meta: credentials.meta.clone(),
+            address: self.address,
         };
         let concurrency = self.context.session_options.rpc_concurrency;
         let slots = self.rpc_slots.get_or_insert_with(|| Arc::new(Semaphore::new(concurrency)));
@@ -61,8 +68,13 @@ impl Session {
                 Ok(data) => Reply { id, rpc: Some(RpcResult { data }), ..Reply::default() },
                 Err(error) => Reply::error(id, error),
             };
-            let unreadable = |_| encoding.encode_reply(&Reply::error(id, ErrorCode::NotAvailable));
-            match encoding.encode_reply(&reply).or_else(unreadable) {
+            let reply = match encoding.encode_reply(&reply) {
+                Ok(bytes) if has_room(handle.outbox(), &bytes) => Ok(bytes),
+                // The client may ask for less, and its session goes on.
+                Ok(_) => encoding.encode_reply(&Reply::error(id, too_large())),
+                Err(_) => encoding.encode_reply(&Reply::error(id, ErrorCode::NotAvailable)),
+            };
+            match reply {
                 Ok(bytes) => handle.outbox().push(bytes),
                 Err(error) => tracing::error!(%error, "error reply cannot be written"),
             }

@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::tokens::{EDDSA, RSA, SignedToken, shown};
+use crate::jwt::{EDDSA, RSA, SignedToken, shown};
 
 /// Most keys that are tried for one token.
 const MAX_TRIED: usize = 16;

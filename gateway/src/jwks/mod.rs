@@ -15,7 +15,7 @@ use reqwest::{Client, Url, redirect};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::tokens::{Flaw, SignedToken, TokenError};
+use crate::jwt::{Flaw, SignedToken, TokenError};
 use keys::Keys;
 
 /// Shortest pause between the end of a request and the next one: a token with a made-up key id must not make a request

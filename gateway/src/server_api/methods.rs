@@ -337,6 +337,7 @@ impl Methods {
             token_id: None,
             issued_at: None,
             meta: Bytes::new(),
+            address: None,
         };
         let answer = self.engine.call(caller, &method, data).await.map_err(|error| match error.code {
             104 | 404 => ApiErrorCode::NotFound,

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use mundotango_actors::SubscriptionOverride;
-use mundotango_storage::accounts::Role;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::refusal::{Flaw, TokenError, shown};
+use crate::jwt::{Flaw, TokenError, shown};
 
 /// How far the clocks of issuers may be ahead, in seconds.
 const CLOCK_LEEWAY: u64 = 30;
@@ -29,8 +28,9 @@ pub struct Claims {
     /// The token's own id, by which it can be revoked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
-    /// What the user may do; read from the node's own tokens alone.
-    pub role: Role,
+    /// The user's role, which the application alone understands; read from the node's own tokens alone.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub role: String,
     /// The login that the token came from; read from the node's own tokens alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
@@ -189,8 +189,8 @@ impl<'a> ClaimSet<'a> {
             iat: self.time("iat")?,
             jti: self.text("jti")?,
             role: match signer {
-                Signer::Node => self.claim("role", "a role")?.unwrap_or_default(),
-                Signer::Application => Role::default(),
+                Signer::Node => self.text("role")?.unwrap_or_default(),
+                Signer::Application => String::new(),
             },
             sid: match signer {
                 Signer::Node => self.text("sid")?,
@@ -287,7 +287,7 @@ mod tests {
         let payload = json!({"sub": "42", "role": "authenticated", "sid": 7}).to_string();
         let set = ClaimSet::read(payload.as_bytes()).unwrap();
         let claims = set.claims(Signer::Application, &Wanted::default(), NOW).unwrap();
-        assert_eq!((claims.role, claims.sid), (Role::default(), None));
+        assert_eq!((claims.role.as_str(), claims.sid), ("", None));
         assert!(set.claims(Signer::Node, &Wanted::default(), NOW).is_err());
     }
 }

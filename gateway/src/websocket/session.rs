@@ -16,6 +16,7 @@ use super::control::ControlRate;
 use super::decoder::{Decoder, Limits, Message, Violation};
 use super::handshake::Handshake;
 use super::socket::{Form, Received, Socket, decode, join};
+use crate::client_address::ClientAddress;
 use crate::origin::Origins;
 use crate::places::ConnectionPlace;
 use crate::problem::Problem;
@@ -65,7 +66,8 @@ pub(crate) async fn upgrade(
     state.admit(&request)?;
     // A request that cannot become a socket must not use up a turn.
     let handshake = Handshake::read(&mut request, &[JSON_PROTOCOL, PROTOBUF_PROTOCOL])?;
-    state.turnstile.pass(turnstile::client_of(&request)).await?;
+    let client = turnstile::client_of(&request);
+    state.turnstile.pass(client).await?;
     let query = request.uri().query().unwrap_or_default();
     let asks = |wanted: &[&str]| query.split('&').any(|pair| wanted.contains(&pair));
     let encoding = match handshake.protocol() {
@@ -79,6 +81,7 @@ pub(crate) async fn upgrade(
         if let Some((stream, first)) = connection.await {
             let form = if encoding == Encoding::Json { Form::Text } else { Form::Binary };
             let mut session = state.engine.open_session(Transport::WebSocket, encoding);
+            session.set_address(client.map(|ClientAddress(address)| address));
             if native_pings {
                 session.ping_natively();
             }
@@ -99,12 +102,14 @@ pub(crate) async fn upgrade_uni(
 ) -> Result<Response, Problem> {
     state.admit(&request)?;
     let handshake = Handshake::read(&mut request, &[JSON_PROTOCOL])?;
-    state.turnstile.pass(turnstile::client_of(&request)).await?;
+    let client = turnstile::client_of(&request);
+    state.turnstile.pass(client).await?;
     let connect = unidirectional::connect_of_query(request.uri().query().unwrap_or_default());
     let (response, connection) = handshake.accept();
     tokio::spawn(async move {
         if let Some((stream, first)) = connection.await {
             let mut session = state.engine.open_session(Transport::UniWebSocket, Encoding::Json);
+            session.set_address(client.map(|ClientAddress(address)| address));
             if let Some(connect) = connect {
                 unidirectional::connect(&mut session, &connect).await;
             }

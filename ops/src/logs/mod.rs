@@ -16,13 +16,15 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use lines::Lines;
 use repeats::Repeats;
 
 /// The way out of all lines, once logging has started.
 static LINES: OnceLock<&Lines> = OnceLock::new();
+/// Replaces the filter, once logging has started.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// The `[log]` section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
@@ -74,6 +76,9 @@ pub enum LogError {
     /// The thread that writes lines could not be started.
     #[error("no thread for the log: {0}")]
     Thread(#[from] io::Error),
+    /// Nothing logs any more.
+    #[error("log.filter: not replaced: {0}")]
+    NotReplaced(#[from] reload::Error),
     /// Something else logs already.
     #[error("logging was started before")]
     Twice,
@@ -81,7 +86,8 @@ pub enum LogError {
 
 /// Starts logging to standard error for the whole process. Panics are logged as well.
 pub fn init(options: &LogOptions) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(&options.filter)?.and(Repeats::default());
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&options.filter)?);
+    let filter = filter.and(Repeats::default());
     let to_terminal = io::stderr().is_terminal();
     let text = match options.format {
         LogFormat::Auto => to_terminal,
@@ -91,6 +97,7 @@ pub fn init(options: &LogOptions) -> Result<(), LogError> {
     // Lines are written until the process ends.
     let lines: &'static Lines = Box::leak(Box::new(Lines::start(io::stderr())?));
     LINES.set(lines).map_err(|_| LogError::Twice)?;
+    FILTER.set(handle).map_err(|_| LogError::Twice)?;
     let layer = fmt::layer().with_writer(move || lines);
     let layer = if text {
         layer.with_ansi(to_terminal).compact().with_filter(filter).boxed()
@@ -99,6 +106,15 @@ pub fn init(options: &LogOptions) -> Result<(), LogError> {
     };
     tracing_subscriber::registry().with(layer).try_init().map_err(|_| LogError::Twice)?;
     log_panics();
+    Ok(())
+}
+
+/// Logs by another filter from now on. Where the filter is not one, or logging has not started, nothing changes.
+pub fn set_filter(filter: &str) -> Result<(), LogError> {
+    let filter = EnvFilter::try_new(filter)?;
+    if let Some(handle) = FILTER.get() {
+        handle.reload(filter)?;
+    }
     Ok(())
 }
 

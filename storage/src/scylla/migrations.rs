@@ -21,6 +21,9 @@ use crate::StoreError;
 /// How much longer a change of the schema may take than a request.
 const SCHEMA_PATIENCE: u32 = 6;
 
+/// Hexadecimal characters of a file's digest that nodes compare.
+const DIGEST_CHARACTERS: usize = 16;
+
 /// What the name of a file holds that takes something away, which versions without that file still need.
 const CONTRACTS: &str = "_contract_";
 
@@ -131,6 +134,19 @@ pub async fn migrate(options: &ScyllaOptions, dry_run: bool) -> Result<Report, S
     lock.release().await;
     let (applied, already) = worked?;
     Ok(Report { applied, already, ..report })
+}
+
+/// What nodes on the same tables have to agree on: each file that this version knows, with a digest of it. A file that only
+/// one of two nodes knows is no difference, as during a rollout; two builds that mean different things by one number are.
+pub fn schema_digests() -> Vec<(String, String)> {
+    (1..).zip(MIGRATIONS).map(|(number, migration)| digest(number, migration)).collect()
+}
+
+fn digest(number: i32, migration: &Migration) -> (String, String) {
+    let mut digest = checksum(&format!("{}\n{}", migration.name, migration.cql));
+    // Heartbeats carry it, and only builds that went apart by mistake are to be told apart.
+    digest.truncate(DIGEST_CHARACTERS);
+    (format!("migration {number} of the tables"), digest)
 }
 
 /// Makes the tables that migrations themselves need, and waits until all servers know them.
@@ -359,6 +375,21 @@ mod tests {
         assert_eq!(rest.len(), MIGRATIONS.len() - 1);
         let error = missing(&done("other".to_owned())).err().map(|error| error.to_string());
         assert!(error.as_ref().is_some_and(|error| error.contains(first.name)), "{error:?}");
+    }
+
+    #[test]
+    fn builds_that_mean_different_files_by_a_number_have_different_digests() {
+        let digests = schema_digests();
+        assert_eq!(digests.len(), MIGRATIONS.len());
+        assert!(digests.windows(2).all(|two| two[0] != two[1]), "{digests:?}");
+        let first = Migration { name: MIGRATIONS[0].name, cql: MIGRATIONS[0].cql };
+        assert_eq!(digest(1, &first), digests[0]);
+        for other in [Migration { name: "0001_others.cql", ..first }, Migration { cql: "-- empty", ..first }]
+        {
+            let (setting, differs) = digest(1, &other);
+            assert_eq!(setting, digests[0].0, "nodes compare what has one number");
+            assert_ne!(differs, digests[0].1);
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ mod value;
 
 use std::sync::Arc;
 
-pub use migrations::{Report, migrate};
+pub use migrations::{Report, migrate, schema_digests};
 pub use options::ScyllaOptions;
 
 use crate::{StoreError, Stores};
