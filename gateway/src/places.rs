@@ -16,10 +16,10 @@ use crate::options::HttpOptions;
 use crate::problem::Problem;
 
 /// Connections beyond `http.max_connections` that get answers about the node's health, and are told that the node is full.
-const RESERVED_CONNECTIONS: usize = 64;
+const RESERVED_CONNECTIONS: usize = 32;
 /// Refused connections whose request body is read before the answer. They have no place of the reserve, so that slow
 /// bodies of refused requests do not delay answers about the node's health.
-const LINGERING_CONNECTIONS: usize = 64;
+const LINGERING_CONNECTIONS: usize = 32;
 /// Connections beyond `http.max_connections`, each an open file.
 pub const EXTRA_CONNECTIONS: usize = RESERVED_CONNECTIONS + LINGERING_CONNECTIONS;
 /// How long a connection waits for a place when the reserve is used up too.

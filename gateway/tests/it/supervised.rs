@@ -65,7 +65,7 @@ async fn a_task_that_panics_runs_again_and_is_seen_until_the_node_has_drained() 
             Box::pin(async move {
                 assert!(run > 0, "the first run fails");
                 vitals.handled();
-                std::future::pending::<()>().await
+                std::future::pending::<()>().await;
             })
         }
     });
