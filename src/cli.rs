@@ -10,17 +10,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use mundotango_gateway::tokens::Tokens;
-use mundotango_storage::Stores;
-use mundotango_storage::accounts::Role;
+use mundotango_storage::db::Db;
 use mundotango_storage::embedded::{self, EmbeddedStore, FORMAT_VERSION, OpenError};
 use mundotango_storage::scylla::{self, ScyllaStore};
 
+use crate::community::accounts::passwords::Passwords;
+use crate::community::accounts::store::AccountStore;
 use crate::community::accounts::{self, NewAccount};
-use crate::community::passwords::Passwords;
+use crate::community::roles::Role;
 use crate::config::{Config, ConfigSource, Overrides};
 use crate::data_folder;
 use crate::node::{self, NodeFile};
 use crate::node_client;
+use crate::schema::schema;
 
 /// How long the last lines of the log may take.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
@@ -196,7 +198,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 fn migrate(config: &Config, dry_run: bool) -> anyhow::Result<()> {
     if config.cluster.is_shared() {
-        let report = runtime()?.block_on(scylla::migrate(&config.cluster.cql, dry_run))?;
+        let report = runtime()?.block_on(scylla::migrate(&config.cluster.cql, &schema(), dry_run))?;
         say(&report)?;
         return report.replication.map_or(Ok(()), |difference| Err(anyhow::anyhow!(difference)));
     }
@@ -204,15 +206,15 @@ fn migrate(config: &Config, dry_run: bool) -> anyhow::Result<()> {
     let shown = data_folder::shown(&path);
     if dry_run {
         return match embedded::format_of(&path)? {
-            Some(format) if format == FORMAT_VERSION => {
-                say(format!("{shown} is at format {format}: nothing to do"))
+            Some(FORMAT_VERSION) => say(format!("{shown} is at format {FORMAT_VERSION}: nothing to do")),
+            Some(format) => {
+                Err(anyhow::anyhow!("{shown} has format {format}; this program reads {FORMAT_VERSION} alone"))
             }
-            Some(format) => say(format!("{shown} would be brought from format {format} to {FORMAT_VERSION}")),
             None => say(format!("{shown} would be brought to format {FORMAT_VERSION}")),
         };
     }
     data_folder::act_as_owner(&path)?;
-    let store = EmbeddedStore::open(&path, &config.store)?;
+    let store = EmbeddedStore::open(&path, &config.store, &schema())?;
     store.close();
     say(format!("{shown} is at format {FORMAT_VERSION}"))
 }
@@ -249,30 +251,31 @@ async fn create_user_here(config: &Config, args: CreateUserArgs) -> anyhow::Resu
     };
     let passwords = Passwords::new(config.auth.password_concurrency)?;
     if config.cluster.is_shared() {
-        let store = ScyllaStore::connect(&config.cluster.cql).await?;
-        return create_user_in(&store.stores(), &passwords, account, args.role).await;
+        let store = ScyllaStore::connect(&config.cluster.cql, &schema()).await?;
+        return create_user_in(&store.stores().db, &passwords, account, args.role).await;
     }
-    let store = match EmbeddedStore::open(&crate::engines::store_path(&config.data_dir), &config.store) {
-        Ok(store) => store,
-        Err(error @ OpenError::Locked { .. }) => {
-            let node = NodeFile::read(&config.data_dir)
-                .with_context(|| format!("{error}, which does not say where it listens"))?;
-            return create_user_at(config, &node, &account, args.role).await;
-        }
-        Err(error) => return Err(error.into()),
-    };
-    create_user_in(&store.stores(), &passwords, account, args.role).await?;
+    let store =
+        match EmbeddedStore::open(&crate::engines::store_path(&config.data_dir), &config.store, &schema()) {
+            Ok(store) => store,
+            Err(error @ OpenError::Locked { .. }) => {
+                let node = NodeFile::read(&config.data_dir)
+                    .with_context(|| format!("{error}, which does not say where it listens"))?;
+                return create_user_at(config, &node, &account, args.role).await;
+            }
+            Err(error) => return Err(error.into()),
+        };
+    create_user_in(&store.stores().db, &passwords, account, args.role).await?;
     store.close();
     Ok(())
 }
 
 async fn create_user_in(
-    stores: &Stores,
+    db: &Db,
     passwords: &Passwords,
     account: NewAccount,
     role: Role,
 ) -> anyhow::Result<()> {
-    let user = accounts::create(stores, passwords, account, role)
+    let user = accounts::create(&AccountStore::new(db.clone()), passwords, account, role)
         .await
         .map_err(|problem| anyhow::anyhow!("{problem}"))?;
     say(format!("made {} ({}) with id {}", user.username, user.email, user.id))

@@ -11,13 +11,13 @@ use mundotango_actors::bus::{Bus as _, NatsBus};
 use mundotango_actors::{Engine, NodeParts, Pace, Vitals};
 use mundotango_gateway::{HealthCheck, OnceASecond, PartHealth, Starting};
 use mundotango_storage::cache::{Cache, RedisCache};
-use mundotango_storage::cached::cached;
 use mundotango_storage::embedded::EmbeddedStore;
 use mundotango_storage::hot::{ArchivedHotState, HotState, MemoryHotState, RedisHotState};
 use mundotango_storage::scylla::{self, ScyllaStore};
 use mundotango_storage::{RedisLink, StoreError, Stores};
 
 use crate::config::{ClusterOptions, Config};
+use crate::schema::schema;
 
 /// Where the embedded store lies in the data folder.
 const STORE_FOLDER: &str = "store";
@@ -68,7 +68,7 @@ struct Own {
 impl Engines {
     /// Opens the embedded store of a data folder, and brings back what was hot there.
     pub fn open_own(config: &Config) -> anyhow::Result<Self> {
-        let store = Arc::new(EmbeddedStore::open(&store_path(&config.data_dir), &config.store)?);
+        let store = Arc::new(EmbeddedStore::open(&store_path(&config.data_dir), &config.store, &schema())?);
         let hot = Arc::new(MemoryHotState::new());
         let hot_file = config.data_dir.join(HOT_STATE_FILE);
         match hot.restore(&hot_file, RESTORE_PATIENCE) {
@@ -112,7 +112,7 @@ impl Engines {
         .await;
         let store = until("store", starting, async || {
             if options.cql.migrate {
-                let report = scylla::migrate(&options.cql, false).await?;
+                let report = scylla::migrate(&options.cql, &schema(), false).await?;
                 for name in &report.newer {
                     tracing::warn!(name, "a newer version has applied this migration");
                 }
@@ -120,7 +120,7 @@ impl Engines {
                     tracing::warn!("{difference}");
                 }
             }
-            let store = ScyllaStore::connect(&options.cql).await?;
+            let store = ScyllaStore::connect(&options.cql, &schema()).await?;
             match store.pending_migrations().await? {
                 pending if pending.is_empty() => Ok(store),
                 pending => Err(StoreError::Unavailable(format!(
@@ -136,7 +136,7 @@ impl Engines {
         let health: Arc<dyn HealthCheck> =
             Arc::new(OnceASecond::new(SharedHealth { store, link, nats_failure: Box::new(nats_failure) }));
         Ok(Self {
-            stores: cached(stores.clone(), &cache),
+            stores: Stores { db: stores.db.clone().with_cache(Arc::clone(&cache)), ..stores.clone() },
             cache: Some(cache),
             hot: Arc::new(ArchivedHotState::new(hot, stores.history)),
             node: NodeParts { id, name, bus: Arc::new(bus) },

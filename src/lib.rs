@@ -12,5 +12,6 @@ mod invalidations;
 pub mod life_ceo;
 pub mod node;
 mod node_client;
+pub mod schema;
 mod service_manager;
 mod signals;

@@ -263,10 +263,9 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
     if let Some(cache) = &engines.cache {
         invalidations::connect(cache, &engine);
     }
-    let life_ceo = life_ceo::router(Arc::clone(&engines.stores.conversations), Arc::clone(&engine));
-    let stores = engines.stores.clone();
+    let life_ceo = life_ceo::router(engines.stores.db.clone(), Arc::clone(&engine));
     let community = Community::new(
-        stores,
+        &engines.stores.db,
         Arc::clone(&engines.hot),
         Arc::clone(&engine),
         tokens,

@@ -20,8 +20,6 @@ const RSVP_ACTIONS: [&str; 5] = ["going", "maybe", "declined", "waitlisted", "pr
 const VISIBILITIES: [&str; 3] = ["public", "friends", "private"];
 /// Reactions to posts, as `reaction_type` labels.
 const REACTIONS: [&str; 5] = ["heart", "like", "celebrate", "laugh", "support"];
-/// What is cached, as `cache_type` labels.
-const CACHE_TYPES: [&str; 4] = ["user", "event", "events:list", "post"];
 /// Transports of sessions, as `transport` labels.
 const TRANSPORTS: [&str; 6] =
     ["websocket", "sse", "http_stream", "uni_websocket", "uni_sse", "uni_http_stream"];
@@ -215,10 +213,6 @@ impl Metrics {
         }
         self.realtime_disconnects_total.with_label_values(&["custom"]);
         self.errors_total.with_label_values(&["http", "error"]);
-        for cache_type in CACHE_TYPES {
-            self.cache_hits_total.with_label_values(&[cache_type]);
-            self.cache_misses_total.with_label_values(&[cache_type]);
-        }
         for kind in ["owned", "node", "sessions", "channels", "telemetry"] {
             self.actor_restarts_total.with_label_values(&[kind]);
         }

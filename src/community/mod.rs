@@ -1,11 +1,9 @@
-//! The community: one file a feature, with its routes, types, rules, and what it publishes.
+//! The community: one folder a feature, with its routes and types, what it keeps (`store`), its rules, and what it publishes.
 
 pub mod accounts;
-mod events;
+pub mod events;
 mod limits;
-pub mod passwords;
-mod posts;
-mod refresh_token;
+pub mod posts;
 pub mod roles;
 
 use std::collections::BTreeMap;
@@ -18,8 +16,7 @@ use mundotango_gateway::Revocations;
 use mundotango_gateway::problem::{FieldError, Problem};
 use mundotango_gateway::tokens::Tokens;
 use mundotango_protocol::{ChannelName, Publication};
-use mundotango_storage::Stores;
-use mundotango_storage::accounts::Profile;
+use mundotango_storage::db::Db;
 use mundotango_storage::hot::HotState;
 use serde::Serialize;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -27,12 +24,17 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::AuthOptions;
+use accounts::passwords::Passwords;
+use accounts::store::{AccountStore, User};
+use events::store::EventStore;
 use limits::Limits;
-use passwords::Passwords;
+use posts::store::PostStore;
 
 /// What the features share.
 pub struct Community {
-    stores: Stores,
+    accounts: AccountStore,
+    posts: PostStore,
+    events: EventStore,
     engine: Arc<Engine>,
     tokens: Arc<Tokens>,
     revocations: Arc<Revocations>,
@@ -42,9 +44,9 @@ pub struct Community {
 }
 
 impl Community {
-    /// The community on its stores, hot state (for quotas) and its engine.
+    /// The community on its store, hot state (for quotas) and its engine.
     pub fn new(
-        stores: Stores,
+        db: &Db,
         hot: Arc<dyn HotState>,
         engine: Arc<Engine>,
         tokens: Arc<Tokens>,
@@ -54,7 +56,17 @@ impl Community {
         let passwords = Passwords::new(auth.password_concurrency)?;
         let limits = Limits::new(auth.rates.clone(), hot);
         let refresh_token_ttl = auth.refresh_token_ttl;
-        Ok(Self { stores, engine, tokens, revocations, passwords, limits, refresh_token_ttl })
+        Ok(Self {
+            accounts: AccountStore::new(db.clone()),
+            posts: PostStore::new(db.clone()),
+            events: EventStore::new(db.clone()),
+            engine,
+            tokens,
+            revocations,
+            passwords,
+            limits,
+            refresh_token_ttl,
+        })
     }
 
     /// Publishes a domain change. The change stands already, so a failure here is logged and not the caller's.
@@ -76,7 +88,7 @@ impl Community {
     async fn people(&self, mut ids: Vec<String>) -> BTreeMap<String, Person> {
         ids.sort_unstable();
         ids.dedup();
-        match self.stores.accounts.profiles(&ids).await {
+        match self.accounts.profiles(&ids).await {
             Ok(profiles) => profiles.into_iter().map(|one| (one.id.clone(), Person::from(one))).collect(),
             Err(error) => {
                 tracing::warn!(%error, "people not read");
@@ -96,8 +108,8 @@ pub struct Person {
     avatar_url: Option<String>,
 }
 
-impl From<Profile> for Person {
-    fn from(one: Profile) -> Self {
+impl From<User> for Person {
+    fn from(one: User) -> Self {
         Self { id: one.id, username: one.username, full_name: one.full_name, avatar_url: one.avatar_url }
     }
 }

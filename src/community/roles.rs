@@ -2,7 +2,36 @@
 
 use mundotango_gateway::Identity;
 use mundotango_gateway::problem::Problem;
-use mundotango_storage::accounts::Role;
+use serde::{Deserialize, Serialize};
+
+/// What a user may do beyond the own things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Nothing.
+    #[default]
+    User,
+    /// Reviews and support.
+    Moderator,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// The role's name, as tokens carry it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Moderator => "moderator",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role of a name, if there is one.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::User, Self::Moderator, Self::Admin].into_iter().find(|role| role.as_str() == name)
+    }
+}
 
 /// Whether a request's user is an admin.
 pub fn is_admin(identity: &Identity) -> bool {

@@ -56,7 +56,8 @@ impl Config {
     }
 
     fn secrets(&self) -> Vec<String> {
-        let too_short = |secret: Option<&super::Secret>, option, min| secret?.too_short(option, min);
+        let too_short =
+            |secret: Option<&mundotango_gateway::Secret>, option, min| secret?.too_short(option, min);
         let token = &self.auth.token;
         let secret = self.auth.secret.as_ref();
         let mut problems: Vec<_> = [

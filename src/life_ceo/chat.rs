@@ -13,7 +13,6 @@ use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{PageBody, PageQuery, Path, ValidJson, ValidQuery};
 use mundotango_gateway::problem::{FieldError, Problem};
 use mundotango_protocol::new_id;
-use mundotango_storage::conversations::{Conversation, Speaker, Turn};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -21,6 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::conversation::{Ask, Said};
+use super::store::{Conversation, Speaker, Turn};
 use super::{KIND, LifeCeo, agents};
 
 /// How long a plain request waits for the whole answer.
@@ -140,7 +140,7 @@ impl LifeCeo {
             agent_id: agent.id.to_owned(),
             created_at: mundotango_storage::now(),
         };
-        self.store.create_conversation(conversation.clone()).await?;
+        self.store.create(&conversation).await?;
         Ok(conversation)
     }
 

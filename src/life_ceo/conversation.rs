@@ -11,12 +11,12 @@ use bytes::Bytes;
 use mundotango_actors::{Engine, OwnedActor, OwnedError, OwnedKind, Publish};
 use mundotango_protocol::{ChannelName, Publication, new_id};
 use mundotango_storage::StoreError;
-use mundotango_storage::conversations::{Conversation, ConversationStore, Fence, Fenced, Speaker, Turn};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::agents::script;
 use super::chat::{AgentMessage, TurnBody};
+use super::store::{Conversation, ConversationStore, Fence, Speaker, Turn, TurnError};
 use super::{KIND, NAMESPACE};
 
 /// Words of an answer that are stored and published together.
@@ -45,12 +45,12 @@ pub(super) struct Said {
 
 /// How conversations are started.
 pub(super) struct Conversations {
-    store: Arc<dyn ConversationStore>,
+    store: ConversationStore,
     engine: Weak<Engine>,
 }
 
 struct Actor {
-    store: Arc<dyn ConversationStore>,
+    store: ConversationStore,
     engine: Weak<Engine>,
     conversation: Conversation,
     channel: ChannelName,
@@ -62,7 +62,7 @@ struct Actor {
 }
 
 impl Conversations {
-    pub(super) fn new(store: Arc<dyn ConversationStore>, engine: &Arc<Engine>) -> Self {
+    pub(super) fn new(store: ConversationStore, engine: &Arc<Engine>) -> Self {
         Self { store, engine: Arc::downgrade(engine) }
     }
 }
@@ -71,17 +71,20 @@ fn unavailable(error: &StoreError) -> OwnedError {
     OwnedError::Unavailable(error.to_string())
 }
 
-fn written<T>(outcome: Result<Fenced<T>, StoreError>) -> Result<T, OwnedError> {
-    match outcome {
-        Ok(Fenced::Written(value)) => Ok(value),
-        Ok(Fenced::Refused) => Err(OwnedError::Fenced),
-        Err(StoreError::Full(what)) => Err(OwnedError::Refused(StoreError::Full(what).to_string())),
+fn written<T>(outcome: Result<T, TurnError>) -> Result<T, OwnedError> {
+    let error = match outcome {
+        Ok(value) => return Ok(value),
+        Err(TurnError::Fenced) => return Err(OwnedError::Fenced),
+        Err(TurnError::Store(error)) => error,
+    };
+    match error {
+        StoreError::Full(what) => Err(OwnedError::Refused(StoreError::Full(what).to_string())),
         // It may have been written: what is in memory is not to be trusted any more, so the actor starts anew.
-        Err(error @ StoreError::Unknown(_)) => {
+        error @ StoreError::Unknown(_) => {
             tracing::warn!(%error, KIND, "outcome of a write unknown");
             Err(OwnedError::Fenced)
         }
-        Err(error) => Err(unavailable(&error)),
+        error => Err(unavailable(&error)),
     }
 }
 
@@ -96,7 +99,7 @@ impl OwnedKind for Conversations {
         let channel = ChannelName::parse(&format!("{NAMESPACE}:{id}")).map_err(|_| gone())?;
         tracing::debug!(id, fence = fence.0, "conversation taken over");
         Ok(Box::new(Actor {
-            store: Arc::clone(&self.store),
+            store: self.store.clone(),
             engine: Weak::clone(&self.engine),
             conversation: conversation.ok_or_else(gone)?,
             channel,

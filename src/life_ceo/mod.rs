@@ -3,17 +3,19 @@
 mod agents;
 mod chat;
 mod conversation;
+pub mod store;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use mundotango_actors::{ChannelGate, Engine};
 use mundotango_protocol::ChannelName;
-use mundotango_storage::conversations::ConversationStore;
+use mundotango_storage::db::Db;
 use utoipa_axum::router::OpenApiRouter;
 
 pub(crate) use chat::AgentMessage;
 use conversation::Conversations;
+use store::ConversationStore;
 
 /// The namespace of the channels into which answers stream: `agent:{conversationId}`.
 const NAMESPACE: &str = "agent";
@@ -22,12 +24,12 @@ const KIND: &str = "conversation";
 
 /// What the routes share.
 pub struct LifeCeo {
-    store: Arc<dyn ConversationStore>,
+    store: ConversationStore,
     engine: Arc<Engine>,
 }
 
 /// Lets a conversation's user alone into its channel.
-struct OwnConversation(Arc<dyn ConversationStore>);
+struct OwnConversation(ConversationStore);
 
 #[async_trait]
 impl ChannelGate for OwnConversation {
@@ -42,9 +44,10 @@ impl ChannelGate for OwnConversation {
 }
 
 /// The Life CEO's routes; its actors run in the engine from then on.
-pub fn router(store: Arc<dyn ConversationStore>, engine: Arc<Engine>) -> OpenApiRouter {
-    engine.set_kind(KIND, Arc::new(Conversations::new(Arc::clone(&store), &engine)));
-    engine.set_gate(NAMESPACE, Arc::new(OwnConversation(Arc::clone(&store))));
+pub fn router(db: Db, engine: Arc<Engine>) -> OpenApiRouter {
+    let store = ConversationStore::new(db);
+    engine.set_kind(KIND, Arc::new(Conversations::new(store.clone(), &engine)));
+    engine.set_gate(NAMESPACE, Arc::new(OwnConversation(store.clone())));
     for agent in agents::AGENTS {
         mundotango_ops::metrics().life_ceo_agent_invocations_total.with_label_values(&[agent.id, "success"]);
     }

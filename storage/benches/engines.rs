@@ -9,11 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use mundotango_protocol::{Publication, new_id};
 use mundotango_storage::cache::{Cache, RedisCache};
-use mundotango_storage::cached::cached;
-use mundotango_storage::posts::{Post, PostStore, Visibility};
+use mundotango_storage::db::{Db, Kind, Schema};
 use mundotango_storage::scylla::{ScyllaOptions, ScyllaStore, migrate};
 use mundotango_storage::{RedisLink, RedisOptions, Stores};
 use prost::Message as _;
@@ -22,7 +20,6 @@ use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
-use scylla::value::CqlTimestamp;
 use tokio::task::JoinSet;
 
 /// Tasks that ask at the same time.
@@ -36,17 +33,16 @@ const POSTS: usize = 5_000;
 /// How long publications are kept.
 const TTL: Duration = Duration::from_hours(24);
 
-/// The columns of a post.
-type PostColumns = (
-    String,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<CqlTimestamp>,
-    Option<std::collections::BTreeMap<String, i64>>,
-    Option<i64>,
-    Option<String>,
-);
+/// What is read: a text with what every partition has.
+static TEXTS: Kind<String, (), ()> = Kind::new("texts", "a text of 200 B").cached(Duration::from_mins(10));
+
+fn schema() -> Schema {
+    Schema { kinds: vec![TEXTS.spec()], indexes: vec![] }
+}
+
+/// The columns of a partition.
+type Columns =
+    (String, Option<String>, Option<String>, Option<String>, Option<i64>, Option<Vec<String>>, Option<bool>);
 
 /// One thing that is done, given a number that rises.
 type Deed = Arc<dyn Fn(u64) -> futures_util::future::BoxFuture<'static, ()> + Send + Sync>;
@@ -136,8 +132,8 @@ impl Engines {
             request_timeout: Duration::from_secs(20),
             ..ScyllaOptions::default()
         };
-        migrate(&options, false).await.unwrap();
-        let stores = ScyllaStore::connect(&options).await.unwrap().stores();
+        migrate(&options, &schema(), false).await.unwrap();
+        let stores = ScyllaStore::connect(&options, &schema()).await.unwrap().stores();
         let profile = ExecutionProfile::builder()
             .consistency(Consistency::LocalQuorum)
             .request_timeout(Some(options.request_timeout));
@@ -158,15 +154,8 @@ impl Engines {
         let mut posts = Vec::with_capacity(POSTS);
         for number in 0..POSTS {
             let id = new_id();
-            let post = Post {
-                id: id.clone(),
-                author_id: "ana".to_owned(),
-                content: format!("{number} {}", "x".repeat(200)),
-                visibility: Visibility::Public,
-                created_at: Timestamp::now(),
-                reactions: std::collections::BTreeMap::new(),
-            };
-            stores.posts.create_post(post).await.unwrap();
+            let text = format!("{number} {}", "x".repeat(200));
+            stores.db.create(&TEXTS, &id, &text, &[]).await.unwrap();
             posts.push(id);
         }
         Self { options, session: Arc::new(session), stores, redis, posts: Arc::new(posts) }
@@ -176,22 +165,19 @@ impl Engines {
         Arc::new(self.session.prepare(text).await.unwrap())
     }
 
-    fn read_by(&self, store: &Arc<dyn PostStore>, pick: &Arc<dyn Fn(u64) -> usize + Send + Sync>) -> Deed {
-        let (store, posts, pick) = (Arc::clone(store), Arc::clone(&self.posts), Arc::clone(pick));
+    fn read_by(&self, db: &Db, pick: &Arc<dyn Fn(u64) -> usize + Send + Sync>) -> Deed {
+        let (db, posts, pick) = (db.clone(), Arc::clone(&self.posts), Arc::clone(pick));
         deed(move |number| {
-            let (store, posts, pick) = (Arc::clone(&store), Arc::clone(&posts), Arc::clone(&pick));
+            let (db, posts, pick) = (db.clone(), Arc::clone(&posts), Arc::clone(&pick));
             async move {
-                assert!(store.post(&posts[pick(number)]).await.unwrap().is_some());
+                assert!(db.read(&TEXTS, &posts[pick(number)]).await.unwrap().is_some());
             }
         })
     }
 
     async fn bare_read(&self) -> Deed {
         let statement = self
-            .prepare(
-                "SELECT DISTINCT id, author_id, content, visibility, created_at, reactions, version, writer FROM posts \
-                 WHERE id = ?",
-            )
+            .prepare("SELECT k, body, facts, head, version, marks, deleted FROM texts WHERE p = ? AND k IN ?")
             .await;
         let (session, posts) = (Arc::clone(&self.session), Arc::clone(&self.posts));
         deed(move |number| {
@@ -199,9 +185,13 @@ impl Engines {
                 (Arc::clone(&session), Arc::clone(&posts), Arc::clone(&statement));
             async move {
                 let id = &posts[evenly(number)];
-                let rows =
-                    session.execute_unpaged(&statement, (id,)).await.unwrap().into_rows_result().unwrap();
-                rows.single_row::<PostColumns>().unwrap();
+                let rows = session
+                    .execute_unpaged(&statement, (id, vec![""]))
+                    .await
+                    .unwrap()
+                    .into_rows_result()
+                    .unwrap();
+                rows.single_row::<Columns>().unwrap();
             }
         })
     }
@@ -265,9 +255,9 @@ async fn beside_the_driver(engines: &Engines) {
         "| | through the store / s | bare driver / s | ratio | p50 ms | bare p50 ms |\n|---|---|---|---|---|---|"
     );
     let spread: Arc<dyn Fn(u64) -> usize + Send + Sync> = Arc::new(evenly);
-    let reads = [engines.read_by(&engines.stores.posts, &spread), engines.bare_read().await];
+    let reads = [engines.read_by(&engines.stores.db, &spread), engines.bare_read().await];
     let writes = [engines.write(), engines.bare_write().await];
-    for (name, deeds) in [("read a post", reads), ("write a publication", writes)] {
+    for (name, deeds) in [("read a partition", reads), ("write a publication", writes)] {
         let [mut ours, mut bare] = side_by_side(deeds).await;
         println!(
             "| {name} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} |",
@@ -285,9 +275,9 @@ async fn cache_tiers(engines: &Engines) {
     println!("\nh: reads of {POSTS} posts as people read (Zipf), {ASKING} callers\n");
     println!("| | reads / s | p50 ms | p99 ms |\n|---|---|---|---|");
     let pick = zipf();
-    let behind = |near_bytes| cached(engines.stores.clone(), &engines.cache(near_bytes)).posts;
+    let behind = |near_bytes| engines.stores.db.clone().with_cache(engines.cache(near_bytes));
     let done = side_by_side([
-        engines.read_by(&engines.stores.posts, &pick),
+        engines.read_by(&engines.stores.db, &pick),
         engines.read_by(&behind(0), &pick),
         engines.read_by(&behind(NEAR_BYTES), &pick),
     ])

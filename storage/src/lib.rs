@@ -1,7 +1,7 @@
 //! The ports to everything that is kept, and the adapters behind them.
 //!
-//! - What lasts: one trait an aggregate ([`accounts`], [`posts`], [`events`], [`revocations`], [`conversations`],
-//!   [`history`]), held together by [`Stores`].
+//! - What lasts: partitions and indexes ([`db`]), which features declare; and, for what has not moved there yet, one trait
+//!   each ([`revocations`], [`history`]); held together by [`Stores`].
 //!   A write is acknowledged when it would survive `kill -9`; where two may race, the port's one call decides.
 //! - What is hot: channel history and presence ([`hot::HotState`]).
 //!
@@ -9,24 +9,19 @@
 //! Nothing above this crate sees which engine stands behind a port. Each port has one conformance suite
 //! ([`conformance`]) that runs against every adapter.
 
-pub mod accounts;
 mod breaker;
 pub mod cache;
-pub mod cached;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
-pub mod conversations;
+pub mod db;
 pub mod embedded;
 mod error;
-pub mod events;
 pub mod history;
 pub mod hot;
-mod keyed_lock;
+mod json;
 mod page;
-pub mod posts;
 mod redis_link;
 pub mod revocations;
-mod rsvp_rules;
 pub mod scylla;
 mod time;
 mod tls;
@@ -42,16 +37,10 @@ pub use tls::TlsFiles;
 /// The stores of all aggregates, on one engine.
 #[derive(Clone)]
 pub struct Stores {
-    /// Users and their logins.
-    pub accounts: Arc<dyn accounts::AccountStore>,
-    /// Posts and reactions.
-    pub posts: Arc<dyn posts::PostStore>,
-    /// Events and RSVPs.
-    pub events: Arc<dyn events::EventStore>,
     /// Blocked users and revoked tokens.
     pub revocations: Arc<dyn revocations::RevocationStore>,
-    /// Conversations with agents.
-    pub conversations: Arc<dyn conversations::ConversationStore>,
+    /// Partitions and indexes.
+    pub db: db::Db,
     /// Publications that outlive hot state.
     pub history: Arc<dyn history::HistoryStore>,
 }

@@ -75,7 +75,8 @@ async fn another_filter_needs_no_restart() {
     let set_filter = |filter: &str| fs::write(&config, format!("[log]\nfilter = \"{filter}\"\n")).unwrap();
     set_filter("info");
     let output = fs::File::create(&log).unwrap();
-    let mut node = mundotango(&data_dir, &["serve", "--listen", "127.0.0.1:0", "--config"])
+    let mut node = mundotango(&data_dir, &["serve", "--listen", "127.0.0.1:0"])
+        .arg("--config")
         .arg(&config)
         .stdout(output.try_clone().unwrap())
         .stderr(output)

@@ -27,6 +27,7 @@ mod secured;
 mod server;
 mod server_api;
 mod services;
+mod stores;
 mod storm;
 mod supervision;
 mod tls;

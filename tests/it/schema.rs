@@ -29,7 +29,9 @@ async fn a_build_with_another_migration_of_the_same_number_is_in_conflict() {
     };
     let bus = NatsBus::open(&options, "another build").await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(folder.path(), &EmbeddedOptions::default()).unwrap();
+    let store =
+        EmbeddedStore::open(folder.path(), &EmbeddedOptions::default(), &mundotango::schema::schema())
+            .unwrap();
     let tokens = Arc::new(Tokens::new(b"a secret of the test", Duration::from_mins(1)));
     let revocations = Revocations::load(store.stores().revocations).await.unwrap();
     // An engine alone stands for a node of the other build: nodes compare by heartbeats.

@@ -1,14 +1,11 @@
 //! The shared tier of a node that shares with nobody.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use moka::Expiry;
 use moka::ops::compute::Op;
-use mundotango_protocol::new_id;
-use parking_lot::Mutex;
 
 use super::{CacheStore, SETTLE};
 use crate::StoreError;
@@ -16,8 +13,6 @@ use crate::StoreError;
 /// A cache in the process' memory, bounded in bytes: what is used least goes first.
 pub struct MemoryCache {
     entries: moka::future::Cache<String, Entry>,
-    /// By family, of which there are few.
-    versions: Mutex<HashMap<String, String>>,
 }
 
 #[derive(Clone)]
@@ -71,7 +66,7 @@ impl MemoryCache {
             })
             .expire_after(OwnTime)
             .build();
-        Self { entries, versions: Mutex::default() }
+        Self { entries }
     }
 }
 
@@ -97,15 +92,6 @@ impl CacheStore for MemoryCache {
         for key in keys {
             self.entries.insert(key.clone(), Entry::Removed).await;
         }
-        Ok(())
-    }
-
-    async fn version(&self, family: &str) -> Result<String, StoreError> {
-        Ok(self.versions.lock().entry(family.to_owned()).or_insert_with(new_id).clone())
-    }
-
-    async fn remove_all(&self, family: &str) -> Result<(), StoreError> {
-        self.versions.lock().insert(family.to_owned(), new_id());
         Ok(())
     }
 }

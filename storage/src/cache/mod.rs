@@ -19,10 +19,7 @@ pub use memory::MemoryCache;
 pub use redis::RedisCache;
 pub use tiers::{Cache, Invalidations, NEAR_TTL};
 
-use crate::accounts::Profile;
-use crate::events::Event;
-use crate::posts::Post;
-use crate::{Page, StoreError};
+use crate::StoreError;
 
 /// How long after a removal no value is kept under its key, as a reader may bring the old value late. A read of the store
 /// that takes longer may still bring an old value, which then stays for the ttl.
@@ -39,12 +36,6 @@ pub trait CacheStore: Send + Sync {
 
     /// Removes keys.
     async fn remove(&self, keys: &[String]) -> Result<(), StoreError>;
-
-    /// The version of a family, by which all of its keys are told: another one each time that all were removed.
-    async fn version(&self, family: &str) -> Result<String, StoreError>;
-
-    /// Removes all keys of a family, by giving it another version.
-    async fn remove_all(&self, family: &str) -> Result<(), StoreError>;
 }
 
 /// A family of keys: what is kept under them, and for how long.
@@ -58,7 +49,8 @@ pub struct Family<T> {
 }
 
 impl<T> Family<T> {
-    const fn new(name: &'static str, ttl: Duration) -> Self {
+    /// A family by its name and how long its values are kept.
+    pub const fn new(name: &'static str, ttl: Duration) -> Self {
         Self { name, ttl, kept: PhantomData }
     }
 
@@ -67,12 +59,3 @@ impl<T> Family<T> {
         format!("{}:{id}", self.name)
     }
 }
-
-/// `user:{id}`: taken away by every change of the profile.
-pub const USER: Family<Profile> = Family::new("user", Duration::from_mins(10));
-/// `event:{id}`: taken away by every answer to the event.
-pub const EVENT: Family<Event> = Family::new("event", Duration::from_mins(10));
-/// `events:list:{version}:{what was asked}`, ids alone: all taken away by every new event.
-pub const EVENTS_LIST: Family<Page<String>> = Family::new("events:list", Duration::from_mins(1));
-/// `post:{id}`: taken away by every reaction to the post.
-pub const POST: Family<Post> = Family::new("post", Duration::from_mins(10));

@@ -7,28 +7,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::CacheStore;
-use crate::StoreError;
 
 /// Keys that are remembered; past them a change shows late, once what is kept expires.
 const MAX_KEYS: usize = 10_000;
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// Something to be removed from the shared tier. Families come first, as there are few.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Removal {
-    Family(String),
-    Key(String),
-}
-
-impl Removal {
-    async fn attempt(&self, shared: &dyn CacheStore) -> Result<(), StoreError> {
-        match self {
-            Self::Family(family) => shared.remove_all(family).await,
-            Self::Key(key) => shared.remove(std::slice::from_ref(key)).await,
-        }
-    }
-}
 
 /// See the module.
 #[derive(Default)]
@@ -37,34 +20,27 @@ pub(super) struct PendingRemovals(Mutex<Removals>);
 #[derive(Default)]
 struct Removals {
     /// Each with how often it failed, so that one which fails while it is tried again is not taken for done.
-    pending: BTreeMap<Removal, u64>,
+    pending: BTreeMap<String, u64>,
     /// Whether a task is trying.
     trying: bool,
 }
 
 impl PendingRemovals {
     /// Whether what the shared tier has is not to be trusted.
-    pub(super) fn has(&self, removal: &Removal) -> bool {
-        self.0.lock().pending.contains_key(removal)
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.lock().pending.contains_key(key)
     }
 
     /// Remembers removals, and tries them until they are done.
-    pub(super) fn add(
-        self: &Arc<Self>,
-        shared: &Arc<dyn CacheStore>,
-        failed: impl IntoIterator<Item = Removal>,
-    ) {
+    pub(super) fn add(self: &Arc<Self>, shared: &Arc<dyn CacheStore>, failed: &[String]) {
         let mut removals = self.0.lock();
-        for removal in failed {
-            if let Some(failures) = removals.pending.get_mut(&removal) {
+        for key in failed {
+            if let Some(failures) = removals.pending.get_mut(key) {
                 *failures += 1;
-            } else if matches!(removal, Removal::Family(_)) || removals.pending.len() < MAX_KEYS {
-                removals.pending.insert(removal, 1);
+            } else if removals.pending.len() < MAX_KEYS {
+                removals.pending.insert(key.clone(), 1);
             } else {
-                tracing::error!(
-                    ?removal,
-                    "too many changes not taken out of the cache; it shows once it expires"
-                );
+                tracing::error!(key, "too many changes not taken out of the cache; it shows once it expires");
             }
         }
         if !std::mem::replace(&mut removals.trying, true) {
@@ -75,13 +51,13 @@ impl PendingRemovals {
     /// Tries all; whether none is left.
     async fn attempt(&self, shared: &dyn CacheStore) -> bool {
         let pending = self.0.lock().pending.clone();
-        for (removal, failures) in pending {
-            if removal.attempt(shared).await.is_err() {
+        for (key, failures) in pending {
+            if shared.remove(std::slice::from_ref(&key)).await.is_err() {
                 break;
             }
             let mut removals = self.0.lock();
-            if removals.pending.get(&removal) == Some(&failures) {
-                removals.pending.remove(&removal);
+            if removals.pending.get(&key) == Some(&failures) {
+                removals.pending.remove(&key);
             }
         }
         let mut removals = self.0.lock();

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use mundotango_protocol::new_id;
 use redis::Script;
 
 use super::{CacheStore, SETTLE};
@@ -16,8 +15,6 @@ const SET: &str =
     "if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end";
 /// How long something from the cache is waited for: the store has it in less.
 const WORTH_WAITING: Duration = Duration::from_millis(50);
-/// A family's version, made up if there is none.
-const VERSION: &str = "redis.call('SET', KEYS[1], ARGV[1], 'NX') return redis.call('GET', KEYS[1])";
 
 /// A cache that all nodes share.
 pub struct RedisCache {
@@ -26,7 +23,6 @@ pub struct RedisCache {
     /// For all else.
     quick: RedisLink,
     set: Script,
-    version: Script,
 }
 
 fn millis(time: Duration) -> u64 {
@@ -36,12 +32,7 @@ fn millis(time: Duration) -> u64 {
 impl RedisCache {
     /// A cache in a Redis.
     pub fn new(link: RedisLink) -> Self {
-        Self {
-            quick: link.impatient(WORTH_WAITING),
-            link,
-            set: Script::new(SET),
-            version: Script::new(VERSION),
-        }
+        Self { quick: link.impatient(WORTH_WAITING), link, set: Script::new(SET) }
     }
 
     fn kept(&self, key: &str) -> String {
@@ -50,10 +41,6 @@ impl RedisCache {
 
     fn removed(&self, key: &str) -> String {
         self.link.key("cache-removed", key)
-    }
-
-    fn version_of(&self, family: &str) -> String {
-        self.link.key("cache-version", family)
     }
 }
 
@@ -79,15 +66,5 @@ impl CacheStore for RedisCache {
             self.link.pipeline::<()>(&pipeline).await?;
         }
         Ok(())
-    }
-
-    async fn version(&self, family: &str) -> Result<String, StoreError> {
-        let mut call = self.version.prepare_invoke();
-        call.key(self.version_of(family)).arg(new_id());
-        self.quick.script(&call).await
-    }
-
-    async fn remove_all(&self, family: &str) -> Result<(), StoreError> {
-        self.link.command(redis::cmd("SET").arg(self.version_of(family)).arg(new_id())).await
     }
 }

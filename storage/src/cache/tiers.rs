@@ -2,15 +2,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::pending_removals::{PendingRemovals, Removal};
-use super::{CacheStore, Family};
+use super::pending_removals::PendingRemovals;
+use super::{CacheStore, Family, SETTLE};
 use crate::StoreError;
 
 /// How long the near tier keeps something: how stale a read can be if the word of a change is lost.
@@ -38,11 +38,6 @@ pub struct Cache {
     invalidations: OnceLock<Arc<dyn Invalidations>>,
     /// Raised by each change, so that a read that began before it is not kept.
     generations: Vec<AtomicU64>,
-}
-
-/// Where the near tier has the version of a family.
-fn version_key(family: &str) -> String {
-    format!("version:{family}")
 }
 
 /// Why a read gave no value to keep.
@@ -93,17 +88,22 @@ impl Cache {
         let before = generation.load(Ordering::Acquire);
         let mut loaded = false;
         let find = async {
-            if !self.pending_removals.has(&Removal::Key(key.clone()))
+            if !self.pending_removals.has(&key)
                 && let Ok(Some(kept)) = self.shared.get(&key).await
+                // Another version of this program may have written it; this one reads the store then.
+                && serde_json::from_slice::<T>(&kept).is_ok()
             {
                 return Ok(kept);
             }
             loaded = true;
+            let started = Instant::now();
             let found = load.await.map_err(NoValue::Failed)?.ok_or(NoValue::Absent)?;
             let value = serde_json::to_vec(&found)
                 .map(Bytes::from)
                 .map_err(|error| NoValue::Failed(StoreError::Damaged(error.to_string())))?;
-            if generation.load(Ordering::Acquire) == before {
+            // After a longer read the removal of an older value may be forgotten already, and the value be that one.
+            let is_settled = started.elapsed() < SETTLE / 2;
+            if is_settled && generation.load(Ordering::Acquire) == before {
                 // Without the shared tier the next read is slower, that is all.
                 let _ = self.shared.set(&key, value.clone(), family.ttl).await;
             }
@@ -128,47 +128,6 @@ impl Cache {
         }
     }
 
-    /// The same for a family that is removed as a whole: a read that began before a removal is kept where nobody looks.
-    pub async fn get_or_load_of<T: Serialize + DeserializeOwned>(
-        &self,
-        family: &Family<T>,
-        id: &str,
-        load: impl Future<Output = Result<Option<T>, StoreError>> + Send,
-    ) -> Result<Option<T>, StoreError> {
-        match self.version(family.name).await {
-            Ok(version) => self.get_or_load(family, &format!("{version}:{id}"), load).await,
-            // Without it, or while it changes, nobody can tell what is old.
-            Err(_) => load.await,
-        }
-    }
-
-    async fn version(&self, family: &str) -> Result<String, StoreError> {
-        let key = version_key(family);
-        let changing = || StoreError::Unavailable(format!("{family} is being taken out of the cache"));
-        if self.pending_removals.has(&Removal::Family(family.to_owned())) {
-            return Err(changing());
-        }
-        let generation = self.generation(&key);
-        let before = generation.load(Ordering::Acquire);
-        self.forget_if_unheard(&key).await;
-        let find = async { self.shared.version(family).await.map(Bytes::from) };
-        let version = self.near.try_get_with_by_ref(&key, find).await.map_err(|error| (*error).clone())?;
-        if generation.load(Ordering::Acquire) != before {
-            self.near.invalidate(&key).await;
-            return Err(changing());
-        }
-        Ok(String::from_utf8_lossy(&version).into_owned())
-    }
-
-    /// Takes away all of a family.
-    pub async fn invalidate_all<T>(&self, family: &Family<T>) {
-        if let Err(error) = self.shared.remove_all(family.name).await {
-            tracing::warn!(%error, family = family.name, "not taken out of the cache yet");
-            self.pending_removals.add(&self.shared, [Removal::Family(family.name.to_owned())]);
-        }
-        self.forget_everywhere(&[version_key(family.name)]).await;
-    }
-
     /// Takes a key from the near tier if it may have changed elsewhere without a word.
     async fn forget_if_unheard(&self, key: &str) {
         if self.invalidations.get().is_some_and(|invalidations| !invalidations.are_heard()) {
@@ -181,7 +140,7 @@ impl Cache {
         self.forget(keys).await;
         if let Err(error) = self.shared.remove(keys).await {
             tracing::warn!(%error, "changes not taken out of the cache yet");
-            self.pending_removals.add(&self.shared, keys.iter().cloned().map(Removal::Key));
+            self.pending_removals.add(&self.shared, keys);
         }
         // Again, as somebody may have read the shared tier before it was removed there.
         self.forget_everywhere(keys).await;

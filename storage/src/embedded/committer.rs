@@ -14,7 +14,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
-use super::keys::behind;
 use super::space::Space;
 use super::tables::{Table, Tables};
 use super::{decode, encode};
@@ -203,16 +202,6 @@ impl Tx<'_> {
             Some(written) => Ok(written.clone()),
             None => Ok(self.tables.get(table).get(key)?.map(|row| row.to_vec())),
         }
-    }
-
-    /// The first `most` keys that begin with a prefix.
-    pub(super) fn keys_below(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        most: usize,
-    ) -> Result<Vec<Vec<u8>>, StoreError> {
-        self.keys_between(table, prefix, &behind(prefix), most)
     }
 
     /// The first `most` keys from `start` on and before `end`.

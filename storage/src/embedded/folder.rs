@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The version of the tables' layout that this program writes. Raised with every change that an older program
 /// cannot read.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const LOCK_FILE: &str = "lock";
 const FORMAT_FILE: &str = "format";
@@ -27,6 +27,14 @@ pub enum OpenError {
     /// A newer program wrote it.
     #[error("{} has format {found}, this program knows up to {FORMAT_VERSION}: use a newer one", path.display())]
     FormatTooNew {
+        /// The folder.
+        path: PathBuf,
+        /// What it has.
+        found: u32,
+    },
+    /// A program of before the first release wrote it.
+    #[error("{} has format {found}, which this program no longer reads (it reads {FORMAT_VERSION}): keep the folder and use the program that wrote it, or set another data_dir", path.display())]
+    FormatTooOld {
         /// The folder.
         path: PathBuf,
         /// What it has.
@@ -118,14 +126,25 @@ fn check_format(path: &Path) -> Result<(), OpenError> {
         Some(found) if found > FORMAT_VERSION => {
             Err(OpenError::FormatTooNew { path: path.to_owned(), found })
         }
-        Some(_) => Ok(()),
-        None => {
-            let file = path.join(FORMAT_FILE);
-            let written = File::create(&file).and_then(|mut format| {
-                writeln!(format, "{FORMAT_VERSION}")?;
-                format.sync_all()
-            });
-            written.map_err(|error| OpenError::Folder { path: file, error })
+        Some(found) if found < FORMAT_VERSION => {
+            Err(OpenError::FormatTooOld { path: path.to_owned(), found })
         }
+        Some(_) => Ok(()),
+        None => write_format(path),
+    }
+}
+
+/// Writes beside the file and renames, so that a crash in between leaves no empty file, which no start would read.
+fn write_format(folder: &Path) -> Result<(), OpenError> {
+    let (file, beside) = (folder.join(FORMAT_FILE), folder.join("format.new"));
+    let written = File::create(&beside).and_then(|mut format| {
+        writeln!(format, "{FORMAT_VERSION}")?;
+        format.sync_all()?;
+        fs::rename(&beside, &file)?;
+        File::open(folder)?.sync_all()
+    });
+    match written {
+        Ok(()) => Ok(()),
+        Err(error) => Err(OpenError::Folder { path: file, error }),
     }
 }

@@ -3,14 +3,11 @@
 //! Reads go straight to the database. Writes are transactions that one committer thread runs one after the other, so
 //! that each sees all before it; those that wait while the disk syncs share the next commit ([`committer`]).
 
-mod accounts;
 mod committer;
-mod conversations;
-mod events;
 mod folder;
 mod history;
 mod keys;
-mod posts;
+mod partitions;
 mod revocations;
 mod space;
 mod tables;
@@ -26,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use folder::{FORMAT_VERSION, OpenError, format_of};
 
+use crate::db::{Db, Schema};
 use crate::{StoreError, Stores};
 use committer::{Committer, Tx};
 use folder::Folder;
@@ -66,14 +64,15 @@ struct Shared {
 }
 
 impl EmbeddedStore {
-    /// Opens the store in a folder, making it if need be.
-    pub fn open(path: &Path, options: &EmbeddedOptions) -> Result<Self, OpenError> {
+    /// Opens the store in a folder, making it if need be, with the tables of a schema.
+    pub fn open(path: &Path, options: &EmbeddedOptions, schema: &Schema) -> Result<Self, OpenError> {
         let folder = Folder::claim(path)?;
         let database = Database::builder(folder.database_path())
             .cache_size(options.cache_bytes)
             .max_cached_files(Some(options.max_open_files))
             .open()?;
-        let tables = Tables::open(&database)?;
+        let tables = Tables::open(&database, schema)?;
+        schema.make_counters();
         let space = Space::new(path, options.reserve_bytes);
         let committer = Committer::start(database, tables.clone(), space)?;
         mundotango_ops::metrics().db_connections_active.set(1);
@@ -86,11 +85,8 @@ impl EmbeddedStore {
     /// The ports on this store.
     pub fn stores(&self) -> Stores {
         Stores {
-            accounts: Arc::new(Arc::clone(&self.shared)),
-            posts: Arc::new(Arc::clone(&self.shared)),
-            events: Arc::new(Arc::clone(&self.shared)),
             revocations: Arc::new(Arc::clone(&self.shared)),
-            conversations: Arc::new(Arc::clone(&self.shared)),
+            db: Db::new(Arc::new(Arc::clone(&self.shared))),
             history: Arc::new(Arc::clone(&self.shared)),
         }
     }

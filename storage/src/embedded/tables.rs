@@ -1,60 +1,70 @@
 //! The tables, each an ordered map from keys to rows.
 
+use std::collections::HashMap;
+
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+
+use crate::db::Schema;
+
+/// A table. Its keys and rows are described where it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Table {
+    number: usize,
+    name: &'static str,
+}
 
 macro_rules! tables {
     ($($table:ident = $name:literal,)+) => {
-        /// A table. Its keys and rows are described where it is used.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub(super) enum Table {
+        #[derive(Clone, Copy)]
+        enum Number {
             $($table,)+
         }
 
+        #[expect(non_upper_case_globals, reason = "they are used as the variants of an enum")]
         impl Table {
-            /// All tables, in the order of their numbers.
-            const ALL: &[Self] = &[$(Self::$table,)+];
+            $(pub(super) const $table: Self = Self { number: Number::$table as usize, name: $name };)+
 
-            pub(super) fn name(self) -> &'static str {
-                match self {
-                    $(Self::$table => $name,)+
-                }
-            }
+            /// The tables that are not a schema's, in the order of their numbers.
+            const OWN: &[Self] = &[$(Self::$table,)+];
         }
     };
 }
 
+impl Table {
+    pub(super) fn name(self) -> &'static str {
+        self.name
+    }
+}
+
 tables! {
-    Users = "users",
-    Emails = "emails",
-    Usernames = "usernames",
-    Logins = "logins",
-    LoginsByUser = "logins_by_user",
-    Posts = "posts",
-    PublicPosts = "public_posts",
-    OwnPosts = "own_posts",
-    Reactions = "reactions",
-    Events = "events",
-    EventsByDate = "events_by_date",
-    Rsvps = "rsvps",
-    Waitlist = "waitlist",
     Revocations = "revocations",
-    Conversations = "conversations",
-    Turns = "turns",
     History = "history",
     HistoryEnds = "history_ends",
 }
 
 /// Handles of all tables.
 #[derive(Clone)]
-pub(super) struct Tables(Vec<Keyspace>);
+pub(super) struct Tables {
+    keyspaces: Vec<Keyspace>,
+    of_schema: HashMap<&'static str, Table>,
+}
 
 impl Tables {
-    pub(super) fn open(database: &Database) -> fjall::Result<Self> {
-        let open = |table: &Table| database.keyspace(table.name(), KeyspaceCreateOptions::default);
-        Table::ALL.iter().map(open).collect::<fjall::Result<_>>().map(Self)
+    pub(super) fn open(database: &Database, schema: &Schema) -> fjall::Result<Self> {
+        let names = (Table::OWN.len()..).zip(schema.names());
+        let of_schema: Vec<_> = names.map(|(number, name)| Table { number, name }).collect();
+        let open = |table: &Table| database.keyspace(table.name, KeyspaceCreateOptions::default);
+        let keyspaces = Table::OWN.iter().chain(&of_schema).map(open).collect::<fjall::Result<_>>()?;
+        let of_schema = of_schema.into_iter().map(|table| (table.name, table)).collect();
+        Ok(Self { keyspaces, of_schema })
     }
 
     pub(super) fn get(&self, table: Table) -> &Keyspace {
-        &self.0[table as usize]
+        &self.keyspaces[table.number]
+    }
+
+    /// The table of a kind or an index, if it is in the schema that the store was opened with.
+    pub(super) fn of_schema(&self, name: &str) -> Option<Table> {
+        self.of_schema.get(name).copied()
     }
 }

@@ -24,34 +24,34 @@ const AT_ONCE: usize = 16;
 /// Blocks that a node remembers to have listed.
 const REMEMBERED: u64 = 20_000;
 
-const KEEP: Query = Query::write(
+static KEEP: Query = Query::write(
     "publications",
     "INSERT INTO publications (channel, block, number, epoch, publication) VALUES (?, ?, ?, ?, ?) USING TTL ?",
 );
-const LIST: Query = Query::write(
+static LIST: Query = Query::write(
     "publication_blocks",
     "INSERT INTO publication_blocks (channel, block) VALUES (?, ?) USING TTL ?",
 );
-const BLOCKS_UP: Query = Query::read(
+static BLOCKS_UP: Query = Query::read(
     "publication_blocks",
     "SELECT block FROM publication_blocks WHERE channel = ? AND block >= ? AND block <= ? LIMIT ?",
 );
-const BLOCKS_DOWN: Query = Query::read(
+static BLOCKS_DOWN: Query = Query::read(
     "publication_blocks",
     "SELECT block FROM publication_blocks WHERE channel = ? AND block >= ? AND block <= ? ORDER BY block DESC LIMIT ?",
 );
-const UP: Query = Query::read(
+static UP: Query = Query::read(
     "publications",
     "SELECT publication FROM publications WHERE channel = ? AND block = ? AND number > ? AND number < ? LIMIT ?",
 );
-const DOWN: Query = Query::read(
+static DOWN: Query = Query::read(
     "publications",
     "SELECT publication FROM publications WHERE channel = ? AND block = ? AND number > ? AND number < ? \
      ORDER BY number DESC LIMIT ?",
 );
-const ALL_BLOCKS: Query =
+static ALL_BLOCKS: Query =
     Query::read("publication_blocks", "SELECT block FROM publication_blocks WHERE channel = ?");
-const FORGET: Query =
+static FORGET: Query =
     Query::write("publications", "DELETE FROM publications WHERE channel = ? AND block = ? AND number <= ?");
 
 /// The blocks that this node has listed, and until when they are.

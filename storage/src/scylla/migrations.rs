@@ -1,6 +1,7 @@
 //! The tables' making: numbered files in the binary, each applied once, in order, by one at a time.
 //!
 //! Files only add (expand): what older nodes read and write stays. A file that was applied is never changed.
+//! The tables of kinds and indexes are made from their declarations, after the files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -13,10 +14,12 @@ use tokio::time::Instant;
 
 use super::migration_lock::{MigrationLock, PAUSE, PROPAGATION};
 use super::options::ScyllaOptions;
+use super::partitions;
 use super::replication;
 use super::session::open;
 use super::value::{damaged, to_cql};
 use crate::StoreError;
+use crate::db::Schema;
 
 /// How much longer a change of the schema may take than a request.
 const SCHEMA_PATIENCE: u32 = 6;
@@ -40,15 +43,7 @@ macro_rules! migrations {
 }
 
 /// All files, in order; the number is the place.
-pub(super) const MIGRATIONS: &[Migration] = migrations![
-    "0001_accounts.cql",
-    "0002_posts.cql",
-    "0003_events.cql",
-    "0004_revocations.cql",
-    "0005_conversations.cql",
-    "0006_history.cql",
-    "0007_login_rotations.cql",
-];
+pub(super) const MIGRATIONS: &[Migration] = migrations!["0001_revocations.cql", "0002_history.cql",];
 
 /// The tables that migrations themselves need.
 pub(super) const BOOKKEEPING: &str = "\
@@ -95,7 +90,7 @@ impl fmt::Display for Report {
 
 /// Brings the tables up to this version: makes the keyspace and applies the files that are missing. Doing it again
 /// changes nothing; where two do it at once, one waits for the other. A dry run only says what would be done.
-pub async fn migrate(options: &ScyllaOptions, dry_run: bool) -> Result<Report, StoreError> {
+pub async fn migrate(options: &ScyllaOptions, schema: &Schema, dry_run: bool) -> Result<Report, StoreError> {
     let keyspace = options.checked_keyspace()?;
     let patient =
         ScyllaOptions { request_timeout: options.request_timeout * SCHEMA_PATIENCE, ..options.clone() };
@@ -113,8 +108,10 @@ pub async fn migrate(options: &ScyllaOptions, dry_run: bool) -> Result<Report, S
     };
     let missing = missing(&done)?;
     check_tables(&session, keyspace, &done).await?;
-    if dry_run || missing.is_empty() {
-        let applied = missing.iter().map(|(_, migration)| migration.name.to_owned()).collect();
+    let tables = missing_tables(&session, keyspace, schema).await?;
+    if dry_run || (missing.is_empty() && tables.is_empty()) {
+        let mut applied: Vec<_> = missing.iter().map(|(_, migration)| migration.name.to_owned()).collect();
+        applied.extend(tables.iter().map(|(table, _)| report_of(table)));
         return Ok(Report { applied, ..report });
     }
     if made_keyspace {
@@ -130,7 +127,7 @@ pub async fn migrate(options: &ScyllaOptions, dry_run: bool) -> Result<Report, S
         tokio::time::sleep(PAUSE).await;
     }
     let lock = MigrationLock::take(&session).await?;
-    let worked = apply_missing(&session, keyspace, &lock).await;
+    let worked = apply_missing(&session, keyspace, schema, &lock).await;
     lock.release().await;
     let (applied, already) = worked?;
     Ok(Report { applied, already, ..report })
@@ -163,11 +160,42 @@ async fn make_bookkeeping(session: &Session, keyspace: &str) -> Result<(), Store
 }
 
 /// The files that were not applied yet, in order; also an error where an applied one is not what it was.
-pub(super) async fn pending(session: &Session, keyspace: &str) -> Result<Vec<&'static str>, StoreError> {
+pub(super) async fn pending(
+    session: &Session,
+    keyspace: &str,
+    schema: &Schema,
+) -> Result<Vec<String>, StoreError> {
     let done = applied(session, keyspace).await?;
     newer(&done)?;
     check_tables(session, keyspace, &done).await?;
-    Ok(missing(&done)?.into_iter().map(|(_, migration)| migration.name).collect())
+    let mut pending: Vec<_> = missing(&done)?.into_iter().map(|(_, file)| file.name.to_owned()).collect();
+    let tables = missing_tables(session, keyspace, schema).await?;
+    pending.extend(tables.iter().map(|(table, _)| report_of(table)));
+    Ok(pending)
+}
+
+/// How reports call the making of a table.
+fn report_of(table: &str) -> String {
+    format!("table {table}")
+}
+
+/// The tables of a schema that are not there, with the statements that make them.
+async fn missing_tables(
+    session: &Session,
+    keyspace: &str,
+    schema: &Schema,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let there = known_tables(session, keyspace).await?;
+    Ok(partitions::tables(schema).into_iter().filter(|(table, _)| !there.contains(table)).collect())
+}
+
+/// The tables that a keyspace has.
+async fn known_tables(session: &Session, keyspace: &str) -> Result<BTreeSet<String>, StoreError> {
+    let select = format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}'");
+    let rows =
+        session.query_unpaged(select, ()).await.map_err(refused)?.into_rows_result().map_err(damaged)?;
+    let there = rows.rows::<(String,)>().map_err(damaged)?;
+    there.map(|row| Ok(row.map_err(damaged)?.0)).collect()
 }
 
 /// Fails if a table is not there whose migration was applied, as after a restore of a part of the keyspace.
@@ -176,12 +204,7 @@ async fn check_tables(
     keyspace: &str,
     done: &BTreeMap<i32, Applied>,
 ) -> Result<(), StoreError> {
-    let select = format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}'");
-    let rows =
-        session.query_unpaged(select, ()).await.map_err(refused)?.into_rows_result().map_err(damaged)?;
-    let there = rows.rows::<(String,)>().map_err(damaged)?;
-    let there: BTreeSet<String> =
-        there.map(|row| Ok(row.map_err(damaged)?.0)).collect::<Result<_, StoreError>>()?;
+    let there = known_tables(session, keyspace).await?;
     let applied = (1..).zip(MIGRATIONS).filter(|(number, _)| done.contains_key(number));
     let gone: Vec<_> = applied
         .flat_map(|(_, migration)| tables(migration.cql).map(|table| (table, migration.name)))
@@ -222,6 +245,7 @@ fn newer(done: &BTreeMap<i32, Applied>) -> Result<Vec<String>, StoreError> {
 async fn apply_missing(
     session: &Session,
     keyspace: &str,
+    schema: &Schema,
     lock: &MigrationLock<'_>,
 ) -> Result<(Vec<String>, usize), StoreError> {
     // Another may have applied some while the lock was waited for.
@@ -238,6 +262,16 @@ async fn apply_missing(
         let values = (number, migration.name, checksum(migration.cql), to_cql(Timestamp::now()));
         session.query_unpaged(insert, values).await.map_err(refused)?;
         names.push(migration.name.to_owned());
+    }
+    let tables = missing_tables(session, keyspace, schema).await?;
+    for (table, statement) in &tables {
+        tracing::info!(table, "making");
+        lock.renew().await?;
+        run(session, statement).await?;
+        names.push(report_of(table));
+    }
+    if !tables.is_empty() {
+        session.await_schema_agreement().await.map_err(refused)?;
     }
     Ok((names, done.len()))
 }
@@ -408,16 +442,16 @@ mod tests {
             tables("CREATE TABLE IF NOT EXISTS a_1 (id int);\nALTER TABLE b ADD x int;\n").collect();
         assert_eq!(found, ["a_1"]);
         let all = MIGRATIONS.iter().flat_map(|migration| tables(migration.cql));
-        assert!(all.into_iter().any(|table| table == "logins_by_user"));
+        assert!(all.into_iter().any(|table| table == "publications"));
     }
 
     #[test]
     fn a_report_says_what_was_done() {
-        let applied = vec!["0001_accounts.cql".to_owned()];
+        let applied = vec!["0001_revocations.cql".to_owned()];
         let newer = vec!["0099_later.cql".to_owned()];
         let report =
             Report { made_keyspace: true, applied, already: 2, dry_run: true, newer, replication: None };
-        let expected = "would make the keyspace\nwould apply 0001_accounts.cql\n\
+        let expected = "would make the keyspace\nwould apply 0001_revocations.cql\n\
                         0099_later.cql was applied by a newer version\n2 applied before";
         assert_eq!(report.to_string(), expected);
     }

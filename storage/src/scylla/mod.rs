@@ -7,26 +7,18 @@
 //! - Writers of one node queue for a partition; only those of different nodes collide, and try again.
 //! - A breaker stands before the servers: once they stop answering, calls fail at once.
 
-mod accounts;
-mod conversations;
-mod event_list;
-mod events;
 mod failure;
-mod feeds;
 mod history;
 #[cfg(test)]
 mod lint;
-mod logins;
 mod migration_lock;
 mod migrations;
-mod names;
 mod options;
-mod posts;
+mod partitions;
 mod query;
 mod reopen;
 mod replication;
 mod revocations;
-mod rsvps;
 mod session;
 mod value;
 
@@ -35,37 +27,36 @@ use std::sync::Arc;
 pub use migrations::{Report, migrate, schema_digests};
 pub use options::ScyllaOptions;
 
+use crate::db::{Db, Schema};
 use crate::{StoreError, Stores};
+use partitions::CqlPartitions;
 use query::Query;
 use session::Cql;
 
-const ALIVE: Query = Query::read("local", "SELECT key FROM system.local");
+static ALIVE: Query = Query::read("local", "SELECT key FROM system.local");
 
 /// The store on CQL servers.
 pub struct ScyllaStore {
     cql: Arc<Cql>,
     keyspace: String,
+    schema: Schema,
+    db: Db,
 }
 
 impl ScyllaStore {
-    /// Connects to the servers. The keyspace has to be there: [`migrate`] makes it.
-    pub async fn connect(options: &ScyllaOptions) -> Result<Self, StoreError> {
+    /// Connects to the servers. The keyspace and the schema's tables have to be there: [`migrate`] makes them.
+    pub async fn connect(options: &ScyllaOptions, schema: &Schema) -> Result<Self, StoreError> {
         let keyspace = options.checked_keyspace()?.to_owned();
         let cql = Arc::new(Cql::connect(options).await?);
         tokio::spawn(reopen::look_after(Arc::downgrade(&cql), options.clone()));
-        Ok(Self { cql, keyspace })
+        schema.make_counters();
+        let db = Db::new(Arc::new(CqlPartitions::new(Arc::clone(&cql), schema)));
+        Ok(Self { cql, keyspace, schema: schema.clone(), db })
     }
 
     /// The ports on this store.
     pub fn stores(&self) -> Stores {
-        Stores {
-            accounts: self.cql.clone(),
-            posts: self.cql.clone(),
-            events: self.cql.clone(),
-            revocations: self.cql.clone(),
-            conversations: self.cql.clone(),
-            history: self.cql.clone(),
-        }
+        Stores { revocations: self.cql.clone(), db: self.db.clone(), history: self.cql.clone() }
     }
 
     /// Whether a server answers.
@@ -75,7 +66,7 @@ impl ScyllaStore {
     }
 
     /// The migrations that this version needs and that were not applied yet.
-    pub async fn pending_migrations(&self) -> Result<Vec<&'static str>, StoreError> {
-        migrations::pending(&self.cql.session(), &self.keyspace).await
+    pub async fn pending_migrations(&self) -> Result<Vec<String>, StoreError> {
+        migrations::pending(&self.cql.session(), &self.keyspace, &self.schema).await
     }
 }

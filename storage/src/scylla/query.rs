@@ -1,5 +1,7 @@
 //! Statements as constants: what each is, which table it is about, and how it may be sent.
 
+use std::borrow::Cow;
+
 use scylla::client::execution_profile::ExecutionProfileHandle;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::Consistency;
@@ -48,24 +50,21 @@ impl Kind {
 pub(super) struct Query {
     pub(super) kind: Kind,
     pub(super) table: &'static str,
-    pub(super) text: &'static str,
+    pub(super) text: Cow<'static, str>,
 }
 
 impl Query {
     pub(super) const fn read(table: &'static str, text: &'static str) -> Self {
-        Self { kind: Kind::Read, table, text }
-    }
-
-    pub(super) const fn serial_read(table: &'static str, text: &'static str) -> Self {
-        Self { kind: Kind::SerialRead, table, text }
+        Self { kind: Kind::Read, table, text: Cow::Borrowed(text) }
     }
 
     pub(super) const fn write(table: &'static str, text: &'static str) -> Self {
-        Self { kind: Kind::Write, table, text }
+        Self { kind: Kind::Write, table, text: Cow::Borrowed(text) }
     }
 
-    pub(super) const fn cas(table: &'static str, text: &'static str) -> Self {
-        Self { kind: Kind::Cas, table, text }
+    /// A statement that was put together, as for the table of a kind.
+    pub(super) const fn of(kind: Kind, table: &'static str, text: String) -> Self {
+        Self { kind, table, text: Cow::Owned(text) }
     }
 
     /// Sets how the statement is sent.
@@ -91,12 +90,12 @@ pub(super) struct Profiles {
 
 /// A statement with its values, to be sent with others.
 pub(super) struct Change<'a> {
-    pub(super) query: &'static Query,
+    pub(super) query: &'a Query,
     pub(super) values: Box<dyn SerializeRow + Send + Sync + 'a>,
 }
 
 impl<'a> Change<'a> {
-    pub(super) fn new(query: &'static Query, values: impl SerializeRow + Send + Sync + 'a) -> Self {
+    pub(super) fn new(query: &'a Query, values: impl SerializeRow + Send + Sync + 'a) -> Self {
         Self { query, values: Box::new(values) }
     }
 }

@@ -15,19 +15,19 @@ use crate::revocations::{Revocation, RevocationStore, Revoked};
 /// Partitions that revocations are spread over. A part of the tables' layout, as the hash is.
 const SHARDS: i32 = 16;
 
-const REVOKE: Query = Query::write(
+static REVOKE: Query = Query::write(
     "revocations",
     "INSERT INTO revocations (shard, what, at, until) VALUES (?, ?, ?, ?) USING TTL ?",
 );
-const WRITTEN_AT: Query = Query::read(
+static WRITTEN_AT: Query = Query::read(
     "revocations",
     "SELECT WRITETIME(at) AS written_at FROM revocations WHERE shard = ? AND what = ?",
 );
 // With the time of what was read: that goes, however the nodes' clocks differ, and one who revokes the same again
 // meanwhile is not undone.
-const FORGET: Query =
+static FORGET: Query =
     Query::write("revocations", "DELETE FROM revocations USING TIMESTAMP ? WHERE shard = ? AND what = ?");
-const ALL: Query = Query::read(
+static ALL: Query = Query::read(
     "revocations",
     "SELECT what, at, until, WRITETIME(at) AS written_at FROM revocations WHERE shard = ?",
 );

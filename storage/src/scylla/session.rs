@@ -1,11 +1,12 @@
 //! The connection to the servers: statements prepared once, sent as their kind asks for, behind a breaker.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::BoxFuture;
 use mundotango_ops::Secret;
 use parking_lot::RwLock;
 use scylla::client::execution_profile::{ExecutionProfile, ExecutionProfileBuilder};
@@ -33,7 +34,6 @@ use super::query::{Change, Kind, Profiles, Query};
 use super::value::damaged;
 use crate::StoreError;
 use crate::breaker::{Breaker, Pass};
-use crate::keyed_lock::{KeyedLock, Turn};
 
 /// What errors call the other side.
 const SERVER: &str = "the CQL server";
@@ -41,8 +41,6 @@ const SERVER: &str = "the CQL server";
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// When a slow read is asked of a second server.
 const SLOW: Duration = Duration::from_millis(100);
-/// How long a writer waits for those that write the same thing.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 type Values<'a> = dyn SerializeRow + Send + Sync + 'a;
 /// Rows, and where the page behind begins.
@@ -59,12 +57,11 @@ enum Request<'a> {
 pub(super) struct Cql {
     session: RwLock<Arc<Session>>,
     profiles: Profiles,
-    prepared: RwLock<HashMap<(Kind, &'static str), PreparedStatement>>,
+    prepared: RwLock<HashMap<Kind, HashMap<Cow<'static, str>, PreparedStatement>>>,
     breaker: Breaker,
     /// Gives writes their times: later ones of this node win, and one that is sent twice has one time.
     clock: MonotonicTimestampGenerator,
     request_timeout: Duration,
-    turns: KeyedLock,
     pub(super) listed: Listed,
 }
 
@@ -124,7 +121,6 @@ impl Cql {
             breaker: Breaker::new(SERVER),
             clock: MonotonicTimestampGenerator::new(),
             request_timeout: options.request_timeout,
-            turns: KeyedLock::default(),
             listed: listed(),
         };
         cql.count_connections();
@@ -155,12 +151,6 @@ impl Cql {
         cluster.get_nodes_info().iter().filter(|node| node.is_connected()).count()
     }
 
-    /// Waits until no other task of this node writes the same thing: they would only make each other try again.
-    pub(super) async fn turn(&self, table: &str, id: &str) -> Result<Turn<'_>, StoreError> {
-        let turn = timeout(PATIENCE, self.turns.lock(format!("{table} {id}"))).await;
-        turn.map_err(|_| StoreError::Unavailable(format!("too many write one row of {table}")))
-    }
-
     /// Waits a little before trying again, longer each time, so that nodes that collided do so no more.
     pub(super) async fn back_off(&self, tries: u32) {
         let most = Duration::from_millis(5) * 2_u32.saturating_pow(tries.min(5));
@@ -170,7 +160,7 @@ impl Cql {
     /// The first row.
     pub(super) async fn one<R>(
         &self,
-        query: &'static Query,
+        query: &Query,
         values: impl SerializeRow + Send + Sync,
     ) -> Result<Option<R>, StoreError>
     where
@@ -183,7 +173,7 @@ impl Cql {
     /// All rows. The statement says how many there can be.
     pub(super) async fn rows<R>(
         &self,
-        query: &'static Query,
+        query: &Query,
         values: impl SerializeRow + Send + Sync,
     ) -> Result<Vec<R>, StoreError>
     where
@@ -196,7 +186,7 @@ impl Cql {
     /// All rows, page by page, where nothing says how many there can be.
     pub(super) async fn all_rows<R>(
         &self,
-        query: &'static Query,
+        query: &Query,
         values: impl SerializeRow + Send + Sync,
     ) -> Result<Vec<R>, StoreError>
     where
@@ -221,40 +211,22 @@ impl Cql {
     /// Writes, whatever is there.
     pub(super) async fn write(
         &self,
-        query: &'static Query,
+        query: &Query,
         values: impl SerializeRow + Send + Sync,
     ) -> Result<(), StoreError> {
         self.run(query, &values).await.map(drop)
     }
 
-    /// Writes if the statement's condition holds; whether it did.
-    pub(super) async fn compare_and_set(
+    /// Writes with a time of the caller's, in microseconds.
+    pub(super) async fn write_at(
         &self,
-        query: &'static Query,
+        query: &Query,
         values: impl SerializeRow + Send + Sync,
-    ) -> Result<bool, StoreError> {
-        was_applied(self.run(query, &values).await?)
-    }
-
-    /// Writes what leads to a row in other partitions, and then the row: readers leave out what leads nowhere, and no row
-    /// that is there cannot be found. Not a logged batch, which fails for as long as the servers take one that died for
-    /// alive.
-    pub(super) async fn write_listed(
-        &self,
-        entries: impl IntoIterator<Item = Change<'_>>,
-        row: Change<'_>,
+        micros: i64,
     ) -> Result<(), StoreError> {
-        let entries = entries.into_iter().map(|entry| self.write_change(entry));
-        try_join_all(entries).await.map_err(|error| match error {
-            // Without the row nothing was done.
-            StoreError::Unknown(why) => StoreError::Unavailable(why),
-            error => error,
-        })?;
-        self.write_change(row).await
-    }
-
-    async fn write_change(&self, change: Change<'_>) -> Result<(), StoreError> {
-        self.run(change.query, &*change.values).await.map(drop)
+        let mut prepared = self.prepare(query).await?;
+        prepared.set_timestamp(Some(micros.max(self.clock.next_timestamp())));
+        self.send(query.kind, query.table, &Request::All(&prepared, &values)).await.map(drop)
     }
 
     /// Writes all or nothing in one partition, if all conditions hold; whether they did.
@@ -274,7 +246,7 @@ impl Cql {
         was_applied(self.send(Kind::Cas, table, &Request::Batch(&batch, &values)).await?.0)
     }
 
-    async fn run(&self, query: &'static Query, values: &Values<'_>) -> Result<QueryResult, StoreError> {
+    async fn run(&self, query: &Query, values: &Values<'_>) -> Result<QueryResult, StoreError> {
         let mut prepared = self.prepare(query).await?;
         if query.kind == Kind::Write {
             prepared.set_timestamp(Some(self.clock.next_timestamp()));
@@ -338,14 +310,16 @@ impl Cql {
         })
     }
 
-    async fn prepare(&self, query: &'static Query) -> Result<PreparedStatement, StoreError> {
-        let key = (query.kind, query.text);
-        if let Some(prepared) = self.prepared.read().get(&key) {
-            return Ok(prepared.clone());
+    async fn prepare(&self, query: &Query) -> Result<PreparedStatement, StoreError> {
+        let known = |prepared: &HashMap<_, HashMap<_, _>>| {
+            prepared.get(&query.kind).and_then(|texts| texts.get(&*query.text)).cloned()
+        };
+        if let Some(prepared) = known(&self.prepared.read()) {
+            return Ok(prepared);
         }
         let pass = self.breaker.admit().await?;
         let session = self.session();
-        let preparing = timeout(self.request_timeout, Box::pin(session.prepare(query.text))).await;
+        let preparing = timeout(self.request_timeout, Box::pin(session.prepare(query.text.as_ref()))).await;
         let mut prepared = match preparing {
             Ok(Ok(prepared)) => {
                 pass.succeed();
@@ -362,7 +336,7 @@ impl Cql {
             }
         };
         query.configure(&mut prepared, &self.profiles);
-        self.prepared.write().insert(key, prepared.clone());
+        self.prepared.write().entry(query.kind).or_default().insert(query.text.clone(), prepared.clone());
         Ok(prepared)
     }
 }

@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use scylla::value::CqlTimestamp;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use crate::StoreError;
 
@@ -26,20 +23,6 @@ pub(super) fn to_cql(time: Timestamp) -> CqlTimestamp {
 
 pub(super) fn from_cql(time: CqlTimestamp) -> Result<Timestamp, StoreError> {
     Timestamp::from_millisecond(time.0).map_err(damaged)
-}
-
-/// The name of an enum's variant.
-pub(super) fn name_of<T: Serialize>(variant: T) -> Result<String, StoreError> {
-    match serde_json::to_value(variant) {
-        Ok(Value::String(name)) => Ok(name),
-        Ok(other) => Err(damaged(format!("{other} is no name"))),
-        Err(error) => Err(damaged(error)),
-    }
-}
-
-/// An enum's variant by its name.
-pub(super) fn named<T: DeserializeOwned>(name: String) -> Result<T, StoreError> {
-    serde_json::from_value(Value::String(name)).map_err(damaged)
 }
 
 /// A count that was written as one.
@@ -69,15 +52,6 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::posts::ReactionType;
-
-    #[test]
-    fn names_come_back() {
-        let name = name_of(ReactionType::Heart).unwrap();
-        assert_eq!(name, "heart");
-        assert_eq!(named::<ReactionType>(name).unwrap(), ReactionType::Heart);
-        assert!(named::<ReactionType>("nothing".to_owned()).is_err());
-    }
 
     #[test]
     fn a_ttl_is_never_nought_nor_too_long() {

@@ -1,43 +1,31 @@
 //! The embedded store.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use mundotango_protocol::new_id;
+use mundotango_storage::conformance::{ModelRun, Mutant};
+use mundotango_storage::db::{Db, Decision, Kind, Schema, Wants};
 use mundotango_storage::embedded::{EmbeddedOptions, EmbeddedStore, FORMAT_VERSION, OpenError};
 use mundotango_storage::hot::MemoryHotState;
-use mundotango_storage::posts::{Post, PostStore, ReactionType, Visibility};
 use mundotango_storage::{StoreError, conformance};
 use tempfile::tempdir;
 
 fn open(path: &Path) -> Result<EmbeddedStore, OpenError> {
-    EmbeddedStore::open(path, &EmbeddedOptions::default())
+    EmbeddedStore::open(path, &EmbeddedOptions::default(), &conformance::schema())
 }
 
-fn post() -> Post {
-    Post {
-        id: new_id(),
-        author_id: new_id(),
-        content: "Hola".to_owned(),
-        visibility: Visibility::Public,
-        created_at: Timestamp::now(),
-        reactions: BTreeMap::new(),
-    }
+static NOTES: Kind<String, u64, ()> = Kind::new("notes", "a test's");
+
+fn open_notes(path: &Path) -> EmbeddedStore {
+    let schema = Schema { kinds: vec![NOTES.spec()], indexes: vec![] };
+    EmbeddedStore::open(path, &EmbeddedOptions::default(), &schema).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn accounts_conform() {
-    let folder = tempdir().unwrap();
-    conformance::accounts(open(folder.path()).unwrap().stores().accounts).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn posts_conform() {
-    let folder = tempdir().unwrap();
-    conformance::posts(open(folder.path()).unwrap().stores().posts).await;
+async fn write_note(db: &Db) -> Result<String, StoreError> {
+    let id = new_id();
+    db.create(&NOTES, &id, &"Hola".to_owned(), &[]).await.map(|()| id)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,15 +35,44 @@ async fn revocations_conform() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn conversations_conform() {
+async fn partitions_and_indexes_conform() {
     let folder = tempdir().unwrap();
-    conformance::conversations(open(folder.path()).unwrap().stores().conversations).await;
+    let store = open(folder.path()).unwrap();
+    // Each has a queue of its own, as two nodes have.
+    conformance::db(store.stores().db, store.stores().db).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_conform() {
+async fn random_changes_on_a_store_that_fails_fit_the_model() {
     let folder = tempdir().unwrap();
-    conformance::events(open(folder.path()).unwrap().stores().events).await;
+    let store = open(folder.path()).unwrap();
+    for seed in 0..4 {
+        let run = ModelRun { seed, nodes: 3, partitions: 3, changes: 600, mutant: None };
+        let report = conformance::model(&[store.stores().db], run).await;
+        assert_eq!(report.violations, Vec::<String>::new(), "{run:?}");
+        assert!(
+            report.acknowledged > 0 && report.faults > 0 && report.unknown + report.cancelled > 0,
+            "{report:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_model_notices_what_is_broken_on_purpose() {
+    let folder = tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    for mutant in [Mutant::VersionIsNotCompared, Mutant::MarksAreLost] {
+        let mut caught = None;
+        for seed in 0..20 {
+            let run = ModelRun { seed, nodes: 3, partitions: 3, changes: 600, mutant: Some(mutant) };
+            if !conformance::model(&[store.stores().db], run).await.violations.is_empty() {
+                caught = Some(seed);
+                break;
+            }
+        }
+        println!("{mutant:?} was noticed with the seed {caught:?}");
+        assert!(caught.is_some(), "{mutant:?} was not noticed");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,18 +87,21 @@ async fn histories_conform() {
 #[tokio::test]
 async fn what_was_written_is_there_after_reopening() {
     let folder = tempdir().unwrap();
-    let post = post();
-    {
-        let store = open(folder.path()).unwrap();
-        store.stores().posts.create_post(post.clone()).await.unwrap();
-        store.stores().posts.react(&post.id, "ana", Some(ReactionType::Heart)).await.unwrap();
+    let id = {
+        let store = open_notes(folder.path());
+        let db = store.stores().db;
+        let id = write_note(&db).await.unwrap();
+        let counted = db.change(&NOTES, &id, Wants::head(), |part| {
+            part.head += 1;
+            Ok::<_, StoreError>(Decision::Write(()))
+        });
+        counted.await.unwrap();
         store.close();
-        let closed = store.stores().posts.create_post(post.clone()).await;
-        assert!(matches!(closed, Err(StoreError::Unavailable(_))));
-    }
-    let store = open(folder.path()).unwrap();
-    let found = store.stores().posts.post(&post.id).await.unwrap().unwrap();
-    assert_eq!(found.reactions, BTreeMap::from([(ReactionType::Heart, 1)]));
+        assert!(matches!(write_note(&db).await, Err(StoreError::Unavailable(_))));
+        id
+    };
+    let found = open_notes(folder.path()).stores().db.read(&NOTES, &id).await.unwrap().unwrap();
+    assert_eq!((found.facts.as_str(), found.head), ("Hola", 1));
 }
 
 #[tokio::test]
@@ -101,6 +121,8 @@ async fn a_format_from_the_future_is_refused() {
     drop(open(folder.path()).unwrap());
     fs::write(folder.path().join("format"), format!("{}", FORMAT_VERSION + 1)).unwrap();
     assert!(matches!(open(folder.path()), Err(OpenError::FormatTooNew { .. })));
+    fs::write(folder.path().join("format"), "1").unwrap();
+    assert!(matches!(open(folder.path()), Err(OpenError::FormatTooOld { found: 1, .. })));
     fs::write(folder.path().join("format"), "one").unwrap();
     assert!(matches!(open(folder.path()), Err(OpenError::FormatUnknown { .. })));
 }
@@ -108,13 +130,13 @@ async fn a_format_from_the_future_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_writers_share_commits() {
     let folder = tempdir().unwrap();
-    let store = open(folder.path()).unwrap();
+    let store = open_notes(folder.path());
     let writers: Vec<_> = (0..64)
         .map(|_| {
-            let posts: Arc<dyn PostStore> = store.stores().posts;
+            let db = store.stores().db;
             tokio::spawn(async move {
                 for _ in 0..50 {
-                    posts.create_post(post()).await.unwrap();
+                    write_note(&db).await.unwrap();
                 }
             })
         })

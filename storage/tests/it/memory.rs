@@ -12,6 +12,7 @@ use bytes::Bytes;
 use mundotango_protocol::{ClientInfo, Publication, StreamPosition};
 use mundotango_storage::StoreError;
 use mundotango_storage::conformance;
+use mundotango_storage::db::Schema;
 use mundotango_storage::embedded::{EmbeddedOptions, EmbeddedStore};
 use mundotango_storage::history::{HistoryRange, HistoryStore};
 use mundotango_storage::hot::{
@@ -188,7 +189,10 @@ impl HistoryStore for Stubborn {
 #[tokio::test]
 async fn what_the_store_refused_is_kept_when_it_is_asked_for_again() {
     let folder = tempdir().unwrap();
-    let store = EmbeddedStore::open(folder.path(), &EmbeddedOptions::default()).unwrap().stores().history;
+    let store = EmbeddedStore::open(folder.path(), &EmbeddedOptions::default(), &Schema::default())
+        .unwrap()
+        .stores()
+        .history;
     let store = Arc::new(Stubborn { store, refuses: AtomicBool::new(false) });
     let hot = ArchivedHotState::new(Arc::new(MemoryHotState::new()), Arc::<Stubborn>::clone(&store));
     let limits = LIMITS.archived(Duration::from_hours(1));
@@ -217,7 +221,10 @@ async fn what_the_store_refused_is_kept_when_it_is_asked_for_again() {
 #[tokio::test]
 async fn what_the_store_refused_is_kept_later_by_itself() {
     let folder = tempdir().unwrap();
-    let store = EmbeddedStore::open(folder.path(), &EmbeddedOptions::default()).unwrap().stores().history;
+    let store = EmbeddedStore::open(folder.path(), &EmbeddedOptions::default(), &Schema::default())
+        .unwrap()
+        .stores()
+        .history;
     let store = Arc::new(Stubborn { store, refuses: AtomicBool::new(false) });
     let hot = ArchivedHotState::new(Arc::new(MemoryHotState::new()), Arc::<Stubborn>::clone(&store));
     let limits = LIMITS.archived(Duration::from_hours(1));

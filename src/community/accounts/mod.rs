@@ -1,0 +1,420 @@
+//! Accounts: coming in, staying in, and who one is.
+
+pub mod names;
+pub mod passwords;
+mod refresh_token;
+pub mod rules;
+pub mod store;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use garde::Validate;
+use jiff::{SignedDuration, Timestamp};
+use mundotango_gateway::Identity;
+use mundotango_gateway::extract::{Path, ValidJson};
+use mundotango_gateway::problem::{FieldError, Problem};
+use mundotango_storage::revocations::Revoked;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::passwords::Passwords;
+use self::refresh_token::RefreshToken;
+use self::rules::{Login, Rotation};
+use self::store::{AccountStore, ProfileChange, User};
+use super::Community;
+use super::limits::Address;
+use super::roles::{self, Role};
+
+type Shared = State<Arc<Community>>;
+
+pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(log_in))
+        .routes(routes!(refresh))
+        .routes(routes!(log_out))
+        .routes(routes!(log_out_everywhere))
+        .routes(routes!(me, change_profile))
+        .routes(routes!(user))
+        .routes(routes!(create_user))
+}
+
+/// What a new account needs.
+#[derive(Clone, Debug, Serialize, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NewAccount {
+    /// To log in with; unique.
+    #[garde(email, length(max = 254))]
+    pub email: String,
+    /// 8 to 128 characters.
+    #[garde(length(chars, min = 8, max = 128))]
+    pub password: String,
+    /// 3 to 30 letters, digits, `_`, `.` or `-`; unique.
+    #[garde(length(chars, min = 3, max = 30), custom(is_username))]
+    pub username: String,
+    /// As the user wants to be called.
+    #[garde(length(chars, min = 1, max = 100))]
+    pub full_name: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde calls it so")]
+fn is_username(name: &str, _: &()) -> garde::Result {
+    let allowed = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '.' | '-');
+    if name.chars().all(allowed) {
+        Ok(())
+    } else {
+        Err(garde::Error::new("only letters, digits, _, . and - are allowed"))
+    }
+}
+
+/// A new account of any role.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+struct NewUser {
+    /// Checked where accounts are made.
+    #[serde(flatten)]
+    #[garde(skip)]
+    account: NewAccount,
+    /// `user`, `moderator` or `admin`.
+    #[serde(default)]
+    #[garde(skip)]
+    #[schema(value_type = String)]
+    role: Role,
+}
+
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+struct Credentials {
+    #[garde(length(min = 1, max = 254))]
+    email: String,
+    #[garde(length(min = 1, max = 1024))]
+    password: String,
+}
+
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RefreshBody {
+    /// The newest refresh token.
+    #[garde(length(min = 1, max = 256))]
+    refresh_token: String,
+}
+
+/// A user, as the user sees it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct OwnUser {
+    email: String,
+    /// `user`, `moderator` or `admin`.
+    #[schema(value_type = String)]
+    role: Role,
+    #[serde(flatten)]
+    public: PublicUser,
+}
+
+/// A user, as everybody sees it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct PublicUser {
+    id: String,
+    username: String,
+    full_name: String,
+    bio: Option<String>,
+    city: Option<String>,
+    avatar_url: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+/// Tokens of a login, and whose it is.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct LoggedIn {
+    /// Bearer token for REST, connection token for sockets.
+    token: String,
+    /// Seconds that `token` is good.
+    expires_in: u64,
+    /// For the next pair of tokens; good once, and for 30 seconds after that.
+    refresh_token: String,
+    user: OwnUser,
+}
+
+/// A change of the own profile; what is absent stays.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ProfileBody {
+    #[garde(length(chars, min = 1, max = 100))]
+    full_name: Option<String>,
+    #[garde(length(chars, max = 1000))]
+    bio: Option<String>,
+    #[garde(length(chars, max = 100))]
+    city: Option<String>,
+    #[garde(url, length(max = 2000))]
+    avatar_url: Option<String>,
+}
+
+impl From<User> for PublicUser {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.id,
+            username: user.username,
+            full_name: user.full_name,
+            bio: user.bio,
+            city: user.city,
+            avatar_url: user.avatar_url,
+            created_at: user.created_at,
+        }
+    }
+}
+
+impl From<User> for OwnUser {
+    fn from(user: User) -> Self {
+        Self { email: user.email.clone(), role: user.role, public: user.into() }
+    }
+}
+
+/// Makes an account, after checking it.
+pub async fn create(
+    accounts: &AccountStore,
+    passwords: &Passwords,
+    account: NewAccount,
+    role: Role,
+) -> Result<User, Problem> {
+    account.validate().map_err(|report| Problem::invalid_report(&report))?;
+    let user = User {
+        id: mundotango_protocol::new_id(),
+        email: account.email,
+        username: account.username,
+        full_name: account.full_name,
+        role,
+        bio: None,
+        city: None,
+        avatar_url: None,
+        created_at: mundotango_storage::now(),
+    };
+    let hash = passwords.hash(account.password).await?;
+    accounts.create(&user, hash).await?.map_err(|taken| {
+        let taken = [("email", taken.email), ("username", taken.username)];
+        let taken = taken.into_iter().filter(|(_, taken)| *taken);
+        Problem::conflict(taken.map(|(field, _)| FieldError::new(field, "is taken")).collect())
+    })?;
+    Ok(user)
+}
+
+impl Community {
+    async fn log_in(&self, user: User) -> Result<Json<LoggedIn>, Problem> {
+        let refresh_token =
+            RefreshToken::first(&self.tokens, user.id.clone(), mundotango_protocol::new_id())?;
+        let now = mundotango_storage::now();
+        let login = Login {
+            id: refresh_token.login_id().to_owned(),
+            user_id: user.id.clone(),
+            token_hash: refresh_token.hash(),
+            previous_hash: None,
+            rotated_at: None,
+            created_at: now,
+            expires_at: self.refresh_expiry(now),
+        };
+        if !self.accounts.create_login(login).await? {
+            return Err(Problem::not_found("user"));
+        }
+        self.logged_in(user, &refresh_token)
+    }
+
+    /// Locks out the access tokens of a login that has ended, for as long as they would be good.
+    async fn lock_out_login(&self, login_id: &str, user_id: String) -> Result<(), Problem> {
+        let until = mundotango_storage::now() + self.tokens.lifetime();
+        Ok(self.revocations.revoke_login(login_id.to_owned(), user_id, Some(until)).await?)
+    }
+
+    fn logged_in(&self, user: User, refresh_token: &RefreshToken) -> Result<Json<LoggedIn>, Problem> {
+        if self.revocations.is_blocked(&user.id) {
+            return Err(Problem::forbidden("this account is blocked"));
+        }
+        let revoked_at = self.revocations.user_tokens_revoked_at(&user.id);
+        let token = self
+            .tokens
+            .issue_after(&user.id, user.role.as_str(), Some(refresh_token.login_id()), revoked_at)
+            .map_err(|error| Problem::internal(&error))?;
+        Ok(Json(LoggedIn {
+            token,
+            expires_in: self.tokens.lifetime().as_secs(),
+            refresh_token: refresh_token.text(),
+            user: OwnUser::from(user),
+        }))
+    }
+
+    /// Whether everything that a user was given at a time is locked out.
+    fn is_logged_out_since(&self, user_id: &str, at: Timestamp) -> bool {
+        self.revocations.user_tokens_revoked_at(user_id).is_some_and(|revoked_at| at <= revoked_at)
+    }
+
+    fn refresh_expiry(&self, now: Timestamp) -> Timestamp {
+        let ttl = SignedDuration::try_from(self.refresh_token_ttl).unwrap_or(SignedDuration::MAX);
+        now.checked_add(ttl).unwrap_or(Timestamp::MAX)
+    }
+
+    async fn existing_user(&self, id: &str) -> Result<User, Problem> {
+        self.accounts.user(id).await?.ok_or_else(|| Problem::not_found("user"))
+    }
+}
+
+/// Make an account and log in.
+#[utoipa::path(
+    post, path = "/api/auth/register", tag = "auth", security(()), request_body = NewAccount,
+    responses((status = CREATED, body = LoggedIn), (status = BAD_REQUEST, body = Problem), (status = CONFLICT, body = Problem), (status = TOO_MANY_REQUESTS, body = Problem)),
+)]
+async fn register(
+    State(community): Shared,
+    address: Address,
+    ValidJson(account): ValidJson<NewAccount>,
+) -> Result<(StatusCode, Json<LoggedIn>), Problem> {
+    community.limits.register(&address).await?;
+    let user = create(&community.accounts, &community.passwords, account, Role::User).await?;
+    Ok((StatusCode::CREATED, community.log_in(user).await?))
+}
+
+/// Log in.
+#[utoipa::path(
+    post, path = "/api/auth/login", tag = "auth", security(()), request_body = Credentials,
+    responses((status = OK, body = LoggedIn), (status = UNAUTHORIZED, body = Problem), (status = TOO_MANY_REQUESTS, body = Problem)),
+)]
+async fn log_in(
+    State(community): Shared,
+    address: Address,
+    ValidJson(credentials): ValidJson<Credentials>,
+) -> Result<Json<LoggedIn>, Problem> {
+    let attempt = community.limits.login(&credentials.email, &address).await?;
+    let found = community.accounts.credentials(&credentials.email).await?;
+    let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), hash));
+    let matches = community.passwords.verify(credentials.password, hash).await?;
+    if let Some(user) = user.filter(|_| matches) {
+        mundotango_ops::metrics().logins_total.with_label_values(&["granted"]).inc();
+        return community.log_in(user).await;
+    }
+    attempt.failed().await;
+    // The same for an unknown address and a wrong password, so that nobody learns who has an account.
+    Err(Problem::unauthorized("e-mail address or password is wrong").with_code("wrong_credentials"))
+}
+
+/// Trade a refresh token for a new pair of tokens. For 30 seconds the same token gives the same refresh token again, as
+/// tabs refresh at the same time and answers get lost. After that, a token that was traded before ends the login with all
+/// its tokens: somebody has a copy.
+#[utoipa::path(
+    post, path = "/api/auth/refresh", tag = "auth", security(()), request_body = RefreshBody,
+    responses((status = OK, body = LoggedIn), (status = UNAUTHORIZED, body = Problem), (status = TOO_MANY_REQUESTS, body = Problem)),
+)]
+async fn refresh(
+    State(community): Shared,
+    address: Address,
+    ValidJson(body): ValidJson<RefreshBody>,
+) -> Result<Json<LoggedIn>, Problem> {
+    community.limits.refresh(&address).await?;
+    let refused =
+        || Problem::unauthorized("refresh token is not good (any more)").with_code("refresh_token_invalid");
+    let presented = RefreshToken::parse(&community.tokens, &body.refresh_token).ok_or_else(refused)?;
+    let fresh = presented.successor(&community.tokens)?;
+    let (user_id, login_id, fresh_hash) = (presented.user_id(), presented.login_id(), fresh.hash());
+    let now = mundotango_storage::now();
+    let accounts = &community.accounts;
+    let (login, expires_at) = ((user_id, login_id), community.refresh_expiry(now));
+    match accounts.rotate_login(login, &presented.hash(), &fresh_hash, now, expires_at).await? {
+        Rotation::Rotated(login) | Rotation::Repeated(login) if login.token_hash == fresh_hash => {
+            if community.is_logged_out_since(user_id, login.created_at) {
+                accounts.delete_login(user_id, login_id).await?;
+                return Err(refused());
+            }
+            let user = accounts.user(user_id).await?.ok_or_else(refused)?;
+            community.logged_in(user, &fresh)
+        }
+        Rotation::Reused => {
+            tracing::warn!(user_id, login_id, "refresh token reused, login ended");
+            // The login goes last: if something fails before, the next try does all of this again.
+            community.lock_out_login(login_id, user_id.to_owned()).await?;
+            accounts.delete_login(user_id, login_id).await?;
+            Err(refused())
+        }
+        _ => Err(refused()),
+    }
+}
+
+/// End this login: its tokens are good no longer, and its sockets are closed.
+#[utoipa::path(post, path = "/api/auth/logout", tag = "auth", responses((status = NO_CONTENT)))]
+async fn log_out(identity: Identity, State(community): Shared) -> Result<StatusCode, Problem> {
+    if let Some(login_id) = identity.login_id {
+        // The access token goes last: if something fails before, the caller can try again.
+        community.accounts.delete_login(&identity.user_id, &login_id).await?;
+        community.lock_out_login(&login_id, identity.user_id).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// End all logins of the caller, and close their sockets.
+#[utoipa::path(post, path = "/api/auth/logout-all", tag = "auth", responses((status = NO_CONTENT)))]
+async fn log_out_everywhere(identity: Identity, State(community): Shared) -> Result<StatusCode, Problem> {
+    // One revocation stands for all tokens that there are, refresh tokens among them, for as long as the last one lives.
+    let until = community.refresh_expiry(mundotango_storage::now());
+    let everything = Revoked::UserTokens(identity.user_id.clone());
+    community.revocations.revoke(everything, Some(until)).await?;
+    if let Err(error) = community.accounts.delete_logins(&identity.user_id).await {
+        tracing::warn!(%error, user_id = identity.user_id, "logins are locked out, but not removed");
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Who the caller is.
+#[utoipa::path(get, path = "/api/users/me", tag = "users", responses((status = OK, body = OwnUser)))]
+async fn me(identity: Identity, State(community): Shared) -> Result<Json<OwnUser>, Problem> {
+    Ok(Json(community.existing_user(&identity.user_id).await?.into()))
+}
+
+/// Change the own profile.
+#[utoipa::path(
+    patch, path = "/api/users/me", tag = "users", request_body = ProfileBody,
+    responses((status = OK, body = OwnUser), (status = BAD_REQUEST, body = Problem)),
+)]
+async fn change_profile(
+    identity: Identity,
+    State(community): Shared,
+    ValidJson(body): ValidJson<ProfileBody>,
+) -> Result<Json<OwnUser>, Problem> {
+    let change = ProfileChange {
+        full_name: body.full_name,
+        bio: body.bio,
+        city: body.city,
+        avatar_url: body.avatar_url,
+    };
+    let changed = community.accounts.update_profile(&identity.user_id, change).await?;
+    Ok(Json(changed.ok_or_else(|| Problem::not_found("user"))?.into()))
+}
+
+/// Another user.
+#[utoipa::path(
+    get, path = "/api/users/{id}", tag = "users",
+    responses((status = OK, body = PublicUser), (status = NOT_FOUND, body = Problem)),
+)]
+async fn user(
+    _: Identity,
+    State(community): Shared,
+    Path(id): Path<String>,
+) -> Result<Json<PublicUser>, Problem> {
+    let profile = community.accounts.profiles(&[id]).await?.pop();
+    Ok(Json(profile.ok_or_else(|| Problem::not_found("user"))?.into()))
+}
+
+/// Make an account of any role; for admins.
+#[utoipa::path(
+    post, path = "/api/admin/users", tag = "admin", request_body = NewUser,
+    responses((status = CREATED, body = OwnUser), (status = FORBIDDEN, body = Problem), (status = CONFLICT, body = Problem)),
+)]
+async fn create_user(
+    identity: Identity,
+    State(community): Shared,
+    ValidJson(body): ValidJson<NewUser>,
+) -> Result<(StatusCode, Json<OwnUser>), Problem> {
+    roles::require(&identity, Role::Admin)?;
+    let user = create(&community.accounts, &community.passwords, body.account, body.role).await?;
+    Ok((StatusCode::CREATED, Json(user.into())))
+}

@@ -1,0 +1,297 @@
+//! Users, their passwords and logins: a partition a user. Their names are claims ([`super::names`]).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mundotango_storage::StoreError;
+use mundotango_storage::db::{Db, Decision, Found, Kind, Wants, key, prefix};
+use serde::{Deserialize, Serialize};
+
+use super::names::Name;
+use super::rules::{Login, MAX_LOGINS, Presented, Rotation};
+use crate::community::roles::Role;
+
+/// The users. What is cached holds no secret: those are rows.
+pub static USERS: Kind<Facts, Account, Row> =
+    Kind::new("users", "a user: 50 logins of 400 B, 20 KB").cached(Duration::from_mins(10));
+
+/// The row of the password.
+const PASSWORD: &str = "password";
+/// Below this lie the logins, by id.
+const LOGINS: &str = "l";
+
+/// What never changes about a user.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Facts {
+    created_at: Timestamp,
+}
+
+/// What changes about a user, and others may see; besides the address and the role.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Account {
+    email: String,
+    username: String,
+    full_name: String,
+    role: Role,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bio: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    city: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    avatar_url: Option<String>,
+}
+
+/// A row of a user.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Row {
+    /// An argon2id hash in PHC form.
+    Password(String),
+    /// A device's login.
+    Login(Login),
+}
+
+/// One account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Sorted by the time of its making.
+    pub id: String,
+    /// Unique, compared without case.
+    pub email: String,
+    /// Unique, compared without case.
+    pub username: String,
+    /// As the user wants to be called.
+    pub full_name: String,
+    /// What the user may do.
+    pub role: Role,
+    /// A few lines about the user.
+    pub bio: Option<String>,
+    /// Where the user dances.
+    pub city: Option<String>,
+    /// A picture.
+    pub avatar_url: Option<String>,
+    /// When the account was made.
+    pub created_at: Timestamp,
+}
+
+/// Which of a new user's names belong to others already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// The e-mail address.
+    pub email: bool,
+    /// The username.
+    pub username: bool,
+}
+
+/// A change of a profile; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProfileChange {
+    /// New full name.
+    pub full_name: Option<String>,
+    /// New lines about the user.
+    pub bio: Option<String>,
+    /// New city.
+    pub city: Option<String>,
+    /// New picture.
+    pub avatar_url: Option<String>,
+}
+
+impl User {
+    fn new(id: &str, facts: &Facts, account: Account) -> Self {
+        let Account { email, username, full_name, role, bio, city, avatar_url } = account;
+        let created_at = facts.created_at;
+        Self { id: id.to_owned(), email, username, full_name, role, bio, city, avatar_url, created_at }
+    }
+}
+
+fn login_key(login_id: &str) -> String {
+    key(&[LOGINS, login_id])
+}
+
+fn as_login(row: Option<&Row>) -> Option<&Login> {
+    match row {
+        Some(Row::Login(login)) => Some(login),
+        Some(Row::Password(_)) | None => None,
+    }
+}
+
+/// The accounts of a store.
+#[derive(Clone)]
+pub struct AccountStore(Db);
+
+impl AccountStore {
+    /// The accounts of a store.
+    pub fn new(db: Db) -> Self {
+        Self(db)
+    }
+
+    /// Adds a user, unless another has the e-mail address or the username. However many race, one wins each name.
+    pub async fn create(&self, user: &User, password_hash: String) -> Result<Result<(), Taken>, StoreError> {
+        let names = [Name::email(&user.email), Name::username(&user.username)];
+        let (email, username) =
+            tokio::try_join!(names[0].claim(&self.0, &user.id), names[1].claim(&self.0, &user.id))?;
+        if email && username {
+            let facts = Facts { created_at: user.created_at };
+            let head = Account {
+                email: user.email.clone(),
+                username: user.username.clone(),
+                full_name: user.full_name.clone(),
+                role: user.role,
+                bio: user.bio.clone(),
+                city: user.city.clone(),
+                avatar_url: user.avatar_url.clone(),
+            };
+            let rows = [(PASSWORD.to_owned(), Row::Password(password_hash))];
+            self.0.create_once(&USERS, &user.id, &facts, &head, &rows, &[]).await?;
+            let confirmed =
+                tokio::try_join!(names[0].confirm(&self.0, &user.id), names[1].confirm(&self.0, &user.id));
+            // Without the confirmations nobody knows whether the user has the names.
+            let (email, username) = confirmed.map_err(|error| StoreError::Unknown(error.to_string()))?;
+            if email && username {
+                return Ok(Ok(()));
+            }
+            self.remove(&user.id).await?;
+            self.release(&names, &user.id).await?;
+            return Ok(Err(Taken { email: !email, username: !username }));
+        }
+        self.release(&names, &user.id).await?;
+        Ok(Err(Taken { email: !email, username: !username }))
+    }
+
+    async fn release(&self, names: &[Name; 2], user_id: &str) -> Result<(), StoreError> {
+        tokio::try_join!(names[0].release(&self.0, user_id), names[1].release(&self.0, user_id)).map(drop)
+    }
+
+    async fn remove(&self, user_id: &str) -> Result<(), StoreError> {
+        let removed =
+            self.0.change(&USERS, user_id, Wants::head(), |_| Ok::<_, StoreError>(Decision::Delete(())));
+        removed.await.map(drop)
+    }
+
+    /// The user with this id, as the store has it now.
+    pub async fn user(&self, id: &str) -> Result<Option<User>, StoreError> {
+        let found = self.0.read_with(&USERS, id, &[]).await?;
+        Ok(found.map(|(found, _)| User::new(id, &found.facts, found.head)))
+    }
+
+    /// The user with this e-mail address, compared without case, and the password's hash.
+    pub async fn credentials(&self, email: &str) -> Result<Option<(User, Option<String>)>, StoreError> {
+        let Some(id) = Name::email(email).owner(&self.0).await? else { return Ok(None) };
+        let Some((found, mut rows)) = self.0.read_with(&USERS, &id, &[PASSWORD]).await? else {
+            return Ok(None);
+        };
+        let hash = match rows.remove(PASSWORD) {
+            Some(Row::Password(hash)) => Some(hash),
+            Some(Row::Login(_)) | None => None,
+        };
+        let user = User::new(&id, &found.facts, found.head);
+        // A claim whose user is being undone leads to nobody.
+        Ok((user.email.to_lowercase() == email.to_lowercase()).then_some((user, hash)))
+    }
+
+    /// The users with these ids that exist, in the ids' order, through the cache.
+    pub async fn profiles(&self, ids: &[String]) -> Result<Vec<User>, StoreError> {
+        let found = ids.iter().zip(self.0.read_all(&USERS, ids).await?);
+        Ok(found
+            .filter_map(|(id, found)| found.map(|Found { facts, head, .. }| User::new(id, &facts, head)))
+            .collect())
+    }
+
+    /// Changes a profile; the user as changed, or `None` if there is none.
+    pub async fn update_profile(&self, id: &str, change: ProfileChange) -> Result<Option<User>, StoreError> {
+        let user_id = id.to_owned();
+        self.0
+            .change(&USERS, id, Wants::head(), move |part| {
+                let (change, head) = (change.clone(), &mut part.head);
+                head.full_name = change.full_name.unwrap_or_else(|| head.full_name.clone());
+                head.bio = change.bio.or_else(|| head.bio.clone());
+                head.city = change.city.or_else(|| head.city.clone());
+                head.avatar_url = change.avatar_url.or_else(|| head.avatar_url.clone());
+                Ok(Decision::Write(User::new(&user_id, part.facts, part.head.clone())))
+            })
+            .await
+    }
+
+    /// Adds a login; whether there is such a user. Those that are over end, and of more than [`MAX_LOGINS`] the oldest.
+    pub async fn create_login(&self, login: Login) -> Result<bool, StoreError> {
+        let below = prefix(&[LOGINS]);
+        let wants = Wants::head().first(&below, MAX_LOGINS + 1);
+        let user_id = login.user_id.clone();
+        let created = self.0.change(&USERS, &user_id, wants, move |part| {
+            let logins = part.first(&below, MAX_LOGINS + 1);
+            let (over, good): (Vec<_>, Vec<_>) = logins.into_iter().partition(|(_, row)| {
+                as_login(Some(row)).is_none_or(|other| other.expires_at <= login.created_at)
+            });
+            // Ids sort by the time of their making, so the oldest come first.
+            let too_many = (good.len() + 1).saturating_sub(MAX_LOGINS);
+            let ended: Vec<_> =
+                over.into_iter().chain(good.into_iter().take(too_many)).map(|(key, _)| key).collect();
+            for key in ended {
+                part.remove(key);
+            }
+            part.set(login_key(&login.id), Row::Login(login.clone()));
+            Ok::<_, StoreError>(Decision::Write(()))
+        });
+        Ok(created.await?.is_some())
+    }
+
+    /// Puts `new_hash` in the place of `presented_hash`, if that is the login's newest and the login is good at `now`.
+    pub async fn rotate_login(
+        &self,
+        (user_id, login_id): (&str, &str),
+        presented_hash: &str,
+        new_hash: &str,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<Rotation, StoreError> {
+        let key = login_key(login_id);
+        let (presented_hash, new_hash) = (presented_hash.to_owned(), new_hash.to_owned());
+        let rotated = self.0.change(&USERS, user_id, Wants::head().row(&key), move |part| {
+            let Some(login) = as_login(part.row(&key)).cloned() else {
+                return Ok::<_, StoreError>(Decision::Stands(Rotation::Unknown));
+            };
+            Ok(match login.present(&presented_hash, now) {
+                Presented::Newest => {
+                    let login = login.rotated(&new_hash, now, expires_at);
+                    part.set(&key, Row::Login(login.clone()));
+                    Decision::Write(Rotation::Rotated(login))
+                }
+                Presented::JustReplaced => Decision::Stands(Rotation::Repeated(login)),
+                Presented::Old => Decision::Stands(Rotation::Reused),
+                Presented::Expired => {
+                    part.remove(&key);
+                    Decision::Write(Rotation::Unknown)
+                }
+            })
+        });
+        Ok(rotated.await?.unwrap_or(Rotation::Unknown))
+    }
+
+    /// Ends one login; `false` if there was none.
+    pub async fn delete_login(&self, user_id: &str, login_id: &str) -> Result<bool, StoreError> {
+        let key = login_key(login_id);
+        let deleted = self.0.change(&USERS, user_id, Wants::head().row(&key), move |part| {
+            if part.row(&key).is_none() {
+                return Ok::<_, StoreError>(Decision::Stands(false));
+            }
+            part.remove(&key);
+            Ok(Decision::Write(true))
+        });
+        Ok(deleted.await?.unwrap_or_default())
+    }
+
+    /// Ends all logins of a user; how many there were.
+    pub async fn delete_logins(&self, user_id: &str) -> Result<usize, StoreError> {
+        let below = prefix(&[LOGINS]);
+        let wants = Wants::head().first(&below, MAX_LOGINS + 1);
+        let deleted = self.0.change(&USERS, user_id, wants, move |part| {
+            let keys: Vec<_> = part.first(&below, MAX_LOGINS + 1).into_iter().map(|(key, _)| key).collect();
+            let ended = keys.len();
+            for key in keys {
+                part.remove(key);
+            }
+            Ok::<_, StoreError>(if ended == 0 { Decision::Stands(0) } else { Decision::Write(ended) })
+        });
+        Ok(deleted.await?.unwrap_or_default())
+    }
+}

@@ -1,0 +1,173 @@
+//! Lists of events by the time they start: of all, of a city, of what is near to a point.
+//!
+//! Each entry tells what filters ask for, so that no event is read that is not in the list, and a page looks at a bounded
+//! number of entries whatever is asked.
+
+use jiff::Timestamp;
+use mundotango_storage::db::{Db, Entry, Index, Order, day_of_id, key, number};
+use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use serde::{Deserialize, Serialize};
+
+use super::location::{Coordinates, Location};
+use super::store::{EVENTS, Event, EventType};
+
+/// The lists: `all`; `city:` with the name in lower case; `no-city` of locations that tell no city apart; `cell:` with the
+/// cell of one degree. By start, then by id.
+pub static EVENTS_BY_START: Index<Listed> = Index::new(
+    "events_by_start",
+    "30 days of a list: 100,000 entries of 300 B, 30 MB",
+    bucket,
+    Order::OldestFirst,
+);
+
+/// Most entries that one page looks at: past them it ends early, with a cursor to go on.
+const MAX_LOOKED_AT: usize = 2_000;
+/// Entries that are read at a time where filters leave some out.
+const READ_AT_ONCE: usize = 200;
+const MILLIS_OF_A_BUCKET: u64 = 30 * 24 * 60 * 60 * 1000;
+/// Digits of a start in a key.
+const DIGITS: usize = 20;
+
+/// What an entry tells of an event.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Listed {
+    event_type: EventType,
+    location: Location,
+}
+
+/// Which events a list holds; `None` holds all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventFilter {
+    /// In this city, compared without case; found in the location's text where no city is told apart.
+    pub city: Option<String>,
+    /// Of this kind.
+    pub event_type: Option<EventType>,
+    /// Not before.
+    pub from: Option<Timestamp>,
+    /// Before.
+    pub to: Option<Timestamp>,
+    /// Within this many kilometres of a point; events without coordinates are out.
+    pub near: Option<(Coordinates, f64)>,
+}
+
+impl EventFilter {
+    /// Whether an event is in the list.
+    pub fn holds(&self, event: &Event) -> bool {
+        let entry = Listed { event_type: event.event_type, location: event.location.clone() };
+        self.holds_entry(&entry)
+            && self.from.is_none_or(|from| event.event_date >= from)
+            && self.to.is_none_or(|to| event.event_date < to)
+    }
+
+    fn holds_entry(&self, entry: &Listed) -> bool {
+        self.event_type.is_none_or(|wanted| wanted == entry.event_type)
+            && self.city.as_ref().is_none_or(|city| entry.location.is_in(city))
+            && self.near.is_none_or(|(point, km)| {
+                entry.location.coordinates.is_some_and(|coordinates| coordinates.distance_km(point) <= km)
+            })
+    }
+
+    /// The lists that together hold all that the filter holds, as few entries as may be besides.
+    fn lists(&self) -> Vec<String> {
+        if let Some(cells) = self.near.and_then(|(point, km)| point.cells_within(km)) {
+            return cells.into_iter().map(|cell| cell_list(&cell)).collect();
+        }
+        match &self.city {
+            Some(city) => vec![city_list(city), NO_CITY.to_owned()],
+            None => vec![ALL.to_owned()],
+        }
+    }
+}
+
+const ALL: &str = "all";
+const NO_CITY: &str = "no-city";
+
+fn city_list(city: &str) -> String {
+    format!("city:{}", city.to_lowercase())
+}
+
+fn cell_list(cell: &str) -> String {
+    format!("cell:{cell}")
+}
+
+/// A start that sorts as the time does, also before 1970.
+fn sortable(start: Timestamp) -> String {
+    number(start.as_millisecond().cast_unsigned() ^ (1 << 63))
+}
+
+fn bucket(key: &str) -> Option<i64> {
+    let start: u64 = key.get(..DIGITS)?.parse().ok()?;
+    i64::try_from(start / MILLIS_OF_A_BUCKET).ok()
+}
+
+/// The id of the event to which an entry of this key leads.
+fn id_of(key: &str) -> Option<&str> {
+    bucket(key)?;
+    key.get(DIGITS..)?.strip_prefix('/').filter(|id| day_of_id(id).is_some())
+}
+
+/// The entries that lead to an event.
+pub(super) fn entries(event: &Event) -> Result<Vec<Entry>, StoreError> {
+    let listed = Listed { event_type: event.event_type, location: event.location.clone() };
+    let at = key(&[&sortable(event.event_date), &event.id]);
+    let mut lists = vec![ALL.to_owned()];
+    lists.push(event.location.city.as_ref().map_or_else(|| NO_CITY.to_owned(), |city| city_list(city)));
+    lists.extend(event.location.coordinates.map(|point| cell_list(&point.cell())));
+    lists.into_iter().map(|list| EVENTS_BY_START.entry(list, &at, &listed)).collect()
+}
+
+/// The events that a filter holds, soonest first. The cursor is the key of the last entry that was looked at.
+pub(super) async fn events(
+    db: &Db,
+    filter: &EventFilter,
+    page: PageRequest,
+) -> Result<Page<Event>, StoreError> {
+    // Behind this, and before the first event of that time.
+    let from = filter.from.map(sortable);
+    let (mut after, mut skip) = match page.start {
+        PageStart::First => (from, 0),
+        PageStart::Skip(items) => (from, items),
+        PageStart::After(cursor) if id_of(&cursor).is_some() => (Some(cursor), 0),
+        PageStart::After(_) => return Err(StoreError::BadCursor),
+    };
+    let end = filter.to.map(sortable);
+    let lists = filter.lists();
+    let lists: Vec<_> = lists.iter().map(String::as_str).collect();
+    let (mut items, mut looked_at): (Vec<Event>, _) = (Vec::with_capacity(page.limit), 0);
+    loop {
+        let entries = db.walk(&EVENTS_BY_START, &lists, after.as_deref(), READ_AT_ONCE).await?;
+        let mut held = Vec::new();
+        let mut is_over = entries.next.is_none();
+        for (key, entry) in entries.items {
+            if end.as_ref().is_some_and(|end| key >= *end) {
+                is_over = true;
+                break;
+            }
+            looked_at += 1;
+            if filter.holds_entry(&entry) {
+                held.push(key);
+            }
+        }
+        let skipped = skip.min(held.len());
+        skip -= skipped;
+        let mut held = held.into_iter().skip(skipped).peekable();
+        while items.len() < page.limit && held.peek().is_some() {
+            let some: Vec<_> = held.by_ref().take(page.limit - items.len()).collect();
+            let ids: Vec<_> = some.iter().filter_map(|key| id_of(key)).map(str::to_owned).collect();
+            // An event that is not there yet or no longer is left out.
+            let found = ids.iter().zip(db.read_all(&EVENTS, &ids).await?);
+            items.extend(found.filter_map(|(id, found)| found.map(|found| Event::new(id, found))));
+            after = some.into_iter().last();
+        }
+        if items.len() >= page.limit && held.peek().is_some() {
+            return Ok(Page { items, next: after });
+        }
+        if is_over {
+            return Ok(Page { items, next: None });
+        }
+        after = entries.next;
+        if items.len() >= page.limit || looked_at >= MAX_LOOKED_AT {
+            return Ok(Page { items, next: after });
+        }
+    }
+}

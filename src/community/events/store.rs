@@ -1,0 +1,302 @@
+//! Events and the answers to them: a partition an event, with a row for each answer and for each who waits.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mundotango_storage::db::{
+    Db, Decision, Found, Kind, Part, RowRange, Wants, behind, key, last_part, number, prefix,
+};
+use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use serde::{Deserialize, Serialize};
+
+use super::listing::{self, EventFilter};
+use super::location::Location;
+use super::rules::{Attendance, RsvpChoice, RsvpCounts, RsvpStatus, changes};
+
+/// The events.
+pub static EVENTS: Kind<Facts, Attendance, Row> =
+    Kind::new("events", "an event: 200,000 answers of 150 B, 30 MB").cached(Duration::from_mins(10));
+
+/// Below this lie the answers, by user.
+const ANSWERS: &str = "a";
+/// Below this lie those who wait, by their numbers.
+const WAITING: &str = "w";
+
+/// What never changes about an event.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Facts {
+    host_id: String,
+    title: String,
+    description: String,
+    event_date: Timestamp,
+    location: Location,
+    event_type: EventType,
+    capacity: Option<u32>,
+    created_at: Timestamp,
+}
+
+/// A row of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Row {
+    /// A user's answer.
+    Answer(Answer),
+    /// The user who waits with a number.
+    Waiting(String),
+}
+
+/// A user's answer as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    status: RsvpStatus,
+    /// When the status was reached.
+    at: Timestamp,
+    /// The number in the line of one who waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    number: Option<u64>,
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Sorted by the time of its making.
+    pub id: String,
+    /// The user who gives it.
+    pub host_id: String,
+    /// Its name.
+    pub title: String,
+    /// What it is.
+    pub description: String,
+    /// When it starts.
+    pub event_date: Timestamp,
+    /// Where it is.
+    pub location: Location,
+    /// What kind it is.
+    pub event_type: EventType,
+    /// How many may come; `None` for no limit.
+    pub capacity: Option<u32>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// How many answered what.
+    pub counts: RsvpCounts,
+}
+
+/// What kind an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are the community's own")]
+pub enum EventType {
+    Milonga,
+    Class,
+    Festival,
+    Workshop,
+    Practica,
+    Concert,
+}
+
+/// A user's answer to an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rsvp {
+    /// The event.
+    pub event_id: String,
+    /// The user who answers.
+    pub user_id: String,
+    /// What the answer amounts to.
+    pub status: RsvpStatus,
+    /// When the status was reached.
+    pub updated_at: Timestamp,
+}
+
+/// What came of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RsvpOutcome {
+    /// The user's answer as it stands.
+    pub rsvp: Rsvp,
+    /// The user's status before.
+    pub previous: Option<RsvpStatus>,
+    /// The user who waited and got the place that this answer freed.
+    pub promoted: Option<Rsvp>,
+    /// The event with its counts after the change.
+    pub event: Event,
+}
+
+impl Event {
+    pub(super) fn new(id: &str, found: Found<Facts, Attendance>) -> Self {
+        Self::of(id, found.facts, found.head)
+    }
+
+    fn of(id: &str, facts: Facts, head: Attendance) -> Self {
+        let Facts { host_id, title, description, event_date, location, event_type, capacity, created_at } =
+            facts;
+        Self {
+            id: id.to_owned(),
+            host_id,
+            title,
+            description,
+            event_date,
+            location,
+            event_type,
+            capacity,
+            created_at,
+            counts: head.counts,
+        }
+    }
+}
+
+fn answer_key(user_id: &str) -> String {
+    key(&[ANSWERS, user_id])
+}
+
+fn rsvp_of(event_id: &str, user_id: &str, answer: &Answer) -> Rsvp {
+    Rsvp {
+        event_id: event_id.to_owned(),
+        user_id: user_id.to_owned(),
+        status: answer.status,
+        updated_at: answer.at,
+    }
+}
+
+fn answer_of(part: &mut Part<'_, Facts, Attendance, Row>, user_id: &str) -> Option<Answer> {
+    match part.row(&answer_key(user_id)) {
+        Some(Row::Answer(answer)) => Some(answer.clone()),
+        Some(Row::Waiting(_)) | None => None,
+    }
+}
+
+/// Puts a user's answer in the place of the one before.
+fn replace_answer(
+    part: &mut Part<'_, Facts, Attendance, Row>,
+    user_id: &str,
+    before: Option<Answer>,
+    choice: RsvpChoice,
+    now: Timestamp,
+) -> Answer {
+    if let Some(before) = before {
+        part.head.leave(before.status);
+        if let Some(place) = before.number {
+            part.remove(key(&[WAITING, &number(place)]));
+        }
+    }
+    let (status, place) = part.head.enter(choice, part.facts.capacity);
+    if let Some(place) = place {
+        part.set(key(&[WAITING, &number(place)]), Row::Waiting(user_id.to_owned()));
+    }
+    let answer = Answer { status, at: now, number: place };
+    part.set(answer_key(user_id), Row::Answer(answer.clone()));
+    answer
+}
+
+/// Gives a free place to the first who waits; who that is.
+fn promote_first(part: &mut Part<'_, Facts, Attendance, Row>, now: Timestamp) -> Option<(String, Answer)> {
+    if !part.head.promotes(part.facts.capacity) {
+        return None;
+    }
+    let line = (key(&[WAITING, &number(part.head.first_in_line)]), behind(&prefix(&[WAITING])));
+    let first = part.between(&line.0, &line.1, 1).into_iter().next();
+    let (place, user) = match first? {
+        (place, Row::Waiting(user)) => (place, user.clone()),
+        (_, Row::Answer(_)) => return None,
+    };
+    let waited = answer_of(part, &user)?;
+    part.head.promote(waited.number.unwrap_or(part.head.first_in_line));
+    let answer = Answer { status: RsvpStatus::Going, at: now, number: None };
+    part.remove(place);
+    part.set(answer_key(&user), Row::Answer(answer.clone()));
+    Some((user, answer))
+}
+
+/// The events of a store.
+#[derive(Clone)]
+pub struct EventStore(Db);
+
+impl EventStore {
+    /// The events of a store.
+    pub fn new(db: Db) -> Self {
+        Self(db)
+    }
+
+    /// Adds an event. Its id is a UUID of version 7.
+    pub async fn create(&self, event: &Event) -> Result<(), StoreError> {
+        let facts = Facts {
+            host_id: event.host_id.clone(),
+            title: event.title.clone(),
+            description: event.description.clone(),
+            event_date: event.event_date,
+            location: event.location.clone(),
+            event_type: event.event_type,
+            capacity: event.capacity,
+            created_at: event.created_at,
+        };
+        self.0.create(&EVENTS, &event.id, &facts, &listing::entries(event)?).await
+    }
+
+    /// The event with this id.
+    pub async fn event(&self, id: &str) -> Result<Option<Event>, StoreError> {
+        Ok(self.0.read(&EVENTS, id).await?.map(|found| Event::new(id, found)))
+    }
+
+    /// Events by the time they start, soonest first.
+    pub async fn events(&self, filter: &EventFilter, page: PageRequest) -> Result<Page<Event>, StoreError> {
+        listing::events(&self.0, filter, page).await
+    }
+
+    /// Records a user's answer; `None` if there is no such event.
+    ///
+    /// However many race, no more than the capacity are going: who comes too late is waitlisted, in the order of coming. A
+    /// place that is given back goes to the first who waits in the same step. Saying again what stands already changes
+    /// nothing.
+    pub async fn rsvp(
+        &self,
+        event_id: &str,
+        user_id: &str,
+        choice: RsvpChoice,
+        now: Timestamp,
+    ) -> Result<Option<RsvpOutcome>, StoreError> {
+        let (id, user) = (event_id.to_owned(), user_id.to_owned());
+        let wants = Wants::head().row(answer_key(user_id));
+        self.0
+            .change(&EVENTS, event_id, wants, move |part| {
+                let before = answer_of(part, &user);
+                let previous = before.as_ref().map(|before| before.status);
+                let stands = before.clone().filter(|_| !changes(previous, choice));
+                let is_new = stands.is_none();
+                let (answer, promoted) = match stands {
+                    Some(answer) => (answer, None),
+                    None => (replace_answer(part, &user, before, choice, now), promote_first(part, now)),
+                };
+                let outcome = RsvpOutcome {
+                    rsvp: rsvp_of(&id, &user, &answer),
+                    previous,
+                    promoted: promoted.map(|(user, answer)| rsvp_of(&id, &user, &answer)),
+                    event: Event::of(&id, part.facts.clone(), part.head),
+                };
+                Ok(if is_new { Decision::Write(outcome) } else { Decision::Stands(outcome) })
+            })
+            .await
+    }
+
+    /// A user's answer to an event.
+    pub async fn rsvp_of(&self, event_id: &str, user_id: &str) -> Result<Option<Rsvp>, StoreError> {
+        let row = self.0.row(&EVENTS, event_id, &answer_key(user_id)).await?;
+        Ok(match row {
+            Some(Row::Answer(answer)) => Some(rsvp_of(event_id, user_id, &answer)),
+            Some(Row::Waiting(_)) | None => None,
+        })
+    }
+
+    /// All answers to an event, by user id, which is the cursor.
+    pub async fn rsvps(&self, event_id: &str, page: PageRequest) -> Result<Page<Rsvp>, StoreError> {
+        let (after, skip) = match page.start {
+            PageStart::First => (None, 0),
+            PageStart::After(user_id) => (Some(answer_key(&user_id)), 0),
+            PageStart::Skip(items) => (None, items),
+        };
+        let range = RowRange::first(prefix(&[ANSWERS]), skip + page.limit).after(after);
+        let rows = self.0.rows(&EVENTS, event_id, &range).await?;
+        let items = rows.items.into_iter().skip(skip).filter_map(|(key, row)| match row {
+            Row::Answer(answer) => Some(rsvp_of(event_id, &last_part(&key), &answer)),
+            Row::Waiting(_) => None,
+        });
+        Ok(Page { items: items.collect(), next: rows.next.map(|key| last_part(&key)) })
+    }
+}

@@ -1,0 +1,250 @@
+//! Posts: saying something, and saying what one thinks of it.
+
+pub mod rules;
+pub mod store;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use garde::Validate;
+use jiff::Timestamp;
+use mundotango_gateway::Identity;
+use mundotango_gateway::extract::{PageBody, PageQuery, Path, ValidJson, ValidQuery};
+use mundotango_gateway::problem::Problem;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::rules::ReactionType;
+use self::store::{Post, Visibility};
+use super::{Community, Person, label};
+
+type Shared = State<Arc<Community>>;
+
+/// Where public posts are published.
+const FEED_CHANNEL: &str = "posts:feed";
+
+pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
+    OpenApiRouter::new().routes(routes!(feed, create)).routes(routes!(read)).routes(routes!(react, take_back))
+}
+
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+struct NewPost {
+    /// 1 to 5000 characters.
+    #[garde(length(chars, min = 1, max = 5000))]
+    content: String,
+    /// `public` (if absent), `friends` or `private`.
+    #[serde(default = "public")]
+    #[garde(skip)]
+    #[schema(value_type = String)]
+    visibility: Visibility,
+}
+
+fn public() -> Visibility {
+    Visibility::Public
+}
+
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Reaction {
+    /// `heart`, `like`, `celebrate`, `laugh` or `support`.
+    #[garde(skip)]
+    #[schema(value_type = String)]
+    reaction_type: ReactionType,
+}
+
+/// A post, as everybody sees it who may.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PostBody {
+    id: String,
+    /// Null when the account is gone or cannot be read now.
+    author: Option<Person>,
+    content: String,
+    /// `public`, `friends` or `private`.
+    #[schema(value_type = String)]
+    visibility: Visibility,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// How many reactions of each kind.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    reactions: BTreeMap<ReactionType, u64>,
+}
+
+/// A post, as the caller sees it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SeenPost {
+    #[serde(flatten)]
+    post: PostBody,
+    /// The caller's own reaction.
+    #[schema(value_type = Option<String>)]
+    my_reaction: Option<ReactionType>,
+}
+
+/// What `posts:feed` publishes.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub(super) enum PostMessage {
+    /// There is a new public post.
+    #[serde(rename = "post.created")]
+    Created { post: PostBody },
+    /// The reactions to a public post changed.
+    #[serde(rename = "post.reacted")]
+    Reacted {
+        post_id: String,
+        #[schema(value_type = BTreeMap<String, u64>)]
+        reactions: BTreeMap<ReactionType, u64>,
+    },
+}
+
+impl PostBody {
+    fn new(post: Post, people: &BTreeMap<String, Person>) -> Self {
+        Self {
+            author: people.get(&post.author_id).cloned(),
+            id: post.id,
+            content: post.content,
+            visibility: post.visibility,
+            created_at: post.created_at,
+            reactions: post.reactions,
+        }
+    }
+}
+
+/// Without friendships yet, friends' posts are their author's alone.
+fn may_read(user_id: &str, post: &Post) -> bool {
+    post.visibility == Visibility::Public || post.author_id == user_id
+}
+
+impl Community {
+    /// A post that the user may read.
+    pub(super) async fn readable_post(&self, id: &str, user_id: &str) -> Result<Post, Problem> {
+        let post = self.posts.post(id).await?;
+        post.filter(|post| may_read(user_id, post)).ok_or_else(|| Problem::not_found("post"))
+    }
+
+    async fn seen_posts(&self, posts: Vec<Post>, user_id: &str) -> Result<Vec<SeenPost>, Problem> {
+        let people = self.people(posts.iter().map(|post| post.author_id.clone()).collect()).await;
+        let ids: Vec<_> = posts.iter().map(|post| post.id.clone()).collect();
+        let own = self.posts.reactions_of(user_id, &ids).await?;
+        let seen = posts.into_iter().map(|post| SeenPost {
+            my_reaction: own.get(&post.id).copied(),
+            post: PostBody::new(post, &people),
+        });
+        Ok(seen.collect())
+    }
+
+    async fn react(
+        &self,
+        post_id: &str,
+        user_id: &str,
+        reaction: Option<ReactionType>,
+    ) -> Result<Json<SeenPost>, Problem> {
+        self.readable_post(post_id, user_id).await?;
+        let reacted = self.posts.react(post_id, user_id, reaction).await?;
+        let reacted = reacted.ok_or_else(|| Problem::not_found("post"))?;
+        if reacted.previous != reaction {
+            if let Some(reaction) = reaction {
+                mundotango_ops::metrics().post_reactions_total.with_label_values(&[&label(reaction)]).inc();
+            }
+            if reacted.post.visibility == Visibility::Public {
+                let message = PostMessage::Reacted {
+                    post_id: reacted.post.id.clone(),
+                    reactions: reacted.post.reactions.clone(),
+                };
+                self.announce(FEED_CHANNEL, &message).await;
+            }
+        }
+        let people = self.people(vec![reacted.post.author_id.clone()]).await;
+        Ok(Json(SeenPost { post: PostBody::new(reacted.post, &people), my_reaction: reaction }))
+    }
+}
+
+/// The caller's feed, newest first.
+#[utoipa::path(
+    get, path = "/api/posts", tag = "posts", params(PageQuery),
+    responses((status = OK, body = PageBody<SeenPost>), (status = BAD_REQUEST, body = Problem)),
+)]
+async fn feed(
+    identity: Identity,
+    State(community): Shared,
+    ValidQuery(page): ValidQuery<PageQuery>,
+) -> Result<Json<PageBody<SeenPost>>, Problem> {
+    let page = community.posts.feed(&identity.user_id, page.request()).await?;
+    let items = community.seen_posts(page.items, &identity.user_id).await?;
+    Ok(Json(PageBody { items, next_cursor: page.next }))
+}
+
+/// Say something. Public posts are published to `posts:feed`.
+#[utoipa::path(
+    post, path = "/api/posts", tag = "posts", request_body = NewPost,
+    responses((status = CREATED, body = PostBody), (status = BAD_REQUEST, body = Problem)),
+)]
+async fn create(
+    identity: Identity,
+    State(community): Shared,
+    ValidJson(body): ValidJson<NewPost>,
+) -> Result<(StatusCode, Json<PostBody>), Problem> {
+    let post = Post {
+        id: mundotango_protocol::new_id(),
+        author_id: identity.user_id,
+        content: body.content,
+        visibility: body.visibility,
+        created_at: mundotango_storage::now(),
+        reactions: BTreeMap::new(),
+    };
+    community.posts.create(&post).await?;
+    mundotango_ops::metrics().posts_created_total.with_label_values(&[&label(post.visibility)]).inc();
+    let people = community.people(vec![post.author_id.clone()]).await;
+    let post = PostBody::new(post, &people);
+    if post.visibility == Visibility::Public {
+        community.announce(FEED_CHANNEL, &PostMessage::Created { post: post.clone() }).await;
+    }
+    Ok((StatusCode::CREATED, Json(post)))
+}
+
+/// One post.
+#[utoipa::path(
+    get, path = "/api/posts/{id}", tag = "posts",
+    responses((status = OK, body = SeenPost), (status = NOT_FOUND, body = Problem)),
+)]
+async fn read(
+    identity: Identity,
+    State(community): Shared,
+    Path(id): Path<String>,
+) -> Result<Json<SeenPost>, Problem> {
+    let post = community.readable_post(&id, &identity.user_id).await?;
+    let seen = community.seen_posts(vec![post], &identity.user_id).await?;
+    seen.into_iter().next().map(Json).ok_or_else(|| Problem::not_found("post"))
+}
+
+/// React to a post; again with another reaction replaces the one before.
+#[utoipa::path(
+    post, path = "/api/posts/{id}/react", tag = "posts", request_body = Reaction,
+    responses((status = OK, body = SeenPost), (status = NOT_FOUND, body = Problem)),
+)]
+async fn react(
+    identity: Identity,
+    State(community): Shared,
+    Path(id): Path<String>,
+    ValidJson(body): ValidJson<Reaction>,
+) -> Result<Json<SeenPost>, Problem> {
+    community.react(&id, &identity.user_id, Some(body.reaction_type)).await
+}
+
+/// Take the own reaction back.
+#[utoipa::path(
+    delete, path = "/api/posts/{id}/react", tag = "posts",
+    responses((status = OK, body = SeenPost), (status = NOT_FOUND, body = Problem)),
+)]
+async fn take_back(
+    identity: Identity,
+    State(community): Shared,
+    Path(id): Path<String>,
+) -> Result<Json<SeenPost>, Problem> {
+    community.react(&id, &identity.user_id, None).await
+}

@@ -1,0 +1,20 @@
+//! All kinds of partitions and indexes that the application keeps, a line each.
+
+use mundotango_storage::db::Schema;
+
+use crate::community::{accounts, events, posts};
+use crate::life_ceo;
+
+/// The schema with which every store is opened.
+pub fn schema() -> Schema {
+    Schema {
+        kinds: vec![
+            accounts::store::USERS.spec(),
+            accounts::names::NAMES.spec(),
+            posts::store::POSTS.spec(),
+            events::store::EVENTS.spec(),
+            life_ceo::store::CONVERSATIONS.spec(),
+        ],
+        indexes: vec![posts::store::FEEDS.spec(), events::listing::EVENTS_BY_START.spec()],
+    }
+}

@@ -1,0 +1,37 @@
+//! The buckets of indexes.
+
+const MILLIS_OF_A_DAY: i64 = 24 * 60 * 60 * 1000;
+
+/// The day in which an id was made, counted from 1970, for an index whose keys are ids; `None` for what is no UUID of
+/// version 7 in its usual form. The id begins with the time, so days and ids sort alike.
+pub fn day_of_id(id: &str) -> Option<i64> {
+    let is_uuid = id.len() == 36
+        && id.char_indices().all(|(index, c)| match index {
+            8 | 13 | 18 | 23 => c == '-',
+            14 => c == '7',
+            _ => matches!(c, '0'..='9' | 'a'..='f'),
+        });
+    if !is_uuid {
+        return None;
+    }
+    let millis = i64::from_str_radix(&format!("{}{}", id.get(..8)?, id.get(9..13)?), 16).ok()?;
+    Some(millis / MILLIS_OF_A_DAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use mundotango_protocol::new_id;
+
+    use super::*;
+
+    #[test]
+    fn the_day_comes_from_the_id() {
+        assert_eq!(day_of_id("00000000-0000-7000-8000-000000000000"), Some(0));
+        assert_eq!(day_of_id("019ab2d4-6c00-7000-8000-000000000000"), Some(20_415)); // 2025-11-23
+        assert!(day_of_id(&new_id()) >= Some(20_000));
+        for bad in ["", "x", "019ab2d4-6c00-4000-8000-000000000000", "019AB2D4-6C00-7000-8000-000000000000"] {
+            assert_eq!(day_of_id(bad), None, "{bad}");
+        }
+        assert_eq!(day_of_id(&"é".repeat(18)), None);
+    }
+}

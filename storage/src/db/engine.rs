@@ -1,0 +1,154 @@
+//! What an engine has to do for partitions and indexes, in bytes. Types, rules, retries and the cache are above it, written
+//! once; each engine is a few hundred lines below it.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::kind::{IndexSpec, KindSpec};
+use crate::StoreError;
+
+/// How many changes' marks a partition remembers: as many changes may come after one before a look-up can no longer tell
+/// whether it was carried out.
+pub(crate) const MARKS: usize = 8;
+
+/// Rows of a partition that are to be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RowsWanted {
+    /// Single rows, by key.
+    pub(crate) keys: Vec<String>,
+    /// The first rows of ranges.
+    pub(crate) ranges: Vec<RangeWanted>,
+}
+
+/// The first rows of a range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RangeWanted {
+    /// The first key that belongs to it.
+    pub(crate) start: String,
+    /// The first key that no longer does.
+    pub(crate) end: String,
+    /// Most rows that are read.
+    pub(crate) limit: usize,
+}
+
+/// How fresh a read has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// What is acknowledged.
+    Acknowledged,
+    /// What any compare-and-set did that was sent before, also one whose outcome nobody was told.
+    Settled,
+}
+
+/// A partition as the engine holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// What was written when it was created.
+    pub(crate) facts: Option<Bytes>,
+    /// The head as the last change left it; none before the first change.
+    pub(crate) head: Option<Bytes>,
+    /// Rises by one with each change; 0 before the first.
+    pub(crate) version: u64,
+    /// The marks of the last changes, newest last; at most [`MARKS`].
+    pub(crate) marks: Vec<String>,
+    /// Whether it was deleted. Its id is never used again.
+    pub(crate) deleted: bool,
+    /// The wanted rows that are there.
+    pub(crate) rows: BTreeMap<String, Bytes>,
+}
+
+/// One compare-and-set.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Write {
+    /// Facts, where the change creates the partition.
+    pub(crate) facts: Option<Bytes>,
+    /// The new head.
+    pub(crate) head: Bytes,
+    /// The marks, this change's being the last.
+    pub(crate) marks: Vec<String>,
+    /// Whether it deletes the partition.
+    pub(crate) deletes: bool,
+    /// Rows that are put (`Some`) or removed (`None`).
+    pub(crate) rows: BTreeMap<String, Option<Bytes>>,
+    /// Entries that lead to the partition, which are written before the change: a reader leaves out what leads nowhere.
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// An entry of an index.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub(crate) index: &'static IndexSpec,
+    /// Which list of the index.
+    pub(crate) list: String,
+    pub(crate) key: String,
+    pub(crate) bucket: i64,
+    pub(crate) body: Bytes,
+}
+
+/// A part of a list of an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EntriesWanted<'a> {
+    pub(crate) list: &'a str,
+    /// The key behind which the part begins; the beginning without it.
+    pub(crate) after: Option<&'a str>,
+    pub(crate) limit: usize,
+}
+
+/// The engine's side of partitions and indexes.
+#[async_trait]
+pub(crate) trait Partitions: Send + Sync {
+    /// Reads a partition and the wanted rows. No row is older than the version that it comes with.
+    async fn load(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        wanted: &RowsWanted,
+        freshness: Freshness,
+    ) -> Result<Stored, StoreError>;
+
+    /// Reads rows of a range in the order of their keys, or the other way round.
+    async fn rows(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        range: &RangeWanted,
+        backwards: bool,
+    ) -> Result<Vec<(String, Bytes)>, StoreError>;
+
+    /// Writes entries that lead to a new partition, and then its facts, all plainly.
+    async fn insert(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        facts: Bytes,
+        entries: &[Entry],
+    ) -> Result<(), StoreError>;
+
+    /// Carries out a change if the version still is the expected one; whether it was.
+    async fn compare_and_set(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        expected: u64,
+        write: Write,
+    ) -> Result<bool, StoreError>;
+
+    /// Removes the rows of a deleted partition, and its facts last: facts that are still there tell that this was not
+    /// finished. Doing it again changes nothing.
+    async fn purge(&self, kind: &'static KindSpec, id: &str) -> Result<(), StoreError>;
+
+    /// Writes entries, plainly: doing it again changes nothing.
+    async fn add_entries(&self, entries: &[Entry]) -> Result<(), StoreError>;
+
+    /// Removes entries, plainly.
+    async fn remove_entries(&self, entries: &[Entry]) -> Result<(), StoreError>;
+
+    /// Reads a part of a list, in the order of the index.
+    async fn entries(
+        &self,
+        index: &'static IndexSpec,
+        wanted: EntriesWanted<'_>,
+    ) -> Result<Vec<(String, Bytes)>, StoreError>;
+}

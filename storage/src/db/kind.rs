@@ -1,0 +1,170 @@
+//! Declarations: the kinds of partitions and the indexes that a feature keeps its data in.
+//!
+//! A declaration is a constant. It names the table of the CQL server, the keyspace of the embedded store, the family of
+//! the cache and the label of the metrics, so that each is said once.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+/// What a kind of partition is, without its types.
+#[derive(Debug)]
+pub struct KindSpec {
+    /// The table's name: `a-z`, `0-9` and `_`.
+    pub name: &'static str,
+    /// How large one partition may grow, in words. It is the table's comment on the CQL server.
+    pub bound: &'static str,
+    /// How long a read may come from the cache; it is not cached without it.
+    pub cached: Option<Duration>,
+    /// Whether a partition exists without having been created: its facts are then the type's default.
+    pub implicit: bool,
+}
+
+/// A kind of partition: facts `F`, which are written once, a head `H` and rows `R` under ordered keys, which change
+/// together and by compare-and-set only.
+#[derive(Debug)]
+pub struct Kind<F, H, R> {
+    spec: KindSpec,
+    types: Types<F, H, R>,
+}
+
+/// Types that are named and not held.
+type Types<F, H, R> = PhantomData<fn() -> (F, H, R)>;
+
+impl<F, H, R> Kind<F, H, R> {
+    /// Declares a kind by its name and, in words, the bound of one partition.
+    pub const fn new(name: &'static str, bound: &'static str) -> Self {
+        let spec = KindSpec { name, bound, cached: None, implicit: false };
+        Self { spec, types: PhantomData }
+    }
+
+    /// Facts and head are read through the cache and may be this old where the word of a change is lost.
+    #[must_use]
+    pub const fn cached(mut self, ttl: Duration) -> Self {
+        self.spec.cached = Some(ttl);
+        self
+    }
+
+    /// Partitions of this kind need not be created: each id has one, with default facts and head.
+    #[must_use]
+    pub const fn implicit(mut self) -> Self {
+        self.spec.implicit = true;
+        self
+    }
+
+    /// The declaration without its types.
+    pub const fn spec(&'static self) -> &'static KindSpec {
+        &self.spec
+    }
+}
+
+/// The order in which an index is walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// From the greatest key to the least.
+    NewestFirst,
+    /// From the least key to the greatest.
+    OldestFirst,
+}
+
+/// What an index is, without its type.
+#[derive(Debug)]
+pub struct IndexSpec {
+    /// The table's name: `a-z`, `0-9` and `_`.
+    pub name: &'static str,
+    /// How large one bucket may grow, in words.
+    pub bound: &'static str,
+    /// The bucket of a key; `None` for a text that is no key of this index. Buckets sort as their keys do.
+    pub bucket: fn(&str) -> Option<i64>,
+    /// The order in which it is walked.
+    pub order: Order,
+}
+
+/// An index: lists of entries `E` that are written once and never change, in buckets so that none grows without bound.
+#[derive(Debug)]
+pub struct Index<E> {
+    spec: IndexSpec,
+    entry: PhantomData<fn() -> E>,
+}
+
+impl<E> Index<E> {
+    /// Declares an index by its name, the bound of one bucket in words, and the bucket of a key.
+    pub const fn new(
+        name: &'static str,
+        bound: &'static str,
+        bucket: fn(&str) -> Option<i64>,
+        order: Order,
+    ) -> Self {
+        Self { spec: IndexSpec { name, bound, bucket, order }, entry: PhantomData }
+    }
+
+    /// The declaration without its type.
+    pub const fn spec(&'static self) -> &'static IndexSpec {
+        &self.spec
+    }
+}
+
+/// All kinds and indexes of an application. Every store is opened with it.
+#[derive(Clone, Debug, Default)]
+pub struct Schema {
+    /// The kinds of partitions.
+    pub kinds: Vec<&'static KindSpec>,
+    /// The indexes.
+    pub indexes: Vec<&'static IndexSpec>,
+}
+
+/// The longest name that both engines take for a table.
+const MAX_NAME: usize = 40;
+
+impl Schema {
+    /// What is wrong with the declarations: names that are taken twice or that a table cannot have.
+    pub fn problems(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.names().collect();
+        let mut problems: Vec<_> = names
+            .iter()
+            .filter(|name| !is_table_name(name))
+            .map(|name| format!("{name:?} is no name for a table: use a-z, 0-9 and _, at most {MAX_NAME}"))
+            .collect();
+        names.sort_unstable();
+        let twice = names.windows(2).filter(|pair| pair[0] == pair[1]);
+        problems.extend(twice.map(|pair| format!("{:?} is declared twice", pair[0])));
+        problems
+    }
+
+    /// Makes the counters of what is cached, so that none appears only when it counts.
+    pub(crate) fn make_counters(&self) {
+        for kind in self.kinds.iter().filter(|kind| kind.cached.is_some()) {
+            mundotango_ops::metrics().cache_hits_total.with_label_values(&[kind.name]);
+            mundotango_ops::metrics().cache_misses_total.with_label_values(&[kind.name]);
+        }
+    }
+
+    /// The names of all kinds and indexes.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        let kinds = self.kinds.iter().map(|kind| kind.name);
+        kinds.chain(self.indexes.iter().map(|index| index.name))
+    }
+}
+
+fn is_table_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && name.len() <= MAX_NAME
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static GOOD: Kind<(), (), ()> = Kind::new("good", "1 row");
+    static TWICE: Index<()> = Index::new("good", "1 row", |_| Some(0), Order::OldestFirst);
+    static BAD: Kind<(), (), ()> = Kind::new("Bad name", "1 row");
+
+    #[test]
+    fn names_are_plain_and_taken_once() {
+        let schema = Schema { kinds: vec![GOOD.spec()], indexes: vec![] };
+        assert!(schema.problems().is_empty());
+        let schema = Schema { kinds: vec![GOOD.spec(), BAD.spec()], indexes: vec![TWICE.spec()] };
+        let problems = schema.problems().join("; ");
+        assert!(problems.contains("Bad name") && problems.contains("declared twice"), "{problems}");
+    }
+}

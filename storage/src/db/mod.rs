@@ -1,0 +1,61 @@
+//! The store as an application sees it: partitions and indexes.
+//!
+//! - A **partition** is the unit of consistency: facts, which are written once, and a head and rows, which change together
+//!   by [`Db::change`] or not at all. A rule decides a change: a pure function of what the partition holds. It may run
+//!   several times and sees no clock, no randomness and no other partition.
+//! - An **index** is a list of entries that never change, in buckets that [`Db::walk`] hides. An entry that leads to a
+//!   partition is written before it; readers leave out entries that lead nowhere.
+//!
+//! Each is declared once, by [`Kind`] and [`Index`], and kept by either engine the same way. Plain writes (facts, entries)
+//! and conditional ones (heads, rows) are different calls, so that no cell is written both ways.
+
+mod bucket;
+mod change;
+mod combiner;
+mod decide;
+pub(crate) mod engine;
+mod key;
+mod kind;
+mod part;
+mod read;
+mod walk;
+
+use std::sync::Arc;
+
+pub use bucket::day_of_id;
+pub use engine::Entry;
+pub use key::{behind, key, last_part, number, prefix};
+pub use kind::{Index, IndexSpec, Kind, KindSpec, Order, Schema};
+pub use part::{Decision, Part, Wants};
+pub use read::{Found, RowRange};
+
+use crate::cache::Cache;
+use combiner::Combiner;
+use engine::Partitions;
+
+/// Partitions and indexes on one engine.
+#[derive(Clone)]
+pub struct Db {
+    engine: Arc<dyn Partitions>,
+    cache: Option<Arc<Cache>>,
+    combiner: Arc<Combiner>,
+}
+
+impl Db {
+    pub(crate) fn new(engine: Arc<dyn Partitions>) -> Self {
+        Self { engine, cache: None, combiner: Arc::default() }
+    }
+
+    /// The same with kinds that are cached read through a cache. Without one every read asks the engine.
+    #[must_use]
+    pub fn with_cache(mut self, cache: Arc<Cache>) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// The engine, for a test that puts something before it.
+    #[cfg(any(test, feature = "conformance"))]
+    pub(crate) fn engine(&self) -> Arc<dyn Partitions> {
+        Arc::clone(&self.engine)
+    }
+}

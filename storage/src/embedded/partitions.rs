@@ -1,0 +1,298 @@
+//! Partitions and indexes in the embedded store.
+//!
+//! A kind's table: id, `f` → facts · id, `h` → version, marks and head · id, `r`, key → row.
+//! An index's table: list, key → entry. Buckets are not needed here, as a table is one ordered map.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fjall::Keyspace;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::committer::Tx;
+use super::keys::{behind, below};
+use super::tables::Table;
+use super::{Shared, decode};
+use crate::StoreError;
+use crate::db::engine::{
+    EntriesWanted, Entry, Freshness, Partitions, RangeWanted, RowsWanted, Stored, Write,
+};
+use crate::db::{IndexSpec, KindSpec, Order, key};
+
+/// Rows of a deleted partition that are removed in one transaction, so that the committer serves others in between.
+const PURGED_AT_ONCE: usize = 1000;
+
+/// A head with what belongs to it.
+#[derive(Default, Serialize, Deserialize)]
+struct HeadRow {
+    version: u64,
+    marks: Vec<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    deleted: bool,
+    head: Option<Box<RawValue>>,
+}
+
+/// The keys of one partition.
+#[derive(Clone)]
+struct Keys(Vec<u8>);
+
+impl Keys {
+    fn of(id: &str) -> Self {
+        // An id may hold any text; what separates the parts of keys here is escaped in it.
+        Self(below(&[&key(&[id])]))
+    }
+
+    fn facts(&self) -> Vec<u8> {
+        [self.0.as_slice(), b"f"].concat()
+    }
+
+    fn head(&self) -> Vec<u8> {
+        [self.0.as_slice(), b"h"].concat()
+    }
+
+    fn row(&self, key: &str) -> Vec<u8> {
+        [self.0.as_slice(), b"r", key.as_bytes()].concat()
+    }
+
+    fn key_of(&self, row: &[u8]) -> Result<String, StoreError> {
+        let key = row.get(self.0.len() + 1..).unwrap_or_default();
+        String::from_utf8(key.to_vec()).map_err(|error| StoreError::Damaged(error.to_string()))
+    }
+}
+
+fn entry_key(list: &str, entry: &str) -> Vec<u8> {
+    [below(&[&key(&[list])]).as_slice(), entry.as_bytes()].concat()
+}
+
+fn put_entries(tx: &mut Tx<'_>, entries: Vec<(Table, Entry)>) {
+    for (table, entry) in entries {
+        tx.put_bytes(table, entry_key(&entry.list, &entry.key), entry.body.to_vec());
+    }
+}
+
+/// The first rows of a range, in order or backwards.
+fn read_range(
+    rows: &Keyspace,
+    keys: &Keys,
+    range: &RangeWanted,
+    backwards: bool,
+) -> Result<Vec<(String, Bytes)>, StoreError> {
+    let (start, end) = (keys.row(&range.start), keys.row(&range.end));
+    if start >= end {
+        return Ok(Vec::new());
+    }
+    let read = |item: fjall::Guard| {
+        let (key, row) = item.into_inner()?;
+        Ok((keys.key_of(&key)?, Bytes::copy_from_slice(&row)))
+    };
+    let found = rows.range(start..end);
+    if backwards {
+        found.rev().take(range.limit).map(read).collect()
+    } else {
+        found.take(range.limit).map(read).collect()
+    }
+}
+
+impl Shared {
+    fn table_of(&self, name: &'static str) -> Result<Table, StoreError> {
+        let undeclared = || StoreError::Unavailable(format!("{name} is not in the schema of this store"));
+        self.tables.of_schema(name).ok_or_else(undeclared)
+    }
+
+    fn tables_of(&self, entries: &[Entry]) -> Result<Vec<(Table, Entry)>, StoreError> {
+        entries.iter().map(|entry| Ok((self.table_of(entry.index.name)?, entry.clone()))).collect()
+    }
+
+    fn load_here(&self, table: Table, keys: &Keys, wanted: &[String]) -> Result<Stored, StoreError> {
+        // The head first, so that no row is older than the version.
+        let head = self.read::<HeadRow>(table, &keys.head())?.unwrap_or_default();
+        let rows = self.tables.get(table);
+        let facts = rows.get(keys.facts())?.map(|facts| Bytes::copy_from_slice(&facts));
+        let mut stored = Stored {
+            facts,
+            head: head.head.map(|head| Bytes::copy_from_slice(head.get().as_bytes())),
+            version: head.version,
+            marks: head.marks,
+            deleted: head.deleted,
+            rows: BTreeMap::new(),
+        };
+        for key in wanted {
+            if let Some(row) = rows.get(keys.row(key))? {
+                stored.rows.insert(key.clone(), Bytes::copy_from_slice(&row));
+            }
+        }
+        Ok(stored)
+    }
+}
+
+#[async_trait]
+impl Partitions for Arc<Shared> {
+    async fn load(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        wanted: &RowsWanted,
+        // What is visible here is on disk.
+        _freshness: Freshness,
+    ) -> Result<Stored, StoreError> {
+        let (table, keys) = (self.table_of(kind.name)?, Keys::of(id));
+        let mut stored = self.load_here(table, &keys, &wanted.keys)?;
+        if !wanted.ranges.is_empty() {
+            let ranges = wanted.ranges.clone();
+            let read = move |tables: &super::Tables| {
+                let rows = tables.get(table);
+                ranges
+                    .iter()
+                    .map(|range| read_range(rows, &keys, range, false))
+                    .collect::<Result<Vec<_>, _>>()
+            };
+            stored.rows.extend(self.scan(table, read).await?.into_iter().flatten());
+        }
+        Ok(stored)
+    }
+
+    async fn rows(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        range: &RangeWanted,
+        backwards: bool,
+    ) -> Result<Vec<(String, Bytes)>, StoreError> {
+        let (table, keys, range) = (self.table_of(kind.name)?, Keys::of(id), range.clone());
+        self.scan(table, move |tables| read_range(tables.get(table), &keys, &range, backwards)).await
+    }
+
+    async fn insert(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        facts: Bytes,
+        entries: &[Entry],
+    ) -> Result<(), StoreError> {
+        let (table, keys, entries) = (self.table_of(kind.name)?, Keys::of(id), self.tables_of(entries)?);
+        self.write(table, move |tx| {
+            put_entries(tx, entries);
+            tx.put_bytes(table, keys.facts(), facts.to_vec());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn compare_and_set(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        expected: u64,
+        write: Write,
+    ) -> Result<bool, StoreError> {
+        let (table, keys) = (self.table_of(kind.name)?, Keys::of(id));
+        let entries = self.tables_of(&write.entries)?;
+        let head: Box<RawValue> = decode(&write.head)?;
+        self.write(table, move |tx| {
+            let before = tx.get::<HeadRow>(table, &keys.head())?.unwrap_or_default();
+            if before.version != expected {
+                return Ok(false);
+            }
+            put_entries(tx, entries);
+            if let Some(facts) = write.facts {
+                tx.put_bytes(table, keys.facts(), facts.to_vec());
+            }
+            for (key, row) in write.rows {
+                match row {
+                    Some(row) => tx.put_bytes(table, keys.row(&key), row.to_vec()),
+                    None => tx.remove(table, keys.row(&key)),
+                }
+            }
+            let head = HeadRow {
+                version: expected + 1,
+                marks: write.marks,
+                deleted: write.deletes,
+                head: (!write.deletes).then_some(head),
+            };
+            tx.put(table, keys.head(), &head)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn purge(&self, kind: &'static KindSpec, id: &str) -> Result<(), StoreError> {
+        let (table, keys) = (self.table_of(kind.name)?, Keys::of(id));
+        loop {
+            let keys = keys.clone();
+            let removed = self.write(table, move |tx| {
+                let start = keys.row("");
+                let rows = tx.keys_between(table, &start, &behind(&start), PURGED_AT_ONCE)?;
+                let removed = rows.len();
+                for row in rows {
+                    tx.remove(table, row);
+                }
+                if removed == 0 {
+                    tx.remove(table, keys.facts());
+                }
+                Ok(removed)
+            });
+            if removed.await? == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn add_entries(&self, entries: &[Entry]) -> Result<(), StoreError> {
+        let entries = self.tables_of(entries)?;
+        let Some((table, _)) = entries.first() else { return Ok(()) };
+        self.write(*table, move |tx| {
+            put_entries(tx, entries);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove_entries(&self, entries: &[Entry]) -> Result<(), StoreError> {
+        let entries = self.tables_of(entries)?;
+        let Some((table, _)) = entries.first() else { return Ok(()) };
+        self.write(*table, move |tx| {
+            for (table, entry) in entries {
+                tx.remove(table, entry_key(&entry.list, &entry.key));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn entries(
+        &self,
+        index: &'static IndexSpec,
+        wanted: EntriesWanted<'_>,
+    ) -> Result<Vec<(String, Bytes)>, StoreError> {
+        let (table, limit) = (self.table_of(index.name)?, wanted.limit);
+        let list = below(&[&key(&[wanted.list])]);
+        let (mut start, mut end) = (list.clone(), behind(&list));
+        if let Some(after) = wanted.after {
+            let after = entry_key(wanted.list, after);
+            match index.order {
+                Order::NewestFirst => end = after,
+                Order::OldestFirst => start = [after.as_slice(), b"\0"].concat(),
+            }
+        }
+        if start >= end {
+            return Ok(Vec::new());
+        }
+        self.scan(table, move |tables| {
+            let read = |item: fjall::Guard| {
+                let (key, body) = item.into_inner()?;
+                let key = String::from_utf8(key.get(list.len()..).unwrap_or_default().to_vec());
+                let key = key.map_err(|error| StoreError::Damaged(error.to_string()))?;
+                Ok((key, Bytes::copy_from_slice(&body)))
+            };
+            let found = tables.get(table).range(start..end);
+            match index.order {
+                Order::NewestFirst => found.rev().take(limit).map(read).collect(),
+                Order::OldestFirst => found.take(limit).map(read).collect(),
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,419 @@
+//! Partitions and indexes on a CQL server: a table a kind, a table an index, and beside that one the buckets of each list.
+//!
+//! What a partition has besides its rows lies in the row of the empty key, so that one statement reads it together with rows.
+//! Facts are written plainly and never compared; all else is only ever compared and set, in one batch of the partition.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use moka::future::Cache;
+use scylla::DeserializeRow;
+
+use super::query::{Change, Kind, Query};
+use super::session::Cql;
+use super::value::{count, damaged, limit};
+use crate::StoreError;
+use crate::db::engine::{
+    EntriesWanted, Entry, Freshness, Partitions, RangeWanted, RowsWanted, Stored, Write,
+};
+use crate::db::{IndexSpec, KindSpec, Order, Schema};
+
+/// The key of the row that holds facts, head and version.
+const HEAD_KEY: &str = "";
+/// Rows of a deleted partition that are removed together.
+const PURGED_AT_ONCE: i32 = 100;
+/// Buckets that are read at a time.
+const BUCKETS: usize = 64;
+/// Buckets of which a node remembers that it listed them.
+const REMEMBERED: u64 = 20_000;
+
+/// The statements of a kind.
+struct OfKind {
+    load: Query,
+    load_settled: Query,
+    range: Query,
+    range_settled: Query,
+    range_backwards: Query,
+    insert: Query,
+    facts_written_at: Query,
+    remove_facts: Query,
+    set_head: Query,
+    set_all: Query,
+    delete: Query,
+    still_deleted: Query,
+    put: Query,
+    remove: Query,
+}
+
+/// The statements of an index.
+struct OfIndex {
+    add: Query,
+    remove: Query,
+    list_bucket: Query,
+    first_buckets: Query,
+    buckets_behind: Query,
+    first: Query,
+    behind: Query,
+}
+
+/// The table of an index that lists the buckets.
+fn buckets_table(index: &IndexSpec) -> String {
+    format!("{}_buckets", index.name)
+}
+
+fn quoted(text: &str) -> String {
+    text.replace('\'', "''")
+}
+
+/// The tables of a schema by name, and the statement that makes each.
+pub(super) fn tables(schema: &Schema) -> Vec<(String, String)> {
+    let mut tables = Vec::new();
+    for kind in &schema.kinds {
+        let cql = format!(
+            "CREATE TABLE IF NOT EXISTS {} (p text, k text, body text, facts text, head text, version bigint, \
+             marks frozen<list<text>>, deleted boolean, PRIMARY KEY ((p), k)) WITH comment = '{}'",
+            kind.name,
+            quoted(kind.bound)
+        );
+        tables.push((kind.name.to_owned(), cql));
+    }
+    for index in &schema.indexes {
+        let (order, buckets) = (direction(index.order), buckets_table(index));
+        let cql = format!(
+            "CREATE TABLE IF NOT EXISTS {} (l text, bucket bigint, k text, body text, PRIMARY KEY ((l, bucket), k)) \
+             WITH CLUSTERING ORDER BY (k {order}) AND comment = '{}'",
+            index.name,
+            quoted(index.bound)
+        );
+        tables.push((index.name.to_owned(), cql));
+        let cql = format!(
+            "CREATE TABLE IF NOT EXISTS {buckets} (l text, bucket bigint, PRIMARY KEY ((l), bucket)) \
+             WITH CLUSTERING ORDER BY (bucket {order}) AND comment = 'a row for each bucket of a list'"
+        );
+        tables.push((buckets, cql));
+    }
+    tables
+}
+
+fn direction(order: Order) -> &'static str {
+    match order {
+        Order::NewestFirst => "DESC",
+        Order::OldestFirst => "ASC",
+    }
+}
+
+impl OfKind {
+    fn new(kind: &'static KindSpec) -> Self {
+        let t = kind.name;
+        let query = |kind: Kind, text: String| Query::of(kind, t, text);
+        let load =
+            format!("SELECT k, body, facts, head, version, marks, deleted FROM {t} WHERE p = ? AND k IN ?");
+        let range = format!("SELECT k, body FROM {t} WHERE p = ? AND k >= ? AND k < ? LIMIT ?");
+        let backwards =
+            format!("SELECT k, body FROM {t} WHERE p = ? AND k >= ? AND k < ? ORDER BY k DESC LIMIT ?");
+        let set_head = format!(
+            "UPDATE {t} SET head = ?, version = ?, marks = ? WHERE p = ? AND k = '{HEAD_KEY}' IF version = ?"
+        );
+        let set_all = format!(
+            "UPDATE {t} SET facts = ?, head = ?, version = ?, marks = ? WHERE p = ? AND k = '{HEAD_KEY}' IF version = ?"
+        );
+        let delete = format!(
+            "UPDATE {t} SET head = null, deleted = true, version = ?, marks = ? WHERE p = ? AND k = '{HEAD_KEY}' \
+             IF version = ?"
+        );
+        let still_deleted =
+            format!("UPDATE {t} SET deleted = true WHERE p = ? AND k = '{HEAD_KEY}' IF deleted = true");
+        Self {
+            load: query(Kind::Read, load.clone()),
+            load_settled: query(Kind::SerialRead, load),
+            range: query(Kind::Read, range.clone()),
+            range_settled: query(Kind::SerialRead, range),
+            range_backwards: query(Kind::Read, backwards),
+            insert: query(Kind::Write, format!("INSERT INTO {t} (p, k, facts) VALUES (?, '{HEAD_KEY}', ?)")),
+            facts_written_at: query(
+                Kind::Read,
+                format!("SELECT writetime(facts) FROM {t} WHERE p = ? AND k = '{HEAD_KEY}'"),
+            ),
+            remove_facts: query(
+                Kind::Write,
+                format!("DELETE facts FROM {t} WHERE p = ? AND k = '{HEAD_KEY}'"),
+            ),
+            set_head: query(Kind::Cas, set_head),
+            set_all: query(Kind::Cas, set_all),
+            delete: query(Kind::Cas, delete),
+            still_deleted: query(Kind::Cas, still_deleted),
+            put: query(Kind::Cas, format!("INSERT INTO {t} (p, k, body) VALUES (?, ?, ?)")),
+            remove: query(Kind::Cas, format!("DELETE FROM {t} WHERE p = ? AND k = ?")),
+        }
+    }
+}
+
+impl OfIndex {
+    fn new(index: &'static IndexSpec) -> Self {
+        let (t, buckets) = (index.name, buckets_table(index));
+        let behind = match index.order {
+            Order::NewestFirst => "<",
+            Order::OldestFirst => ">",
+        };
+        let query = |kind: Kind, text: String| Query::of(kind, t, text);
+        Self {
+            add: query(Kind::Write, format!("INSERT INTO {t} (l, bucket, k, body) VALUES (?, ?, ?, ?)")),
+            remove: query(Kind::Write, format!("DELETE FROM {t} WHERE l = ? AND bucket = ? AND k = ?")),
+            list_bucket: query(Kind::Write, format!("INSERT INTO {buckets} (l, bucket) VALUES (?, ?)")),
+            first_buckets: query(Kind::Read, format!("SELECT bucket FROM {buckets} WHERE l = ? LIMIT ?")),
+            buckets_behind: query(
+                Kind::Read,
+                format!("SELECT bucket FROM {buckets} WHERE l = ? AND bucket {behind}= ? LIMIT ?"),
+            ),
+            first: query(Kind::Read, format!("SELECT k, body FROM {t} WHERE l = ? AND bucket = ? LIMIT ?")),
+            behind: query(
+                Kind::Read,
+                format!("SELECT k, body FROM {t} WHERE l = ? AND bucket = ? AND k {behind} ? LIMIT ?"),
+            ),
+        }
+    }
+}
+
+#[derive(DeserializeRow)]
+struct PartitionRow {
+    k: String,
+    body: Option<String>,
+    facts: Option<String>,
+    head: Option<String>,
+    version: Option<i64>,
+    marks: Option<Vec<String>>,
+    deleted: Option<bool>,
+}
+
+/// Partitions and indexes of a schema on CQL servers.
+pub(super) struct CqlPartitions {
+    cql: Arc<Cql>,
+    kinds: HashMap<&'static str, OfKind>,
+    indexes: HashMap<&'static str, OfIndex>,
+    /// The buckets that this node has listed.
+    listed: Cache<(&'static str, String, i64), Instant>,
+}
+
+fn text(bytes: &Bytes) -> Result<&str, StoreError> {
+    std::str::from_utf8(bytes).map_err(damaged)
+}
+
+/// A version as it is compared: a partition that was never changed has none.
+fn version(number: u64) -> Result<Option<i64>, StoreError> {
+    let number = i64::try_from(number).map_err(damaged)?;
+    Ok((number > 0).then_some(number))
+}
+
+impl CqlPartitions {
+    pub(super) fn new(cql: Arc<Cql>, schema: &Schema) -> Self {
+        let kinds = schema.kinds.iter().map(|kind| (kind.name, OfKind::new(kind))).collect();
+        let indexes = schema.indexes.iter().map(|index| (index.name, OfIndex::new(index))).collect();
+        Self { cql, kinds, indexes, listed: Cache::new(REMEMBERED) }
+    }
+
+    fn kind(&self, kind: &KindSpec) -> Result<&OfKind, StoreError> {
+        let undeclared =
+            || StoreError::Unavailable(format!("{} is not in the schema of this store", kind.name));
+        self.kinds.get(kind.name).ok_or_else(undeclared)
+    }
+
+    fn index(&self, index: &IndexSpec) -> Result<&OfIndex, StoreError> {
+        let undeclared =
+            || StoreError::Unavailable(format!("{} is not in the schema of this store", index.name));
+        self.indexes.get(index.name).ok_or_else(undeclared)
+    }
+
+    async fn add_entry(&self, entry: &Entry) -> Result<(), StoreError> {
+        let query = self.index(entry.index)?;
+        let bucket = (entry.index.name, entry.list.clone(), entry.bucket);
+        // Before the entry: an entry in a bucket that is not listed would not be found.
+        if self.listed.get(&bucket).await.is_none() {
+            self.cql.write(&query.list_bucket, (&entry.list, entry.bucket)).await?;
+            self.listed.insert(bucket, Instant::now()).await;
+        }
+        self.cql.write(&query.add, (&entry.list, entry.bucket, &entry.key, text(&entry.body)?)).await
+    }
+
+    /// The first buckets of a list, from the one of a key on.
+    async fn buckets(&self, of: &OfIndex, list: &str, from: Option<i64>) -> Result<Vec<i64>, StoreError> {
+        let buckets = match from {
+            Some(from) => self.cql.rows::<(i64,)>(&of.buckets_behind, (list, from, limit(BUCKETS))).await?,
+            None => self.cql.rows::<(i64,)>(&of.first_buckets, (list, limit(BUCKETS))).await?,
+        };
+        Ok(buckets.into_iter().map(|(bucket,)| bucket).collect())
+    }
+}
+
+/// Writes that come before a row and are nothing without it.
+fn before_the_row(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unknown(why) => StoreError::Unavailable(why),
+        error => error,
+    }
+}
+
+#[async_trait]
+impl Partitions for CqlPartitions {
+    async fn load(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        wanted: &RowsWanted,
+        freshness: Freshness,
+    ) -> Result<Stored, StoreError> {
+        let of = self.kind(kind)?;
+        let (load, range) = match freshness {
+            Freshness::Acknowledged => (&of.load, &of.range),
+            Freshness::Settled => (&of.load_settled, &of.range_settled),
+        };
+        let mut keys: Vec<&str> = vec![HEAD_KEY];
+        keys.extend(wanted.keys.iter().map(String::as_str));
+        let mut stored = Stored::default();
+        for row in self.cql.rows::<PartitionRow>(load, (id, keys)).await? {
+            if row.k == HEAD_KEY {
+                stored.facts = row.facts.map(Bytes::from);
+                stored.head = row.head.map(Bytes::from);
+                stored.version = count(row.version.unwrap_or_default())?;
+                stored.marks = row.marks.unwrap_or_default();
+                stored.deleted = row.deleted.unwrap_or_default();
+            } else if let Some(body) = row.body {
+                stored.rows.insert(row.k, Bytes::from(body));
+            }
+        }
+        // After the head, so that who changes the partition in between makes the compare-and-set fail.
+        for one in &wanted.ranges {
+            let values = (id, &one.start, &one.end, limit(one.limit));
+            let rows = self.cql.rows::<(String, Option<String>)>(range, values).await?;
+            stored.rows.extend(rows.into_iter().filter_map(|(key, body)| Some((key, Bytes::from(body?)))));
+        }
+        Ok(stored)
+    }
+
+    async fn rows(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        range: &RangeWanted,
+        backwards: bool,
+    ) -> Result<Vec<(String, Bytes)>, StoreError> {
+        let of = self.kind(kind)?;
+        let query = if backwards { &of.range_backwards } else { &of.range };
+        let values = (id, &range.start, &range.end, limit(range.limit));
+        let rows = self.cql.rows::<(String, Option<String>)>(query, values).await?;
+        Ok(rows.into_iter().filter_map(|(key, body)| Some((key, Bytes::from(body?)))).collect())
+    }
+
+    async fn insert(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        facts: Bytes,
+        entries: &[Entry],
+    ) -> Result<(), StoreError> {
+        // First what leads to the partition: readers leave out what leads nowhere, and no partition that is there cannot be
+        // found. Not a logged batch, which fails for as long as the servers take one that died for alive.
+        self.add_entries(entries).await.map_err(before_the_row)?;
+        self.cql.write(&self.kind(kind)?.insert, (id, text(&facts)?)).await
+    }
+
+    async fn compare_and_set(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        expected: u64,
+        write: Write,
+    ) -> Result<bool, StoreError> {
+        let of = self.kind(kind)?;
+        self.add_entries(&write.entries).await.map_err(before_the_row)?;
+        let (before, after) = (version(expected)?, version(expected + 1)?);
+        let (head, marks) = (text(&write.head)?, &write.marks);
+        let first = match &write.facts {
+            _ if write.deletes => Change::new(&of.delete, (after, marks, id, before)),
+            Some(facts) => Change::new(&of.set_all, (text(facts)?, head, after, marks, id, before)),
+            None => Change::new(&of.set_head, (head, after, marks, id, before)),
+        };
+        let mut changes = vec![first];
+        for (key, row) in &write.rows {
+            changes.push(match row {
+                Some(row) => Change::new(&of.put, (id, key, text(row)?)),
+                None => Change::new(&of.remove, (id, key)),
+            });
+        }
+        self.cql.compare_and_set_together(changes).await
+    }
+
+    async fn purge(&self, kind: &'static KindSpec, id: &str) -> Result<(), StoreError> {
+        let of = self.kind(kind)?;
+        loop {
+            // All keys but the empty one.
+            let rows = self
+                .cql
+                .rows::<(String, Option<String>)>(&of.range, (id, "\0", "\u{10ffff}", PURGED_AT_ONCE))
+                .await?;
+            if rows.is_empty() {
+                break;
+            }
+            let mut changes = vec![Change::new(&of.still_deleted, (id,))];
+            changes.extend(rows.iter().map(|(key, _)| Change::new(&of.remove, (id, key))));
+            self.cql.compare_and_set_together(changes).await?;
+        }
+        // Later than they were written, also where the clock of who wrote them was ahead.
+        let written = self.cql.one::<(Option<i64>,)>(&of.facts_written_at, (id,)).await?;
+        match written.and_then(|(micros,)| micros) {
+            Some(micros) => self.cql.write_at(&of.remove_facts, (id,), micros.saturating_add(1)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn add_entries(&self, entries: &[Entry]) -> Result<(), StoreError> {
+        try_join_all(entries.iter().map(|entry| self.add_entry(entry))).await.map(drop)
+    }
+
+    async fn remove_entries(&self, entries: &[Entry]) -> Result<(), StoreError> {
+        for entry in entries {
+            let query = &self.index(entry.index)?.remove;
+            self.cql.write(query, (&entry.list, entry.bucket, &entry.key)).await?;
+        }
+        Ok(())
+    }
+
+    async fn entries(
+        &self,
+        index: &'static IndexSpec,
+        wanted: EntriesWanted<'_>,
+    ) -> Result<Vec<(String, Bytes)>, StoreError> {
+        let of = self.index(index)?;
+        let mut from = wanted.after.and_then(index.bucket);
+        let mut found = Vec::new();
+        loop {
+            let buckets = self.buckets(of, wanted.list, from).await?;
+            for bucket in &buckets {
+                let left = limit(wanted.limit - found.len());
+                let list = wanted.list;
+                let rows = match wanted.after {
+                    Some(after) => {
+                        self.cql.rows::<(String, String)>(&of.behind, (list, bucket, after, left)).await?
+                    }
+                    None => self.cql.rows::<(String, String)>(&of.first, (list, bucket, left)).await?,
+                };
+                found.extend(rows.into_iter().map(|(key, body)| (key, Bytes::from(body))));
+                if found.len() >= wanted.limit {
+                    return Ok(found);
+                }
+            }
+            let Some(last) = buckets.last().filter(|_| buckets.len() == BUCKETS) else { return Ok(found) };
+            let next = match index.order {
+                Order::NewestFirst => last.checked_sub(1),
+                Order::OldestFirst => last.checked_add(1),
+            };
+            if next.is_none() {
+                return Ok(found);
+            }
+            from = next;
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What events promise.
+
+use jiff::{SignedDuration, Timestamp};
+use mundotango::community::events::listing::EventFilter;
+use mundotango::community::events::location::{Coordinates, Location};
+use mundotango::community::events::rules::{RsvpChoice, RsvpCounts, RsvpStatus};
+use mundotango::community::events::store::{Event, EventStore, EventType, Rsvp};
+use mundotango_protocol::new_id;
+use mundotango_storage::db::Db;
+use mundotango_storage::{PageRequest, PageStart, StoreError, now};
+use tokio::task::JoinSet;
+
+use super::{first, walk};
+
+/// A time that no other suite uses, so that lists by time hold this suite's events alone.
+fn quiet_time() -> Timestamp {
+    let offset = i64::try_from(uuid_part(&new_id())).unwrap_or_default();
+    Timestamp::from_second(4_102_444_800 + offset * 1_000_000).unwrap()
+}
+
+fn uuid_part(id: &str) -> u64 {
+    u64::from_str_radix(&id[id.len() - 4..], 16).unwrap()
+}
+
+fn event(event_date: Timestamp, capacity: Option<u32>) -> Event {
+    Event {
+        id: new_id(),
+        host_id: new_id(),
+        title: "Milonga del Sur".to_owned(),
+        description: String::new(),
+        event_date,
+        location: Location { text: "La Viruta, Buenos Aires".to_owned(), ..Location::default() },
+        event_type: EventType::Milonga,
+        capacity,
+        created_at: now(),
+        counts: RsvpCounts::default(),
+    }
+}
+
+/// Runs the suite.
+pub async fn events(nodes: &[Db; 2]) {
+    let nodes = nodes.clone().map(EventStore::new);
+    let store = &nodes[0];
+    finds_what_it_created(store).await;
+    lists_by_time_through_filters(store).await;
+    answers_replace_each_other(store).await;
+    the_waitlist_moves_up_in_order(store).await;
+    capacity_is_never_exceeded(store).await;
+    places_are_given_once(&nodes).await;
+}
+
+async fn finds_what_it_created(store: &EventStore) {
+    let event = event(quiet_time(), Some(3));
+    store.create(&event).await.unwrap();
+    assert_eq!(store.event(&event.id).await.unwrap(), Some(event.clone()));
+    assert_eq!(store.event(&new_id()).await.unwrap(), None);
+    assert_eq!(store.rsvp(&new_id(), "u", RsvpChoice::Going, now()).await.unwrap(), None);
+    assert_eq!(store.rsvp_of(&event.id, "u").await.unwrap(), None);
+}
+
+async fn lists_by_time_through_filters(store: &EventStore) {
+    let start = quiet_time();
+    let obelisco = Coordinates { latitude: -34.6037, longitude: -58.3816 };
+    let mut expected = Vec::new();
+    for number in 0..20_i64 {
+        // Made out of order, two at each time.
+        let at = start + SignedDuration::from_mins(((number * 7) % 20) / 2);
+        let mut event = event(at, None);
+        if number % 4 == 0 {
+            event.event_type = EventType::Class;
+            event.location.city = Some("Rosario".to_owned());
+        }
+        if number % 5 == 0 {
+            event.location.coordinates = Some(obelisco);
+        }
+        store.create(&event).await.unwrap();
+        expected.push(event);
+    }
+    expected.sort_by_key(|event| (event.event_date, event.id.clone()));
+    let end = start + SignedDuration::from_hours(1);
+    let all = EventFilter { from: Some(start), to: Some(end), ..EventFilter::default() };
+    let near = Coordinates { latitude: -34.61, longitude: -58.38 };
+    let filters = [
+        all.clone(),
+        EventFilter { event_type: Some(EventType::Class), ..all.clone() },
+        EventFilter { city: Some("rosario".to_owned()), ..all.clone() },
+        EventFilter { city: Some("BUENOS AIRES".to_owned()), ..all.clone() },
+        EventFilter { near: Some((near, 5.0)), ..all.clone() },
+        EventFilter { near: Some((near, 0.1)), ..all.clone() },
+        EventFilter { from: Some(start + SignedDuration::from_mins(3)), ..all.clone() },
+        EventFilter { to: Some(start + SignedDuration::from_mins(3)), ..all.clone() },
+    ];
+    for filter in filters {
+        let wanted: Vec<_> =
+            expected.iter().filter(|event| filter.holds(event)).map(|event| event.id.clone()).collect();
+        for limit in [1, 3, 50] {
+            let read = async |page: PageRequest| store.events(&filter, page).await;
+            assert_eq!(
+                walk(limit, read, |event: &Event| event.id.clone()).await,
+                wanted,
+                "{filter:?} by {limit}"
+            );
+        }
+    }
+    let second = PageRequest { start: PageStart::Skip(5), limit: 5 };
+    let page = store.events(&all, second).await.unwrap();
+    assert_eq!(page.items[0].id, expected[5].id);
+    for cursor in ["", "x", "x.y", "12"] {
+        let page = PageRequest { start: PageStart::After(cursor.to_owned()), limit: 5 };
+        let refused = store.events(&all, page).await;
+        assert!(matches!(refused, Err(StoreError::BadCursor)), "{cursor}");
+    }
+}
+
+async fn answers_replace_each_other(store: &EventStore) {
+    let event = event(quiet_time(), None);
+    store.create(&event).await.unwrap();
+    let now = now();
+    let answer = async |choice| store.rsvp(&event.id, "u", choice, now).await.unwrap().unwrap();
+    let steps = [
+        (RsvpChoice::Maybe, RsvpStatus::Maybe, (0, 1)),
+        (RsvpChoice::Going, RsvpStatus::Going, (1, 0)),
+        (RsvpChoice::Going, RsvpStatus::Going, (1, 0)),
+        (RsvpChoice::Declined, RsvpStatus::Declined, (0, 0)),
+        (RsvpChoice::Going, RsvpStatus::Going, (1, 0)),
+    ];
+    let mut previous = None;
+    for (choice, status, (going, maybe)) in steps {
+        let outcome = answer(choice).await;
+        assert_eq!((outcome.rsvp.status, outcome.previous), (status, previous));
+        assert_eq!(outcome.event.counts, RsvpCounts { going, maybe, waitlisted: 0 });
+        assert_eq!(store.event(&event.id).await.unwrap().unwrap().counts, outcome.event.counts);
+        assert_eq!(store.rsvp_of(&event.id, "u").await.unwrap(), Some(outcome.rsvp));
+        previous = Some(status);
+    }
+}
+
+async fn the_waitlist_moves_up_in_order(store: &EventStore) {
+    let event = event(quiet_time(), Some(1));
+    store.create(&event).await.unwrap();
+    let now = now();
+    let answer = async |user: &str, choice| store.rsvp(&event.id, user, choice, now).await.unwrap().unwrap();
+    // Named against the order of coming.
+    for user in ["d", "c", "b", "a"] {
+        answer(user, RsvpChoice::Going).await;
+    }
+    let again = answer("c", RsvpChoice::Going).await;
+    assert_eq!(again.rsvp.status, RsvpStatus::Waitlisted, "asking again costs no place");
+    assert_eq!(again.event.counts, RsvpCounts { going: 1, maybe: 0, waitlisted: 3 });
+    answer("b", RsvpChoice::Declined).await;
+
+    let freed = answer("d", RsvpChoice::Maybe).await;
+    assert_eq!(
+        freed.promoted.map(|rsvp| (rsvp.user_id, rsvp.status)),
+        Some(("c".to_owned(), RsvpStatus::Going))
+    );
+    assert_eq!(freed.event.counts, RsvpCounts { going: 1, maybe: 1, waitlisted: 1 });
+    let freed = answer("c", RsvpChoice::Declined).await;
+    assert_eq!(freed.promoted.map(|rsvp| rsvp.user_id), Some("a".to_owned()));
+    let freed = answer("a", RsvpChoice::Declined).await;
+    assert_eq!((freed.promoted, freed.event.counts.going), (None, 0));
+}
+
+async fn capacity_is_never_exceeded(store: &EventStore) {
+    let event = event(quiet_time(), Some(10));
+    store.create(&event).await.unwrap();
+    let racing: Vec<_> = (0..200)
+        .map(|user| {
+            let (store, event_id) = (store.clone(), event.id.clone());
+            tokio::spawn(async move {
+                let user_id = format!("user {user:03}");
+                let now = now();
+                let outcome = store.rsvp(&event_id, &user_id, RsvpChoice::Going, now).await.unwrap().unwrap();
+                assert!(outcome.event.counts.going <= 10);
+                if user % 10 == 0 {
+                    store.rsvp(&event_id, &user_id, RsvpChoice::Declined, now).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for racer in racing {
+        racer.await.unwrap();
+    }
+    let counts = store.event(&event.id).await.unwrap().unwrap().counts;
+    assert_eq!(counts, RsvpCounts { going: 10, maybe: 0, waitlisted: 170 });
+    let mut statuses = Vec::new();
+    let read = async |page: PageRequest| {
+        let page = store.rsvps(&event.id, page).await?;
+        statuses.extend(page.items.iter().map(|rsvp: &Rsvp| rsvp.status));
+        Ok(page)
+    };
+    let users = walk(33, read, |rsvp: &Rsvp| rsvp.user_id.clone()).await;
+    assert_eq!(users.len(), 200);
+    let count = |wanted| statuses.iter().filter(|status| **status == wanted).count();
+    assert_eq!((count(RsvpStatus::Going), count(RsvpStatus::Waitlisted)), (10, 170));
+    assert!(store.rsvps(&new_id(), first(10)).await.unwrap().items.is_empty());
+}
+
+async fn places_are_given_once(nodes: &[EventStore; 2]) {
+    let event = event(now(), Some(5));
+    nodes[0].create(&event).await.unwrap();
+    let mut racers = JoinSet::new();
+    for user in 0..32 {
+        let (events, id) = (nodes[user % 2].clone(), event.id.clone());
+        racers.spawn(async move {
+            let user = format!("user {user:02}");
+            let outcome = events.rsvp(&id, &user, RsvpChoice::Going, now()).await.unwrap().unwrap();
+            assert!(outcome.event.counts.going <= 5);
+            outcome.rsvp.status
+        });
+    }
+    let statuses = racers.join_all().await;
+    let going = statuses.iter().filter(|status| **status == RsvpStatus::Going).count();
+    assert_eq!((going, statuses.len()), (5, 32));
+    let counts = nodes[1].event(&event.id).await.unwrap().unwrap().counts;
+    assert_eq!(counts, RsvpCounts { going: 5, maybe: 0, waitlisted: 27 });
+
+    // All give their places back: whoever waited moves up until nobody is left.
+    let mut racers = JoinSet::new();
+    for user in 0..32 {
+        let (events, id) = (nodes[user % 2].clone(), event.id.clone());
+        racers.spawn(async move {
+            let user = format!("user {user:02}");
+            events.rsvp(&id, &user, RsvpChoice::Declined, now()).await.unwrap().unwrap();
+        });
+    }
+    racers.join_all().await;
+    let counts = nodes[0].event(&event.id).await.unwrap().unwrap().counts;
+    assert_eq!(counts, RsvpCounts::default());
+}

@@ -1,0 +1,97 @@
+//! The features' stores on both engines: the embedded one and a real CQL server.
+
+mod accounts;
+mod conversations;
+mod events;
+mod posts;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use mundotango::schema::schema;
+use mundotango_protocol::new_id;
+use mundotango_storage::db::Db;
+use mundotango_storage::embedded::{EmbeddedOptions, EmbeddedStore};
+use mundotango_storage::scylla::{ScyllaOptions, ScyllaStore, migrate};
+use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use tempfile::TempDir;
+
+/// A store with the application's schema on either engine.
+struct Engines {
+    embedded: EmbeddedStore,
+    shared: [ScyllaStore; 2],
+    _folder: TempDir,
+}
+
+impl Engines {
+    async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = std::env::var("MUNDOTANGO_TEST_CQL").expect(
+            "MUNDOTANGO_TEST_CQL (host:port) is not set: run the tests by `cargo xtask test`, which starts the servers",
+        );
+        let id = new_id();
+        let options = ScyllaOptions {
+            nodes: vec![address],
+            keyspace: format!("stores_{}", &id[id.len() - 8..]),
+            replication_factor: 1,
+            request_timeout: std::time::Duration::from_secs(20),
+            ..ScyllaOptions::default()
+        };
+        migrate(&options, &schema(), false).await.unwrap();
+        Self {
+            embedded: EmbeddedStore::open(folder.path(), &EmbeddedOptions::default(), &schema()).unwrap(),
+            shared: [
+                ScyllaStore::connect(&options, &schema()).await.unwrap(),
+                ScyllaStore::connect(&options, &schema()).await.unwrap(),
+            ],
+            _folder: folder,
+        }
+    }
+
+    /// Each engine as two nodes see it.
+    fn all(&self) -> [[Db; 2]; 2] {
+        [
+            [self.embedded.stores().db, self.embedded.stores().db],
+            [self.shared[0].stores().db, self.shared[1].stores().db],
+        ]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_features_keep_their_promises_on_both_engines() {
+    let engines = Engines::open().await;
+    for nodes in engines.all() {
+        accounts::accounts(&nodes).await;
+        conversations::conversations(&nodes[0]).await;
+        posts::posts(&nodes).await;
+        events::events(&nodes).await;
+    }
+}
+
+/// Walks a list page by page and returns the ids in order; every page but the last is full, and no id comes twice.
+async fn walk<T: Debug>(
+    limit: usize,
+    mut read: impl AsyncFnMut(PageRequest) -> Result<Page<T>, StoreError>,
+    id: impl Fn(&T) -> String,
+) -> Vec<String> {
+    let mut ids: Vec<String> = Vec::new();
+    let mut start = PageStart::First;
+    loop {
+        let page = read(PageRequest { start, limit }).await.unwrap();
+        assert!(page.items.len() <= limit);
+        ids.extend(page.items.iter().map(&id));
+        match page.next {
+            Some(next) => {
+                assert_eq!(page.items.len(), limit, "a page before the last is full");
+                start = PageStart::After(next);
+            }
+            None => break,
+        }
+    }
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "an item came twice");
+    ids
+}
+
+fn first(limit: usize) -> PageRequest {
+    PageRequest { start: PageStart::First, limit }
+}
