@@ -2,7 +2,7 @@
 
 use mundotango_storage::db::Schema;
 
-use crate::community::{accounts, events, posts};
+use crate::community::{accounts, bookmarks, events, posts};
 use crate::life_ceo;
 
 /// The schema with which every store is opened.
@@ -12,6 +12,7 @@ pub fn schema() -> Schema {
             accounts::store::USERS.spec(),
             accounts::names::NAMES.spec(),
             posts::store::POSTS.spec(),
+            bookmarks::store::BOOKMARKS.spec(),
             events::store::EVENTS.spec(),
             life_ceo::store::CONVERSATIONS.spec(),
         ],

@@ -1,6 +1,7 @@
 //! The community: one folder a feature, with its routes and types, what it keeps (`store`), its rules, and what it publishes.
 
 pub mod accounts;
+pub mod bookmarks;
 pub mod events;
 mod limits;
 pub mod posts;
@@ -26,6 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::config::AuthOptions;
 use accounts::passwords::Passwords;
 use accounts::store::{AccountStore, User};
+use bookmarks::store::BookmarkStore;
 use events::store::EventStore;
 use limits::Limits;
 use posts::store::PostStore;
@@ -34,6 +36,7 @@ use posts::store::PostStore;
 pub struct Community {
     accounts: AccountStore,
     posts: PostStore,
+    bookmarks: BookmarkStore,
     events: EventStore,
     engine: Arc<Engine>,
     tokens: Arc<Tokens>,
@@ -59,6 +62,7 @@ impl Community {
         Ok(Self {
             accounts: AccountStore::new(db.clone()),
             posts: PostStore::new(db.clone()),
+            bookmarks: BookmarkStore::new(db.clone()),
             events: EventStore::new(db.clone()),
             engine,
             tokens,
@@ -134,6 +138,7 @@ fn label<T: Serialize>(value: T) -> String {
     security(("bearer" = [])),
     components(schemas(
         posts::PostMessage,
+        bookmarks::BookmarkMessage,
         events::EventMessage,
         crate::life_ceo::AgentMessage,
         FieldError,
@@ -158,6 +163,7 @@ pub fn router(community: Arc<Community>) -> OpenApiRouter {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(accounts::router())
         .merge(posts::router())
+        .merge(bookmarks::router())
         .merge(events::router())
         .with_state(community)
 }

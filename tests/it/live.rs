@@ -1,6 +1,6 @@
 //! What happens in the community arrives on sockets, through the official SDKs.
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use crate::sdk::{Sdk, SdkClient};
@@ -85,6 +85,44 @@ async fn events_and_answers_arrive_where_they_belong() {
         (&personal["data"]["type"], &personal["data"]["rsvp"]["status"]),
         (&json!("event.promoted"), &json!("going"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bookmark_shows_on_the_users_other_devices_and_to_nobody_else() {
+    let server = Server::start().await;
+    let (ana, beto) = (server.register("ana").await, server.register("beto").await);
+    let mut device = SdkClient::subscribed(Sdk::JavaScriptJson, &server, &beto, "posts:feed").await;
+    let mut posts = Vec::new();
+    for (content, visibility) in [("one", "public"), ("two", "public"), ("secret", "private")] {
+        let body = json!({"content": content, "visibility": visibility});
+        let (_, post) = server.post("/api/posts", &ana, body).await;
+        posts.push(post["id"].as_str().unwrap().to_owned());
+    }
+    let bookmark = async |method: Method, post: &str| {
+        server.call(method, &format!("/api/posts/{post}/bookmark"), Some(&beto.token), None).await.0
+    };
+    for post in &posts[..2] {
+        assert_eq!(bookmark(Method::PUT, post).await, StatusCode::NO_CONTENT);
+        assert_eq!(
+            bookmark(Method::PUT, post).await,
+            StatusCode::NO_CONTENT,
+            "setting it again changes nothing"
+        );
+        let told = device.event("serverPublication").await;
+        assert_eq!(told["channel"], format!("#{}", beto.id));
+        assert_eq!(told["data"], json!({"type": "bookmark.changed", "postId": post, "bookmarked": true}));
+    }
+    assert_eq!(bookmark(Method::PUT, &posts[2]).await, StatusCode::NOT_FOUND, "what cannot be read");
+    let listed = async |user| {
+        let (_, page) = server.get("/api/bookmarks", user).await;
+        let items = page["items"].as_array().unwrap();
+        items.iter().map(|post| post["content"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&beto).await, ["two", "one"]);
+    assert_eq!(listed(&ana).await, Vec::<String>::new());
+    assert_eq!(bookmark(Method::DELETE, &posts[1]).await, StatusCode::NO_CONTENT);
+    assert_eq!(device.event("serverPublication").await["data"]["bookmarked"], false);
+    assert_eq!(listed(&beto).await, ["one"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

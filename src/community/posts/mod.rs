@@ -127,6 +127,16 @@ impl Community {
         post.filter(|post| may_read(user_id, post)).ok_or_else(|| Problem::not_found("post"))
     }
 
+    /// The posts of these ids that the user may read, in the ids' order.
+    pub(super) async fn seen_posts_by_id(
+        &self,
+        ids: &[String],
+        user_id: &str,
+    ) -> Result<Vec<SeenPost>, Problem> {
+        let posts = self.posts.posts(ids).await?.into_iter().filter(|post| may_read(user_id, post));
+        self.seen_posts(posts.collect(), user_id).await
+    }
+
     async fn seen_posts(&self, posts: Vec<Post>, user_id: &str) -> Result<Vec<SeenPost>, Problem> {
         let people = self.people(posts.iter().map(|post| post.author_id.clone()).collect()).await;
         let ids: Vec<_> = posts.iter().map(|post| post.id.clone()).collect();

@@ -1,6 +1,7 @@
 //! The features' stores on both engines: the embedded one and a real CQL server.
 
 mod accounts;
+mod bookmarks;
 mod conversations;
 mod events;
 mod posts;
@@ -64,6 +65,7 @@ async fn the_features_keep_their_promises_on_both_engines() {
         accounts::accounts(&nodes).await;
         conversations::conversations(&nodes[0]).await;
         posts::posts(&nodes).await;
+        bookmarks::bookmarks(&nodes).await;
         events::events(&nodes).await;
     }
 }

@@ -1,0 +1,86 @@
+//! Bookmarks: posts that a user wants to find again, and nobody else sees.
+
+pub mod store;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use mundotango_gateway::Identity;
+use mundotango_gateway::extract::{PageBody, PageQuery, Path, ValidQuery};
+use mundotango_gateway::problem::Problem;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Community;
+use super::posts::SeenPost;
+
+type Shared = State<Arc<Community>>;
+
+pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(set, remove))
+}
+
+/// What the user's own channel publishes, for the user's other devices.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename = "bookmark.changed", rename_all = "camelCase")]
+pub(super) struct BookmarkMessage {
+    post_id: String,
+    bookmarked: bool,
+}
+
+impl Community {
+    async fn bookmark(&self, user_id: &str, post_id: String, wanted: bool) -> Result<StatusCode, Problem> {
+        if wanted {
+            self.readable_post(&post_id, user_id).await?;
+        }
+        if self.bookmarks.set(user_id, &post_id, wanted).await? {
+            let personal = format!("#{}", mundotango_protocol::escape_user(user_id));
+            self.announce(&personal, &BookmarkMessage { post_id, bookmarked: wanted }).await;
+        }
+        Ok(StatusCode::NO_CONTENT)
+    }
+}
+
+/// The caller's bookmarked posts, the last one first. Posts that the caller may no longer read are left out.
+#[utoipa::path(
+    get, path = "/api/bookmarks", tag = "bookmarks", params(PageQuery),
+    responses((status = OK, body = PageBody<SeenPost>), (status = BAD_REQUEST, body = Problem)),
+)]
+async fn list(
+    identity: Identity,
+    State(community): Shared,
+    ValidQuery(page): ValidQuery<PageQuery>,
+) -> Result<Json<PageBody<SeenPost>>, Problem> {
+    let page = community.bookmarks.posts(&identity.user_id, page.request()).await?;
+    let items = community.seen_posts_by_id(&page.items, &identity.user_id).await?;
+    Ok(Json(PageBody { items, next_cursor: page.next }))
+}
+
+/// Bookmark a post; at most 2000 at a time.
+#[utoipa::path(
+    put, path = "/api/posts/{id}/bookmark", tag = "bookmarks",
+    responses((status = NO_CONTENT), (status = NOT_FOUND, body = Problem), (status = CONFLICT, body = Problem)),
+)]
+async fn set(
+    identity: Identity,
+    State(community): Shared,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    community.bookmark(&identity.user_id, id, true).await
+}
+
+/// Take a bookmark away.
+#[utoipa::path(
+    delete, path = "/api/posts/{id}/bookmark", tag = "bookmarks", responses((status = NO_CONTENT)),
+)]
+async fn remove(
+    identity: Identity,
+    State(community): Shared,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    community.bookmark(&identity.user_id, id, false).await
+}
