@@ -17,6 +17,8 @@ use crate::handle::Transport;
 
 /// How long the replies to a frame may gather for one write.
 const GATHER: Duration = Duration::from_millis(5);
+/// How often a frame lets other tasks run for the sake of its subscriptions: a channel's task answers within one or two.
+const GATHERED_TURNS: usize = 4;
 
 impl Session {
     /// Takes one frame of the client. A panic in its handling ends this session alone.
@@ -55,7 +57,22 @@ impl Session {
             self.run_command(command).await;
         }
         if gathers {
+            self.gather_subscriptions().await;
             self.handle.outbox().uncork();
+        }
+    }
+
+    /// Lets the subscriptions of a frame be answered in one write with its other commands, where all that they wait for is
+    /// that the channels' tasks run. Those that take longer answer later, each by itself.
+    async fn gather_subscriptions(&mut self) {
+        for _ in 0..GATHERED_TURNS {
+            while let Some(finished) = self.attempts.finished() {
+                self.attempted(finished);
+            }
+            if self.attempts.len() == 0 {
+                return;
+            }
+            tokio::task::yield_now().await;
         }
     }
 
