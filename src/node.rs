@@ -237,7 +237,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
     let secret = data_folder::secret_or_made(config)?;
     let tokens = Tokens::new(secret.expose().as_bytes(), config.auth.access_token_ttl);
     let tokens = Arc::new(tokens.with_keys(&config.auth.token)?);
-    let revocations = Revocations::load(Arc::clone(&engines.stores.revocations)).await;
+    let revocations = Revocations::load(Arc::new(engines.stores.db.clone())).await;
     let revocations = revocations.context("revocations not read")?;
     let authenticator = Arc::new(TokenAuthenticator::new(Arc::clone(&tokens), Arc::clone(&revocations)));
     let engine = Engine::start(EngineParts {

@@ -1,5 +1,6 @@
 //! All kinds of partitions and indexes that the application keeps, a line each.
 
+use mundotango_gateway::revocation_store;
 use mundotango_storage::db::Schema;
 
 use crate::community::{accounts, bookmarks, events, posts};
@@ -9,6 +10,7 @@ use crate::life_ceo;
 pub fn schema() -> Schema {
     Schema {
         kinds: vec![
+            revocation_store::REVOCATIONS.spec(),
             accounts::store::USERS.spec(),
             accounts::names::NAMES.spec(),
             posts::store::POSTS.spec(),

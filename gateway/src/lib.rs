@@ -40,6 +40,7 @@ pub use identity::Identity;
 pub use mundotango_ops::Secret;
 pub use options::{HttpOptions, TokenOptions};
 pub use places::EXTRA_CONNECTIONS;
+pub use revocations::store as revocation_store;
 pub use revocations::{Revocations, TokenMarks};
 pub use server::{Door, INTERNAL_CONNECTIONS, listen, serve};
 pub use starting::Starting;

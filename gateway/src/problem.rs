@@ -27,7 +27,8 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
     /// The cause for programs, where the status does not tell it: `token_expired` (get another token), `token_invalid`,
-    /// `token_revoked`, `token_not_yet_valid`, `wrong_credentials`, `refresh_token_invalid`.
+    /// `token_revoked`, `token_not_yet_valid`, `wrong_credentials`, `refresh_token_invalid`, `outcome_unknown` (it may have
+    /// been done: look before you send it again).
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
     /// Each bad field.
@@ -196,7 +197,9 @@ impl From<StoreError> for Problem {
             }
             StoreError::Unknown(cause) => {
                 tracing::warn!(cause, "outcome of a write unknown");
-                Self::unavailable("whether this was done is unknown; look before you send it again")
+                // Without `Retry-After`: programs that follow it by themselves would do it twice.
+                let detail = "whether this was done is unknown; look before you send it again";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).with_code("outcome_unknown")
             }
             StoreError::NoSpace => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, format!("{error}; nothing was written"))

@@ -199,10 +199,10 @@ fn as_json(body: Bytes) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use crate::revocations::store::{Revocation, RevocationStore, Revoked};
     use jiff::Timestamp;
     use mundotango_protocol::ClientId;
     use mundotango_storage::StoreError;
-    use mundotango_storage::revocations::{Revocation, RevocationStore, Revoked};
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! The ports to everything that is kept, and the adapters behind them.
 //!
-//! - What lasts: partitions and indexes ([`db`]), which features declare; and, for what has not moved there yet, one trait
-//!   each ([`revocations`], [`history`]); held together by [`Stores`].
+//! - What lasts: partitions and indexes ([`db`]), which features declare; and, for what is a stream of its own, the trait
+//!   [`history::HistoryStore`]; held together by [`Stores`].
 //!   A write is acknowledged when it would survive `kill -9`; where two may race, the port's one call decides.
 //! - What is hot: channel history and presence ([`hot::HotState`]).
 //!
@@ -21,7 +21,6 @@ pub mod hot;
 mod json;
 mod page;
 mod redis_link;
-pub mod revocations;
 pub mod scylla;
 mod time;
 mod tls;
@@ -37,8 +36,6 @@ pub use tls::TlsFiles;
 /// The stores of all aggregates, on one engine.
 #[derive(Clone)]
 pub struct Stores {
-    /// Blocked users and revoked tokens.
-    pub revocations: Arc<dyn revocations::RevocationStore>,
     /// Partitions and indexes.
     pub db: db::Db,
     /// Publications that outlive hot state.

@@ -33,7 +33,7 @@ async fn a_build_with_another_migration_of_the_same_number_is_in_conflict() {
         EmbeddedStore::open(folder.path(), &EmbeddedOptions::default(), &mundotango::schema::schema())
             .unwrap();
     let tokens = Arc::new(Tokens::new(b"a secret of the test", Duration::from_mins(1)));
-    let revocations = Revocations::load(store.stores().revocations).await.unwrap();
+    let revocations = Revocations::load(Arc::new(store.stores().db)).await.unwrap();
     // An engine alone stands for a node of the other build: nodes compare by heartbeats.
     let another = Engine::start(EngineParts {
         node: NodeParts { bus: Arc::new(bus), ..NodeParts::alone() },

@@ -57,7 +57,7 @@ async fn what_looks_after_the_engines_is_in_the_tree() {
     let admin = server.user("admin", "admin");
     let tasks = node(&server, &admin, "node").await["children"].take();
     let names: Vec<_> = tasks.as_array().unwrap().iter().map(|task| task["name"].clone()).collect();
-    assert_eq!(names, ["health", "hot state sweep"]);
+    assert_eq!(names, ["revocations", "health", "hot state sweep"]);
     until("the health was looked at", async || {
         let tasks = node(&server, &admin, "node").await["children"].take();
         (tasks[0]["messagesHandled"].as_u64() > Some(0)).then_some(())

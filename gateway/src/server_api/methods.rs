@@ -11,7 +11,6 @@ use mundotango_protocol::{
     ClientId, ClientInfo, Disconnect, DisconnectReason, PresenceResult, PresenceStatsResult, StreamPosition,
 };
 use mundotango_storage::hot::HistoryQuery;
-use mundotango_storage::revocations::Revoked;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
@@ -25,6 +24,7 @@ use super::request::{
     channel, read, unknown_fields,
 };
 use crate::revocations::Revocations;
+use crate::revocations::store::Revoked;
 
 /// All methods: the paths below `/api/` that belong to this API.
 pub(crate) const METHODS: &[&str] = &[

@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use mundotango_actors::{ChannelsOptions, Engine, EngineParts, NodeParts, Pace, SessionOptions, TreeNode};
+use mundotango_gateway::revocation_store::{Revocation, RevocationStore, Revoked};
 use mundotango_gateway::tokens::Tokens;
 use mundotango_gateway::{Revocations, TokenAuthenticator};
 use mundotango_storage::StoreError;
 use mundotango_storage::hot::MemoryHotState;
-use mundotango_storage::revocations::{Revocation, RevocationStore, Revoked};
 
 /// How long the tree may take to show what happened.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -88,7 +88,9 @@ fn main() -> anyhow::Result<()> {
             if filter.iter().all(|filter| FAIRNESS.contains(filter) || filter.contains(FAIRNESS)) {
                 // Tests beside it would take the processor from those whose waiting it measures. The whole workspace, as
                 // its features are those of the build that is there.
-                steps.run("fairness", || test(&["--workspace", "--test", "it", FAIRNESS, "--", "--nocapture"]))?;
+                steps.run("fairness", || {
+                    test(&["--workspace", "--test", "it", FAIRNESS, "--", "--nocapture"])
+                })?;
             }
             drop(services);
             steps.run("cargo-fuzz", fuzz::install)?;

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{Path, ValidJson};
 use mundotango_gateway::problem::{FieldError, Problem};
-use mundotango_storage::revocations::Revoked;
+use mundotango_gateway::revocation_store::Revoked;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;

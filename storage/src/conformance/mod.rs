@@ -8,7 +8,6 @@ mod db;
 mod history;
 mod hot_state;
 mod model;
-mod revocations;
 
 pub use cache::cache;
 pub use db::{TABLES_OF_THE_SUITE, db, schema};
@@ -16,4 +15,3 @@ pub use history::{archived_hot_state, history};
 pub use hot_state::{hot_state, shared_hot_state};
 pub use model::{ModelReport, ModelRun, Mutant, model};
 use mundotango_protocol::new_id;
-pub use revocations::revocations;

@@ -139,6 +139,10 @@ impl Partitions for Faulty {
         Ok(stored)
     }
 
+    async fn row(&self, kind: &'static KindSpec, id: &str, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.engine.row(kind, id, key).await
+    }
+
     async fn rows(
         &self,
         kind: &'static KindSpec,

@@ -108,6 +108,9 @@ pub(crate) trait Partitions: Send + Sync {
         freshness: Freshness,
     ) -> Result<Stored, StoreError>;
 
+    /// Reads one row, and nothing else of its partition.
+    async fn row(&self, kind: &'static KindSpec, id: &str, key: &str) -> Result<Option<Bytes>, StoreError>;
+
     /// Reads rows of a range in the order of their keys, or the other way round.
     async fn rows(
         &self,

@@ -33,6 +33,14 @@ pub fn number(number: u64) -> String {
     format!("{number:020}")
 }
 
+/// The shard of a text among so many: FNV-1a, as it has to be the same in every version, and no more than even.
+pub fn shard_of(text: &str, shards: u64) -> u64 {
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash % shards.max(1)
+}
+
 /// The last part of a key, as it was given to [`key`].
 pub fn last_part(key: &str) -> String {
     let part = key.rsplit(SEPARATOR).next().unwrap_or_default();
@@ -96,8 +104,20 @@ mod tests {
         }
 
         #[test]
+        fn shards_are_within_their_number(text in "[a-z]{0,8}", shards in 0..20_u64) {
+            prop_assert!(shard_of(&text, shards) < shards.max(1));
+        }
+
+        #[test]
         fn numbers_sort_as_numbers(a: u64, b: u64) {
             prop_assert_eq!(number(a).cmp(&number(b)), a.cmp(&b));
         }
+    }
+
+    #[test]
+    fn shards_stay_what_they_were() {
+        assert_eq!(shard_of("", 16), 5);
+        let used: std::collections::BTreeSet<_> = (0..200).map(|id| shard_of(&id.to_string(), 16)).collect();
+        assert_eq!(used.len(), 16);
     }
 }

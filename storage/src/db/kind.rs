@@ -15,6 +15,8 @@ pub struct KindSpec {
     pub bound: &'static str,
     /// How long a read may come from the cache; it is not cached without it.
     pub cached: Option<Duration>,
+    /// Whether rows are removed soon after they were written, and in great numbers.
+    pub short_lived: bool,
     /// Whether a partition exists without having been created: its facts are then the type's default.
     pub implicit: bool,
 }
@@ -33,7 +35,7 @@ type Types<F, H, R> = PhantomData<fn() -> (F, H, R)>;
 impl<F, H, R> Kind<F, H, R> {
     /// Declares a kind by its name and, in words, the bound of one partition.
     pub const fn new(name: &'static str, bound: &'static str) -> Self {
-        let spec = KindSpec { name, bound, cached: None, implicit: false };
+        let spec = KindSpec { name, bound, cached: None, short_lived: false, implicit: false };
         Self { spec, types: PhantomData }
     }
 
@@ -41,6 +43,15 @@ impl<F, H, R> Kind<F, H, R> {
     #[must_use]
     pub const fn cached(mut self, ttl: Duration) -> Self {
         self.spec.cached = Some(ttl);
+        self
+    }
+
+    /// Rows are removed soon after they were written, and in great numbers: a CQL server keeps their tombstones for an hour
+    /// only, or reads of the partition would go over those of days. A row that comes back must do no harm: a server that was
+    /// away for longer than that may bring it.
+    #[must_use]
+    pub const fn short_lived(mut self) -> Self {
+        self.spec.short_lived = true;
         self
     }
 

@@ -217,9 +217,8 @@ impl Db {
         id: &str,
         key: &str,
     ) -> Result<Option<R>, StoreError> {
-        let wanted = RowsWanted { keys: vec![key.to_owned()], ranges: Vec::new() };
-        let stored = self.engine.load(kind.spec(), id, &wanted, Freshness::Acknowledged).await?;
-        stored.rows.get(key).map(|body| decode(body)).transpose()
+        let body = self.engine.row(kind.spec(), id, key).await?;
+        body.map(|body| decode(&body)).transpose()
     }
 
     /// The rows of one key of several partitions, in the ids' order.

@@ -190,11 +190,6 @@ impl Tx<'_> {
         self.bytes(table, key)?.map(|bytes| decode(&bytes)).transpose()
     }
 
-    /// Whether a key has a row.
-    pub(super) fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
-        Ok(self.bytes(table, key)?.is_some())
-    }
-
     /// A row as it was written.
     pub(super) fn bytes(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let place = (table, key.to_vec());

@@ -8,7 +8,6 @@ mod folder;
 mod history;
 mod keys;
 mod partitions;
-mod revocations;
 mod space;
 mod tables;
 
@@ -85,7 +84,6 @@ impl EmbeddedStore {
     /// The ports on this store.
     pub fn stores(&self) -> Stores {
         Stores {
-            revocations: Arc::new(Arc::clone(&self.shared)),
             db: Db::new(Arc::new(Arc::clone(&self.shared))),
             history: Arc::new(Arc::clone(&self.shared)),
         }

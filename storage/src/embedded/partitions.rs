@@ -154,6 +154,12 @@ impl Partitions for Arc<Shared> {
         Ok(stored)
     }
 
+    async fn row(&self, kind: &'static KindSpec, id: &str, key: &str) -> Result<Option<Bytes>, StoreError> {
+        let (table, keys) = (self.table_of(kind.name)?, Keys::of(id));
+        let row = self.tables.get(table).get(keys.row(key))?;
+        Ok(row.map(|row| Bytes::copy_from_slice(&row)))
+    }
+
     async fn rows(
         &self,
         kind: &'static KindSpec,

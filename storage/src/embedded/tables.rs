@@ -37,7 +37,6 @@ impl Table {
 }
 
 tables! {
-    Revocations = "revocations",
     History = "history",
     HistoryEnds = "history_ends",
 }

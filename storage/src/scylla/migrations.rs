@@ -43,7 +43,7 @@ macro_rules! migrations {
 }
 
 /// All files, in order; the number is the place.
-pub(super) const MIGRATIONS: &[Migration] = migrations!["0001_revocations.cql", "0002_history.cql",];
+pub(super) const MIGRATIONS: &[Migration] = migrations!["0001_history.cql"];
 
 /// The tables that migrations themselves need.
 pub(super) const BOOKKEEPING: &str = "\
@@ -447,11 +447,11 @@ mod tests {
 
     #[test]
     fn a_report_says_what_was_done() {
-        let applied = vec!["0001_revocations.cql".to_owned()];
+        let applied = vec!["0001_history.cql".to_owned()];
         let newer = vec!["0099_later.cql".to_owned()];
         let report =
             Report { made_keyspace: true, applied, already: 2, dry_run: true, newer, replication: None };
-        let expected = "would make the keyspace\nwould apply 0001_revocations.cql\n\
+        let expected = "would make the keyspace\nwould apply 0001_history.cql\n\
                         0099_later.cql was applied by a newer version\n2 applied before";
         assert_eq!(report.to_string(), expected);
     }

@@ -18,7 +18,6 @@ mod partitions;
 mod query;
 mod reopen;
 mod replication;
-mod revocations;
 mod session;
 mod value;
 
@@ -56,7 +55,7 @@ impl ScyllaStore {
 
     /// The ports on this store.
     pub fn stores(&self) -> Stores {
-        Stores { revocations: self.cql.clone(), db: self.db.clone(), history: self.cql.clone() }
+        Stores { db: self.db.clone(), history: self.cql.clone() }
     }
 
     /// Whether a server answers.

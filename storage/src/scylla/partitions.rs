@@ -35,6 +35,7 @@ const REMEMBERED: u64 = 20_000;
 struct OfKind {
     load: Query,
     load_settled: Query,
+    row: Query,
     range: Query,
     range_settled: Query,
     range_backwards: Query,
@@ -75,9 +76,10 @@ pub(super) fn tables(schema: &Schema) -> Vec<(String, String)> {
     for kind in &schema.kinds {
         let cql = format!(
             "CREATE TABLE IF NOT EXISTS {} (p text, k text, body text, facts text, head text, version bigint, \
-             marks frozen<list<text>>, deleted boolean, PRIMARY KEY ((p), k)) WITH comment = '{}'",
+             marks frozen<list<text>>, deleted boolean, PRIMARY KEY ((p), k)) WITH comment = '{}'{}",
             kind.name,
-            quoted(kind.bound)
+            quoted(kind.bound),
+            if kind.short_lived { " AND gc_grace_seconds = 3600" } else { "" }
         );
         tables.push((kind.name.to_owned(), cql));
     }
@@ -130,6 +132,7 @@ impl OfKind {
         Self {
             load: query(Kind::Read, load.clone()),
             load_settled: query(Kind::SerialRead, load),
+            row: query(Kind::Read, format!("SELECT body FROM {t} WHERE p = ? AND k = ?")),
             range: query(Kind::Read, range.clone()),
             range_settled: query(Kind::SerialRead, range),
             range_backwards: query(Kind::Read, backwards),
@@ -291,6 +294,11 @@ impl Partitions for CqlPartitions {
             stored.rows.extend(rows.into_iter().filter_map(|(key, body)| Some((key, Bytes::from(body?)))));
         }
         Ok(stored)
+    }
+
+    async fn row(&self, kind: &'static KindSpec, id: &str, key: &str) -> Result<Option<Bytes>, StoreError> {
+        let row = self.cql.one::<(Option<String>,)>(&self.kind(kind)?.row, (id, key)).await?;
+        Ok(row.and_then(|(body,)| body).map(Bytes::from))
     }
 
     async fn rows(

@@ -29,12 +29,6 @@ async fn write_note(db: &Db) -> Result<String, StoreError> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn revocations_conform() {
-    let folder = tempdir().unwrap();
-    conformance::revocations(open(folder.path()).unwrap().stores().revocations).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_and_indexes_conform() {
     let folder = tempdir().unwrap();
     let store = open(folder.path()).unwrap();

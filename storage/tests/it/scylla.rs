@@ -18,9 +18,9 @@ use tokio::task::{JoinSet, LocalSet};
 
 /// Statements of tests wait for one server that shares its cores with them.
 const PATIENCE: Duration = Duration::from_secs(20);
-const TABLES: usize = 5 + conformance::TABLES_OF_THE_SUITE;
+const TABLES: usize = 4 + conformance::TABLES_OF_THE_SUITE;
 /// How many files make them.
-const FILES: usize = 2;
+const FILES: usize = 1;
 /// What a migration of nothing applies: the files, and the tables of the schema.
 const ALL: usize = FILES + conformance::TABLES_OF_THE_SUITE;
 
@@ -83,7 +83,6 @@ async fn ports_conform_and_nodes_race_fairly() {
         let nodes = [one.stores(), other.stores()];
         // The suites stay on this thread, their racers do not.
         let (mut suites, thread) = (JoinSet::new(), LocalSet::new());
-        suites.spawn_local_on(conformance::revocations(one.stores().revocations), &thread);
         suites.spawn_local_on(conformance::db(one.stores().db, other.stores().db), &thread);
         suites.spawn_local_on(changes_fit_the_model(nodes.clone()), &thread);
         suites.spawn_local_on(conformance::history(one.stores().history), &thread);
@@ -135,15 +134,15 @@ async fn migrations_race_and_repeat() {
         // As left by one that died on its way.
         keyspace.run("DELETE FROM $.schema_migrations WHERE number = 1").await;
         let store = keyspace.store().await;
-        assert_eq!(store.pending_migrations().await.unwrap(), ["0001_revocations.cql"]);
-        assert_eq!(migrate(options, schema, true).await.unwrap().applied, ["0001_revocations.cql"]);
+        assert_eq!(store.pending_migrations().await.unwrap(), ["0001_history.cql"]);
+        assert_eq!(migrate(options, schema, true).await.unwrap().applied, ["0001_history.cql"]);
         assert_eq!(store.pending_migrations().await.unwrap().len(), 1, "a dry run changes nothing");
-        assert_eq!(migrate(options, schema, false).await.unwrap().applied, ["0001_revocations.cql"]);
+        assert_eq!(migrate(options, schema, false).await.unwrap().applied, ["0001_history.cql"]);
 
-        keyspace.run("UPDATE $.schema_migrations SET checksum = 'other' WHERE number = 2").await;
+        keyspace.run("UPDATE $.schema_migrations SET checksum = 'other' WHERE number = 1").await;
         for dry_run in [true, false] {
             let refused = migrate(options, schema, dry_run).await.unwrap_err().to_string();
-            assert!(refused.contains("0002_history.cql"), "{refused}");
+            assert!(refused.contains("0001_history.cql"), "{refused}");
         }
         assert!(store.pending_migrations().await.is_err());
     })

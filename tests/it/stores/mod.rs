@@ -5,6 +5,7 @@ mod bookmarks;
 mod conversations;
 mod events;
 mod posts;
+mod revocations;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -65,6 +66,7 @@ async fn the_features_keep_their_promises_on_both_engines() {
         accounts::accounts(&nodes).await;
         conversations::conversations(&nodes[0]).await;
         posts::posts(&nodes).await;
+        revocations::revocations(&nodes).await;
         bookmarks::bookmarks(&nodes).await;
         events::events(&nodes).await;
     }

@@ -1,5 +1,7 @@
 //! Who is locked out, held in memory and kept in the store: every token is looked at, so the look must cost nothing.
 
+pub mod store;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -12,14 +14,17 @@ use jiff::Timestamp;
 use mundotango_actors::{Engine, Pace, SessionHandle, TopicHandler, Vitals, Who};
 use mundotango_protocol::{Disconnect, DisconnectReason};
 use mundotango_storage::StoreError;
-use mundotango_storage::revocations::{Revocation, RevocationStore, Revoked};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
+
+use store::{Revocation, RevocationStore, Revoked};
 
 /// On what nodes tell each other of revocations.
 const TOPIC: &str = "revocations";
 /// How often all are read again, as a word of another node may have been lost.
 const READ_AGAIN: Duration = Duration::from_secs(30);
+/// The same for a node alone, which reads them only so that those that have ended are removed.
+const READ_AGAIN_ALONE: Duration = Duration::from_hours(1);
 /// Fewest revocations among which those that are past are cleared away.
 const CLEAR_ABOVE: usize = 1024;
 
@@ -184,13 +189,12 @@ impl Revocations {
     pub fn join(self: &Arc<Self>, engine: &Arc<Engine>) {
         let _ = self.engine.set(Arc::downgrade(engine));
         engine.set_topic(TOPIC, Arc::new(Hearer(Arc::downgrade(self))));
-        if engine.bus_connected().is_some() {
-            let revocations = Arc::clone(self);
-            // Between two reads more time passes than an actor may be silent for.
-            engine.keep_running("revocations", Pace::OnDemand, move |vitals| {
-                read_again(Arc::clone(&revocations), vitals).boxed()
-            });
-        }
+        let pause = if engine.bus_connected().is_some() { READ_AGAIN } else { READ_AGAIN_ALONE };
+        let revocations = Arc::clone(self);
+        // Between two reads more time passes than an actor may be silent for.
+        engine.keep_running("revocations", Pace::OnDemand, move |vitals| {
+            read_again(Arc::clone(&revocations), pause, vitals).boxed()
+        });
     }
 
     fn engine(&self) -> Option<Arc<Engine>> {
@@ -313,9 +317,9 @@ impl Revocations {
     }
 }
 
-async fn read_again(revocations: Arc<Revocations>, vitals: Arc<Vitals>) {
+async fn read_again(revocations: Arc<Revocations>, pause: Duration, vitals: Arc<Vitals>) {
     loop {
-        tokio::time::sleep(READ_AGAIN).await;
+        tokio::time::sleep(pause).await;
         if let Err(error) = revocations.read().await {
             tracing::warn!(%error, "revocations not read again");
         }
