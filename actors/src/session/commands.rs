@@ -17,8 +17,6 @@ use crate::handle::Transport;
 
 /// How long the replies to a frame may gather for one write.
 const GATHER: Duration = Duration::from_millis(5);
-/// How often a frame lets other tasks run for the sake of its subscriptions: a channel's task answers within one or two.
-const GATHERED_TURNS: usize = 4;
 
 impl Session {
     /// Takes one frame of the client. A panic in its handling ends this session alone.
@@ -62,18 +60,19 @@ impl Session {
         }
     }
 
-    /// Lets the subscriptions of a frame be answered in one write with its other commands, where all that they wait for is
-    /// that the channels' tasks run. Those that take longer answer later, each by itself.
+    /// Lets the quick subscriptions of a frame be answered in one write with its other commands. Those that take longer than
+    /// replies may gather answer later, each by itself.
     async fn gather_subscriptions(&mut self) {
-        for _ in 0..GATHERED_TURNS {
-            while let Some(finished) = self.attempts.finished() {
+        if self.attempts.len() == 0 {
+            return;
+        }
+        let gathering = async {
+            while self.attempts.len() > 0 {
+                let finished = self.attempts.next().await;
                 self.attempted(finished);
             }
-            if self.attempts.len() == 0 {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
+        };
+        let _ = tokio::time::timeout(GATHER, gathering).await;
     }
 
     /// Does what is due, so that no number of commands keeps a session from its pings and its end.
