@@ -124,6 +124,8 @@ fn validated<T: Validate<Context = ()>>(value: T) -> Result<T, Problem> {
 
 /// Most items that one page may hold.
 const MAX_PAGE_ITEMS: u16 = 100;
+/// Highest number of a page.
+const MAX_PAGE_NUMBER: u32 = 50;
 /// Items on a page when the client does not say.
 const DEFAULT_PAGE_ITEMS: u16 = 20;
 
@@ -137,8 +139,8 @@ pub struct PageQuery {
     /// Most items, 1 to 100; 20 if absent.
     #[garde(range(min = 1, max = MAX_PAGE_ITEMS))]
     pub limit: Option<u16>,
-    /// The page's number from 1, for clients without cursors.
-    #[garde(range(min = 1, max = 1000))]
+    /// The page's number, 1 to 50, for clients without cursors: all pages before it are read as well.
+    #[garde(range(min = 1, max = MAX_PAGE_NUMBER))]
     pub page: Option<u32>,
 }
 

@@ -124,8 +124,13 @@ async fn bad_input_names_every_bad_field() {
         assert_eq!((problem["status"].as_u64(), problem["type"].as_str()), (Some(400), Some("about:blank")));
         assert_eq!(fields(&problem), expected, "{path} {body}: {problem}");
     }
-    for (query, field) in [("limit=0", "limit"), ("limit=x", "limit"), ("page=0", "page"), ("cursor=%00", "")]
-    {
+    for (query, field) in [
+        ("limit=0", "limit"),
+        ("limit=x", "limit"),
+        ("page=0", "page"),
+        ("page=51", "page"),
+        ("cursor=%00", ""),
+    ] {
         let (status, problem) = server.get(&format!("/api/posts?{query}"), &ana).await;
         if !field.is_empty() {
             assert_eq!((status, fields(&problem)), (StatusCode::BAD_REQUEST, set(&[field])), "{query}");
