@@ -2,8 +2,8 @@
 //!
 //! - Changes of one node that wait for the same partition are carried out together: their rules run one after the other on
 //!   one read, and one compare-and-set carries what they decided. A rule that refuses or panics harms its own caller alone.
-//! - Each compare-and-set leaves its mark in the partition. After an unknown outcome the partition is read again, and the
-//!   mark tells. A compare-and-set that arrives late finds another version and does nothing.
+//! - Each compare-and-set leaves its node's mark in the partition. After an unknown outcome the partition is read again, and
+//!   the mark tells. A compare-and-set that arrives late finds another version and does nothing.
 //! - The loop runs in a task of its own, so that a caller who goes away neither stops a change nor keeps a stale value in the
 //!   cache.
 
@@ -160,7 +160,7 @@ impl Db {
                 *sent = None;
                 batch.asked.append(&mut batch.rest);
                 rounds += 1;
-                match decide(&Loaded::read(stored, &wants)?, batch, rounds == MAX_ROUNDS)? {
+                match decide(&Loaded::read(stored, &wants)?, batch, &self.writer, rounds == MAX_ROUNDS)? {
                     Decided::Nothing => return Ok(End::Answer),
                     Decided::Write(attempt) => *sent = Some(attempt),
                     Decided::Missing(more) => {

@@ -126,12 +126,13 @@ impl Attempt {
         if stored.marks.contains(&self.mark) {
             return Fate::Done;
         }
-        match stored.version.saturating_sub(self.version) {
-            0 => Fate::Open,
-            // Each change since has left its own mark behind the attempt's.
-            since if since <= MARKS as u64 => Fate::Lost,
-            _ => Fate::Untold,
+        if stored.version == self.version {
+            return Fate::Open;
         }
+        // A node has one change of a partition under way at a time, so its mark stays until it writes again itself: without it
+        // the attempt was not carried out, unless so many other nodes wrote since that the mark had to go.
+        let is_remembered = stored.marks.iter().any(|mark| writer_of(mark) == writer_of(&self.mark));
+        if is_remembered || stored.marks.len() < MARKS { Fate::Lost } else { Fate::Untold }
     }
 }
 
@@ -186,6 +187,7 @@ impl<F: DeserializeOwned, H: Default + DeserializeOwned, R: DeserializeOwned> Lo
 pub(super) fn decide<F, H, R>(
     loaded: &Loaded<F, H, R>,
     batch: &mut Batch<F, H, R>,
+    writer: &str,
     is_last_round: bool,
 ) -> Result<Decided, StoreError>
 where
@@ -262,9 +264,8 @@ where
     if !writers.contains(&true) {
         return Ok(Decided::Nothing);
     }
-    let mark = mark();
-    let kept = stored.marks.len().saturating_sub(MARKS - 1);
-    let marks = stored.marks.iter().skip(kept).cloned().chain([mark.clone()]).collect();
+    let mark = new_mark(writer);
+    let marks = with_mark(&stored.marks, &mark);
     let write = Write {
         facts: None,
         head: encode_over(stored.head.as_ref(), &head)?,
@@ -276,8 +277,60 @@ where
     Ok(Decided::Write(Attempt { version: stored.version, mark, write, writers, unknown: None }))
 }
 
-/// The name of a compare-and-set: the random end of a new id.
-pub(super) fn mark() -> String {
+/// The name of a compare-and-set: who sends it, and a random end.
+pub(super) fn new_mark(writer: &str) -> String {
+    format!("{writer}.{}", random_end())
+}
+
+/// The random end of a new id.
+pub(super) fn random_end() -> String {
     let id = new_id();
-    id.get(id.len().saturating_sub(12)..).unwrap_or(&id).to_owned()
+    id.get(id.len().saturating_sub(8)..).unwrap_or(&id).to_owned()
+}
+
+fn writer_of(mark: &str) -> &str {
+    mark.split('.').next().unwrap_or(mark)
+}
+
+/// The marks with a new one in the place of its writer's last.
+fn with_mark(marks: &[String], new: &str) -> Vec<String> {
+    let others: Vec<_> = marks.iter().filter(|mark| writer_of(mark) != writer_of(new)).collect();
+    let kept = others.len().saturating_sub(MARKS - 1);
+    others.into_iter().skip(kept).cloned().chain([new.to_owned()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(version: u64, mark: &str) -> Attempt {
+        let (mark, write) = (mark.to_owned(), Write::default());
+        Attempt { version, mark, write, writers: Vec::new(), unknown: None }
+    }
+
+    fn stored(version: u64, marks: &[String]) -> Stored {
+        Stored { version, marks: marks.to_vec(), ..Stored::default() }
+    }
+
+    #[test]
+    fn a_mark_tells_what_came_of_an_attempt_however_many_changes_others_made() {
+        let mut marks = with_mark(&[], "a.1");
+        let sent = attempt(1, "a.2");
+        assert_eq!(sent.fate(&stored(1, &marks)), Fate::Open);
+        for change in 0..100 {
+            marks = with_mark(&marks, &format!("b.{change}"));
+        }
+        assert_eq!(sent.fate(&stored(101, &marks)), Fate::Lost);
+        marks = with_mark(&marks, "a.2");
+        for change in 0..100 {
+            marks = with_mark(&marks, &format!("b.{change}"));
+        }
+        assert_eq!(sent.fate(&stored(202, &marks)), Fate::Done);
+        assert_eq!(marks.len(), 2);
+        for writer in 0..MARKS {
+            marks = with_mark(&marks, &format!("c{writer}.1"));
+        }
+        assert_eq!(marks.len(), MARKS);
+        assert_eq!(sent.fate(&stored(300, &marks)), Fate::Untold);
+    }
 }

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use super::kind::{IndexSpec, KindSpec};
 use crate::StoreError;
 
-/// How many changes' marks a partition remembers: as many changes may come after one before a look-up can no longer tell
-/// whether it was carried out.
-pub(crate) const MARKS: usize = 8;
+/// Marks that a partition remembers: the last one of each of the last so many writers (nodes). As many other nodes may change
+/// it after a change before a look-up can no longer tell whether that was carried out.
+pub(crate) const MARKS: usize = 32;
 
 /// Rows of a partition that are to be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(crate) struct Stored {
     pub(crate) head: Option<Bytes>,
     /// Rises by one with each change; 0 before the first.
     pub(crate) version: u64,
-    /// The marks of the last changes, newest last; at most [`MARKS`].
+    /// The mark of the last change of each writer, newest last; at most [`MARKS`].
     pub(crate) marks: Vec<String>,
     /// Whether it was deleted. Its id is never used again.
     pub(crate) deleted: bool,

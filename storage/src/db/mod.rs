@@ -39,11 +39,13 @@ pub struct Db {
     engine: Arc<dyn Partitions>,
     cache: Option<Arc<Cache>>,
     combiner: Arc<Combiner>,
+    /// Tells this node's changes from those of others.
+    writer: Arc<str>,
 }
 
 impl Db {
     pub(crate) fn new(engine: Arc<dyn Partitions>) -> Self {
-        Self { engine, cache: None, combiner: Arc::default() }
+        Self { engine, cache: None, combiner: Arc::default(), writer: decide::random_end().into() }
     }
 
     /// The same with kinds that are cached read through a cache. Without one every read asks the engine.

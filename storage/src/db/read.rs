@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::change::{FIRST_PAUSE, PATIENCE, back_off};
-use super::decide::mark;
+use super::decide::new_mark;
 use super::engine::{Entry, Freshness, RangeWanted, RowsWanted, Stored, Write};
 use super::key::behind;
 use super::{Db, Kind, KindSpec};
@@ -94,7 +94,7 @@ impl Db {
         rows: &[(String, R)],
         entries: &[Entry],
     ) -> Result<bool, StoreError> {
-        let mark = mark();
+        let mark = new_mark(&self.writer);
         let rows = rows.iter().map(|(key, row)| Ok((key.clone(), Some(encode(row)?))));
         let write = Write {
             facts: Some(encode(facts)?),
