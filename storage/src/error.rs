@@ -26,3 +26,13 @@ pub enum StoreError {
     #[error("cursor is not one that this list gave")]
     BadCursor,
 }
+
+impl StoreError {
+    /// The error of a call that had no effect, whatever came of the write that failed: of that one nothing is seen.
+    pub(crate) fn without_effect(self) -> Self {
+        match self {
+            Self::Unknown(why) => Self::Unavailable(why),
+            error => error,
+        }
+    }
+}

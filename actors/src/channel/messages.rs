@@ -44,7 +44,7 @@ pub(crate) struct Delivery {
     pub(crate) publication: Publication,
     /// The epoch of its offset; empty where the channel keeps no history.
     pub(crate) epoch: String,
-    /// It may be written as the difference to the publication before it.
+    /// The publication may be written as the difference to the publication before it.
     pub(crate) delta: bool,
     /// The session that does not get it.
     pub(crate) exclude: Option<ClientId>,

@@ -18,9 +18,9 @@ use crate::options::NamespaceOptions;
 pub struct Publish {
     /// The publication.
     pub publication: Publication,
-    /// It is left out of the channel's history.
+    /// The publication is left out of the channel's history.
     pub skip_history: bool,
-    /// It may be written as the difference to the publication before it; otherwise the namespace decides.
+    /// The publication may be written as the difference to the publication before it; otherwise the namespace decides.
     pub delta: bool,
     /// Names it for five minutes, so that sending it again does not publish it again.
     pub idempotency_key: Option<String>,
@@ -39,9 +39,9 @@ impl Publish {
 
 /// The outcome of writing a publication into history.
 enum Recorded {
-    /// It has this place; the default position where the channel keeps no history, or hot state is away.
+    /// The publication has this place; the default position where the channel keeps no history, or hot state is away.
     At(StreamPosition),
-    /// It was published before, or is out of date: nobody is told.
+    /// The publication was published before, or is out of date: nobody is told.
     Before(StreamPosition),
 }
 

@@ -9,10 +9,10 @@ pub enum NodeError {
     /// There is no such node.
     #[error("there is no such node")]
     Gone,
-    /// It did not answer in time, or the bus is not available.
+    /// The node did not answer in time, or the bus is not available.
     #[error("the node did not answer")]
     Unavailable,
-    /// It refused.
+    /// The node refused the request.
     #[error("the node refused: {0}")]
     Refused(String),
 }

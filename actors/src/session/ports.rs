@@ -53,13 +53,13 @@ pub struct SubscriptionGrant {
 /// Why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenRefusal {
-    /// It was good once: the client should get another.
+    /// The token was good once: the client should get another.
     Expired,
-    /// It was never good.
+    /// The token was never good.
     Invalid,
-    /// It, or its user, was locked out.
+    /// The token, or its user, was locked out.
     Blocked,
-    /// It cannot be checked now, as its key is not available.
+    /// The token cannot be checked now, as its key is not available.
     Unavailable,
 }
 

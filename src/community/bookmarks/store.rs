@@ -1,6 +1,6 @@
 //! Bookmarked posts: a partition a user, a row for each bookmark in the order of setting them, and one that finds it by post.
 
-use mundotango_storage::db::{Db, Decision, Kind, RowRange, Wants, key, number, prefix};
+use mundotango_storage::db::{Db, Decision, Kind, RowRange, Wants, key, last_part, number, prefix};
 use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -81,7 +81,7 @@ impl BookmarkStore {
         };
         let range = RowRange::last(prefix(&["n"]), skip + page.limit).after(after);
         let rows = self.0.rows(&BOOKMARKS, user_id, &range).await?;
-        let next = rows.next.as_deref().and_then(|key| key.rsplit('/').next()?.parse::<u64>().ok());
+        let next = rows.next.and_then(|key| last_part(&key).parse::<u64>().ok());
         let posts = rows.items.into_iter().skip(skip).filter_map(|(_, row)| match row {
             Row::Post(post) => Some(post),
             Row::Number(_) => None,

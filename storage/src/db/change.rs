@@ -149,7 +149,7 @@ impl Db {
                 Some(Fate::Lost) => *sent = None,
                 Some(Fate::Open) | None => {}
             }
-            if stored.deleted || (stored.facts.is_none() && !spec.implicit) {
+            if !stored.exists(spec) {
                 if stored.deleted && stored.facts.is_some() {
                     self.engine.purge(spec, id).await?;
                 }
@@ -231,10 +231,7 @@ fn fail<F, H, R>(batch: Vec<Waiting<F, H, R>>, attempt: Option<Attempt>, error: 
         (None, _) => None,
     };
     let writers = attempt.map(|attempt| attempt.writers).unwrap_or_default();
-    let without_effect = match error {
-        StoreError::Unknown(why) => StoreError::Unavailable(why),
-        error => error,
-    };
+    let without_effect = error.without_effect();
     for (index, one) in batch.into_iter().enumerate() {
         let writes = writers.get(index).copied().unwrap_or(false);
         let error = unknown.clone().filter(|_| writes).unwrap_or_else(|| without_effect.clone());

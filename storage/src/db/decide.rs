@@ -162,9 +162,7 @@ pub(super) struct Loaded<F, H, R> {
 
 impl<F: DeserializeOwned, H: Default + DeserializeOwned, R: DeserializeOwned> Loaded<F, H, R> {
     pub(super) fn read(stored: Stored, wants: &Wants) -> Result<Self, StoreError> {
-        // A kind whose partitions are not created has facts that `null` stands for.
-        let facts = decode(stored.facts.as_deref().unwrap_or(b"null"))?;
-        let head = stored.head.as_deref().map(decode).transpose()?.unwrap_or_default();
+        let (facts, head) = (stored.decode_facts()?, stored.decode_head()?);
         let mut rows: BTreeMap<_, _> = wants.0.keys.iter().map(|key| (key.clone(), None)).collect();
         for (key, body) in &stored.rows {
             rows.insert(key.clone(), Some(decode(body)?));

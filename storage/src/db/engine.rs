@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 
 use super::kind::{IndexSpec, KindSpec};
 use crate::StoreError;
+use crate::json::decode;
 
 /// Marks that a partition remembers: the last one of each of the last so many writers (nodes). As many other nodes may change
 /// it after a change before a look-up can no longer tell whether that was carried out.
@@ -57,6 +59,24 @@ pub(crate) struct Stored {
     pub(crate) deleted: bool,
     /// The wanted rows that are there.
     pub(crate) rows: BTreeMap<String, Bytes>,
+}
+
+impl Stored {
+    /// Whether there is such a partition.
+    pub(crate) fn exists(&self, kind: &KindSpec) -> bool {
+        !self.deleted && (self.facts.is_some() || kind.implicit)
+    }
+
+    /// The facts of a partition that exists.
+    pub(crate) fn decode_facts<F: DeserializeOwned>(&self) -> Result<F, StoreError> {
+        // A kind whose partitions are not created has facts that `null` stands for.
+        decode(self.facts.as_deref().unwrap_or(b"null"))
+    }
+
+    /// The head of a partition that exists.
+    pub(crate) fn decode_head<H: Default + DeserializeOwned>(&self) -> Result<H, StoreError> {
+        Ok(self.head.as_deref().map(decode).transpose()?.unwrap_or_default())
+    }
 }
 
 /// One compare-and-set.

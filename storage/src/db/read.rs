@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures_util::future::try_join_all;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -167,7 +168,7 @@ impl Db {
         let mut stored = self.engine.load(kind.spec(), id, &wanted, Freshness::Acknowledged).await?;
         let rows = std::mem::take(&mut stored.rows).into_iter();
         let rows = rows.map(|(key, body)| Ok((key, decode(&body)?))).collect::<Result<_, StoreError>>()?;
-        Ok(found(kind.spec(), stored)?.map(|found| (found, rows)))
+        Ok(found(kind.spec(), &stored)?.map(|found| (found, rows)))
     }
 
     async fn read_stored<F, H, R>(
@@ -180,7 +181,7 @@ impl Db {
         H: Default + DeserializeOwned,
     {
         let spec = kind.spec();
-        found(spec, self.engine.load(spec, id, &RowsWanted::default(), Freshness::Acknowledged).await?)
+        found(spec, &self.engine.load(spec, id, &RowsWanted::default(), Freshness::Acknowledged).await?)
     }
 
     /// The partitions of these ids, in the ids' order; `None` for those that are not there or cannot be read, so that one
@@ -246,13 +247,7 @@ impl Db {
         let read = self.engine.rows(kind.spec(), id, &range.wanted(), range.backwards).await?;
         let next = read.get(range.limit.wrapping_sub(1)).filter(|_| read.len() > range.limit);
         let next = next.map(|(key, _)| key.clone());
-        let items = read.into_iter().take(range.limit).filter_map(|(key, body)| match decode(&body) {
-            Ok(row) => Some((key, row)),
-            Err(error) => {
-                tracing::error!(%error, kind = kind.spec().name, id, key, "left out of a list");
-                None
-            }
-        });
+        let items = read.into_iter().take(range.limit).filter_map(|row| readable(kind.spec().name, id, row));
         Ok(Page { items: items.collect(), next })
     }
 
@@ -264,18 +259,30 @@ impl Db {
     }
 }
 
+/// An item of a list with its key. One that cannot be read is left out, so that it does not take the list down.
+pub(super) fn readable<T: DeserializeOwned>(
+    table: &str,
+    list: &str,
+    (key, body): (String, Bytes),
+) -> Option<(String, T)> {
+    match decode(&body) {
+        Ok(item) => Some((key, item)),
+        Err(error) => {
+            tracing::error!(%error, table, list, key, "left out of a list");
+            None
+        }
+    }
+}
+
 /// A partition that exists, with its types.
-fn found<F, H>(kind: &KindSpec, stored: Stored) -> Result<Option<Found<F, H>>, StoreError>
+fn found<F, H>(kind: &KindSpec, stored: &Stored) -> Result<Option<Found<F, H>>, StoreError>
 where
     F: DeserializeOwned,
     H: Default + DeserializeOwned,
 {
-    let Stored { facts, head, version, deleted, .. } = stored;
-    if deleted || (facts.is_none() && !kind.implicit) {
+    if !stored.exists(kind) {
         return Ok(None);
     }
-    // A kind whose partitions are not created has facts that `null` stands for.
-    let facts = decode(facts.as_deref().unwrap_or(b"null"))?;
-    let head = head.as_deref().map(decode).transpose()?.unwrap_or_default();
-    Ok(Some(Found { facts, head, version }))
+    let (facts, head) = (stored.decode_facts()?, stored.decode_head()?);
+    Ok(Some(Found { facts, head, version: stored.version }))
 }

@@ -5,8 +5,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::engine::{EntriesWanted, Entry};
+use super::read::readable;
 use super::{Db, Index, Order};
-use crate::json::{decode, encode};
+use crate::json::encode;
 use crate::{Page, StoreError};
 
 impl<E: Serialize> Index<E> {
@@ -54,13 +55,8 @@ impl Db {
         let is_cut = all.len() > limit;
         all.truncate(limit);
         let next = all.last().filter(|_| is_cut).map(|(key, _)| key.clone());
-        let items = all.into_iter().filter_map(|(key, body)| match decode(&body) {
-            Ok(entry) => Some((key, entry)),
-            Err(error) => {
-                tracing::error!(%error, index = spec.name, key, "left out of a list");
-                None
-            }
-        });
+        let list = lists.join(", ");
+        let items = all.into_iter().filter_map(|entry| readable(spec.name, &list, entry));
         Ok(Page { items: items.collect(), next })
     }
 }

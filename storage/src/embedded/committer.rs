@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::space::Space;
 use super::tables::{Table, Tables};
-use super::{decode, encode};
 use crate::StoreError;
+use crate::json::{decode, encode};
 
 /// Transactions that may wait; callers wait for a place then.
 const QUEUE_CAPACITY: usize = 4096;
@@ -232,7 +232,7 @@ impl Tx<'_> {
         key: Vec<u8>,
         row: &T,
     ) -> Result<(), StoreError> {
-        let row = encode(row)?;
+        let row = encode(row)?.into();
         self.own.insert((table, key), Some(row));
         Ok(())
     }

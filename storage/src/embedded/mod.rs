@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use folder::{FORMAT_VERSION, OpenError, format_of};
 
 use crate::db::{Db, Schema};
+use crate::json::decode;
 use crate::{StoreError, Stores};
 use committer::{Committer, Tx};
 use folder::Folder;
@@ -104,14 +105,6 @@ impl EmbeddedStore {
         self.shared.committer.close();
         mundotango_ops::metrics().db_connections_active.set(0);
     }
-}
-
-fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(row).map_err(|error| StoreError::Damaged(error.to_string()))
-}
-
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(bytes).map_err(|error| StoreError::Damaged(error.to_string()))
 }
 
 impl From<fjall::Error> for StoreError {

@@ -12,15 +12,16 @@ use fjall::Keyspace;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::Shared;
 use super::committer::Tx;
 use super::keys::{behind, below};
 use super::tables::Table;
-use super::{Shared, decode};
 use crate::StoreError;
 use crate::db::engine::{
     EntriesWanted, Entry, Freshness, Partitions, RangeWanted, RowsWanted, Stored, Write,
 };
 use crate::db::{IndexSpec, KindSpec, Order, key};
+use crate::json::decode;
 
 /// Rows of a deleted partition that are removed in one transaction, so that the committer serves others in between.
 const PURGED_AT_ONCE: usize = 1000;

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -198,7 +197,7 @@ pub(super) struct CqlPartitions {
     kinds: HashMap<&'static str, OfKind>,
     indexes: HashMap<&'static str, OfIndex>,
     /// The buckets that this node has listed.
-    listed: Cache<(&'static str, String, i64), Instant>,
+    listed: Cache<(&'static str, String, i64), ()>,
 }
 
 fn text(bytes: &Bytes) -> Result<&str, StoreError> {
@@ -236,7 +235,7 @@ impl CqlPartitions {
         // Before the entry: an entry in a bucket that is not listed would not be found.
         if self.listed.get(&bucket).await.is_none() {
             self.cql.write(&query.list_bucket, (&entry.list, entry.bucket)).await?;
-            self.listed.insert(bucket, Instant::now()).await;
+            self.listed.insert(bucket, ()).await;
         }
         self.cql.write(&query.add, (&entry.list, entry.bucket, &entry.key, text(&entry.body)?)).await
     }
@@ -248,14 +247,6 @@ impl CqlPartitions {
             None => self.cql.rows::<(i64,)>(&of.first_buckets, (list, limit(BUCKETS))).await?,
         };
         Ok(buckets.into_iter().map(|(bucket,)| bucket).collect())
-    }
-}
-
-/// Writes that come before a row and are nothing without it.
-fn before_the_row(error: StoreError) -> StoreError {
-    match error {
-        StoreError::Unknown(why) => StoreError::Unavailable(why),
-        error => error,
     }
 }
 
@@ -324,7 +315,7 @@ impl Partitions for CqlPartitions {
     ) -> Result<(), StoreError> {
         // First what leads to the partition: readers leave out what leads nowhere, and no partition that is there cannot be
         // found. Not a logged batch, which fails for as long as the servers take one that died for alive.
-        self.add_entries(entries).await.map_err(before_the_row)?;
+        self.add_entries(entries).await.map_err(StoreError::without_effect)?;
         self.cql.write(&self.kind(kind)?.insert, (id, text(&facts)?)).await
     }
 
@@ -336,7 +327,7 @@ impl Partitions for CqlPartitions {
         write: Write,
     ) -> Result<bool, StoreError> {
         let of = self.kind(kind)?;
-        self.add_entries(&write.entries).await.map_err(before_the_row)?;
+        self.add_entries(&write.entries).await.map_err(StoreError::without_effect)?;
         let (before, after) = (version(expected)?, version(expected + 1)?);
         let (head, marks) = (text(&write.head)?, &write.marks);
         let first = match &write.facts {
