@@ -152,7 +152,7 @@ async fn a_full_node_says_so_to_a_thousand_and_still_tells_its_health() {
             assert!(count >= 1000, "{count}");
         }
     }
-    assert_eq!(server.log().matches("connections refused").count(), 1, "one line a minute");
+    assert_eq!(server.whole_log().await.matches("connections refused").count(), 1, "one line a minute");
     // Connections that say nothing use up the reserve for a moment only.
     let mut silent = Vec::new();
     for _ in 0..100 {
@@ -373,7 +373,7 @@ async fn a_page_of_another_origin_gets_what_it_needs_and_a_stranger_a_line_in_th
         let refused = open_with(&server, "origin", "https://evil.example").await;
         assert_eq!(refused.err(), Some(StatusCode::FORBIDDEN));
     }
-    let log = server.log();
+    let log = server.whole_log().await;
     let lines: Vec<_> = log.lines().filter(|line| line.contains("page refused")).collect();
     let [line] = lines.as_slice() else { panic!("{lines:#?}") };
     for text in ["https://evil.example", &server.address().to_string(), "http.allowed_origins"] {

@@ -148,8 +148,20 @@ impl Server {
         self.folder.path().join("data")
     }
 
+    /// What has reached the log. A thread of its own writes it, so the newest lines may still be on
+    /// their way: ask until they are there, or take `whole_log`.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// The log with everything that the server said until now: lines are written in order, so all
+    /// of them are there once the line about a signal sent now is.
+    pub async fn whole_log(&self) -> String {
+        let told = || self.log().matches("SIGHUP").count();
+        let before = told();
+        self.signal("HUP");
+        until("the signal is in the log", async || (told() > before).then_some(())).await;
+        self.log()
     }
 
     /// The server's process.

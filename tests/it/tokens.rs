@@ -114,7 +114,7 @@ async fn the_reason_of_a_refusal_is_in_the_log_and_no_token_is() {
     for _ in 0..30 {
         assert_eq!(Socket::connect(&server, &bad).await.1, Err(3500));
     }
-    let log = server.log();
+    let log = server.whole_log().await;
     assert!(log.contains("claim `exp`: must be a number of seconds"), "{log}");
     assert_eq!(log.matches("token refused").count(), 1, "the log is not flooded");
     assert!(!log.contains(bad.rsplit_once('.').unwrap().1));
@@ -140,7 +140,7 @@ async fn a_subscription_token_opens_one_channel_and_nothing_else() {
     let granted = socket.ask(subscribe(3, "$room:one", &subscription)).await.unwrap();
     assert!(granted["subscribe"].is_object(), "{granted}");
     assert_eq!(socket.ask(subscribe(4, "$room:two", &subscription)).await, Err(3500));
-    let log = server.log();
+    let log = server.whole_log().await;
     assert!(
         log.contains("another channel") && log.contains("$room:two") && log.contains("$room:one"),
         "{log}"
