@@ -1,11 +1,11 @@
 //! Putting the doors together: which routes there are, and what every request passes on its way.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -13,16 +13,15 @@ use mundotango_actors::Engine;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
-use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::authenticator::TokenAuthenticator;
 use crate::body::{self, BodyLimits};
-use crate::client_address::ClientAddress;
 use crate::cors;
 use crate::health::{self, HealthCheck, HealthState};
 use crate::identity::{self, Identity};
+use crate::observe;
 use crate::options::HttpOptions;
 use crate::origin::Origins;
 use crate::problem::Problem;
@@ -34,8 +33,6 @@ use crate::system::{self, SystemState};
 use crate::turnstile::Turnstile;
 use crate::websocket::{self, WebSocketState};
 
-/// Names a request in logs and in its answer.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What is below this path is for admins alone.
 const ADMIN_PREFIX: &str = "/api/admin/";
 /// Answers below this are sent as they are, in bytes: compressing them saves nothing.
@@ -89,7 +86,7 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
             Problem::internal(&text).into_response()
         }))
         .layer(middleware::from_fn_with_state(options.request_timeout, in_time))
-        .layer(middleware::from_fn(measure));
+        .layer(middleware::from_fn(observe::measure));
     let is_apart = options.internal_listen.is_some();
     let callable =
         if is_apart { routes.clone().layer(middleware::from_fn(hide_internal)) } else { routes.clone() };
@@ -98,9 +95,17 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
     let session = engine.session_options();
     let needs_token = !session.allow_anonymous && !session.insecure;
     let origins = Arc::new(Origins::new(&options.allowed_origins, needs_token));
-    let transports = transports(options, &engine, &origins).layer(middleware::from_fn(measure));
-    let server_api =
-        server_api::router(engine, revocations, options.api_key.clone()).layer(middleware::from_fn(measure));
+    let turnstile = Arc::new(Turnstile::new(options));
+    let streams = streams::router(
+        Arc::clone(&engine),
+        Arc::clone(&origins),
+        Arc::clone(&turnstile),
+        options.unidirectional,
+    )
+    .layer(middleware::from_fn(observe::measure));
+    let sockets = sockets(options, &engine, &origins, turnstile);
+    let server_api = server_api::router(engine, revocations, options.api_key.clone())
+        .layer(middleware::from_fn(observe::measure));
 
     let internal =
         routes
@@ -112,33 +117,31 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
                 SizeAbove::new(COMPRESS_ABOVE).and(NotForContentType::new("text/event-stream")),
             ))
             .merge(server_api)
-            .merge(transports)
+            .merge(streams)
             // The limits of this server's own hold instead of axum's.
             .layer(DefaultBodyLimit::disable())
             .layer(middleware::from_fn_with_state(BodyLimits::new(options), body::bound))
-            .layer(middleware::from_fn(log))
-            .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-            .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid));
+            .layer(middleware::from_fn(observe::identify))
+            // A request for a socket has no body, and storms of them come: it passes one layer alone.
+            .merge(sockets.layer(middleware::from_fn(observe::identify_and_measure)));
     let public =
         if is_apart { internal.clone().layer(middleware::from_fn(hide_internal)) } else { internal.clone() };
     Routers { public, internal }
 }
 
-/// The ways in which clients hold a session.
-fn transports(options: &HttpOptions, engine: &Arc<Engine>, origins: &Arc<Origins>) -> Router {
-    let turnstile = Arc::new(Turnstile::new(options));
-    let streams = streams::router(
-        Arc::clone(engine),
-        Arc::clone(origins),
-        Arc::clone(&turnstile),
-        options.unidirectional,
-    );
+/// The routes of WebSockets.
+fn sockets(
+    options: &HttpOptions,
+    engine: &Arc<Engine>,
+    origins: &Arc<Origins>,
+    turnstile: Arc<Turnstile>,
+) -> Router {
     let state = WebSocketState { engine: Arc::clone(engine), origins: Arc::clone(origins), turnstile };
     let mut sockets = Router::new().route("/connection/websocket", get(websocket::upgrade));
     if options.unidirectional {
         sockets = sockets.route("/connection/uni_websocket", get(websocket::upgrade_uni));
     }
-    sockets.with_state(Arc::new(state)).merge(streams)
+    sockets.with_state(Arc::new(state))
 }
 
 /// Where operators have a listener of their own, clients do not see what is served there.
@@ -172,51 +175,4 @@ async fn no_such_route(request: Request) -> Response {
 async fn method_not_allowed(request: Request) -> Problem {
     let detail = format!("{} is not allowed on {}", request.method(), request.uri().path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
-}
-
-/// Counts and times requests by route.
-async fn measure(request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let method = method_label(request.method());
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let response = next.run(request).await;
-    let status = response.status();
-    let labels = [method, route.as_ref().map_or("none", MatchedPath::as_str), status.as_str()];
-    let metrics = mundotango_ops::metrics();
-    metrics.http_requests_total.with_label_values(&labels).inc();
-    metrics.http_request_duration_seconds.with_label_values(&labels).observe(started.elapsed().as_secs_f64());
-    if status.is_server_error() {
-        metrics.errors_total.with_label_values(&["http", "error"]).inc();
-    }
-    response
-}
-
-/// Methods beyond the known ones share a label, as anybody can invent some.
-fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::HEAD => "HEAD",
-        Method::OPTIONS => "OPTIONS",
-        _ => "other",
-    }
-}
-
-async fn log(request: Request, next: Next) -> Response {
-    let id = request
-        .extensions()
-        .get::<RequestId>()
-        .and_then(|id| id.header_value().to_str().ok())
-        .map(str::to_owned);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let client = request.extensions().get::<ClientAddress>().map(|client| tracing::field::display(*client));
-    let span = tracing::info_span!("request", id, client);
-    let started = Instant::now();
-    let response = tracing::Instrument::instrument(next.run(request), span.clone()).await;
-    let (status, millis) = (response.status().as_u16(), started.elapsed().as_millis());
-    span.in_scope(|| tracing::debug!(%method, path, status, millis, "answered"));
-    response
 }

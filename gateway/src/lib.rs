@@ -12,6 +12,7 @@ mod health;
 mod identity;
 mod jwks;
 mod jwt;
+mod observe;
 mod options;
 mod origin;
 mod places;

@@ -1,0 +1,101 @@
+//! What is seen of every request: its id, its line in the log and its numbers.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Instrument as _;
+
+use crate::client_address::ClientAddress;
+
+/// Names a request in logs and in its answer.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Middleware that gives a request its id, or keeps the one that a proxy gave it, logs under it, and answers with it.
+pub(crate) async fn identify(request: Request, next: Next) -> Response {
+    identified(request, |request| next.run(request)).await
+}
+
+/// Middleware that counts and times requests by route.
+pub(crate) async fn measure(request: Request, next: Next) -> Response {
+    measured(request, |request| next.run(request)).await
+}
+
+/// Both at once, in one layer: a storm of connections pays for each layer that it passes.
+pub(crate) async fn identify_and_measure(request: Request, next: Next) -> Response {
+    identified(request, |request| measured(request, |request| next.run(request))).await
+}
+
+async fn identified<F: Future<Output = Response>>(
+    request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response {
+    let id = request.headers().get(REQUEST_ID).cloned().unwrap_or_else(new_id);
+    let client = request.extensions().get::<ClientAddress>().map(|client| tracing::field::display(*client));
+    let span = tracing::info_span!("request", id = id.to_str().ok(), client);
+    let line = tracing::enabled!(tracing::Level::DEBUG).then(|| Line::begin(&request));
+    let mut response = answer(request).instrument(span.clone()).await;
+    if let Some(line) = line {
+        span.in_scope(|| line.write(&response));
+    }
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+fn new_id() -> HeaderValue {
+    HeaderValue::try_from(mundotango_protocol::new_id()).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+/// A request's line in the log.
+struct Line {
+    started: Instant,
+    method: Method,
+    path: String,
+}
+
+impl Line {
+    fn begin(request: &Request) -> Self {
+        let path = request.uri().path().to_owned();
+        Self { started: Instant::now(), method: request.method().clone(), path }
+    }
+
+    fn write(self, response: &Response) {
+        let (status, millis) = (response.status().as_u16(), self.started.elapsed().as_millis());
+        tracing::debug!(method = %self.method, path = self.path, status, millis, "answered");
+    }
+}
+
+async fn measured<F: Future<Output = Response>>(
+    request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response {
+    let started = Instant::now();
+    let method = method_label(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = answer(request).await;
+    let status = response.status();
+    let labels = [method, route.as_ref().map_or("none", MatchedPath::as_str), status.as_str()];
+    let metrics = mundotango_ops::metrics();
+    metrics.http_requests_total.with_label_values(&labels).inc();
+    metrics.http_request_duration_seconds.with_label_values(&labels).observe(started.elapsed().as_secs_f64());
+    if status.is_server_error() {
+        metrics.errors_total.with_label_values(&["http", "error"]).inc();
+    }
+    response
+}
+
+/// Methods beyond the known ones share a label, as anybody can invent some.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
