@@ -12,6 +12,7 @@ mod invalidations;
 pub mod life_ceo;
 pub mod node;
 mod node_client;
+pub mod relay;
 pub mod schema;
 mod service_manager;
 mod signals;

@@ -20,12 +20,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::community::effects::Effects;
 use crate::community::{self, Community, roles};
 use crate::config::{Config, ConfigSource};
 use crate::data_folder;
 use crate::engines::Engines;
 use crate::invalidations;
 use crate::life_ceo;
+use crate::relay::Relay;
 use crate::service_manager::ServiceManager;
 use crate::signals::Signals;
 
@@ -264,10 +266,11 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
         invalidations::connect(cache, &engine);
     }
     let life_ceo = life_ceo::router(engines.stores.db.clone(), Arc::clone(&engine));
+    let carrier = Arc::new(Effects::new(Arc::clone(&engine)));
+    let relay = Relay::start(engines.stores.db.clone(), &engine, carrier);
     let community = Community::new(
-        &engines.stores.db,
+        &engines.stores.db.clone().with_outlet(relay),
         Arc::clone(&engines.hot),
-        Arc::clone(&engine),
         tokens,
         Arc::clone(&revocations),
         &config.auth,

@@ -57,6 +57,8 @@ pub(crate) const DROPPED_UNWRITTEN: &str = "no_reader";
 pub(crate) const DROPPED_REPEATED: &str = "repeated";
 /// All of these reasons.
 const DROPPED_REASONS: [&str; 3] = [DROPPED_SLOW, DROPPED_UNWRITTEN, DROPPED_REPEATED];
+/// When effects of changes are carried out, as `when` labels.
+const EFFECTS_CARRIED_OUT: [&str; 2] = ["at_once", "later"];
 /// The commit that was built, where the build says so.
 const COMMIT: &str = match option_env!("MUNDOTANGO_COMMIT") {
     Some(commit) => commit,
@@ -155,6 +157,8 @@ metrics! {
     owned_actors_active: IntGauge = gauge("Actors here that exist once in the cluster");
     actor_restarts_total: IntCounterVec = counters("Actors that crashed and were mended or ended", &["kind"]);
     actor_mailbox_depth: IntGaugeVec = gauges("Messages that wait for actors", &["kind"]);
+    outbox_effects_total: IntCounterVec = counters("What changes cause and was carried out, by when (at_once, later)", &["when"]);
+    outbox_put_off_total: IntCounter = counter("Changes whose effects could not be carried out at once");
     log_lines_dropped_total: IntCounterVec = counters("Lines of the log that were dropped, by the reason", &["reason"]);
     build_info: IntGaugeVec = gauges("What runs; always 1", &["version", "commit"]);
     part_healthy: IntGaugeVec = gauges("Whether a part that the node needs answers: 1 or 0", &["part"]);
@@ -222,6 +226,9 @@ impl Metrics {
         }
         for reason in DROPPED_REASONS {
             self.log_lines_dropped_total.with_label_values(&[reason]);
+        }
+        for when in EFFECTS_CARRIED_OUT {
+            self.outbox_effects_total.with_label_values(&[when]);
         }
         self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), COMMIT]).set(1);
     }

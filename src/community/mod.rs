@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod bookmarks;
+pub mod effects;
 pub mod events;
 mod limits;
 pub mod posts;
@@ -11,12 +12,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use mundotango_actors::{Engine, Publish};
 use mundotango_gateway::Revocations;
 use mundotango_gateway::problem::{FieldError, Problem};
 use mundotango_gateway::tokens::Tokens;
-use mundotango_protocol::{ChannelName, Publication};
 use mundotango_storage::db::Db;
 use mundotango_storage::hot::HotState;
 use serde::Serialize;
@@ -38,7 +36,6 @@ pub struct Community {
     posts: PostStore,
     bookmarks: BookmarkStore,
     events: EventStore,
-    engine: Arc<Engine>,
     tokens: Arc<Tokens>,
     revocations: Arc<Revocations>,
     passwords: Passwords,
@@ -47,11 +44,10 @@ pub struct Community {
 }
 
 impl Community {
-    /// The community on its store, hot state (for quotas) and its engine.
+    /// The community on its store and hot state (for quotas).
     pub fn new(
         db: &Db,
         hot: Arc<dyn HotState>,
-        engine: Arc<Engine>,
         tokens: Arc<Tokens>,
         revocations: Arc<Revocations>,
         auth: &AuthOptions,
@@ -64,27 +60,12 @@ impl Community {
             posts: PostStore::new(db.clone()),
             bookmarks: BookmarkStore::new(db.clone()),
             events: EventStore::new(db.clone()),
-            engine,
             tokens,
             revocations,
             passwords,
             limits,
             refresh_token_ttl,
         })
-    }
-
-    /// Publishes a domain change. The change stands already, so a failure here is logged and not the caller's.
-    async fn announce(&self, channel: &str, message: &impl Serialize) {
-        let publish = async {
-            let channel = ChannelName::parse(channel)?;
-            let data = Bytes::from(serde_json::to_vec(message)?);
-            let publication = Publication { data, ..Publication::default() };
-            self.engine.publish(&channel, Publish::new(publication)).await?;
-            anyhow::Ok(())
-        };
-        if let Err(error) = publish.await {
-            tracing::warn!(channel, %error, "change not published");
-        }
     }
 
     /// The people behind ids, as others see them. They only adorn an answer, so who can't be read is left out: above
@@ -116,6 +97,11 @@ impl From<User> for Person {
     fn from(one: User) -> Self {
         Self { id: one.id, username: one.username, full_name: one.full_name, avatar_url: one.avatar_url }
     }
+}
+
+/// The channel of a user's own, which all of the user's devices hear.
+fn personal_channel(user_id: &str) -> String {
+    format!("#{}", mundotango_protocol::escape_user(user_id))
 }
 
 /// The name of a value as clients write it, for metrics.

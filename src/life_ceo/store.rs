@@ -108,7 +108,7 @@ impl ConversationStore {
     /// Adds a conversation.
     pub async fn create(&self, conversation: &Conversation) -> Result<(), StoreError> {
         let Conversation { id, user_id, agent_id, created_at } = conversation.clone();
-        self.0.create(&CONVERSATIONS, &id, &Facts { user_id, agent_id, created_at }, &[]).await
+        self.0.create(&CONVERSATIONS, &id, &Facts { user_id, agent_id, created_at }, &[], &[]).await
     }
 
     /// The conversation with this id.

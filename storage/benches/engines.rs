@@ -155,7 +155,7 @@ impl Engines {
         for number in 0..POSTS {
             let id = new_id();
             let text = format!("{number} {}", "x".repeat(200));
-            stores.db.create(&TEXTS, &id, &text, &[]).await.unwrap();
+            stores.db.create(&TEXTS, &id, &text, &[], &[]).await.unwrap();
             posts.push(id);
         }
         Self { options, session: Arc::new(session), stores, redis, posts: Arc::new(posts) }

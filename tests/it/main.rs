@@ -16,6 +16,7 @@ mod logs;
 mod metrics;
 mod operations;
 mod outages;
+mod outbox;
 mod proxy;
 mod recovery;
 mod rest;

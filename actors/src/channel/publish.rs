@@ -28,6 +28,9 @@ pub struct Publish {
     pub version: Option<Version>,
     /// The session that does not get it.
     pub exclude: Option<ClientId>,
+    /// Publishing it under the same idempotency key may have been cut off: if it was recorded then, subscribers are told
+    /// once more. Those of a channel with history notice by its offset that they have it.
+    pub again: bool,
 }
 
 impl Publish {
@@ -41,8 +44,10 @@ impl Publish {
 enum Recorded {
     /// The publication has this place; the default position where the channel keeps no history, or hot state is away.
     At(StreamPosition),
-    /// The publication was published before, or is out of date: nobody is told.
-    Before(StreamPosition),
+    /// The publication was recorded before.
+    Repeated(StreamPosition),
+    /// The publication is out of date: nobody is told.
+    Outdated(StreamPosition),
 }
 
 /// A publication without an offset: history gives it one.
@@ -80,12 +85,14 @@ impl Channels {
         delta: bool,
         publish: Publish,
     ) -> Result<StreamPosition, ErrorCode> {
-        let Publish { mut publication, skip_history, delta: _, idempotency_key, version, exclude } = publish;
+        let Publish { mut publication, skip_history, delta: _, idempotency_key, version, exclude, again } =
+            publish;
         let limits = history.filter(|_| !skip_history);
         let append = Append { publication: publication.clone(), limits, idempotency_key, version };
         let position = match self.record(channel, append).await? {
             Recorded::At(position) => position,
-            Recorded::Before(position) => return Ok(position),
+            Recorded::Repeated(position) if again => position,
+            Recorded::Repeated(position) | Recorded::Outdated(position) => return Ok(position),
         };
         publication.offset = position.offset;
         let labels = [namespace_label(channel)];
@@ -115,9 +122,8 @@ impl Channels {
             // The first attempt may have failed after the append, so deliver again: subscribers that have this offset
             // drop it.
             Ok(Ok(Appended::Repeated(position))) if archived => Ok(Recorded::At(position)),
-            Ok(Ok(Appended::Repeated(position) | Appended::Outdated(position))) => {
-                Ok(Recorded::Before(position))
-            }
+            Ok(Ok(Appended::Repeated(position))) => Ok(Recorded::Repeated(position)),
+            Ok(Ok(Appended::Outdated(position))) => Ok(Recorded::Outdated(position)),
             Ok(Err(StoreError::Unavailable(error))) => {
                 tracing::debug!(error, %channel, "hot state did not take a publication");
                 if limits.is_none() && !needs_record {

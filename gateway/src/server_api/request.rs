@@ -95,6 +95,7 @@ impl PublicationBody {
             idempotency_key: Some(self.idempotency_key.clone()).filter(|key| !key.is_empty()),
             version,
             exclude: mundotango_protocol::ClientId::parse(&self.exclude_client),
+            again: false,
         })
     }
 }

@@ -15,8 +15,9 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Community;
+use super::effects::Effect;
 use super::posts::SeenPost;
+use super::{Community, personal_channel};
 
 type Shared = State<Arc<Community>>;
 
@@ -37,10 +38,9 @@ impl Community {
         if wanted {
             self.readable_post(&post_id, user_id).await?;
         }
-        if self.bookmarks.set(user_id, &post_id, wanted).await? {
-            let personal = format!("#{}", mundotango_protocol::escape_user(user_id));
-            self.announce(&personal, &BookmarkMessage { post_id, bookmarked: wanted }).await;
-        }
+        let message = BookmarkMessage { post_id: post_id.clone(), bookmarked: wanted };
+        let effect = Effect::publish(personal_channel(user_id), &message)?;
+        self.bookmarks.set(user_id, &post_id, wanted, effect).await?;
         Ok(StatusCode::NO_CONTENT)
     }
 }

@@ -43,8 +43,14 @@ impl BookmarkStore {
         Self(db)
     }
 
-    /// Sets a bookmark, or takes it away; whether that changed anything.
-    pub async fn set(&self, user_id: &str, post_id: &str, wanted: bool) -> Result<bool, StoreError> {
+    /// Sets a bookmark, or takes it away; whether that changed anything. `effect` is what a change causes.
+    pub async fn set(
+        &self,
+        user_id: &str,
+        post_id: &str,
+        wanted: bool,
+        effect: impl Serialize + Send + 'static,
+    ) -> Result<bool, StoreError> {
         let (post, by_post) = (post_id.to_owned(), key(&["p", post_id]));
         let changed = self.0.change(&BOOKMARKS, user_id, Wants::head().row(&by_post), move |part| {
             match (part.row(&by_post).cloned(), wanted) {
@@ -65,6 +71,7 @@ impl BookmarkStore {
                 }
                 _ => return Ok(Decision::Stands(false)),
             }
+            part.emit(&effect)?;
             Ok(Decision::Write(true))
         });
         Ok(changed.await?.unwrap_or_default())

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{PageBody, PageQuery, Path, ValidJson, ValidQuery};
 use mundotango_gateway::problem::Problem;
-use mundotango_storage::to_the_millisecond;
+use mundotango_storage::{StoreError, to_the_millisecond};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -28,7 +28,8 @@ use self::listing::EventFilter;
 use self::location::{Coordinates, Location};
 use self::rules::{RsvpChoice, RsvpCounts, RsvpStatus};
 use self::store::{Event, EventType, Rsvp, RsvpOutcome};
-use super::{Community, Person, label};
+use super::effects::Effect;
+use super::{Community, Person, label, personal_channel};
 
 type Shared = State<Arc<Community>>;
 
@@ -350,29 +351,29 @@ fn parse_near(text: &str) -> Result<(Coordinates, f64), Problem> {
     Ok((Coordinates { latitude, longitude }, km))
 }
 
-impl Community {
-    async fn announce_answer(&self, outcome: &RsvpOutcome) {
-        let event_type = label(outcome.event.event_type);
-        let count = |action: &str| {
-            mundotango_ops::metrics()
-                .event_rsvps_total
-                .with_label_values(&[event_type.as_str(), action])
-                .inc();
-        };
-        count(&label(outcome.rsvp.status));
-        let promoted = outcome.promoted.clone().map(RsvpView::from);
-        if let Some(rsvp) = &promoted {
-            count("promoted");
-            let message = EventMessage::Promoted { rsvp: rsvp.clone(), title: outcome.event.title.clone() };
-            let personal = format!("#{}", mundotango_protocol::escape_user(&rsvp.user_id));
-            self.announce(&personal, &message).await;
-        }
-        let message = EventMessage::Answered {
-            rsvp: outcome.rsvp.clone().into(),
-            counts: outcome.event.counts.into(),
-            promoted,
-        };
-        self.announce(&format!("event:{}", outcome.event.id), &message).await;
+/// Tells those who look at an event of an answer to it, and whoever got a place by it.
+fn announce_answer(outcome: &RsvpOutcome) -> Result<Vec<Effect>, StoreError> {
+    let promoted = outcome.promoted.clone().map(RsvpView::from);
+    let mut effects = Vec::new();
+    if let Some(rsvp) = &promoted {
+        let message = EventMessage::Promoted { rsvp: rsvp.clone(), title: outcome.event.title.clone() };
+        effects.push(Effect::publish(personal_channel(&rsvp.user_id), &message)?);
+    }
+    let message = EventMessage::Answered {
+        rsvp: outcome.rsvp.clone().into(),
+        counts: outcome.event.counts.into(),
+        promoted,
+    };
+    effects.push(Effect::publish(format!("event:{}", outcome.event.id), &message)?);
+    Ok(effects)
+}
+
+fn count_answer(outcome: &RsvpOutcome) {
+    let (event_type, status) = (label(outcome.event.event_type), label(outcome.rsvp.status));
+    let promoted = outcome.promoted.as_ref().map(|_| "promoted");
+    for action in [Some(status.as_str()), promoted].into_iter().flatten() {
+        let labels = [event_type.as_str(), action];
+        mundotango_ops::metrics().event_rsvps_total.with_label_values(&labels).inc();
     }
 }
 
@@ -422,12 +423,12 @@ async fn create(
         created_at: mundotango_storage::now(),
         counts: RsvpCounts::default(),
     };
-    community.events.create(&event).await?;
-    mundotango_ops::metrics().events_created_total.with_label_values(&[&label(event.event_type)]).inc();
     let people = community.people(vec![event.host_id.clone()]).await;
-    let event = EventBody::new(event, &people);
-    community.announce(ALL_CHANNEL, &EventMessage::Created { event: event.clone() }).await;
-    Ok((StatusCode::CREATED, Json(event)))
+    let body = EventBody::new(event.clone(), &people);
+    let effect = Effect::publish(ALL_CHANNEL, &EventMessage::Created { event: body.clone() })?;
+    community.events.create(&event, &[effect.kept()?]).await?;
+    mundotango_ops::metrics().events_created_total.with_label_values(&[&label(event.event_type)]).inc();
+    Ok((StatusCode::CREATED, Json(body)))
 }
 
 /// One event.
@@ -456,11 +457,11 @@ async fn rsvp(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<RsvpBody>,
 ) -> Result<Json<Answered>, Problem> {
-    let outcome =
-        community.events.rsvp(&id, &identity.user_id, body.status, mundotango_storage::now()).await?;
+    let now = mundotango_storage::now();
+    let outcome = community.events.rsvp(&id, &identity.user_id, body.status, now, announce_answer).await?;
     let outcome = outcome.ok_or_else(|| Problem::not_found("event"))?;
     if outcome.previous != Some(outcome.rsvp.status) {
-        community.announce_answer(&outcome).await;
+        count_answer(&outcome);
     }
     Ok(Json(Answered { rsvp: outcome.rsvp.into(), counts: outcome.event.counts.into() }))
 }

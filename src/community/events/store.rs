@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mundotango_storage::db::{
-    Db, Decision, Found, Kind, Part, RowRange, Wants, behind, key, last_part, number, prefix,
+    Db, Decision, Effect, Found, Kind, Part, RowRange, Wants, behind, key, last_part, number, prefix,
 };
 use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
 use serde::{Deserialize, Serialize};
@@ -215,8 +215,8 @@ impl EventStore {
         Self(db)
     }
 
-    /// Adds an event. Its id is a UUID of version 7.
-    pub async fn create(&self, event: &Event) -> Result<(), StoreError> {
+    /// Adds an event, with what that causes. Its id is a UUID of version 7.
+    pub async fn create(&self, event: &Event, effects: &[Effect]) -> Result<(), StoreError> {
         let facts = Facts {
             host_id: event.host_id.clone(),
             title: event.title.clone(),
@@ -227,7 +227,7 @@ impl EventStore {
             capacity: event.capacity,
             created_at: event.created_at,
         };
-        self.0.create(&EVENTS, &event.id, &facts, &listing::entries(event)?).await
+        self.0.create(&EVENTS, &event.id, &facts, &listing::entries(event)?, effects).await
     }
 
     /// The event with this id.
@@ -244,13 +244,14 @@ impl EventStore {
     ///
     /// However many race, no more than the capacity are going: who comes too late is waitlisted, in the order of coming. A
     /// place that is given back goes to the first who waits in the same step. Saying again what stands already changes
-    /// nothing.
-    pub async fn rsvp(
+    /// nothing. `effects` are what an answer that is new causes.
+    pub async fn rsvp<E: Serialize>(
         &self,
         event_id: &str,
         user_id: &str,
         choice: RsvpChoice,
         now: Timestamp,
+        effects: impl Fn(&RsvpOutcome) -> Result<Vec<E>, StoreError> + Send + 'static,
     ) -> Result<Option<RsvpOutcome>, StoreError> {
         let (id, user) = (event_id.to_owned(), user_id.to_owned());
         let wants = Wants::head().row(answer_key(user_id));
@@ -270,7 +271,13 @@ impl EventStore {
                     promoted: promoted.map(|(user, answer)| rsvp_of(&id, &user, &answer)),
                     event: Event::of(&id, part.facts.clone(), part.head),
                 };
-                Ok(if is_new { Decision::Write(outcome) } else { Decision::Stands(outcome) })
+                if !is_new {
+                    return Ok(Decision::Stands(outcome));
+                }
+                for effect in effects(&outcome)? {
+                    part.emit(&effect)?;
+                }
+                Ok(Decision::Write(outcome))
             })
             .await
     }

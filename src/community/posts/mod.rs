@@ -14,13 +14,15 @@ use jiff::Timestamp;
 use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{PageBody, PageQuery, Path, ValidJson, ValidQuery};
 use mundotango_gateway::problem::Problem;
+use mundotango_storage::StoreError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::rules::ReactionType;
-use self::store::{Post, Visibility};
+use self::store::{Post, Reacted, Visibility};
+use super::effects::Effect;
 use super::{Community, Person, label};
 
 type Shared = State<Arc<Community>>;
@@ -115,6 +117,15 @@ impl PostBody {
     }
 }
 
+fn announce_reaction(reacted: &Reacted) -> Result<Vec<Effect>, StoreError> {
+    if reacted.post.visibility != Visibility::Public {
+        return Ok(Vec::new());
+    }
+    let Post { id, reactions, .. } = reacted.post.clone();
+    let message = PostMessage::Reacted { post_id: id, reactions };
+    Ok(vec![Effect::publish(FEED_CHANNEL, &message)?])
+}
+
 /// Without friendships yet, friends' posts are their author's alone.
 fn may_read(user_id: &str, post: &Post) -> bool {
     post.visibility == Visibility::Public || post.author_id == user_id
@@ -155,19 +166,10 @@ impl Community {
         reaction: Option<ReactionType>,
     ) -> Result<Json<SeenPost>, Problem> {
         self.readable_post(post_id, user_id).await?;
-        let reacted = self.posts.react(post_id, user_id, reaction).await?;
+        let reacted = self.posts.react(post_id, user_id, reaction, announce_reaction).await?;
         let reacted = reacted.ok_or_else(|| Problem::not_found("post"))?;
-        if reacted.previous != reaction {
-            if let Some(reaction) = reaction {
-                mundotango_ops::metrics().post_reactions_total.with_label_values(&[&label(reaction)]).inc();
-            }
-            if reacted.post.visibility == Visibility::Public {
-                let message = PostMessage::Reacted {
-                    post_id: reacted.post.id.clone(),
-                    reactions: reacted.post.reactions.clone(),
-                };
-                self.announce(FEED_CHANNEL, &message).await;
-            }
+        if let Some(reaction) = reaction.filter(|_| reacted.previous != reaction) {
+            mundotango_ops::metrics().post_reactions_total.with_label_values(&[&label(reaction)]).inc();
         }
         let people = self.people(vec![reacted.post.author_id.clone()]).await;
         Ok(Json(SeenPost { post: PostBody::new(reacted.post, &people), my_reaction: reaction }))
@@ -207,14 +209,16 @@ async fn create(
         created_at: mundotango_storage::now(),
         reactions: BTreeMap::new(),
     };
-    community.posts.create(&post).await?;
-    mundotango_ops::metrics().posts_created_total.with_label_values(&[&label(post.visibility)]).inc();
     let people = community.people(vec![post.author_id.clone()]).await;
-    let post = PostBody::new(post, &people);
+    let body = PostBody::new(post.clone(), &people);
+    let mut effects = Vec::new();
     if post.visibility == Visibility::Public {
-        community.announce(FEED_CHANNEL, &PostMessage::Created { post: post.clone() }).await;
+        let message = PostMessage::Created { post: body.clone() };
+        effects.push(Effect::publish(FEED_CHANNEL, &message)?.kept()?);
     }
-    Ok((StatusCode::CREATED, Json(post)))
+    community.posts.create(&post, &effects).await?;
+    mundotango_ops::metrics().posts_created_total.with_label_values(&[&label(post.visibility)]).inc();
+    Ok((StatusCode::CREATED, Json(body)))
 }
 
 /// One post.

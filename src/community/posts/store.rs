@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mundotango_storage::db::{Db, Decision, Found, Index, Kind, Order, Wants, day_of_id, key};
+use mundotango_storage::db::{Db, Decision, Effect, Found, Index, Kind, Order, Wants, day_of_id, key};
 use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -91,8 +91,8 @@ impl PostStore {
         Self(db)
     }
 
-    /// Adds a post. Its id is a UUID of version 7.
-    pub async fn create(&self, post: &Post) -> Result<(), StoreError> {
+    /// Adds a post, with what that causes. Its id is a UUID of version 7.
+    pub async fn create(&self, post: &Post, effects: &[Effect]) -> Result<(), StoreError> {
         let feed = match post.visibility {
             Visibility::Public => PUBLIC.to_owned(),
             Visibility::Friends | Visibility::Private => own_feed(&post.author_id),
@@ -103,7 +103,7 @@ impl PostStore {
             visibility: post.visibility,
             created_at: post.created_at,
         };
-        self.0.create(&POSTS, &post.id, &facts, &[FEEDS.entry(feed, &post.id, &())?]).await
+        self.0.create(&POSTS, &post.id, &facts, &[FEEDS.entry(feed, &post.id, &())?], effects).await
     }
 
     /// The post with this id.
@@ -142,11 +142,12 @@ impl PostStore {
 
     /// Puts a user's reaction in the place of the one before; `None` takes it back. `None` if there is no such post. The
     /// counts change with the reaction in one step.
-    pub async fn react(
+    pub async fn react<E: Serialize>(
         &self,
         post_id: &str,
         user_id: &str,
         reaction: Option<ReactionType>,
+        effects: impl Fn(&Reacted) -> Result<Vec<E>, StoreError> + Send + 'static,
     ) -> Result<Option<Reacted>, StoreError> {
         let (id, row) = (post_id.to_owned(), key(&[REACTIONS, user_id]));
         self.0
@@ -159,7 +160,13 @@ impl PostStore {
                 }
                 let post = Post::new(&id, part.facts.clone(), part.head.clone());
                 let reacted = Reacted { post, previous };
-                Ok(if counted { Decision::Write(reacted) } else { Decision::Stands(reacted) })
+                if !counted {
+                    return Ok(Decision::Stands(reacted));
+                }
+                for effect in effects(&reacted)? {
+                    part.emit(&effect)?;
+                }
+                Ok(Decision::Write(reacted))
             })
             .await
     }

@@ -90,7 +90,7 @@ pub async fn db(one: Db, other: Db) {
 
 async fn note(db: &Db) -> String {
     let id = new_id();
-    db.create(&NOTES, &id, &Facts { author: "ana".to_owned() }, &[]).await.unwrap();
+    db.create(&NOTES, &id, &Facts { author: "ana".to_owned() }, &[], &[]).await.unwrap();
     id
 }
 

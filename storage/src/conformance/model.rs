@@ -1,7 +1,7 @@
 //! Random changes on a store that fails, held against a model: what was acknowledged is there once, what was refused never,
-//! what is unknown either way, and numbers have no hole.
+//! what is unknown either way, and numbers have no hole. What a change causes is carried out if it happened, and never if not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,9 +17,11 @@ use super::db::{LATE, MODEL, Row};
 use super::new_id;
 use crate::StoreError;
 use crate::db::engine::{
-    EntriesWanted, Entry, Freshness, Partitions, RangeWanted, RowsWanted, Stored, Write,
+    EntriesWanted, Entry, Freshness, OutboxRow, Partitions, Pending, RangeWanted, RowsWanted, Stored, Write,
 };
-use crate::db::{Db, Decision, IndexSpec, KindSpec, RowRange, Wants, key, prefix};
+use crate::db::{
+    Db, Decision, Due, Fate, IndexSpec, KindSpec, OUTBOX_SHARDS, Outlet, RowRange, Wants, key, prefix,
+};
 
 /// A guarantee that is broken on purpose, which the model test has to notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub enum Mutant {
     VersionIsNotCompared,
     /// Nobody finds the mark of a compare-and-set.
     MarksAreLost,
+    /// What a change causes is written after the change and not with it.
+    OutboxIsWrittenAfter,
 }
 
 /// How much a run does.
@@ -110,13 +114,20 @@ async fn set(
     kind: &'static KindSpec,
     id: String,
     mut expected: u64,
-    write: Write,
+    mut write: Write,
     mutant: Option<Mutant>,
 ) -> Result<bool, StoreError> {
+    let outbox = write.outbox.take_if(|_| mutant == Some(Mutant::OutboxIsWrittenAfter));
     if mutant == Some(Mutant::VersionIsNotCompared) {
         expected = engine.load(kind, &id, &RowsWanted::default(), Freshness::Settled).await?.version;
     }
-    engine.compare_and_set(kind, &id, expected, write).await
+    let is_set = engine.compare_and_set(kind, &id, expected, write).await?;
+    // As if some nodes died right after the change.
+    if is_set && outbox.is_some() && !expected.is_multiple_of(5) {
+        let after = Write { outbox, ..Write::default() };
+        engine.compare_and_set(kind, &format!("{id}-{}", new_id()), 0, after).await?;
+    }
+    Ok(is_set)
 }
 
 #[async_trait]
@@ -159,8 +170,9 @@ impl Partitions for Faulty {
         id: &str,
         facts: Bytes,
         entries: &[Entry],
+        outbox: Option<&OutboxRow>,
     ) -> Result<(), StoreError> {
-        self.engine.insert(kind, id, facts, entries).await
+        self.engine.insert(kind, id, facts, entries, outbox).await
     }
 
     async fn compare_and_set(
@@ -209,6 +221,82 @@ impl Partitions for Faulty {
     ) -> Result<Vec<(String, Bytes)>, StoreError> {
         self.engine.entries(index, wanted).await
     }
+
+    async fn outbox(
+        &self,
+        shard: u64,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Pending>, StoreError> {
+        self.engine.outbox(shard, after, limit).await
+    }
+
+    async fn carried_out(&self, shard: u64, keys: &[String]) -> Result<(), StoreError> {
+        if self.fault() != Fault::None {
+            return Err(StoreError::Unavailable("what was carried out is not removed".to_owned()));
+        }
+        self.engine.carried_out(shard, keys).await
+    }
+
+    async fn outbox_is_empty_before(&self, shard: u64, key: &str) -> Result<(), StoreError> {
+        self.engine.outbox_is_empty_before(shard, key).await
+    }
+}
+
+/// Carries out effects, which are the numbers of changes, by counting them.
+struct Counter {
+    carried_out: Mutex<BTreeMap<usize, usize>>,
+    /// Where what was carried out is removed.
+    db: Db,
+    /// Some effects are not carried out at once, as if their node had died.
+    chance: Mutex<StdRng>,
+}
+
+impl Counter {
+    fn count(&self, due: &Due) -> Result<bool, StoreError> {
+        let Some(effects) = due.effects()? else { return Ok(false) };
+        for (_, effect) in effects {
+            *self.carried_out.lock().entry(effect.read()?).or_default() += 1;
+        }
+        Ok(true)
+    }
+
+    /// Carries out what is left of the changes of these partitions, until nothing is.
+    async fn sweep(&self, partitions: &[String]) -> Result<(), StoreError> {
+        for shard in 0..OUTBOX_SHARDS {
+            let (mut after, mut over) = (None, BTreeSet::new());
+            loop {
+                let page = self.db.outbox(shard, after.as_deref(), 1000).await?;
+                let mut again = false;
+                for due in page
+                    .items
+                    .iter()
+                    .filter(|due| partitions.iter().any(|id| due.partition().starts_with(id)))
+                {
+                    if self.count(due)? || over.contains(due.key()) {
+                        self.db.carried_out(shard, &[due.key().to_owned()]).await?;
+                    } else if self.db.overtake(due).await? == Fate::Over {
+                        over.insert(due.key().to_owned());
+                        again = true;
+                    }
+                }
+                after = if again { after } else { page.next };
+                if after.is_none() && !again {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Outlet for Counter {
+    fn take(&self, due: Due) {
+        if self.chance.lock().random_bool(0.5) && self.count(&due).is_ok() {
+            let db = self.db.clone();
+            tokio::spawn(async move { db.carried_out(due.shard(), &[due.key().to_owned()]).await });
+        }
+    }
 }
 
 /// What came of a change.
@@ -233,9 +321,9 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// Puts a row of its own name and number; refused for every seventh.
-async fn put(db: &Db, partition: &str, name: String, refused: bool) -> Outcome {
-    let row = key(&["o", &name]);
+/// Puts a row of its own name and number, which causes its name to be counted; refused for every seventh.
+async fn put(db: &Db, partition: &str, name: usize) -> Outcome {
+    let (row, refused) = (key(&["o", &name.to_string()]), name.is_multiple_of(7));
     let changed = db.change(&MODEL, partition, Wants::head().row(&row), move |part| {
         if refused {
             part.head.count += 1000;
@@ -244,6 +332,7 @@ async fn put(db: &Db, partition: &str, name: String, refused: bool) -> Outcome {
         part.head.count += 1;
         let number = part.head.count;
         part.set(&row, Row { number });
+        part.emit(&name)?;
         Ok(Decision::Write(number))
     });
     match changed.await {
@@ -258,14 +347,20 @@ async fn put(db: &Db, partition: &str, name: String, refused: bool) -> Outcome {
 pub async fn model(stores: &[Db], run: ModelRun) -> ModelReport {
     let mut chance = StdRng::seed_from_u64(run.seed);
     let faults = Arc::new(AtomicU64::new(0));
+    let counter = Arc::new(Counter {
+        carried_out: Mutex::default(),
+        db: stores[0].clone(),
+        chance: Mutex::new(StdRng::seed_from_u64(chance.random())),
+    });
     let nodes: Vec<_> = (0..run.nodes)
         .map(|node| {
-            Db::new(Arc::new(Faulty {
+            let faulty = Faulty {
                 engine: stores[node % stores.len()].engine(),
                 chance: Mutex::new(StdRng::seed_from_u64(chance.random())),
                 faults: Arc::clone(&faults),
                 mutant: run.mutant,
-            }))
+            };
+            Db::new(Arc::new(faulty)).with_outlet(Arc::<Counter>::clone(&counter))
         })
         .collect();
     let partitions: Vec<_> = (0..run.partitions).map(|_| new_id()).collect();
@@ -274,11 +369,11 @@ pub async fn model(stores: &[Db], run: ModelRun) -> ModelReport {
     for change in 0..run.changes {
         let (node, partition) =
             (nodes[chance.random_range(0..nodes.len())].clone(), chance.random_range(0..partitions.len()));
-        let (id, name) = (partitions[partition].clone(), format!("{change}"));
+        let id = partitions[partition].clone();
         let patience = (chance.random_range(0..10) == 0).then(|| LATE.mul_f64(chance.random_range(0.0..0.5)));
         asked.push(partition);
         tasks.spawn(async move {
-            let put = put(&node, &id, name, change % 7 == 0);
+            let put = put(&node, &id, change);
             let outcome = match patience {
                 Some(patience) => timeout(patience, put).await.unwrap_or(Outcome::Cancelled),
                 None => put.await,
@@ -292,6 +387,7 @@ pub async fn model(stores: &[Db], run: ModelRun) -> ModelReport {
     let outcomes: BTreeMap<_, _> = tasks.join_all().await.into_iter().collect();
     // What is still under way, of callers that went away or too late, has come to its end by then.
     tokio::time::sleep(LATE * 10).await;
+    counter.sweep(&partitions).await.unwrap();
     let mut report = ModelReport { faults: faults.load(Ordering::Relaxed), ..ModelReport::default() };
     let mut there = Vec::new();
     for id in &partitions {
@@ -317,6 +413,12 @@ pub async fn model(stores: &[Db], run: ModelRun) -> ModelReport {
         *count += 1;
         if !fits {
             report.violations.push(format!("change {change} is {outcome:?}, and its row has {row:?}"));
+        }
+        let times = counter.carried_out.lock().get(&change).copied().unwrap_or_default();
+        if (times > 0) != row.is_some() {
+            let text =
+                format!("change {change} has row {row:?}, and its effect was carried out {times} times");
+            report.violations.push(text);
         }
     }
     report

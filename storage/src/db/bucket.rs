@@ -5,6 +5,11 @@ const MILLIS_OF_A_DAY: i64 = 24 * 60 * 60 * 1000;
 /// The day in which an id was made, counted from 1970, for an index whose keys are ids; `None` for what is no UUID of
 /// version 7 in its usual form. The id begins with the time, so days and ids sort alike.
 pub fn day_of_id(id: &str) -> Option<i64> {
+    millis_of_id(id).map(|millis| millis / MILLIS_OF_A_DAY)
+}
+
+/// The time at which an id was made, in milliseconds since 1970; `None` for what is no UUID of version 7 in its usual form.
+pub(super) fn millis_of_id(id: &str) -> Option<i64> {
     let is_uuid = id.len() == 36
         && id.char_indices().all(|(index, c)| match index {
             8 | 13 | 18 | 23 => c == '-',
@@ -14,8 +19,7 @@ pub fn day_of_id(id: &str) -> Option<i64> {
     if !is_uuid {
         return None;
     }
-    let millis = i64::from_str_radix(&format!("{}{}", id.get(..8)?, id.get(9..13)?), 16).ok()?;
-    Some(millis / MILLIS_OF_A_DAY)
+    i64::from_str_radix(&format!("{}{}", id.get(..8)?, id.get(9..13)?), 16).ok()
 }
 
 #[cfg(test)]

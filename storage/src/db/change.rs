@@ -10,13 +10,15 @@
 use std::any::{Any, TypeId};
 use std::time::{Duration, Instant};
 
+use mundotango_protocol::new_id;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use super::combiner::Place;
 use super::decide::{Asked, Attempt, Batch, Decided, End, Fate, Loaded, Waiting, decide};
-use super::engine::Freshness;
+use super::engine::{Freshness, OutboxRow};
+use super::outbox::outbox_row;
 use super::{Db, Decision, Kind, KindSpec, Part, Wants};
 use crate::StoreError;
 
@@ -100,27 +102,39 @@ impl Db {
         R: Serialize + DeserializeOwned + Send + Sync,
     {
         let mut batch = Batch { asked: batch, rest: Vec::new() };
-        let mut sent = None;
-        let end = self.decide_and_set(kind, id, &mut batch, &mut sent).await;
+        let (mut sent, mut entered) = (None, None);
+        let end = self.decide_and_set(kind, id, &mut batch, &mut sent, &mut entered).await;
         if sent.is_some() {
             // Also after an error, as it may have been done.
             self.forget(kind, id).await;
         }
+        let caused = sent.as_ref().and_then(|attempt| attempt.write.outbox.as_ref());
+        let is_carried_out = matches!(end, Ok(End::Answer));
+        let is_unknown = end.is_err() && is_unsure(sent.as_ref());
+        if let Some(row) = caused.filter(|_| is_carried_out) {
+            self.hand_out(kind.spec(), id, row);
+        }
+        // An entry that leads to nothing; where nobody knows, it stays.
+        let in_vain = entered.filter(|_| !(is_unknown || is_carried_out && caused.is_some()));
         match end {
             Ok(end) => batch.asked.into_iter().for_each(|one| one.settle(end.clone())),
             Err(error) => fail(batch.asked, sent, error),
+        }
+        if let Some(row) = in_vain {
+            self.take_back(&row).await;
         }
         batch.rest
     }
 
     /// Reads, asks the rules and compares and sets until one compare-and-set went through or none is needed. `sent` is the
-    /// last that was sent.
+    /// last that was sent, and `entered` what was written of its effects, which no longer count where it was lost.
     async fn decide_and_set<F, H, R>(
         &self,
         kind: &'static Kind<F, H, R>,
         id: &str,
         batch: &mut Batch<F, H, R>,
         sent: &mut Option<Attempt>,
+        entered: &mut Option<OutboxRow>,
     ) -> Result<End, StoreError>
     where
         F: DeserializeOwned + Send + Sync,
@@ -162,7 +176,13 @@ impl Db {
                 rounds += 1;
                 match decide(&Loaded::read(stored, &wants)?, batch, &self.writer, rounds == MAX_ROUNDS)? {
                     Decided::Nothing => return Ok(End::Answer),
-                    Decided::Write(attempt) => *sent = Some(attempt),
+                    Decided::Write(mut attempt) => {
+                        // The same place for each attempt: at most one of them is carried out.
+                        let place = entered.as_ref().map_or_else(new_id, |row| row.key.clone());
+                        attempt.write.outbox = outbox_row(spec, id, &place, &attempt.effects)?;
+                        *entered = attempt.write.outbox.clone().or(entered.take());
+                        *sent = Some(*attempt);
+                    }
                     Decided::Missing(more) => {
                         wants.add(&more);
                         continue;

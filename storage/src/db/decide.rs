@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use super::engine::{Entry, MARKS, Stored, Write};
+use super::outbox::Effect;
 use super::part::{KnownRows, Part, Span};
 use super::{Decision, Wants};
 use crate::StoreError;
@@ -102,6 +103,8 @@ pub(super) struct Attempt {
     pub(super) version: u64,
     pub(super) mark: String,
     pub(super) write: Write,
+    /// What it causes.
+    pub(super) effects: Vec<Effect>,
     /// Which of the waiting changes write something by it.
     pub(super) writers: Vec<bool>,
     /// The error after which nobody knows whether it was carried out, if there was one.
@@ -147,7 +150,7 @@ pub(super) struct Batch<F, H, R> {
 pub(super) enum Decided {
     /// Nothing is to be written.
     Nothing,
-    Write(Attempt),
+    Write(Box<Attempt>),
     /// Rules looked at rows that were not read.
     Missing(Wants),
 }
@@ -196,7 +199,7 @@ where
     let mut head = loaded.head.clone();
     let mut decided: BTreeMap<String, Option<R>> = BTreeMap::new();
     let mut rows: BTreeMap<String, Option<Bytes>> = BTreeMap::new();
-    let (mut writers, mut entries): (Vec<bool>, Vec<Entry>) = (Vec::new(), Vec::new());
+    let (mut writers, mut entries, mut effects) = (Vec::new(), Vec::<Entry>::new(), Vec::<Effect>::new());
     let (mut missing, mut deletes, mut bytes) = (Wants::default(), false, 0);
     let mut running = std::mem::take(&mut batch.asked).into_iter();
     for mut one in running.by_ref() {
@@ -229,7 +232,7 @@ where
             writers.push(false);
             continue;
         }
-        let Part { head: new_head, written, entries: new_entries, .. } = part;
+        let Part { head: new_head, written, entries: new_entries, effects: new_effects, .. } = part;
         let encoded = written.iter().map(|(key, row)| {
             let body = row.as_ref().map(|row| encode_over(stored.rows.get(key), row)).transpose()?;
             Ok((key.clone(), body))
@@ -249,6 +252,8 @@ where
         head = new_head;
         decided.extend(written);
         entries.extend(new_entries);
+        bytes += new_effects.iter().map(Effect::size).sum::<usize>();
+        effects.extend(new_effects);
         deletes = verdict == Verdict::Delete;
         if deletes || bytes >= MAX_BYTES {
             break;
@@ -266,13 +271,15 @@ where
     let marks = with_mark(&stored.marks, &mark);
     let write = Write {
         facts: None,
-        head: encode_over(stored.head.as_ref(), &head)?,
+        head: Some(encode_over(stored.head.as_ref(), &head)?),
         marks,
         deletes,
         rows: if deletes { BTreeMap::new() } else { rows },
         entries,
+        outbox: None,
     };
-    Ok(Decided::Write(Attempt { version: stored.version, mark, write, writers, unknown: None }))
+    let attempt = Attempt { version: stored.version, mark, write, effects, writers, unknown: None };
+    Ok(Decided::Write(Box::new(attempt)))
 }
 
 /// The name of a compare-and-set: who sends it, and a random end.
@@ -303,7 +310,7 @@ mod tests {
 
     fn attempt(version: u64, mark: &str) -> Attempt {
         let (mark, write) = (mark.to_owned(), Write::default());
-        Attempt { version, mark, write, writers: Vec::new(), unknown: None }
+        Attempt { version, mark, write, effects: Vec::new(), writers: Vec::new(), unknown: None }
     }
 
     fn stored(version: u64, marks: &[String]) -> Stored {

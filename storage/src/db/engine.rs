@@ -84,8 +84,8 @@ impl Stored {
 pub(crate) struct Write {
     /// Facts, where the change creates the partition.
     pub(crate) facts: Option<Bytes>,
-    /// The new head.
-    pub(crate) head: Bytes,
+    /// The new head; none where nothing has changed yet.
+    pub(crate) head: Option<Bytes>,
     /// The marks, this change's being the last.
     pub(crate) marks: Vec<String>,
     /// Whether it deletes the partition.
@@ -94,6 +94,29 @@ pub(crate) struct Write {
     pub(crate) rows: BTreeMap<String, Option<Bytes>>,
     /// Entries that lead to the partition, which are written before the change: a reader leaves out what leads nowhere.
     pub(crate) entries: Vec<Entry>,
+    /// What the change causes.
+    pub(crate) outbox: Option<OutboxRow>,
+}
+
+/// Effects that are written with what causes them, and an entry before that leads to them.
+#[derive(Clone, Debug)]
+pub(crate) struct OutboxRow {
+    pub(crate) shard: u64,
+    /// A new id, so that keys sort by time.
+    pub(crate) key: String,
+    /// A JSON list.
+    pub(crate) effects: Bytes,
+}
+
+/// An entry of the outbox.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    /// None for a kind that is not in the schema, such as one of a newer version.
+    pub(crate) kind: Option<&'static KindSpec>,
+    pub(crate) id: String,
+    pub(crate) key: String,
+    /// The effects that it leads to; none where there are none, or not yet.
+    pub(crate) effects: Option<Bytes>,
 }
 
 /// An entry of an index.
@@ -140,13 +163,14 @@ pub(crate) trait Partitions: Send + Sync {
         backwards: bool,
     ) -> Result<Vec<(String, Bytes)>, StoreError>;
 
-    /// Writes entries that lead to a new partition, and then its facts, all plainly.
+    /// Writes entries that lead to a new partition, and then its facts together with what they cause, all plainly.
     async fn insert(
         &self,
         kind: &'static KindSpec,
         id: &str,
         facts: Bytes,
         entries: &[Entry],
+        outbox: Option<&OutboxRow>,
     ) -> Result<(), StoreError>;
 
     /// Carries out a change if the version still is the expected one; whether it was.
@@ -174,4 +198,14 @@ pub(crate) trait Partitions: Send + Sync {
         index: &'static IndexSpec,
         wanted: EntriesWanted<'_>,
     ) -> Result<Vec<(String, Bytes)>, StoreError>;
+
+    /// What is in a shard of the outbox behind a key, the oldest first.
+    async fn outbox(&self, shard: u64, after: Option<&str>, limit: usize)
+    -> Result<Vec<Pending>, StoreError>;
+
+    /// Removes what was carried out. Doing it again changes nothing.
+    async fn carried_out(&self, shard: u64, keys: &[String]) -> Result<(), StoreError>;
+
+    /// Nothing is left in a shard before a key: what is only there to find it may go.
+    async fn outbox_is_empty_before(&self, shard: u64, key: &str) -> Result<(), StoreError>;
 }

@@ -6,6 +6,8 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use super::outbox::OUTBOX;
+
 /// What a kind of partition is, without its types.
 #[derive(Debug)]
 pub struct KindSpec {
@@ -149,10 +151,14 @@ impl Schema {
         }
     }
 
+    /// The indexes, and the one of the outbox.
+    pub(crate) fn all_indexes(&self) -> impl Iterator<Item = &'static IndexSpec> {
+        self.indexes.iter().copied().chain([&OUTBOX])
+    }
+
     /// The names of all kinds and indexes.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
-        let kinds = self.kinds.iter().map(|kind| kind.name);
-        kinds.chain(self.indexes.iter().map(|index| index.name))
+        self.kinds.iter().map(|kind| kind.name).chain(self.all_indexes().map(|index| index.name))
     }
 }
 

@@ -5,6 +5,7 @@
 //!   several times and sees no clock, no randomness and no other partition.
 //! - An **index** is a list of entries that never change, in buckets that [`Db::walk`] hides. An entry that leads to a
 //!   partition is written before it; readers leave out entries that lead nowhere.
+//! - What follows from a change is written with it, as effects in the **outbox**, and carried out after it.
 //!
 //! Each is declared once, by [`Kind`] and [`Index`], and kept by either engine the same way. Plain writes (facts, entries)
 //! and conditional ones (heads, rows) are different calls, so that no cell is written both ways.
@@ -16,6 +17,7 @@ mod decide;
 pub(crate) mod engine;
 mod key;
 mod kind;
+mod outbox;
 mod part;
 mod read;
 mod walk;
@@ -26,6 +28,8 @@ pub use bucket::day_of_id;
 pub use engine::Entry;
 pub use key::{behind, key, last_part, number, prefix, shard_of};
 pub use kind::{Index, IndexSpec, Kind, KindSpec, Order, Schema};
+pub(crate) use outbox::OUTBOX;
+pub use outbox::{Due, Effect, Fate, OUTBOX_SHARDS, Outlet, outbox_key, outbox_time};
 pub use part::{Decision, Part, Wants};
 pub use read::{Found, RowRange};
 
@@ -39,13 +43,20 @@ pub struct Db {
     engine: Arc<dyn Partitions>,
     cache: Option<Arc<Cache>>,
     combiner: Arc<Combiner>,
+    outlet: Option<Arc<dyn Outlet>>,
     /// Tells this node's changes from those of others.
     writer: Arc<str>,
 }
 
 impl Db {
     pub(crate) fn new(engine: Arc<dyn Partitions>) -> Self {
-        Self { engine, cache: None, combiner: Arc::default(), writer: decide::random_end().into() }
+        Self {
+            engine,
+            cache: None,
+            combiner: Arc::default(),
+            outlet: None,
+            writer: decide::random_end().into(),
+        }
     }
 
     /// The same with kinds that are cached read through a cache. Without one every read asks the engine.

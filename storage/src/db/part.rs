@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use serde::Serialize;
+
 use super::engine::{Entry, RangeWanted, RowsWanted};
 use super::key::behind;
+use super::outbox::Effect;
+use crate::StoreError;
 
 /// The rows that a rule is going to look at, so that they are read together with the head. A rule may look at other rows as
 /// well: they are fetched then, and the rule runs again.
@@ -105,6 +109,7 @@ pub struct Part<'a, F, H, R> {
     decided: &'a BTreeMap<String, Option<R>>,
     pub(super) written: BTreeMap<String, Option<R>>,
     pub(super) entries: Vec<Entry>,
+    pub(super) effects: Vec<Effect>,
     /// What the rule looked at and was not read.
     pub(super) missing: Wants,
 }
@@ -123,6 +128,7 @@ impl<'a, F, H, R> Part<'a, F, H, R> {
             decided,
             written: BTreeMap::new(),
             entries: Vec::new(),
+            effects: Vec::new(),
             missing: Wants::default(),
         }
     }
@@ -186,6 +192,13 @@ impl<'a, F, H, R> Part<'a, F, H, R> {
     /// out entries that lead nowhere.
     pub fn enter(&mut self, entry: Entry) {
         self.entries.push(entry);
+    }
+
+    /// Adds something that has to happen if the change does. It is written with the change and carried out after it, at
+    /// least once.
+    pub fn emit(&mut self, effect: &impl Serialize) -> Result<(), StoreError> {
+        self.effects.push(Effect::new(effect)?);
+        Ok(())
     }
 }
 

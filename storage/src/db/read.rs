@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use mundotango_protocol::new_id;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ use super::change::{FIRST_PAUSE, PATIENCE, back_off};
 use super::decide::new_mark;
 use super::engine::{Entry, Freshness, RangeWanted, RowsWanted, Stored, Write};
 use super::key::behind;
+use super::outbox::{Effect, outbox_row};
 use super::{Db, Kind, KindSpec};
 use crate::cache::Family;
 use crate::json::{decode, encode};
@@ -72,16 +74,24 @@ impl RowRange {
 }
 
 impl Db {
-    /// Creates a partition by writing its facts and, before them, the entries that lead to it. The id is new: whether there
-    /// is such a partition is not looked at. Writing the same again is harmless, so an unknown outcome may be tried again.
+    /// Creates a partition by writing its facts, with the effects of that, and before them the entries that lead to it. The
+    /// id is new: whether there is such a partition is not looked at. Writing the same again is harmless, so an unknown
+    /// outcome may be tried again.
     pub async fn create<F: Serialize, H, R>(
         &self,
         kind: &'static Kind<F, H, R>,
         id: &str,
         facts: &F,
         entries: &[Entry],
+        effects: &[Effect],
     ) -> Result<(), StoreError> {
-        self.engine.insert(kind.spec(), id, encode(facts)?, entries).await
+        let kind = kind.spec();
+        let row = outbox_row(kind, id, &new_id(), effects)?;
+        self.engine.insert(kind, id, encode(facts)?, entries, row.as_ref()).await?;
+        if let Some(row) = &row {
+            self.hand_out(kind, id, row);
+        }
+        Ok(())
     }
 
     /// Creates a partition with its head and first rows, if there is none with this id; whether there was none. A kind whose
@@ -99,11 +109,12 @@ impl Db {
         let rows = rows.iter().map(|(key, row)| Ok((key.clone(), Some(encode(row)?))));
         let write = Write {
             facts: Some(encode(facts)?),
-            head: encode(head)?,
+            head: Some(encode(head)?),
             marks: vec![mark.clone()],
             deletes: false,
             rows: rows.collect::<Result<_, StoreError>>()?,
             entries: entries.to_vec(),
+            outbox: None,
         };
         let (deadline, mut pause) = (Instant::now() + PATIENCE, FIRST_PAUSE);
         let mut unknown: Option<StoreError> = None;

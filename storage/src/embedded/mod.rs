@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use folder::{FORMAT_VERSION, OpenError, format_of};
 
-use crate::db::{Db, Schema};
+use crate::db::{Db, KindSpec, Schema};
 use crate::json::decode;
 use crate::{StoreError, Stores};
 use committer::{Committer, Tx};
@@ -59,6 +59,7 @@ pub struct EmbeddedStore {
 /// What the ports share.
 struct Shared {
     tables: Tables,
+    kinds: Vec<&'static KindSpec>,
     committer: Committer,
     history_cleared: Mutex<Cleared>,
 }
@@ -77,7 +78,12 @@ impl EmbeddedStore {
         let committer = Committer::start(database, tables.clone(), space)?;
         mundotango_ops::metrics().db_connections_active.set(1);
         Ok(Self {
-            shared: Arc::new(Shared { tables, committer, history_cleared: Mutex::default() }),
+            shared: Arc::new(Shared {
+                tables,
+                kinds: schema.kinds.clone(),
+                committer,
+                history_cleared: Mutex::default(),
+            }),
             _folder: folder,
         })
     }

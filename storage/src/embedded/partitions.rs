@@ -2,6 +2,7 @@
 //!
 //! A kind's table: id, `f` → facts · id, `h` → version, marks and head · id, `r`, key → row.
 //! An index's table: list, key → entry. Buckets are not needed here, as a table is one ordered map.
+//! The outbox: shard, key → the partition and the effects of its change, in the transaction of that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,9 +19,9 @@ use super::keys::{behind, below};
 use super::tables::Table;
 use crate::StoreError;
 use crate::db::engine::{
-    EntriesWanted, Entry, Freshness, Partitions, RangeWanted, RowsWanted, Stored, Write,
+    EntriesWanted, Entry, Freshness, OutboxRow, Partitions, Pending, RangeWanted, RowsWanted, Stored, Write,
 };
-use crate::db::{IndexSpec, KindSpec, Order, key};
+use crate::db::{IndexSpec, KindSpec, OUTBOX, Order, key};
 use crate::json::decode;
 
 /// Rows of a deleted partition that are removed in one transaction, so that the committer serves others in between.
@@ -34,6 +35,21 @@ struct HeadRow {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     deleted: bool,
     head: Option<Box<RawValue>>,
+}
+
+/// Effects in the outbox.
+#[derive(Serialize, Deserialize)]
+struct EffectsRow {
+    kind: String,
+    id: String,
+    effects: Box<RawValue>,
+}
+
+/// Effects on their way into the outbox: where they go, and what is written there.
+type Effects = (Table, Vec<u8>, EffectsRow);
+
+fn outbox_key(shard: u64, key: &str) -> Vec<u8> {
+    entry_key(&shard.to_string(), key)
 }
 
 /// The keys of one partition.
@@ -74,6 +90,10 @@ fn put_entries(tx: &mut Tx<'_>, entries: Vec<(Table, Entry)>) {
     }
 }
 
+fn put_effects(tx: &mut Tx<'_>, effects: Option<Effects>) -> Result<(), StoreError> {
+    effects.map_or(Ok(()), |(table, key, body)| tx.put(table, key, &body))
+}
+
 /// The first rows of a range, in order or backwards.
 fn read_range(
     rows: &Keyspace,
@@ -103,8 +123,24 @@ impl Shared {
         self.tables.of_schema(name).ok_or_else(undeclared)
     }
 
+    fn kind_of(&self, name: &str) -> Option<&'static KindSpec> {
+        self.kinds.iter().copied().find(|kind| kind.name == name)
+    }
+
     fn tables_of(&self, entries: &[Entry]) -> Result<Vec<(Table, Entry)>, StoreError> {
         entries.iter().map(|entry| Ok((self.table_of(entry.index.name)?, entry.clone()))).collect()
+    }
+
+    fn effects_of(
+        &self,
+        kind: &KindSpec,
+        id: &str,
+        row: Option<&OutboxRow>,
+    ) -> Result<Option<Effects>, StoreError> {
+        let Some(row) = row else { return Ok(None) };
+        let (table, effects) = (self.table_of(OUTBOX.name)?, decode(&row.effects)?);
+        let body = EffectsRow { kind: kind.name.to_owned(), id: id.to_owned(), effects };
+        Ok(Some((table, outbox_key(row.shard, &row.key), body)))
     }
 
     fn load_here(&self, table: Table, keys: &Keys, wanted: &[String]) -> Result<Stored, StoreError> {
@@ -178,10 +214,13 @@ impl Partitions for Arc<Shared> {
         id: &str,
         facts: Bytes,
         entries: &[Entry],
+        outbox: Option<&OutboxRow>,
     ) -> Result<(), StoreError> {
         let (table, keys, entries) = (self.table_of(kind.name)?, Keys::of(id), self.tables_of(entries)?);
+        let effects = self.effects_of(kind, id, outbox)?;
         self.write(table, move |tx| {
             put_entries(tx, entries);
+            put_effects(tx, effects)?;
             tx.put_bytes(table, keys.facts(), facts.to_vec());
             Ok(())
         })
@@ -197,13 +236,15 @@ impl Partitions for Arc<Shared> {
     ) -> Result<bool, StoreError> {
         let (table, keys) = (self.table_of(kind.name)?, Keys::of(id));
         let entries = self.tables_of(&write.entries)?;
-        let head: Box<RawValue> = decode(&write.head)?;
+        let effects = self.effects_of(kind, id, write.outbox.as_ref())?;
+        let head: Option<Box<RawValue>> = write.head.as_deref().map(decode).transpose()?;
         self.write(table, move |tx| {
             let before = tx.get::<HeadRow>(table, &keys.head())?.unwrap_or_default();
             if before.version != expected {
                 return Ok(false);
             }
             put_entries(tx, entries);
+            put_effects(tx, effects)?;
             if let Some(facts) = write.facts {
                 tx.put_bytes(table, keys.facts(), facts.to_vec());
             }
@@ -217,7 +258,7 @@ impl Partitions for Arc<Shared> {
                 version: expected + 1,
                 marks: write.marks,
                 deleted: write.deletes,
-                head: (!write.deletes).then_some(head),
+                head: head.filter(|_| !write.deletes),
             };
             tx.put(table, keys.head(), &head)?;
             Ok(true)
@@ -301,5 +342,35 @@ impl Partitions for Arc<Shared> {
             }
         })
         .await
+    }
+
+    async fn outbox(
+        &self,
+        shard: u64,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Pending>, StoreError> {
+        let wanted = EntriesWanted { list: &shard.to_string(), after, limit };
+        let pending = self.entries(&OUTBOX, wanted).await?.into_iter().map(|(key, body)| {
+            let EffectsRow { kind, id, effects } = decode(&body)?;
+            let effects = Some(Bytes::copy_from_slice(effects.get().as_bytes()));
+            Ok(Pending { kind: self.kind_of(&kind), id, key, effects })
+        });
+        pending.collect()
+    }
+
+    async fn carried_out(&self, shard: u64, keys: &[String]) -> Result<(), StoreError> {
+        let (table, keys) = (self.table_of(OUTBOX.name)?, keys.to_vec());
+        self.write(table, move |tx| {
+            for key in keys {
+                tx.remove(table, outbox_key(shard, &key));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn outbox_is_empty_before(&self, _shard: u64, _key: &str) -> Result<(), StoreError> {
+        Ok(())
     }
 }

@@ -3,26 +3,35 @@
 //! What a partition has besides its rows lies in the row of the empty key, so that one statement reads it together with rows.
 //! Facts are written plainly and never compared; all else is only ever compared and set, in one batch of the partition.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use moka::future::Cache;
 use scylla::DeserializeRow;
+use serde::{Deserialize, Serialize};
 
 use super::query::{Change, Kind, Query};
 use super::session::Cql;
 use super::value::{count, damaged, limit};
 use crate::StoreError;
 use crate::db::engine::{
-    EntriesWanted, Entry, Freshness, Partitions, RangeWanted, RowsWanted, Stored, Write,
+    EntriesWanted, Entry, Freshness, OutboxRow, Partitions, Pending, RangeWanted, RowsWanted, Stored, Write,
 };
-use crate::db::{IndexSpec, KindSpec, Order, Schema};
+use crate::db::{IndexSpec, KindSpec, OUTBOX, Order, Schema};
+use crate::json::{decode, encode};
 
 /// The key of the row that holds facts, head and version.
 const HEAD_KEY: &str = "";
+/// Below this lie the effects of changes, by their place in the outbox, behind all rows that features have. Only what leads
+/// to them is removed: another compare-and-set for each would cost as much as the change itself.
+const OUTBOX_KEY: &str = "~outbox/";
+/// How long effects are kept; as long may all nodes be away.
+const OUTBOX_TTL: Duration = Duration::from_hours(7 * 24);
 /// Rows of a deleted partition that are removed together.
 const PURGED_AT_ONCE: i32 = 100;
 /// Buckets that are read at a time.
@@ -32,6 +41,7 @@ const REMEMBERED: u64 = 20_000;
 
 /// The statements of a kind.
 struct OfKind {
+    spec: &'static KindSpec,
     load: Query,
     load_settled: Query,
     row: Query,
@@ -46,6 +56,9 @@ struct OfKind {
     delete: Query,
     still_deleted: Query,
     put: Query,
+    put_effects: Query,
+    effects: Query,
+    insert_effects: Query,
     remove: Query,
 }
 
@@ -54,6 +67,7 @@ struct OfIndex {
     add: Query,
     remove: Query,
     list_bucket: Query,
+    forget_buckets: Query,
     first_buckets: Query,
     buckets_behind: Query,
     first: Query,
@@ -82,7 +96,7 @@ pub(super) fn tables(schema: &Schema) -> Vec<(String, String)> {
         );
         tables.push((kind.name.to_owned(), cql));
     }
-    for index in &schema.indexes {
+    for index in schema.all_indexes() {
         let (order, buckets) = (direction(index.order), buckets_table(index));
         let cql = format!(
             "CREATE TABLE IF NOT EXISTS {} (l text, bucket bigint, k text, body text, PRIMARY KEY ((l, bucket), k)) \
@@ -128,7 +142,10 @@ impl OfKind {
         );
         let still_deleted =
             format!("UPDATE {t} SET deleted = true WHERE p = ? AND k = '{HEAD_KEY}' IF deleted = true");
+        let ttl = OUTBOX_TTL.as_secs();
+        let put_effects = format!("INSERT INTO {t} (p, k, body) VALUES (?, ?, ?) USING TTL {ttl}");
         Self {
+            spec: kind,
             load: query(Kind::Read, load.clone()),
             load_settled: query(Kind::SerialRead, load),
             row: query(Kind::Read, format!("SELECT body FROM {t} WHERE p = ? AND k = ?")),
@@ -149,6 +166,9 @@ impl OfKind {
             delete: query(Kind::Cas, delete),
             still_deleted: query(Kind::Cas, still_deleted),
             put: query(Kind::Cas, format!("INSERT INTO {t} (p, k, body) VALUES (?, ?, ?)")),
+            put_effects: query(Kind::Cas, put_effects.clone()),
+            insert_effects: query(Kind::Write, put_effects),
+            effects: query(Kind::SerialRead, format!("SELECT body FROM {t} WHERE p = ? AND k = ?")),
             remove: query(Kind::Cas, format!("DELETE FROM {t} WHERE p = ? AND k = ?")),
         }
     }
@@ -157,15 +177,19 @@ impl OfKind {
 impl OfIndex {
     fn new(index: &'static IndexSpec) -> Self {
         let (t, buckets) = (index.name, buckets_table(index));
-        let behind = match index.order {
-            Order::NewestFirst => "<",
-            Order::OldestFirst => ">",
+        let (before, behind) = match index.order {
+            Order::NewestFirst => (">", "<"),
+            Order::OldestFirst => ("<", ">"),
         };
         let query = |kind: Kind, text: String| Query::of(kind, t, text);
         Self {
             add: query(Kind::Write, format!("INSERT INTO {t} (l, bucket, k, body) VALUES (?, ?, ?, ?)")),
             remove: query(Kind::Write, format!("DELETE FROM {t} WHERE l = ? AND bucket = ? AND k = ?")),
             list_bucket: query(Kind::Write, format!("INSERT INTO {buckets} (l, bucket) VALUES (?, ?)")),
+            forget_buckets: query(
+                Kind::Write,
+                format!("DELETE FROM {buckets} WHERE l = ? AND bucket {before} ?"),
+            ),
             first_buckets: query(Kind::Read, format!("SELECT bucket FROM {buckets} WHERE l = ? LIMIT ?")),
             buckets_behind: query(
                 Kind::Read,
@@ -200,6 +224,21 @@ pub(super) struct CqlPartitions {
     listed: Cache<(&'static str, String, i64), ()>,
 }
 
+/// Where effects are.
+#[derive(Serialize, Deserialize)]
+struct Lead<'a> {
+    kind: Cow<'a, str>,
+    id: Cow<'a, str>,
+}
+
+fn effects_key(place: &str) -> String {
+    format!("{OUTBOX_KEY}{place}")
+}
+
+fn bucket_of(place: &str) -> Result<i64, StoreError> {
+    (OUTBOX.bucket)(place).ok_or_else(|| damaged(format!("{place:?} is no place in the outbox")))
+}
+
 fn text(bytes: &Bytes) -> Result<&str, StoreError> {
     std::str::from_utf8(bytes).map_err(damaged)
 }
@@ -213,7 +252,7 @@ fn version(number: u64) -> Result<Option<i64>, StoreError> {
 impl CqlPartitions {
     pub(super) fn new(cql: Arc<Cql>, schema: &Schema) -> Self {
         let kinds = schema.kinds.iter().map(|kind| (kind.name, OfKind::new(kind))).collect();
-        let indexes = schema.indexes.iter().map(|index| (index.name, OfIndex::new(index))).collect();
+        let indexes = schema.all_indexes().map(|index| (index.name, OfIndex::new(index))).collect();
         Self { cql, kinds, indexes, listed: Cache::new(REMEMBERED) }
     }
 
@@ -238,6 +277,24 @@ impl CqlPartitions {
             self.listed.insert(bucket, ()).await;
         }
         self.cql.write(&query.add, (&entry.list, entry.bucket, &entry.key, text(&entry.body)?)).await
+    }
+
+    /// Writes the entry that leads to effects.
+    async fn enter_effects(&self, kind: &KindSpec, id: &str, row: &OutboxRow) -> Result<(), StoreError> {
+        let lead = Lead { kind: Cow::Borrowed(kind.name), id: Cow::Borrowed(id) };
+        let bucket = bucket_of(&row.key)?;
+        let (list, body) = (row.shard.to_string(), encode(&lead)?);
+        self.add_entry(&Entry { index: &OUTBOX, list, key: row.key.clone(), bucket, body }).await
+    }
+
+    async fn pending(&self, key: String, lead: Lead<'_>) -> Result<Pending, StoreError> {
+        let id = lead.id.into_owned();
+        let Some(of) = self.kinds.get(&*lead.kind) else {
+            return Ok(Pending { kind: None, id, key, effects: None });
+        };
+        let row = self.cql.one::<(Option<String>,)>(&of.effects, (&id, effects_key(&key))).await?;
+        let effects = row.and_then(|(body,)| body).map(Bytes::from);
+        Ok(Pending { kind: Some(of.spec), id, key, effects })
     }
 
     /// The first buckets of a list, from the one of a key on.
@@ -312,11 +369,17 @@ impl Partitions for CqlPartitions {
         id: &str,
         facts: Bytes,
         entries: &[Entry],
+        outbox: Option<&OutboxRow>,
     ) -> Result<(), StoreError> {
         // First what leads to the partition: readers leave out what leads nowhere, and no partition that is there cannot be
         // found. Not a logged batch, which fails for as long as the servers take one that died for alive.
         self.add_entries(entries).await.map_err(StoreError::without_effect)?;
-        self.cql.write(&self.kind(kind)?.insert, (id, text(&facts)?)).await
+        let of = self.kind(kind)?;
+        let Some(row) = outbox else { return self.cql.write(&of.insert, (id, text(&facts)?)).await };
+        self.enter_effects(kind, id, row).await.map_err(StoreError::without_effect)?;
+        let facts = Change::new(&of.insert, (id, text(&facts)?));
+        let effects = Change::new(&of.insert_effects, (id, effects_key(&row.key), text(&row.effects)?));
+        self.cql.write_together(vec![facts, effects]).await
     }
 
     async fn compare_and_set(
@@ -329,7 +392,10 @@ impl Partitions for CqlPartitions {
         let of = self.kind(kind)?;
         self.add_entries(&write.entries).await.map_err(StoreError::without_effect)?;
         let (before, after) = (version(expected)?, version(expected + 1)?);
-        let (head, marks) = (text(&write.head)?, &write.marks);
+        if let Some(row) = &write.outbox {
+            self.enter_effects(kind, id, row).await.map_err(StoreError::without_effect)?;
+        }
+        let (head, marks) = (write.head.as_ref().map(text).transpose()?, &write.marks);
         let first = match &write.facts {
             _ if write.deletes => Change::new(&of.delete, (after, marks, id, before)),
             Some(facts) => Change::new(&of.set_all, (text(facts)?, head, after, marks, id, before)),
@@ -342,16 +408,19 @@ impl Partitions for CqlPartitions {
                 None => Change::new(&of.remove, (id, key)),
             });
         }
+        if let Some(row) = &write.outbox {
+            changes.push(Change::new(&of.put_effects, (id, effects_key(&row.key), text(&row.effects)?)));
+        }
         self.cql.compare_and_set_together(changes).await
     }
 
     async fn purge(&self, kind: &'static KindSpec, id: &str) -> Result<(), StoreError> {
         let of = self.kind(kind)?;
         loop {
-            // All keys but the empty one.
+            // All keys but the empty one and those of effects, which may still have to be carried out.
             let rows = self
                 .cql
-                .rows::<(String, Option<String>)>(&of.range, (id, "\0", "\u{10ffff}", PURGED_AT_ONCE))
+                .rows::<(String, Option<String>)>(&of.range, (id, "\0", OUTBOX_KEY, PURGED_AT_ONCE))
                 .await?;
             if rows.is_empty() {
                 break;
@@ -414,5 +483,29 @@ impl Partitions for CqlPartitions {
             }
             from = next;
         }
+    }
+
+    async fn outbox(
+        &self,
+        shard: u64,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Pending>, StoreError> {
+        let list = shard.to_string();
+        let entries = self.entries(&OUTBOX, EntriesWanted { list: &list, after, limit }).await?;
+        let pending =
+            entries.into_iter().map(async |(key, body)| self.pending(key, decode::<Lead<'_>>(&body)?).await);
+        try_join_all(pending).await
+    }
+
+    async fn carried_out(&self, shard: u64, keys: &[String]) -> Result<(), StoreError> {
+        let (of, list) = (self.index(&OUTBOX)?, shard.to_string());
+        let remove = async |key: &String| self.cql.write(&of.remove, (&list, bucket_of(key)?, key)).await;
+        try_join_all(keys.iter().map(remove)).await.map(drop)
+    }
+
+    async fn outbox_is_empty_before(&self, shard: u64, key: &str) -> Result<(), StoreError> {
+        let of = self.index(&OUTBOX)?;
+        self.cql.write(&of.forget_buckets, (shard.to_string(), bucket_of(key)?)).await
     }
 }

@@ -234,8 +234,23 @@ impl Cql {
         &self,
         changes: Vec<Change<'_>>,
     ) -> Result<bool, StoreError> {
+        let (batch, table, values) = self.batch(changes).await?;
+        was_applied(self.send(Kind::Cas, table, &Request::Batch(&batch, &values)).await?.0)
+    }
+
+    /// Writes all or nothing in one partition, plainly.
+    pub(super) async fn write_together(&self, changes: Vec<Change<'_>>) -> Result<(), StoreError> {
+        let (mut batch, table, values) = self.batch(changes).await?;
+        batch.set_timestamp(Some(self.clock.next_timestamp()));
+        self.send(Kind::Write, table, &Request::Batch(&batch, &values)).await.map(drop)
+    }
+
+    /// Changes of one partition, so the servers need no log of them.
+    async fn batch<'a>(
+        &self,
+        changes: Vec<Change<'a>>,
+    ) -> Result<(Batch, &'static str, Vec<Box<Values<'a>>>), StoreError> {
         let table = changes.first().map_or("", |change| change.query.table);
-        // One partition's, so the servers need no log of it.
         let mut batch = Batch::new(BatchType::Unlogged);
         let mut values = Vec::with_capacity(changes.len());
         for change in changes {
@@ -243,7 +258,7 @@ impl Cql {
             values.push(change.values);
         }
         batch.set_execution_profile_handle(Some(self.profiles.others.clone()));
-        was_applied(self.send(Kind::Cas, table, &Request::Batch(&batch, &values)).await?.0)
+        Ok((batch, table, values))
     }
 
     async fn run(&self, query: &Query, values: &Values<'_>) -> Result<QueryResult, StoreError> {

@@ -25,7 +25,7 @@ fn open_notes(path: &Path) -> EmbeddedStore {
 
 async fn write_note(db: &Db) -> Result<String, StoreError> {
     let id = new_id();
-    db.create(&NOTES, &id, &"Hola".to_owned(), &[]).await.map(|()| id)
+    db.create(&NOTES, &id, &"Hola".to_owned(), &[], &[]).await.map(|()| id)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,7 +55,7 @@ async fn random_changes_on_a_store_that_fails_fit_the_model() {
 async fn the_model_notices_what_is_broken_on_purpose() {
     let folder = tempdir().unwrap();
     let store = open(folder.path()).unwrap();
-    for mutant in [Mutant::VersionIsNotCompared, Mutant::MarksAreLost] {
+    for mutant in [Mutant::VersionIsNotCompared, Mutant::MarksAreLost, Mutant::OutboxIsWrittenAfter] {
         let mut caught = None;
         for seed in 0..20 {
             let run = ModelRun { seed, nodes: 3, partitions: 3, changes: 600, mutant: Some(mutant) };

@@ -10,7 +10,7 @@ use mundotango_storage::db::Db;
 use mundotango_storage::{PageRequest, PageStart, StoreError, now};
 use tokio::task::JoinSet;
 
-use super::{first, walk};
+use super::{NO_EFFECTS, first, walk};
 
 /// A time that no other suite uses, so that lists by time hold this suite's events alone.
 fn quiet_time() -> Timestamp {
@@ -51,10 +51,10 @@ pub async fn events(nodes: &[Db; 2]) {
 
 async fn finds_what_it_created(store: &EventStore) {
     let event = event(quiet_time(), Some(3));
-    store.create(&event).await.unwrap();
+    store.create(&event, &[]).await.unwrap();
     assert_eq!(store.event(&event.id).await.unwrap(), Some(event.clone()));
     assert_eq!(store.event(&new_id()).await.unwrap(), None);
-    assert_eq!(store.rsvp(&new_id(), "u", RsvpChoice::Going, now()).await.unwrap(), None);
+    assert_eq!(store.rsvp(&new_id(), "u", RsvpChoice::Going, now(), |_| NO_EFFECTS).await.unwrap(), None);
     assert_eq!(store.rsvp_of(&event.id, "u").await.unwrap(), None);
 }
 
@@ -73,7 +73,7 @@ async fn lists_by_time_through_filters(store: &EventStore) {
         if number % 5 == 0 {
             event.location.coordinates = Some(obelisco);
         }
-        store.create(&event).await.unwrap();
+        store.create(&event, &[]).await.unwrap();
         expected.push(event);
     }
     expected.sort_by_key(|event| (event.event_date, event.id.clone()));
@@ -114,9 +114,10 @@ async fn lists_by_time_through_filters(store: &EventStore) {
 
 async fn answers_replace_each_other(store: &EventStore) {
     let event = event(quiet_time(), None);
-    store.create(&event).await.unwrap();
+    store.create(&event, &[]).await.unwrap();
     let now = now();
-    let answer = async |choice| store.rsvp(&event.id, "u", choice, now).await.unwrap().unwrap();
+    let answer =
+        async |choice| store.rsvp(&event.id, "u", choice, now, |_| NO_EFFECTS).await.unwrap().unwrap();
     let steps = [
         (RsvpChoice::Maybe, RsvpStatus::Maybe, (0, 1)),
         (RsvpChoice::Going, RsvpStatus::Going, (1, 0)),
@@ -137,9 +138,11 @@ async fn answers_replace_each_other(store: &EventStore) {
 
 async fn the_waitlist_moves_up_in_order(store: &EventStore) {
     let event = event(quiet_time(), Some(1));
-    store.create(&event).await.unwrap();
+    store.create(&event, &[]).await.unwrap();
     let now = now();
-    let answer = async |user: &str, choice| store.rsvp(&event.id, user, choice, now).await.unwrap().unwrap();
+    let answer = async |user: &str, choice| {
+        store.rsvp(&event.id, user, choice, now, |_| NO_EFFECTS).await.unwrap().unwrap()
+    };
     // Named against the order of coming.
     for user in ["d", "c", "b", "a"] {
         answer(user, RsvpChoice::Going).await;
@@ -163,17 +166,21 @@ async fn the_waitlist_moves_up_in_order(store: &EventStore) {
 
 async fn capacity_is_never_exceeded(store: &EventStore) {
     let event = event(quiet_time(), Some(10));
-    store.create(&event).await.unwrap();
+    store.create(&event, &[]).await.unwrap();
     let racing: Vec<_> = (0..200)
         .map(|user| {
             let (store, event_id) = (store.clone(), event.id.clone());
             tokio::spawn(async move {
                 let user_id = format!("user {user:03}");
                 let now = now();
-                let outcome = store.rsvp(&event_id, &user_id, RsvpChoice::Going, now).await.unwrap().unwrap();
+                let outcome = store
+                    .rsvp(&event_id, &user_id, RsvpChoice::Going, now, |_| NO_EFFECTS)
+                    .await
+                    .unwrap()
+                    .unwrap();
                 assert!(outcome.event.counts.going <= 10);
                 if user % 10 == 0 {
-                    store.rsvp(&event_id, &user_id, RsvpChoice::Declined, now).await.unwrap();
+                    store.rsvp(&event_id, &user_id, RsvpChoice::Declined, now, |_| NO_EFFECTS).await.unwrap();
                 }
             })
         })
@@ -198,13 +205,14 @@ async fn capacity_is_never_exceeded(store: &EventStore) {
 
 async fn places_are_given_once(nodes: &[EventStore; 2]) {
     let event = event(now(), Some(5));
-    nodes[0].create(&event).await.unwrap();
+    nodes[0].create(&event, &[]).await.unwrap();
     let mut racers = JoinSet::new();
     for user in 0..32 {
         let (events, id) = (nodes[user % 2].clone(), event.id.clone());
         racers.spawn(async move {
             let user = format!("user {user:02}");
-            let outcome = events.rsvp(&id, &user, RsvpChoice::Going, now()).await.unwrap().unwrap();
+            let outcome =
+                events.rsvp(&id, &user, RsvpChoice::Going, now(), |_| NO_EFFECTS).await.unwrap().unwrap();
             assert!(outcome.event.counts.going <= 5);
             outcome.rsvp.status
         });
@@ -221,7 +229,7 @@ async fn places_are_given_once(nodes: &[EventStore; 2]) {
         let (events, id) = (nodes[user % 2].clone(), event.id.clone());
         racers.spawn(async move {
             let user = format!("user {user:02}");
-            events.rsvp(&id, &user, RsvpChoice::Declined, now()).await.unwrap().unwrap();
+            events.rsvp(&id, &user, RsvpChoice::Declined, now(), |_| NO_EFFECTS).await.unwrap().unwrap();
         });
     }
     racers.join_all().await;

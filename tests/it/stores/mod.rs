@@ -18,6 +18,9 @@ use mundotango_storage::scylla::{ScyllaOptions, ScyllaStore, migrate};
 use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
 use tempfile::TempDir;
 
+/// A change that causes nothing.
+const NO_EFFECTS: Result<Vec<()>, StoreError> = Ok(Vec::new());
+
 /// A store with the application's schema on either engine.
 struct Engines {
     embedded: EmbeddedStore,

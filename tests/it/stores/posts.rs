@@ -9,7 +9,7 @@ use mundotango_protocol::new_id;
 use mundotango_storage::db::Db;
 use mundotango_storage::{PageRequest, PageStart, StoreError, now};
 
-use super::{first, walk};
+use super::{NO_EFFECTS, first, walk};
 
 fn post(author_id: &str, visibility: Visibility) -> Post {
     Post {
@@ -34,7 +34,7 @@ pub async fn posts(nodes: &[Db; 2]) {
 
 async fn finds_what_it_created(store: &PostStore) {
     let post = post(&new_id(), Visibility::Private);
-    store.create(&post).await.unwrap();
+    store.create(&post, &[]).await.unwrap();
     assert_eq!(store.post(&post.id).await.unwrap(), Some(post));
     assert_eq!(store.post(&new_id()).await.unwrap(), None);
 }
@@ -47,7 +47,7 @@ async fn feeds_hold_public_and_own_posts_newest_first(store: &PostStore) {
         let visibility = [Visibility::Public, Visibility::Friends, Visibility::Private][number % 3];
         let author = if number % 2 == 0 { &me } else { &other };
         let post = post(author, visibility);
-        store.create(&post).await.unwrap();
+        store.create(&post, &[]).await.unwrap();
         of_both.push(post.id.clone());
         if author == &me || visibility == Visibility::Public {
             mine.push(post.id);
@@ -71,9 +71,11 @@ async fn feeds_hold_public_and_own_posts_newest_first(store: &PostStore) {
 
 async fn reactions_replace_each_other(store: &PostStore) {
     let post = post(&new_id(), Visibility::Public);
-    store.create(&post).await.unwrap();
+    store.create(&post, &[]).await.unwrap();
     let (ana, beto) = (new_id(), new_id());
-    let react = async |user: &str, reaction| store.react(&post.id, user, reaction).await.unwrap().unwrap();
+    let react = async |user: &str, reaction| {
+        store.react(&post.id, user, reaction, |_| NO_EFFECTS).await.unwrap().unwrap()
+    };
     let reacted = react(&ana, Some(ReactionType::Heart)).await;
     assert_eq!((reacted.previous, reacted.post.reactions[&ReactionType::Heart]), (None, 1));
     assert_eq!(react(&beto, Some(ReactionType::Heart)).await.post.reactions[&ReactionType::Heart], 2);
@@ -90,13 +92,13 @@ async fn reactions_replace_each_other(store: &PostStore) {
     let own = store.reactions_of(&ana, &[post.id.clone(), new_id()]).await.unwrap();
     assert_eq!(own, BTreeMap::from([(post.id.clone(), ReactionType::Heart)]));
     assert!(store.reactions_of(&beto, std::slice::from_ref(&post.id)).await.unwrap().is_empty());
-    assert_eq!(store.react(&new_id(), &ana, Some(ReactionType::Like)).await.unwrap(), None);
+    assert_eq!(store.react(&new_id(), &ana, Some(ReactionType::Like), |_| NO_EFFECTS).await.unwrap(), None);
 }
 
 async fn counts_never_drift(nodes: &[PostStore; 2]) {
     let store = &nodes[0];
     let post = post(&new_id(), Visibility::Public);
-    store.create(&post).await.unwrap();
+    store.create(&post, &[]).await.unwrap();
     let kinds = [ReactionType::Heart, ReactionType::Like, ReactionType::Laugh];
     let racing: Vec<_> = (0..64)
         .map(|user| {
@@ -104,10 +106,10 @@ async fn counts_never_drift(nodes: &[PostStore; 2]) {
             tokio::spawn(async move {
                 let user_id = format!("{post_id}-{user}");
                 for kind in kinds {
-                    store.react(&post_id, &user_id, Some(kind)).await.unwrap();
+                    store.react(&post_id, &user_id, Some(kind), |_| NO_EFFECTS).await.unwrap();
                 }
                 if user % 2 == 0 {
-                    store.react(&post_id, &user_id, None).await.unwrap();
+                    store.react(&post_id, &user_id, None, |_| NO_EFFECTS).await.unwrap();
                 }
             })
         })
@@ -131,7 +133,7 @@ async fn feeds_walk_over_days(store: &PostStore) {
     let mut ids = Vec::new();
     for days_ago in [0, 1, 1, 1, 7, 400, 400, 2000] {
         let post = Post { id: id_of(days_ago), ..post(&author, Visibility::Friends) };
-        store.create(&post).await.unwrap();
+        store.create(&post, &[]).await.unwrap();
         ids.push(post.id);
     }
     ids.sort_unstable_by(|a, b| b.cmp(a));

@@ -1,0 +1,93 @@
+//! What changes of the community cause, as the outbox keeps it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use mundotango_actors::{Engine, Publish};
+use mundotango_protocol::{ChannelName, Publication};
+use mundotango_storage::StoreError;
+use mundotango_storage::db::Effect as Kept;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::relay::{Attempt, Carrier};
+
+/// The tag that tells clients that two publications are the same one: it may come twice where a node died.
+const SAME: &str = "idempotency_key";
+
+/// Something that has to happen because of a change.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// A message is published to a channel.
+    Publish {
+        /// The channel's name.
+        channel: String,
+        /// What subscribers get.
+        message: Box<RawValue>,
+    },
+}
+
+impl Effect {
+    /// A message that is published to a channel.
+    pub fn publish(channel: impl Into<String>, message: &impl Serialize) -> Result<Self, StoreError> {
+        let message = to_raw_value(message).map_err(|error| StoreError::Damaged(error.to_string()))?;
+        Ok(Self::Publish { channel: channel.into(), message })
+    }
+
+    /// In the form in which it is created together with a partition.
+    pub fn kept(&self) -> Result<Kept, StoreError> {
+        Kept::new(self)
+    }
+}
+
+/// Carries out the community's effects.
+pub struct Effects {
+    engine: Arc<Engine>,
+}
+
+impl Effects {
+    /// Publishes by this engine.
+    pub fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+
+    async fn publish(
+        &self,
+        name: String,
+        channel: &str,
+        message: Box<RawValue>,
+        attempt: Attempt,
+    ) -> anyhow::Result<()> {
+        let channel = ChannelName::parse(channel)?;
+        let publication = Publication {
+            data: Bytes::from(String::from(Box::<str>::from(message))),
+            tags: BTreeMap::from([(SAME.to_owned(), name.clone())]),
+            ..Publication::default()
+        };
+        let publish = Publish {
+            idempotency_key: Some(name),
+            again: attempt == Attempt::Later,
+            ..Publish::new(publication.clone())
+        };
+        match self.engine.publish(&channel, publish).await {
+            // Without hot state nobody can tell whether it was published before, and those who listen are told all the same.
+            Err(_) if attempt == Attempt::AtOnce => {
+                self.engine.publish(&channel, Publish::new(publication)).await?;
+            }
+            outcome => drop(outcome?),
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Carrier for Effects {
+    async fn carry_out(&self, name: String, effect: &Kept, attempt: Attempt) -> anyhow::Result<()> {
+        match effect.read()? {
+            Effect::Publish { channel, message } => self.publish(name, &channel, message, attempt).await,
+        }
+    }
+}

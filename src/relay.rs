@@ -1,0 +1,324 @@
+//! The relay: carries out what changes cause, at least once, in the order of the changes of a partition.
+//!
+//! The outbox has shards, and each node a task for each of them below its keeper. The task carries out at once what changes
+//! of its own node cause. What a node left behind is found by the one that owns the shard, which all nodes compute alike
+//! from who is there; while they disagree two may carry out the same, which effects bear.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use mundotango_actors::{Engine, Pace, Vitals};
+use mundotango_storage::db::{
+    Db, Due, Effect, Fate, OUTBOX_SHARDS, Outlet, outbox_key, outbox_time, shard_of,
+};
+use mundotango_storage::{StoreError, now};
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+/// Changes of a shard whose effects wait to be carried out; those of more are found in the outbox later.
+const MAX_WAITING: usize = 1024;
+/// Changes whose effects are removed from the outbox together.
+const TOGETHER: usize = 64;
+/// How often an owner looks for what was left behind.
+const SWEEP: Duration = Duration::from_secs(2);
+/// The age from which effects are taken to be left behind.
+const LEFT_BEHIND: SignedDuration = SignedDuration::from_secs(5);
+/// The age from which a change whose entry leads to nothing is made impossible: longer than a change is tried.
+const IN_VAIN: SignedDuration = SignedDuration::from_secs(30);
+/// Effects of other nodes appear this much behind the newest ones at the most: as far as their clocks may differ, and longer.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(2);
+/// How often a whole shard is looked at, and not only what is new.
+const WHOLE: Duration = Duration::from_mins(10);
+/// Entries of one look.
+const PAGE: usize = 100;
+/// Looks of one sweep, so that what is new gets its turn.
+const MAX_PAGES: usize = 10;
+/// How long an effect may take.
+const EFFECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Failures in a row after which a sweep gives up for now: what effects need is away.
+const MAX_FAILURES: usize = 3;
+/// The first pause before an effect that failed is tried again; it doubles up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest pause before an effect that failed is tried again.
+const MAX_PAUSE: Duration = Duration::from_mins(5);
+/// Entries of a shard of which it is remembered when to look at them again.
+const MAX_PUT_OFF: usize = 10_000;
+
+/// When an effect is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// Right after its change, for the first time.
+    AtOnce,
+    /// Later, and nobody knows how far an attempt before came.
+    Later,
+}
+
+/// Carries out effects.
+#[async_trait]
+pub trait Carrier: Send + Sync {
+    /// Carries out an effect. It may have been before: the name is the same each time, and no other effect has it.
+    async fn carry_out(&self, name: String, effect: &Effect, attempt: Attempt) -> anyhow::Result<()>;
+}
+
+/// The relay of a node.
+pub struct Relay {
+    db: Db,
+    engine: Arc<Engine>,
+    carrier: Arc<dyn Carrier>,
+    shards: Vec<Shard>,
+}
+
+/// A shard's queue; it outlives the task that empties it.
+struct Shard {
+    sender: mpsc::Sender<Due>,
+    receiver: Mutex<mpsc::Receiver<Due>>,
+}
+
+impl Outlet for Relay {
+    fn take(&self, due: Due) {
+        let shard = usize::try_from(due.shard()).ok().and_then(|shard| self.shards.get(shard));
+        if shard.is_none_or(|shard| shard.sender.try_send(due).is_err()) {
+            mundotango_ops::metrics().outbox_put_off_total.inc();
+        }
+    }
+}
+
+impl Relay {
+    /// Starts a task for each shard.
+    pub fn start(db: Db, engine: &Arc<Engine>, carrier: Arc<dyn Carrier>) -> Arc<Self> {
+        let shard = |_| {
+            let (sender, receiver) = mpsc::channel(MAX_WAITING);
+            Shard { sender, receiver: Mutex::new(receiver) }
+        };
+        let shards = (0..OUTBOX_SHARDS).map(shard).collect();
+        let relay = Arc::new(Self { db, engine: Arc::clone(engine), carrier, shards });
+        for number in 0..OUTBOX_SHARDS {
+            let relay = Arc::clone(&relay);
+            engine.keep_running(&format!("outbox {number}"), Pace::OnDemand, move |vitals| {
+                let relay = Arc::clone(&relay);
+                Box::pin(async move { relay.run(number, &vitals).await })
+            });
+        }
+        relay
+    }
+
+    async fn run(&self, number: u64, vitals: &Vitals) {
+        let Some(shard) = usize::try_from(number).ok().and_then(|number| self.shards.get(number)) else {
+            return;
+        };
+        let mut queue = shard.receiver.lock().await;
+        let mut sweeper = Sweeper::new(number);
+        let mut sweeps = interval(SWEEP);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut due = Vec::with_capacity(TOGETHER);
+        loop {
+            tokio::select! {
+                taken = queue.recv_many(&mut due, TOGETHER) => {
+                    if taken == 0 {
+                        return;
+                    }
+                    self.carry_out_at_once(number, &mut due).await;
+                }
+                _ = sweeps.tick() => {
+                    if !self.owns(number) {
+                        sweeper = Sweeper::new(number);
+                    } else if let Err(error) = sweeper.sweep(self).await {
+                        tracing::debug!(%error, shard = number, "outbox not read");
+                    }
+                }
+            }
+            vitals.handled();
+        }
+    }
+
+    /// Whether this node looks after what was left behind in a shard: each node gives every shard a number for every node,
+    /// and the greatest one decides, so that few shards move when a node joins or goes.
+    fn owns(&self, shard: u64) -> bool {
+        let weight = |node: &str| (shard_of(&format!("{shard}/{node}"), u64::MAX), node.to_owned());
+        let nodes = self.engine.nodes();
+        let owner = nodes.iter().filter(|node| !node.draining).map(|node| weight(&node.id)).max();
+        owner.is_some_and(|(_, owner)| owner == self.engine.node_id())
+    }
+
+    async fn carry_out_at_once(&self, shard: u64, due: &mut Vec<Due>) {
+        let mut done = Vec::with_capacity(due.len());
+        for one in due.drain(..) {
+            match self.carry_out(&one, Attempt::AtOnce).await {
+                Ok(_) => done.push(one.key().to_owned()),
+                Err(error) => {
+                    tracing::warn!(%error, "what a change causes is put off");
+                    mundotango_ops::metrics().outbox_put_off_total.inc();
+                }
+            }
+        }
+        self.remove(shard, &done).await;
+    }
+
+    /// Carries out all effects of a change in their order; whether there were any.
+    async fn carry_out(&self, due: &Due, attempt: Attempt) -> anyhow::Result<bool> {
+        let Some(effects) = due.effects()? else { return Ok(false) };
+        for (name, effect) in effects {
+            timeout(EFFECT_TIMEOUT, self.carrier.carry_out(name, effect, attempt)).await??;
+            mundotango_ops::metrics().outbox_effects_total.with_label_values(&[attempt.label()]).inc();
+        }
+        Ok(true)
+    }
+
+    async fn remove(&self, shard: u64, done: &[String]) {
+        if let Err(error) = self.db.carried_out(shard, done).await {
+            // They will be carried out once more.
+            tracing::warn!(%error, "what was carried out stays in the outbox for now");
+        }
+    }
+}
+
+impl Attempt {
+    fn label(self) -> &'static str {
+        match self {
+            Self::AtOnce => "at_once",
+            Self::Later => "later",
+        }
+    }
+}
+
+/// Looks for what was left behind in one shard.
+struct Sweeper {
+    shard: u64,
+    /// The whole shard is looked at from then on.
+    whole_at: Instant,
+    /// The place behind which to look when not at the whole shard.
+    after: Option<String>,
+    /// Where the sweep before ended, if it was too long.
+    walk: Option<Walk>,
+    /// Entries that are not done, and when to look at them again.
+    put_off: HashMap<String, PutOff>,
+}
+
+#[derive(Clone, Copy)]
+struct PutOff {
+    until: Instant,
+    pause: Duration,
+    /// The change cannot happen any more, if it has not.
+    is_over: bool,
+}
+
+impl Sweeper {
+    fn new(shard: u64) -> Self {
+        Self { shard, whole_at: Instant::now(), after: None, walk: None, put_off: HashMap::new() }
+    }
+
+    async fn sweep(&mut self, relay: &Relay) -> Result<(), StoreError> {
+        let now = now();
+        let young = outbox_key(now - LEFT_BEHIND);
+        let mut walk = self.walk.take().unwrap_or_else(|| self.new_walk());
+        let mut failures = 0;
+        for _ in 0..MAX_PAGES {
+            let page = relay.db.outbox(self.shard, walk.after.as_deref(), PAGE).await?;
+            let is_last = page.items.last().is_none_or(|due| due.key() >= young.as_str());
+            let mut done = Vec::new();
+            for due in page.items.iter().filter(|due| due.key() < young.as_str()) {
+                match self.look_at(relay, due, now).await {
+                    Look::Done => done.push(due.key().to_owned()),
+                    Look::Left => walk.leave(due),
+                    Look::Failed => {
+                        walk.leave(due);
+                        failures += 1;
+                    }
+                }
+                if failures == MAX_FAILURES {
+                    break;
+                }
+            }
+            relay.remove(self.shard, &done).await;
+            for key in done {
+                self.put_off.remove(&key);
+            }
+            if failures == MAX_FAILURES {
+                // What effects need is away; the walk begins anew then.
+                return Ok(());
+            }
+            walk.after = page.next;
+            if is_last || walk.after.is_none() {
+                return self.end(walk, relay, now).await;
+            }
+        }
+        self.walk = Some(walk);
+        Ok(())
+    }
+
+    fn new_walk(&self) -> Walk {
+        let is_whole = Instant::now() >= self.whole_at;
+        Walk { after: self.after.clone().filter(|_| !is_whole), is_whole, oldest_left: None }
+    }
+
+    async fn look_at(&mut self, relay: &Relay, due: &Due, now: Timestamp) -> Look {
+        let before = self.put_off.get(due.key()).copied();
+        if before.is_some_and(|before| Instant::now() < before.until) {
+            return Look::Left;
+        }
+        let (mut is_over, mut look) = (before.is_some_and(|before| before.is_over), Look::Failed);
+        match relay.carry_out(due, Attempt::Later).await {
+            Ok(true) => return Look::Done,
+            // The change was made impossible before this look, and did not happen.
+            Ok(false) if is_over => return Look::Done,
+            Ok(false) => {
+                look = Look::Left;
+                if outbox_time(due.key()).is_some_and(|time| time < now - IN_VAIN) {
+                    match relay.db.overtake(due).await {
+                        Ok(fate) => is_over = fate == Fate::Over,
+                        Err(error) => tracing::debug!(%error, "the partition of a lost change not read"),
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, key = due.key(), shard = self.shard, "what a change causes still waits");
+            }
+        }
+        let pause = before.map_or(FIRST_PAUSE, |before| (before.pause * 2).min(MAX_PAUSE));
+        if self.put_off.len() < MAX_PUT_OFF || before.is_some() {
+            let until = Instant::now() + pause;
+            self.put_off.insert(due.key().to_owned(), PutOff { until, pause, is_over });
+        }
+        look
+    }
+
+    /// Remembers how far the shard is known to be empty.
+    async fn end(&mut self, walk: Walk, relay: &Relay, now: Timestamp) -> Result<(), StoreError> {
+        let settled = outbox_key(now - CLOCKS_DIFFER);
+        let empty_before = walk.oldest_left.map_or_else(|| settled.clone(), |left| left.min(settled.clone()));
+        if walk.is_whole {
+            self.whole_at = Instant::now() + WHOLE;
+            relay.db.outbox_is_empty_before(self.shard, &empty_before).await?;
+        }
+        self.after = Some(empty_before);
+        Ok(())
+    }
+}
+
+/// A walk through a shard, of one sweep or several.
+struct Walk {
+    after: Option<String>,
+    is_whole: bool,
+    /// A place before the first entry that was left.
+    oldest_left: Option<String>,
+}
+
+impl Walk {
+    fn leave(&mut self, due: &Due) {
+        // All of its millisecond stays in sight.
+        self.oldest_left = self.oldest_left.take().or_else(|| outbox_time(due.key()).map(outbox_key));
+    }
+}
+
+/// What came of looking at an entry.
+enum Look {
+    /// It can be removed.
+    Done,
+    /// It has to be looked at again.
+    Left,
+    /// Carrying it out failed.
+    Failed,
+}

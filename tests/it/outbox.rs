@@ -1,0 +1,64 @@
+//! What a change causes happens, also where the node dies right after the change.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::cluster::{begin, know_each_other, service, settings};
+use crate::proxy::{CuttingProxy, Mode};
+use crate::sdk::{Sdk, SdkClient};
+use crate::server::Server;
+
+/// Longer than a node that takes over needs to notice, and to see that nobody else carries the effects out.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promoted_guest_is_told_though_the_node_died_in_between() {
+    let redis = service("MUNDOTANGO_TEST_REDIS");
+    let proxy = CuttingProxy::start(redis.rsplit('/').next().unwrap().parse().unwrap()).await;
+    let settings = settings();
+    let through_proxy = format!("redis://{}", proxy.address());
+    let mut nodes = [begin(&settings, &[]), begin(&settings, &[("CLUSTER__REDIS", &through_proxy)])];
+    for node in &mut nodes {
+        node.wait_until_ready().await;
+    }
+    know_each_other(&nodes).await;
+    let [here, mut dying] = nodes;
+    let (ana, beto) = (here.user("ana", "user"), here.user("beto", "user"));
+    let mut guest = SdkClient::subscribed(Sdk::JavaScriptJson, &here, &beto, "posts:feed").await;
+
+    let event = json!({
+        "title": "Milonga", "description": "", "eventDate": "2040-05-01T20:00:00Z", "eventType": "milonga",
+        "location": "Salon", "capacity": 1,
+    });
+    let (status, event) = here.post("/api/events", &ana, event).await;
+    assert_eq!(status, StatusCode::CREATED, "{event}");
+    let rsvp = format!("/api/events/{}/rsvp", event["id"].as_str().unwrap());
+    here.post(&rsvp, &ana, json!({"status": "going"})).await;
+    let (_, waiting) = here.post(&rsvp, &beto, json!({"status": "going"})).await;
+    assert_eq!(waiting["status"], "waitlisted");
+
+    // Whatever this node publishes hangs in front of Redis when it dies.
+    proxy.set(Mode::Frozen);
+    let (status, answer) = dying.post(&rsvp, &ana, json!({"status": "declined"})).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    dying.signal("KILL");
+    dying.wait_for_end().await;
+
+    let told = tokio::time::timeout(TAKEN_OVER_WITHIN, guest.event("serverPublication")).await.unwrap();
+    assert_eq!(told["data"]["type"], "event.promoted", "{told}");
+    assert_eq!(told["data"]["rsvp"]["status"], "going");
+    // Once: nothing comes within the time of the next looks.
+    let again = tokio::time::timeout(Duration::from_secs(6), guest.event("serverPublication")).await;
+    assert!(again.is_err(), "{again:?}");
+    let metrics = metrics_of(&here).await;
+    assert!(
+        metrics.lines().any(|line| line.starts_with("outbox_effects_total{when=\"later\"} ")),
+        "{metrics}"
+    );
+}
+
+async fn metrics_of(node: &Server) -> String {
+    node.http.get(node.url("/metrics")).send().await.unwrap().text().await.unwrap()
+}
