@@ -14,6 +14,7 @@ pub fn schema() -> Schema {
             accounts::store::USERS.spec(),
             accounts::names::NAMES.spec(),
             posts::store::POSTS.spec(),
+            posts::store::POST_REACTIONS.spec(),
             bookmarks::store::BOOKMARKS.spec(),
             events::store::EVENTS.spec(),
             life_ceo::store::CONVERSATIONS.spec(),

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod bookmarks;
+mod coalescer;
 pub mod effects;
 pub mod events;
 mod limits;
@@ -55,9 +56,11 @@ impl Community {
         let passwords = Passwords::new(auth.password_concurrency)?;
         let limits = Limits::new(auth.rates.clone(), hot);
         let refresh_token_ttl = auth.refresh_token_ttl;
+        let posts = PostStore::new(db.clone());
+        posts::live::start(&posts, &engine);
         Ok(Self {
             accounts: AccountStore::new(db.clone()),
-            posts: PostStore::new(db.clone()),
+            posts,
             bookmarks: BookmarkStore::new(db.clone()),
             events: EventStore::new(db.clone()),
             tokens,
@@ -124,6 +127,7 @@ fn label<T: Serialize>(value: T) -> String {
     security(("bearer" = [])),
     components(schemas(
         posts::PostMessage,
+        posts::live::ReactionsMessage,
         bookmarks::BookmarkMessage,
         events::EventMessage,
         crate::life_ceo::AgentMessage,

@@ -198,6 +198,8 @@ fn community_channels() -> ChannelsOptions {
             ("posts".to_owned(), open.clone()),
             ("events".to_owned(), open),
             ("event".to_owned(), with_presence),
+            // Who may subscribe is asked of the posts.
+            ("post".to_owned(), recoverable.clone()),
             // Who may subscribe is asked of the Life CEO.
             ("agent".to_owned(), recoverable),
         ]),

@@ -257,24 +257,26 @@ async fn g25_a_node_that_hears_nothing_reads_nothing_old() {
         node.wait_until_ready().await;
     }
     know_each_other(&nodes).await;
-    let ana = nodes[0].user("ana", "user");
+    let ana = nodes[0].register(&format!("deaf{}", std::process::id())).await;
+    let path = "/api/users/me";
     for mode in [Mode::Dead, Mode::Frozen] {
-        let (_, post) = nodes[0].post("/api/posts", &ana, json!({"content": format!("{mode:?}")})).await;
-        let path = format!("/api/posts/{}", post["id"].as_str().unwrap());
         // It is near at the second node.
         for _ in 0..3 {
-            assert_eq!(nodes[1].get(&path, &ana).await.0, StatusCode::OK);
+            assert_eq!(nodes[1].get(path, &ana).await.0, StatusCode::OK);
         }
         nats.set(mode);
         if mode == Mode::Dead {
             healthy(&nodes[1], "nats", false).await;
         }
-        nodes[0].post(&format!("{path}/react"), &ana, json!({"reactionType": "heart"})).await;
+        let city = format!("{mode:?}");
+        let change = json!({"city": city});
+        let (status, _) = nodes[0].call(Method::PATCH, path, Some(&ana.token), Some(change)).await;
+        assert_eq!(status, StatusCode::OK);
         let changed = Instant::now();
         let stale = until("the change shows", async || {
-            let (status, post) = nodes[1].get(&path, &ana).await;
+            let (status, me) = nodes[1].get(path, &ana).await;
             assert_eq!(status, StatusCode::OK);
-            (post["reactions"] == json!({"heart": 1})).then(|| changed.elapsed())
+            (me["city"] == city).then(|| changed.elapsed())
         })
         .await;
         let bound = if mode == Mode::Dead { Duration::from_millis(500) } else { NEAR_TTL + NEAR_TTL / 5 };

@@ -18,6 +18,7 @@ mod operations;
 mod outages;
 mod outbox;
 mod proxy;
+mod reactions;
 mod recovery;
 mod rest;
 mod rolling;

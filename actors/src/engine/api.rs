@@ -167,6 +167,12 @@ impl Engine {
         read.map(|encoded| encoded.0).map_err(|error| NodeError::Refused(error.to_string()))
     }
 
+    /// The node that all nodes pick for a thing of a kind, as long as they see the same nodes: for work that is better, but does
+    /// not have to be, done by one.
+    pub fn place_of(&self, kind: &str, id: &str) -> String {
+        self.control().placement.place_of(kind, id)
+    }
+
     /// Says how actors of a kind that exist once in the cluster are started. A kind's name is made of letters.
     pub fn set_kind(&self, name: &str, kind: Arc<dyn OwnedKind>) {
         self.control().placement.set_kind(name, kind);

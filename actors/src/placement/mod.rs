@@ -166,7 +166,7 @@ impl Placement {
     }
 
     /// The node on which an actor without an owner has its place.
-    fn place_of(&self, kind: &str, id: &str) -> String {
+    pub(crate) fn place_of(&self, kind: &str, id: &str) -> String {
         let others = self.cluster.others();
         let own = (!self.cluster.is_draining()).then_some(self.cluster.node_id());
         let alive = others.iter().filter(|node| !node.draining).map(|node| node.id.as_str());

@@ -1,5 +1,6 @@
 //! Posts: saying something, and saying what one thinks of it.
 
+pub(super) mod live;
 pub mod rules;
 pub mod store;
 
@@ -14,14 +15,13 @@ use jiff::Timestamp;
 use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{PageBody, PageQuery, Path, ValidJson, ValidQuery};
 use mundotango_gateway::problem::Problem;
-use mundotango_storage::StoreError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::rules::ReactionType;
-use self::store::{Post, Reacted, Visibility};
+use self::store::{Post, Visibility};
 use super::effects::Effect;
 use super::{Community, Person, label};
 
@@ -95,35 +95,19 @@ pub(super) enum PostMessage {
     /// There is a new public post.
     #[serde(rename = "post.created")]
     Created { post: PostBody },
-    /// The reactions to a public post changed.
-    #[serde(rename = "post.reacted")]
-    Reacted {
-        post_id: String,
-        #[schema(value_type = BTreeMap<String, u64>)]
-        reactions: BTreeMap<ReactionType, u64>,
-    },
 }
 
 impl PostBody {
-    fn new(post: Post, people: &BTreeMap<String, Person>) -> Self {
+    fn new(post: Post, reactions: BTreeMap<ReactionType, u64>, people: &BTreeMap<String, Person>) -> Self {
         Self {
             author: people.get(&post.author_id).cloned(),
             id: post.id,
             content: post.content,
             visibility: post.visibility,
             created_at: post.created_at,
-            reactions: post.reactions,
+            reactions,
         }
     }
-}
-
-fn announce_reaction(reacted: &Reacted) -> Result<Vec<Effect>, StoreError> {
-    if reacted.post.visibility != Visibility::Public {
-        return Ok(Vec::new());
-    }
-    let Post { id, reactions, .. } = reacted.post.clone();
-    let message = PostMessage::Reacted { post_id: id, reactions };
-    Ok(vec![Effect::publish(FEED_CHANNEL, &message)?])
 }
 
 /// Without friendships yet, friends' posts are their author's alone.
@@ -151,10 +135,11 @@ impl Community {
     async fn seen_posts(&self, posts: Vec<Post>, user_id: &str) -> Result<Vec<SeenPost>, Problem> {
         let people = self.people(posts.iter().map(|post| post.author_id.clone()).collect()).await;
         let ids: Vec<_> = posts.iter().map(|post| post.id.clone()).collect();
-        let own = self.posts.reactions_of(user_id, &ids).await?;
-        let seen = posts.into_iter().map(|post| SeenPost {
+        let (counts, own) =
+            tokio::try_join!(self.posts.reactions(&ids), self.posts.reactions_of(user_id, &ids))?;
+        let seen = posts.into_iter().zip(counts).map(|(post, reactions)| SeenPost {
             my_reaction: own.get(&post.id).copied(),
-            post: PostBody::new(post, &people),
+            post: PostBody::new(post, reactions, &people),
         });
         Ok(seen.collect())
     }
@@ -165,14 +150,16 @@ impl Community {
         user_id: &str,
         reaction: Option<ReactionType>,
     ) -> Result<Json<SeenPost>, Problem> {
-        self.readable_post(post_id, user_id).await?;
-        let reacted = self.posts.react(post_id, user_id, reaction, announce_reaction).await?;
-        let reacted = reacted.ok_or_else(|| Problem::not_found("post"))?;
-        if let Some(reaction) = reaction.filter(|_| reacted.previous != reaction) {
+        let post = self.readable_post(post_id, user_id).await?;
+        let changed = self.posts.react(post_id, user_id, reaction).await?;
+        if changed.ok_or_else(|| Problem::not_found("post"))?
+            && let Some(reaction) = reaction
+        {
             mundotango_ops::metrics().post_reactions_total.with_label_values(&[&label(reaction)]).inc();
         }
-        let people = self.people(vec![reacted.post.author_id.clone()]).await;
-        Ok(Json(SeenPost { post: PostBody::new(reacted.post, &people), my_reaction: reaction }))
+        let people = self.people(vec![post.author_id.clone()]).await;
+        let counts = self.posts.reactions(std::slice::from_ref(&post.id)).await?.pop().unwrap_or_default();
+        Ok(Json(SeenPost { post: PostBody::new(post, counts, &people), my_reaction: reaction }))
     }
 }
 
@@ -207,10 +194,9 @@ async fn create(
         content: body.content,
         visibility: body.visibility,
         created_at: mundotango_storage::now(),
-        reactions: BTreeMap::new(),
     };
     let people = community.people(vec![post.author_id.clone()]).await;
-    let body = PostBody::new(post.clone(), &people);
+    let body = PostBody::new(post.clone(), BTreeMap::new(), &people);
     let mut effects = Vec::new();
     if post.visibility == Visibility::Public {
         let message = PostMessage::Created { post: body.clone() };
@@ -236,7 +222,8 @@ async fn read(
     seen.into_iter().next().map(Json).ok_or_else(|| Problem::not_found("post"))
 }
 
-/// React to a post; again with another reaction replaces the one before.
+/// React to a post; again with another reaction replaces the one before. `post:{id}` publishes the counts, at most four
+/// times a second.
 #[utoipa::path(
     post, path = "/api/posts/{id}/react", tag = "posts", request_body = Reaction,
     responses((status = OK, body = SeenPost), (status = NOT_FOUND, body = Problem)),

@@ -16,12 +16,21 @@ pub enum ReactionType {
     Support,
 }
 
-/// What changes about a post.
+/// How often a post was reacted to, by those whose reactions are counted together.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// How many reactions of each kind; kinds without any are absent.
     #[serde(default)]
     pub reactions: BTreeMap<ReactionType, u64>,
+}
+
+/// The reactions of several counts together.
+pub fn sum(counts: impl IntoIterator<Item = Counts>) -> BTreeMap<ReactionType, u64> {
+    let mut sum = BTreeMap::new();
+    for (reaction, count) in counts.into_iter().flat_map(|counts| counts.reactions) {
+        *sum.entry(reaction).or_default() += count;
+    }
+    sum
 }
 
 /// Counts a user's reaction in the place of the one before; whether that changes anything.

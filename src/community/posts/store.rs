@@ -1,8 +1,10 @@
-//! Posts, the feeds that lead to them, and the reactions to them: a partition a post, a row for each user who reacted.
+//! Posts, the feeds that lead to them, and the reactions to them: a partition a post, and 16 for its reactions, with a row for
+//! each user who reacted.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use mundotango_storage::db::{Db, Decision, Effect, Found, Index, Kind, Order, Wants, day_of_id, key};
 use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
@@ -11,15 +13,21 @@ use serde::{Deserialize, Serialize};
 use super::rules::{self, Counts, ReactionType};
 
 /// The posts.
-pub static POSTS: Kind<Facts, Counts, ReactionType> =
-    Kind::new("posts", "a post: 60,000 reactions of 60 B, 4 MB").cached(Duration::from_mins(10));
+pub static POSTS: Kind<Facts, Head, ()> = Kind::new("posts", "a post: 20 KB").cached(Duration::from_mins(10));
+/// The reactions to posts, by post and user. As many may come at once, they are counted in shards.
+pub static POST_REACTIONS: Kind<(), Counts, ReactionType> =
+    Kind::new("post_reactions", "a 16th of a post's reactions: 60,000 of 60 B, 4 MB")
+        .sharded(16)
+        .cached(COUNTS_KEPT);
+/// How old the counts are at most that a node shows of reactions by way of others.
+pub const COUNTS_KEPT: Duration = Duration::from_secs(2);
 /// The feeds: `public`, and each author's own posts that are not public; by post id, so by the time of their making.
 pub static FEEDS: Index<()> =
     Index::new("feeds", "a day of a feed: 1,000,000 entries of 60 B, 60 MB", day_of_id, Order::NewestFirst);
 
 /// The feed of public posts.
 const PUBLIC: &str = "public";
-/// Below this lie the reactions, by user.
+/// Below this lie the reactions of a shard, by user.
 const REACTIONS: &str = "r";
 
 /// What never changes about a post.
@@ -30,6 +38,10 @@ pub struct Facts {
     visibility: Visibility,
     created_at: Timestamp,
 }
+
+/// What changes about a post besides its reactions: nothing yet.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Head {}
 
 /// One post.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +56,6 @@ pub struct Post {
     pub visibility: Visibility,
     /// When it was made.
     pub created_at: Timestamp,
-    /// How many reactions of each kind; kinds without any are absent.
-    pub reactions: BTreeMap<ReactionType, u64>,
 }
 
 /// Who may read a post.
@@ -60,19 +70,10 @@ pub enum Visibility {
     Private,
 }
 
-/// What came of a reaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reacted {
-    /// The post with its counts after the change.
-    pub post: Post,
-    /// The user's reaction before.
-    pub previous: Option<ReactionType>,
-}
-
 impl Post {
-    fn new(id: &str, facts: Facts, counts: Counts) -> Self {
+    fn new(id: &str, facts: Facts) -> Self {
         let Facts { author_id, content, visibility, created_at } = facts;
-        Self { id: id.to_owned(), author_id, content, visibility, created_at, reactions: counts.reactions }
+        Self { id: id.to_owned(), author_id, content, visibility, created_at }
     }
 }
 
@@ -108,13 +109,13 @@ impl PostStore {
 
     /// The post with this id.
     pub async fn post(&self, id: &str) -> Result<Option<Post>, StoreError> {
-        Ok(self.0.read(&POSTS, id).await?.map(|Found { facts, head, .. }| Post::new(id, facts, head)))
+        Ok(self.0.read(&POSTS, id).await?.map(|Found { facts, .. }| Post::new(id, facts)))
     }
 
     /// The posts of these ids that are there, in the ids' order.
     pub async fn posts(&self, ids: &[String]) -> Result<Vec<Post>, StoreError> {
         let found = ids.iter().zip(self.0.read_all(&POSTS, ids).await?);
-        Ok(found.filter_map(|(id, post)| post.map(|post| Post::new(id, post.facts, post.head))).collect())
+        Ok(found.filter_map(|(id, post)| post.map(|post| Post::new(id, post.facts))).collect())
     }
 
     /// What a user sees, newest first: public posts, and all of the user's own.
@@ -140,35 +141,52 @@ impl PostStore {
         }
     }
 
-    /// Puts a user's reaction in the place of the one before; `None` takes it back. `None` if there is no such post. The
-    /// counts change with the reaction in one step.
-    pub async fn react<E: Serialize>(
+    /// Puts a user's reaction to a post that is there in the place of the one before; `None` takes it back. Whether that
+    /// changed anything; `None` once the post is deleted. The counts change with the reaction in one step.
+    pub async fn react(
         &self,
         post_id: &str,
         user_id: &str,
         reaction: Option<ReactionType>,
-        effects: impl Fn(&Reacted) -> Result<Vec<E>, StoreError> + Send + 'static,
-    ) -> Result<Option<Reacted>, StoreError> {
-        let (id, row) = (post_id.to_owned(), key(&[REACTIONS, user_id]));
+    ) -> Result<Option<bool>, StoreError> {
+        let row = key(&[REACTIONS, user_id]);
         self.0
-            .change(&POSTS, post_id, Wants::head().row(&row), move |part| {
+            .change_shard(&POST_REACTIONS, post_id, user_id, Wants::head().row(&row), move |part| {
                 let previous = part.row(&row).copied();
-                let counted = rules::react(&mut part.head, previous, reaction);
+                if !rules::react(&mut part.head, previous, reaction) {
+                    return Ok(Decision::Stands(false));
+                }
                 match reaction {
                     Some(reaction) => part.set(&row, reaction),
                     None => part.remove(&row),
                 }
-                let post = Post::new(&id, part.facts.clone(), part.head.clone());
-                let reacted = Reacted { post, previous };
-                if !counted {
-                    return Ok(Decision::Stands(reacted));
-                }
-                for effect in effects(&reacted)? {
-                    part.emit(&effect)?;
-                }
-                Ok(Decision::Write(reacted))
+                Ok(Decision::Write(true))
             })
             .await
+    }
+
+    /// How many reactions of each kind there are to each of these posts, in their order; kinds without any are absent. Those by
+    /// way of this node are counted, others' from [`COUNTS_KEPT`] ago on may not be.
+    pub async fn reactions(
+        &self,
+        post_ids: &[String],
+    ) -> Result<Vec<BTreeMap<ReactionType, u64>>, StoreError> {
+        let counts = post_ids.iter().map(|id| self.0.shards(&POST_REACTIONS, id));
+        Ok(try_join_all(counts).await?.into_iter().map(|shards| rules::sum(shards.heads)).collect())
+    }
+
+    /// How many reactions of each kind there are to a post now, and a number that rises with each change of them.
+    pub async fn reactions_now(
+        &self,
+        post_id: &str,
+    ) -> Result<(BTreeMap<ReactionType, u64>, u64), StoreError> {
+        let shards = self.0.shards_now(&POST_REACTIONS, post_id).await?;
+        Ok((rules::sum(shards.heads), shards.version))
+    }
+
+    /// Says who is told of each post to which reactions changed by way of this node.
+    pub fn on_reactions(&self, listener: impl Fn(&str) + Send + Sync + 'static) {
+        self.0.on_change_of_shards(&POST_REACTIONS, listener);
     }
 
     /// A user's reactions to these posts, by post id; posts without one are absent.
@@ -178,7 +196,8 @@ impl PostStore {
         post_ids: &[String],
     ) -> Result<BTreeMap<String, ReactionType>, StoreError> {
         let row = key(&[REACTIONS, user_id]);
-        let reactions = post_ids.iter().zip(self.0.row_of_all(&POSTS, post_ids, &row).await?);
+        let found = self.0.row_in_shards(&POST_REACTIONS, post_ids, user_id, &row).await?;
+        let reactions = post_ids.iter().zip(found);
         Ok(reactions.filter_map(|(id, reaction)| Some((id.clone(), reaction?))).collect())
     }
 }

@@ -1,8 +1,11 @@
 //! What the store promises of partitions and indexes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::new_id;
@@ -15,6 +18,9 @@ static NOTES: Kind<Facts, Head, Row> = Kind::new("test_notes", "a test's");
 static NEWER_NOTES: Kind<Facts, NewerHead, Row> = Kind::new("test_notes", "a test's");
 /// A partition that is there without having been created.
 static COUNTERS: Kind<(), Head, Row> = Kind::new("test_counters", "a test's").implicit();
+/// A counter in shards.
+static TALLIES: Kind<(), Head, Row> =
+    Kind::new("test_tallies", "a test's").sharded(4).cached(Duration::from_mins(1));
 /// A list by day.
 static DAYS: Index<u64> = Index::new("test_days", "a test's", day, Order::NewestFirst);
 /// A list in the order of its making.
@@ -47,13 +53,13 @@ pub(super) static MODEL: Kind<(), Head, Row> = Kind::new("test_model", "a test's
 /// What the suite keeps. A store has to be opened with it.
 pub fn schema() -> Schema {
     Schema {
-        kinds: vec![NOTES.spec(), COUNTERS.spec(), MODEL.spec()],
+        kinds: vec![NOTES.spec(), COUNTERS.spec(), TALLIES.spec(), MODEL.spec()],
         indexes: vec![DAYS.spec(), LOG.spec()],
     }
 }
 
 /// The tables of the suite on a CQL server: one a kind, two an index.
-pub const TABLES_OF_THE_SUITE: usize = 7;
+pub const TABLES_OF_THE_SUITE: usize = 8;
 
 /// The first two digits of a key.
 fn day(key: &str) -> Option<i64> {
@@ -85,6 +91,7 @@ pub async fn db(one: Db, other: Db) {
     a_change_outlives_its_caller(&one).await;
     what_a_newer_version_wrote_is_kept(&one).await;
     a_deleted_partition_is_gone(&one, &other).await;
+    shards_are_counted_together(&one, &other).await;
     lists_are_walked_in_order(&one).await;
 }
 
@@ -348,6 +355,57 @@ async fn a_deleted_partition_is_gone(one: &Db, other: &Db) {
     let (facts, head) = (Facts { author: "eva".to_owned() }, Head::default());
     let again = one.create_once(&NOTES, &id, &facts, &head, &[], &[]).await;
     assert!(!again.unwrap(), "an id is never used again");
+}
+
+/// Counts a user once, in the user's shard.
+async fn tally(db: &Db, id: &str, user: u64) -> Option<bool> {
+    let (row, name) = (key(&["u", &number(user)]), user.to_string());
+    let counted = db.change_shard(&TALLIES, id, &name, Wants::head().row(&row), move |part| {
+        if part.row(&row).is_some() {
+            return Ok::<_, StoreError>(Decision::Stands(false));
+        }
+        part.head.count += 1;
+        part.set(&row, Row { number: user });
+        Ok(Decision::Write(true))
+    });
+    counted.await.unwrap()
+}
+
+async fn tallied(db: &Db, id: &str) -> u64 {
+    db.shards(&TALLIES, id).await.unwrap().heads.iter().map(|head| head.count).sum()
+}
+
+async fn shards_are_counted_together(one: &Db, other: &Db) {
+    let id = format!("{}#x/y", new_id());
+    assert_eq!(tallied(one, &id).await, 0);
+    let told = Arc::new(AtomicU64::new(0));
+    one.on_change_of_shards(&TALLIES, {
+        let (told, id) = (Arc::clone(&told), id.clone());
+        move |changed| {
+            assert_eq!(changed, id);
+            told.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    assert_eq!(tally(one, &id, 0).await, Some(true));
+    assert_eq!(tallied(one, &id).await, 1, "what a node changes shows there at once");
+    assert!(told.load(Ordering::Relaxed) > 0, "the node is told of the change");
+    let racing = (0..40_u64).flat_map(|user| [(one, user), (other, user)]);
+    let counted = join_all(racing.map(|(db, user)| tally(db, &id, user))).await;
+    assert_eq!(counted.iter().filter(|counted| **counted == Some(true)).count(), 39, "each user once");
+    for db in [one, other] {
+        let shards = db.shards_now(&TALLIES, &id).await.unwrap();
+        assert!(shards.heads.iter().all(|head| head.count > 0), "{shards:?}");
+        assert_eq!((shards.heads.iter().map(|head| head.count).sum::<u64>(), shards.version), (40, 40));
+        assert_eq!(tallied(db, &id).await, 40, "what was read anew is kept");
+        let ids = [id.clone(), new_id()];
+        let rows = db.row_in_shards(&TALLIES, &ids, "7", &key(&["u", &number(7)])).await.unwrap();
+        assert_eq!(rows, [Some(Row { number: 7 }), None]);
+    }
+    other.delete_shards(&TALLIES, &id).await.unwrap();
+    assert_eq!(one.shards_now(&TALLIES, &id).await.unwrap().heads, vec![Head::default(); 4]);
+    assert_eq!(tally(one, &id, 50).await, None, "nobody is counted after the end");
+    let row = key(&["u", &number(7)]);
+    assert_eq!(one.row_in_shards(&TALLIES, &[id], "7", &row).await.unwrap(), [None]);
 }
 
 async fn lists_are_walked_in_order(db: &Db) {

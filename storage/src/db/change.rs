@@ -98,15 +98,17 @@ impl Db {
     ) -> Vec<Waiting<F, H, R>>
     where
         F: DeserializeOwned + Send + Sync,
-        H: Clone + Default + Serialize + DeserializeOwned + Send + Sync,
+        H: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static,
         R: Serialize + DeserializeOwned + Send + Sync,
     {
         let mut batch = Batch { asked: batch, rest: Vec::new() };
         let (mut sent, mut entered) = (None, None);
         let end = self.decide_and_set(kind, id, &mut batch, &mut sent, &mut entered).await;
-        if sent.is_some() {
+        if let Some(attempt) = &sent {
             // Also after an error, as it may have been done.
             self.forget(kind, id).await;
+            let is_done = matches!(end, Ok(End::Answer));
+            self.note_shard::<H>(kind.spec(), id, attempt, is_done).await;
         }
         let caused = sent.as_ref().and_then(|attempt| attempt.write.outbox.as_ref());
         let is_carried_out = matches!(end, Ok(End::Answer));

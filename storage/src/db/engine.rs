@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use serde::de::DeserializeOwned;
 
 use super::kind::{IndexSpec, KindSpec};
@@ -14,6 +15,8 @@ use crate::json::decode;
 /// Marks that a partition remembers: the last one of each of the last so many writers (nodes). As many other nodes may change
 /// it after a change before a look-up can no longer tell whether that was carried out.
 pub(crate) const MARKS: usize = 32;
+/// Partitions that are read at the same time.
+pub(crate) const AT_ONCE: usize = 32;
 
 /// Rows of a partition that are to be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -153,6 +156,22 @@ pub(crate) trait Partitions: Send + Sync {
 
     /// Reads one row, and nothing else of its partition.
     async fn row(&self, kind: &'static KindSpec, id: &str, key: &str) -> Result<Option<Bytes>, StoreError>;
+
+    /// Reads several partitions without their rows, in the ids' order. There are [`AT_ONCE`] at most.
+    async fn load_all(&self, kind: &'static KindSpec, ids: &[String]) -> Result<Vec<Stored>, StoreError> {
+        let none = RowsWanted::default();
+        try_join_all(ids.iter().map(|id| self.load(kind, id, &none, Freshness::Acknowledged))).await
+    }
+
+    /// Reads the rows of one key of several partitions, in the ids' order. There are [`AT_ONCE`] at most.
+    async fn row_of_all(
+        &self,
+        kind: &'static KindSpec,
+        ids: &[String],
+        key: &str,
+    ) -> Result<Vec<Option<Bytes>>, StoreError> {
+        try_join_all(ids.iter().map(|id| self.row(kind, id, key))).await
+    }
 
     /// Reads rows of a range in the order of their keys, or the other way round.
     async fn rows(

@@ -21,6 +21,15 @@ pub struct KindSpec {
     pub short_lived: bool,
     /// Whether a partition exists without having been created: its facts are then the type's default.
     pub implicit: bool,
+    /// Over how many shards one thing's partition is spread; it is not without it.
+    pub shards: Option<u64>,
+}
+
+impl KindSpec {
+    /// How long the shared cache keeps a partition, if it does; shards are kept in the process alone.
+    pub(super) fn shared_ttl(&self) -> Option<Duration> {
+        self.cached.filter(|_| self.shards.is_none())
+    }
 }
 
 /// A kind of partition: facts `F`, which are written once, a head `H` and rows `R` under ordered keys, which change
@@ -37,7 +46,7 @@ type Types<F, H, R> = PhantomData<fn() -> (F, H, R)>;
 impl<F, H, R> Kind<F, H, R> {
     /// Declares a kind by its name and, in words, the bound of one partition.
     pub const fn new(name: &'static str, bound: &'static str) -> Self {
-        let spec = KindSpec { name, bound, cached: None, short_lived: false, implicit: false };
+        let spec = KindSpec { name, bound, cached: None, short_lived: false, implicit: false, shards: None };
         Self { spec, types: PhantomData }
     }
 
@@ -62,6 +71,19 @@ impl<F, H, R> Kind<F, H, R> {
     pub const fn implicit(mut self) -> Self {
         self.spec.implicit = true;
         self
+    }
+
+    /// For counters that many change at once: what belongs to one id lies in so many implicit partitions, and each key (a user's
+    /// id, say) has its own among them. [`Db::change_shard`](super::Db::change_shard) and its neighbours work on them. The bound
+    /// is that of one shard. A kind keeps its number for ever, as what was written stays where it is.
+    ///
+    /// With [`Self::cached`] the heads of all shards are kept together in the process alone: what this node changes shows here
+    /// at once, and what others change may be as old as that says.
+    #[must_use]
+    pub const fn sharded(mut self, shards: u64) -> Self {
+        assert!(shards > 0, "a kind has one shard at least");
+        self.spec.shards = Some(shards);
+        self.implicit()
     }
 
     /// The declaration without its types.

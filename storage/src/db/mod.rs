@@ -20,6 +20,7 @@ mod kind;
 mod outbox;
 mod part;
 mod read;
+mod shards;
 mod walk;
 
 use std::sync::Arc;
@@ -32,10 +33,12 @@ pub(crate) use outbox::OUTBOX;
 pub use outbox::{Due, Effect, Fate, OUTBOX_SHARDS, Outlet, outbox_key, outbox_time};
 pub use part::{Decision, Part, Wants};
 pub use read::{Found, RowRange};
+pub use shards::Shards;
 
 use crate::cache::Cache;
 use combiner::Combiner;
 use engine::Partitions;
+use shards::KeptShards;
 
 /// Partitions and indexes on one engine.
 #[derive(Clone)]
@@ -44,6 +47,7 @@ pub struct Db {
     cache: Option<Arc<Cache>>,
     combiner: Arc<Combiner>,
     outlet: Option<Arc<dyn Outlet>>,
+    shards: Arc<KeptShards>,
     /// Tells this node's changes from those of others.
     writer: Arc<str>,
 }
@@ -55,6 +59,7 @@ impl Db {
             cache: None,
             combiner: Arc::default(),
             outlet: None,
+            shards: Arc::default(),
             writer: decide::random_end().into(),
         }
     }

@@ -11,16 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{FIRST_PAUSE, PATIENCE, back_off};
 use super::decide::new_mark;
-use super::engine::{Entry, Freshness, RangeWanted, RowsWanted, Stored, Write};
+use super::engine::{AT_ONCE, Entry, Freshness, RangeWanted, RowsWanted, Stored, Write};
 use super::key::behind;
 use super::outbox::{Effect, outbox_row};
 use super::{Db, Kind, KindSpec};
 use crate::cache::Family;
 use crate::json::{decode, encode};
 use crate::{Page, StoreError};
-
-/// Partitions that are read at the same time.
-const AT_ONCE: usize = 32;
 
 /// A partition's facts and head.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,7 +150,7 @@ impl Db {
         F: Serialize + DeserializeOwned + Send,
         H: Default + Serialize + DeserializeOwned + Send,
     {
-        match (&self.cache, kind.spec().cached) {
+        match (&self.cache, kind.spec().shared_ttl()) {
             (Some(cache), Some(ttl)) => {
                 let family = Family::new(kind.spec().name, ttl);
                 cache.get_or_load(&family, id, self.read_stored(kind, id)).await
@@ -242,7 +239,9 @@ impl Db {
     ) -> Result<Vec<Option<R>>, StoreError> {
         let mut rows = Vec::with_capacity(ids.len());
         for some in ids.chunks(AT_ONCE) {
-            rows.extend(try_join_all(some.iter().map(|id| self.row(kind, id, key))).await?);
+            let read = self.engine.row_of_all(kind.spec(), some, key).await?.into_iter();
+            let decoded = read.map(|body| body.map(|body| decode(&body)).transpose());
+            rows.extend(decoded.collect::<Result<Vec<_>, StoreError>>()?);
         }
         Ok(rows)
     }
@@ -264,7 +263,7 @@ impl Db {
 
     /// Takes what the cache has of a partition away, on every node.
     pub(super) async fn forget<F, H, R>(&self, kind: &'static Kind<F, H, R>, id: &str) {
-        if let (Some(cache), Some(ttl)) = (&self.cache, kind.spec().cached) {
+        if let (Some(cache), Some(ttl)) = (&self.cache, kind.spec().shared_ttl()) {
             cache.invalidate(&[Family::<Found<F, H>>::new(kind.spec().name, ttl).key(id)]).await;
         }
     }

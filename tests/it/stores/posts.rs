@@ -9,7 +9,7 @@ use mundotango_protocol::new_id;
 use mundotango_storage::db::Db;
 use mundotango_storage::{PageRequest, PageStart, StoreError, now};
 
-use super::{NO_EFFECTS, first, walk};
+use super::{first, walk};
 
 fn post(author_id: &str, visibility: Visibility) -> Post {
     Post {
@@ -18,7 +18,6 @@ fn post(author_id: &str, visibility: Visibility) -> Post {
         content: "¡Bailemos!".to_owned(),
         visibility,
         created_at: now(),
-        reactions: BTreeMap::new(),
     }
 }
 
@@ -69,47 +68,48 @@ async fn feeds_hold_public_and_own_posts_newest_first(store: &PostStore) {
     assert_eq!(strangers.items[0].visibility, Visibility::Public);
 }
 
+async fn counts_of(store: &PostStore, post: &Post) -> BTreeMap<ReactionType, u64> {
+    store.reactions(std::slice::from_ref(&post.id)).await.unwrap().remove(0)
+}
+
 async fn reactions_replace_each_other(store: &PostStore) {
     let post = post(&new_id(), Visibility::Public);
     store.create(&post, &[]).await.unwrap();
     let (ana, beto) = (new_id(), new_id());
     let react = async |user: &str, reaction| {
-        store.react(&post.id, user, reaction, |_| NO_EFFECTS).await.unwrap().unwrap()
+        let changed = store.react(&post.id, user, reaction).await.unwrap().unwrap();
+        (changed, counts_of(store, &post).await)
     };
-    let reacted = react(&ana, Some(ReactionType::Heart)).await;
-    assert_eq!((reacted.previous, reacted.post.reactions[&ReactionType::Heart]), (None, 1));
-    assert_eq!(react(&beto, Some(ReactionType::Heart)).await.post.reactions[&ReactionType::Heart], 2);
-    let again = react(&beto, Some(ReactionType::Heart)).await;
-    assert_eq!(again.previous, Some(ReactionType::Heart));
-    assert_eq!(again.post.reactions[&ReactionType::Heart], 2, "the same again changes nothing");
-    let replaced = react(&beto, Some(ReactionType::Laugh)).await;
-    let expected = BTreeMap::from([(ReactionType::Heart, 1), (ReactionType::Laugh, 1)]);
-    assert_eq!((replaced.previous, replaced.post.reactions), (Some(ReactionType::Heart), expected));
-    let taken_back = react(&beto, None).await;
-    assert_eq!(taken_back.post.reactions, BTreeMap::from([(ReactionType::Heart, 1)]));
-    assert_eq!(react(&beto, None).await.previous, None);
+    let hearts = |count| BTreeMap::from([(ReactionType::Heart, count)]);
+    assert_eq!(counts_of(store, &post).await, BTreeMap::new());
+    assert_eq!(react(&ana, Some(ReactionType::Heart)).await, (true, hearts(1)));
+    assert_eq!(react(&beto, Some(ReactionType::Heart)).await, (true, hearts(2)));
+    assert_eq!(react(&beto, Some(ReactionType::Heart)).await, (false, hearts(2)), "the same again");
+    let both = BTreeMap::from([(ReactionType::Heart, 1), (ReactionType::Laugh, 1)]);
+    assert_eq!(react(&beto, Some(ReactionType::Laugh)).await, (true, both));
+    assert_eq!(react(&beto, None).await, (true, hearts(1)));
+    assert_eq!(react(&beto, None).await, (false, hearts(1)));
 
     let own = store.reactions_of(&ana, &[post.id.clone(), new_id()]).await.unwrap();
     assert_eq!(own, BTreeMap::from([(post.id.clone(), ReactionType::Heart)]));
     assert!(store.reactions_of(&beto, std::slice::from_ref(&post.id)).await.unwrap().is_empty());
-    assert_eq!(store.react(&new_id(), &ana, Some(ReactionType::Like), |_| NO_EFFECTS).await.unwrap(), None);
 }
 
 async fn counts_never_drift(nodes: &[PostStore; 2]) {
-    let store = &nodes[0];
     let post = post(&new_id(), Visibility::Public);
-    store.create(&post, &[]).await.unwrap();
+    nodes[0].create(&post, &[]).await.unwrap();
     let kinds = [ReactionType::Heart, ReactionType::Like, ReactionType::Laugh];
-    let racing: Vec<_> = (0..64)
+    let racing: Vec<_> = (0..200)
         .map(|user| {
-            let (store, post_id) = (nodes[user % 2].clone(), post.id.clone());
+            let (nodes, post_id) = (nodes.clone(), post.id.clone());
             tokio::spawn(async move {
                 let user_id = format!("{post_id}-{user}");
-                for kind in kinds {
-                    store.react(&post_id, &user_id, Some(kind), |_| NO_EFFECTS).await.unwrap();
+                // By way of both nodes, one after the other.
+                for (turn, kind) in kinds.into_iter().enumerate() {
+                    nodes[(user + turn) % 2].react(&post_id, &user_id, Some(kind)).await.unwrap();
                 }
                 if user % 2 == 0 {
-                    store.react(&post_id, &user_id, None, |_| NO_EFFECTS).await.unwrap();
+                    nodes[user / 2 % 2].react(&post_id, &user_id, None).await.unwrap();
                 }
             })
         })
@@ -117,8 +117,11 @@ async fn counts_never_drift(nodes: &[PostStore; 2]) {
     for racer in racing {
         racer.await.unwrap();
     }
-    let post = store.post(&post.id).await.unwrap().unwrap();
-    assert_eq!(post.reactions, BTreeMap::from([(ReactionType::Laugh, 32)]));
+    let expected = BTreeMap::from([(ReactionType::Laugh, 100)]);
+    for node in nodes {
+        assert_eq!(node.reactions_now(&post.id).await.unwrap().0, expected);
+        assert_eq!(counts_of(node, &post).await, expected, "what was read anew is kept");
+    }
 }
 
 /// The id of a post that was made so many days ago.

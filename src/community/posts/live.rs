@@ -1,0 +1,122 @@
+//! `post:{id}`: what happens to one post, for those who look at it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use mundotango_actors::{ChannelGate, Engine, EngineError, Pace, Publish, TopicHandler};
+use mundotango_protocol::{ChannelName, Publication};
+use mundotango_storage::hot::Version;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::may_read;
+use super::rules::ReactionType;
+use super::store::PostStore;
+use crate::community::coalescer::Coalescer;
+
+/// The namespace of the posts' channels.
+const NAMESPACE: &str = "post";
+/// On what nodes tell each other which post's reactions changed, and the name of the task that publishes them.
+const REACTIONS: &str = "post reactions";
+
+/// What `post:{id}` publishes: the reactions to the post changed.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename = "post.reacted", rename_all = "camelCase")]
+pub(in crate::community) struct ReactionsMessage {
+    post_id: String,
+    /// How many reactions of each kind.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    reactions: BTreeMap<ReactionType, u64>,
+}
+
+/// Lets into a post's channel who may read the post.
+struct Readers(PostStore);
+
+#[async_trait]
+impl ChannelGate for Readers {
+    async fn may_subscribe(&self, user: &str, channel: &ChannelName) -> Result<bool, String> {
+        let Some(id) = channel.as_str().strip_prefix(NAMESPACE).and_then(|rest| rest.strip_prefix(':'))
+        else {
+            return Ok(false);
+        };
+        let post = self.0.post(id).await.map_err(|error| error.to_string())?;
+        Ok(post.is_some_and(|post| may_read(user, &post)))
+    }
+}
+
+/// Publishes the reactions to posts, a few times a second each. Of all nodes one publishes those of a post, so that its
+/// subscribers do not get as many publications as there are nodes.
+struct Reactions {
+    posts: PostStore,
+    engine: Weak<Engine>,
+    changed: Arc<Coalescer>,
+}
+
+/// Another node's word that a post's reactions changed.
+struct Hearing(Arc<Coalescer>);
+
+#[async_trait]
+impl TopicHandler for Hearing {
+    async fn handle(&self, data: Bytes) -> Result<Bytes, String> {
+        let id = std::str::from_utf8(&data).map_err(|error| error.to_string())?;
+        self.0.changed(id);
+        Ok(Bytes::new())
+    }
+}
+
+impl Reactions {
+    /// Publishes the reactions to a post, or has the node do it that publishes them; whether there is nothing left to do.
+    async fn tell(&self, post_id: String) -> bool {
+        let Some(engine) = self.engine.upgrade() else { return true };
+        let place = engine.place_of(REACTIONS, &post_id);
+        // A node that cannot be asked, or does not know of it, is made up for.
+        if place != engine.node_id()
+            && engine.ask_topic(&place, REACTIONS, post_id.clone().into()).await.is_ok()
+        {
+            return true;
+        }
+        match self.publish(&engine, &post_id).await {
+            Ok(is_done) => is_done,
+            Err(error) => {
+                tracing::error!(post_id, %error, "reactions not published");
+                true
+            }
+        }
+    }
+
+    /// Whether they are published; not, if a part of the node does not answer now.
+    async fn publish(&self, engine: &Engine, post_id: &str) -> anyhow::Result<bool> {
+        let Ok((reactions, number)) = self.posts.reactions_now(post_id).await else { return Ok(false) };
+        let message = ReactionsMessage { post_id: post_id.to_owned(), reactions };
+        let data = Bytes::from(serde_json::to_vec(&message)?);
+        let publish = Publish {
+            // Where two nodes publish for a moment, nobody sees older counts after newer ones.
+            version: Some(Version { number, epoch: REACTIONS.to_owned() }),
+            ..Publish::new(Publication { data, ..Publication::default() })
+        };
+        let channel = ChannelName::parse(&format!("{NAMESPACE}:{post_id}"))?;
+        match engine.publish(&channel, publish).await {
+            Ok(_) => Ok(true),
+            Err(EngineError::Unavailable) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Opens the posts' channels, and publishes what changes there from now on.
+pub(in crate::community) fn start(posts: &PostStore, engine: &Arc<Engine>) {
+    let changed = Arc::new(Coalescer::default());
+    posts.on_reactions({
+        let changed = Arc::clone(&changed);
+        move |post_id| changed.changed(post_id)
+    });
+    engine.set_gate(NAMESPACE, Arc::new(Readers(posts.clone())));
+    engine.set_topic(REACTIONS, Arc::new(Hearing(Arc::clone(&changed))));
+    let reactions = Arc::new(Reactions { posts: posts.clone(), engine: Arc::downgrade(engine), changed });
+    engine.keep_running(REACTIONS, Pace::Timed, move |vitals| {
+        let reactions = Arc::clone(&reactions);
+        Box::pin(async move { reactions.changed.run(&vitals, |post_id| reactions.tell(post_id)).await })
+    });
+}
