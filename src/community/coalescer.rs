@@ -129,16 +129,15 @@ mod tests {
 
     use super::*;
 
-    /// Runs a coalescer that notes when things go out and what they were then.
-    fn start(
-        coalescer: &Arc<Coalescer>,
-        value: &Arc<AtomicU64>,
-        fails: &Arc<AtomicBool>,
-    ) -> (Arc<Mutex<Vec<(Instant, u64)>>>, tokio::task::JoinHandle<()>) {
-        let out = Arc::new(Mutex::new(Vec::new()));
+    /// When things went out, and what they were then.
+    type Out = Arc<Mutex<Vec<(Instant, u64)>>>;
+
+    /// Runs a coalescer for as long as the test does.
+    fn start(coalescer: &Arc<Coalescer>, value: &Arc<AtomicU64>, fails: &Arc<AtomicBool>) -> Out {
+        let out = Out::default();
         let (coalescer, value, fails) = (Arc::clone(coalescer), Arc::clone(value), Arc::clone(fails));
         let noted = Arc::clone(&out);
-        let running = tokio::spawn(async move {
+        tokio::spawn(async move {
             let go_out = |_| {
                 let seen = value.load(Ordering::Relaxed);
                 let is_done = !fails.load(Ordering::Relaxed);
@@ -149,13 +148,13 @@ mod tests {
             };
             coalescer.run(&Vitals::default(), go_out).await;
         });
-        (out, running)
+        out
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_thing_goes_out_four_times_a_second_and_the_last_change_always() {
         let (coalescer, value) = (Arc::new(Coalescer::default()), Arc::new(AtomicU64::new(0)));
-        let (out, _running) = start(&coalescer, &value, &Arc::default());
+        let out = start(&coalescer, &value, &Arc::default());
         for _ in 0..1000 {
             value.fetch_add(1, Ordering::Relaxed);
             coalescer.changed("a");
@@ -173,7 +172,7 @@ mod tests {
     async fn what_could_not_go_out_is_tried_again() {
         let (coalescer, value, fails) =
             (Arc::new(Coalescer::default()), Arc::new(AtomicU64::new(7)), Arc::new(AtomicBool::new(true)));
-        let (out, _running) = start(&coalescer, &value, &fails);
+        let out = start(&coalescer, &value, &fails);
         coalescer.changed("a");
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert!(out.lock().is_empty());
@@ -192,7 +191,7 @@ mod tests {
         tokio::time::sleep(PERIOD).await;
         first.abort();
         let _ = first.await;
-        let (out, _running) = start(&coalescer, &Arc::default(), &Arc::default());
+        let out = start(&coalescer, &Arc::default(), &Arc::default());
         tokio::time::sleep(PERIOD).await;
         assert_eq!(out.lock().len(), 1);
     }

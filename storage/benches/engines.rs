@@ -1,4 +1,4 @@
-//! The store beside the bare driver, and the cache's tiers beside none, on real servers. `cargo xtask bench engines` starts
+//! The store beside the bare driver, the cache's tiers beside none, and counters in shards beside one, on real servers. `cargo xtask bench engines` starts
 //! them and runs it.
 //!
 //! What is compared takes turns second by second, so that a machine that is busy for a while is so for both.
@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mundotango_protocol::{Publication, new_id};
 use mundotango_storage::cache::{Cache, RedisCache};
-use mundotango_storage::db::{Db, Kind, Schema};
+use mundotango_storage::db::{Db, Decision, Kind, Schema, Wants};
+use mundotango_storage::embedded::{EmbeddedOptions, EmbeddedStore};
 use mundotango_storage::scylla::{ScyllaOptions, ScyllaStore, migrate};
-use mundotango_storage::{RedisLink, RedisOptions, Stores};
+use mundotango_storage::{RedisLink, RedisOptions, StoreError, Stores};
 use prost::Message as _;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
@@ -33,11 +34,18 @@ const POSTS: usize = 5_000;
 /// How long publications are kept.
 const TTL: Duration = Duration::from_hours(24);
 
+/// Users who react to one post at once.
+const USERS: usize = 1_000;
+
+/// Reactions to a post, counted in one place and in many.
+static IN_ONE: Kind<(), u64, bool> = Kind::new("reactions_in_one", "1,000 reactions of 60 B").sharded(1);
+static IN_SHARDS: Kind<(), u64, bool> =
+    Kind::new("reactions_in_shards", "1,000 reactions of 60 B").sharded(16);
 /// What is read: a text with what every partition has.
 static TEXTS: Kind<String, (), ()> = Kind::new("texts", "a text of 200 B").cached(Duration::from_mins(10));
 
 fn schema() -> Schema {
-    Schema { kinds: vec![TEXTS.spec()], indexes: vec![] }
+    Schema { kinds: vec![TEXTS.spec(), IN_ONE.spec(), IN_SHARDS.spec()], indexes: vec![] }
 }
 
 /// The columns of a partition.
@@ -289,11 +297,74 @@ async fn cache_tiers(engines: &Engines) {
     }
 }
 
+/// Lets all users react to one post by way of all nodes, and waits until each reaction stands.
+async fn everybody_reacts(nodes: &[Db], kind: &'static Kind<(), u64, bool>, done: &mut Done) {
+    let (post, start) = (new_id(), Instant::now());
+    let mut reacting = JoinSet::new();
+    for user in 0..USERS {
+        let (db, post) = (nodes[user % nodes.len()].clone(), post.clone());
+        reacting.spawn(async move {
+            let user = format!("user-{user}");
+            let row = user.clone();
+            let reacted = db.change_shard(kind, &post, &user, Wants::head().row(&user), move |part| {
+                assert!(part.row(&row).is_none());
+                part.head += 1;
+                part.set(&row, true);
+                Ok::<_, StoreError>(Decision::Write(()))
+            });
+            reacted.await.unwrap().unwrap();
+            u64::try_from(start.elapsed().as_nanos()).unwrap()
+        });
+    }
+    done.nanos.extend(reacting.join_all().await);
+    done.seconds += start.elapsed().as_secs_f64();
+    done.count += USERS;
+    let counted = nodes[0].shards_now(kind, &post).await.unwrap();
+    assert_eq!(counted.heads.iter().sum::<u64>(), USERS as u64);
+}
+
+async fn hot_counters(engines: &Engines) {
+    println!("\nj: {USERS} users react to one post at once\n");
+    println!("| | 16 shards / s | one partition / s | ratio | p50 ms | p99 ms | one: p50 ms | one: p99 ms |");
+    println!("|---|---|---|---|---|---|---|---|");
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = EmbeddedStore::open(folder.path(), &EmbeddedOptions::default(), &schema()).unwrap();
+    let another = ScyllaStore::connect(&engines.options, &schema()).await.unwrap().stores().db;
+    let sides = [
+        ("embedded", vec![embedded.stores().db]),
+        ("CQL, two nodes", vec![engines.stores.db.clone(), another]),
+    ];
+    for (name, nodes) in sides {
+        let kinds = [&IN_SHARDS, &IN_ONE];
+        for kind in kinds {
+            everybody_reacts(&nodes, kind, &mut Done::default()).await;
+        }
+        let mut done = [Done::default(), Done::default()];
+        for _ in 0..ROUNDS {
+            for (kind, done) in kinds.into_iter().zip(&mut done) {
+                everybody_reacts(&nodes, kind, done).await;
+            }
+        }
+        let [mut shards, mut one] = done;
+        println!(
+            "| {name} | {:.0} | {:.0} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0} |",
+            shards.rate(),
+            one.rate(),
+            shards.rate() / one.rate(),
+            shards.millis(50),
+            shards.millis(99),
+            one.millis(50),
+            one.millis(99)
+        );
+    }
+}
+
 #[tokio::main(worker_threads = 2)]
 async fn main() {
     let engines = Engines::open().await;
     beside_the_driver(&engines).await;
     cache_tiers(&engines).await;
+    hot_counters(&engines).await;
     let drop_keyspace = format!("DROP KEYSPACE {}", engines.options.keyspace);
     engines.session.query_unpaged(drop_keyspace, ()).await.unwrap();
 }

@@ -142,11 +142,19 @@ async fn three_nodes_are_one() {
         assert_eq!(contents, (0..9).rev().map(|number| json!(number.to_string())).collect::<Vec<_>>());
     }
 
-    // The own reaction shows everywhere at once, and everybody's counts within two seconds.
+    // What one node has read and another changes is read anew everywhere. Of reactions the own one is, and the counts are
+    // within two seconds.
     let id = posts_of(&nodes[0], &ana, 1).await[0]["id"].as_str().unwrap().to_owned();
     for (number, reaction) in ["heart", "like", "laugh", "support"].into_iter().enumerate() {
         for node in &nodes {
             node.get(&format!("/api/posts/{id}"), &ana).await;
+            node.get("/api/users/me", &ana).await;
+        }
+        let change = json!({"city": reaction});
+        nodes[number % 3].call(Method::PATCH, "/api/users/me", Some(&ana.token), Some(change)).await;
+        for node in &nodes {
+            let (_, me) = node.get("/api/users/me", &ana).await;
+            assert_eq!(me["city"], reaction, "{me}");
         }
         let path = format!("/api/posts/{id}/react");
         nodes[number % 3].post(&path, &ana, json!({"reactionType": reaction})).await;

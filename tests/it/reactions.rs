@@ -58,9 +58,8 @@ async fn new_post(server: &Server, author: &User, visibility: &str) -> String {
 }
 
 /// Each user likes the post; every second one changes to a heart, and every tenth takes the reaction back then.
-async fn everybody_reacts(nodes: &[Server], id: &str) -> Value {
+async fn everybody_reacts(nodes: &[Server], users: &[User], id: &str) -> Value {
     let path = format!("/api/posts/{id}/react");
-    let users: Vec<_> = (0..USERS).map(|number| nodes[0].user(&format!("fan-{number}"), "user")).collect();
     let reacting = users.iter().enumerate().map(async |(number, user)| {
         let react = async |turn: usize, reaction: Option<&str>| {
             let node = &nodes[(number + turn) % nodes.len()];
@@ -95,8 +94,9 @@ async fn a_crowd_reacts(nodes: &[Server]) {
         }
         of_feed.push(watch(node, &ana, "posts:feed").await.unwrap());
     }
+    let users: Vec<_> = (0..USERS).map(|number| nodes[0].user(&format!("fan-{number}"), "user")).collect();
     let began = Instant::now();
-    let expected = everybody_reacts(nodes, &id).await;
+    let expected = everybody_reacts(nodes, &users, &id).await;
     let reacted = began.elapsed();
     for seen in &watching {
         until("all reactions are seen", async || {
@@ -155,7 +155,7 @@ async fn a_crowd_reacts_to_one_post_on_two_nodes() {
 async fn statements(node: &Server) -> u64 {
     let text = node.http.get(node.url("/metrics")).send().await.unwrap().text().await.unwrap();
     let counts = text.lines().filter(|line| line.starts_with("db_query_duration_seconds_count"));
-    counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap() as u64).sum()
+    counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
