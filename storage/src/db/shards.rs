@@ -275,8 +275,9 @@ impl Db {
         }
         let Some((id, number)) = partition.rsplit_once(SEPARATOR) else { return };
         if let Some(heads) = self.shards.find::<H>(kind, id).await {
-            match (decode(&sent.write.head), number.parse()) {
-                (Ok(head), Ok(number)) if is_done && !sent.write.deletes => {
+            let head = sent.write.head.as_deref().map(decode);
+            match (head, number.parse()) {
+                (Some(Ok(head)), Ok(number)) if is_done && !sent.write.deletes => {
                     heads.note(number, sent.version + 1, head);
                 }
                 _ => self.shards.kept.invalidate(&Place::of::<H>(kind, id)).await,
