@@ -271,6 +271,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
     let community = Community::new(
         &engines.stores.db.clone().with_outlet(relay),
         Arc::clone(&engines.hot),
+        &engine,
         tokens,
         Arc::clone(&revocations),
         &config.auth,

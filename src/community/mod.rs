@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mundotango_actors::Engine;
 use mundotango_gateway::Revocations;
 use mundotango_gateway::problem::{FieldError, Problem};
 use mundotango_gateway::tokens::Tokens;
@@ -45,10 +46,11 @@ pub struct Community {
 }
 
 impl Community {
-    /// The community on its store and hot state (for quotas).
+    /// The community on its store, hot state (for quotas) and its engine.
     pub fn new(
         db: &Db,
         hot: Arc<dyn HotState>,
+        engine: &Arc<Engine>,
         tokens: Arc<Tokens>,
         revocations: Arc<Revocations>,
         auth: &AuthOptions,
@@ -57,7 +59,7 @@ impl Community {
         let limits = Limits::new(auth.rates.clone(), hot);
         let refresh_token_ttl = auth.refresh_token_ttl;
         let posts = PostStore::new(db.clone());
-        posts::live::start(&posts, &engine);
+        posts::live::start(&posts, engine);
         Ok(Self {
             accounts: AccountStore::new(db.clone()),
             posts,
