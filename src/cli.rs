@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use mundotango_gateway::tokens::Tokens;
 use mundotango_storage::db::Db;
-use mundotango_storage::embedded::{self, EmbeddedStore, FORMAT_VERSION, OpenError};
+use mundotango_storage::embedded::{self, EmbeddedStore, FORMAT_VERSION, OLDEST_FORMAT, OpenError};
 use mundotango_storage::scylla::{self, ScyllaStore};
 
 use crate::community::accounts::passwords::Passwords;
@@ -67,7 +67,7 @@ struct GlobalArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a node (also when no command is given).
-    Serve,
+    Serve(ServeArgs),
     /// Bring the data folder, or the cluster's tables, to this version's form.
     Migrate {
         /// Only say what would be done.
@@ -82,6 +82,14 @@ enum Command {
     Config(ConfigCommand),
     /// Print a signed token, for development.
     Token(TokenArgs),
+}
+
+#[derive(Debug, Default, Args)]
+struct ServeArgs {
+    /// Start also if something that was acknowledged is missing in the data folder: the log says what, and what cannot be
+    /// read is set aside. Restore a backup instead if there is one.
+    #[arg(long)]
+    accept_loss: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -155,8 +163,8 @@ impl Cli {
         let load = |file: Option<PathBuf>| {
             ConfigSource { file: file.or_else(|| source.file.clone()), ..source.clone() }.load()
         };
-        match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => return serve(load(None)?, &source),
+        match self.command.unwrap_or(Command::Serve(ServeArgs::default())) {
+            Command::Serve(args) => return serve(load(None)?, &source, &args),
             Command::Migrate { dry_run } => migrate(&load(None)?, dry_run)?,
             Command::User(UserCommand::Create(args)) => create_user(&load(None)?, args)?,
             Command::Config(ConfigCommand::Check { file }) => {
@@ -172,10 +180,10 @@ impl Cli {
 
 /// Runs a node. All that it says goes through the log: writing to standard error in another way would wait for ever for a
 /// reader that stopped.
-fn serve(config: Config, source: &ConfigSource) -> anyhow::Result<ExitCode> {
+fn serve(config: Config, source: &ConfigSource, args: &ServeArgs) -> anyhow::Result<ExitCode> {
     mundotango_ops::init_logs(&config.log)?;
     let runtime = runtime()?;
-    let served = runtime.block_on(node::serve(config, source));
+    let served = runtime.block_on(node::serve(config, source, args.accept_loss));
     if let Err(error) = &served {
         tracing::error!("{error:#}");
     }
@@ -207,10 +215,10 @@ fn migrate(config: &Config, dry_run: bool) -> anyhow::Result<()> {
     if dry_run {
         return match embedded::format_of(&path)? {
             Some(FORMAT_VERSION) => say(format!("{shown} is at format {FORMAT_VERSION}: nothing to do")),
-            Some(format) => {
-                Err(anyhow::anyhow!("{shown} has format {format}; this program reads {FORMAT_VERSION} alone"))
-            }
-            None => say(format!("{shown} would be brought to format {FORMAT_VERSION}")),
+            Some(format) if !(OLDEST_FORMAT..FORMAT_VERSION).contains(&format) => Err(anyhow::anyhow!(
+                "{shown} has format {format}; this program reads {OLDEST_FORMAT} to {FORMAT_VERSION}"
+            )),
+            Some(_) | None => say(format!("{shown} would be brought to format {FORMAT_VERSION}")),
         };
     }
     data_folder::act_as_owner(&path)?;

@@ -67,8 +67,9 @@ struct Own {
 
 impl Engines {
     /// Opens the embedded store of a data folder, and brings back what was hot there.
-    pub fn open_own(config: &Config) -> anyhow::Result<Self> {
-        let store = Arc::new(EmbeddedStore::open(&store_path(&config.data_dir), &config.store, &schema())?);
+    pub fn open_own(config: &Config, accept_loss: bool) -> anyhow::Result<Self> {
+        let open = if accept_loss { EmbeddedStore::open_accepting_loss } else { EmbeddedStore::open };
+        let store = Arc::new(open(&store_path(&config.data_dir), &config.store, &schema())?);
         let hot = Arc::new(MemoryHotState::new());
         let hot_file = config.data_dir.join(HOT_STATE_FILE);
         match hot.restore(&hot_file, RESTORE_PATIENCE) {

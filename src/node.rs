@@ -75,8 +75,9 @@ impl NodeFile {
 /// Runs a node until a signal or a failure ends it. SIGHUP reads the configuration again from `source`.
 ///
 /// The first SIGTERM or SIGINT drains it: no new connections, clients told to come back elsewhere, accepted work
-/// finished, the store closed. A second signal ends it at once.
-pub async fn serve(mut config: Config, source: &ConfigSource) -> anyhow::Result<()> {
+/// finished, the store closed. A second signal ends it at once. With `accept_loss` it also starts on a data folder in which
+/// something is missing.
+pub async fn serve(mut config: Config, source: &ConfigSource, accept_loss: bool) -> anyhow::Result<()> {
     config.check()?;
     let mut signals = Signals::new()?;
     let manager = ServiceManager::of_environment();
@@ -89,7 +90,7 @@ pub async fn serve(mut config: Config, source: &ConfigSource) -> anyhow::Result<
         // A node of a cluster keeps nothing on its own disk.
         anyhow::ensure!(config.cluster.is_shared(), "{error:#}");
     }
-    let own = if config.cluster.is_shared() { None } else { Some(Engines::open_own(&config)?) };
+    let own = if config.cluster.is_shared() { None } else { Some(Engines::open_own(&config, accept_loss)?) };
 
     let (listen, internal) = listeners.addresses()?;
     if let Err(error) = (NodeFile { pid: std::process::id(), listen, internal }).write(&data_dir) {

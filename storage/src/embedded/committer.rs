@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,8 +14,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
+use super::marks;
 use super::space::Space;
 use super::tables::{Table, Tables};
+use super::watch::{Failure, Presence};
+use super::witness::Witness;
 use crate::StoreError;
 use crate::json::{decode, encode};
 
@@ -40,21 +43,29 @@ pub(super) struct Committer {
     space: Space,
 }
 
-#[derive(Default)]
 struct Status {
-    failure: OnceLock<String>,
+    failure: Arc<Failure>,
     commits: AtomicU64,
 }
 
+/// What a committer writes to.
+pub(super) struct Target {
+    pub(super) database: Database,
+    pub(super) tables: Tables,
+    pub(super) space: Space,
+    pub(super) witness: Witness,
+    pub(super) presence: Presence,
+    pub(super) failure: Arc<Failure>,
+}
+
 impl Committer {
-    pub(super) fn start(database: Database, tables: Tables, space: Space) -> Result<Self, fjall::Error> {
+    pub(super) fn start(target: Target) -> io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE_CAPACITY);
-        let status = Arc::new(Status::default());
-        let worker = Worker { database, tables, status: Arc::clone(&status), space: space.clone() };
-        let thread = std::thread::Builder::new()
-            .name("committer".to_owned())
-            .spawn(move || worker.run(jobs))
-            .map_err(|error: io::Error| fjall::Error::Io(error))?;
+        let space = target.space.clone();
+        let status = Arc::new(Status { failure: Arc::clone(&target.failure), commits: AtomicU64::default() });
+        let worker = Worker { target, status: Arc::clone(&status) };
+        let thread =
+            std::thread::Builder::new().name("committer".to_owned()).spawn(move || worker.run(jobs))?;
         Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), status, space })
     }
 
@@ -114,21 +125,27 @@ impl Drop for Committer {
 }
 
 struct Worker {
-    database: Database,
-    tables: Tables,
+    target: Target,
     status: Arc<Status>,
-    space: Space,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.status.failure.set("the committer panicked");
+        }
+    }
 }
 
 impl Worker {
-    fn run(self, mut jobs: mpsc::Receiver<Job>) {
+    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         let mut waiting = Vec::with_capacity(MAX_BATCH);
         while jobs.blocking_recv_many(&mut waiting, MAX_BATCH) > 0 {
             let batch_size = waiting.len();
             let mut pending = Writes::new();
             let mut completions = Vec::with_capacity(batch_size);
             for job in waiting.drain(..) {
-                let mut tx = Tx { tables: &self.tables, pending: &pending, own: Writes::new() };
+                let mut tx = Tx { tables: &self.target.tables, pending: &pending, own: Writes::new() };
                 // A panic harms the transaction that it is in: its caller's answer is dropped with it.
                 if let Ok((keep, completion)) = catch_unwind(AssertUnwindSafe(|| job(&mut tx))) {
                     let own = tx.own;
@@ -147,33 +164,53 @@ impl Worker {
         }
     }
 
-    fn commit(&self, writes: Writes, batch_size: usize) -> Result<(), StoreError> {
+    fn commit(&mut self, writes: Writes, batch_size: usize) -> Result<(), StoreError> {
         if let Some(failure) = self.status.failure.get() {
             return Err(StoreError::Unavailable(failure.clone()));
         }
         if writes.is_empty() {
             return Ok(());
         }
-        self.space.check()?;
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
-        for ((table, key), row) in writes {
-            match row {
-                Some(row) => batch.insert(self.tables.get(table), key, row),
-                None => batch.remove(self.tables.get(table), key),
-            }
+        let target = &mut self.target;
+        if let Err(why) = target.presence.check() {
+            self.status.failure.set(&why);
+            return Err(StoreError::Unavailable(why));
         }
-        let committed = batch.commit().map_err(|error| {
-            tracing::error!(%error, "commit failed; no more writes are taken");
+        target.space.check()?;
+        let committed = target.write(writes).map_err(|why| {
             // After a failed sync nobody knows what the disk holds: only a restart reads it again.
-            let failure = format!("commit failed: {error}");
-            self.status.failure.get_or_init(|| failure.clone());
-            StoreError::Unknown(failure)
+            self.status.failure.set(&why);
+            StoreError::Unknown(why)
         });
         self.status.commits.fetch_add(1, Ordering::Relaxed);
         let metrics = mundotango_ops::metrics();
         metrics.store_commits_total.inc();
         metrics.store_commit_batch_size.observe(batch_size as f64);
         committed
+    }
+}
+
+impl Target {
+    fn write(&mut self, writes: Writes) -> Result<(), String> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        let number = self.witness.next_number();
+        let mut marked = Vec::new();
+        for ((table, key), row) in writes {
+            let keyspace = self.tables.get(table);
+            // They come sorted by their tables.
+            if marked.last() != Some(&keyspace.id()) {
+                marked.push(keyspace.id());
+                batch.insert(keyspace, marks::KEY, self.witness.mark(keyspace.id(), number).encode());
+            }
+            match row {
+                Some(row) => batch.insert(keyspace, key, row),
+                None => batch.remove(keyspace, key),
+            }
+        }
+        batch.commit().map_err(|error| format!("commit failed: {error}"))?;
+        self.witness.committed(&marked, number).map_err(|error| format!("witness not written: {error}"))?;
+        // The folder may have been taken away meanwhile.
+        self.presence.check()
     }
 }
 

@@ -5,13 +5,17 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use super::watch::Presence;
+
 /// The version of the tables' layout that this program writes. Raised with every change that an older program
 /// cannot read.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
+/// The oldest one that it reads, and brings to its own.
+pub const OLDEST_FORMAT: u32 = 2;
 
 const LOCK_FILE: &str = "lock";
 const FORMAT_FILE: &str = "format";
-const DATABASE_FOLDER: &str = "database";
+pub(super) const DATABASE_FOLDER: &str = "database";
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +37,7 @@ pub enum OpenError {
         found: u32,
     },
     /// A program of before the first release wrote it.
-    #[error("{} has format {found}, which this program no longer reads (it reads {FORMAT_VERSION}): keep the folder and use the program that wrote it, or set another data_dir", path.display())]
+    #[error("{} has format {found}, which this program no longer reads (it reads {OLDEST_FORMAT} to {FORMAT_VERSION}): keep the folder and use the program that wrote it, or set another data_dir", path.display())]
     FormatTooOld {
         /// The folder.
         path: PathBuf,
@@ -56,9 +60,42 @@ pub enum OpenError {
         /// Why.
         error: io::Error,
     },
+    /// Too little of the disk is free.
+    #[error("{}: the disk is full: the store is opened with {reserve} free bytes at least (store.reserve_bytes)", path.display())]
+    NoSpace {
+        /// The folder.
+        path: PathBuf,
+        /// Bytes that have to be free.
+        reserve: u64,
+    },
+    /// Something that was acknowledged is not there.
+    #[error("{}{}: {what}{}; the store is left as it is: restore the folder from a backup, or go on without what is lost by `mundotango serve --accept-loss`, which sets aside what cannot be read", path.display(), at.map(|at| format!(", byte {at}")).unwrap_or_default(), if *more > 0 { format!(" (and {more} more such places)") } else { String::new() })]
+    Lost {
+        /// The file, or the folder where it should be.
+        path: PathBuf,
+        /// Where in it.
+        at: Option<usize>,
+        /// What is wrong.
+        what: String,
+        /// How many other places are wrong.
+        more: usize,
+    },
+    /// A file of a table is missing or not what the node wrote.
+    #[error("{}: {what}; the store is left as it is: put the file back, or restore the folder from a backup", path.display())]
+    TableDamaged {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
     /// The database in it cannot be opened.
-    #[error("database not opened: {0}")]
-    Database(#[from] fjall::Error),
+    #[error("{}: the database does not open: {error}", path.display())]
+    Database {
+        /// The database's folder.
+        path: PathBuf,
+        /// Why.
+        error: fjall::Error,
+    },
 }
 
 /// The format that a folder's store has, if the folder tells one. Changes nothing.
@@ -77,7 +114,9 @@ pub fn format_of(path: &Path) -> Result<Option<u32>, OpenError> {
 /// A claimed data folder. The claim ends when this is dropped, or with the process.
 pub(super) struct Folder {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+    /// The format that was found in it.
+    pub(super) format: Option<u32>,
 }
 
 impl Folder {
@@ -112,8 +151,19 @@ impl Folder {
             .and_then(|()| lock.rewind())
             .and_then(|()| writeln!(lock, "pid {}", std::process::id()))
             .map_err(at(&lock_path))?;
-        check_format(path)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        let format = check_format(path)?;
+        Ok(Self { path: path.to_owned(), lock, format })
+    }
+
+    /// What tells whether the folder is still there.
+    pub(super) fn presence(&self) -> Result<Presence, OpenError> {
+        let path = self.path.join(LOCK_FILE);
+        Presence::of(&path, &self.lock).map_err(|error| OpenError::Folder { path, error })
+    }
+
+    /// Notes that the store has this program's format.
+    pub(super) fn write_format(&self) -> Result<(), OpenError> {
+        if self.format == Some(FORMAT_VERSION) { Ok(()) } else { write_format(&self.path) }
     }
 
     pub(super) fn database_path(&self) -> PathBuf {
@@ -121,16 +171,13 @@ impl Folder {
     }
 }
 
-fn check_format(path: &Path) -> Result<(), OpenError> {
+fn check_format(path: &Path) -> Result<Option<u32>, OpenError> {
     match format_of(path)? {
         Some(found) if found > FORMAT_VERSION => {
             Err(OpenError::FormatTooNew { path: path.to_owned(), found })
         }
-        Some(found) if found < FORMAT_VERSION => {
-            Err(OpenError::FormatTooOld { path: path.to_owned(), found })
-        }
-        Some(_) => Ok(()),
-        None => write_format(path),
+        Some(found) if found < OLDEST_FORMAT => Err(OpenError::FormatTooOld { path: path.to_owned(), found }),
+        found => Ok(found),
     }
 }
 

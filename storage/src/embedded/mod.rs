@@ -2,14 +2,23 @@
 //!
 //! Reads go straight to the database. Writes are transactions that one committer thread runs one after the other, so
 //! that each sees all before it; those that wait while the disk syncs share the next commit ([`committer`]).
+//!
+//! Each commit leaves a mark in the tables that it writes to ([`marks`]) and is noted beside the database ([`witness`])
+//! before it is acknowledged, so that a start can tell whether all is there ([`verify`]).
 
 mod committer;
 mod folder;
 mod history;
+mod journal;
 mod keys;
+mod marks;
 mod partitions;
 mod space;
+mod table_files;
 mod tables;
+mod verify;
+mod watch;
+mod witness;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,16 +29,18 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use folder::{FORMAT_VERSION, OpenError, format_of};
+pub use folder::{FORMAT_VERSION, OLDEST_FORMAT, OpenError, format_of};
 
 use crate::db::{Db, KindSpec, Schema};
 use crate::json::decode;
 use crate::{StoreError, Stores};
-use committer::{Committer, Tx};
+use committer::{Committer, Target, Tx};
 use folder::Folder;
 use history::Cleared;
 use space::Space;
 use tables::{Table, Tables};
+use watch::{Failure, Watch, Watched};
+use witness::Witness;
 
 /// The `[store]` section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
@@ -53,6 +64,7 @@ impl Default for EmbeddedOptions {
 /// The embedded store on its data folder, which it keeps from every other process.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
+    watch: Mutex<Option<Watch>>,
     _folder: Folder,
 }
 
@@ -65,17 +77,57 @@ struct Shared {
 }
 
 impl EmbeddedStore {
-    /// Opens the store in a folder, making it if need be, with the tables of a schema.
+    /// Opens the store in a folder, making it if need be, with the tables of a schema. Fails if something that was
+    /// acknowledged is not there.
     pub fn open(path: &Path, options: &EmbeddedOptions, schema: &Schema) -> Result<Self, OpenError> {
+        Self::open_as(path, options, schema, false)
+    }
+
+    /// Opens the store in a folder also if something is lost ([`OpenError::Lost`]): what cannot be read is set aside, and
+    /// the log says what it is.
+    pub fn open_accepting_loss(
+        path: &Path,
+        options: &EmbeddedOptions,
+        schema: &Schema,
+    ) -> Result<Self, OpenError> {
+        Self::open_as(path, options, schema, true)
+    }
+
+    fn open_as(
+        path: &Path,
+        options: &EmbeddedOptions,
+        schema: &Schema,
+        accept_loss: bool,
+    ) -> Result<Self, OpenError> {
         let folder = Folder::claim(path)?;
+        let at = |error| OpenError::Folder { path: path.to_owned(), error };
+        let space = Space::new(path, options.reserve_bytes);
+        space.check_start()?;
+        let mut found = verify::verify(path, folder.format, accept_loss)?;
+        let not_opened = |error| OpenError::Database { path: folder.database_path(), error };
         let database = Database::builder(folder.database_path())
             .cache_size(options.cache_bytes)
             .max_cached_files(Some(options.max_open_files))
-            .open()?;
-        let tables = Tables::open(&database, schema)?;
+            .open()
+            .map_err(not_opened)?;
+        let tables = Tables::open(&database, schema).map_err(not_opened)?;
+        for table in tables.all() {
+            found.state.tables.entry(table.id()).or_default();
+        }
+        let witness = Witness::create(path, found.state).map_err(at)?;
+        folder.write_format()?;
         schema.make_counters();
-        let space = Space::new(path, options.reserve_bytes);
-        let committer = Committer::start(database, tables.clone(), space)?;
+        let (presence, failure) = (folder.presence()?, Arc::new(Failure::default()));
+        let watch = Watch::start(Watched {
+            database: database.clone(),
+            folder: folder.database_path(),
+            tables: tables.clone(),
+            presence: presence.clone(),
+            known: found.known,
+            failure: Arc::clone(&failure),
+        });
+        let target = Target { database, tables: tables.clone(), space, witness, presence, failure };
+        let committer = Committer::start(target).map_err(at)?;
         mundotango_ops::metrics().db_connections_active.set(1);
         Ok(Self {
             shared: Arc::new(Shared {
@@ -84,6 +136,7 @@ impl EmbeddedStore {
                 committer,
                 history_cleared: Mutex::default(),
             }),
+            watch: Mutex::new(Some(watch.map_err(at)?)),
             _folder: folder,
         })
     }
@@ -109,13 +162,19 @@ impl EmbeddedStore {
     /// Finishes the writes that were taken and stops. Blocks until the disk has them.
     pub fn close(&self) {
         self.shared.committer.close();
+        drop(self.watch.lock().take());
         mundotango_ops::metrics().db_connections_active.set(0);
     }
 }
 
 impl From<fjall::Error> for StoreError {
     fn from(error: fjall::Error) -> Self {
-        Self::Unavailable(error.to_string())
+        match error {
+            fjall::Error::Storage(error) if !matches!(error, fjall::LsmError::Io(_)) => {
+                Self::Damaged(error.to_string())
+            }
+            error => Self::Unavailable(error.to_string()),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::folder::OpenError;
 use crate::StoreError;
 
 /// The disk that a folder is on, and how much of it has to stay free.
@@ -14,6 +15,12 @@ pub(super) struct Space {
 impl Space {
     pub(super) fn new(folder: &Path, reserve: u64) -> Self {
         Self { folder: folder.to_owned(), reserve }
+    }
+
+    /// Fails if there is too little room to open the store, which writes before it serves.
+    pub(super) fn check_start(&self) -> Result<(), OpenError> {
+        let (path, reserve) = (self.folder.clone(), self.reserve);
+        self.check().map_err(|_| OpenError::NoSpace { path, reserve })
     }
 
     /// Fails if there is too little room for a write.

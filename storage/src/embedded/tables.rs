@@ -58,6 +58,10 @@ impl Tables {
         Ok(Self { keyspaces, of_schema })
     }
 
+    pub(super) fn all(&self) -> &[Keyspace] {
+        &self.keyspaces
+    }
+
     pub(super) fn get(&self, table: Table) -> &Keyspace {
         &self.keyspaces[table.number]
     }

@@ -3,6 +3,7 @@
 
 mod cache;
 mod embedded;
+mod folder;
 mod memory;
 mod redis;
 mod scylla;
