@@ -35,6 +35,11 @@ const WARN_AFTER: Duration = Duration::from_secs(3);
 const WARN_AGAIN: Duration = Duration::from_secs(30);
 /// How often metrics are told how the parts are.
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
+/// How far the clock may be from a CQL server's, in milliseconds, before health says so. Of two writes the one with the
+/// later time wins, so with clocks that differ a change may be lost to an older one.
+const CLOCK_TOLERANCE: i64 = 500;
+/// How far it may be before the node is not ready.
+const CLOCK_BOUND: i64 = 10_000;
 /// How long a look at a part's health may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -123,7 +128,10 @@ impl Engines {
             }
             let store = ScyllaStore::connect(&options.cql, &schema()).await?;
             match store.pending_migrations().await? {
-                pending if pending.is_empty() => Ok(store),
+                pending if pending.is_empty() => match clock(store.check().await?) {
+                    PartHealth { required: true, detail: Some(off), .. } => Err(StoreError::Unavailable(off)),
+                    _ => Ok(store),
+                },
                 pending => Err(StoreError::Unavailable(format!(
                     "tables are missing ({}): run mundotango migrate",
                     pending.join(", ")
@@ -251,7 +259,9 @@ impl HealthCheck for SharedHealth {
             required: false,
             detail,
         };
-        let (store, redis) = tokio::join!(look(self.store.check()), look(self.link.check()));
+        let mut ahead = 0;
+        let check_store = async { self.store.check().await.map(|by| ahead = by) };
+        let (store, redis) = tokio::join!(look(check_store), look(self.link.check()));
         let redis = match redis {
             None => PartHealth {
                 detail: Some(self.link.advice().await.join("; ")).filter(|advice| !advice.is_empty()),
@@ -259,7 +269,21 @@ impl HealthCheck for SharedHealth {
             },
             failure => part("redis", failure),
         };
-        vec![part("store", store), redis, part("nats", (self.nats_failure)())]
+        vec![part("store", store), redis, part("nats", (self.nats_failure)()), clock(ahead)]
+    }
+}
+
+/// How the node's clock is, of which a CQL server says how many milliseconds it is ahead.
+fn clock(ahead: i64) -> PartHealth {
+    let by = Duration::from_millis(ahead.unsigned_abs());
+    let side = if ahead > 0 { "ahead of" } else { "behind" };
+    let healthy = ahead.abs() <= CLOCK_TOLERANCE;
+    PartHealth {
+        name: "clock",
+        healthy,
+        required: ahead.abs() > CLOCK_BOUND,
+        detail: (!healthy)
+            .then(|| format!("the clock is {by:?} {side} the store's: newer changes may lose to older ones")),
     }
 }
 
@@ -268,5 +292,23 @@ async fn look(check: impl Future<Output = Result<(), StoreError>>) -> Option<Str
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some(format!("did not answer within {LOOK_TIMEOUT:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_told_when_it_is_off_and_holds_up_a_node_when_it_is_far_off() {
+        let told = |ahead| {
+            let part = clock(ahead);
+            (part.healthy, part.required)
+        };
+        assert_eq!([0, 500, -500].map(told), [(true, false); 3]);
+        assert_eq!([501, -9_000].map(told), [(false, false); 2]);
+        assert_eq!([10_001, -90_000].map(told), [(false, true); 2]);
+        let detail = clock(-1500).detail.unwrap_or_default();
+        assert!(detail.contains("1.5s behind"), "{detail}");
     }
 }

@@ -117,9 +117,9 @@ async fn users_are_made_with_and_without_a_running_node() {
     let weak = create("weak@example.com", "1234");
     assert!(text(&weak).contains("password"), "{}", text(&weak));
     let migrated = mundotango(&data_dir, &["migrate"]).output().unwrap();
-    assert!(text(&migrated).contains("format 2"), "{}", text(&migrated));
+    assert!(text(&migrated).contains("format 3"), "{}", text(&migrated));
     let dry_run = mundotango(&data_dir, &["migrate", "--dry-run"]).output().unwrap();
-    assert!(text(&dry_run).contains("is at format 2: nothing to do"), "{}", text(&dry_run));
+    assert!(text(&dry_run).contains("is at format 3: nothing to do"), "{}", text(&dry_run));
 
     server.start_again().await;
     for (email, password) in [("root@example.com", "tango-admin-1"), ("other@example.com", "tango-admin-2")] {

@@ -60,20 +60,21 @@ pub(super) struct Cleared {
     upto: Vec<u8>,
 }
 
-/// Removes the first of those that are past their end, of any channel.
-fn clear_away(tx: &mut Tx<'_>, cleared: &mut Cleared, now: i64) -> Result<(), StoreError> {
+/// Removes the first of those that are past their end, of any channel. Returns the last one, to be noted once it is gone.
+fn clear_away(tx: &mut Tx<'_>, cleared: &mut Cleared, now: i64) -> Result<Option<Vec<u8>>, StoreError> {
     if now - cleared.at < CLEARING_INTERVAL {
-        return Ok(());
+        return Ok(None);
     }
     cleared.at = now;
     let own = timed(0, "").len();
+    let mut last = None;
     for index in tx.keys_between(Table::HistoryEnds, &cleared.upto, &timed(now, ""), CLEARED_AT_ONCE)? {
-        cleared.upto.clone_from(&index);
+        last = Some(index.clone());
         let key = index.get(own..).ok_or_else(|| damaged("an entry"))?.to_vec();
         remove(tx, key)?;
         tx.remove(Table::HistoryEnds, index);
     }
-    Ok(())
+    Ok(last)
 }
 
 #[async_trait]
@@ -93,14 +94,17 @@ impl HistoryStore for Arc<Shared> {
         let mut row = end.to_be_bytes().to_vec();
         row.extend(publication.encode_to_vec());
         let shared = Self::clone(self);
-        self.write(Table::History, move |tx| {
-            clear_away(tx, &mut shared.history_cleared.lock(), now)?;
+        let kept = self.write(Table::History, move |tx| {
+            let cleared = clear_away(tx, &mut shared.history_cleared.lock(), now)?;
             remove(tx, key.clone())?;
             tx.put_key(Table::HistoryEnds, end_key(end, &key));
             tx.put_bytes(Table::History, key, row);
-            Ok(())
-        })
-        .await
+            Ok(cleared)
+        });
+        if let Some(upto) = kept.await? {
+            self.history_cleared.lock().upto = upto;
+        }
+        Ok(())
     }
 
     async fn kept(&self, channel: &str, range: HistoryRange) -> Result<Vec<Publication>, StoreError> {

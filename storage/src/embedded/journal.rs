@@ -58,10 +58,15 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut end = 0;
     // A new journal is 64 MiB of hole, which need not be read.
     loop {
-        match seek(&file, SeekFrom::Data(end)) {
-            Ok(data) => end = seek(&file, SeekFrom::Hole(data))?,
+        let part_end = seek(&file, SeekFrom::Data(end)).and_then(|data| seek(&file, SeekFrom::Hole(data)));
+        match part_end {
+            Ok(part_end) => end = part_end,
             Err(Errno::NXIO) => break,
-            Err(error) => return Err(error.into()),
+            // A file system that knows no holes.
+            Err(_) => {
+                end = file.metadata()?.len();
+                break;
+            }
         }
     }
     let mut bytes = vec![0; usize::try_from(end).map_err(io::Error::other)?];

@@ -237,21 +237,25 @@ fn verify_journals(
     let mut end = (database.to_owned(), None);
     for (number, (_, path)) in journals.iter().enumerate() {
         let bytes = journal::read(path).map_err(at(path))?;
-        let mut followed = Vec::new();
+        let (before, mut followed) = (chain.losses.len(), Ok(()));
         let parts = journal::scan(&bytes, &mut last, |batch| {
-            followed.extend(batch.marks.iter().map(|(table, mark)| (*table, *mark, batch.place.start)));
+            for (table, mark) in &batch.marks {
+                if followed.is_ok() {
+                    followed = chain.follow(*table, *mark, path, batch.place.start);
+                }
+            }
         });
+        followed?;
         let is_crash_trace =
             matches!(parts.as_slice(), [part] if part.end == bytes.len()) && number + 1 == journals.len();
         if !is_crash_trace {
-            chain.losses.extend(parts.iter().map(|part| Loss {
+            let unreadable = parts.iter().map(|part| Loss {
                 path: path.clone(),
                 at: Some(part.start),
-                what: format!("cannot be read up to byte {}, and records follow that can", part.end),
-            }));
-        }
-        for (table, mark, at) in followed {
-            chain.follow(table, mark, path, at)?;
+                what: format!("cannot be read up to byte {}", part.end),
+            });
+            // Before the links that are missing because of them.
+            chain.losses.splice(before..before, unreadable);
         }
         end = (
             path.clone(),

@@ -23,6 +23,8 @@ mod value;
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 pub use migrations::{Report, migrate, schema_digests};
 pub use options::ScyllaOptions;
 
@@ -32,7 +34,7 @@ use partitions::CqlPartitions;
 use query::Query;
 use session::Cql;
 
-static ALIVE: Query = Query::read("local", "SELECT key FROM system.local");
+static NOW: Query = Query::read("local", "SELECT toUnixTimestamp(now()) FROM system.local");
 
 /// The store on CQL servers.
 pub struct ScyllaStore {
@@ -58,10 +60,14 @@ impl ScyllaStore {
         Stores { db: self.db.clone(), history: self.cql.clone() }
     }
 
-    /// Whether a server answers.
-    pub async fn check(&self) -> Result<(), StoreError> {
+    /// Asks a server for its time, to see that one answers. Returns how many milliseconds this machine's clock is ahead of
+    /// it, without what the request itself took; below 0 if it is behind.
+    pub async fn check(&self) -> Result<i64, StoreError> {
         self.cql.count_connections();
-        self.cql.one::<(String,)>(&ALIVE, ()).await.map(drop)
+        let asked = Timestamp::now().as_millisecond();
+        let (server,) = self.cql.one::<(i64,)>(&NOW, ()).await?.unwrap_or((asked,));
+        let answered = Timestamp::now().as_millisecond();
+        Ok((asked - server).max(0) + (answered - server).min(0))
     }
 
     /// The migrations that this version needs and that were not applied yet.
