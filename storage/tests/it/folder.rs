@@ -167,9 +167,12 @@ async fn used_folder() -> (TempDir, Vec<TempDir>, Acknowledged) {
     (folder, older, acknowledged)
 }
 
+/// What is done to a file, in words and in deeds.
+type Mutation = (String, Box<dyn Fn(&Path)>);
+
 /// Ways to harm a file of this length.
-fn mutations(length: usize) -> Vec<(String, Box<dyn Fn(&Path)>)> {
-    let mut all: Vec<(String, Box<dyn Fn(&Path)>)> = vec![
+fn mutations(length: usize) -> Vec<Mutation> {
+    let mut all: Vec<Mutation> = vec![
         ("removed".to_owned(), Box::new(|path| fs::remove_file(path).unwrap())),
         (
             "with bytes behind it".to_owned(),
@@ -303,6 +306,22 @@ async fn no_harm_to_any_file_leads_to_fewer_rows_without_a_word() {
     assert!(outcomes.lies.is_empty(), "{:#?}", outcomes.lies);
     let Outcomes { all_there, refused, refused_when_read, .. } = outcomes;
     assert!(all_there > 10 && refused > 100 && refused_when_read > 0, "{outcomes:?}");
+}
+
+/// The test above would notice a store without a witness. A folder of the format before has none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_witness_a_journal_that_is_cut_would_go_unnoticed() {
+    let (folder, _, acknowledged) = used_folder().await;
+    fs::remove_file(folder.path().join("witness")).unwrap();
+    fs::write(folder.path().join("format"), "2\n").unwrap();
+    let mut outcomes = Outcomes::default();
+    let last = journals(folder.path()).pop().unwrap();
+    for (how, mutate) in mutations(fs::metadata(&last).unwrap().len().try_into().unwrap()) {
+        let harmed = copied(folder.path());
+        mutate(&harmed.path().join(last.strip_prefix(folder.path()).unwrap()));
+        outcomes.try_one(&how, harmed.path(), &acknowledged).await;
+    }
+    assert!(outcomes.lies.iter().any(|lie| lie.contains("cut to 0")), "{outcomes:?}");
 }
 
 /// What a crash may leave behind the last record that was acknowledged.
