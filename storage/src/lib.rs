@@ -24,6 +24,7 @@ mod redis_link;
 pub mod scylla;
 mod time;
 mod tls;
+pub mod transfer;
 
 use std::sync::Arc;
 

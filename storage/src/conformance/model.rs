@@ -22,6 +22,7 @@ use crate::db::engine::{
 use crate::db::{
     Db, Decision, Due, Fate, IndexSpec, KindSpec, OUTBOX_SHARDS, Outlet, RowRange, Wants, key, prefix,
 };
+use crate::db::whole::Whole;
 
 /// A guarantee that is broken on purpose, which the model test has to notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,6 +241,10 @@ impl Partitions for Faulty {
 
     async fn outbox_is_empty_before(&self, shard: u64, key: &str) -> Result<(), StoreError> {
         self.engine.outbox_is_empty_before(shard, key).await
+    }
+
+    fn whole(&self) -> Result<Arc<dyn Whole>, StoreError> {
+        self.engine.whole()
     }
 }
 

@@ -10,6 +10,7 @@ mod keys;
 mod partitions;
 mod space;
 mod tables;
+mod whole;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -60,6 +61,8 @@ pub struct EmbeddedStore {
 struct Shared {
     tables: Tables,
     kinds: Vec<&'static KindSpec>,
+    /// For snapshots, until the store is closed.
+    database: Mutex<Option<Database>>,
     committer: Committer,
     history_cleared: Mutex<Cleared>,
 }
@@ -75,12 +78,13 @@ impl EmbeddedStore {
         let tables = Tables::open(&database, schema)?;
         schema.make_counters();
         let space = Space::new(path, options.reserve_bytes);
-        let committer = Committer::start(database, tables.clone(), space)?;
+        let committer = Committer::start(database.clone(), tables.clone(), space)?;
         mundotango_ops::metrics().db_connections_active.set(1);
         Ok(Self {
             shared: Arc::new(Shared {
                 tables,
                 kinds: schema.kinds.clone(),
+                database: Mutex::new(Some(database)),
                 committer,
                 history_cleared: Mutex::default(),
             }),
@@ -109,6 +113,7 @@ impl EmbeddedStore {
     /// Finishes the writes that were taken and stops. Blocks until the disk has them.
     pub fn close(&self) {
         self.shared.committer.close();
+        drop(self.shared.database.lock().take());
         mundotango_ops::metrics().db_connections_active.set(0);
     }
 }

@@ -20,6 +20,7 @@ mod reopen;
 mod replication;
 mod session;
 mod value;
+mod whole;
 
 use std::sync::Arc;
 

@@ -6,3 +6,4 @@ mod embedded;
 mod memory;
 mod redis;
 mod scylla;
+mod transfer;
