@@ -33,8 +33,8 @@ enum Order {
 /// Writes a stream. A file has its name only when all of it is on disk; what is left of one that did not get that far is
 /// removed.
 pub(super) struct StreamWriter {
-    orders: mpsc::Sender<Order>,
-    thread: JoinHandle<anyhow::Result<()>>,
+    orders: Option<mpsc::Sender<Order>>,
+    thread: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
 impl StreamWriter {
@@ -52,20 +52,41 @@ impl StreamWriter {
             let (file, path) = (file.with_context(open)?, path.to_owned());
             std::thread::spawn(move || write_file(waiting, file, &partial, &path))
         };
-        Ok(Self { orders, thread })
+        Ok(Self { orders: Some(orders), thread: Some(thread) })
     }
 
     /// Writes a piece; an error if those before could not be written.
-    pub(super) async fn write(&self, piece: Bytes) -> anyhow::Result<()> {
-        self.orders.send(Order::Write(piece)).await.context("the stream cannot be written")
+    pub(super) async fn write(&mut self, piece: Bytes) -> anyhow::Result<()> {
+        match &self.orders {
+            Some(orders) if orders.send(Order::Write(piece)).await.is_ok() => Ok(()),
+            _ => self.end(),
+        }
     }
 
     /// Has all on disk, under its name.
-    pub(super) async fn finish(self) -> anyhow::Result<()> {
-        // If nobody takes it, the thread has ended and tells why.
-        let _ = self.orders.send(Order::Finish).await;
-        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await?;
-        joined.map_err(|_| anyhow::anyhow!("the writer panicked"))?
+    pub(super) async fn finish(mut self) -> anyhow::Result<()> {
+        if let Some(orders) = &self.orders {
+            // If nobody takes it, the thread has ended and tells why.
+            let _ = orders.send(Order::Finish).await;
+        }
+        self.end()
+    }
+
+    /// Waits for the thread, which has nothing more to come; what it says.
+    fn end(&mut self) -> anyhow::Result<()> {
+        drop(self.orders.take());
+        let Some(thread) = self.thread.take() else { anyhow::bail!("the stream cannot be written") };
+        tokio::task::block_in_place(|| thread.join()).map_err(|_| anyhow::anyhow!("the writer panicked"))?
+    }
+}
+
+impl Drop for StreamWriter {
+    fn drop(&mut self) {
+        // So that nothing is left of a file when the command ends.
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -147,12 +168,17 @@ fn read_all(mut input: impl io::BufRead + Send + 'static, pieces: &mpsc::Sender<
     };
     loop {
         let mut piece = vec![0; PIECE_BYTES];
-        let read = reader.read(&mut piece).map(|read| {
-            piece.truncate(read);
-            Bytes::from(piece)
-        });
-        let is_last = read.as_ref().map_or(true, Bytes::is_empty);
-        if !matches!(&read, Ok(piece) if piece.is_empty()) && pieces.blocking_send(read).is_err() || is_last {
+        let piece: io::Result<Bytes> = match reader.read(&mut piece) {
+            Ok(0) => return,
+            Ok(read) => {
+                piece.truncate(read);
+                Ok(piece.into())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Err(error),
+        };
+        let is_last = piece.is_err();
+        if pieces.blocking_send(piece).is_err() || is_last {
             return;
         }
     }

@@ -153,6 +153,9 @@ pub(crate) fn restore(config: &Config, args: &RestoreArgs) -> anyhow::Result<Exi
 
 fn read_into(config: &Config, from: &Path, progress: PathBuf, resume: bool) -> anyhow::Result<ExitCode> {
     let reader = StreamReader::start(from)?;
+    if let Some(folder) = progress.parent() {
+        data_folder::make(folder)?;
+    }
     let progress = ProgressFile(progress);
     let before = if resume { Some(progress.read()?) } else { None };
     if config.cluster.is_shared() {
@@ -239,12 +242,14 @@ impl Source {
             return Ok(Self::Shared);
         }
         let path = data_folder::existing_store(&config.data_dir)?;
-        if let Some(node) = NodeFile::read(&config.data_dir).filter(|node| is_running(node.pid)) {
-            return Self::node(config, node.commands());
-        }
         data_folder::act_as_owner(&path)?;
         match EmbeddedStore::open(&path, &config.store, &schema()) {
             Ok(store) => Ok(Self::Folder(store)),
+            Err(error @ OpenError::Locked { .. }) => {
+                let node = NodeFile::read(&config.data_dir)
+                    .with_context(|| format!("{error}, which does not say where it listens"))?;
+                Self::node(config, node.commands())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -258,7 +263,7 @@ impl Source {
     }
 
     /// Writes the stream, and what it holds when all is written.
-    async fn write(self, config: &Config, writer: StreamWriter) -> anyhow::Result<Totals> {
+    async fn write(self, config: &Config, mut writer: StreamWriter) -> anyhow::Result<Totals> {
         let (out, mut pieces) = mpsc::channel::<Bytes>(WAITING);
         let reading = async {
             match &self {
@@ -304,12 +309,6 @@ async fn write_store(stores: &Stores, engine: &str, out: mpsc::Sender<Bytes>) ->
     let schema = schema();
     transfer::export(stores, &schema, Header::new(&schema, VERSION, engine), out).await?;
     Ok(())
-}
-
-/// Whether there is a process with this id.
-fn is_running(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
 /// The file that tells how far an import has come.

@@ -16,6 +16,7 @@ pub mod conformance;
 pub mod db;
 pub mod embedded;
 mod error;
+mod hex;
 pub mod history;
 pub mod hot;
 mod json;

@@ -16,6 +16,7 @@ use crate::StoreError;
 use crate::db::engine::Stored;
 use crate::db::whole::{Whole, WholeEntry, WholePartition, WholePublication, another_version};
 use crate::db::{IndexSpec, KindSpec, key, last_part};
+use crate::hex::{hex, unhex};
 use crate::json::decode;
 use crate::{Page, now};
 
@@ -215,7 +216,7 @@ impl Whole for EmbeddedWhole {
     async fn publications(&self, from: Option<&str>) -> Result<Page<WholePublication>, StoreError> {
         // A position is the last key, byte by byte.
         let start = match from {
-            Some(hex) => [unhex(hex)?.as_slice(), b"\0"].concat(),
+            Some(last) => [unhex(last).ok_or(StoreError::BadCursor)?.as_slice(), b"\0"].concat(),
             None => Vec::new(),
         };
         self.read(Table::History, move |tables, snapshot| {
@@ -303,13 +304,4 @@ impl Whole for EmbeddedWhole {
             })
             .await
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Result<Vec<u8>, StoreError> {
-    let digits = |at: usize| text.get(at..at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-    (0..text.len()).step_by(2).map(|at| digits(at).ok_or(StoreError::BadCursor)).collect()
 }

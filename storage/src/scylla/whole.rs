@@ -18,6 +18,7 @@ use crate::StoreError;
 use crate::db::engine::Stored;
 use crate::db::whole::{Whole, WholeEntry, WholePartition, WholePublication, another_version};
 use crate::db::{IndexSpec, KindSpec};
+use crate::hex::{hex, unhex};
 use crate::{Page, now};
 
 /// Parts of the ring, each of which is read by itself.
@@ -53,21 +54,17 @@ fn tokens(range: u64) -> (i64, i64) {
 
 /// A position: the part of the ring, and the server's own position in there.
 fn position(range: u64, paging: Option<&PagingState>) -> String {
-    let bytes = paging.and_then(PagingState::as_bytes_slice);
-    let hex: String =
-        bytes.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect()).unwrap_or_default();
-    format!("{range}.{hex}")
+    let bytes = paging.and_then(PagingState::as_bytes_slice).map(|bytes| hex(bytes));
+    format!("{range}.{}", bytes.unwrap_or_default())
 }
 
 fn parse_position(text: &str) -> Option<(u64, PagingState)> {
-    let (range, hex) = text.split_once('.')?;
+    let (range, bytes) = text.split_once('.')?;
     let range = range.parse().ok().filter(|range| *range < RANGES)?;
-    if hex.is_empty() {
+    if bytes.is_empty() {
         return Some((range, PagingState::start()));
     }
-    let digits = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
-    let bytes: Option<Vec<u8>> = (0..hex.len()).step_by(2).map(digits).collect();
-    Some((range, PagingState::new_from_raw_bytes(bytes?)))
+    Some((range, PagingState::new_from_raw_bytes(unhex(bytes)?)))
 }
 
 impl CqlWhole {

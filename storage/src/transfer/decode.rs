@@ -4,10 +4,11 @@ use bytes::{Bytes, BytesMut};
 use sha2::{Digest as _, Sha256};
 
 pub use super::encode::Trailer;
-use super::encode::{BlockLine, Header, HeaderLine, TrailerLine, chained, hex};
+use super::encode::{BlockLine, Header, HeaderLine, TrailerLine, chained};
 use super::record::Record;
 use super::{STREAM_FORMAT, TransferError};
 use crate::db::Schema;
+use crate::hex::hex;
 
 /// Longest block. Writers close one after some hundred kilobytes, with a line of up to 256 rows more.
 const MAX_BLOCK_BYTES: usize = 256 * 1024 * 1024;

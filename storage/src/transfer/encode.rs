@@ -11,6 +11,7 @@ use super::record::{Record, Table};
 use super::walk::{pages, walk};
 use super::{STREAM_FORMAT, Totals, TransferError, aside};
 use crate::db::Schema;
+use crate::hex::hex;
 use crate::{StoreError, Stores};
 
 /// Bytes after which a block ends.
@@ -82,10 +83,6 @@ pub(super) fn chained(before: &[u8; 32], bytes: &[&[u8]]) -> [u8; 32] {
     let mut digest = Sha256::new_with_prefix(before);
     bytes.iter().for_each(|bytes| digest.update(bytes));
     digest.finalize().into()
-}
-
-pub(super) fn hex(digest: &[u8; 32]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn line(value: &impl Serialize) -> Result<Vec<u8>, TransferError> {
