@@ -346,8 +346,7 @@ async fn read_stream(
         for part in decoder.feed(&piece)? {
             match (part, &mut import) {
                 (Part::Header(header), _) => {
-                    let hint = "an import that was interrupted goes on with --resume";
-                    import = Some(Import::begin(stores, &schema(), &header, before).await.context(hint)?);
+                    import = Some(Import::begin(stores, &schema(), &header, before).await?);
                     stream.clone_from(&header.stream);
                     if before.is_none() {
                         // Before anything is written: what is then there is known to be this stream's.

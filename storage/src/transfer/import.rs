@@ -133,7 +133,8 @@ impl Import {
             None => {
                 if let Some(table) = first_used(&*whole, schema).await? {
                     return Err(TransferError::Refused(format!(
-                        "the store is not empty: there is something in {table}"
+                        "the store is not empty: there is something in {table}; only an import of the same stream that \
+                         was interrupted goes on (--resume)"
                     )));
                 }
             }

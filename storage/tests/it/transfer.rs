@@ -74,6 +74,7 @@ async fn a_store_comes_out_of_a_stream_as_it_went_in() {
     conformance::db(from.db.clone(), from.db.clone()).await;
     conformance::history(from.history.clone()).await;
     conformance::whole(&from).await;
+    conformance::fill(&from.db, 10_000).await;
     let (stream, totals) = write(&from).await;
 
     // Cut in the middle of a partition of many rows or elsewhere, and gone on with.
