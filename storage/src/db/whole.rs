@@ -8,8 +8,8 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::engine::Stored;
-use super::read::{Found, found};
-use super::{Db, IndexSpec, Kind, KindSpec};
+use super::read::{Found, found, readable};
+use super::{Db, Index, IndexSpec, Kind, KindSpec};
 use crate::{Page, StoreError};
 
 /// A partition as a scan reads it, at one version.
@@ -119,6 +119,21 @@ impl Db {
                 tracing::error!(%error, kind = kind.spec().name, id = one.id, "left out of a scan");
                 None
             }
+        });
+        Ok(Page { items: items.collect(), next: page.next })
+    }
+
+    /// A page of all entries of an index, of whatever list, with the names of list and key, behind the position that the page
+    /// before gave; in no order that means anything.
+    pub async fn scan_entries<E: DeserializeOwned>(
+        &self,
+        index: &'static Index<E>,
+        from: Option<&str>,
+    ) -> Result<Page<(String, String, E)>, StoreError> {
+        let page = self.engine.whole()?.entries(index.spec(), from).await?;
+        let items = page.items.into_iter().filter_map(|WholeEntry { list, key, body }| {
+            let (key, entry) = readable(index.spec().name, &list, (key, body))?;
+            Some((list, key, entry))
         });
         Ok(Page { items: items.collect(), next: page.next })
     }
