@@ -292,9 +292,9 @@ impl Source {
         };
         let (read, written) = tokio::join!(reading, writing);
         let (decoder, trailer) = match (read, written) {
-            // A writer that fails is why nobody reads any more.
-            (Err(_), Err(error)) | (Ok(()), Err(error)) | (Err(error), Ok(_)) => return Err(error),
             (Ok(()), Ok(written)) => written,
+            // A writer that fails is why nobody reads any more.
+            (_, Err(error)) | (Err(error), Ok(_)) => return Err(error),
         };
         decoder.end()?;
         writer.finish().await?;
