@@ -29,6 +29,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{begin, settings, with};
 use crate::server::{Server, User, mundotango, until};
+use crate::stores::NO_EFFECTS;
 
 const POSTS: usize = 2_000;
 const EVENTS: usize = 60;
@@ -87,24 +88,24 @@ async fn fill(db: &Db) -> Known {
     let (posts, events) = (PostStore::new(db.clone()), EventStore::new(db.clone()));
     let user = |number: usize| format!("u{}", number % USERS);
     let all_posts: Vec<_> = (0..POSTS).map(|number| post(&user(number), number)).collect();
-    all(all_posts.iter().map(async |post| posts.create(post).await.unwrap())).await;
+    all(all_posts.iter().map(async |post| posts.create(post, &[]).await.unwrap())).await;
     let reactions = all_posts.iter().enumerate().filter(|(number, _)| number % 3 == 0);
     all(reactions.map(async |(number, post)| {
-        posts.react(&post.id, &user(number), Some(ReactionType::Heart)).await.unwrap()
+        posts.react(&post.id, &user(number), Some(ReactionType::Heart), |_| NO_EFFECTS).await.unwrap()
     }))
     .await;
     let all_events: Vec<_> = (0..EVENTS).map(event).collect();
-    all(all_events.iter().map(async |event| events.create(event).await.unwrap())).await;
+    all(all_events.iter().map(async |event| events.create(event, &[]).await.unwrap())).await;
     let crowd = (0..CROWD).map(|number| (0, format!("c{number:04}")));
     let some = (0..EVENTS * 10).map(|number| (number % EVENTS, user(number / EVENTS)));
     all(crowd.chain(some).map(async |(event, user)| {
-        events.rsvp(&all_events[event].id, &user, RsvpChoice::Going, now()).await.unwrap()
+        events.rsvp(&all_events[event].id, &user, RsvpChoice::Going, now(), |_| NO_EFFECTS).await.unwrap()
     }))
     .await;
     let bookmarks = BookmarkStore::new(db.clone());
     all((0..POSTS / 2)
         .map(|number| (user(number), &all_posts[number].id))
-        .map(async |(user, post)| bookmarks.set(&user, post, true).await.unwrap()))
+        .map(async |(user, post)| bookmarks.set(&user, post, true, ()).await.unwrap()))
     .await;
     let conversations = ConversationStore::new(db.clone());
     let all_conversations: Vec<_> = (0..USERS)

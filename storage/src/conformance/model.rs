@@ -19,10 +19,10 @@ use crate::StoreError;
 use crate::db::engine::{
     EntriesWanted, Entry, Freshness, OutboxRow, Partitions, Pending, RangeWanted, RowsWanted, Stored, Write,
 };
+use crate::db::whole::Whole;
 use crate::db::{
     Db, Decision, Due, Fate, IndexSpec, KindSpec, OUTBOX_SHARDS, Outlet, RowRange, Wants, key, prefix,
 };
-use crate::db::whole::Whole;
 
 /// A guarantee that is broken on purpose, which the model test has to notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

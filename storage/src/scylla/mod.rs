@@ -18,6 +18,7 @@ mod partitions;
 mod query;
 mod reopen;
 mod replication;
+mod row;
 mod session;
 mod value;
 mod whole;

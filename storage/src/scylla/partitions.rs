@@ -12,10 +12,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use moka::future::Cache;
-use scylla::DeserializeRow;
 use serde::{Deserialize, Serialize};
 
+use scylla::DeserializeRow;
+
 use super::query::{Change, Kind, Query};
+use super::row::{HEAD_KEY, PartitionRow, text, version};
 use super::session::Cql;
 use super::value::{count, damaged, limit};
 use super::whole::CqlWhole;
@@ -27,8 +29,6 @@ use crate::db::whole::Whole;
 use crate::db::{IndexSpec, KindSpec, OUTBOX, Order, Schema};
 use crate::json::{decode, encode};
 
-/// The key of the row that holds facts, head and version.
-pub(super) const HEAD_KEY: &str = "";
 /// Below this lie the effects of changes, by their place in the outbox, behind all rows that features have. Only what leads
 /// to them is removed: another compare-and-set for each would cost as much as the change itself.
 pub(super) const OUTBOX_KEY: &str = "~outbox/";
@@ -216,17 +216,6 @@ impl OfIndex {
 }
 
 #[derive(DeserializeRow)]
-pub(super) struct PartitionRow {
-    k: String,
-    body: Option<String>,
-    facts: Option<String>,
-    head: Option<String>,
-    version: Option<i64>,
-    marks: Option<Vec<String>>,
-    deleted: Option<bool>,
-}
-
-#[derive(DeserializeRow)]
 struct HeadRow {
     p: String,
     facts: Option<String>,
@@ -234,22 +223,6 @@ struct HeadRow {
     version: Option<i64>,
     marks: Option<Vec<String>>,
     deleted: Option<bool>,
-}
-
-impl PartitionRow {
-    /// Puts the row where it belongs in its partition.
-    pub(super) fn put_into(self, stored: &mut Stored) -> Result<(), StoreError> {
-        if self.k == HEAD_KEY {
-            stored.facts = self.facts.map(Bytes::from);
-            stored.head = self.head.map(Bytes::from);
-            stored.version = count(self.version.unwrap_or_default())?;
-            stored.marks = self.marks.unwrap_or_default();
-            stored.deleted = self.deleted.unwrap_or_default();
-        } else if let Some(body) = self.body {
-            stored.rows.insert(self.k, Bytes::from(body));
-        }
-        Ok(())
-    }
 }
 
 /// Partitions and indexes of a schema on CQL servers.
@@ -274,16 +247,6 @@ fn effects_key(place: &str) -> String {
 
 fn bucket_of(place: &str) -> Result<i64, StoreError> {
     (OUTBOX.bucket)(place).ok_or_else(|| damaged(format!("{place:?} is no place in the outbox")))
-}
-
-pub(super) fn text(bytes: &Bytes) -> Result<&str, StoreError> {
-    std::str::from_utf8(bytes).map_err(damaged)
-}
-
-/// A version as it is compared: a partition that was never changed has none.
-pub(super) fn version(number: u64) -> Result<Option<i64>, StoreError> {
-    let number = i64::try_from(number).map_err(damaged)?;
-    Ok((number > 0).then_some(number))
 }
 
 impl CqlPartitions {

@@ -10,8 +10,9 @@ use scylla::deserialize::row::DeserializeRow;
 use scylla::response::PagingState;
 use scylla::value::MaybeUnset;
 
-use super::partitions::{HEAD_KEY, PartitionRow, text, version};
+use super::partitions::OUTBOX_KEY;
 use super::query::{Change, Kind, Query};
+use super::row::{HEAD_KEY, PartitionRow, text, version};
 use super::session::Cql;
 use super::value::{count, limit};
 use crate::StoreError;
@@ -157,13 +158,18 @@ impl Whole for CqlWhole {
         let text = format!("SELECT DISTINCT p FROM {} WHERE token(p) > ? AND token(p) <= ?", kind.name);
         let query = Query::of(Kind::Read, kind.name, text);
         let (ids, next) = self.scan::<(String,)>(&query, from, PARTITIONS).await?;
-        let items = try_join_all(ids.iter().map(|(id,)| self.partition(kind, id))).await?;
+        let mut items = try_join_all(ids.iter().map(|(id,)| self.partition(kind, id))).await?;
+        // Such as one of which only effects are left.
+        items.retain(|one| one.goes_on || one.stored != Stored::default());
         Ok(Page { items, next })
     }
 
     async fn partition(&self, kind: &'static KindSpec, id: &str) -> Result<WholePartition, StoreError> {
-        let text =
-            format!("SELECT k, body, facts, head, version, marks, deleted FROM {} WHERE p = ?", kind.name);
+        // Effects, which lie behind all rows, go by themselves and are not carried to another store.
+        let text = format!(
+            "SELECT k, body, facts, head, version, marks, deleted FROM {} WHERE p = ? AND k < '{OUTBOX_KEY}'",
+            kind.name
+        );
         let query = Query::of(Kind::Read, kind.name, text);
         let (rows, next) =
             self.cql.page::<PartitionRow>(&query, &(id,), PagingState::start(), FIRST_ROWS + 1).await?;
@@ -179,7 +185,8 @@ impl Whole for CqlWhole {
         version: u64,
         after: &str,
     ) -> Result<Option<Vec<(String, Bytes)>>, StoreError> {
-        let text = format!("SELECT k, body FROM {} WHERE p = ? AND k > ? LIMIT ?", kind.name);
+        let text =
+            format!("SELECT k, body FROM {} WHERE p = ? AND k > ? AND k < '{OUTBOX_KEY}' LIMIT ?", kind.name);
         let query = Query::of(Kind::Read, kind.name, text);
         let rows = self.cql.rows::<(String, Option<String>)>(&query, (id, after, limit(ROWS))).await?;
         // After the rows, so that no row is newer than the version.

@@ -95,7 +95,6 @@ fn wrong_shape(stored: &Stored) -> Option<&'static str> {
         Stored { version: 0, rows, .. } if !rows.is_empty() => Some("it has rows and was never changed"),
         Stored { version: 0, .. } => None,
         Stored { deleted: true, head: Some(_), .. } => Some("it is deleted and has a head"),
-        Stored { deleted: false, head: None, .. } => Some("it was changed and has no head"),
         Stored { marks, .. } if marks.is_empty() => Some("it was changed and has no mark"),
         Stored { marks, .. } if marks.len() > MARKS => Some("it has too many marks"),
         Stored { .. } => None,
