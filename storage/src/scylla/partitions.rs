@@ -12,9 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use moka::future::Cache;
-use serde::{Deserialize, Serialize};
-
 use scylla::DeserializeRow;
+use serde::{Deserialize, Serialize};
 
 use super::query::{Change, Kind, Query};
 use super::row::{HEAD_KEY, PartitionRow, text, version};
