@@ -61,7 +61,9 @@ impl CheckReport {
                 }
             }
             Record::Rows { id, rows, .. } => {
-                rows.iter().for_each(|(key, row)| self.look_at_row(table, id, key, row));
+                for (key, row) in rows {
+                    self.look_at_row(table, id, key, row);
+                }
             }
             Record::Entry { index: Index(index), entry } => {
                 if !is_json(&entry.body) {

@@ -81,7 +81,9 @@ pub struct Trailer {
 /// The digest of bytes behind the digest of those before.
 pub(super) fn chained(before: &[u8; 32], bytes: &[&[u8]]) -> [u8; 32] {
     let mut digest = Sha256::new_with_prefix(before);
-    bytes.iter().for_each(|bytes| digest.update(bytes));
+    for bytes in bytes {
+        digest.update(bytes);
+    }
     digest.finalize().into()
 }
 

@@ -160,7 +160,9 @@ impl Import {
         let (schema, number) = (self.schema.clone(), block.number);
         let (records, totals) = aside(move || {
             let (records, mut totals) = (block.records(&schema)?, Totals::default());
-            records.iter().for_each(|record| totals.add(record));
+            for record in &records {
+                totals.add(record);
+            }
             Ok((records, totals))
         })
         .await?;

@@ -137,7 +137,9 @@ pub(super) async fn count(whole: Arc<dyn Whole>, schema: &Schema) -> Result<Tota
         let mut totals = Totals::default();
         while let Some(records) = receiver.recv().await {
             totals = aside(move || {
-                records.iter().for_each(|record| totals.add(record));
+                for record in &records {
+                    totals.add(record);
+                }
                 Ok(totals)
             })
             .await?;
