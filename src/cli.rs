@@ -23,6 +23,7 @@ use crate::data_folder;
 use crate::node::{self, NodeFile};
 use crate::node_client;
 use crate::schema::schema;
+use crate::transfer::{self, BackupArgs, CheckArgs, ExportArgs, ImportArgs, RestoreArgs};
 
 /// How long the last lines of the log may take.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
@@ -37,12 +38,13 @@ const COMMAND_TOKEN_TTL: Duration = Duration::from_mins(1);
   mundotango                                    serve on 127.0.0.1:5000, data in ./mundotango-data
   mundotango serve --listen 0.0.0.0:8080        serve to others
   mundotango user create --email ana@example.com --password-stdin --role admin
+  mundotango backup /backups/monday.ndjson.gz   all that lasts, while the node serves
   mundotango config show                        what is in force and what can be set, each option with what it is
   MUNDOTANGO__SESSION__PING_INTERVAL=10s mundotango serve
 
 Every option of `config show` can be set in a file (--config), by MUNDOTANGO__SECTION__KEY, or both. Lists are divided by
 commas there, and truth values are true, yes, on or 1; a blank variable is as good as none.
-Only `serve` makes a data folder; the other commands refuse one that is not there."
+Only `serve`, `import` and `restore` make a data folder; the other commands refuse one that is not there."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -74,6 +76,16 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Write all that the store holds as one stream, also while a node serves.
+    Export(ExportArgs),
+    /// Read a stream into the configured engines, which have to be empty.
+    Import(ImportArgs),
+    /// Write all that the data folder's store holds into a file, also while a node serves.
+    Backup(BackupArgs),
+    /// Read a backup into a new data folder.
+    Restore(RestoreArgs),
+    /// Read all that the store holds and say what is wrong with it.
+    Check(CheckArgs),
     /// Manage accounts.
     #[command(subcommand)]
     User(UserCommand),
@@ -166,6 +178,11 @@ impl Cli {
         match self.command.unwrap_or(Command::Serve(ServeArgs::default())) {
             Command::Serve(args) => return serve(load(None)?, &source, &args),
             Command::Migrate { dry_run } => migrate(&load(None)?, dry_run)?,
+            Command::Export(args) => return transfer::export(&load(None)?, args),
+            Command::Import(args) => return transfer::import(&load(None)?, args),
+            Command::Backup(args) => return transfer::backup(&load(None)?, &args),
+            Command::Restore(args) => return transfer::restore(&load(None)?, &args),
+            Command::Check(args) => return transfer::check(&load(None)?, &args),
             Command::User(UserCommand::Create(args)) => create_user(&load(None)?, args)?,
             Command::Config(ConfigCommand::Check { file }) => {
                 load(file)?;

@@ -25,6 +25,7 @@ use crate::community::{self, Community, roles};
 use crate::config::{Config, ConfigSource};
 use crate::data_folder;
 use crate::engines::Engines;
+use crate::export_route;
 use crate::invalidations;
 use crate::life_ceo;
 use crate::relay::Relay;
@@ -269,6 +270,8 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
     let life_ceo = life_ceo::router(engines.stores.db.clone(), Arc::clone(&engine));
     let carrier = Arc::new(Effects::new(Arc::clone(&engine)));
     let relay = Relay::start(engines.stores.db.clone(), &engine, carrier);
+    let engine_name = if config.cluster.is_shared() { "cql" } else { "embedded" };
+    let export = export_route::router(engines.stores.clone(), VERSION, engine_name);
     let community = Community::new(
         &engines.stores.db.clone().with_outlet(relay),
         Arc::clone(&engines.hot),
@@ -284,7 +287,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
             authenticator,
             revocations,
             health: Arc::clone(&engines.health),
-            application: community::router(Arc::new(community)).merge(life_ceo),
+            application: community::router(Arc::new(community)).merge(life_ceo).merge(export),
             is_operator: roles::is_admin,
             version: VERSION.to_owned(),
         },

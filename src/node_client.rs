@@ -10,9 +10,13 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 /// How long the node may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a stream may stand still: the node may be reading a large partition.
+const SILENCE: Duration = Duration::from_mins(2);
 
 /// Posts JSON and returns the JSON of a successful answer; the error of another one says what the node said.
 pub(crate) async fn post(node: SocketAddr, path: &str, token: &str, body: &Value) -> anyhow::Result<Value> {
@@ -37,6 +41,39 @@ async fn post_patiently(node: SocketAddr, path: &str, token: &str, body: &Value)
     let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
     anyhow::ensure!(status.is_success(), "{}", reason(&answer).unwrap_or_else(|| status.to_string()));
     Ok(answer)
+}
+
+/// Gets a stream piece by piece. An error if the node refuses, or cuts the stream off.
+pub(crate) async fn stream(
+    address: &str,
+    path: &str,
+    token: &str,
+    out: mpsc::Sender<Bytes>,
+) -> anyhow::Result<()> {
+    let in_time = |_| anyhow::anyhow!("no answer in time");
+    let stream = timeout(TIMEOUT, TcpStream::connect(address)).await.map_err(in_time)??;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let request = Request::get(path)
+        .header(header::HOST, address)
+        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .body(Full::new(Bytes::new()))?;
+    let mut response = timeout(TIMEOUT, sender.send_request(request)).await.map_err(in_time)??;
+    let status = response.status();
+    if !status.is_success() {
+        let answer = timeout(TIMEOUT, response.into_body().collect()).await.map_err(in_time)??.to_bytes();
+        let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
+        anyhow::bail!("{}", reason(&answer).unwrap_or_else(|| status.to_string()));
+    }
+    while let Some(frame) = timeout(SILENCE, response.frame()).await.context("the stream stopped")? {
+        let Ok(piece) = frame.context("the stream is cut off")?.into_data() else { continue };
+        // Who does not take it any more tells why.
+        if out.send(piece).await.is_err() {
+            break;
+        }
+    }
+    connection.abort();
+    Ok(())
 }
 
 /// What a problem document says, field by field if it does.

@@ -1,10 +1,22 @@
 //! All kinds of partitions and indexes that the application keeps, a line each.
 
 use mundotango_gateway::revocation_store;
-use mundotango_storage::db::Schema;
+use mundotango_storage::db::{KindSpec, Schema, last_part};
 
 use crate::community::{accounts, bookmarks, events, posts};
 use crate::life_ceo;
+
+/// Where an entry of an index leads to, by the names of index and key; `None` for what is no key of that index.
+pub(crate) fn leads_to(index: &str, key: &str) -> Option<(&'static KindSpec, String)> {
+    let of = |known: &'static str| index == known;
+    if of(posts::store::FEEDS.spec().name) {
+        Some((posts::store::POSTS.spec(), last_part(key)))
+    } else if of(events::listing::EVENTS_BY_START.spec().name) {
+        Some((events::store::EVENTS.spec(), last_part(key)))
+    } else {
+        None
+    }
+}
 
 /// The schema with which every store is opened.
 pub fn schema() -> Schema {

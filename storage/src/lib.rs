@@ -16,6 +16,7 @@ pub mod conformance;
 pub mod db;
 pub mod embedded;
 mod error;
+mod hex;
 pub mod history;
 pub mod hot;
 mod json;
@@ -24,6 +25,7 @@ mod redis_link;
 pub mod scylla;
 mod time;
 mod tls;
+pub mod transfer;
 
 use std::sync::Arc;
 

@@ -34,4 +34,5 @@ mod storm;
 mod supervision;
 mod tls;
 mod tokens;
+mod transfer;
 mod transports;

@@ -13,22 +13,22 @@ use crate::StoreError;
 use crate::db::{Db, Decision, Index, Kind, Order, RowRange, Schema, Wants, key, last_part, number, prefix};
 
 /// A partition that is created.
-static NOTES: Kind<Facts, Head, Row> = Kind::new("test_notes", "a test's");
+pub(super) static NOTES: Kind<Facts, Head, Row> = Kind::new("test_notes", "a test's");
 /// The same table as a newer version of the program has it.
 static NEWER_NOTES: Kind<Facts, NewerHead, Row> = Kind::new("test_notes", "a test's");
 /// A partition that is there without having been created.
-static COUNTERS: Kind<(), Head, Row> = Kind::new("test_counters", "a test's").implicit();
+pub(super) static COUNTERS: Kind<(), Head, Row> = Kind::new("test_counters", "a test's").implicit();
 /// A counter in shards.
 static TALLIES: Kind<(), Head, Row> =
     Kind::new("test_tallies", "a test's").sharded(4).cached(Duration::from_mins(1));
 /// A list by day.
-static DAYS: Index<u64> = Index::new("test_days", "a test's", day, Order::NewestFirst);
+pub(super) static DAYS: Index<u64> = Index::new("test_days", "a test's", day, Order::NewestFirst);
 /// A list in the order of its making.
 static LOG: Index<u64> = Index::new("test_log", "a test's", day, Order::OldestFirst);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Facts {
-    author: String,
+pub(super) struct Facts {
+    pub(super) author: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

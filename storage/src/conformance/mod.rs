@@ -8,6 +8,7 @@ mod db;
 mod history;
 mod hot_state;
 mod model;
+mod whole;
 
 pub use cache::cache;
 pub use db::{TABLES_OF_THE_SUITE, db, schema};
@@ -15,3 +16,4 @@ pub use history::{archived_hot_state, history};
 pub use hot_state::{hot_state, shared_hot_state};
 pub use model::{ModelReport, ModelRun, Mutant, model};
 use mundotango_protocol::new_id;
+pub use whole::{fill, whole};

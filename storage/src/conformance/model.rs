@@ -19,6 +19,7 @@ use crate::StoreError;
 use crate::db::engine::{
     EntriesWanted, Entry, Freshness, OutboxRow, Partitions, Pending, RangeWanted, RowsWanted, Stored, Write,
 };
+use crate::db::whole::Whole;
 use crate::db::{
     Db, Decision, Due, Fate, IndexSpec, KindSpec, OUTBOX_SHARDS, Outlet, RowRange, Wants, key, prefix,
 };
@@ -240,6 +241,10 @@ impl Partitions for Faulty {
 
     async fn outbox_is_empty_before(&self, shard: u64, key: &str) -> Result<(), StoreError> {
         self.engine.outbox_is_empty_before(shard, key).await
+    }
+
+    fn whole(&self) -> Result<Arc<dyn Whole>, StoreError> {
+        self.engine.whole()
     }
 }
 

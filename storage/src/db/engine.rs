@@ -2,6 +2,7 @@
 //! once; each engine is a few hundred lines below it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use futures_util::future::try_join_all;
 use serde::de::DeserializeOwned;
 
 use super::kind::{IndexSpec, KindSpec};
+use super::whole::Whole;
 use crate::StoreError;
 use crate::json::decode;
 
@@ -227,4 +229,7 @@ pub(crate) trait Partitions: Send + Sync {
 
     /// Nothing is left in a shard before a key: what is only there to find it may go.
     async fn outbox_is_empty_before(&self, shard: u64, key: &str) -> Result<(), StoreError>;
+
+    /// All that the engine holds: as of now where it can hold a moment fast.
+    fn whole(&self) -> Result<Arc<dyn Whole>, StoreError>;
 }

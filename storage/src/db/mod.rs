@@ -22,6 +22,7 @@ mod part;
 mod read;
 mod shards;
 mod walk;
+pub(crate) mod whole;
 
 use std::sync::Arc;
 

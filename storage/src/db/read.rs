@@ -285,7 +285,7 @@ pub(super) fn readable<T: DeserializeOwned>(
 }
 
 /// A partition that exists, with its types.
-fn found<F, H>(kind: &KindSpec, stored: &Stored) -> Result<Option<Found<F, H>>, StoreError>
+pub(super) fn found<F, H>(kind: &KindSpec, stored: &Stored) -> Result<Option<Found<F, H>>, StoreError>
 where
     F: DeserializeOwned,
     H: Default + DeserializeOwned,

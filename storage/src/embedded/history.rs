@@ -26,7 +26,7 @@ const CLEARED_AT_ONCE: usize = 10_000;
 /// Publications that are forgotten in one transaction.
 const FORGOTTEN_AT_ONCE: usize = 1000;
 
-fn damaged(what: &str) -> StoreError {
+pub(super) fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(format!("{what} of a history"))
 }
 
@@ -37,9 +37,17 @@ fn end_key(end: i64, key: &[u8]) -> Vec<u8> {
     index
 }
 
-fn split_end(bytes: &[u8]) -> Result<(i64, &[u8]), StoreError> {
+pub(super) fn split_end(bytes: &[u8]) -> Result<(i64, &[u8]), StoreError> {
     let (end, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| damaged("an entry"))?;
     Ok((i64::from_be_bytes(*end), rest))
+}
+
+/// Puts a publication in the place of one of the same key.
+pub(super) fn put(tx: &mut Tx<'_>, key: Vec<u8>, end: i64, publication: &[u8]) -> Result<(), StoreError> {
+    remove(tx, key.clone())?;
+    tx.put_key(Table::HistoryEnds, end_key(end, &key));
+    tx.put_bytes(Table::History, key, [&end.to_be_bytes(), publication].concat());
+    Ok(())
 }
 
 fn remove(tx: &mut Tx<'_>, key: Vec<u8>) -> Result<(), StoreError> {
@@ -91,14 +99,11 @@ impl HistoryStore for Arc<Shared> {
         let now = Timestamp::now().as_millisecond();
         let ttl = i64::try_from(ttl.min(MAX_HISTORY_TTL).as_millis()).unwrap_or(i64::MAX);
         let end = now.saturating_add(ttl);
-        let mut row = end.to_be_bytes().to_vec();
-        row.extend(publication.encode_to_vec());
+        let publication = publication.encode_to_vec();
         let shared = Self::clone(self);
         let kept = self.write(Table::History, move |tx| {
             let cleared = clear_away(tx, &mut shared.history_cleared.lock(), now)?;
-            remove(tx, key.clone())?;
-            tx.put_key(Table::HistoryEnds, end_key(end, &key));
-            tx.put_bytes(Table::History, key, row);
+            put(tx, key, end, &publication)?;
             Ok(cleared)
         });
         if let Some(upto) = kept.await? {

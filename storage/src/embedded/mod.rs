@@ -18,6 +18,7 @@ mod table_files;
 mod tables;
 mod verify;
 mod watch;
+mod whole;
 mod witness;
 
 use std::path::Path;
@@ -72,6 +73,8 @@ pub struct EmbeddedStore {
 struct Shared {
     tables: Tables,
     kinds: Vec<&'static KindSpec>,
+    /// For snapshots, until the store is closed.
+    database: Mutex<Option<Database>>,
     committer: Committer,
     history_cleared: Mutex<Cleared>,
 }
@@ -126,13 +129,15 @@ impl EmbeddedStore {
             known: found.known,
             failure: Arc::clone(&failure),
         });
-        let target = Target { database, tables: tables.clone(), space, witness, presence, failure };
+        let target =
+            Target { database: database.clone(), tables: tables.clone(), space, witness, presence, failure };
         let committer = Committer::start(target).map_err(at)?;
         mundotango_ops::metrics().db_connections_active.set(1);
         Ok(Self {
             shared: Arc::new(Shared {
                 tables,
                 kinds: schema.kinds.clone(),
+                database: Mutex::new(Some(database)),
                 committer,
                 history_cleared: Mutex::default(),
             }),
@@ -163,6 +168,7 @@ impl EmbeddedStore {
     pub fn close(&self) {
         self.shared.committer.close();
         drop(self.watch.lock().take());
+        drop(self.shared.database.lock().take());
         mundotango_ops::metrics().db_connections_active.set(0);
     }
 }

@@ -17,10 +17,12 @@ use super::Shared;
 use super::committer::Tx;
 use super::keys::{behind, below};
 use super::tables::Table;
+use super::whole::EmbeddedWhole;
 use crate::StoreError;
 use crate::db::engine::{
     EntriesWanted, Entry, Freshness, OutboxRow, Partitions, Pending, RangeWanted, RowsWanted, Stored, Write,
 };
+use crate::db::whole::Whole;
 use crate::db::{IndexSpec, KindSpec, OUTBOX, Order, key};
 use crate::json::decode;
 
@@ -29,12 +31,26 @@ const PURGED_AT_ONCE: usize = 1000;
 
 /// A head with what belongs to it.
 #[derive(Default, Serialize, Deserialize)]
-struct HeadRow {
-    version: u64,
-    marks: Vec<String>,
+pub(super) struct HeadRow {
+    pub(super) version: u64,
+    pub(super) marks: Vec<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    deleted: bool,
-    head: Option<Box<RawValue>>,
+    pub(super) deleted: bool,
+    pub(super) head: Option<Box<RawValue>>,
+}
+
+impl HeadRow {
+    /// The partition with this head and these facts, and no rows yet.
+    pub(super) fn stored(self, facts: Option<Bytes>) -> Stored {
+        Stored {
+            facts,
+            head: self.head.map(|head| Bytes::copy_from_slice(head.get().as_bytes())),
+            version: self.version,
+            marks: self.marks,
+            deleted: self.deleted,
+            rows: BTreeMap::new(),
+        }
+    }
 }
 
 /// Effects in the outbox.
@@ -54,23 +70,23 @@ fn outbox_key(shard: u64, key: &str) -> Vec<u8> {
 
 /// The keys of one partition.
 #[derive(Clone)]
-struct Keys(Vec<u8>);
+pub(super) struct Keys(pub(super) Vec<u8>);
 
 impl Keys {
-    fn of(id: &str) -> Self {
+    pub(super) fn of(id: &str) -> Self {
         // An id may hold any text; what separates the parts of keys here is escaped in it.
         Self(below(&[&key(&[id])]))
     }
 
-    fn facts(&self) -> Vec<u8> {
+    pub(super) fn facts(&self) -> Vec<u8> {
         [self.0.as_slice(), b"f"].concat()
     }
 
-    fn head(&self) -> Vec<u8> {
+    pub(super) fn head(&self) -> Vec<u8> {
         [self.0.as_slice(), b"h"].concat()
     }
 
-    fn row(&self, key: &str) -> Vec<u8> {
+    pub(super) fn row(&self, key: &str) -> Vec<u8> {
         [self.0.as_slice(), b"r", key.as_bytes()].concat()
     }
 
@@ -118,7 +134,7 @@ fn read_range(
 }
 
 impl Shared {
-    fn table_of(&self, name: &'static str) -> Result<Table, StoreError> {
+    pub(super) fn table_of(&self, name: &'static str) -> Result<Table, StoreError> {
         let undeclared = || StoreError::Unavailable(format!("{name} is not in the schema of this store"));
         self.tables.of_schema(name).ok_or_else(undeclared)
     }
@@ -148,14 +164,7 @@ impl Shared {
         let head = self.read::<HeadRow>(table, &keys.head())?.unwrap_or_default();
         let rows = self.tables.get(table);
         let facts = rows.get(keys.facts())?.map(|facts| Bytes::copy_from_slice(&facts));
-        let mut stored = Stored {
-            facts,
-            head: head.head.map(|head| Bytes::copy_from_slice(head.get().as_bytes())),
-            version: head.version,
-            marks: head.marks,
-            deleted: head.deleted,
-            rows: BTreeMap::new(),
-        };
+        let mut stored = head.stored(facts);
         for key in wanted {
             if let Some(row) = rows.get(keys.row(key))? {
                 stored.rows.insert(key.clone(), Bytes::copy_from_slice(&row));
@@ -372,5 +381,9 @@ impl Partitions for Arc<Shared> {
 
     async fn outbox_is_empty_before(&self, _shard: u64, _key: &str) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn whole(&self) -> Result<Arc<dyn Whole>, StoreError> {
+        EmbeddedWhole::now(self)
     }
 }

@@ -83,6 +83,20 @@ impl Cql {
         Ok(())
     }
 
+    /// Keeps a publication that is bytes already.
+    pub(super) async fn keep_bytes(
+        &self,
+        channel: &str,
+        epoch: &str,
+        offset: u64,
+        publication: Vec<u8>,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let (block, ttl) = (block_of(offset), ttl.min(MAX_HISTORY_TTL));
+        self.list_block(channel, block, ttl).await?;
+        self.write(&KEEP, (channel, block, big(offset), epoch, publication, ttl_of(ttl))).await
+    }
+
     async fn blocks(&self, channel: &str, range: HistoryRange) -> Result<Vec<i64>, StoreError> {
         let query = if range.reverse { &BLOCKS_DOWN } else { &BLOCKS_UP };
         let (first, last) = (block_of(range.above.saturating_add(1)), block_of(range.below - 1));
@@ -100,10 +114,7 @@ impl HistoryStore for Cql {
         publication: Publication,
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        let (block, ttl) = (block_of(publication.offset), ttl.min(MAX_HISTORY_TTL));
-        self.list_block(channel, block, ttl).await?;
-        let (number, bytes) = (big(publication.offset), publication.encode_to_vec());
-        self.write(&KEEP, (channel, block, number, epoch, bytes, ttl_of(ttl))).await
+        self.keep_bytes(channel, epoch, publication.offset, publication.encode_to_vec(), ttl).await
     }
 
     async fn kept(&self, channel: &str, mut range: HistoryRange) -> Result<Vec<Publication>, StoreError> {

@@ -18,8 +18,10 @@ mod partitions;
 mod query;
 mod reopen;
 mod replication;
+mod row;
 mod session;
 mod value;
+mod whole;
 
 use std::sync::Arc;
 

@@ -16,20 +16,21 @@ use scylla::DeserializeRow;
 use serde::{Deserialize, Serialize};
 
 use super::query::{Change, Kind, Query};
+use super::row::{HEAD_KEY, PartitionRow, text, version};
 use super::session::Cql;
 use super::value::{count, damaged, limit};
+use super::whole::CqlWhole;
 use crate::StoreError;
 use crate::db::engine::{
     EntriesWanted, Entry, Freshness, OutboxRow, Partitions, Pending, RangeWanted, RowsWanted, Stored, Write,
 };
+use crate::db::whole::Whole;
 use crate::db::{IndexSpec, KindSpec, OUTBOX, Order, Schema};
 use crate::json::{decode, encode};
 
-/// The key of the row that holds facts, head and version.
-const HEAD_KEY: &str = "";
 /// Below this lie the effects of changes, by their place in the outbox, behind all rows that features have. Only what leads
 /// to them is removed: another compare-and-set for each would cost as much as the change itself.
-const OUTBOX_KEY: &str = "~outbox/";
+pub(super) const OUTBOX_KEY: &str = "~outbox/";
 /// How long effects are kept; as long may all nodes be away.
 const OUTBOX_TTL: Duration = Duration::from_hours(7 * 24);
 /// Rows of a deleted partition that are removed together.
@@ -214,17 +215,6 @@ impl OfIndex {
 }
 
 #[derive(DeserializeRow)]
-struct PartitionRow {
-    k: String,
-    body: Option<String>,
-    facts: Option<String>,
-    head: Option<String>,
-    version: Option<i64>,
-    marks: Option<Vec<String>>,
-    deleted: Option<bool>,
-}
-
-#[derive(DeserializeRow)]
 struct HeadRow {
     p: String,
     facts: Option<String>,
@@ -256,16 +246,6 @@ fn effects_key(place: &str) -> String {
 
 fn bucket_of(place: &str) -> Result<i64, StoreError> {
     (OUTBOX.bucket)(place).ok_or_else(|| damaged(format!("{place:?} is no place in the outbox")))
-}
-
-fn text(bytes: &Bytes) -> Result<&str, StoreError> {
-    std::str::from_utf8(bytes).map_err(damaged)
-}
-
-/// A version as it is compared: a partition that was never changed has none.
-fn version(number: u64) -> Result<Option<i64>, StoreError> {
-    let number = i64::try_from(number).map_err(damaged)?;
-    Ok((number > 0).then_some(number))
 }
 
 impl CqlPartitions {
@@ -344,15 +324,7 @@ impl Partitions for CqlPartitions {
         keys.extend(wanted.keys.iter().map(String::as_str));
         let mut stored = Stored::default();
         for row in self.cql.rows::<PartitionRow>(load, (id, keys)).await? {
-            if row.k == HEAD_KEY {
-                stored.facts = row.facts.map(Bytes::from);
-                stored.head = row.head.map(Bytes::from);
-                stored.version = count(row.version.unwrap_or_default())?;
-                stored.marks = row.marks.unwrap_or_default();
-                stored.deleted = row.deleted.unwrap_or_default();
-            } else if let Some(body) = row.body {
-                stored.rows.insert(row.k, Bytes::from(body));
-            }
+            row.put_into(&mut stored)?;
         }
         // After the head, so that who changes the partition in between makes the compare-and-set fail.
         for one in &wanted.ranges {
@@ -556,5 +528,9 @@ impl Partitions for CqlPartitions {
     async fn outbox_is_empty_before(&self, shard: u64, key: &str) -> Result<(), StoreError> {
         let of = self.index(&OUTBOX)?;
         self.cql.write(&of.forget_buckets, (shard.to_string(), bucket_of(key)?)).await
+    }
+
+    fn whole(&self) -> Result<Arc<dyn Whole>, StoreError> {
+        Ok(Arc::new(CqlWhole::new(Arc::clone(&self.cql))))
     }
 }

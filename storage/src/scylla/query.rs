@@ -8,7 +8,7 @@ use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
 
 /// Rows that a paged read takes at a time.
-const PAGE_SIZE: i32 = 1000;
+pub(super) const PAGE_SIZE: i32 = 1000;
 
 /// What a statement does, and so how it may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -30,7 +30,7 @@ use tokio::time::timeout;
 use super::failure::{Sign, is_passing, sign, store_error};
 use super::history::{Listed, listed};
 use super::options::ScyllaOptions;
-use super::query::{Change, Kind, Profiles, Query};
+use super::query::{Change, Kind, PAGE_SIZE, Profiles, Query};
 use super::value::damaged;
 use crate::StoreError;
 use crate::breaker::{Breaker, Pass};
@@ -192,20 +192,39 @@ impl Cql {
     where
         R: for<'r> DeserializeRow<'r, 'r>,
     {
-        let prepared = self.prepare(query).await?;
         let (mut rows, mut paging) = (Vec::new(), PagingState::start());
         loop {
-            let request = Request::Page(&prepared, &values, paging);
-            let (page, next) = self.send(query.kind, query.table, &request).await?;
-            let page = page.into_rows_result().map_err(damaged)?;
-            for row in page.rows::<R>().map_err(damaged)? {
-                rows.push(row.map_err(damaged)?);
-            }
-            match next.into_paging_control_flow() {
-                ControlFlow::Continue(state) => paging = state,
-                ControlFlow::Break(()) => return Ok(rows),
+            let (page, next) = self.page(query, &values, paging, PAGE_SIZE).await?;
+            rows.extend(page);
+            match next {
+                Some(state) => paging = state,
+                None => return Ok(rows),
             }
         }
+    }
+
+    /// A page of at most so many rows, and where the next one begins.
+    pub(super) async fn page<R>(
+        &self,
+        query: &Query,
+        values: &Values<'_>,
+        from: PagingState,
+        limit: i32,
+    ) -> Result<(Vec<R>, Option<PagingState>), StoreError>
+    where
+        R: for<'r> DeserializeRow<'r, 'r>,
+    {
+        let mut prepared = self.prepare(query).await?;
+        prepared.set_page_size(limit);
+        let request = Request::Page(&prepared, values, from);
+        let (page, next) = self.send(query.kind, query.table, &request).await?;
+        let page = page.into_rows_result().map_err(damaged)?;
+        let rows = page.rows::<R>().map_err(damaged)?.collect::<Result<_, _>>().map_err(damaged)?;
+        let next = match next.into_paging_control_flow() {
+            ControlFlow::Continue(state) => Some(state),
+            ControlFlow::Break(()) => None,
+        };
+        Ok((rows, next))
     }
 
     /// Writes, whatever is there.

@@ -53,7 +53,7 @@ impl Acknowledged {
             // Some are so long that a table file has blocks between its ends.
             let text = (0..if number % 5 == 0 { 200 } else { 2 }).map(|_| mundotango_protocol::new_id());
             let text: String = text.collect();
-            stores.db.create(TABLES[table], &id, &text, &[]).await.unwrap();
+            stores.db.create(TABLES[table], &id, &text, &[], &[]).await.unwrap();
             let changed = stores.db.change(TABLES[table], &id, Wants::head(), |part| {
                 part.head += 7;
                 Ok::<_, StoreError>(Decision::Write(()))
@@ -283,7 +283,8 @@ async fn no_harm_to_any_file_leads_to_fewer_rows_without_a_word() {
                 && other.extension() == file.extension()
                 && other.components().count() == file.components().count()
         };
-        for other in files.iter().filter(alike).take(3).cloned() {
+        let others: Vec<_> = files.iter().filter(alike).take(3).cloned().collect();
+        for other in others {
             mutations.push((
                 format!("replaced by {}", other.display()),
                 Box::new(move |path| {
@@ -433,7 +434,7 @@ async fn failure(store: &EmbeddedStore) -> String {
 }
 
 async fn write_fails(store: &EmbeddedStore) {
-    let written = store.stores().db.create(&LETTERS, "late", &String::new(), &[]).await;
+    let written = store.stores().db.create(&LETTERS, "late", &String::new(), &[], &[]).await;
     assert!(matches!(written, Err(StoreError::Unavailable(_))), "{written:?}");
 }
 
@@ -487,7 +488,7 @@ async fn cost_of_a_durable_write() {
     let mut times = Vec::new();
     for _ in 0..2000 {
         let start = Instant::now();
-        db.create(&LETTERS, &mundotango_protocol::new_id(), &"Hola".to_owned(), &[]).await.unwrap();
+        db.create(&LETTERS, &mundotango_protocol::new_id(), &"Hola".to_owned(), &[], &[]).await.unwrap();
         times.push(start.elapsed());
     }
     times.sort();

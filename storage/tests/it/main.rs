@@ -7,3 +7,4 @@ mod folder;
 mod memory;
 mod redis;
 mod scylla;
+mod transfer;

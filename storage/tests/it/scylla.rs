@@ -87,6 +87,7 @@ async fn ports_conform_and_nodes_race_fairly() {
         suites.spawn_local_on(changes_fit_the_model(nodes.clone()), &thread);
         suites.spawn_local_on(conformance::history(one.stores().history), &thread);
         suites.spawn_local_on(histories_go_on(one.stores()), &thread);
+        suites.spawn_local_on(async move { conformance::whole(&other.stores()).await }, &thread);
         let mut failures = Vec::new();
         while let Some(suite) = thread.run_until(suites.join_next()).await {
             failures.extend(suite.err().map(|error| error.to_string()));

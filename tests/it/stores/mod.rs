@@ -19,7 +19,7 @@ use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
 use tempfile::TempDir;
 
 /// A change that causes nothing.
-const NO_EFFECTS: Result<Vec<()>, StoreError> = Ok(Vec::new());
+pub const NO_EFFECTS: Result<Vec<()>, StoreError> = Ok(Vec::new());
 
 /// A store with the application's schema on either engine.
 struct Engines {
