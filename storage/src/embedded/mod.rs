@@ -4,6 +4,7 @@
 //! that each sees all before it; those that wait while the disk syncs share the next commit ([`committer`]).
 
 mod committer;
+mod expiry;
 mod folder;
 mod history;
 mod keys;
@@ -26,6 +27,7 @@ use crate::db::{Db, KindSpec, Schema};
 use crate::json::decode;
 use crate::{StoreError, Stores};
 use committer::{Committer, Tx};
+use expiry::Sweeper;
 use folder::Folder;
 use history::Cleared;
 use space::Space;
@@ -53,6 +55,7 @@ impl Default for EmbeddedOptions {
 /// The embedded store on its data folder, which it keeps from every other process.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
+    sweeper: Sweeper,
     _folder: Folder,
 }
 
@@ -77,15 +80,14 @@ impl EmbeddedStore {
         let space = Space::new(path, options.reserve_bytes);
         let committer = Committer::start(database, tables.clone(), space)?;
         mundotango_ops::metrics().db_connections_active.set(1);
-        Ok(Self {
-            shared: Arc::new(Shared {
-                tables,
-                kinds: schema.kinds.clone(),
-                committer,
-                history_cleared: Mutex::default(),
-            }),
-            _folder: folder,
-        })
+        let shared = Arc::new(Shared {
+            tables,
+            kinds: schema.kinds.clone(),
+            committer,
+            history_cleared: Mutex::default(),
+        });
+        let sweeper = Sweeper::start(Arc::clone(&shared)).map_err(fjall::Error::Io)?;
+        Ok(Self { shared, sweeper, _folder: folder })
     }
 
     /// The ports on this store.
@@ -108,6 +110,7 @@ impl EmbeddedStore {
 
     /// Finishes the writes that were taken and stops. Blocks until the disk has them.
     pub fn close(&self) {
+        self.sweeper.stop();
         self.shared.committer.close();
         mundotango_ops::metrics().db_connections_active.set(0);
     }
@@ -125,7 +128,8 @@ impl Shared {
         let timer = query_timer("read", table);
         let row = self.tables.get(table).get(key)?;
         drop(timer);
-        row.map(|bytes| decode(&bytes)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        expiry::living(table, &row)?.map(decode).transpose()
     }
 
     /// Runs a read of many rows where a cold disk stalls no session.

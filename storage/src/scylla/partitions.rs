@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -36,6 +36,14 @@ const OUTBOX_TTL: Duration = Duration::from_hours(7 * 24);
 const PURGED_AT_ONCE: i32 = 100;
 /// Buckets that are read at a time.
 const BUCKETS: usize = 64;
+/// How long the tombstones of short-lived rows are kept.
+const SHORT_GRACE: Duration = Duration::from_hours(1);
+/// The least and the longest time for which tombstones of rows that expire are kept: as long as servers keep hints for one
+/// that is away, and the servers' own default.
+const MIN_GRACE: Duration = Duration::from_hours(3);
+const MAX_GRACE: Duration = Duration::from_hours(10 * 24);
+/// Windows into which the files of a table are divided whose rows expire: servers advise against more than about 30.
+const WINDOWS: u32 = 24;
 /// Buckets of which a node remembers that it listed them.
 const REMEMBERED: u64 = 20_000;
 
@@ -87,12 +95,13 @@ fn quoted(text: &str) -> String {
 pub(super) fn tables(schema: &Schema) -> Vec<(String, String)> {
     let mut tables = Vec::new();
     for kind in &schema.kinds {
+        let grace = kind.short_lived.then_some(SHORT_GRACE);
         let cql = format!(
             "CREATE TABLE IF NOT EXISTS {} (p text, k text, body text, facts text, head text, version bigint, \
              marks frozen<list<text>>, deleted boolean, PRIMARY KEY ((p), k)) WITH comment = '{}'{}",
             kind.name,
             quoted(kind.bound),
-            if kind.short_lived { " AND gc_grace_seconds = 3600" } else { "" }
+            lifetime(kind.ttl, grace)
         );
         tables.push((kind.name.to_owned(), cql));
     }
@@ -100,18 +109,37 @@ pub(super) fn tables(schema: &Schema) -> Vec<(String, String)> {
         let (order, buckets) = (direction(index.order), buckets_table(index));
         let cql = format!(
             "CREATE TABLE IF NOT EXISTS {} (l text, bucket bigint, k text, body text, PRIMARY KEY ((l, bucket), k)) \
-             WITH CLUSTERING ORDER BY (k {order}) AND comment = '{}'",
+             WITH CLUSTERING ORDER BY (k {order}) AND comment = '{}'{}",
             index.name,
-            quoted(index.bound)
+            quoted(index.bound),
+            lifetime(index.ttl, None)
         );
         tables.push((index.name.to_owned(), cql));
         let cql = format!(
             "CREATE TABLE IF NOT EXISTS {buckets} (l text, bucket bigint, PRIMARY KEY ((l), bucket)) \
-             WITH CLUSTERING ORDER BY (bucket {order}) AND comment = 'a row for each bucket of a list'"
+             WITH CLUSTERING ORDER BY (bucket {order}) AND comment = 'a row for each bucket of a list'{}",
+            lifetime(index.ttl.map(|ttl| ttl * 2), None)
         );
         tables.push((buckets, cql));
     }
     tables
+}
+
+/// The options of a table whose rows live for a time. Rows of one window expire together, so that the server drops whole
+/// files instead of collecting tombstones.
+fn lifetime(ttl: Option<Duration>, grace: Option<Duration>) -> String {
+    let options = ttl.map(|ttl| {
+        let minutes = (ttl / WINDOWS).as_secs().div_ceil(60).max(1);
+        format!(
+            " AND default_time_to_live = {} AND compaction = {{'class': 'TimeWindowCompactionStrategy', \
+             'compaction_window_unit': 'MINUTES', 'compaction_window_size': '{minutes}'}}",
+            ttl.as_secs()
+        )
+    });
+    // What a removal hides has expired everywhere by the time at which its tombstone goes.
+    let grace = grace.or_else(|| ttl.map(|ttl| ttl.clamp(MIN_GRACE, MAX_GRACE)));
+    let grace = grace.map(|grace| format!(" AND gc_grace_seconds = {}", grace.as_secs()));
+    [options, grace].into_iter().flatten().collect()
 }
 
 fn direction(order: Order) -> &'static str {
@@ -220,8 +248,10 @@ pub(super) struct CqlPartitions {
     cql: Arc<Cql>,
     kinds: HashMap<&'static str, OfKind>,
     indexes: HashMap<&'static str, OfIndex>,
-    /// The buckets that this node has listed.
-    listed: Cache<(&'static str, String, i64), ()>,
+    /// The buckets that this node has listed; where they expire, in which period.
+    listed: Cache<(&'static str, String, i64, u64), ()>,
+    /// From when on periods are counted.
+    made: Instant,
 }
 
 /// Where effects are.
@@ -253,7 +283,7 @@ impl CqlPartitions {
     pub(super) fn new(cql: Arc<Cql>, schema: &Schema) -> Self {
         let kinds = schema.kinds.iter().map(|kind| (kind.name, OfKind::new(kind))).collect();
         let indexes = schema.all_indexes().map(|index| (index.name, OfIndex::new(index))).collect();
-        Self { cql, kinds, indexes, listed: Cache::new(REMEMBERED) }
+        Self { cql, kinds, indexes, listed: Cache::new(REMEMBERED), made: Instant::now() }
     }
 
     fn kind(&self, kind: &KindSpec) -> Result<&OfKind, StoreError> {
@@ -270,7 +300,9 @@ impl CqlPartitions {
 
     async fn add_entry(&self, entry: &Entry) -> Result<(), StoreError> {
         let query = self.index(entry.index)?;
-        let bucket = (entry.index.name, entry.list.clone(), entry.bucket);
+        // A listed bucket lives twice as long as an entry, so listing it once a lifetime of entries is enough.
+        let period = entry.index.ttl.map_or(0, |ttl| self.made.elapsed().as_secs() / ttl.as_secs().max(1));
+        let bucket = (entry.index.name, entry.list.clone(), entry.bucket, period);
         // Before the entry: an entry in a bucket that is not listed would not be found.
         if self.listed.get(&bucket).await.is_none() {
             self.cql.write(&query.list_bucket, (&entry.list, entry.bucket)).await?;
