@@ -128,6 +128,7 @@ pub async fn serve(mut config: Config, source: &ConfigSource) -> anyhow::Result<
             Box::pin(async move { certificates.watch(|| vitals.handled()).await })
         });
     }
+    let running = routers.running.clone();
     starting.ready(routers);
     tracing::info!(%listen, ?internal, node = engine.node_id(), data_dir = %data_dir.display(), version = VERSION, "serving");
     manager.ready();
@@ -146,6 +147,9 @@ pub async fn serve(mut config: Config, source: &ConfigSource) -> anyhow::Result<
         open.clients.stop();
         engine.drain(drain.window, drain.deadline).await;
         open.clients.ended().await;
+        // Those whose callers have gone need the store as well.
+        running.close();
+        running.wait().await;
         // Operators see the node drain.
         if let Some(internal) = open.internal {
             internal.stop();
@@ -271,7 +275,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
     let community = Community::new(
         &engines.stores.db.clone().with_outlet(relay),
         Arc::clone(&engines.hot),
-        tokens,
+        Arc::clone(&tokens),
         Arc::clone(&revocations),
         &config.auth,
     )?;
@@ -280,6 +284,8 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
         GatewayParts {
             engine: Arc::clone(&engine),
             authenticator,
+            tokens,
+            db: engines.stores.db.clone(),
             revocations,
             health: Arc::clone(&engines.health),
             application: community::router(Arc::new(community)).merge(life_ceo),

@@ -186,3 +186,62 @@ impl Drop for Waiting {
         self.0.store(false, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::db::{Decision, Index, Kind, Order, Schema, Wants};
+    use crate::embedded::{EmbeddedOptions, EmbeddedStore};
+
+    static PASSING: Kind<(), u64, u64> =
+        Kind::new("passing", "a test's").implicit().ttl(Duration::from_secs(2));
+    static LOG: Index<()> =
+        Index::new("log", "a test's", |_| Some(0), Order::OldestFirst).ttl(Duration::from_secs(2));
+
+    fn open(path: &Path) -> EmbeddedStore {
+        let schema = Schema { kinds: vec![PASSING.spec()], indexes: vec![LOG.spec()] };
+        EmbeddedStore::open(path, &EmbeddedOptions::default(), &schema).unwrap()
+    }
+
+    fn rows(store: &EmbeddedStore) -> [usize; 3] {
+        let tables = &store.shared.tables;
+        let of_schema = ["passing", "log"].map(|name| tables.of_schema(name).unwrap());
+        [of_schema[0], of_schema[1], Table::Expiries].map(|table| tables.get(table).iter().count())
+    }
+
+    async fn write(store: &EmbeddedStore, times: usize) {
+        let db = store.stores().db;
+        for time in 0..times {
+            let writing = db.change(&PASSING, "one", Wants::head(), move |part| {
+                part.head += 1;
+                part.set(time.to_string(), 1);
+                part.enter(LOG.entry("list", &time.to_string(), &())?);
+                Ok::<_, StoreError>(Decision::Write(part.head))
+            });
+            writing.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_past_its_end_is_removed_also_after_a_restart_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        // More than one transaction removes: an expiry for each row, entry and head.
+        write(&store, REMOVED_AT_ONCE / 2).await;
+        assert!(rows(&store)[2] > REMOVED_AT_ONCE);
+        store.close();
+        drop(store);
+        let store = open(folder.path());
+        let started = std::time::Instant::now();
+        while rows(&store) != [0, 0, 0] {
+            assert!(started.elapsed() < Duration::from_secs(30), "{:?} are left", rows(&store));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        write(&store, 1).await;
+        let found = store.stores().db.read(&PASSING, "one").await.unwrap().unwrap();
+        assert_eq!((found.head, found.version), (1, 1), "it is as new");
+        assert_eq!(rows(&store), [2, 1, 3]);
+    }
+}
