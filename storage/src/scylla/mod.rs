@@ -19,6 +19,7 @@ mod query;
 mod reopen;
 mod replication;
 mod session;
+mod tables;
 mod value;
 
 use std::sync::Arc;
