@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use mundotango_gateway::NewId;
 use mundotango_gateway::tokens::Tokens;
 use mundotango_storage::db::Db;
 use mundotango_storage::embedded::{self, EmbeddedStore, FORMAT_VERSION, OLDEST_FORMAT, OpenError};
@@ -300,7 +301,7 @@ async fn create_user_in(
     account: NewAccount,
     role: Role,
 ) -> anyhow::Result<()> {
-    let user = accounts::create(&AccountStore::new(db.clone()), passwords, account, role)
+    let user = accounts::create(&AccountStore::new(db.clone()), passwords, account, role, NewId::fresh())
         .await
         .map_err(|problem| anyhow::anyhow!("{problem}"))?;
     say(format!("made {} ({}) with id {}", user.username, user.email, user.id))

@@ -130,6 +130,7 @@ pub async fn serve(mut config: Config, source: &ConfigSource, accept_loss: bool)
             Box::pin(async move { certificates.watch(|| vitals.handled()).await })
         });
     }
+    let running = routers.running.clone();
     starting.ready(routers);
     tracing::info!(%listen, ?internal, node = engine.node_id(), data_dir = %data_dir.display(), version = VERSION, "serving");
     manager.ready();
@@ -148,6 +149,9 @@ pub async fn serve(mut config: Config, source: &ConfigSource, accept_loss: bool)
         open.clients.stop();
         engine.drain(drain.window, drain.deadline).await;
         open.clients.ended().await;
+        // Those whose callers have gone need the store as well.
+        running.close();
+        running.wait().await;
         // Operators see the node drain.
         if let Some(internal) = open.internal {
             internal.stop();
@@ -276,7 +280,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
         &engines.stores.db.clone().with_outlet(relay),
         Arc::clone(&engines.hot),
         &engine,
-        tokens,
+        Arc::clone(&tokens),
         Arc::clone(&revocations),
         &config.auth,
     )?;
@@ -285,6 +289,8 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
         GatewayParts {
             engine: Arc::clone(&engine),
             authenticator,
+            tokens,
+            db: engines.stores.db.clone(),
             revocations,
             health: Arc::clone(&engines.health),
             application: community::router(Arc::new(community)).merge(life_ceo).merge(export),

@@ -1,6 +1,6 @@
 //! All kinds of partitions and indexes that the application keeps, a line each.
 
-use mundotango_gateway::revocation_store;
+use mundotango_gateway::{IDEMPOTENCY_KEYS, revocation_store};
 use mundotango_storage::db::{KindSpec, Schema, last_part};
 
 use crate::community::{accounts, bookmarks, events, posts};
@@ -23,6 +23,7 @@ pub fn schema() -> Schema {
     Schema {
         kinds: vec![
             revocation_store::REVOCATIONS.spec(),
+            IDEMPOTENCY_KEYS.spec(),
             accounts::store::USERS.spec(),
             accounts::names::NAMES.spec(),
             posts::store::POSTS.spec(),

@@ -38,7 +38,7 @@ pub struct SessionOptions {
     pub outbox_bytes: usize,
     /// Most RPCs of one session that run at the same time; further ones are refused with code 111.
     pub rpc_concurrency: usize,
-    /// Time for one RPC.
+    /// Time for one RPC. What changes something goes on behind it.
     #[serde(with = "friendly")]
     pub rpc_timeout: Duration,
     /// Most publications that one history call returns.

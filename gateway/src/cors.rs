@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::{HeaderName, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use crate::idempotency;
 use crate::origin::Origins;
 
 /// How long a browser may remember that it may send something; Chromium forgets after two hours in any case.
@@ -18,7 +19,7 @@ pub(crate) const ALLOWED_HEADERS: [HeaderName; 12] = [
     header::IF_MATCH,
     header::IF_NONE_MATCH,
     header::IF_MODIFIED_SINCE,
-    HeaderName::from_static("idempotency-key"),
+    idempotency::KEY,
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
@@ -28,12 +29,13 @@ pub(crate) const ALLOWED_HEADERS: [HeaderName; 12] = [
 ];
 
 /// What pages may read beyond what every page may.
-const EXPOSED_HEADERS: [HeaderName; 6] = [
+const EXPOSED_HEADERS: [HeaderName; 7] = [
     header::ETAG,
     header::LAST_MODIFIED,
     header::LOCATION,
     header::RETRY_AFTER,
     header::WWW_AUTHENTICATE,
+    idempotency::REPLAYED,
     HeaderName::from_static("x-request-id"),
 ];
 

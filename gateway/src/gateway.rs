@@ -10,6 +10,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use mundotango_actors::Engine;
+use mundotango_storage::db::Db;
+use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
@@ -20,6 +22,7 @@ use crate::authenticator::TokenAuthenticator;
 use crate::body::{self, BodyLimits};
 use crate::cors;
 use crate::health::{self, HealthCheck, HealthState};
+use crate::idempotency::{self, Idempotency};
 use crate::identity::{self, Identity};
 use crate::observe;
 use crate::options::HttpOptions;
@@ -30,6 +33,7 @@ use crate::rpc::{NoSuchRoute, RouteCaller};
 use crate::server_api;
 use crate::streams;
 use crate::system::{self, SystemState};
+use crate::tokens::Tokens;
 use crate::turnstile::Turnstile;
 use crate::websocket::{self, WebSocketState};
 
@@ -37,6 +41,8 @@ use crate::websocket::{self, WebSocketState};
 const ADMIN_PREFIX: &str = "/api/admin/";
 /// Answers below this are sent as they are, in bytes: compressing them saves nothing.
 const COMPRESS_ABOVE: u64 = 1024;
+/// Requests that change something and run at the same time, those among them whose callers have gone; further ones are refused.
+const MAX_RUNNING: usize = 16_384;
 
 /// What the gateway is made of.
 pub struct GatewayParts {
@@ -44,6 +50,10 @@ pub struct GatewayParts {
     pub engine: Arc<Engine>,
     /// Who reads tokens.
     pub authenticator: Arc<TokenAuthenticator>,
+    /// What requests with idempotency keys are sealed with.
+    pub tokens: Arc<Tokens>,
+    /// Where requests with idempotency keys are kept. Its schema has `IDEMPOTENCY_KEYS`.
+    pub db: Db,
     /// Who is locked out.
     pub revocations: Arc<Revocations>,
     /// Who knows how the node's parts are.
@@ -63,19 +73,33 @@ pub struct Routers {
     pub public: Router,
     /// For operators: the same, and what is theirs where `http.internal_listen` is set.
     pub internal: Router,
+    /// Requests that run to their end although their callers have gone. They need the store.
+    pub running: TaskTracker,
 }
 
 /// Builds the routers that answer everything, and lets sessions call the application's routes by RPC.
 pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
-    let GatewayParts { engine, authenticator, revocations, health, application, is_operator, version } =
-        parts;
+    let GatewayParts {
+        engine,
+        authenticator,
+        tokens,
+        db,
+        revocations,
+        health,
+        application,
+        is_operator,
+        version,
+    } = parts;
     let health = HealthState { engine: Arc::clone(&engine), check: health, version };
     let system = SystemState { engine: Arc::clone(&engine), is_operator };
     let routes = application.merge(health::router(Arc::new(health))).merge(system::router(system));
     #[cfg(feature = "test-hooks")]
     let routes = crate::test_hooks::add_to(routes, &engine);
     let (routes, mut document) = routes.split_for_parts();
+    let idempotency = Arc::new(Idempotency::new(db, tokens, Arc::clone(&engine), &document));
     server_api::describe(&mut document);
+    let running = TaskTracker::new();
+    let to_the_end = ToTheEnd { timeout: options.request_timeout, running: running.clone() };
 
     // What holds for both doors to the routes: HTTP and RPC.
     let routes = routes
@@ -85,7 +109,8 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
             let text = panic.downcast_ref::<&str>().copied().unwrap_or("route panicked");
             Problem::internal(&text).into_response()
         }))
-        .layer(middleware::from_fn_with_state(options.request_timeout, in_time))
+        .layer(middleware::from_fn_with_state(idempotency, idempotency::once))
+        .layer(middleware::from_fn_with_state(to_the_end, in_time))
         .layer(middleware::from_fn(observe::measure));
     let is_apart = options.internal_listen.is_some();
     let callable =
@@ -126,7 +151,7 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
             .merge(sockets.layer(middleware::from_fn(observe::identify_and_measure)));
     let public =
         if is_apart { internal.clone().layer(middleware::from_fn(hide_internal)) } else { internal.clone() };
-    Routers { public, internal }
+    Routers { public, internal, running }
 }
 
 /// The routes of WebSockets.
@@ -153,11 +178,36 @@ async fn hide_internal(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Bounds the time from a request's head to its answer's.
-async fn in_time(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
-    tokio::time::timeout(timeout, next.run(request)).await.unwrap_or_else(|_| {
-        Problem::unavailable("the request took longer than it may (http.request_timeout)").into_response()
-    })
+/// How requests are carried out.
+#[derive(Clone)]
+struct ToTheEnd {
+    /// How long a caller waits.
+    timeout: Duration,
+    running: TaskTracker,
+}
+
+/// Bounds the time from a request's head to its answer's. A request that may change something is dropped neither then nor
+/// when its client hangs up: what was written would be announced to nobody.
+async fn in_time(State(to_the_end): State<ToTheEnd>, request: Request, next: Next) -> Response {
+    let ToTheEnd { timeout, running } = to_the_end;
+    if request.method().is_safe() {
+        return tokio::time::timeout(timeout, next.run(request)).await.unwrap_or_else(|_| {
+            Problem::unavailable("the request took longer than it may (http.request_timeout)").into_response()
+        });
+    }
+    if running.len() >= MAX_RUNNING {
+        return Problem::unavailable("too many requests are under way").into_response();
+    }
+    let task = running.spawn(tracing::Instrument::in_current_span(async move { next.run(request).await }));
+    match tokio::time::timeout(timeout, task).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => Problem::internal(&error).into_response(),
+        Err(_) => {
+            let detail =
+                "the request takes longer than a client may wait (http.request_timeout), and goes on";
+            Problem::outcome_unknown(detail).into_response()
+        }
+    }
 }
 
 async fn metrics() -> Response {

@@ -41,7 +41,7 @@ pub struct HttpOptions {
     /// address off the internet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub internal_listen: Option<SocketAddr>,
-    /// Time for a request, from its headers to its answer's.
+    /// Time for a request, from its headers to its answer's. What changes something goes on behind it.
     #[serde(with = "friendly")]
     pub request_timeout: Duration,
     /// Time for a request's body, from the first time that it has to be waited for.

@@ -11,6 +11,9 @@ use serde::Serialize;
 /// Seconds after which a client may try again what failed because a part is gone.
 const RETRY_AFTER_SECONDS: u32 = 2;
 
+/// The code of a problem after which nobody knows whether the request was carried out.
+pub(crate) const OUTCOME_UNKNOWN: &str = "outcome_unknown";
+
 /// Why a request failed.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Problem {
@@ -28,7 +31,8 @@ pub struct Problem {
     detail: Option<String>,
     /// The cause for programs, where the status does not tell it: `token_expired` (get another token), `token_invalid`,
     /// `token_revoked`, `token_not_yet_valid`, `wrong_credentials`, `refresh_token_invalid`, `outcome_unknown` (it may have
-    /// been done: look before you send it again).
+    /// been done: look before you send it again, or send it again with the `Idempotency-Key` that it had),
+    /// `idempotency_key_in_use`, `idempotency_key_reused`.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
     /// Each bad field.
@@ -122,6 +126,12 @@ impl Problem {
         Self { retry_after: Some(RETRY_AFTER_SECONDS), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
+    /// 503: the request may have been carried out. Without `Retry-After`: programs that follow it by themselves would do it
+    /// twice.
+    pub fn outcome_unknown(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).with_code(OUTCOME_UNKNOWN)
+    }
+
     /// 429: the client does more of something than it may; worth another try.
     pub fn too_many_requests(detail: impl Into<String>) -> Self {
         Self { retry_after: Some(RETRY_AFTER_SECONDS), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
@@ -197,9 +207,7 @@ impl From<StoreError> for Problem {
             }
             StoreError::Unknown(cause) => {
                 tracing::warn!(cause, "outcome of a write unknown");
-                // Without `Retry-After`: programs that follow it by themselves would do it twice.
-                let detail = "whether this was done is unknown; look before you send it again";
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).with_code("outcome_unknown")
+                Self::outcome_unknown("whether this was done is unknown; look before you send it again")
             }
             StoreError::NoSpace => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, format!("{error}; nothing was written"))

@@ -1,4 +1,5 @@
 //! The second door to every operation: an RPC whose method is `"POST /api/posts"` runs the same route in process.
+//! `"POST /api/posts#KEY"` gives it the idempotency key `KEY`: what follows the first `#`, as it is.
 
 use std::sync::Arc;
 
@@ -18,7 +19,9 @@ use serde_json::{Map, Value, json};
 use tower::ServiceExt as _;
 
 use crate::client_address::ClientAddress;
+use crate::idempotency;
 use crate::identity::Identity;
+use crate::problem::OUTCOME_UNKNOWN;
 use crate::revocations::{Revocations, TokenMarks};
 
 /// Only the application's routes can be called, not the node's own pages and sockets.
@@ -56,7 +59,8 @@ impl RpcHandler for RouteCaller {
         if self.revocations.is_revoked(marks) {
             return Err(error(StatusCode::UNAUTHORIZED, "token revoked".to_owned()));
         }
-        let (http_method, mut uri) = parse_method(method).ok_or_else(|| no_such_method(method))?;
+        let (route, key) = method.split_once('#').map_or((method, None), |(route, key)| (route, Some(key)));
+        let (http_method, mut uri) = parse_method(route).ok_or_else(|| no_such_method(method))?;
         let mut body = data;
         if matches!(http_method, Method::GET | Method::HEAD | Method::DELETE) && !body.is_empty() {
             uri = with_query(&uri, &body).map_err(|detail| error(StatusCode::BAD_REQUEST, detail))?;
@@ -67,6 +71,11 @@ impl RpcHandler for RouteCaller {
         *request.uri_mut() = uri;
         let json = header::HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);
+        if let Some(key) = key {
+            // What is no value of a header is no key, as an empty one is not.
+            let key = header::HeaderValue::from_str(key).unwrap_or(header::HeaderValue::from_static(""));
+            request.headers_mut().insert(idempotency::KEY, key);
+        }
         if let Some(address) = caller.address {
             // Limits of an address count its calls together with its requests.
             request.extensions_mut().insert(ClientAddress(address));
@@ -140,6 +149,7 @@ fn with_query(uri: &Uri, data: &[u8]) -> Result<Uri, String> {
 struct ProblemSummary {
     title: String,
     detail: Option<String>,
+    code: Option<String>,
     #[serde(default)]
     errors: Vec<FieldSummary>,
 }
@@ -163,6 +173,7 @@ impl ProblemSummary {
 
 async fn answer(method: &str, response: Response) -> Result<Bytes, ErrorReply> {
     let status = response.status();
+    let may_retry = response.headers().contains_key(header::RETRY_AFTER);
     let no_such_route = response.extensions().get::<NoSuchRoute>().is_some();
     if no_such_route || status == StatusCode::METHOD_NOT_ALLOWED {
         return Err(no_such_method(method));
@@ -177,11 +188,16 @@ async fn answer(method: &str, response: Response) -> Result<Bytes, ErrorReply> {
     if status.is_success() {
         return Ok(as_json(body));
     }
-    let message = match serde_json::from_slice::<ProblemSummary>(&body) {
-        Ok(problem) => problem.message(),
-        Err(_) => status.canonical_reason().unwrap_or("error").to_lowercase(),
+    let problem = serde_json::from_slice::<ProblemSummary>(&body).ok();
+    let is_unknown = problem.as_ref().is_some_and(|problem| problem.code.as_deref() == Some(OUTCOME_UNKNOWN));
+    let message = match problem {
+        Some(problem) => problem.message(),
+        None => status.canonical_reason().unwrap_or("error").to_lowercase(),
     };
-    Err(error(status, message))
+    let refused = error(status, message);
+    // Worth another try by a program: what says so by REST, and never what may have been done.
+    let temporary = (refused.temporary || may_retry) && !is_unknown;
+    Err(ErrorReply { temporary, ..refused })
 }
 
 /// An answer that a client of either encoding can read: JSON as it is, a text as a JSON string, and other bytes as base

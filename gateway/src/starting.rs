@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use parking_lot::Mutex;
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use crate::gateway::Routers;
@@ -29,7 +30,8 @@ impl Starting {
             let starting = Arc::clone(self);
             Router::new().fallback(move |request| answer(starting, choose, request))
         };
-        Routers { public: of(|routers| &routers.public), internal: of(|routers| &routers.internal) }
+        let (public, internal) = (of(|routers| &routers.public), of(|routers| &routers.internal));
+        Routers { public, internal, running: TaskTracker::new() }
     }
 
     /// Says which part is waited for, and what is wrong with it.

@@ -9,10 +9,9 @@ use axum::http::StatusCode;
 use garde::Validate;
 use jiff::Timestamp;
 use mundotango_actors::OwnedError;
-use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{PageBody, PageQuery, Path, ValidJson, ValidQuery};
 use mundotango_gateway::problem::{FieldError, Problem};
-use mundotango_protocol::new_id;
+use mundotango_gateway::{IdempotencyKey, Identity, NewId};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -129,16 +128,21 @@ impl LifeCeo {
             .ok_or_else(|| Problem::not_found("conversation"))
     }
 
-    async fn begin(&self, user_id: String, agent: Option<&str>) -> Result<Conversation, Problem> {
+    async fn begin(
+        &self,
+        new_id: NewId,
+        user_id: String,
+        agent: Option<&str>,
+    ) -> Result<Conversation, Problem> {
         let agent = agents::find(agent.unwrap_or("coordinator")).ok_or_else(|| {
             let known: Vec<_> = agents::AGENTS.iter().map(|agent| agent.id).collect();
             Problem::invalid(vec![FieldError::new("agentId", format!("must be one of {}", known.join(", ")))])
         })?;
         let conversation = Conversation {
-            id: new_id(),
+            created_at: new_id.made_at(),
+            id: new_id.into_text(),
             user_id,
             agent_id: agent.id.to_owned(),
-            created_at: mundotango_storage::now(),
         };
         self.store.create(&conversation).await?;
         Ok(conversation)
@@ -168,7 +172,7 @@ impl LifeCeo {
 /// Say something to an agent. The answer streams into `agent:{conversationId}`, which the conversation's user may
 /// subscribe to; without `stream` it is also waited for.
 #[utoipa::path(
-    post, path = "/api/life-ceo/chat", tag = "life-ceo", request_body = NewMessage,
+    post, path = "/api/life-ceo/chat", tag = "life-ceo", params(IdempotencyKey), request_body = NewMessage,
     responses(
         (status = OK, body = Answer), (status = ACCEPTED, body = Answer, description = "the answer is not whole yet"),
         (status = BAD_REQUEST, body = Problem), (status = NOT_FOUND, body = Problem),
@@ -177,14 +181,15 @@ impl LifeCeo {
 )]
 async fn chat(
     identity: Identity,
+    new_id: NewId,
     State(life_ceo): Shared,
     ValidJson(body): ValidJson<NewMessage>,
 ) -> Result<(StatusCode, Json<Answer>), Problem> {
     let conversation = match &body.conversation_id {
         Some(id) => life_ceo.own(id, &identity.user_id).await?,
-        None => life_ceo.begin(identity.user_id, body.agent_id.as_deref()).await?,
+        None => life_ceo.begin(new_id.clone(), identity.user_id, body.agent_id.as_deref()).await?,
     };
-    let turn_id = body.turn_id.unwrap_or_else(new_id);
+    let turn_id = body.turn_id.unwrap_or_else(|| new_id.into_text());
     let ask = Ask::Say { turn_id: turn_id.clone(), text: body.message };
     let said = life_ceo.ask(&conversation.id, &ask).await?;
     let until = Instant::now() + if body.stream { Duration::ZERO } else { ANSWER_WITHIN };

@@ -100,7 +100,7 @@ async fn events(server: &Server, host: &User, count: usize) -> Vec<String> {
 }
 
 /// All ids that a list gives, page by page.
-async fn all(server: &Server, user: &User, path: &str) -> Vec<Value> {
+pub async fn all(server: &Server, user: &User, path: &str) -> Vec<Value> {
     let mut items = Vec::new();
     let mut cursor = String::new();
     loop {

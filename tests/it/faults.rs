@@ -20,7 +20,7 @@ const OUTAGE: Duration = Duration::from_secs(4);
 pub const BACK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where a service is, from an address with or without a scheme.
-fn address_of(service: &str) -> SocketAddr {
+pub fn address_of(service: &str) -> SocketAddr {
     service.rsplit('/').next().unwrap().parse().unwrap()
 }
 

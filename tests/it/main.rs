@@ -10,6 +10,7 @@ mod durability;
 mod fairness;
 mod faults;
 mod hostile;
+mod idempotency;
 mod layers;
 mod live;
 mod logs;

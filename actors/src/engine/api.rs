@@ -17,7 +17,7 @@ use crate::cluster::{Encoded, Everywhere, NodeError, NodeInfo, NodeRequest, Perf
 use crate::control::SessionView;
 use crate::handle::{ServerSubscription, Whose};
 use crate::placement::{OwnedError, OwnedKind};
-use crate::session::Caller;
+use crate::session::{Caller, timed_out};
 use crate::vitals::TreeNode;
 
 /// How long removing a history may take, which may be years long.
@@ -242,7 +242,7 @@ impl Engine {
             .await
         {
             Ok(outcome) => outcome,
-            Err(_) => Err(ErrorCode::Internal.into()),
+            Err(_) => Err(timed_out()),
         }
     }
 

@@ -47,6 +47,7 @@ pub use ports::{
     Authenticator, Caller, ChannelGate, Credentials, RpcHandler, SubscriptionGrant, TokenRefusal,
 };
 pub use registry::Sessions;
+pub(crate) use rpc::timed_out;
 
 /// Replies up to this size are written however full the outbox is, or end the session as slow.
 const SMALL_REPLY_BYTES: usize = 1024;

@@ -16,11 +16,19 @@ use crate::crashes::panic_text;
 const PING: &str = "ping";
 /// Calls of all sessions that run at the same time; further ones are refused, as each holds memory and perhaps the store.
 const CALLS_AT_ONCE: usize = 4096;
+/// The code of a call that takes longer than its session waits: 503, as over HTTP. It may go on and be carried out.
+const OUTCOME_UNKNOWN: u32 = 503;
 
 fn too_large() -> ErrorReply {
     let message =
         "the answer is larger than what may wait for this session (session.outbox_bytes)".to_owned();
     ErrorReply { message, ..ErrorCode::LimitExceeded.into() }
+}
+
+/// The error of such a call. Not temporary: programs that try again by themselves might do it twice.
+pub(crate) fn timed_out() -> ErrorReply {
+    let message = "the call takes longer than a session waits (session.rpc_timeout), and may be carried out";
+    ErrorReply { code: OUTCOME_UNKNOWN, message: message.to_owned(), temporary: false }
 }
 
 impl Session {
@@ -61,7 +69,7 @@ impl Session {
                 }
                 Err(_) => {
                     tracing::warn!(method = request.method, "rpc timed out");
-                    Err(ErrorCode::Internal.into())
+                    Err(timed_out())
                 }
             };
             let reply = match outcome {

@@ -236,6 +236,7 @@ async fn rpcs_run_side_by_side() {
     assert_eq!(client.code(json!({"rpc": {"method": "echo"}})).await, 111, "both places are taken");
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert_eq!(client.code(json!({"rpc": {"method": "panic"}})).await, 100);
+    assert_eq!(client.code(json!({"rpc": {"method": "hang"}})).await, 503, "it may have been done");
     assert_eq!(client.code(json!({"rpc": {"method": "unknown"}})).await, 104);
 }
 

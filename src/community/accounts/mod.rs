@@ -13,10 +13,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use garde::Validate;
 use jiff::{SignedDuration, Timestamp};
-use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{Path, ValidJson};
 use mundotango_gateway::problem::{FieldError, Problem};
 use mundotango_gateway::revocation_store::Revoked;
+use mundotango_gateway::{IdempotencyKey, Identity, LateClaim, NewId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -181,10 +181,12 @@ pub async fn create(
     passwords: &Passwords,
     account: NewAccount,
     role: Role,
+    new_id: NewId,
 ) -> Result<User, Problem> {
     account.validate().map_err(|report| Problem::invalid_report(&report))?;
     let user = User {
-        id: mundotango_protocol::new_id(),
+        created_at: new_id.made_at(),
+        id: new_id.into_text(),
         email: account.email,
         username: account.username,
         full_name: account.full_name,
@@ -192,7 +194,6 @@ pub async fn create(
         bio: None,
         city: None,
         avatar_url: None,
-        created_at: mundotango_storage::now(),
     };
     let hash = passwords.hash(account.password).await?;
     accounts.create(&user, hash).await?.map_err(|taken| {
@@ -261,18 +262,20 @@ impl Community {
     }
 }
 
-/// Make an account and log in.
+/// Make an account and log in. Sent again with its `Idempotency-Key` it makes no other account, and logs in again.
 #[utoipa::path(
-    post, path = "/api/auth/register", tag = "auth", security(()), request_body = NewAccount,
+    post, path = "/api/auth/register", tag = "auth", security(()), params(IdempotencyKey), request_body = NewAccount,
     responses((status = CREATED, body = LoggedIn), (status = BAD_REQUEST, body = Problem), (status = CONFLICT, body = Problem), (status = TOO_MANY_REQUESTS, body = Problem)),
 )]
 async fn register(
     State(community): Shared,
     address: Address,
+    claim: LateClaim,
     ValidJson(account): ValidJson<NewAccount>,
 ) -> Result<(StatusCode, Json<LoggedIn>), Problem> {
     community.limits.register(&address).await?;
-    let user = create(&community.accounts, &community.passwords, account, Role::User).await?;
+    let new_id = claim.claim().await?;
+    let user = create(&community.accounts, &community.passwords, account, Role::User, new_id).await?;
     Ok((StatusCode::CREATED, community.log_in(user).await?))
 }
 
@@ -406,15 +409,16 @@ async fn user(
 
 /// Make an account of any role; for admins.
 #[utoipa::path(
-    post, path = "/api/admin/users", tag = "admin", request_body = NewUser,
+    post, path = "/api/admin/users", tag = "admin", params(IdempotencyKey), request_body = NewUser,
     responses((status = CREATED, body = OwnUser), (status = FORBIDDEN, body = Problem), (status = CONFLICT, body = Problem)),
 )]
 async fn create_user(
     identity: Identity,
+    new_id: NewId,
     State(community): Shared,
     ValidJson(body): ValidJson<NewUser>,
 ) -> Result<(StatusCode, Json<OwnUser>), Problem> {
     roles::require(&identity, Role::Admin)?;
-    let user = create(&community.accounts, &community.passwords, body.account, body.role).await?;
+    let user = create(&community.accounts, &community.passwords, body.account, body.role, new_id).await?;
     Ok((StatusCode::CREATED, Json(user.into())))
 }

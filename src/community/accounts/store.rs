@@ -125,7 +125,8 @@ impl AccountStore {
         Self(db)
     }
 
-    /// Adds a user, unless another has the e-mail address or the username. However many race, one wins each name.
+    /// Adds a user, unless another has the e-mail address or the username. However many race, one wins each name. Doing it
+    /// again changes nothing.
     pub async fn create(&self, user: &User, password_hash: String) -> Result<Result<(), Taken>, StoreError> {
         let names = [Name::email(&user.email), Name::username(&user.username)];
         let (email, username) =
@@ -142,7 +143,12 @@ impl AccountStore {
                 avatar_url: user.avatar_url.clone(),
             };
             let rows = [(PASSWORD.to_owned(), Row::Password(password_hash))];
-            self.0.create_once(&USERS, &user.id, &facts, &head, &rows, &[]).await?;
+            let created = self.0.create_once(&USERS, &user.id, &facts, &head, &rows, &[]).await?;
+            if !created && self.user(&user.id).await?.is_none() {
+                // It was made and undone before, and an id is never used again.
+                self.release(&names, &user.id).await?;
+                return Err(StoreError::Unavailable("the user's id was used".to_owned()));
+            }
             let confirmed =
                 tokio::try_join!(names[0].confirm(&self.0, &user.id), names[1].confirm(&self.0, &user.id));
             // Without the confirmations nobody knows whether the user has the names.

@@ -13,9 +13,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use garde::Validate;
 use jiff::{SignedDuration, Timestamp};
-use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{PageBody, PageQuery, Path, ValidJson, ValidQuery};
 use mundotango_gateway::problem::Problem;
+use mundotango_gateway::{IdempotencyKey, Identity, NewId};
 use mundotango_storage::{StoreError, to_the_millisecond};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
@@ -403,16 +403,18 @@ async fn list(
 
 /// Give an event. It is published to `events:all`.
 #[utoipa::path(
-    post, path = "/api/events", tag = "events", request_body = NewEvent,
+    post, path = "/api/events", tag = "events", params(IdempotencyKey), request_body = NewEvent,
     responses((status = CREATED, body = EventBody), (status = BAD_REQUEST, body = Problem)),
 )]
 async fn create(
     identity: Identity,
+    new_id: NewId,
     State(community): Shared,
     ValidJson(body): ValidJson<NewEvent>,
 ) -> Result<(StatusCode, Json<EventBody>), Problem> {
     let event = Event {
-        id: mundotango_protocol::new_id(),
+        created_at: new_id.made_at(),
+        id: new_id.into_text(),
         host_id: identity.user_id,
         title: body.title,
         description: body.description,
@@ -420,7 +422,6 @@ async fn create(
         location: body.location.into(),
         event_type: body.event_type,
         capacity: body.capacity,
-        created_at: mundotango_storage::now(),
         counts: RsvpCounts::default(),
     };
     let people = community.people(vec![event.host_id.clone()]).await;
@@ -448,7 +449,7 @@ async fn read(
 
 /// Answer an event. Who wants to come to a full one is waitlisted, and gets the next free place.
 #[utoipa::path(
-    post, path = "/api/events/{id}/rsvp", tag = "events", request_body = RsvpBody,
+    post, path = "/api/events/{id}/rsvp", tag = "events", params(IdempotencyKey), request_body = RsvpBody,
     responses((status = OK, body = Answered), (status = NOT_FOUND, body = Problem)),
 )]
 async fn rsvp(

@@ -12,9 +12,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use garde::Validate;
 use jiff::Timestamp;
-use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{PageBody, PageQuery, Path, ValidJson, ValidQuery};
 use mundotango_gateway::problem::Problem;
+use mundotango_gateway::{IdempotencyKey, Identity, NewId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -180,20 +180,21 @@ async fn feed(
 
 /// Say something. Public posts are published to `posts:feed`.
 #[utoipa::path(
-    post, path = "/api/posts", tag = "posts", request_body = NewPost,
+    post, path = "/api/posts", tag = "posts", params(IdempotencyKey), request_body = NewPost,
     responses((status = CREATED, body = PostBody), (status = BAD_REQUEST, body = Problem)),
 )]
 async fn create(
     identity: Identity,
+    new_id: NewId,
     State(community): Shared,
     ValidJson(body): ValidJson<NewPost>,
 ) -> Result<(StatusCode, Json<PostBody>), Problem> {
     let post = Post {
-        id: mundotango_protocol::new_id(),
+        created_at: new_id.made_at(),
+        id: new_id.into_text(),
         author_id: identity.user_id,
         content: body.content,
         visibility: body.visibility,
-        created_at: mundotango_storage::now(),
     };
     let people = community.people(vec![post.author_id.clone()]).await;
     let body = PostBody::new(post.clone(), BTreeMap::new(), &people);

@@ -26,6 +26,13 @@ pub(super) static DAYS: Index<u64> = Index::new("test_days", "a test's", day, Or
 /// A list in the order of its making.
 static LOG: Index<u64> = Index::new("test_log", "a test's", day, Order::OldestFirst);
 
+/// How long what expires lives. An engine may take it for gone a second earlier.
+const TTL: Duration = Duration::from_secs(3);
+/// A partition that expires.
+static PASSING: Kind<Facts, Head, Row> = Kind::new("test_passing", "a test's").ttl(TTL);
+/// A list whose entries expire.
+static PASSING_LOG: Index<u64> = Index::new("test_passing_log", "a test's", day, Order::OldestFirst).ttl(TTL);
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Facts {
     pub(super) author: String,
@@ -53,13 +60,13 @@ pub(super) static MODEL: Kind<(), Head, Row> = Kind::new("test_model", "a test's
 /// What the suite keeps. A store has to be opened with it.
 pub fn schema() -> Schema {
     Schema {
-        kinds: vec![NOTES.spec(), COUNTERS.spec(), TALLIES.spec(), MODEL.spec()],
-        indexes: vec![DAYS.spec(), LOG.spec()],
+        kinds: vec![NOTES.spec(), COUNTERS.spec(), TALLIES.spec(), MODEL.spec(), PASSING.spec()],
+        indexes: vec![DAYS.spec(), LOG.spec(), PASSING_LOG.spec()],
     }
 }
 
 /// The tables of the suite on a CQL server: one a kind, two an index, that of the outbox among them.
-pub const TABLES_OF_THE_SUITE: usize = 10;
+pub const TABLES_OF_THE_SUITE: usize = 13;
 
 /// The first two digits of a key.
 fn day(key: &str) -> Option<i64> {
@@ -93,6 +100,7 @@ pub async fn db(one: Db, other: Db) {
     a_deleted_partition_is_gone(&one, &other).await;
     shards_are_counted_together(&one, &other).await;
     lists_are_walked_in_order(&one).await;
+    what_expires_is_gone(&one, &other).await;
 }
 
 async fn note(db: &Db) -> String {
@@ -433,6 +441,39 @@ async fn lists_are_walked_in_order(db: &Db) {
     let gone = DAYS.entry(mine.clone(), "38-057", &57).unwrap();
     db.remove_entries(&[gone]).await.unwrap();
     assert_eq!(walk_all(db, &DAYS, &lists[..1]).await, own[1..]);
+}
+
+async fn what_expires_is_gone(one: &Db, other: &Db) {
+    let (left, renewed, deleted, list) = (new_id(), new_id(), new_id(), new_id());
+    let facts = Facts { author: "ana".to_owned() };
+    let entry = |number: u64| PASSING_LOG.entry(&list, &format!("10-{number}"), &number).unwrap();
+    one.create(&PASSING, &left, &facts, &[entry(1)], &[]).await.unwrap();
+    let rows = [(key(&["n", &number(0)]), Row { number: 0 })];
+    let created = one.create_once(&PASSING, &renewed, &facts, &Head { count: 0 }, &rows, &[]).await;
+    assert!(created.unwrap());
+    one.create(&PASSING, &deleted, &facts, &[], &[]).await.unwrap();
+    let deleting =
+        one.change(&PASSING, &deleted, Wants::head(), |_| Ok::<_, StoreError>(Decision::Delete(())));
+    assert_eq!(deleting.await.unwrap(), Some(()));
+    assert_eq!(walk_all(one, &PASSING_LOG, &[&list]).await, [1]);
+    for change in 1..=8_u64 {
+        tokio::time::sleep(TTL / 6).await;
+        assert_eq!(count(other, &PASSING, &renewed).await.unwrap(), Some(change), "what is changed stays");
+    }
+    one.add_entries(&[entry(2)]).await.unwrap();
+    assert_eq!(one.read(&PASSING, &left).await.unwrap(), None);
+    assert_eq!(count(one, &PASSING, &left).await.unwrap(), None);
+    assert_eq!(walk_all(one, &PASSING_LOG, &[&list]).await, [2], "its bucket is listed again");
+    let rows = all_rows(one, &PASSING, &renewed).await;
+    assert!(!rows.contains(&0) && rows.contains(&8), "each row lives for itself: {rows:?}");
+    tokio::time::sleep(TTL + TTL / 6).await;
+    assert_eq!(one.read(&PASSING, &renewed).await.unwrap(), None);
+    assert!(all_rows(one, &PASSING, &renewed).await.is_empty());
+    for id in [&left, &renewed, &deleted] {
+        let again = other.create_once(&PASSING, id, &facts, &Head { count: 5 }, &[], &[]).await;
+        assert!(again.unwrap(), "it is as new");
+        assert_eq!(count(one, &PASSING, id).await.unwrap(), Some(6));
+    }
 }
 
 async fn walk_all(db: &Db, index: &'static Index<u64>, lists: &[&str]) -> Vec<u64> {

@@ -1,5 +1,7 @@
 //! The buckets of indexes.
 
+use jiff::Timestamp;
+
 const MILLIS_OF_A_DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// The day in which an id was made, counted from 1970, for an index whose keys are ids; `None` for what is no UUID of
@@ -8,7 +10,12 @@ pub fn day_of_id(id: &str) -> Option<i64> {
     millis_of_id(id).map(|millis| millis / MILLIS_OF_A_DAY)
 }
 
-/// The time at which an id was made, in milliseconds since 1970; `None` for what is no UUID of version 7 in its usual form.
+/// The time at which an id was made, to the millisecond; `None` for what is no UUID of version 7 in its usual form.
+pub fn time_of_id(id: &str) -> Option<Timestamp> {
+    Timestamp::from_millisecond(millis_of_id(id)?).ok()
+}
+
+/// The same in milliseconds since 1970.
 pub(super) fn millis_of_id(id: &str) -> Option<i64> {
     let is_uuid = id.len() == 36
         && id.char_indices().all(|(index, c)| match index {

@@ -176,9 +176,12 @@ impl Db {
                 *sent = None;
                 batch.asked.append(&mut batch.rest);
                 rounds += 1;
+                // What expires is written again as a whole: facts may not be gone before the head.
+                let facts = stored.facts.clone().filter(|_| spec.ttl.is_some());
                 match decide(&Loaded::read(stored, &wants)?, batch, &self.writer, rounds == MAX_ROUNDS)? {
                     Decided::Nothing => return Ok(End::Answer),
                     Decided::Write(mut attempt) => {
+                        attempt.write.facts = facts;
                         // The same place for each attempt: at most one of them is carried out.
                         let place = entered.as_ref().map_or_else(new_id, |row| row.key.clone());
                         attempt.write.outbox = outbox_row(spec, id, &place, &attempt.effects)?;

@@ -87,7 +87,7 @@ impl Stored {
 /// One compare-and-set.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Write {
-    /// Facts, where the change creates the partition.
+    /// Facts, where the change creates the partition, or writes again what expires.
     pub(crate) facts: Option<Bytes>,
     /// The new head; none where nothing has changed yet.
     pub(crate) head: Option<Bytes>,

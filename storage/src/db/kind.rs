@@ -23,6 +23,8 @@ pub struct KindSpec {
     pub implicit: bool,
     /// Over how many shards one thing's partition is spread; it is not without it.
     pub shards: Option<u64>,
+    /// How long what is written lives; for ever without it.
+    pub ttl: Option<Duration>,
 }
 
 impl KindSpec {
@@ -46,7 +48,15 @@ type Types<F, H, R> = PhantomData<fn() -> (F, H, R)>;
 impl<F, H, R> Kind<F, H, R> {
     /// Declares a kind by its name and, in words, the bound of one partition.
     pub const fn new(name: &'static str, bound: &'static str) -> Self {
-        let spec = KindSpec { name, bound, cached: None, short_lived: false, implicit: false, shards: None };
+        let spec = KindSpec {
+            name,
+            bound,
+            cached: None,
+            short_lived: false,
+            implicit: false,
+            shards: None,
+            ttl: None,
+        };
         Self { spec, types: PhantomData }
     }
 
@@ -86,6 +96,18 @@ impl<F, H, R> Kind<F, H, R> {
         self.implicit()
     }
 
+    /// What is written lives this long, in whole seconds: facts and head are read as absent that long after the last change
+    /// (or the creation, where nothing was changed), and each row that long after it was written. An engine may take them for
+    /// gone a second earlier, and the cache may show facts and head longer by its own time. The id is then as new as if there
+    /// had never been such a partition, a deleted one included. Much longer than a change takes, which is tried for ten seconds.
+    ///
+    /// It is a property of the table, which an existing table does not get.
+    #[must_use]
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.spec.ttl = Some(ttl);
+        self
+    }
+
     /// The declaration without its types.
     pub const fn spec(&'static self) -> &'static KindSpec {
         &self.spec
@@ -112,6 +134,8 @@ pub struct IndexSpec {
     pub bucket: fn(&str) -> Option<i64>,
     /// The order in which it is walked.
     pub order: Order,
+    /// How long an entry lives; for ever without it.
+    pub ttl: Option<Duration>,
 }
 
 /// An index: lists of entries `E` that are written once and never change, in buckets so that none grows without bound.
@@ -129,7 +153,15 @@ impl<E> Index<E> {
         bucket: fn(&str) -> Option<i64>,
         order: Order,
     ) -> Self {
-        Self { spec: IndexSpec { name, bound, bucket, order }, entry: PhantomData }
+        Self { spec: IndexSpec { name, bound, bucket, order, ttl: None }, entry: PhantomData }
+    }
+
+    /// Entries live this long after they were written, in whole seconds; an engine may take them for gone a second earlier. It
+    /// is a property of the table, which an existing table does not get.
+    #[must_use]
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.spec.ttl = Some(ttl);
+        self
     }
 
     /// The declaration without its type.
@@ -149,9 +181,12 @@ pub struct Schema {
 
 /// The longest name that both engines take for a table.
 const MAX_NAME: usize = 40;
+/// The longest time to live: some CQL servers take none that ends after 2038.
+const MAX_TTL: Duration = Duration::from_hours(5 * 365 * 24);
 
 impl Schema {
-    /// What is wrong with the declarations: names that are taken twice or that a table cannot have.
+    /// What is wrong with the declarations: names that are taken twice or that a table cannot have, and times to live that
+    /// are not whole seconds.
     pub fn problems(&self) -> Vec<String> {
         let mut names: Vec<_> = self.names().collect();
         let mut problems: Vec<_> = names
@@ -162,6 +197,13 @@ impl Schema {
         names.sort_unstable();
         let twice = names.windows(2).filter(|pair| pair[0] == pair[1]);
         problems.extend(twice.map(|pair| format!("{:?} is declared twice", pair[0])));
+        let wrong = self.tables().filter(|(_, ttl)| {
+            ttl.is_some_and(|ttl| ttl.is_zero() || ttl.subsec_nanos() > 0 || ttl > MAX_TTL)
+        });
+        problems
+            .extend(wrong.map(|(name, _)| {
+                format!("the time to live of {name:?} is not whole seconds, up to 5 years")
+            }));
         problems
     }
 
@@ -180,7 +222,13 @@ impl Schema {
 
     /// The names of all kinds and indexes.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.kinds.iter().map(|kind| kind.name).chain(self.all_indexes().map(|index| index.name))
+        self.tables().map(|(name, _)| name)
+    }
+
+    /// The names of all kinds and indexes, and how long lives what is in them.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (&'static str, Option<Duration>)> {
+        let kinds = self.kinds.iter().map(|kind| (kind.name, kind.ttl));
+        kinds.chain(self.all_indexes().map(|index| (index.name, index.ttl)))
     }
 }
 
@@ -196,7 +244,7 @@ mod tests {
 
     static GOOD: Kind<(), (), ()> = Kind::new("good", "1 row");
     static TWICE: Index<()> = Index::new("good", "1 row", |_| Some(0), Order::OldestFirst);
-    static BAD: Kind<(), (), ()> = Kind::new("Bad name", "1 row");
+    static BAD: Kind<(), (), ()> = Kind::new("Bad name", "1 row").ttl(Duration::from_millis(1500));
 
     #[test]
     fn names_are_plain_and_taken_once() {
@@ -205,5 +253,6 @@ mod tests {
         let schema = Schema { kinds: vec![GOOD.spec(), BAD.spec()], indexes: vec![TWICE.spec()] };
         let problems = schema.problems().join("; ");
         assert!(problems.contains("Bad name") && problems.contains("declared twice"), "{problems}");
+        assert!(problems.contains("whole seconds"), "{problems}");
     }
 }

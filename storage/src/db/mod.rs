@@ -26,7 +26,7 @@ pub(crate) mod whole;
 
 use std::sync::Arc;
 
-pub use bucket::day_of_id;
+pub use bucket::{day_of_id, time_of_id};
 pub use engine::Entry;
 pub use key::{behind, key, last_part, number, prefix, shard_of};
 pub use kind::{Index, IndexSpec, Kind, KindSpec, Order, Schema};

@@ -26,6 +26,7 @@ pub(crate) static OUTBOX: IndexSpec = IndexSpec {
     bound: "a minute of a shard: 60,000 entries of 150 B, 9 MB",
     bucket: minute_of_id,
     order: Order::OldestFirst,
+    ttl: None,
 };
 
 /// Something that has to happen because of a change, in the application's own words.

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
+use super::expiry;
 use super::marks;
 use super::space::Space;
 use super::tables::{Table, Tables};
@@ -85,6 +86,23 @@ impl Committer {
             && thread.join().is_err()
         {
             tracing::error!("committer panicked");
+        }
+    }
+
+    /// Runs a transaction that nobody waits for, and tells what came of it; both are dropped if there is no place in the
+    /// queue, or the store is closed.
+    pub(super) fn post<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+        told: impl FnOnce(Result<T, StoreError>) + Send + 'static,
+    ) {
+        let job: Job = Box::new(move |tx| {
+            let outcome = change(tx);
+            (outcome.is_ok(), Box::new(move |committed| told(committed.and(outcome))))
+        });
+        if let Some(queue) = self.queue.lock().as_ref() {
+            // There is another time.
+            let _ = queue.try_send(job);
         }
     }
 
@@ -227,8 +245,17 @@ impl Tx<'_> {
         self.bytes(table, key)?.map(|bytes| decode(&bytes)).transpose()
     }
 
-    /// A row as it was written.
+    /// A row as it was written, unless it is past its end.
     pub(super) fn bytes(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let row = self.row(table, key)?;
+        if table.ttl().is_none() {
+            return Ok(row);
+        }
+        row.map(|row| Ok(expiry::living(table, &row)?.map(<[u8]>::to_vec))).transpose().map(Option::flatten)
+    }
+
+    /// A row as it lies in the table, with its end if it has one.
+    pub(super) fn row(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let place = (table, key.to_vec());
         match self.own.get(&place).or_else(|| self.pending.get(&place)) {
             Some(written) => Ok(written.clone()),
@@ -269,8 +296,7 @@ impl Tx<'_> {
         key: Vec<u8>,
         row: &T,
     ) -> Result<(), StoreError> {
-        let row = encode(row)?.into();
-        self.own.insert((table, key), Some(row));
+        self.put_bytes(table, key, encode(row)?.into());
         Ok(())
     }
 
@@ -280,8 +306,17 @@ impl Tx<'_> {
     }
 
     /// Puts bytes in the place of a key's.
-    pub(super) fn put_bytes(&mut self, table: Table, key: Vec<u8>, row: Vec<u8>) {
+    pub(super) fn put_bytes(&mut self, table: Table, key: Vec<u8>, mut row: Vec<u8>) {
+        if let Some(end) = expiry::end_of_new(table) {
+            self.own.insert((Table::Expiries, expiry::expiry(end, table, &key)), Some(Vec::new()));
+            row = expiry::with_end(end, &row);
+        }
         self.own.insert((table, key), Some(row));
+    }
+
+    /// The table of a kind or an index, if it is in the schema.
+    pub(super) fn table_of_schema(&self, name: &str) -> Option<Table> {
+        self.tables.of_schema(name)
     }
 
     /// Removes a key.

@@ -7,6 +7,7 @@
 //! before it is acknowledged, so that a start can tell whether all is there ([`verify`]).
 
 mod committer;
+mod expiry;
 mod folder;
 mod history;
 mod journal;
@@ -36,6 +37,7 @@ use crate::db::{Db, KindSpec, Schema};
 use crate::json::decode;
 use crate::{StoreError, Stores};
 use committer::{Committer, Target, Tx};
+use expiry::Sweeper;
 use folder::Folder;
 use history::Cleared;
 use space::Space;
@@ -66,6 +68,7 @@ impl Default for EmbeddedOptions {
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     watch: Mutex<Option<Watch>>,
+    sweeper: Sweeper,
     _folder: Folder,
 }
 
@@ -133,17 +136,15 @@ impl EmbeddedStore {
             Target { database: database.clone(), tables: tables.clone(), space, witness, presence, failure };
         let committer = Committer::start(target).map_err(at)?;
         mundotango_ops::metrics().db_connections_active.set(1);
-        Ok(Self {
-            shared: Arc::new(Shared {
-                tables,
-                kinds: schema.kinds.clone(),
-                database: Mutex::new(Some(database)),
-                committer,
-                history_cleared: Mutex::default(),
-            }),
-            watch: Mutex::new(Some(watch.map_err(at)?)),
-            _folder: folder,
-        })
+        let shared = Arc::new(Shared {
+            tables,
+            kinds: schema.kinds.clone(),
+            database: Mutex::new(Some(database)),
+            committer,
+            history_cleared: Mutex::default(),
+        });
+        let sweeper = Sweeper::start(Arc::clone(&shared)).map_err(at)?;
+        Ok(Self { shared, watch: Mutex::new(Some(watch.map_err(at)?)), sweeper, _folder: folder })
     }
 
     /// The ports on this store.
@@ -166,6 +167,7 @@ impl EmbeddedStore {
 
     /// Finishes the writes that were taken and stops. Blocks until the disk has them.
     pub fn close(&self) {
+        self.sweeper.stop();
         self.shared.committer.close();
         drop(self.watch.lock().take());
         drop(self.shared.database.lock().take());
@@ -190,7 +192,8 @@ impl Shared {
         let timer = query_timer("read", table);
         let row = self.tables.get(table).get(key)?;
         drop(timer);
-        row.map(|bytes| decode(&bytes)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        expiry::living(table, &row)?.map(decode).transpose()
     }
 
     /// Runs a read of many rows where a cold disk stalls no session.

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use super::Shared;
 use super::committer::Tx;
+use super::expiry;
 use super::keys::{behind, below};
 use super::tables::Table;
 use super::whole::EmbeddedWhole;
@@ -100,6 +101,11 @@ fn entry_key(list: &str, entry: &str) -> Vec<u8> {
     [below(&[&key(&[list])]).as_slice(), entry.as_bytes()].concat()
 }
 
+/// A row as it is read, unless it is past its end.
+fn living(table: Table, row: &[u8]) -> Result<Option<Bytes>, StoreError> {
+    Ok(expiry::living(table, row)?.map(Bytes::copy_from_slice))
+}
+
 fn put_entries(tx: &mut Tx<'_>, entries: Vec<(Table, Entry)>) {
     for (table, entry) in entries {
         tx.put_bytes(table, entry_key(&entry.list, &entry.key), entry.body.to_vec());
@@ -112,6 +118,7 @@ fn put_effects(tx: &mut Tx<'_>, effects: Option<Effects>) -> Result<(), StoreErr
 
 /// The first rows of a range, in order or backwards.
 fn read_range(
+    table: Table,
     rows: &Keyspace,
     keys: &Keys,
     range: &RangeWanted,
@@ -123,13 +130,14 @@ fn read_range(
     }
     let read = |item: fjall::Guard| {
         let (key, row) = item.into_inner()?;
-        Ok((keys.key_of(&key)?, Bytes::copy_from_slice(&row)))
+        let Some(row) = living(table, &row)? else { return Ok(None) };
+        Ok(Some((keys.key_of(&key)?, row)))
     };
     let found = rows.range(start..end);
     if backwards {
-        found.rev().take(range.limit).map(read).collect()
+        found.rev().map(read).filter_map(Result::transpose).take(range.limit).collect()
     } else {
-        found.take(range.limit).map(read).collect()
+        found.map(read).filter_map(Result::transpose).take(range.limit).collect()
     }
 }
 
@@ -163,11 +171,14 @@ impl Shared {
         // The head first, so that no row is older than the version.
         let head = self.read::<HeadRow>(table, &keys.head())?.unwrap_or_default();
         let rows = self.tables.get(table);
-        let facts = rows.get(keys.facts())?.map(|facts| Bytes::copy_from_slice(&facts));
-        let mut stored = head.stored(facts);
+        let get = |key: Vec<u8>| match rows.get(key)? {
+            Some(row) => living(table, &row),
+            None => Ok(None),
+        };
+        let mut stored = head.stored(get(keys.facts())?);
         for key in wanted {
-            if let Some(row) = rows.get(keys.row(key))? {
-                stored.rows.insert(key.clone(), Bytes::copy_from_slice(&row));
+            if let Some(row) = get(keys.row(key))? {
+                stored.rows.insert(key.clone(), row);
             }
         }
         Ok(stored)
@@ -192,7 +203,7 @@ impl Partitions for Arc<Shared> {
                 let rows = tables.get(table);
                 ranges
                     .iter()
-                    .map(|range| read_range(rows, &keys, range, false))
+                    .map(|range| read_range(table, rows, &keys, range, false))
                     .collect::<Result<Vec<_>, _>>()
             };
             stored.rows.extend(self.scan(table, read).await?.into_iter().flatten());
@@ -202,8 +213,10 @@ impl Partitions for Arc<Shared> {
 
     async fn row(&self, kind: &'static KindSpec, id: &str, key: &str) -> Result<Option<Bytes>, StoreError> {
         let (table, keys) = (self.table_of(kind.name)?, Keys::of(id));
-        let row = self.tables.get(table).get(keys.row(key))?;
-        Ok(row.map(|row| Bytes::copy_from_slice(&row)))
+        match self.tables.get(table).get(keys.row(key))? {
+            Some(row) => living(table, &row),
+            None => Ok(None),
+        }
     }
 
     async fn rows(
@@ -214,7 +227,7 @@ impl Partitions for Arc<Shared> {
         backwards: bool,
     ) -> Result<Vec<(String, Bytes)>, StoreError> {
         let (table, keys, range) = (self.table_of(kind.name)?, Keys::of(id), range.clone());
-        self.scan(table, move |tables| read_range(tables.get(table), &keys, &range, backwards)).await
+        self.scan(table, move |tables| read_range(table, tables.get(table), &keys, &range, backwards)).await
     }
 
     async fn insert(
@@ -340,14 +353,17 @@ impl Partitions for Arc<Shared> {
         self.scan(table, move |tables| {
             let read = |item: fjall::Guard| {
                 let (key, body) = item.into_inner()?;
+                let Some(body) = living(table, &body)? else { return Ok(None) };
                 let key = String::from_utf8(key.get(list.len()..).unwrap_or_default().to_vec());
                 let key = key.map_err(|error| StoreError::Damaged(error.to_string()))?;
-                Ok((key, Bytes::copy_from_slice(&body)))
+                Ok(Some((key, body)))
             };
             let found = tables.get(table).range(start..end);
             match index.order {
-                Order::NewestFirst => found.rev().take(limit).map(read).collect(),
-                Order::OldestFirst => found.take(limit).map(read).collect(),
+                Order::NewestFirst => {
+                    found.rev().map(read).filter_map(Result::transpose).take(limit).collect()
+                }
+                Order::OldestFirst => found.map(read).filter_map(Result::transpose).take(limit).collect(),
             }
         })
         .await

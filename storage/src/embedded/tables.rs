@@ -1,6 +1,7 @@
 //! The tables, each an ordered map from keys to rows.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 
@@ -11,6 +12,7 @@ use crate::db::Schema;
 pub(super) struct Table {
     number: usize,
     name: &'static str,
+    ttl: Option<Duration>,
 }
 
 macro_rules! tables {
@@ -22,7 +24,7 @@ macro_rules! tables {
 
         #[expect(non_upper_case_globals, reason = "they are used as the variants of an enum")]
         impl Table {
-            $(pub(super) const $table: Self = Self { number: Number::$table as usize, name: $name };)+
+            $(pub(super) const $table: Self = Self { number: Number::$table as usize, name: $name, ttl: None };)+
 
             /// The tables that are not a schema's, in the order of their numbers.
             const OWN: &[Self] = &[$(Self::$table,)+];
@@ -34,11 +36,17 @@ impl Table {
     pub(super) fn name(self) -> &'static str {
         self.name
     }
+
+    /// How long its rows live; for ever without it.
+    pub(super) fn ttl(self) -> Option<Duration> {
+        self.ttl
+    }
 }
 
 tables! {
     History = "history",
     HistoryEnds = "history_ends",
+    Expiries = "expiries",
 }
 
 /// Handles of all tables.
@@ -50,8 +58,8 @@ pub(super) struct Tables {
 
 impl Tables {
     pub(super) fn open(database: &Database, schema: &Schema) -> fjall::Result<Self> {
-        let names = (Table::OWN.len()..).zip(schema.names());
-        let of_schema: Vec<_> = names.map(|(number, name)| Table { number, name }).collect();
+        let named = (Table::OWN.len()..).zip(schema.tables());
+        let of_schema: Vec<_> = named.map(|(number, (name, ttl))| Table { number, name, ttl }).collect();
         let open = |table: &Table| database.keyspace(table.name, KeyspaceCreateOptions::default);
         let keyspaces = Table::OWN.iter().chain(&of_schema).map(open).collect::<fjall::Result<_>>()?;
         let of_schema = of_schema.into_iter().map(|table| (table.name, table)).collect();

@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::migration_lock::{MigrationLock, PAUSE, PROPAGATION};
 use super::options::ScyllaOptions;
-use super::partitions;
 use super::replication;
 use super::session::open;
+use super::tables::of_schema;
 use super::value::{damaged, to_cql};
 use crate::StoreError;
 use crate::db::Schema;
@@ -186,7 +186,7 @@ async fn missing_tables(
     schema: &Schema,
 ) -> Result<Vec<(String, String)>, StoreError> {
     let there = known_tables(session, keyspace).await?;
-    Ok(partitions::tables(schema).into_iter().filter(|(table, _)| !there.contains(table)).collect())
+    Ok(of_schema(schema).into_iter().filter(|(table, _)| !there.contains(table)).collect())
 }
 
 /// The tables that a keyspace has.

@@ -20,6 +20,7 @@ mod reopen;
 mod replication;
 mod row;
 mod session;
+mod tables;
 mod value;
 mod whole;
 

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::query::{Change, Kind, Query};
 use super::row::{HEAD_KEY, PartitionRow, text, version};
 use super::session::Cql;
+use super::tables::buckets_table;
 use super::value::{count, damaged, limit};
 use super::whole::CqlWhole;
 use crate::StoreError;
@@ -75,53 +76,6 @@ struct OfIndex {
     buckets_behind: Query,
     first: Query,
     behind: Query,
-}
-
-/// The table of an index that lists the buckets.
-fn buckets_table(index: &IndexSpec) -> String {
-    format!("{}_buckets", index.name)
-}
-
-fn quoted(text: &str) -> String {
-    text.replace('\'', "''")
-}
-
-/// The tables of a schema by name, and the statement that makes each.
-pub(super) fn tables(schema: &Schema) -> Vec<(String, String)> {
-    let mut tables = Vec::new();
-    for kind in &schema.kinds {
-        let cql = format!(
-            "CREATE TABLE IF NOT EXISTS {} (p text, k text, body text, facts text, head text, version bigint, \
-             marks frozen<list<text>>, deleted boolean, PRIMARY KEY ((p), k)) WITH comment = '{}'{}",
-            kind.name,
-            quoted(kind.bound),
-            if kind.short_lived { " AND gc_grace_seconds = 3600" } else { "" }
-        );
-        tables.push((kind.name.to_owned(), cql));
-    }
-    for index in schema.all_indexes() {
-        let (order, buckets) = (direction(index.order), buckets_table(index));
-        let cql = format!(
-            "CREATE TABLE IF NOT EXISTS {} (l text, bucket bigint, k text, body text, PRIMARY KEY ((l, bucket), k)) \
-             WITH CLUSTERING ORDER BY (k {order}) AND comment = '{}'",
-            index.name,
-            quoted(index.bound)
-        );
-        tables.push((index.name.to_owned(), cql));
-        let cql = format!(
-            "CREATE TABLE IF NOT EXISTS {buckets} (l text, bucket bigint, PRIMARY KEY ((l), bucket)) \
-             WITH CLUSTERING ORDER BY (bucket {order}) AND comment = 'a row for each bucket of a list'"
-        );
-        tables.push((buckets, cql));
-    }
-    tables
-}
-
-fn direction(order: Order) -> &'static str {
-    match order {
-        Order::NewestFirst => "DESC",
-        Order::OldestFirst => "ASC",
-    }
 }
 
 impl OfKind {
@@ -229,8 +183,10 @@ pub(super) struct CqlPartitions {
     cql: Arc<Cql>,
     kinds: HashMap<&'static str, OfKind>,
     indexes: HashMap<&'static str, OfIndex>,
-    /// The buckets that this node has listed.
-    listed: Cache<(&'static str, String, i64), ()>,
+    /// The buckets that this node has listed; where they expire, in which period.
+    listed: Cache<(&'static str, String, i64, u64), ()>,
+    /// From when on periods are counted.
+    made: Instant,
 }
 
 /// Where effects are.
@@ -252,7 +208,7 @@ impl CqlPartitions {
     pub(super) fn new(cql: Arc<Cql>, schema: &Schema) -> Self {
         let kinds = schema.kinds.iter().map(|kind| (kind.name, OfKind::new(kind))).collect();
         let indexes = schema.all_indexes().map(|index| (index.name, OfIndex::new(index))).collect();
-        Self { cql, kinds, indexes, listed: Cache::new(REMEMBERED) }
+        Self { cql, kinds, indexes, listed: Cache::new(REMEMBERED), made: Instant::now() }
     }
 
     fn kind(&self, kind: &KindSpec) -> Result<&OfKind, StoreError> {
@@ -269,7 +225,9 @@ impl CqlPartitions {
 
     async fn add_entry(&self, entry: &Entry) -> Result<(), StoreError> {
         let query = self.index(entry.index)?;
-        let bucket = (entry.index.name, entry.list.clone(), entry.bucket);
+        // A listed bucket lives twice as long as an entry, so listing it once a lifetime of entries is enough.
+        let period = entry.index.ttl.map_or(0, |ttl| self.made.elapsed().as_secs() / ttl.as_secs().max(1));
+        let bucket = (entry.index.name, entry.list.clone(), entry.bucket, period);
         // Before the entry: an entry in a bucket that is not listed would not be found.
         if self.listed.get(&bucket).await.is_none() {
             self.cql.write(&query.list_bucket, (&entry.list, entry.bucket)).await?;
