@@ -16,3 +16,4 @@ pub mod relay;
 pub mod schema;
 mod service_manager;
 mod signals;
+pub mod texts;

@@ -18,13 +18,15 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::authenticator::TokenAuthenticator;
 use crate::body::{self, BodyLimits};
+use crate::code;
 use crate::cors;
 use crate::health::{self, HealthCheck, HealthState};
 use crate::identity::{self, Identity};
+use crate::input;
 use crate::observe;
 use crate::options::HttpOptions;
 use crate::origin::Origins;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 use crate::revocations::Revocations;
 use crate::rpc::{NoSuchRoute, RouteCaller};
 use crate::server_api;
@@ -75,6 +77,7 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
     #[cfg(feature = "test-hooks")]
     let routes = crate::test_hooks::add_to(routes, &engine);
     let (routes, mut document) = routes.split_for_parts();
+    input::describe(&mut document);
     server_api::describe(&mut document);
 
     // What holds for both doors to the routes: HTTP and RPC.
@@ -111,6 +114,7 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
         routes
             .layer(middleware::from_fn_with_state(authenticator, identity::keep_bearer_token))
             .route("/metrics", get(metrics))
+            .route(code::PAGE, get(code::page))
             .merge(SwaggerUi::new("/api/docs").url("/api/docs/json", document))
             .layer(cors::layer(origins))
             .layer(CompressionLayer::new().compress_when(
@@ -167,6 +171,7 @@ async fn metrics() -> Response {
 
 async fn no_such_route(request: Request) -> Response {
     let problem = Problem::new(StatusCode::NOT_FOUND, format!("no route {}", request.uri().path()));
+    let problem = problem.with_code(Code::NoSuchRoute);
     let mut response = problem.into_response();
     response.extensions_mut().insert(NoSuchRoute);
     response

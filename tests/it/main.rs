@@ -10,6 +10,7 @@ mod durability;
 mod fairness;
 mod faults;
 mod hostile;
+mod input;
 mod layers;
 mod live;
 mod logs;
