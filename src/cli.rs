@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use mundotango_gateway::NewId;
 use mundotango_gateway::tokens::Tokens;
+use mundotango_gateway::{NewId, input};
 use mundotango_storage::db::Db;
 use mundotango_storage::embedded::{self, EmbeddedStore, FORMAT_VERSION, OLDEST_FORMAT, OpenError};
 use mundotango_storage::scylla::{self, ScyllaStore};
+use serde_json::{Value, json};
 
 use crate::community::accounts::passwords::Passwords;
 use crate::community::accounts::store::AccountStore;
-use crate::community::accounts::{self, NewAccount};
+use crate::community::accounts::{self, NewAccount, NewUser};
 use crate::community::roles::Role;
 use crate::config::{Config, ConfigSource, Overrides};
 use crate::data_folder;
@@ -269,16 +270,20 @@ async fn create_user_here(config: &Config, args: CreateUserArgs) -> anyhow::Resu
     };
     let username =
         args.username.unwrap_or_else(|| args.email.split('@').next().unwrap_or_default().to_owned());
-    let account = NewAccount {
-        full_name: args.full_name.unwrap_or_else(|| username.clone()),
-        email: args.email,
-        password,
-        username,
-    };
+    let body = json!({
+        "fullName": args.full_name.as_ref().unwrap_or(&username),
+        "email": args.email,
+        "password": password,
+        "username": username,
+        "role": args.role,
+    });
+    let (account, role) = input::read_value::<NewUser>(body.clone())
+        .map_err(|problem| anyhow::anyhow!("{problem}"))?
+        .into_parts();
     let passwords = Passwords::new(config.auth.password_concurrency)?;
     if config.cluster.is_shared() {
         let store = ScyllaStore::connect(&config.cluster.cql, &schema()).await?;
-        return create_user_in(&store.stores().db, &passwords, account, args.role).await;
+        return create_user_in(&store.stores().db, &passwords, account, role).await;
     }
     let store =
         match EmbeddedStore::open(&crate::engines::store_path(&config.data_dir), &config.store, &schema()) {
@@ -286,11 +291,11 @@ async fn create_user_here(config: &Config, args: CreateUserArgs) -> anyhow::Resu
             Err(error @ OpenError::Locked { .. }) => {
                 let node = NodeFile::read(&config.data_dir)
                     .with_context(|| format!("{error}, which does not say where it listens"))?;
-                return create_user_at(config, &node, &account, args.role).await;
+                return create_user_at(config, &node, &body).await;
             }
             Err(error) => return Err(error.into()),
         };
-    create_user_in(&store.stores().db, &passwords, account, args.role).await?;
+    create_user_in(&store.stores().db, &passwords, account, role).await?;
     store.close();
     Ok(())
 }
@@ -308,18 +313,11 @@ async fn create_user_in(
 }
 
 /// Makes an account through the node that has the data folder open, in whose name the folder's secret speaks.
-async fn create_user_at(
-    config: &Config,
-    node: &NodeFile,
-    account: &NewAccount,
-    role: Role,
-) -> anyhow::Result<()> {
+async fn create_user_at(config: &Config, node: &NodeFile, body: &Value) -> anyhow::Result<()> {
     let secret = data_folder::existing_secret(config)?;
     let tokens = Tokens::new(secret.expose().as_bytes(), COMMAND_TOKEN_TTL);
     let token = tokens.issue("command-line", Role::Admin.as_str(), None)?;
-    let mut body = serde_json::to_value(account)?;
-    body["role"] = serde_json::to_value(role)?;
-    let answer = node_client::post(node.commands(), "/api/admin/users", &token, &body)
+    let answer = node_client::post(node.commands(), "/api/admin/users", &token, body)
         .await
         .with_context(|| format!("the node {} on {} did not make the account", node.pid, node.commands()))?;
     let text = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();

@@ -17,4 +17,5 @@ pub mod relay;
 pub mod schema;
 mod service_manager;
 mod signals;
+pub mod texts;
 mod transfer;

@@ -20,14 +20,16 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::authenticator::TokenAuthenticator;
 use crate::body::{self, BodyLimits};
+use crate::code;
 use crate::cors;
 use crate::health::{self, HealthCheck, HealthState};
 use crate::idempotency::{self, Idempotency};
 use crate::identity::{self, Identity};
+use crate::input;
 use crate::observe;
 use crate::options::HttpOptions;
 use crate::origin::Origins;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 use crate::revocations::Revocations;
 use crate::rpc::{NoSuchRoute, RouteCaller};
 use crate::server_api;
@@ -97,6 +99,7 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
     let routes = crate::test_hooks::add_to(routes, &engine);
     let (routes, mut document) = routes.split_for_parts();
     let idempotency = Arc::new(Idempotency::new(db, tokens, Arc::clone(&engine), &document));
+    input::describe(&mut document);
     server_api::describe(&mut document);
     let running = TaskTracker::new();
     let to_the_end = ToTheEnd { timeout: options.request_timeout, running: running.clone() };
@@ -136,6 +139,7 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
         routes
             .layer(middleware::from_fn_with_state(authenticator, identity::keep_bearer_token))
             .route("/metrics", get(metrics))
+            .route(code::PAGE, get(code::page))
             .merge(SwaggerUi::new("/api/docs").url("/api/docs/json", document))
             .layer(cors::layer(origins))
             .layer(CompressionLayer::new().compress_when(
@@ -217,6 +221,7 @@ async fn metrics() -> Response {
 
 async fn no_such_route(request: Request) -> Response {
     let problem = Problem::new(StatusCode::NOT_FOUND, format!("no route {}", request.uri().path()));
+    let problem = problem.with_code(Code::NoSuchRoute);
     let mut response = problem.into_response();
     response.extensions_mut().insert(NoSuchRoute);
     response

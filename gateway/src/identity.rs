@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::authenticator::TokenAuthenticator;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 use crate::tokens::{Claims, TokenError};
 
 /// The user that a request acts for. Handlers take it as an argument: without one the answer is 401.
@@ -75,10 +75,10 @@ impl<S: Sync> OptionalFromRequestParts<S> for Identity {
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         let code = match &error {
-            TokenError::Expired => "token_expired",
-            TokenError::NotYetValid => "token_not_yet_valid",
-            TokenError::Invalid(_) => "token_invalid",
-            TokenError::Revoked => "token_revoked",
+            TokenError::Expired => Code::TokenExpired,
+            TokenError::NotYetValid => Code::TokenNotYetValid,
+            TokenError::Invalid(_) => Code::TokenInvalid,
+            TokenError::Revoked => Code::TokenRevoked,
             TokenError::Unavailable => return Self::unavailable(error.to_string()),
         };
         Self::unauthorized(error.to_string()).with_code(code)

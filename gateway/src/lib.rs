@@ -5,14 +5,17 @@
 mod authenticator;
 mod body;
 mod client_address;
+mod code;
 mod cors;
 pub mod extract;
 mod gateway;
 mod health;
 mod idempotency;
 mod identity;
+pub mod input;
 mod jwks;
 mod jwt;
+mod list;
 mod observe;
 mod options;
 mod origin;

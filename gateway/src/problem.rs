@@ -8,18 +8,17 @@ use axum::response::{IntoResponse, Response};
 use mundotango_storage::StoreError;
 use serde::Serialize;
 
+pub use crate::code::{Code, FieldCode, page_text};
+
 /// Seconds after which a client may try again what failed because a part is gone.
 const RETRY_AFTER_SECONDS: u32 = 2;
-
-/// The code of a problem after which nobody knows whether the request was carried out.
-pub(crate) const OUTCOME_UNKNOWN: &str = "outcome_unknown";
 
 /// Why a request failed.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Problem {
-    /// Names the kind of problem; `about:blank` says that the status tells all.
+    /// The address of the page, relative to this server, that says what the code means.
     #[serde(rename = "type")]
-    kind: &'static str,
+    kind: String,
     /// The status in words.
     title: String,
     /// The HTTP status.
@@ -29,12 +28,9 @@ pub struct Problem {
     /// What is wrong with this very request.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
-    /// The cause for programs, where the status does not tell it: `token_expired` (get another token), `token_invalid`,
-    /// `token_revoked`, `token_not_yet_valid`, `wrong_credentials`, `refresh_token_invalid`, `outcome_unknown` (it may have
-    /// been done: look before you send it again, or send it again with the `Idempotency-Key` that it had),
-    /// `idempotency_key_in_use`, `idempotency_key_reused`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
+    /// The cause for programs: a name that stays as it is. The page at `type` lists them all.
+    #[schema(value_type = String)]
+    code: Code,
     /// Each bad field.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
@@ -47,15 +43,31 @@ pub struct Problem {
 pub struct FieldError {
     /// The field's path, such as `location.city`.
     pub field: String,
+    /// What is wrong with it, for programs: a name that stays as it is.
+    #[schema(value_type = String)]
+    pub code: FieldCode,
     /// What is wrong and what is allowed.
     pub message: String,
+    /// All that is allowed, where it is one of a few.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed: Vec<String>,
 }
 
 impl FieldError {
     /// Says what is wrong with a field.
-    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into() }
+    pub fn new(field: impl Into<String>, code: FieldCode, message: impl Into<String>) -> Self {
+        Self { field: field.into(), code, message: message.into(), allowed: Vec::new() }
     }
+
+    /// Lists all that is allowed.
+    pub fn with_allowed(self, allowed: &[&str]) -> Self {
+        Self { allowed: allowed.iter().map(|one| (*one).to_owned()).collect(), ..self }
+    }
+}
+
+/// A cursor that the list did not give.
+pub(crate) fn bad_cursor() -> FieldError {
+    FieldError::new("cursor", FieldCode::BadCursor, "is not a cursor of this list; begin without one")
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -66,39 +78,38 @@ fn status_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Re
 impl Problem {
     /// A problem that its status and one sentence describe.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        let code = Code::of(status);
         Self {
-            kind: "about:blank",
+            kind: code.address(),
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             status,
             detail: Some(detail.into()),
-            code: None,
+            code,
             errors: Vec::new(),
             retry_after: None,
         }
     }
 
-    /// 400: the request is malformed, or fields hold what they may not.
+    /// 400: fields hold what they may not, are unknown or missing.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let code = match errors.as_slice() {
+            [FieldError { code: FieldCode::BadCursor, .. }] => Code::InvalidCursor,
+            _ => Code::InvalidInput,
+        };
+        Self::of_fields(StatusCode::BAD_REQUEST, code, errors)
+    }
+
+    /// 400 for one field.
+    pub fn invalid_field(field: impl Into<String>, code: FieldCode, message: impl Into<String>) -> Self {
+        Self::invalid(vec![FieldError::new(field, code, message)])
+    }
+
+    fn of_fields(status: StatusCode, code: Code, errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [one] => format!("{}: {}", one.field, one.message),
             many => format!("{} fields are not valid", many.len()),
         };
-        Self { errors, ..Self::new(StatusCode::BAD_REQUEST, detail) }
-    }
-
-    /// 400: what the rules of a request's type say, under the names that clients know.
-    pub fn invalid_report(report: &garde::Report) -> Self {
-        Self::invalid(
-            report
-                .iter()
-                .map(|(path, error)| FieldError::new(camel_case(&path.to_string()), error.message()))
-                .collect(),
-        )
-    }
-
-    /// 400 for one field.
-    pub fn invalid_field(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::invalid(vec![FieldError::new(field, message)])
+        Self { errors, ..Self::new(status, detail).with_code(code) }
     }
 
     /// 401: there is no identity, or none that holds.
@@ -116,9 +127,10 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, format!("no such {what}"))
     }
 
-    /// 409: the request is good, but something stands against it.
-    pub fn conflict(errors: Vec<FieldError>) -> Self {
-        Self { status: StatusCode::CONFLICT, title: "Conflict".to_owned(), ..Self::invalid(errors) }
+    /// 409: somebody else has what may be used once.
+    pub fn taken(fields: impl IntoIterator<Item = &'static str>) -> Self {
+        let errors = fields.into_iter().map(|field| FieldError::new(field, FieldCode::InUse, "is taken"));
+        Self::of_fields(StatusCode::CONFLICT, Code::Taken, errors.collect())
     }
 
     /// 503: a part that the request needs is not there; worth another try.
@@ -129,7 +141,7 @@ impl Problem {
     /// 503: the request may have been carried out. Without `Retry-After`: programs that follow it by themselves would do it
     /// twice.
     pub fn outcome_unknown(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).with_code(OUTCOME_UNKNOWN)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).with_code(Code::OutcomeUnknown)
     }
 
     /// 429: the client does more of something than it may; worth another try.
@@ -149,14 +161,14 @@ impl Problem {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// Adds the cause for programs, a name that stays as it is.
-    pub fn with_code(self, code: &'static str) -> Self {
-        Self { code: Some(code), ..self }
+    /// Tells the cause more closely than the status does.
+    pub fn with_code(self, code: Code) -> Self {
+        Self { kind: code.address(), code, ..self }
     }
 
     /// The challenge of a 401 (RFC 6750, 3): without an error where no token was sent.
     fn challenge(&self) -> HeaderValue {
-        let code = self.code.filter(|code| code.starts_with("token_"));
+        let code = Some(self.code.name()).filter(|code| code.starts_with("token_"));
         let challenge = code
             .map(|code| format!("Bearer error=\"invalid_token\", error_description=\"{code}\""))
             .and_then(|challenge| HeaderValue::from_str(&challenge).ok());
@@ -167,23 +179,11 @@ impl Problem {
     pub fn status(&self) -> StatusCode {
         self.status
     }
-}
 
-/// The JSON form of a field's path: the API's names are written so.
-fn camel_case(path: &str) -> String {
-    let mut name = String::with_capacity(path.len());
-    let mut upper = false;
-    for character in path.chars() {
-        match character {
-            '_' => upper = true,
-            _ if upper => {
-                name.extend(character.to_uppercase());
-                upper = false;
-            }
-            _ => name.push(character),
-        }
+    /// Each bad field.
+    pub fn errors(&self) -> &[FieldError] {
+        &self.errors
     }
-    name
 }
 
 /// As a line for a terminal.
@@ -214,8 +214,8 @@ impl From<StoreError> for Problem {
             }
             StoreError::Damaged(cause) => Self::internal(&cause),
             StoreError::NotBegun => Self::internal(&error),
-            StoreError::Full(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
-            StoreError::BadCursor => Self::invalid_field("cursor", error.to_string()),
+            StoreError::Full(_) => Self::new(StatusCode::CONFLICT, error.to_string()).with_code(Code::Full),
+            StoreError::BadCursor => Self::invalid(vec![bad_cursor()]),
         }
     }
 }

@@ -21,7 +21,7 @@ use tower::ServiceExt as _;
 use crate::client_address::ClientAddress;
 use crate::idempotency;
 use crate::identity::Identity;
-use crate::problem::OUTCOME_UNKNOWN;
+use crate::problem::Code;
 use crate::revocations::{Revocations, TokenMarks};
 
 /// Only the application's routes can be called, not the node's own pages and sockets.
@@ -189,7 +189,8 @@ async fn answer(method: &str, response: Response) -> Result<Bytes, ErrorReply> {
         return Ok(as_json(body));
     }
     let problem = serde_json::from_slice::<ProblemSummary>(&body).ok();
-    let is_unknown = problem.as_ref().is_some_and(|problem| problem.code.as_deref() == Some(OUTCOME_UNKNOWN));
+    let is_unknown =
+        problem.as_ref().is_some_and(|problem| problem.code.as_deref() == Some(Code::OutcomeUnknown.name()));
     let message = match problem {
         Some(problem) => problem.message(),
         None => status.canonical_reason().unwrap_or("error").to_lowercase(),

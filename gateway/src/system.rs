@@ -5,15 +5,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use garde::Validate;
-use jiff::Timestamp;
+use deserr::Deserr;
 use mundotango_actors::{Engine, NodeError, NodeInfo, TreeNode};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::extract::ValidQuery;
 use crate::identity::Identity;
+use crate::input::{BadFields, Param, Time, Whole};
 use crate::problem::Problem;
 
 /// Sessions and channels that the tree shows unless asked for more.
@@ -60,12 +60,10 @@ struct ActorNode {
     /// How often actors below it crashed.
     child_crashes: u64,
     /// Since when it runs, or last started anew.
-    #[schema(value_type = String, format = DateTime)]
-    since: Timestamp,
+    since: Time,
     /// When it was done with a message last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    last_progress: Option<Timestamp>,
+    last_progress: Option<Time>,
     /// How many children it has; `children` may be a part of them.
     children_total: usize,
     /// Its children, by name.
@@ -83,31 +81,39 @@ impl From<TreeNode> for ActorNode {
             messages_handled: node.messages_handled,
             restarts: node.restarts,
             child_crashes: node.child_crashes,
-            since: node.since,
-            last_progress: node.last_progress,
+            since: node.since.into(),
+            last_progress: node.last_progress.map(Time),
             children_total: node.children_total,
             children: node.children.into_iter().map(Self::from).collect(),
         }
     }
 }
 
-#[derive(Deserialize, Validate, utoipa::IntoParams)]
+#[derive(Deserr, utoipa::IntoParams)]
+#[deserr(error = BadFields, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct TreesQuery {
-    /// Most sessions and most channels of each node to show, 0 to 10000; 100 if absent.
-    #[garde(range(max = 10_000))]
-    limit: Option<usize>,
+    /// Most sessions and most channels of each node to show; 100 if absent.
+    #[deserr(default)]
+    #[param(value_type = Option<u32>, minimum = 0, maximum = 10000)]
+    limit: Option<Param<Whole<0, 10_000>>>,
 }
 
-#[derive(Deserialize, Validate, utoipa::IntoParams)]
+#[derive(Deserr, utoipa::IntoParams)]
+#[deserr(error = BadFields, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct TreeQuery {
-    /// Most sessions and most channels to show, 0 to 10000; 100 if absent.
-    #[garde(range(max = 10_000))]
-    limit: Option<usize>,
+    /// Most sessions and most channels to show; 100 if absent.
+    #[deserr(default)]
+    #[param(value_type = Option<u32>, minimum = 0, maximum = 10000)]
+    limit: Option<Param<Whole<0, 10_000>>>,
     /// The id of the node whose tree it is; the one that answers if absent.
-    #[garde(length(max = 64))]
+    #[deserr(default)]
     node: Option<String>,
+}
+
+fn children(limit: Option<Param<Whole<0, 10_000>>>) -> usize {
+    limit.map_or(DEFAULT_CHILDREN, |limit| limit.0.count())
 }
 
 /// One running server of the cluster.
@@ -121,8 +127,7 @@ struct Node {
     /// Its version.
     version: String,
     /// When it started.
-    #[schema(value_type = String, format = DateTime)]
-    started_at: Timestamp,
+    started_at: Time,
     /// Sessions that it has.
     sessions: usize,
     /// Users that have a session there.
@@ -141,7 +146,7 @@ impl From<NodeInfo> for Node {
             id: node.id,
             name: node.name,
             version: node.version,
-            started_at: node.started_at,
+            started_at: node.started_at.into(),
             sessions: node.sessions,
             users: node.users,
             channels: node.channels,
@@ -182,7 +187,7 @@ async fn tree(
 ) -> Result<Json<ActorNode>, Problem> {
     state.admit(&identity)?;
     let node = query.node.as_deref().unwrap_or_else(|| state.engine.node_id());
-    match state.engine.tree_of(node, query.limit.unwrap_or(DEFAULT_CHILDREN)).await {
+    match state.engine.tree_of(node, children(query.limit)).await {
         Ok(tree) => Ok(Json(tree.into())),
         Err(NodeError::Gone) => Err(Problem::new(StatusCode::NOT_FOUND, "there is no such node")),
         Err(error) => Err(Problem::unavailable(error.to_string())),
@@ -221,7 +226,7 @@ async fn trees(
     ValidQuery(query): ValidQuery<TreesQuery>,
 ) -> Result<Json<Trees>, Problem> {
     state.admit(&identity)?;
-    let trees = state.engine.trees(query.limit.unwrap_or(DEFAULT_CHILDREN)).await.into_iter();
+    let trees = state.engine.trees(children(query.limit)).await.into_iter();
     let items = trees.map(|(node, tree)| {
         let (tree, error) = match tree {
             Ok(tree) => (Some(tree.into()), None),

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use garde::Validate;
+use deserr::Deserr;
 use mundotango_actors::{Engine, SessionMessage};
 use mundotango_protocol::{ChannelName, ClientId};
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::extract::ValidJson;
+use crate::input::BadFields;
 use crate::problem::Problem;
 
 /// Without this variable a build that has the routes does not serve them.
@@ -27,13 +27,16 @@ pub(crate) fn add_to(routes: OpenApiRouter, engine: &Arc<Engine>) -> OpenApiRout
     routes.merge(OpenApiRouter::new().routes(routes!(panic)).with_state(Arc::clone(engine)))
 }
 
-#[derive(Deserialize, Validate, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[garde(allow_unvalidated)]
-enum Victim {
-    Channel(String),
-    Session(String),
-    Keeper(String),
+/// Which actor; one of them.
+#[derive(Deserr, utoipa::ToSchema)]
+#[deserr(error = BadFields, deny_unknown_fields)]
+struct Victim {
+    #[deserr(default)]
+    channel: Option<String>,
+    #[deserr(default)]
+    session: Option<String>,
+    #[deserr(default)]
+    keeper: Option<String>,
 }
 
 /// Makes an actor panic.
@@ -42,16 +45,16 @@ async fn panic(
     State(engine): State<Arc<Engine>>,
     ValidJson(victim): ValidJson<Victim>,
 ) -> Result<StatusCode, Problem> {
-    let found = match victim {
-        Victim::Channel(name) => match ChannelName::parse(&name) {
+    let found = if let Some(name) = victim.channel {
+        match ChannelName::parse(&name) {
             Ok(name) => engine.channels().panic(&name).await,
             Err(_) => false,
-        },
-        Victim::Session(client) => ClientId::parse(&client)
-            .and_then(|client| engine.sessions().find(client))
-            .inspect(|session| session.tell(SessionMessage::Panic))
-            .is_some(),
-        Victim::Keeper(name) => engine.panic_keeper(&name),
+        }
+    } else if let Some(client) = victim.session {
+        let session = ClientId::parse(&client).and_then(|client| engine.sessions().find(client));
+        session.inspect(|session| session.tell(SessionMessage::Panic)).is_some()
+    } else {
+        victim.keeper.is_some_and(|name| engine.panic_keeper(&name))
     };
     if found { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("actor")) }
 }

@@ -5,7 +5,9 @@ use mundotango_gateway::problem::Problem;
 use serde::{Deserialize, Serialize};
 
 /// What a user may do beyond the own things.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Nothing.

@@ -1,5 +1,11 @@
 //! The agents: what each is there for.
 
+use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
+use mundotango_gateway::input::BadFields;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
 /// One agent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Agent {
@@ -12,6 +18,9 @@ pub(super) struct Agent {
 const fn agent(id: &'static str, greeting: &'static str) -> Agent {
     Agent { id, greeting }
 }
+
+/// The agent who asks the others.
+pub(super) const COORDINATOR: Agent = agent("coordinator", "About all of it:");
 
 /// All agents.
 pub(super) const AGENTS: [Agent; 16] = [
@@ -30,12 +39,35 @@ pub(super) const AGENTS: [Agent; 16] = [
     agent("nutrition", "About what you eat:"),
     agent("sleep", "About your sleep:"),
     agent("stress", "About what weighs on you:"),
-    agent("coordinator", "About all of it:"),
+    COORDINATOR,
 ];
 
 /// The agent with this id.
 pub(super) fn find(id: &str) -> Option<Agent> {
     AGENTS.into_iter().find(|agent| agent.id == id)
+}
+
+/// An agent is named by its id.
+impl Deserr<BadFields> for Agent {
+    fn deserialize_from_value<V: IntoValue>(
+        value: Value<V>,
+        at: ValuePointerRef<'_>,
+    ) -> Result<Self, BadFields> {
+        let Value::String(id) = value else { return Err(BadFields::wrong_type(&value, "a text", at)) };
+        find(&id).ok_or_else(|| BadFields::not_allowed(at, &AGENTS.map(|agent| agent.id)))
+    }
+}
+
+impl PartialSchema for Agent {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(AGENTS.map(|agent| agent.id))).into()
+    }
+}
+
+impl ToSchema for Agent {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "AgentId".into()
+    }
 }
 
 /// What an agent answers, in the pieces in which it is said: a script that speaks of what the user said.

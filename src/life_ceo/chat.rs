@@ -6,21 +6,23 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use garde::Validate;
-use jiff::Timestamp;
+use deserr::Deserr;
 use mundotango_actors::OwnedError;
-use mundotango_gateway::extract::{PageBody, PageQuery, Path, ValidJson, ValidQuery};
-use mundotango_gateway::problem::{FieldError, Problem};
+use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path, ValidJson};
+use mundotango_gateway::input::{BadFields, Maybe, Time};
+use mundotango_gateway::problem::{Code, Problem};
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::agents::Agent;
 use super::conversation::{Ask, Said};
 use super::store::{Conversation, Speaker, Turn};
 use super::{KIND, LifeCeo, agents};
+use crate::texts::{AgentText, Id};
 
 /// How long a plain request waits for the whole answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -33,24 +35,26 @@ pub(super) fn router() -> OpenApiRouter<Arc<LifeCeo>> {
     OpenApiRouter::new().routes(routes!(chat)).routes(routes!(turns))
 }
 
-#[derive(Debug, Deserialize, Validate, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Deserr, ToSchema)]
+#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
+#[schema(rename_all = "camelCase")]
 struct NewMessage {
-    /// 1 to 4000 characters.
-    #[garde(length(chars, min = 1, max = 4000))]
-    message: String,
+    message: AgentText,
     /// Who is to answer; the coordinator if absent. A conversation keeps its agent.
-    #[garde(length(max = 64))]
-    agent_id: Option<String>,
+    #[deserr(default)]
+    #[schema(value_type = Option<Agent>)]
+    agent_id: Maybe<Agent>,
     /// The conversation to go on with; a new one if absent.
-    #[garde(length(max = 64))]
-    conversation_id: Option<String>,
+    #[deserr(default)]
+    #[schema(value_type = Option<Id>)]
+    conversation_id: Maybe<Id>,
     /// Names the turn, so that sending it again does not say it again.
-    #[garde(length(max = 64))]
-    turn_id: Option<String>,
+    #[deserr(default)]
+    #[schema(value_type = Option<Id>)]
+    turn_id: Maybe<Id>,
     /// Whether to answer at once and let the channel tell the rest; waits for the whole answer if absent.
-    #[serde(default)]
-    #[garde(skip)]
+    #[deserr(default)]
+    #[schema(required = false)]
     stream: bool,
 }
 
@@ -78,22 +82,20 @@ pub(crate) struct TurnBody {
     number: u64,
     /// Its id.
     id: String,
-    /// `user` or `agent`.
-    #[schema(value_type = String)]
+    /// Who says it.
     speaker: Speaker,
     /// What is said, so far.
     content: String,
     /// Whether all is said.
     finished: bool,
     /// When it began.
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
+    created_at: Time,
 }
 
 impl From<Turn> for TurnBody {
     fn from(turn: Turn) -> Self {
         let Turn { number, id, speaker, content, finished, created_at } = turn;
-        Self { number, id, speaker, content, finished, created_at }
+        Self { number, id, speaker, content, finished, created_at: created_at.into() }
     }
 }
 
@@ -128,16 +130,7 @@ impl LifeCeo {
             .ok_or_else(|| Problem::not_found("conversation"))
     }
 
-    async fn begin(
-        &self,
-        new_id: NewId,
-        user_id: String,
-        agent: Option<&str>,
-    ) -> Result<Conversation, Problem> {
-        let agent = agents::find(agent.unwrap_or("coordinator")).ok_or_else(|| {
-            let known: Vec<_> = agents::AGENTS.iter().map(|agent| agent.id).collect();
-            Problem::invalid(vec![FieldError::new("agentId", format!("must be one of {}", known.join(", ")))])
-        })?;
+    async fn begin(&self, new_id: NewId, user_id: String, agent: Agent) -> Result<Conversation, Problem> {
         let conversation = Conversation {
             created_at: new_id.made_at(),
             id: new_id.into_text(),
@@ -153,7 +146,9 @@ impl LifeCeo {
         match self.engine.ask_owned(KIND, id, message.into()).await {
             Ok(answer) => serde_json::from_slice(&answer).map_err(|error| Problem::internal(&error)),
             Err(OwnedError::Busy) => {
-                Err(Problem::new(StatusCode::CONFLICT, "the agent is still answering what was said before"))
+                let busy =
+                    Problem::new(StatusCode::CONFLICT, "the agent is still answering what was said before");
+                Err(busy.with_code(Code::AgentBusy))
             }
             Err(OwnedError::Refused(why)) => Err(Problem::new(StatusCode::CONFLICT, why)),
             Err(error @ (OwnedError::Unavailable(_) | OwnedError::Fenced)) => {
@@ -185,12 +180,14 @@ async fn chat(
     State(life_ceo): Shared,
     ValidJson(body): ValidJson<NewMessage>,
 ) -> Result<(StatusCode, Json<Answer>), Problem> {
-    let conversation = match &body.conversation_id {
-        Some(id) => life_ceo.own(id, &identity.user_id).await?,
-        None => life_ceo.begin(new_id.clone(), identity.user_id, body.agent_id.as_deref()).await?,
+    let conversation = if let Some(id) = body.conversation_id.value() {
+        life_ceo.own(&id.into_string(), &identity.user_id).await?
+    } else {
+        let agent = body.agent_id.value().unwrap_or(agents::COORDINATOR);
+        life_ceo.begin(new_id.clone(), identity.user_id, agent).await?
     };
-    let turn_id = body.turn_id.unwrap_or_else(|| new_id.into_text());
-    let ask = Ask::Say { turn_id: turn_id.clone(), text: body.message };
+    let turn_id = body.turn_id.value().map_or_else(|| new_id.into_text(), Id::into_string);
+    let ask = Ask::Say { turn_id: turn_id.clone(), text: body.message.into_string() };
     let said = life_ceo.ask(&conversation.id, &ask).await?;
     let until = Instant::now() + if body.stream { Duration::ZERO } else { ANSWER_WITHIN };
     let answer = loop {
@@ -221,14 +218,14 @@ async fn turns(
     identity: Identity,
     State(life_ceo): Shared,
     Path(id): Path<String>,
-    ValidQuery(page): ValidQuery<PageQuery>,
+    query: ListQuery<Everything>,
 ) -> Result<Json<PageBody<TurnBody>>, Problem> {
     life_ceo.own(&id, &identity.user_id).await?;
-    let page = life_ceo.store.turns(&id, page.request()).await?;
+    let page = life_ceo.store.turns(&id, query.page.request()).await?;
     let left_off = |turn: &Turn| !turn.finished || turn.speaker == Speaker::User;
     if page.next.is_none() && page.items.last().is_some_and(left_off) {
         // Its owner may be gone: whoever owns it now finishes the answer.
         life_ceo.ask(&id, &Ask::Wake).await?;
     }
-    Ok(Json(PageBody { items: page.items.into_iter().map(TurnBody::from).collect(), next_cursor: page.next }))
+    Ok(Json(query.page.body(page.map(TurnBody::from))))
 }

@@ -50,7 +50,7 @@ pub struct Conversation {
 pub struct Fence(pub u64);
 
 /// The side that says a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Speaker {
     /// The user.

@@ -11,6 +11,7 @@ mod fairness;
 mod faults;
 mod hostile;
 mod idempotency;
+mod input;
 mod layers;
 mod live;
 mod logs;

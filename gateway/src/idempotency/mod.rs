@@ -43,7 +43,7 @@ use utoipa::openapi::path::ParameterIn;
 use utoipa::openapi::{OpenApi, RefOr};
 
 use crate::identity::Identity;
-use crate::problem::Problem;
+use crate::problem::{Code, FieldCode, Problem};
 use crate::tokens::Tokens;
 pub use new_id::NewId;
 use store::{Answer, Claim, Run};
@@ -326,6 +326,7 @@ fn key_of(headers: &HeaderMap) -> Result<String, Problem> {
         Ok(key) if is_good && keys.next().is_none() => Ok(key.to_owned()),
         _ => Err(Problem::invalid_field(
             PARAMETER,
+            FieldCode::BadForm,
             format!("must be there once, with 1 to {MAX_KEY_BYTES} visible ASCII characters"),
         )),
     }
@@ -355,13 +356,13 @@ fn repeat(answer: Answer) -> Result<Response, Problem> {
 
 fn in_use() -> Problem {
     Problem::new(StatusCode::CONFLICT, "a request with this idempotency key is under way")
-        .with_code("idempotency_key_in_use")
+        .with_code(Code::IdempotencyKeyInUse)
         .with_retry_after(TRY_AGAIN)
 }
 
 fn reused() -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "another request had this idempotency key")
-        .with_code("idempotency_key_reused")
+        .with_code(Code::IdempotencyKeyReused)
 }
 
 #[cfg(test)]

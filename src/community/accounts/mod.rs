@@ -11,13 +11,14 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use garde::Validate;
+use deserr::Deserr;
 use jiff::{SignedDuration, Timestamp};
 use mundotango_gateway::extract::{Path, ValidJson};
-use mundotango_gateway::problem::{FieldError, Problem};
+use mundotango_gateway::input::{BadFields, Choice, Given, Maybe, Time};
+use mundotango_gateway::problem::{Code, Problem};
 use mundotango_gateway::revocation_store::Revoked;
 use mundotango_gateway::{IdempotencyKey, Identity, LateClaim, NewId};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -29,6 +30,9 @@ use self::store::{AccountStore, ProfileChange, User};
 use super::Community;
 use super::limits::Address;
 use super::roles::{self, Role};
+use crate::texts::{
+    Bio, City, EmailAddress, FullName, GivenPassword, NewPassword, RefreshTokenText, Username, WebAddress,
+};
 
 type Shared = State<Arc<Community>>;
 
@@ -45,61 +49,60 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 }
 
 /// What a new account needs.
-#[derive(Clone, Debug, Serialize, Deserialize, Validate, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Deserr, ToSchema)]
+#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
+#[schema(rename_all = "camelCase")]
 pub struct NewAccount {
     /// To log in with; unique.
-    #[garde(email, length(max = 254))]
-    pub email: String,
-    /// 8 to 128 characters.
-    #[garde(length(chars, min = 8, max = 128))]
-    pub password: String,
-    /// 3 to 30 letters, digits, `_`, `.` or `-`; unique.
-    #[garde(length(chars, min = 3, max = 30), custom(is_username))]
-    pub username: String,
+    pub email: EmailAddress,
+    /// To log in with.
+    pub password: NewPassword,
+    /// Letters, digits, `_`, `.` and `-`; unique.
+    pub username: Username,
     /// As the user wants to be called.
-    #[garde(length(chars, min = 1, max = 100))]
-    pub full_name: String,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde calls it so")]
-fn is_username(name: &str, _: &()) -> garde::Result {
-    let allowed = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '.' | '-');
-    if name.chars().all(allowed) {
-        Ok(())
-    } else {
-        Err(garde::Error::new("only letters, digits, _, . and - are allowed"))
-    }
+    pub full_name: FullName,
 }
 
 /// A new account of any role.
-#[derive(Debug, Deserialize, Validate, ToSchema)]
-struct NewUser {
-    /// Checked where accounts are made.
-    #[serde(flatten)]
-    #[garde(skip)]
-    account: NewAccount,
-    /// `user`, `moderator` or `admin`.
-    #[serde(default)]
-    #[garde(skip)]
-    #[schema(value_type = String)]
-    role: Role,
+#[derive(Clone, Debug, Deserr, ToSchema)]
+#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
+#[schema(rename_all = "camelCase")]
+pub struct NewUser {
+    /// To log in with; unique.
+    email: EmailAddress,
+    /// To log in with.
+    password: NewPassword,
+    /// Letters, digits, `_`, `.` and `-`; unique.
+    username: Username,
+    /// As the user wants to be called.
+    full_name: FullName,
+    /// What the user may do; no more than others if absent.
+    #[deserr(default)]
+    #[schema(value_type = Role, required = false)]
+    role: Choice<Role>,
 }
 
-#[derive(Debug, Deserialize, Validate, ToSchema)]
+impl NewUser {
+    /// The account and its role.
+    pub fn into_parts(self) -> (NewAccount, Role) {
+        let Self { email, password, username, full_name, role } = self;
+        (NewAccount { email, password, username, full_name }, role.0)
+    }
+}
+
+#[derive(Debug, Deserr, ToSchema)]
+#[deserr(error = BadFields, deny_unknown_fields)]
 struct Credentials {
-    #[garde(length(min = 1, max = 254))]
-    email: String,
-    #[garde(length(min = 1, max = 1024))]
-    password: String,
+    email: EmailAddress,
+    password: GivenPassword,
 }
 
-#[derive(Debug, Deserialize, Validate, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Deserr, ToSchema)]
+#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
+#[schema(rename_all = "camelCase")]
 struct RefreshBody {
     /// The newest refresh token.
-    #[garde(length(min = 1, max = 256))]
-    refresh_token: String,
+    refresh_token: RefreshTokenText,
 }
 
 /// A user, as the user sees it.
@@ -107,8 +110,6 @@ struct RefreshBody {
 #[serde(rename_all = "camelCase")]
 struct OwnUser {
     email: String,
-    /// `user`, `moderator` or `admin`.
-    #[schema(value_type = String)]
     role: Role,
     #[serde(flatten)]
     public: PublicUser,
@@ -124,8 +125,7 @@ struct PublicUser {
     bio: Option<String>,
     city: Option<String>,
     avatar_url: Option<String>,
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
+    created_at: Time,
 }
 
 /// Tokens of a login, and whose it is.
@@ -141,18 +141,23 @@ struct LoggedIn {
     user: OwnUser,
 }
 
-/// A change of the own profile; what is absent stays.
-#[derive(Debug, Deserialize, Validate, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+/// A change of the own profile; what is absent stays, and null clears.
+#[derive(Debug, Deserr, ToSchema)]
+#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
+#[schema(rename_all = "camelCase")]
 struct ProfileBody {
-    #[garde(length(chars, min = 1, max = 100))]
-    full_name: Option<String>,
-    #[garde(length(chars, max = 1000))]
-    bio: Option<String>,
-    #[garde(length(chars, max = 100))]
-    city: Option<String>,
-    #[garde(url, length(max = 2000))]
-    avatar_url: Option<String>,
+    #[deserr(default)]
+    #[schema(value_type = FullName, required = false)]
+    full_name: Given<FullName>,
+    #[deserr(default)]
+    #[schema(value_type = Option<Bio>)]
+    bio: Maybe<Bio>,
+    #[deserr(default)]
+    #[schema(value_type = Option<City>)]
+    city: Maybe<City>,
+    #[deserr(default)]
+    #[schema(value_type = Option<WebAddress>)]
+    avatar_url: Maybe<WebAddress>,
 }
 
 impl From<User> for PublicUser {
@@ -164,7 +169,7 @@ impl From<User> for PublicUser {
             bio: user.bio,
             city: user.city,
             avatar_url: user.avatar_url,
-            created_at: user.created_at,
+            created_at: user.created_at.into(),
         }
     }
 }
@@ -175,7 +180,7 @@ impl From<User> for OwnUser {
     }
 }
 
-/// Makes an account, after checking it.
+/// Makes an account.
 pub async fn create(
     accounts: &AccountStore,
     passwords: &Passwords,
@@ -183,23 +188,21 @@ pub async fn create(
     role: Role,
     new_id: NewId,
 ) -> Result<User, Problem> {
-    account.validate().map_err(|report| Problem::invalid_report(&report))?;
     let user = User {
         created_at: new_id.made_at(),
         id: new_id.into_text(),
-        email: account.email,
-        username: account.username,
-        full_name: account.full_name,
+        email: account.email.into_string(),
+        username: account.username.into_string(),
+        full_name: account.full_name.into_string(),
         role,
         bio: None,
         city: None,
         avatar_url: None,
     };
-    let hash = passwords.hash(account.password).await?;
+    let hash = passwords.hash(account.password.into_string()).await?;
     accounts.create(&user, hash).await?.map_err(|taken| {
         let taken = [("email", taken.email), ("username", taken.username)];
-        let taken = taken.into_iter().filter(|(_, taken)| *taken);
-        Problem::conflict(taken.map(|(field, _)| FieldError::new(field, "is taken")).collect())
+        Problem::taken(taken.into_iter().filter(|(_, taken)| *taken).map(|(field, _)| field))
     })?;
     Ok(user)
 }
@@ -232,7 +235,7 @@ impl Community {
 
     fn logged_in(&self, user: User, refresh_token: &RefreshToken) -> Result<Json<LoggedIn>, Problem> {
         if self.revocations.is_blocked(&user.id) {
-            return Err(Problem::forbidden("this account is blocked"));
+            return Err(Problem::forbidden("this account is blocked").with_code(Code::AccountBlocked));
         }
         let revoked_at = self.revocations.user_tokens_revoked_at(&user.id);
         let token = self
@@ -289,17 +292,18 @@ async fn log_in(
     address: Address,
     ValidJson(credentials): ValidJson<Credentials>,
 ) -> Result<Json<LoggedIn>, Problem> {
-    let attempt = community.limits.login(&credentials.email, &address).await?;
-    let found = community.accounts.credentials(&credentials.email).await?;
+    let (email, password) = (credentials.email.into_string(), credentials.password.into_string());
+    let attempt = community.limits.login(&email, &address).await?;
+    let found = community.accounts.credentials(&email).await?;
     let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), hash));
-    let matches = community.passwords.verify(credentials.password, hash).await?;
+    let matches = community.passwords.verify(password, hash).await?;
     if let Some(user) = user.filter(|_| matches) {
         mundotango_ops::metrics().logins_total.with_label_values(&["granted"]).inc();
         return community.log_in(user).await;
     }
     attempt.failed().await;
     // The same for an unknown address and a wrong password, so that nobody learns who has an account.
-    Err(Problem::unauthorized("e-mail address or password is wrong").with_code("wrong_credentials"))
+    Err(Problem::unauthorized("e-mail address or password is wrong").with_code(Code::WrongCredentials))
 }
 
 /// Trade a refresh token for a new pair of tokens. For 30 seconds the same token gives the same refresh token again, as
@@ -316,8 +320,9 @@ async fn refresh(
 ) -> Result<Json<LoggedIn>, Problem> {
     community.limits.refresh(&address).await?;
     let refused =
-        || Problem::unauthorized("refresh token is not good (any more)").with_code("refresh_token_invalid");
-    let presented = RefreshToken::parse(&community.tokens, &body.refresh_token).ok_or_else(refused)?;
+        || Problem::unauthorized("refresh token is not good (any more)").with_code(Code::RefreshTokenInvalid);
+    let presented =
+        RefreshToken::parse(&community.tokens, &body.refresh_token.into_string()).ok_or_else(refused)?;
     let fresh = presented.successor(&community.tokens)?;
     let (user_id, login_id, fresh_hash) = (presented.user_id(), presented.login_id(), fresh.hash());
     let now = mundotango_storage::now();
@@ -384,10 +389,10 @@ async fn change_profile(
     ValidJson(body): ValidJson<ProfileBody>,
 ) -> Result<Json<OwnUser>, Problem> {
     let change = ProfileChange {
-        full_name: body.full_name,
-        bio: body.bio,
-        city: body.city,
-        avatar_url: body.avatar_url,
+        full_name: body.full_name.0.map(FullName::into_string),
+        bio: body.bio.map(Bio::into_string),
+        city: body.city.map(City::into_string),
+        avatar_url: body.avatar_url.map(WebAddress::into_string),
     };
     let changed = community.accounts.update_profile(&identity.user_id, change).await?;
     Ok(Json(changed.ok_or_else(|| Problem::not_found("user"))?.into()))
@@ -419,6 +424,7 @@ async fn create_user(
     ValidJson(body): ValidJson<NewUser>,
 ) -> Result<(StatusCode, Json<OwnUser>), Problem> {
     roles::require(&identity, Role::Admin)?;
-    let user = create(&community.accounts, &community.passwords, body.account, body.role, new_id).await?;
+    let (account, role) = body.into_parts();
+    let user = create(&community.accounts, &community.passwords, account, role, new_id).await?;
     Ok((StatusCode::CREATED, Json(user.into())))
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use mundotango_gateway::input::Maybe;
 use mundotango_storage::StoreError;
 use mundotango_storage::db::{Db, Decision, Found, Kind, Wants, key, prefix};
 use serde::{Deserialize, Serialize};
@@ -83,17 +84,17 @@ pub struct Taken {
     pub username: bool,
 }
 
-/// A change of a profile; `None` leaves a field as it is.
+/// A change of a profile; what is absent stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProfileChange {
     /// New full name.
     pub full_name: Option<String>,
     /// New lines about the user.
-    pub bio: Option<String>,
+    pub bio: Maybe<String>,
     /// New city.
-    pub city: Option<String>,
+    pub city: Maybe<String>,
     /// New picture.
-    pub avatar_url: Option<String>,
+    pub avatar_url: Maybe<String>,
 }
 
 impl User {
@@ -208,11 +209,11 @@ impl AccountStore {
         let user_id = id.to_owned();
         self.0
             .change(&USERS, id, Wants::head(), move |part| {
-                let (change, head) = (change.clone(), &mut part.head);
-                head.full_name = change.full_name.unwrap_or_else(|| head.full_name.clone());
-                head.bio = change.bio.or_else(|| head.bio.clone());
-                head.city = change.city.or_else(|| head.city.clone());
-                head.avatar_url = change.avatar_url.or_else(|| head.avatar_url.clone());
+                let head = &mut part.head;
+                head.full_name = change.full_name.clone().unwrap_or_else(|| head.full_name.clone());
+                change.bio.set(&mut head.bio);
+                change.city.set(&mut head.city);
+                change.avatar_url.set(&mut head.avatar_url);
                 Ok(Decision::Write(User::new(&user_id, part.facts, part.head.clone())))
             })
             .await

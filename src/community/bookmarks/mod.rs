@@ -8,8 +8,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use mundotango_gateway::Identity;
-use mundotango_gateway::extract::{PageBody, PageQuery, Path, ValidQuery};
+use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path};
 use mundotango_gateway::problem::Problem;
+use mundotango_storage::Page;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -53,11 +54,11 @@ impl Community {
 async fn list(
     identity: Identity,
     State(community): Shared,
-    ValidQuery(page): ValidQuery<PageQuery>,
+    query: ListQuery<Everything>,
 ) -> Result<Json<PageBody<SeenPost>>, Problem> {
-    let page = community.bookmarks.posts(&identity.user_id, page.request()).await?;
+    let page = community.bookmarks.posts(&identity.user_id, query.page.request()).await?;
     let items = community.seen_posts_by_id(&page.items, &identity.user_id).await?;
-    Ok(Json(PageBody { items, next_cursor: page.next }))
+    Ok(Json(query.page.body(Page { items, next: page.next })))
 }
 
 /// Bookmark a post; at most 2000 at a time.

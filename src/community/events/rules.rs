@@ -14,20 +14,21 @@ pub struct RsvpCounts {
 }
 
 /// What a user can answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RsvpChoice {
     /// Wants a place.
     #[default]
     Going,
     /// May come.
+    #[serde(alias = "interested")]
     Maybe,
     /// Does not come.
     Declined,
 }
 
 /// What a user's answer amounts to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RsvpStatus {
     /// Has a place.

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use garde::Validate;
-use jiff::Timestamp;
-use mundotango_gateway::extract::{PageBody, PageQuery, Path, ValidJson, ValidQuery};
+use deserr::Deserr;
+use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path, ValidJson};
+use mundotango_gateway::input::{BadFields, Choice, Time};
 use mundotango_gateway::problem::Problem;
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
-use serde::{Deserialize, Serialize};
+use mundotango_storage::Page;
+use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,6 +25,7 @@ use self::rules::ReactionType;
 use self::store::{Post, Visibility};
 use super::effects::Effect;
 use super::{Community, Person, label};
+use crate::texts::PostText;
 
 type Shared = State<Arc<Community>>;
 
@@ -34,29 +36,22 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
     OpenApiRouter::new().routes(routes!(feed, create)).routes(routes!(read)).routes(routes!(react, take_back))
 }
 
-#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[derive(Debug, Deserr, ToSchema)]
+#[deserr(error = BadFields, deny_unknown_fields)]
 struct NewPost {
-    /// 1 to 5000 characters.
-    #[garde(length(chars, min = 1, max = 5000))]
-    content: String,
-    /// `public` (if absent), `friends` or `private`.
-    #[serde(default = "public")]
-    #[garde(skip)]
-    #[schema(value_type = String)]
-    visibility: Visibility,
+    content: PostText,
+    /// Public if absent.
+    #[deserr(default = Choice(Visibility::Public))]
+    #[schema(value_type = Visibility, required = false)]
+    visibility: Choice<Visibility>,
 }
 
-fn public() -> Visibility {
-    Visibility::Public
-}
-
-#[derive(Debug, Deserialize, Validate, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Deserr, ToSchema)]
+#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
+#[schema(rename_all = "camelCase")]
 struct Reaction {
-    /// `heart`, `like`, `celebrate`, `laugh` or `support`.
-    #[garde(skip)]
-    #[schema(value_type = String)]
-    reaction_type: ReactionType,
+    #[schema(value_type = ReactionType)]
+    reaction_type: Choice<ReactionType>,
 }
 
 /// A post, as everybody sees it who may.
@@ -67,11 +62,8 @@ pub(super) struct PostBody {
     /// Null when the account is gone or cannot be read now.
     author: Option<Person>,
     content: String,
-    /// `public`, `friends` or `private`.
-    #[schema(value_type = String)]
     visibility: Visibility,
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
+    created_at: Time,
     /// How many reactions of each kind.
     #[schema(value_type = BTreeMap<String, u64>)]
     reactions: BTreeMap<ReactionType, u64>,
@@ -84,7 +76,6 @@ pub(super) struct SeenPost {
     #[serde(flatten)]
     post: PostBody,
     /// The caller's own reaction.
-    #[schema(value_type = Option<String>)]
     my_reaction: Option<ReactionType>,
 }
 
@@ -104,7 +95,7 @@ impl PostBody {
             id: post.id,
             content: post.content,
             visibility: post.visibility,
-            created_at: post.created_at,
+            created_at: post.created_at.into(),
             reactions,
         }
     }
@@ -171,11 +162,11 @@ impl Community {
 async fn feed(
     identity: Identity,
     State(community): Shared,
-    ValidQuery(page): ValidQuery<PageQuery>,
+    query: ListQuery<Everything>,
 ) -> Result<Json<PageBody<SeenPost>>, Problem> {
-    let page = community.posts.feed(&identity.user_id, page.request()).await?;
+    let page = community.posts.feed(&identity.user_id, query.page.request()).await?;
     let items = community.seen_posts(page.items, &identity.user_id).await?;
-    Ok(Json(PageBody { items, next_cursor: page.next }))
+    Ok(Json(query.page.body(Page { items, next: page.next })))
 }
 
 /// Say something. Public posts are published to `posts:feed`.
@@ -193,8 +184,8 @@ async fn create(
         created_at: new_id.made_at(),
         id: new_id.into_text(),
         author_id: identity.user_id,
-        content: body.content,
-        visibility: body.visibility,
+        content: body.content.into_string(),
+        visibility: body.visibility.0,
     };
     let people = community.people(vec![post.author_id.clone()]).await;
     let body = PostBody::new(post.clone(), BTreeMap::new(), &people);
@@ -235,7 +226,7 @@ async fn react(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<Reaction>,
 ) -> Result<Json<SeenPost>, Problem> {
-    community.react(&id, &identity.user_id, Some(body.reaction_type)).await
+    community.react(&id, &identity.user_id, Some(body.reaction_type.0)).await
 }
 
 /// Take the own reaction back.

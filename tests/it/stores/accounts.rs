@@ -5,6 +5,7 @@ use mundotango::community::accounts::names::{Claim, NAMES};
 use mundotango::community::accounts::rules::{Login, MAX_LOGINS, ROTATION_GRACE, Rotation};
 use mundotango::community::accounts::store::{AccountStore, ProfileChange, Taken, User};
 use mundotango::community::roles::Role;
+use mundotango_gateway::input::Maybe;
 use mundotango_protocol::new_id;
 use mundotango_storage::db::{Db, Decision, Wants};
 use mundotango_storage::{StoreError, now};
@@ -135,7 +136,7 @@ async fn claims_of_the_dead_are_taken_over(db: &Db, store: &AccountStore) {
 async fn profiles_change(store: &AccountStore) {
     let user = user();
     create(store, &user).await.unwrap();
-    let change = ProfileChange { city: Some("Rosario".to_owned()), ..ProfileChange::default() };
+    let change = ProfileChange { city: Maybe::Value("Rosario".to_owned()), ..ProfileChange::default() };
     let changed = store.update_profile(&user.id, change).await.unwrap().unwrap();
     assert_eq!(changed, User { city: Some("Rosario".to_owned()), ..user.clone() });
     assert_eq!(store.user(&user.id).await.unwrap(), Some(changed));

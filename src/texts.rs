@@ -1,0 +1,305 @@
+//! The texts that people write: one type for each kind of field, so that each limit is said once, for bodies of every door,
+//! for command lines, for agents, and in the API's document.
+//!
+//! Every text is brought to Unicode's form NFC, so that what looks the same is the same, and none is made of invisible
+//! characters alone. Limits count characters.
+
+use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
+use mundotango_gateway::input::BadFields;
+use mundotango_gateway::problem::FieldCode;
+use unicode_normalization::UnicodeNormalization as _;
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory as _};
+use utoipa::openapi::schema::{ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+/// What characters a text may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// One line, without what turns the direction of the text around it.
+    Line,
+    /// Lines and tabs.
+    Prose,
+    /// Printable ASCII without spaces.
+    Token,
+    /// Anything, exactly as it is.
+    Secret,
+}
+
+/// What a kind of text allows.
+struct Rule {
+    form: Form,
+    min: usize,
+    max: usize,
+    /// The name by which OpenAPI knows the form.
+    format: Option<&'static str>,
+    /// What else must hold; the error says what.
+    check: fn(&str) -> Result<(), String>,
+}
+
+const fn rule(form: Form, min: usize, max: usize) -> Rule {
+    Rule { form, min, max, format: None, check: |_| Ok(()) }
+}
+
+/// Declares a kind of text.
+macro_rules! text {
+    ($(#[doc = $about:literal] $name:ident = $rule:expr;)+) => {$(
+        #[doc = $about]
+        #[derive(Clone, PartialEq, Eq)]
+        pub struct $name(String);
+
+        impl $name {
+            const RULE: Rule = $rule;
+
+            /// The text.
+            pub fn into_string(self) -> String {
+                self.0
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                match Self::RULE.form {
+                    Form::Secret => f.write_str("(hidden)"),
+                    _ => std::fmt::Debug::fmt(&self.0, f),
+                }
+            }
+        }
+
+        impl Deserr<BadFields> for $name {
+            fn deserialize_from_value<V: IntoValue>(
+                value: Value<V>,
+                at: ValuePointerRef<'_>,
+            ) -> Result<Self, BadFields> {
+                Self::RULE.read(value, at).map(Self)
+            }
+        }
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                Self::RULE.schema($about.trim())
+            }
+        }
+
+        impl ToSchema for $name {}
+    )+};
+}
+
+text! {
+    /// How a user wants to be called.
+    FullName = rule(Form::Line, 1, 100);
+    /// The name by which a user is found.
+    Username = Rule { check: is_username, ..rule(Form::Token, 3, 30) };
+    /// An e-mail address.
+    EmailAddress = Rule { format: Some("email"), check: is_email, ..rule(Form::Token, 3, 254) };
+    /// A password that is to be set.
+    NewPassword = Rule { format: Some("password"), ..rule(Form::Secret, 8, 128) };
+    /// What somebody logs in with, whatever was allowed when it was set.
+    GivenPassword = Rule { format: Some("password"), ..rule(Form::Secret, 1, 1024) };
+    /// What a user tells about the own person.
+    Bio = rule(Form::Prose, 1, 1000);
+    /// The name of a city.
+    City = rule(Form::Line, 1, 100);
+    /// The address of a page or picture that is shown to others.
+    WebAddress = Rule { format: Some("uri"), check: is_web_address, ..rule(Form::Token, 1, 2000) };
+    /// What a post says.
+    PostText = rule(Form::Prose, 1, 5000);
+    /// What a thing is called.
+    Title = rule(Form::Line, 1, 200);
+    /// What a thing is, at length.
+    Description = rule(Form::Prose, 1, 10_000);
+    /// A venue or a whole address.
+    Place = rule(Form::Prose, 1, 300);
+    /// What is said to an agent.
+    AgentText = rule(Form::Prose, 1, 4000);
+    /// An id that this server or a client made.
+    Id = rule(Form::Token, 1, 64);
+    /// A refresh token.
+    RefreshTokenText = rule(Form::Token, 1, 256);
+}
+
+impl Rule {
+    fn read<V: IntoValue>(&self, value: Value<V>, at: ValuePointerRef<'_>) -> Result<String, BadFields> {
+        let Value::String(text) = value else { return Err(BadFields::wrong_type(&value, "a text", at)) };
+        self.apply(&text).map_err(|(code, message)| BadFields::one(at, code, message))
+    }
+
+    /// The text as it is kept.
+    fn apply(&self, text: &str) -> Result<String, (FieldCode, String)> {
+        let text = match self.form {
+            // A Windows browser sends both characters for a new line.
+            Form::Prose => text.replace("\r\n", "\n"),
+            _ => text.to_owned(),
+        };
+        let text: String = match self.form {
+            Form::Secret => text.nfc().collect(),
+            _ => text.trim().nfc().collect(),
+        };
+        if let Some(bad) = text.chars().find(|character| !self.form.allows(*character)) {
+            let allowed = self.form.allowed();
+            return Err((
+                FieldCode::BadCharacters,
+                format!("{allowed}; U+{:04X} is not allowed", bad as u32),
+            ));
+        }
+        if self.form != Form::Secret && !text.chars().any(is_visible) {
+            return Err((FieldCode::Blank, format!("must not be blank; {}", self.length())));
+        }
+        let length = text.chars().count();
+        if length < self.min {
+            return Err((FieldCode::TooShort, self.length()));
+        }
+        if length > self.max {
+            return Err((FieldCode::TooLong, self.length()));
+        }
+        (self.check)(&text).map_err(|message| (FieldCode::BadForm, message))?;
+        Ok(text)
+    }
+
+    fn length(&self) -> String {
+        format!("must have {} to {} characters", self.min, self.max)
+    }
+
+    fn schema(&self, about: &str) -> RefOr<Schema> {
+        let schema = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
+        let schema = schema.min_length(Some(self.min));
+        let schema = schema.max_length(Some(self.max));
+        schema.format(self.format.map(|name| SchemaFormat::Custom(name.to_owned()))).into()
+    }
+}
+
+impl Form {
+    fn allows(self, character: char) -> bool {
+        match self {
+            Self::Line => !is_control(character) && !turns_direction(character),
+            Self::Prose => !is_control(character) || matches!(character, '\n' | '\t'),
+            Self::Token => character.is_ascii_graphic(),
+            Self::Secret => true,
+        }
+    }
+
+    fn allowed(self) -> &'static str {
+        match self {
+            Self::Line => "must be one line without control characters",
+            Self::Prose => "must hold no control characters but new lines and tabs",
+            Self::Token => "must hold ASCII letters, digits and signs alone, without spaces",
+            Self::Secret => "may hold anything",
+        }
+    }
+}
+
+/// Control characters, and the two that divide lines and paragraphs.
+fn is_control(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
+}
+
+/// Embeddings, overrides and isolates, by which a name makes what stands around it read backwards.
+fn turns_direction(character: char) -> bool {
+    matches!(character, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether a character leaves ink: letters, digits, signs and emoji, without those letters that are drawn as nothing.
+fn is_visible(character: char) -> bool {
+    let fillers = ['\u{115F}', '\u{1160}', '\u{3164}', '\u{FFA0}', '\u{2800}'];
+    let inked = matches!(
+        character.general_category_group(),
+        GeneralCategoryGroup::Letter
+            | GeneralCategoryGroup::Number
+            | GeneralCategoryGroup::Punctuation
+            | GeneralCategoryGroup::Symbol
+    );
+    inked && !fillers.contains(&character)
+}
+
+fn is_username(name: &str) -> Result<(), String> {
+    let allowed = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '.' | '-');
+    if name.chars().all(allowed) && name.chars().any(|character| character.is_ascii_alphanumeric()) {
+        Ok(())
+    } else {
+        Err("must be of letters, digits, _, . and -, and hold a letter or digit".to_owned())
+    }
+}
+
+fn is_email(address: &str) -> Result<(), String> {
+    let wrong = |_| "must be an e-mail address, such as ana@example.com".to_owned();
+    garde::rules::email::parse_email(address).map_err(wrong)
+}
+
+/// Other schemes run scripts where an address becomes a link; a user name in it makes one host look like another.
+fn is_web_address(address: &str) -> Result<(), String> {
+    let fits = url::Url::parse(address).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty()
+    });
+    if fits { Ok(()) } else { Err("must be an address that begins with https:// or http://".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(rule: &Rule, text: &str) -> Option<FieldCode> {
+        rule.apply(text).err().map(|(code, _)| code)
+    }
+
+    #[test]
+    fn what_looks_the_same_is_kept_the_same() {
+        let composed = FullName::RULE.apply("  Jos\u{e9} \u{a0}").unwrap();
+        assert_eq!(composed, "José");
+        assert_eq!(FullName::RULE.apply("Jose\u{301}").unwrap(), composed);
+        assert_eq!(PostText::RULE.apply("a\r\nb\tc\n").unwrap(), "a\nb\tc");
+        assert_eq!(NewPassword::RULE.apply(" abrazo 1 ").unwrap(), " abrazo 1 ");
+    }
+
+    #[test]
+    fn names_are_lines_that_can_be_seen() {
+        use FieldCode::{BadCharacters, Blank, TooLong};
+        for (name, wrong) in [
+            ("Ana", None),
+            ("משה \u{200f}כהן", None),
+            ("👨\u{200d}👩\u{200d}👧", None),
+            ("Ana\nLuis", Some(BadCharacters)),
+            ("Ana\u{7}", Some(BadCharacters)),
+            ("Ana\u{2028}", None),
+            ("A\u{2028}na", Some(BadCharacters)),
+            ("\u{202e}anA", Some(BadCharacters)),
+            ("\u{2066}Ana", Some(BadCharacters)),
+            ("", Some(Blank)),
+            (" \u{3000}", Some(Blank)),
+            ("\u{200b}\u{200d}\u{feff}", Some(Blank)),
+            ("\u{3164}\u{2800}\u{115f}", Some(Blank)),
+        ] {
+            assert_eq!(code(&FullName::RULE, name), wrong, "{name:?}");
+        }
+        assert_eq!(code(&FullName::RULE, &"ñ".repeat(100)), None, "limits count characters");
+        assert_eq!(code(&FullName::RULE, &"ñ".repeat(101)), Some(TooLong));
+    }
+
+    #[test]
+    fn each_kind_keeps_its_form() {
+        use FieldCode::{BadCharacters, BadForm, Blank, TooLong, TooShort};
+        for (rule, text, wrong) in [
+            (Username::RULE, "ana.b-1_", None),
+            (Username::RULE, "...", Some(BadForm)),
+            (Username::RULE, "ana+b", Some(BadForm)),
+            (Username::RULE, "ñandú", Some(BadCharacters)),
+            (Username::RULE, "an", Some(TooShort)),
+            (EmailAddress::RULE, " ana@example.com ", None),
+            (EmailAddress::RULE, "ana", Some(BadForm)),
+            (EmailAddress::RULE, "ana@", Some(BadForm)),
+            (NewPassword::RULE, "short", Some(TooShort)),
+            (WebAddress::RULE, "https://example.com/a.png?x=1#y", None),
+            (WebAddress::RULE, "javascript:alert(1)", Some(BadForm)),
+            (WebAddress::RULE, "data:text/html,x", Some(BadForm)),
+            (WebAddress::RULE, "https://bank.example@evil.example/", Some(BadForm)),
+            (WebAddress::RULE, "//example.com", Some(BadForm)),
+            (WebAddress::RULE, "a.png", Some(BadForm)),
+            (PostText::RULE, "\n\t ", Some(Blank)),
+            (PostText::RULE, "a\u{0}b", Some(BadCharacters)),
+            (PostText::RULE, "שלום \u{2067}abc\u{2069}", None),
+            (Id::RULE, "a b", Some(BadCharacters)),
+            (Id::RULE, &"x".repeat(65), Some(TooLong)),
+        ] {
+            assert_eq!(code(&rule, text), wrong, "{text:?}");
+        }
+    }
+}

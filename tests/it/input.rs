@@ -1,0 +1,430 @@
+//! What clients send is read strictly, by every route and both doors: all that is wrong is named, and nothing is done.
+
+use std::collections::BTreeMap;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use reqwest::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::server::{Server, User};
+
+/// A good body of every route that has one, and the path by which it is called here.
+fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)> {
+    let account =
+        json!({"email": "b@example.com", "password": "abrazo-1234", "username": "beto", "fullName": "B"});
+    let mut user = account.clone();
+    user["role"] = json!("moderator");
+    let event_body = json!({
+        "title": "Milonga", "description": "Live music", "eventDate": "2030-01-01T20:00:00-03:00", "capacity": 20,
+        "location": {"text": "La Viruta", "city": "Buenos Aires", "latitude": -34.6, "longitude": -58.4},
+        "eventType": "milonga",
+    });
+    let profile =
+        json!({"fullName": "Ana", "bio": "a\nb", "city": "Rosario", "avatarUrl": "https://a.example/a.png"});
+    let said =
+        json!({"message": "Hi", "agentId": "travel", "conversationId": "x", "turnId": "t", "stream": true});
+    let bodies = [
+        ("post /api/auth/register", "/api/auth/register".to_owned(), account),
+        (
+            "post /api/auth/login",
+            "/api/auth/login".to_owned(),
+            json!({"email": "b@example.com", "password": "x"}),
+        ),
+        ("post /api/auth/refresh", "/api/auth/refresh".to_owned(), json!({"refreshToken": "x"})),
+        ("patch /api/users/me", "/api/users/me".to_owned(), profile),
+        ("post /api/admin/users", "/api/admin/users".to_owned(), user),
+        ("post /api/posts", "/api/posts".to_owned(), json!({"content": "x", "visibility": "private"})),
+        ("post /api/posts/{id}/react", format!("/api/posts/{post}/react"), json!({"reactionType": "heart"})),
+        ("post /api/events", "/api/events".to_owned(), event_body),
+        ("post /api/events/{id}/rsvp", format!("/api/events/{event}/rsvp"), json!({"status": "going"})),
+        ("post /api/life-ceo/chat", "/api/life-ceo/chat".to_owned(), said),
+    ];
+    bodies.into_iter().map(|(route, path, body)| (route.to_owned(), (path, body))).collect()
+}
+
+/// A schema behind its reference, the name of that, and whether it may be null.
+fn resolved<'a>(document: &'a Value, schema: &'a Value) -> (&'a Value, String, bool) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let name = reference.rsplit('/').next().unwrap();
+        let (resolved, _, is_nullable) = resolved(document, &document["components"]["schemas"][name]);
+        return (resolved, name.to_owned(), is_nullable);
+    }
+    if let Some(choices) = schema["oneOf"].as_array()
+        && let Some(other) = choices.iter().find(|choice| choice["type"] != "null")
+        && choices.iter().any(|choice| choice["type"] == "null")
+    {
+        let (schema, name, _) = resolved(document, other);
+        return (schema, name, true);
+    }
+    let is_nullable = schema["type"].as_array().is_some_and(|types| types.contains(&json!("null")));
+    (schema, String::new(), is_nullable)
+}
+
+/// The kinds of text that are one line.
+const LINES: [&str; 3] = ["FullName", "City", "Title"];
+
+/// Values that a field may not hold, and why.
+fn bad_values(document: &Value, schema: &Value) -> Vec<(&'static str, Value)> {
+    let (schema, name, is_nullable) = resolved(document, schema);
+    let mut bad = vec![("a list", json!([[1]]))];
+    if !is_nullable {
+        bad.push(("null", Value::Null));
+    }
+    let kind = schema["type"].as_array().map_or(&schema["type"], |types| &types[0]);
+    match kind.as_str() {
+        Some("string") => {
+            bad.push(("a number", json!(7)));
+            if schema["enum"].is_array() {
+                bad.push(("no such value", json!("nonesuch")));
+            } else if schema["format"] == "date-time" {
+                bad.push(("no time", json!("tomorrow")));
+                bad.push(("no offset", json!("2026-12-04T21:00")));
+            } else {
+                let max = usize::try_from(schema["maxLength"].as_u64().expect("a text has a limit")).unwrap();
+                bad.push(("too long", json!("x".repeat(max + 1))));
+                if !name.contains("Password") {
+                    bad.push(("a control character", json!("xxx\u{7}xxx")));
+                }
+                if !is_nullable && name != "GivenPassword" {
+                    bad.push(("blank", json!(" ")));
+                    bad.push(("invisible", json!("\u{200b}")));
+                }
+            }
+            if LINES.contains(&name.as_str()) {
+                bad.push(("turned around", json!("\u{202e}tso")));
+                bad.push(("two lines", json!("x\ny")));
+            }
+            if name == "WebAddress" {
+                bad.push(("another scheme", json!("javascript:alert(1)")));
+            }
+        }
+        Some("integer" | "number") => {
+            bad.push(("a text", json!("7")));
+            if let Some(min) = schema["minimum"].as_i64() {
+                bad.push(("too low", json!(min - 1)));
+            }
+            if let Some(max) = schema["maximum"].as_i64() {
+                bad.push(("too high", json!(max + 1)));
+            }
+        }
+        Some("boolean") => bad.push(("a text", json!("true"))),
+        _ => bad.push(("a number", json!(7))),
+    }
+    bad
+}
+
+/// A name with two letters in each other's place.
+fn misspelt(name: &str) -> String {
+    let mut letters: Vec<char> = name.chars().collect();
+    let last = letters.len() - 1;
+    letters.swap(last - 1, last);
+    letters.into_iter().collect()
+}
+
+/// A bad body, what is bad about it, and the fields that must be named.
+type BadBody = (String, Value, Vec<String>);
+
+fn bad_bodies(document: &Value, schema: &Value, good: &Value) -> Vec<BadBody> {
+    let properties = schema["properties"].as_object().expect("a body is an object");
+    let required: Vec<_> =
+        schema["required"].as_array().into_iter().flatten().map(|name| name.as_str().unwrap()).collect();
+    let with = |name: &str, value: Value| {
+        let mut body = good.clone();
+        body[name] = value;
+        body
+    };
+    let mut bodies = vec![
+        ("unknown field".to_owned(), with("nonesuch", json!(1)), vec!["nonesuch".to_owned()]),
+        ("a list for the body".to_owned(), json!([good]), vec!["body".to_owned()]),
+        ("a text for the body".to_owned(), json!("x"), vec!["body".to_owned()]),
+    ];
+    let mut all = Map::new();
+    for (name, property) in properties {
+        assert!(good.get(name).is_some(), "the good body has no {name}");
+        let bad = bad_values(document, property);
+        all.insert(name.clone(), bad[0].1.clone());
+        for (what, value) in bad {
+            bodies.push((format!("{name}: {what}"), with(name, value), vec![name.clone()]));
+        }
+        let mut body = good.clone();
+        let value = body.as_object_mut().unwrap().remove(name).unwrap();
+        if required.contains(&name.as_str()) {
+            bodies.push((format!("{name}: missing"), body.clone(), vec![name.clone()]));
+        }
+        let wrong_name = misspelt(name);
+        body[&wrong_name] = value;
+        bodies.push((format!("{name}: misspelt"), body, vec![wrong_name]));
+    }
+    let names = all.keys().cloned().collect();
+    bodies.push(("all fields".to_owned(), Value::Object(all), names));
+    bodies
+}
+
+/// What could have changed.
+async fn state(server: &Server, user: &User) -> Vec<Value> {
+    let mut state = Vec::new();
+    for path in ["/api/users/me", "/api/posts", "/api/events?from=2000-01-01T00:00:00Z"] {
+        let (status, answer) = server.get(path, user).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {answer}");
+        state.push(answer);
+    }
+    state
+}
+
+struct World {
+    server: Server,
+    ana: User,
+    document: Value,
+    bodies: BTreeMap<String, (String, Value)>,
+}
+
+async fn world() -> World {
+    let server = Server::start().await;
+    let account = server.register("ana").await;
+    // The same user with a role that may call every route.
+    let ana = server.user(&account.id, "admin");
+    let (_, post) = server.post("/api/posts", &ana, json!({"content": "x"})).await;
+    let event =
+        json!({"title": "T", "eventDate": "2030-01-01T20:00:00Z", "location": "L", "eventType": "class"});
+    let (_, event) = server.post("/api/events", &ana, event).await;
+    let bodies = good_bodies(event["id"].as_str().unwrap(), post["id"].as_str().unwrap());
+    let (_, document) = server.call(Method::GET, "/api/docs/json", None, None).await;
+    World { server, ana, document, bodies }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_route_names_each_wrong_field_and_changes_nothing() {
+    let World { server, ana, document, mut bodies } = world().await;
+    let before = state(&server, &ana).await;
+    let mut tried = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let is_own = operation["tags"] != json!(["test hooks"]);
+            if schema.is_null() || !is_own || schema["$ref"].is_null() {
+                continue;
+            }
+            let route = format!("{method} {path}");
+            let (called, good) = bodies.remove(&route).unwrap_or_else(|| panic!("no good body for {route}"));
+            let (schema, _, _) = resolved(&document, schema);
+            assert_eq!(schema["additionalProperties"], false, "{route}");
+            let method: Method = method.to_uppercase().parse().unwrap();
+            for (what, body, named) in bad_bodies(&document, schema, &good) {
+                let (status, problem) =
+                    server.call(method.clone(), &called, Some(&ana.token), Some(body.clone())).await;
+                assert_eq!(status, StatusCode::BAD_REQUEST, "{route}, {what}: {problem}");
+                assert_eq!(problem["code"], "invalid_input", "{route}, {what}: {problem}");
+                let errors = problem["errors"].as_array().unwrap();
+                for name in &named {
+                    let error = errors.iter().find(|error| {
+                        let field = error["field"].as_str().unwrap();
+                        field == name || field.starts_with(&format!("{name}."))
+                    });
+                    let error =
+                        error.unwrap_or_else(|| panic!("{route}, {what}: {name} is not in {problem}"));
+                    assert!(error["code"].is_string() && error["message"].is_string(), "{error}");
+                    if what.ends_with("misspelt") {
+                        let meant = what.split(':').next().unwrap();
+                        let message = error["message"].as_str().unwrap();
+                        assert!(message.contains(&format!("did you mean `{meant}`?")), "{route}: {message}");
+                    }
+                }
+                tried += 1;
+            }
+        }
+    }
+    assert!(bodies.is_empty(), "routes that the document does not have: {:?}", bodies.keys());
+    assert!(tried > 150, "only {tried} bodies");
+    assert_eq!(state(&server, &ana).await, before);
+    let (status, _) = server
+        .post("/api/auth/login", &ana, json!({"email": "b@example.com", "password": "abrazo-1234"}))
+        .await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "nobody was registered");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rpc_names_the_same_fields() {
+    let World { server, ana, document, bodies } = world().await;
+    let before = state(&server, &ana).await;
+    let (mut socket, _) = connect_async(server.websocket_url()).await.unwrap();
+    let connect = json!({"id": 1, "connect": {"token": ana.token}});
+    socket.send(Message::text(connect.to_string())).await.unwrap();
+    let mut id = 1;
+    let mut call = async |method: &str, data: &Value| {
+        id += 1;
+        let rpc = json!({"id": id, "rpc": {"method": method, "data": data}});
+        socket.send(Message::text(rpc.to_string())).await.unwrap();
+        loop {
+            let Message::Text(text) = socket.next().await.unwrap().unwrap() else { continue };
+            for reply in serde_json::Deserializer::from_str(&text).into_iter::<Value>() {
+                let reply = reply.unwrap();
+                if reply["id"] == id {
+                    return (reply["error"]["code"].clone(), reply["error"]["message"].to_string());
+                }
+            }
+        }
+    };
+    for route in ["post /api/posts", "post /api/events", "patch /api/users/me"] {
+        let (path, good) = &bodies[route];
+        let method = route.split(' ').next().unwrap();
+        let schema = &document["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"];
+        let (schema, _, _) = resolved(&document, schema);
+        for (what, body, named) in bad_bodies(&document, schema, good) {
+            let (code, message) = call(&format!("{} {path}", method.to_uppercase()), &body).await;
+            assert_eq!(code, 400, "{route}, {what}: {message}");
+            assert!(named.iter().all(|name| message.contains(name)), "{route}, {what}: {message}");
+        }
+    }
+    for (method, data, named) in [
+        (
+            "GET /api/events",
+            json!({"ctiy": "Berlin", "limit": 0}),
+            ["unknown field `ctiy`, did you mean `city`?", "limit: "],
+        ),
+        ("GET /api/posts", json!({"cursor": "abc", "page": "x"}), ["cursor: ", "page: "]),
+    ] {
+        let (code, message) = call(method, &data).await;
+        assert_eq!(code, 400, "{message}");
+        // What reads numbers comes before what needs them.
+        assert!(message.contains(named[1]), "{message}");
+        assert!(message.contains(named[0]) || method == "GET /api/posts", "{message}");
+    }
+    assert_eq!(state(&server, &ana).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_list_refuses_what_it_does_not_know() {
+    let World { server, ana, document, bodies } = world().await;
+    let id_of = |route: &str| bodies[route].0.split('/').nth(3).unwrap().to_owned();
+    let (event, post) = (id_of("post /api/events/{id}/rsvp"), id_of("post /api/posts/{id}/react"));
+    server.call(Method::PUT, &format!("/api/posts/{post}/bookmark"), Some(&ana.token), None).await;
+    let said = json!({"message": "Hi", "stream": true});
+    let (_, answer) = server.post("/api/life-ceo/chat", &ana, said).await;
+    let conversation = answer["conversationId"].as_str().unwrap();
+    let mut lists = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let Some(parameters) = methods["get"]["parameters"].as_array() else { continue };
+        if parameters.iter().any(|parameter| parameter["name"] == "cursor") {
+            let id = if path.contains("events") { &event } else { conversation };
+            lists.push(path.replace("{id}", id));
+        }
+    }
+    assert!(lists.len() >= 5, "{lists:?}");
+    for number in 0..3 {
+        server.post("/api/posts", &ana, json!({"content": number.to_string()})).await;
+    }
+    let (_, page) = server.get("/api/posts?limit=1", &ana).await;
+    let foreign = page["nextCursor"].as_str().unwrap();
+    for list in lists {
+        let (status, _) = server.get(&list, &ana).await;
+        assert_eq!(status, StatusCode::OK, "{list}");
+        let (status, problem) = server.get(&format!("{list}?limt=3&page=0&author=luis"), &ana).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{list}: {problem}");
+        let message = problem["errors"].to_string();
+        for part in ["did you mean `limit`?", "\"page\"", "\"author\"", "\"allowed\""] {
+            assert!(message.contains(part), "{list}: {part} is not in {message}");
+        }
+        for cursor in ["abc", "", "%00", "0192-7", foreign] {
+            if list == "/api/posts" && cursor == foreign {
+                continue;
+            }
+            let (status, problem) = server.get(&format!("{list}?cursor={cursor}"), &ana).await;
+            let answer = (status, problem["code"].as_str());
+            assert_eq!(answer, (StatusCode::BAD_REQUEST, Some("invalid_cursor")), "{list}, {cursor:?}");
+        }
+    }
+    let (status, problem) = server.get("/api/events?from=2026-12-04T21:00:00+01:00&to=tomorrow", &ana).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let message = problem["errors"].to_string();
+    assert!(message.contains("%2B") && message.contains("\"to\""), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn texts_are_kept_in_one_form_and_null_clears() {
+    let server = Server::start().await;
+    let ana = server.register("ana").await;
+    let patch = async |change: Value| {
+        server.call(Method::PATCH, "/api/users/me", Some(&ana.token), Some(change)).await
+    };
+    let all = json!({"fullName": " Jose\u{301} ", "bio": "a\r\nb", "city": "Rosario", "avatarUrl": "https://a.example/x"});
+    let (status, changed) = patch(all).await;
+    assert_eq!(status, StatusCode::OK, "{changed}");
+    assert_eq!((&changed["fullName"], &changed["bio"]), (&json!("José"), &json!("a\nb")));
+    let (_, changed) = patch(json!({"bio": null, "avatarUrl": ""})).await;
+    assert_eq!((&changed["bio"], &changed["avatarUrl"]), (&Value::Null, &Value::Null));
+    assert_eq!((&changed["city"], &changed["fullName"]), (&json!("Rosario"), &json!("José")));
+    let (_, changed) = patch(json!({})).await;
+    assert_eq!(changed["city"], "Rosario");
+    let twice = server.http.patch(server.url("/api/users/me")).bearer_auth(&ana.token);
+    let twice = twice.header("content-type", "application/json").body(r#"{"city": "a", "city": "b"}"#);
+    assert_eq!(twice.send().await.unwrap().status(), StatusCode::BAD_REQUEST);
+}
+
+/// Texts in an answer that are times.
+fn times(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) if text.parse::<jiff::Timestamp>().is_ok() => found.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| times(item, found)),
+        Value::Object(fields) => fields.values().for_each(|field| times(field, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn times_have_three_digits_wherever_they_go_out() {
+    let World { server, ana, bodies, .. } = world().await;
+    let (rsvp, going) = &bodies["post /api/events/{id}/rsvp"];
+    let (_, answered) = server.post(rsvp, &ana, going.clone()).await;
+    let (_, said) = server.post("/api/life-ceo/chat", &ana, json!({"message": "Hi"})).await;
+    let turns = format!("/api/life-ceo/conversations/{}/turns", said["conversationId"].as_str().unwrap());
+    let mut found = Vec::new();
+    times(&answered, &mut found);
+    for path in [
+        "/api/users/me",
+        "/api/posts",
+        "/api/events",
+        &rsvp.replace("rsvp", "attendees"),
+        &turns,
+        "/api/admin/system/tree",
+        "/api/admin/system/nodes",
+        "/api/health",
+    ] {
+        let (status, answer) = server.get(path, &ana).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {answer}");
+        times(&answer, &mut found);
+    }
+    assert!(found.len() > 10, "{found:?}");
+    for time in found {
+        assert!(time.len() == "2026-11-28T22:00:00.123Z".len() && time.ends_with('Z'), "{time}");
+        assert_eq!(time.as_bytes()[19], b'.', "{time}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_type_of_a_problem_leads_to_its_entry() {
+    use mundotango_gateway::problem::{Code, FieldCode, page_text};
+    let server = Server::start().await;
+    let page = server.http.get(server.url("/problems")).send().await.unwrap();
+    assert_eq!(
+        (page.status(), page.headers()["content-type"].to_str().unwrap()),
+        (StatusCode::OK, "text/html; charset=utf-8")
+    );
+    let page = page.text().await.unwrap();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md");
+    if std::env::var_os("MUNDOTANGO_WRITE_DOCS").is_some() {
+        std::fs::write(file, page_text()).unwrap();
+    }
+    let text = std::fs::read_to_string(file).unwrap();
+    let names = Code::ALL.iter().map(|code| code.name()).chain(FieldCode::ALL.iter().map(|code| code.name()));
+    for name in names {
+        assert!(page.contains(&format!("id=\"{name}\"")), "{name}");
+        assert!(text.contains(&format!("\n## {name}\n")), "{name}");
+    }
+    assert_eq!(
+        text,
+        page_text(),
+        "write it anew: MUNDOTANGO_WRITE_DOCS=1 cargo test --test it leads_to_its_entry"
+    );
+}
