@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::cluster::{begin, know_each_other, service, settings};
+use crate::cluster::{begin, know_each_other, service, settings, with};
 use crate::proxy::{CuttingProxy, Mode};
 use crate::sdk::{Sdk, SdkClient};
 use crate::server::Server;
@@ -17,7 +17,9 @@ const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(20);
 async fn a_promoted_guest_is_told_though_the_node_died_in_between() {
     let redis = service("MUNDOTANGO_TEST_REDIS");
     let proxy = CuttingProxy::start(redis.rsplit('/').next().unwrap().parse().unwrap()).await;
-    let settings = settings();
+    // What is left in a keyspace is carried out by any cluster on it.
+    let keyspace = format!("outbox_{}", mundotango_protocol::new_id().replace('-', ""));
+    let settings = with(&settings(), "CLUSTER__CQL__KEYSPACE", &keyspace);
     let through_proxy = format!("redis://{}", proxy.address());
     let mut nodes = [begin(&settings, &[]), begin(&settings, &[("CLUSTER__REDIS", &through_proxy)])];
     for node in &mut nodes {

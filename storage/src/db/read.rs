@@ -13,7 +13,7 @@ use super::change::{FIRST_PAUSE, PATIENCE, back_off};
 use super::decide::new_mark;
 use super::engine::{AT_ONCE, Entry, Freshness, RangeWanted, RowsWanted, Stored, Write};
 use super::key::behind;
-use super::outbox::{Effect, outbox_row};
+use super::outbox::{Effect, outbox_row, outbox_time};
 use super::{Db, Kind, KindSpec};
 use crate::cache::Family;
 use crate::json::{decode, encode};
@@ -83,7 +83,9 @@ impl Db {
         effects: &[Effect],
     ) -> Result<(), StoreError> {
         let kind = kind.spec();
-        let row = outbox_row(kind, id, &new_id(), effects)?;
+        // Who creates it again, after an unknown outcome, causes the same and not the same twice.
+        let place = if outbox_time(id).is_some() { id.to_owned() } else { new_id() };
+        let row = outbox_row(kind, id, &place, effects)?;
         self.engine.insert(kind, id, encode(facts)?, entries, row.as_ref()).await?;
         if let Some(row) = &row {
             self.hand_out(kind, id, row);

@@ -31,8 +31,9 @@ impl Table {
 
     /// All tables of a schema in the order of a stream.
     pub(super) fn all(schema: &Schema) -> Vec<Self> {
-        let kinds = schema.kinds.iter().map(|kind| Self::Kind(kind));
-        let indexes = schema.indexes.iter().map(|index| Self::Index(index));
+        let kinds = schema.kinds.iter().filter(|kind| kind.ttl.is_none()).map(|kind| Self::Kind(kind));
+        let indexes =
+            schema.indexes.iter().filter(|index| index.ttl.is_none()).map(|index| Self::Index(index));
         kinds.chain(indexes).chain([Self::Publications]).collect()
     }
 
