@@ -1,10 +1,11 @@
-//! The relay: carries out what changes cause, at least once, in the order of the changes of a partition.
+//! The relay: carries out what changes cause, at least once; in the order of the changes of a partition on one node where
+//! nothing fails.
 //!
 //! The outbox has shards, and each node a task for each of them below its keeper. The task carries out at once what changes
 //! of its own node cause. What a node left behind is found by the one that owns the shard, which all nodes compute alike
 //! from who is there; while they disagree two may carry out the same, which effects bear.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,19 +27,25 @@ const TOGETHER: usize = 64;
 const SWEEP: Duration = Duration::from_secs(2);
 /// The age from which effects are taken to be left behind.
 const LEFT_BEHIND: SignedDuration = SignedDuration::from_secs(5);
-/// The age from which a change whose entry leads to nothing is made impossible: longer than a change is tried.
-const IN_VAIN: SignedDuration = SignedDuration::from_secs(30);
+/// The age from which a change whose entry leads to nothing is made impossible: longer than a change is tried, by clocks that
+/// differ.
+const IN_VAIN: SignedDuration = SignedDuration::from_mins(5);
+/// The age from which effects that fail, or whose partition never came, are given up. It is longer than a request may be sent
+/// again under its idempotency key, which creates the same partition at the same place.
+const GIVEN_UP: SignedDuration = SignedDuration::from_hours(25);
 /// Effects of other nodes appear this much behind the newest ones at the most: as far as their clocks may differ, and longer.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(2);
 /// How often a whole shard is looked at, and not only what is new.
-const WHOLE: Duration = Duration::from_mins(10);
+const WHOLE: Duration = Duration::from_hours(1);
 /// Entries of one look.
 const PAGE: usize = 100;
 /// Looks of one sweep, so that what is new gets its turn.
 const MAX_PAGES: usize = 10;
+/// The size of effects, in bytes, from which they wait in the outbox alone.
+const MAX_WAITING_BYTES: usize = 16 * 1024;
 /// How long an effect may take.
 const EFFECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Failures in a row after which a sweep gives up for now: what effects need is away.
+/// Effects that fail for the first time after which others have to wait: what they need is away.
 const MAX_FAILURES: usize = 3;
 /// The first pause before an effect that failed is tried again; it doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
@@ -80,6 +87,7 @@ struct Shard {
 impl Outlet for Relay {
     fn take(&self, due: Due) {
         let shard = usize::try_from(due.shard()).ok().and_then(|shard| self.shards.get(shard));
+        let shard = shard.filter(|_| due.size() <= MAX_WAITING_BYTES);
         if shard.is_none_or(|shard| shard.sender.try_send(due).is_err()) {
             mundotango_ops::metrics().outbox_put_off_total.inc();
         }
@@ -126,7 +134,7 @@ impl Relay {
                     if !self.owns(number) {
                         sweeper = Sweeper::new(number);
                     } else if let Err(error) = sweeper.sweep(self).await {
-                        tracing::debug!(%error, shard = number, "outbox not read");
+                        tracing::warn!(%error, shard = number, "outbox not read");
                     }
                 }
             }
@@ -144,27 +152,52 @@ impl Relay {
     }
 
     async fn carry_out_at_once(&self, shard: u64, due: &mut Vec<Due>) {
-        let mut done = Vec::with_capacity(due.len());
+        let (mut done, mut failures) = (Vec::with_capacity(due.len()), 0);
         for one in due.drain(..) {
-            match self.carry_out(&one, Attempt::AtOnce).await {
+            let outcome = if failures < MAX_FAILURES {
+                self.carry_out(&one, Attempt::AtOnce, &mut BTreeSet::new()).await
+            } else {
+                Err(anyhow::anyhow!("what it needs is away"))
+            };
+            match outcome {
                 Ok(_) => done.push(one.key().to_owned()),
                 Err(error) => {
                     tracing::warn!(%error, "what a change causes is put off");
                     mundotango_ops::metrics().outbox_put_off_total.inc();
+                    failures += 1;
                 }
             }
         }
         self.remove(shard, &done).await;
     }
 
-    /// Carries out all effects of a change in their order; whether there were any.
-    async fn carry_out(&self, due: &Due, attempt: Attempt) -> anyhow::Result<bool> {
+    /// Carries out those effects of a change that are not done, in their order; whether there are any at all. One that fails
+    /// holds back no other.
+    async fn carry_out(
+        &self,
+        due: &Due,
+        attempt: Attempt,
+        done: &mut BTreeSet<String>,
+    ) -> anyhow::Result<bool> {
         let Some(effects) = due.effects()? else { return Ok(false) };
+        let mut failure = None;
         for (name, effect) in effects {
-            timeout(EFFECT_TIMEOUT, self.carrier.carry_out(name, effect, attempt)).await??;
-            mundotango_ops::metrics().outbox_effects_total.with_label_values(&[attempt.label()]).inc();
+            if done.contains(&name) {
+                continue;
+            }
+            let carrying_out = self.carrier.carry_out(name.clone(), effect, attempt);
+            match timeout(EFFECT_TIMEOUT, carrying_out).await.map_err(anyhow::Error::from).flatten() {
+                Ok(()) => {
+                    mundotango_ops::metrics()
+                        .outbox_effects_total
+                        .with_label_values(&[attempt.label()])
+                        .inc();
+                    done.insert(name);
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
         }
-        Ok(true)
+        failure.map_or(Ok(true), Err)
     }
 
     async fn remove(&self, shard: u64, done: &[String]) {
@@ -197,10 +230,12 @@ struct Sweeper {
     put_off: HashMap<String, PutOff>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct PutOff {
     until: Instant,
     pause: Duration,
+    /// The names of those of its effects that are done.
+    done: BTreeSet<String>,
     /// The change cannot happen any more, if it has not.
     is_over: bool,
 }
@@ -213,7 +248,7 @@ impl Sweeper {
     async fn sweep(&mut self, relay: &Relay) -> Result<(), StoreError> {
         let now = now();
         let young = outbox_key(now - LEFT_BEHIND);
-        let mut walk = self.walk.take().unwrap_or_else(|| self.new_walk());
+        let mut walk = self.walk.take().unwrap_or_else(|| self.new_walk(now));
         let mut failures = 0;
         for _ in 0..MAX_PAGES {
             let page = relay.db.outbox(self.shard, walk.after.as_deref(), PAGE).await?;
@@ -223,6 +258,7 @@ impl Sweeper {
                 match self.look_at(relay, due, now).await {
                     Look::Done => done.push(due.key().to_owned()),
                     Look::Left => walk.leave(due),
+                    Look::Parked => walk.park(due),
                     Look::Failed => {
                         walk.leave(due);
                         failures += 1;
@@ -242,83 +278,114 @@ impl Sweeper {
             }
             walk.after = page.next;
             if is_last || walk.after.is_none() {
-                return self.end(walk, relay, now).await;
+                return self.end(walk, relay).await;
             }
         }
         self.walk = Some(walk);
         Ok(())
     }
 
-    fn new_walk(&self) -> Walk {
+    fn new_walk(&self, began: Timestamp) -> Walk {
         let is_whole = Instant::now() >= self.whole_at;
-        Walk { after: self.after.clone().filter(|_| !is_whole), is_whole, oldest_left: None }
+        let after = self.after.clone().filter(|_| !is_whole);
+        Walk { began, after, is_whole, oldest_left: None, oldest_parked: None }
     }
 
     async fn look_at(&mut self, relay: &Relay, due: &Due, now: Timestamp) -> Look {
-        let before = self.put_off.get(due.key()).copied();
-        if before.is_some_and(|before| Instant::now() < before.until) {
+        let before = self.put_off.get(due.key()).cloned();
+        if before.as_ref().is_some_and(|before| Instant::now() < before.until) {
             return Look::Left;
         }
-        let (mut is_over, mut look) = (before.is_some_and(|before| before.is_over), Look::Failed);
-        match relay.carry_out(due, Attempt::Later).await {
+        let (is_new, pause) =
+            before.as_ref().map_or((true, FIRST_PAUSE), |before| (false, (before.pause * 2).min(MAX_PAUSE)));
+        let (mut is_over, mut done) = before.map(|before| (before.is_over, before.done)).unwrap_or_default();
+        let age = outbox_time(due.key()).map_or(SignedDuration::MAX, |time| now.duration_since(time));
+        let look = match relay.carry_out(due, Attempt::Later, &mut done).await {
             Ok(true) => return Look::Done,
             // The change was made impossible before this look, and did not happen.
             Ok(false) if is_over => return Look::Done,
-            Ok(false) => {
-                look = Look::Left;
-                if outbox_time(due.key()).is_some_and(|time| time < now - IN_VAIN) {
-                    match relay.db.overtake(due).await {
-                        Ok(fate) => is_over = fate == Fate::Over,
-                        Err(error) => tracing::debug!(%error, "the partition of a lost change not read"),
-                    }
+            Ok(false) if age < IN_VAIN => Look::Left,
+            Ok(false) => match relay.db.overtake(due).await {
+                Ok(Fate::Over) => {
+                    is_over = true;
+                    Look::Left
                 }
+                Ok(Fate::MayCome) if age > GIVEN_UP => return Look::Done,
+                Ok(Fate::MayCome) => Look::Parked,
+                Err(error) => {
+                    tracing::debug!(%error, "the partition of a lost change not read");
+                    Look::Left
+                }
+            },
+            Err(error) if age > GIVEN_UP => {
+                tracing::error!(%error, key = due.key(), shard = self.shard, "what a change causes is given up");
+                mundotango_ops::metrics().outbox_given_up_total.inc();
+                return Look::Done;
             }
             Err(error) => {
                 tracing::warn!(%error, key = due.key(), shard = self.shard, "what a change causes still waits");
+                if is_new { Look::Failed } else { Look::Left }
             }
-        }
-        let pause = before.map_or(FIRST_PAUSE, |before| (before.pause * 2).min(MAX_PAUSE));
-        if self.put_off.len() < MAX_PUT_OFF || before.is_some() {
+        };
+        if self.put_off.len() < MAX_PUT_OFF || !is_new {
             let until = Instant::now() + pause;
-            self.put_off.insert(due.key().to_owned(), PutOff { until, pause, is_over });
+            self.put_off.insert(due.key().to_owned(), PutOff { until, pause, done, is_over });
         }
         look
     }
 
     /// Remembers how far the shard is known to be empty.
-    async fn end(&mut self, walk: Walk, relay: &Relay, now: Timestamp) -> Result<(), StoreError> {
-        let settled = outbox_key(now - CLOCKS_DIFFER);
-        let empty_before = walk.oldest_left.map_or_else(|| settled.clone(), |left| left.min(settled.clone()));
+    async fn end(&mut self, walk: Walk, relay: &Relay) -> Result<(), StoreError> {
+        // Others may have removed what was put off here.
+        self.put_off.retain(|_, put_off| put_off.until + MAX_PAUSE > Instant::now());
+        let earliest = |key: String, others: [&Option<String>; 2]| {
+            others.into_iter().flatten().cloned().fold(key, Ord::min)
+        };
         if walk.is_whole {
             self.whole_at = Instant::now() + WHOLE;
+            let written = outbox_key(walk.began - GIVEN_UP);
+            let empty_before = earliest(written, [&walk.oldest_left, &walk.oldest_parked]);
             relay.db.outbox_is_empty_before(self.shard, &empty_before).await?;
         }
-        self.after = Some(empty_before);
+        self.after = Some(earliest(outbox_key(walk.began - CLOCKS_DIFFER), [&walk.oldest_left, &None]));
         Ok(())
     }
 }
 
 /// A walk through a shard, of one sweep or several.
 struct Walk {
+    began: Timestamp,
     after: Option<String>,
     is_whole: bool,
     /// A place before the first entry that was left.
     oldest_left: Option<String>,
+    /// A place before the first entry that only walks through the whole shard look at again.
+    oldest_parked: Option<String>,
 }
 
 impl Walk {
     fn leave(&mut self, due: &Due) {
-        // All of its millisecond stays in sight.
-        self.oldest_left = self.oldest_left.take().or_else(|| outbox_time(due.key()).map(outbox_key));
+        self.oldest_left = self.oldest_left.take().or_else(|| place_before(due));
     }
+
+    fn park(&mut self, due: &Due) {
+        self.oldest_parked = self.oldest_parked.take().or_else(|| place_before(due));
+    }
+}
+
+/// A place before an entry and all others of its millisecond.
+fn place_before(due: &Due) -> Option<String> {
+    outbox_time(due.key()).map(outbox_key)
 }
 
 /// What came of looking at an entry.
 enum Look {
     /// It can be removed.
     Done,
-    /// It has to be looked at again.
+    /// It has to be looked at again soon.
     Left,
-    /// Carrying it out failed.
+    /// It has to be looked at again some time.
+    Parked,
+    /// Carrying it out failed for the first time.
     Failed,
 }

@@ -159,6 +159,7 @@ metrics! {
     actor_mailbox_depth: IntGaugeVec = gauges("Messages that wait for actors", &["kind"]);
     outbox_effects_total: IntCounterVec = counters("What changes cause and was carried out, by when (at_once, later)", &["when"]);
     outbox_put_off_total: IntCounter = counter("Changes whose effects could not be carried out at once");
+    outbox_given_up_total: IntCounter = counter("Changes whose effects failed for a day and were given up");
     log_lines_dropped_total: IntCounterVec = counters("Lines of the log that were dropped, by the reason", &["reason"]);
     build_info: IntGaugeVec = gauges("What runs; always 1", &["version", "commit"]);
     part_healthy: IntGaugeVec = gauges("Whether a part that the node needs answers: 1 or 0", &["part"]);

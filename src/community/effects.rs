@@ -69,7 +69,8 @@ impl Effects {
         };
         let publish = Publish {
             idempotency_key: Some(name),
-            again: attempt == Attempt::Later,
+            // Whoever tried before may have been cut off after it was recorded.
+            again: true,
             ..Publish::new(publication.clone())
         };
         match self.engine.publish(&channel, publish).await {

@@ -111,7 +111,7 @@ impl Db {
             self.note_shard::<H>(kind.spec(), id, attempt, is_done).await;
         }
         let caused = sent.as_ref().and_then(|attempt| attempt.write.outbox.as_ref());
-        let is_carried_out = matches!(end, Ok(End::Answer));
+        let is_carried_out = sent.as_ref().is_some_and(|attempt| attempt.is_done);
         let is_unknown = end.is_err() && is_unsure(sent.as_ref());
         if let Some(row) = caused.filter(|_| is_carried_out) {
             self.hand_out(kind.spec(), id, row);
@@ -158,7 +158,7 @@ impl Db {
                 Err(error) => return Err(error),
             };
             match sent.as_ref().map(|attempt| attempt.fate(&stored)) {
-                Some(Fate::Done) => return self.finish(spec, id, sent.as_ref()).await,
+                Some(Fate::Done) => return self.finish(spec, id, sent.as_mut()).await,
                 Some(Fate::Untold) => {
                     return Err(StoreError::Unknown(format!("too many changed one of {} since", spec.name)));
                 }
@@ -196,8 +196,12 @@ impl Db {
                 rounds = 0;
             }
             let Some(attempt) = sent.as_mut() else { continue };
+            // Long after its entry was written, who looks after the outbox may have given the change up.
+            if attempt.unknown.is_none() && Instant::now() > deadline {
+                return Err(StoreError::Unavailable(format!("one of {} was not read in time", spec.name)));
+            }
             match self.engine.compare_and_set(spec, id, attempt.version, attempt.write.clone()).await {
-                Ok(true) => return self.finish(spec, id, sent.as_ref()).await,
+                Ok(true) => return self.finish(spec, id, sent.as_mut()).await,
                 Ok(false) => {}
                 Err(error @ StoreError::Unknown(_)) => attempt.unknown = Some(error),
                 Err(error) => return Err(error),
@@ -215,9 +219,11 @@ impl Db {
         &self,
         kind: &'static KindSpec,
         id: &str,
-        sent: Option<&Attempt>,
+        sent: Option<&mut Attempt>,
     ) -> Result<End, StoreError> {
-        if sent.is_some_and(|attempt| attempt.write.deletes) {
+        let Some(attempt) = sent else { return Ok(End::Answer) };
+        attempt.is_done = true;
+        if attempt.write.deletes {
             let purged = self.engine.purge(kind, id).await;
             purged.map_err(|error| StoreError::Unknown(format!("not all was removed: {error}")))?;
         }

@@ -107,6 +107,8 @@ pub(super) struct Attempt {
     pub(super) effects: Vec<Effect>,
     /// Which of the waiting changes write something by it.
     pub(super) writers: Vec<bool>,
+    /// Whether it is known to be carried out, whatever fails after it.
+    pub(super) is_done: bool,
     /// The error after which nobody knows whether it was carried out, if there was one.
     pub(super) unknown: Option<StoreError>,
 }
@@ -278,7 +280,8 @@ where
         entries,
         outbox: None,
     };
-    let attempt = Attempt { version: stored.version, mark, write, effects, writers, unknown: None };
+    let attempt =
+        Attempt { version: stored.version, mark, write, effects, writers, is_done: false, unknown: None };
     Ok(Decided::Write(Box::new(attempt)))
 }
 
@@ -310,7 +313,15 @@ mod tests {
 
     fn attempt(version: u64, mark: &str) -> Attempt {
         let (mark, write) = (mark.to_owned(), Write::default());
-        Attempt { version, mark, write, effects: Vec::new(), writers: Vec::new(), unknown: None }
+        Attempt {
+            version,
+            mark,
+            write,
+            effects: Vec::new(),
+            writers: Vec::new(),
+            is_done: false,
+            unknown: None,
+        }
     }
 
     fn stored(version: u64, marks: &[String]) -> Stored {

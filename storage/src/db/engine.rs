@@ -120,8 +120,8 @@ pub(crate) struct Pending {
     pub(crate) kind: Option<&'static KindSpec>,
     pub(crate) id: String,
     pub(crate) key: String,
-    /// The effects that it leads to; none where there are none, or not yet.
-    pub(crate) effects: Option<Bytes>,
+    /// The effects that it leads to; none where there are none, or not yet. What cannot be read harms no other entry.
+    pub(crate) effects: Result<Option<Bytes>, StoreError>,
 }
 
 /// An entry of an index.

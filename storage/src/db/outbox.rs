@@ -66,6 +66,12 @@ impl Due {
         self.shard
     }
 
+    /// The size of the effects in bytes.
+    pub fn size(&self) -> usize {
+        let effects = self.effects.as_ref().ok().and_then(Option::as_ref);
+        effects.map_or(0, |effects| effects.iter().map(Effect::size).sum())
+    }
+
     /// The partition that was changed.
     pub fn partition(&self) -> &str {
         &self.partition
@@ -175,7 +181,7 @@ impl Db {
         let pending = self.engine.outbox(shard, after, limit).await?;
         let next = pending.last().filter(|_| pending.len() == limit).map(|one| one.key.clone());
         let due = pending.into_iter().map(|one| {
-            let effects = one.effects.as_ref().map(read_effects).transpose();
+            let effects = one.effects.and_then(|effects| effects.as_ref().map(read_effects).transpose());
             Due { kind: one.kind, partition: one.id, shard, key: one.key, effects }
         });
         Ok(Page { items: due.collect(), next })
@@ -202,7 +208,13 @@ impl Db {
         if !stored.exists(kind) {
             return Ok(Fate::MayCome);
         }
-        let write = Write { head: stored.head.clone(), marks: stored.marks.clone(), ..Write::default() };
+        let write = Write {
+            // What expires is written again as a whole, as by a change.
+            facts: stored.facts.clone().filter(|_| kind.ttl.is_some()),
+            head: stored.head.clone(),
+            marks: stored.marks.clone(),
+            ..Write::default()
+        };
         // If another was faster, the version is over as well.
         self.engine.compare_and_set(kind, id, stored.version, write).await?;
         Ok(Fate::Over)

@@ -83,7 +83,7 @@ impl Db {
         effects: &[Effect],
     ) -> Result<(), StoreError> {
         let kind = kind.spec();
-        // Who creates it again, after an unknown outcome, causes the same and not the same twice.
+        // Who creates it again, after an unknown outcome, causes the same under the same names.
         let place = if outbox_time(id).is_some() { id.to_owned() } else { new_id() };
         let row = outbox_row(kind, id, &place, effects)?;
         self.engine.insert(kind, id, encode(facts)?, entries, row.as_ref()).await?;

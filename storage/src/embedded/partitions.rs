@@ -376,12 +376,15 @@ impl Partitions for Arc<Shared> {
         limit: usize,
     ) -> Result<Vec<Pending>, StoreError> {
         let wanted = EntriesWanted { list: &shard.to_string(), after, limit };
-        let pending = self.entries(&OUTBOX, wanted).await?.into_iter().map(|(key, body)| {
-            let EffectsRow { kind, id, effects } = decode(&body)?;
-            let effects = Some(Bytes::copy_from_slice(effects.get().as_bytes()));
-            Ok(Pending { kind: self.kind_of(&kind), id, key, effects })
-        });
-        pending.collect()
+        let pending =
+            self.entries(&OUTBOX, wanted).await?.into_iter().map(|(key, body)| match decode(&body) {
+                Ok(EffectsRow { kind, id, effects }) => {
+                    let effects = Ok(Some(Bytes::copy_from_slice(effects.get().as_bytes())));
+                    Pending { kind: self.kind_of(&kind), id, key, effects }
+                }
+                Err(error) => Pending { kind: None, id: String::new(), key, effects: Err(error) },
+            });
+        Ok(pending.collect())
     }
 
     async fn carried_out(&self, shard: u64, keys: &[String]) -> Result<(), StoreError> {

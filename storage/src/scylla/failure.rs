@@ -96,12 +96,11 @@ fn was_refused(error: &DbError, kind: Kind) -> bool {
         | DbError::AuthenticationError
         | DbError::Unauthorized
         | DbError::ConfigError
-        | DbError::Overloaded
         | DbError::IsBootstrapping
         | DbError::Unprepared { .. }
         | DbError::ProtocolError => true,
         // A compare-and-set has several rounds: servers that were there in the first may be gone in the last.
-        DbError::Unavailable { .. } => kind == Kind::Write,
+        DbError::Unavailable { .. } | DbError::Overloaded => kind == Kind::Write,
         DbError::RateLimitReached { rejected_by_coordinator, .. } => *rejected_by_coordinator,
         _ => false,
     }
@@ -138,7 +137,12 @@ mod tests {
             }
             assert!(matches!(store_error(&error, Kind::Read), StoreError::Unavailable(_)));
         }
-        assert!(matches!(store_error(&answered(DbError::Overloaded), Kind::Cas), StoreError::Unavailable(_)));
+        let overloaded = answered(DbError::Overloaded);
+        assert!(matches!(store_error(&overloaded, Kind::Write), StoreError::Unavailable(_)));
+        assert!(
+            matches!(store_error(&overloaded, Kind::Cas), StoreError::Unknown(_)),
+            "also behind an accepted proposal"
+        );
         assert!(matches!(store_error(&few_alive(), Kind::Write), StoreError::Unavailable(_)));
         assert!(matches!(store_error(&few_alive(), Kind::Cas), StoreError::Unknown(_)));
     }

@@ -14,6 +14,7 @@ mod lint;
 mod migration_lock;
 mod migrations;
 mod options;
+mod outbox;
 mod partitions;
 mod query;
 mod reopen;

@@ -3,23 +3,22 @@
 //! What a partition has besides its rows lies in the row of the empty key, so that one statement reads it together with rows.
 //! Facts are written plainly and never compared; all else is only ever compared and set, in one batch of the partition.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use moka::future::Cache;
 use scylla::DeserializeRow;
-use serde::{Deserialize, Serialize};
 
+use super::outbox::{Lead, OUTBOX_KEY, OUTBOX_TTL, bucket_of, effects_key};
 use super::query::{Change, Kind, Query};
 use super::row::{HEAD_KEY, PartitionRow, text, version};
 use super::session::Cql;
 use super::tables::buckets_table;
-use super::value::{count, damaged, limit};
+use super::value::{count, limit};
 use super::whole::CqlWhole;
 use crate::StoreError;
 use crate::db::engine::{
@@ -27,13 +26,7 @@ use crate::db::engine::{
 };
 use crate::db::whole::Whole;
 use crate::db::{IndexSpec, KindSpec, OUTBOX, Order, Schema};
-use crate::json::{decode, encode};
 
-/// Below this lie the effects of changes, by their place in the outbox, behind all rows that features have. Only what leads
-/// to them is removed: another compare-and-set for each would cost as much as the change itself.
-pub(super) const OUTBOX_KEY: &str = "~outbox/";
-/// How long effects are kept; as long may all nodes be away.
-const OUTBOX_TTL: Duration = Duration::from_hours(7 * 24);
 /// Rows of a deleted partition that are removed together.
 const PURGED_AT_ONCE: i32 = 100;
 /// Buckets that are read at a time.
@@ -132,7 +125,8 @@ impl OfKind {
             put: query(Kind::Cas, format!("INSERT INTO {t} (p, k, body) VALUES (?, ?, ?)")),
             put_effects: query(Kind::Cas, put_effects.clone()),
             insert_effects: query(Kind::Write, put_effects),
-            effects: query(Kind::SerialRead, format!("SELECT body FROM {t} WHERE p = ? AND k = ?")),
+            // Who makes sure that a change will not happen any more finishes what is under way before it is looked at again.
+            effects: query(Kind::Read, format!("SELECT body FROM {t} WHERE p = ? AND k = ?")),
             remove: query(Kind::Cas, format!("DELETE FROM {t} WHERE p = ? AND k = ?")),
         }
     }
@@ -189,21 +183,6 @@ pub(super) struct CqlPartitions {
     made: Instant,
 }
 
-/// Where effects are.
-#[derive(Serialize, Deserialize)]
-struct Lead<'a> {
-    kind: Cow<'a, str>,
-    id: Cow<'a, str>,
-}
-
-fn effects_key(place: &str) -> String {
-    format!("{OUTBOX_KEY}{place}")
-}
-
-fn bucket_of(place: &str) -> Result<i64, StoreError> {
-    (OUTBOX.bucket)(place).ok_or_else(|| damaged(format!("{place:?} is no place in the outbox")))
-}
-
 impl CqlPartitions {
     pub(super) fn new(cql: Arc<Cql>, schema: &Schema) -> Self {
         let kinds = schema.kinds.iter().map(|kind| (kind.name, OfKind::new(kind))).collect();
@@ -236,22 +215,33 @@ impl CqlPartitions {
         self.cql.write(&query.add, (&entry.list, entry.bucket, &entry.key, text(&entry.body)?)).await
     }
 
-    /// Writes the entry that leads to effects.
-    async fn enter_effects(&self, kind: &KindSpec, id: &str, row: &OutboxRow) -> Result<(), StoreError> {
-        let lead = Lead { kind: Cow::Borrowed(kind.name), id: Cow::Borrowed(id) };
-        let bucket = bucket_of(&row.key)?;
-        let (list, body) = (row.shard.to_string(), encode(&lead)?);
-        self.add_entry(&Entry { index: &OUTBOX, list, key: row.key.clone(), bucket, body }).await
+    /// Writes all entries that a write needs before it.
+    async fn enter(
+        &self,
+        kind: &KindSpec,
+        id: &str,
+        entries: &[Entry],
+        outbox: Option<&OutboxRow>,
+    ) -> Result<(), StoreError> {
+        let effects = async {
+            match outbox {
+                Some(row) => self.add_entry(&Lead::entry(kind, id, row)?).await,
+                None => Ok(()),
+            }
+        };
+        let entered = tokio::try_join!(self.add_entries(entries), effects);
+        entered.map(drop).map_err(StoreError::without_effect)
     }
 
-    async fn pending(&self, key: String, lead: Lead<'_>) -> Result<Pending, StoreError> {
-        let id = lead.id.into_owned();
-        let Some(of) = self.kinds.get(&*lead.kind) else {
-            return Ok(Pending { kind: None, id, key, effects: None });
+    async fn pending(&self, key: String, lead: &Bytes) -> Pending {
+        let (kind, id) = match Lead::read(lead) {
+            Ok(Lead { kind, id }) => (self.kinds.get(&*kind), id.into_owned()),
+            Err(error) => return Pending { kind: None, id: String::new(), key, effects: Err(error) },
         };
-        let row = self.cql.one::<(Option<String>,)>(&of.effects, (&id, effects_key(&key))).await?;
-        let effects = row.and_then(|(body,)| body).map(Bytes::from);
-        Ok(Pending { kind: Some(of.spec), id, key, effects })
+        let Some(of) = kind else { return Pending { kind: None, id, key, effects: Ok(None) } };
+        let row = self.cql.one::<(Option<String>,)>(&of.effects, (&id, effects_key(&key))).await;
+        let effects = row.map(|row| row.and_then(|(body,)| body).map(Bytes::from));
+        Pending { kind: Some(of.spec), id, key, effects }
     }
 
     /// The first buckets of a list, from the one of a key on.
@@ -352,10 +342,9 @@ impl Partitions for CqlPartitions {
     ) -> Result<(), StoreError> {
         // First what leads to the partition: readers leave out what leads nowhere, and no partition that is there cannot be
         // found. Not a logged batch, which fails for as long as the servers take one that died for alive.
-        self.add_entries(entries).await.map_err(StoreError::without_effect)?;
+        self.enter(kind, id, entries, outbox).await?;
         let of = self.kind(kind)?;
         let Some(row) = outbox else { return self.cql.write(&of.insert, (id, text(&facts)?)).await };
-        self.enter_effects(kind, id, row).await.map_err(StoreError::without_effect)?;
         let facts = Change::new(&of.insert, (id, text(&facts)?));
         let effects = Change::new(&of.insert_effects, (id, effects_key(&row.key), text(&row.effects)?));
         self.cql.write_together(vec![facts, effects]).await
@@ -369,11 +358,8 @@ impl Partitions for CqlPartitions {
         write: Write,
     ) -> Result<bool, StoreError> {
         let of = self.kind(kind)?;
-        self.add_entries(&write.entries).await.map_err(StoreError::without_effect)?;
+        self.enter(kind, id, &write.entries, write.outbox.as_ref()).await?;
         let (before, after) = (version(expected)?, version(expected + 1)?);
-        if let Some(row) = &write.outbox {
-            self.enter_effects(kind, id, row).await.map_err(StoreError::without_effect)?;
-        }
         let (head, marks) = (write.head.as_ref().map(text).transpose()?, &write.marks);
         let first = match &write.facts {
             _ if write.deletes => Change::new(&of.delete, (after, marks, id, before)),
@@ -472,9 +458,7 @@ impl Partitions for CqlPartitions {
     ) -> Result<Vec<Pending>, StoreError> {
         let list = shard.to_string();
         let entries = self.entries(&OUTBOX, EntriesWanted { list: &list, after, limit }).await?;
-        let pending =
-            entries.into_iter().map(async |(key, body)| self.pending(key, decode::<Lead<'_>>(&body)?).await);
-        try_join_all(pending).await
+        Ok(join_all(entries.into_iter().map(async |(key, lead)| self.pending(key, &lead).await)).await)
     }
 
     async fn carried_out(&self, shard: u64, keys: &[String]) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use scylla::deserialize::row::DeserializeRow;
 use scylla::response::PagingState;
 use scylla::value::MaybeUnset;
 
-use super::partitions::OUTBOX_KEY;
+use super::outbox::OUTBOX_KEY;
 use super::query::{Change, Kind, Query};
 use super::row::{HEAD_KEY, PartitionRow, text, version};
 use super::session::Cql;
