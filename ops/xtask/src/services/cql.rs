@@ -56,10 +56,11 @@ const EXPORTED: &[&str] = &[
     "java.sql/java.sql",
     "jdk.unsupported/sun.misc",
 ];
-/// Small and quick to start, rather than quick for long.
+/// Small and quick to start, rather than quick for long. The heap may grow: every table takes some of it, and a run of the
+/// tests makes hundreds.
 const OPTIONS: &[&str] = &[
     "-Xms256m",
-    "-Xmx256m",
+    "-Xmx768m",
     "-Xss512k",
     "-XX:MaxDirectMemorySize=256m",
     "-XX:+UseSerialGC",
