@@ -450,8 +450,9 @@ async fn a_folder_that_is_removed_or_exchanged_takes_no_more_writes() {
     assert!(failure(&store).await.contains("is gone"));
     drop(store);
 
-    let store = open(&moved).unwrap();
+    // While nobody has it open: files of a running store come and go.
     let elsewhere = copied(&moved);
+    let store = open(&moved).unwrap();
     fs::rename(&moved, &folder).unwrap();
     copy(elsewhere.path(), &moved);
     write_fails(&store).await;
