@@ -97,8 +97,8 @@ codes! {
         Internal = "internal",
         /// A part that the request needs is not there, or did not answer in time. Send it again after `retry-after`.
         Unavailable = "unavailable",
-        /// It may have been done or not. Look before you send it again, or send it again with the `Idempotency-Key` that it
-        /// had.
+        /// What was asked for may have been done or not. Look before you send the request again, or send it again with the
+        /// `Idempotency-Key` that it had.
         OutcomeUnknown = "outcome_unknown",
         /// A request with this idempotency key is still under way. Send it again after `retry-after`.
         IdempotencyKeyInUse = "idempotency_key_in_use",
@@ -112,29 +112,29 @@ codes! {
 codes! {
     /// What is wrong with one field: the `code` of an entry in a problem's `errors`.
     FieldCode {
-        /// It is needed, and is not there.
+        /// The field is needed, and is not there.
         Missing = "missing",
         /// There is no such field; `allowed` lists those that there are.
         Unknown = "unknown",
-        /// It is there more than once.
+        /// The field is there more than once.
         Repeated = "repeated",
-        /// It is of another type, as a number where a text is read, or null where null is not allowed.
+        /// The field is of another type, as a number where a text is read, or null where null is not allowed.
         WrongType = "wrong_type",
-        /// It holds nothing that can be seen.
+        /// The text holds nothing that can be seen.
         Blank = "blank",
-        /// It is shorter than it may be.
+        /// The text is shorter than it may be.
         TooShort = "too_short",
-        /// It is longer than it may be.
+        /// The text is longer than it may be.
         TooLong = "too_long",
-        /// It is lower or higher than it may be.
+        /// The number is lower or higher than it may be.
         OutOfRange = "out_of_range",
-        /// It holds characters that it may not hold.
+        /// The text holds characters that it may not hold.
         BadCharacters = "bad_characters",
-        /// It is none of the values that there are; `allowed` lists them.
+        /// The value is none of those that there are; `allowed` lists them.
         NotAllowed = "not_allowed",
-        /// It does not have the form that it must have.
+        /// The text does not have the form that it must have.
         BadForm = "bad_form",
-        /// It does not go together with another field.
+        /// The field does not go together with another field.
         Contradiction = "contradiction",
         /// The list did not give this cursor.
         BadCursor = "bad_cursor",

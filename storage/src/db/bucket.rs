@@ -29,6 +29,11 @@ pub(super) fn millis_of_id(id: &str) -> Option<i64> {
     i64::from_str_radix(&format!("{}{}", id.get(..8)?, id.get(9..13)?), 16).ok()
 }
 
+/// The minute in which an id was made, counted from 1970, for an index as [`day_of_id`] is for longer ones.
+pub(super) fn minute_of_id(id: &str) -> Option<i64> {
+    millis_of_id(id).map(|millis| millis / 60_000)
+}
+
 #[cfg(test)]
 mod tests {
     use mundotango_protocol::new_id;

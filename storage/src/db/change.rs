@@ -110,14 +110,14 @@ impl Db {
             let is_done = matches!(end, Ok(End::Answer));
             self.note_shard::<H>(kind.spec(), id, attempt, is_done).await;
         }
-        let caused = sent.as_ref().and_then(|attempt| attempt.write.outbox.as_ref());
-        let is_carried_out = sent.as_ref().is_some_and(|attempt| attempt.is_done);
+        let done = sent.as_ref().filter(|attempt| attempt.is_done);
         let is_unknown = end.is_err() && is_unsure(sent.as_ref());
-        if let Some(row) = caused.filter(|_| is_carried_out) {
-            self.hand_out(kind.spec(), id, row);
+        let caused = done.and_then(|attempt| Some((attempt.write.outbox.as_ref()?, &attempt.effects)));
+        if let Some((row, effects)) = caused {
+            self.hand_out(kind.spec(), id, row, effects);
         }
         // An entry that leads to nothing; where nobody knows, it stays.
-        let in_vain = entered.filter(|_| !(is_unknown || is_carried_out && caused.is_some()));
+        let in_vain = entered.filter(|_| !is_unknown && caused.is_none());
         match end {
             Ok(end) => batch.asked.into_iter().for_each(|one| one.settle(end.clone())),
             Err(error) => fail(batch.asked, sent, error),

@@ -14,21 +14,12 @@ use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::engine::{Freshness, OutboxRow, RowsWanted, Write};
-use super::{Db, IndexSpec, KindSpec, Order, shard_of};
+use super::{Db, KindSpec, shard_of};
 use crate::json::{decode, encode};
 use crate::{Page, StoreError};
 
 /// The shards of the outbox. Each is carried out by one node, in the order of its changes.
 pub const OUTBOX_SHARDS: u64 = 16;
-/// Leads to effects: a list a shard, by a key that begins with the time of the change.
-pub(crate) static OUTBOX: IndexSpec = IndexSpec {
-    name: "outbox",
-    bound: "a minute of a shard: 60,000 entries of 150 B, 9 MB",
-    bucket: minute_of_id,
-    order: Order::OldestFirst,
-    ttl: None,
-};
-
 /// Something that has to happen because of a change, in the application's own words.
 #[derive(Clone, Debug)]
 pub struct Effect(Box<RawValue>);
@@ -118,10 +109,6 @@ pub fn outbox_time(key: &str) -> Option<Timestamp> {
     Timestamp::from_millisecond(super::bucket::millis_of_id(key)?).ok()
 }
 
-fn minute_of_id(id: &str) -> Option<i64> {
-    super::bucket::millis_of_id(id).map(|millis| millis / 60_000)
-}
-
 /// The effects of one compare-and-set or insert of a partition, on their way into the outbox.
 pub(super) fn outbox_row(
     kind: &KindSpec,
@@ -153,14 +140,14 @@ impl Db {
     }
 
     /// Hands the effects of a change that was carried out to the outlet.
-    pub(super) fn hand_out(&self, kind: &'static KindSpec, id: &str, row: &OutboxRow) {
+    pub(super) fn hand_out(&self, kind: &'static KindSpec, id: &str, row: &OutboxRow, effects: &[Effect]) {
         let Some(outlet) = &self.outlet else { return };
         outlet.take(Due {
             kind: Some(kind),
             partition: id.to_owned(),
             shard: row.shard,
             key: row.key.clone(),
-            effects: read_effects(&row.effects).map(Some),
+            effects: Ok(Some(effects.to_vec())),
         });
     }
 
@@ -233,7 +220,7 @@ mod tests {
         let key = outbox_key(time);
         assert_eq!(outbox_time(&key), Some(time));
         assert!(outbox_time(&new_id()).unwrap() > time - jiff::SignedDuration::from_hours(24 * 3650));
-        assert_eq!((OUTBOX.bucket)(&key), Some(1_795_000_123_456 / 60_000));
+        assert_eq!((super::super::OUTBOX.bucket)(&key), Some(1_795_000_123_456 / 60_000));
         assert!(new_id() > outbox_key(crate::now() - jiff::SignedDuration::from_secs(1)));
     }
 }

@@ -88,7 +88,7 @@ impl Db {
         let row = outbox_row(kind, id, &place, effects)?;
         self.engine.insert(kind, id, encode(facts)?, entries, row.as_ref()).await?;
         if let Some(row) = &row {
-            self.hand_out(kind, id, row);
+            self.hand_out(kind, id, row, effects);
         }
         Ok(())
     }
