@@ -18,6 +18,7 @@ fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)> {
     user["role"] = json!("moderator");
     let event_body = json!({
         "title": "Milonga", "description": "Live music", "eventDate": "2030-01-01T20:00:00-03:00", "capacity": 20,
+        "endDate": "2030-01-02T02:00", "timeZone": "America/Argentina/Buenos_Aires",
         "location": {"text": "La Viruta", "city": "Buenos Aires", "latitude": -34.6, "longitude": -58.4},
         "eventType": "milonga",
     });

@@ -289,6 +289,49 @@ async fn capacity_holds_however_many_race() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_is_on_the_clocks_of_its_venue() {
+    let server = Server::start().await;
+    let host = server.user("host", "user");
+    let with = |times: Value| {
+        let mut event = json!({"title": "Milonga", "location": "La Viruta", "eventType": "milonga"});
+        event.as_object_mut().unwrap().extend(times.as_object().unwrap().clone());
+        event
+    };
+    let zone = "America/Argentina/Buenos_Aires";
+    let times = json!({"eventDate": "2030-12-04T21:00", "endDate": "2030-12-05T03:30", "timeZone": zone});
+    let (status, event) = server.post("/api/events", &host, with(times)).await;
+    assert_eq!(status, StatusCode::CREATED, "{event}");
+    for (field, value) in [
+        ("eventDate", json!("2030-12-05T00:00:00.000Z")),
+        ("endDate", json!("2030-12-05T06:30:00.000Z")),
+        ("timeZone", json!(zone)),
+        ("localStart", json!("2030-12-04T21:00:00")),
+        ("localEnd", json!("2030-12-05T03:30:00")),
+    ] {
+        assert_eq!(event[field], value, "{field}");
+    }
+    let (_, read) = server.get(&format!("/api/events/{}", event["id"].as_str().unwrap()), &host).await;
+    assert_eq!(read, event);
+    for (times, wrong) in [
+        (json!({"eventDate": "2030-12-04T21:00"}), "eventDate"),
+        (json!({"eventDate": "2030-12-04T21:00Z", "endDate": "2030-12-04T20:00Z"}), "endDate"),
+        (json!({"eventDate": "2030-12-04T21:00Z", "endDate": "2031-12-04T20:00Z"}), "endDate"),
+        (json!({"eventDate": "2030-12-04T21:00Z", "timeZone": "Buenos Aires"}), "timeZone"),
+        (json!({"eventDate": "2026-03-29T02:30", "timeZone": "Europe/Berlin"}), "eventDate"),
+    ] {
+        let (status, problem) = server.post("/api/events", &host, with(times.clone())).await;
+        assert_eq!((status, fields(&problem)), (StatusCode::BAD_REQUEST, set(&[wrong])), "{times}");
+    }
+
+    let (_, over) = server.post("/api/events", &host, with(json!({"eventDate": "2020-12-04T21:00Z"}))).await;
+    let rsvp = format!("/api/events/{}/rsvp", over["id"].as_str().unwrap());
+    let (status, problem) = server.post(&rsvp, &host, json!({"status": "going"})).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("over")));
+    let (_, listed) = server.get("/api/events", &host).await;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1, "what is over is not listed: {listed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_document_and_its_page_are_served() {
     let server = Server::start().await;
     let (status, document) = server.call(Method::GET, "/api/docs/json", None, None).await;

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 use futures_util::future::join_all;
+use jiff::tz::TimeZone;
 use mundotango::community::bookmarks::store::BookmarkStore;
 use mundotango::community::events::location::Location;
 use mundotango::community::events::rules::{RsvpChoice, RsvpCounts};
+use mundotango::community::events::schedule::Schedule;
 use mundotango::community::events::store::{Event, EventStore, EventType};
 use mundotango::community::posts::rules::ReactionType;
 use mundotango::community::posts::store::{Post, PostStore, Visibility};
@@ -63,12 +65,16 @@ fn event(number: usize) -> Event {
         host_id: new_id(),
         title: format!("Milonga {number}"),
         description: String::new(),
-        event_date: now() + Duration::from_hours(24),
+        when: Schedule {
+            start: (now() + Duration::from_hours(24)).to_zoned_datetime(TimeZone::UTC),
+            end: None,
+        },
         location: Location { text: "La Viruta, Buenos Aires".to_owned(), ..Location::default() },
         event_type: EventType::Milonga,
         capacity: (number > 0).then_some(5),
         created_at: now(),
         counts: RsvpCounts::default(),
+        version: 0,
     }
 }
 

@@ -9,10 +9,11 @@ use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::location::{Coordinates, Location};
+use super::schedule::{LONGEST, UNTOLD};
 use super::store::{EVENTS, Event, EventType};
 
 /// The lists: `all`; `city:` with the name in lower case; `no-city` of locations that tell no city apart; `cell:` with the
-/// cell of one degree. By start, then by id.
+/// cell of one degree. Each once more with `long:` before its name, of those that last longer than most. By start, then by id.
 pub static EVENTS_BY_START: Index<Listed> = Index::new(
     "events_by_start",
     "30 days of a list: 100,000 entries of 300 B, 30 MB",
@@ -33,6 +34,14 @@ const DIGITS: usize = 20;
 pub struct Listed {
     event_type: EventType,
     location: Location,
+    over_at: Timestamp,
+}
+
+impl Listed {
+    fn of(event: &Event) -> Self {
+        let (event_type, location) = (event.event_type, event.location.clone());
+        Self { event_type, location, over_at: event.when.over_at() }
+    }
 }
 
 /// Which events a list holds; `None` holds all.
@@ -42,6 +51,8 @@ pub struct EventFilter {
     pub city: Option<String>,
     /// Of this kind.
     pub event_type: Option<EventType>,
+    /// Over later than this.
+    pub still_on: Option<Timestamp>,
     /// Not before.
     pub from: Option<Timestamp>,
     /// Before.
@@ -53,14 +64,15 @@ pub struct EventFilter {
 impl EventFilter {
     /// Whether an event is in the list.
     pub fn holds(&self, event: &Event) -> bool {
-        let entry = Listed { event_type: event.event_type, location: event.location.clone() };
-        self.holds_entry(&entry)
-            && self.from.is_none_or(|from| event.event_date >= from)
-            && self.to.is_none_or(|to| event.event_date < to)
+        let start = event.when.starts_at();
+        self.holds_entry(&Listed::of(event))
+            && self.from.is_none_or(|from| start >= from)
+            && self.to.is_none_or(|to| start < to)
     }
 
     fn holds_entry(&self, entry: &Listed) -> bool {
         self.event_type.is_none_or(|wanted| wanted == entry.event_type)
+            && self.still_on.is_none_or(|time| entry.over_at > time)
             && self.city.as_ref().is_none_or(|city| entry.location.is_in(city))
             && self.near.is_none_or(|(point, km)| {
                 entry.location.coordinates.is_some_and(|coordinates| coordinates.distance_km(point) <= km)
@@ -86,6 +98,11 @@ fn city_list(city: &str) -> String {
     format!("city:{}", city.to_lowercase())
 }
 
+/// The same list of those that last longer than most, which are found though they began long ago.
+fn long(list: &str) -> String {
+    format!("long:{list}")
+}
+
 fn cell_list(cell: &str) -> String {
     format!("cell:{cell}")
 }
@@ -108,11 +125,15 @@ fn id_of(key: &str) -> Option<&str> {
 
 /// The entries that lead to an event.
 pub(super) fn entries(event: &Event) -> Result<Vec<Entry>, StoreError> {
-    let listed = Listed { event_type: event.event_type, location: event.location.clone() };
-    let at = key(&[&sortable(event.event_date), &event.id]);
+    let listed = Listed::of(event);
+    let at = key(&[&sortable(event.when.starts_at()), &event.id]);
     let mut lists = vec![ALL.to_owned()];
     lists.push(event.location.city.as_ref().map_or_else(|| NO_CITY.to_owned(), |city| city_list(city)));
     lists.extend(event.location.coordinates.map(|point| cell_list(&point.cell())));
+    if event.when.is_long() {
+        let long: Vec<_> = lists.iter().map(|list| long(list)).collect();
+        lists.extend(long);
+    }
     lists.into_iter().map(|list| EVENTS_BY_START.entry(list, &at, &listed)).collect()
 }
 
@@ -122,52 +143,103 @@ pub(super) async fn events(
     filter: &EventFilter,
     page: PageRequest,
 ) -> Result<Page<Event>, StoreError> {
-    // Behind this, and before the first event of that time.
-    let from = filter.from.map(sortable);
-    let (mut after, mut skip) = match page.start {
-        PageStart::First => (from, 0),
-        PageStart::Skip(items) => (from, items),
+    let (after, skip) = match page.start {
+        PageStart::First => (None, 0),
+        PageStart::Skip(items) => (None, items),
         PageStart::After(cursor) if id_of(&cursor).is_some() => (Some(cursor), 0),
         PageStart::After(_) => return Err(StoreError::BadCursor),
     };
-    let end = filter.to.map(sortable);
     let lists = filter.lists();
-    let lists: Vec<_> = lists.iter().map(String::as_str).collect();
-    let (mut items, mut looked_at): (Vec<Event>, _) = (Vec::with_capacity(page.limit), 0);
-    loop {
-        let entries = db.walk(&EVENTS_BY_START, &lists, after.as_deref(), READ_AT_ONCE).await?;
-        let mut held = Vec::new();
-        let mut is_over = entries.next.is_none();
-        for (key, entry) in entries.items {
-            if end.as_ref().is_some_and(|end| key >= *end) {
-                is_over = true;
-                break;
-            }
-            looked_at += 1;
-            if filter.holds_entry(&entry) {
-                held.push(key);
-            }
+    let end = filter.to.map(sortable);
+    let mut page = Gathering { db, filter, limit: page.limit, skip, items: Vec::new(), looked_at: 0, after };
+    let before = |time: Timestamp, lasts| time.saturating_sub(lasts).unwrap_or(Timestamp::MIN);
+    // Only a long event that began before this may still be on.
+    let recent = filter.still_on.map(|time| before(time, UNTOLD));
+    if let Some((time, recent)) = filter.still_on.zip(recent) {
+        let lists = lists.iter().map(|list| long(list)).collect();
+        let from = filter.from.into_iter().fold(before(time, LONGEST), Timestamp::max);
+        let end = end.iter().cloned().fold(sortable(recent), Ord::min);
+        if page.walk(lists, Some(sortable(from)), Some(&end)).await? {
+            return Ok(page.cut());
         }
-        let skipped = skip.min(held.len());
-        skip -= skipped;
+    }
+    // Behind this, and before the first event of that time.
+    let from = filter.from.into_iter().chain(recent).max().map(sortable);
+    if page.walk(lists, from, end.as_deref()).await? {
+        return Ok(page.cut());
+    }
+    Ok(Page { items: page.items, next: None })
+}
+
+/// A page on its way.
+struct Gathering<'a> {
+    db: &'a Db,
+    filter: &'a EventFilter,
+    limit: usize,
+    /// Events that are still to be left out.
+    skip: usize,
+    items: Vec<Event>,
+    looked_at: usize,
+    /// The key of the last entry that was looked at.
+    after: Option<String>,
+}
+
+impl Gathering<'_> {
+    /// The page, where there may be more behind it.
+    fn cut(self) -> Page<Event> {
+        Page { items: self.items, next: self.after }
+    }
+
+    /// Walks several lists as one, from behind `start` and from behind what was looked at; whether it stopped before `end`.
+    async fn walk(
+        &mut self,
+        lists: Vec<String>,
+        start: Option<String>,
+        end: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let lists: Vec<_> = lists.iter().map(String::as_str).collect();
+        let mut after = start.max(self.after.clone());
+        loop {
+            if self.items.len() >= self.limit || self.looked_at >= MAX_LOOKED_AT {
+                return Ok(true);
+            }
+            let entries = self.db.walk(&EVENTS_BY_START, &lists, after.as_deref(), READ_AT_ONCE).await?;
+            let mut held = Vec::new();
+            let mut is_over = entries.next.is_none();
+            for (key, entry) in entries.items {
+                if end.is_some_and(|end| key.as_str() >= end) {
+                    is_over = true;
+                    break;
+                }
+                self.looked_at += 1;
+                if self.filter.holds_entry(&entry) {
+                    held.push(key);
+                }
+            }
+            if self.take(held).await? {
+                return Ok(true);
+            }
+            if is_over {
+                return Ok(false);
+            }
+            after = entries.next;
+            self.after.clone_from(&after);
+        }
+    }
+
+    /// Takes the events to which keys lead, until the page is full; whether there are more of them.
+    async fn take(&mut self, held: Vec<String>) -> Result<bool, StoreError> {
+        let skipped = self.skip.min(held.len());
+        self.skip -= skipped;
         let mut held = held.into_iter().skip(skipped).peekable();
-        while items.len() < page.limit && held.peek().is_some() {
-            let some: Vec<_> = held.by_ref().take(page.limit - items.len()).collect();
+        while self.items.len() < self.limit && held.peek().is_some() {
+            let some: Vec<_> = held.by_ref().take(self.limit - self.items.len()).collect();
             let ids: Vec<_> = some.iter().filter_map(|key| id_of(key)).map(str::to_owned).collect();
             // An event that is not there yet or no longer is left out.
-            let found = ids.iter().zip(db.read_all(&EVENTS, &ids).await?);
-            items.extend(found.filter_map(|(id, found)| found.map(|found| Event::new(id, found))));
-            after = some.into_iter().last();
+            let found = ids.iter().zip(self.db.read_all(&EVENTS, &ids).await?);
+            self.items.extend(found.filter_map(|(id, found)| found.map(|found| Event::new(id, found))));
+            self.after = some.into_iter().last().or_else(|| self.after.take());
         }
-        if items.len() >= page.limit && held.peek().is_some() {
-            return Ok(Page { items, next: after });
-        }
-        if is_over {
-            return Ok(Page { items, next: None });
-        }
-        after = entries.next;
-        if items.len() >= page.limit || looked_at >= MAX_LOOKED_AT {
-            return Ok(Page { items, next: after });
-        }
+        Ok(held.peek().is_some())
     }
 }

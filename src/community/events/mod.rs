@@ -4,6 +4,7 @@ pub mod listing;
 pub mod location;
 mod place;
 pub mod rules;
+pub mod schedule;
 pub mod store;
 
 use std::collections::BTreeMap;
@@ -12,13 +13,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use deserr::Deserr;
-use jiff::{SignedDuration, Timestamp};
+use deserr::{Deserr, ValuePointerRef};
+use jiff::Timestamp;
 use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path, ValidJson};
 use mundotango_gateway::input::{BadFields, Choice, Maybe, Time, Whole};
-use mundotango_gateway::problem::Problem;
+use mundotango_gateway::problem::{Code, FieldError, Problem};
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
-use mundotango_storage::{StoreError, to_the_millisecond};
+use mundotango_storage::StoreError;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -27,7 +28,8 @@ use utoipa_axum::routes;
 use self::listing::EventFilter;
 use self::place::{GivenLocation, LocationBody, Near};
 use self::rules::{RsvpChoice, RsvpCounts, RsvpStatus};
-use self::store::{Event, EventType, Rsvp, RsvpOutcome};
+use self::schedule::{GivenTime, Schedule, Zone};
+use self::store::{Event, EventType, Rsvp, RsvpError, RsvpOutcome};
 use super::effects::Effect;
 use super::{Community, Person, label, personal_channel};
 use crate::texts::{City, Description, Title};
@@ -36,8 +38,6 @@ type Shared = State<Arc<Community>>;
 
 /// Where new and changed events are published.
 const ALL_CHANNEL: &str = "events:all";
-/// How long ago an event may have started to be listed when the caller gives no time: it may still go on.
-const STILL_ON: SignedDuration = SignedDuration::from_hours(12);
 
 /// The minute that it is: those who ask within one ask for the same list.
 fn this_minute() -> Timestamp {
@@ -54,7 +54,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 }
 
 #[derive(Debug, Deserr, ToSchema)]
-#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
+#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields, validate = in_order -> BadFields)]
 #[schema(rename_all = "camelCase")]
 struct NewEvent {
     title: Title,
@@ -62,7 +62,15 @@ struct NewEvent {
     #[schema(value_type = Option<Description>)]
     description: Maybe<Description>,
     /// When it starts.
-    event_date: Time,
+    event_date: GivenTime,
+    /// When it ends, at most 31 days later. Without one the event is taken to be over 12 hours after its start.
+    #[deserr(default)]
+    #[schema(value_type = Option<GivenTime>)]
+    end_date: Maybe<GivenTime>,
+    /// Where the clocks are that the times are read from. UTC if absent.
+    #[deserr(default)]
+    #[schema(value_type = Option<Zone>)]
+    time_zone: Maybe<Zone>,
     #[schema(value_type = LocationBody)]
     location: GivenLocation,
     #[schema(value_type = EventType)]
@@ -71,6 +79,23 @@ struct NewEvent {
     #[deserr(default)]
     #[schema(value_type = Option<u32>, minimum = 1)]
     capacity: Maybe<Whole<1, { u32::MAX }>>,
+}
+
+impl NewEvent {
+    fn schedule(&self) -> Result<Schedule, FieldError> {
+        let end = match self.end_date {
+            Maybe::Value(end) => Some(end),
+            Maybe::Absent | Maybe::Null => None,
+        };
+        let zone = if let Maybe::Value(zone) = &self.time_zone { Some(zone) } else { None };
+        Schedule::given(self.event_date, end, zone)
+    }
+}
+
+/// Times that contradict each other are told together with what else is wrong.
+fn in_order(event: NewEvent, _at: ValuePointerRef<'_>) -> Result<NewEvent, BadFields> {
+    event.schedule()?;
+    Ok(event)
 }
 
 /// What the list of events is narrowed to.
@@ -86,7 +111,7 @@ struct EventsQuery {
     #[deserr(default)]
     #[param(value_type = Option<EventType>)]
     event_type: Option<Choice<EventType>>,
-    /// Not before this time; if absent, nothing that started more than 12 hours ago.
+    /// Not before this time; if absent, nothing that is over.
     #[deserr(default)]
     from: Option<Time>,
     /// Before this time.
@@ -130,12 +155,23 @@ pub(super) struct EventBody {
     host: Option<Person>,
     title: String,
     description: String,
+    /// When it starts.
     event_date: Time,
+    /// When it ends; null where that is not told.
+    end_date: Option<Time>,
+    /// The IANA name of the venue's time zone.
+    time_zone: String,
+    /// What the venue's clocks show when it starts.
+    local_start: String,
+    /// What they show when it ends; null where that is not told.
+    local_end: Option<String>,
     location: LocationBody,
     event_type: EventType,
     /// Null for no limit.
     capacity: Option<u32>,
     counts: CountsBody,
+    /// Rises with each change of the answers: of two messages the one with the higher version is the newer.
+    version: u64,
     created_at: Time,
 }
 
@@ -146,11 +182,16 @@ impl EventBody {
             id: event.id,
             title: event.title,
             description: event.description,
-            event_date: event.event_date.into(),
+            event_date: event.when.starts_at().into(),
+            end_date: event.when.end.as_ref().map(|end| end.timestamp().into()),
+            time_zone: event.when.zone_name().to_owned(),
+            local_start: event.when.start.datetime().to_string(),
+            local_end: event.when.end.as_ref().map(|end| end.datetime().to_string()),
             location: event.location.into(),
             event_type: event.event_type,
             capacity: event.capacity,
             counts: event.counts.into(),
+            version: event.version,
             created_at: event.created_at.into(),
         }
     }
@@ -202,10 +243,16 @@ struct Attendee {
 pub(super) enum EventMessage {
     /// There is a new event.
     #[serde(rename = "event.created")]
-    Created { event: EventBody },
+    Created { event: Box<EventBody> },
     /// Somebody answered.
     #[serde(rename = "event.rsvp")]
-    Answered { rsvp: RsvpView, counts: CountsBody, promoted: Option<RsvpView> },
+    Answered {
+        rsvp: RsvpView,
+        counts: CountsBody,
+        promoted: Option<RsvpView>,
+        /// Rises with each change of the answers. Messages of several servers may cross: counts of an older one are dropped.
+        version: u64,
+    },
     /// You waited, and have a place now.
     #[serde(rename = "event.promoted")]
     Promoted { rsvp: RsvpView, title: String },
@@ -223,9 +270,22 @@ fn announce_answer(outcome: &RsvpOutcome) -> Result<Vec<Effect>, StoreError> {
         rsvp: outcome.rsvp.clone().into(),
         counts: outcome.event.counts.into(),
         promoted,
+        version: outcome.event.version,
     };
     effects.push(Effect::publish(format!("event:{}", outcome.event.id), &message)?);
     Ok(effects)
+}
+
+impl From<RsvpError> for Problem {
+    fn from(error: RsvpError) -> Self {
+        match error {
+            RsvpError::Over => {
+                let detail = "the event is over and takes no answers";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Over)
+            }
+            RsvpError::Store(error) => error.into(),
+        }
+    }
 }
 
 fn count_answer(outcome: &RsvpOutcome) {
@@ -250,7 +310,8 @@ async fn list(
     let filter = EventFilter {
         city: filter.city.map(City::into_string),
         event_type: filter.event_type.map(|choice| choice.0),
-        from: Some(filter.from.map_or_else(|| this_minute() - STILL_ON, |from| from.0)),
+        still_on: filter.from.is_none().then(this_minute),
+        from: filter.from.map(|from| from.0),
         to: filter.to.map(|to| to.0),
         near: filter.near.map(|Near(point, km)| (point, km)),
     };
@@ -270,21 +331,23 @@ async fn create(
     State(community): Shared,
     ValidJson(body): ValidJson<NewEvent>,
 ) -> Result<(StatusCode, Json<EventBody>), Problem> {
+    let when = body.schedule().map_err(|error| Problem::invalid(vec![error]))?;
     let event = Event {
         created_at: new_id.made_at(),
         id: new_id.into_text(),
         host_id: identity.user_id,
         title: body.title.into_string(),
         description: body.description.value().map(Description::into_string).unwrap_or_default(),
-        event_date: to_the_millisecond(body.event_date.0),
+        when,
         location: body.location.0,
         event_type: body.event_type.0,
         capacity: body.capacity.value().map(Whole::get),
         counts: RsvpCounts::default(),
+        version: 0,
     };
     let people = community.people(vec![event.host_id.clone()]).await;
     let body = EventBody::new(event.clone(), &people);
-    let effect = Effect::publish(ALL_CHANNEL, &EventMessage::Created { event: body.clone() })?;
+    let effect = Effect::publish(ALL_CHANNEL, &EventMessage::Created { event: Box::new(body.clone()) })?;
     community.events.create(&event, &[effect.kept()?]).await?;
     mundotango_ops::metrics().events_created_total.with_label_values(&[&label(event.event_type)]).inc();
     Ok((StatusCode::CREATED, Json(body)))
@@ -305,10 +368,14 @@ async fn read(
     Ok(Json(EventBody::new(event, &people)))
 }
 
-/// Answer an event. Who wants to come to a full one is waitlisted, and gets the next free place.
+/// Answer an event. Who wants to come to a full one is waitlisted, and gets the next free place. What is over takes no answers.
 #[utoipa::path(
     post, path = "/api/events/{id}/rsvp", tag = "events", params(IdempotencyKey), request_body = RsvpBody,
-    responses((status = OK, body = Answered), (status = NOT_FOUND, body = Problem)),
+    responses(
+        (status = OK, body = Answered),
+        (status = NOT_FOUND, body = Problem),
+        (status = CONFLICT, body = Problem),
+    ),
 )]
 async fn rsvp(
     identity: Identity,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::listing::{self, EventFilter};
 use super::location::Location;
 use super::rules::{Attendance, RsvpChoice, RsvpCounts, RsvpStatus, changes};
+use super::schedule::Schedule;
 
 /// The events.
 pub static EVENTS: Kind<Facts, Attendance, Row> =
@@ -28,7 +29,7 @@ pub struct Facts {
     host_id: String,
     title: String,
     description: String,
-    event_date: Timestamp,
+    when: Schedule,
     location: Location,
     event_type: EventType,
     capacity: Option<u32>,
@@ -67,8 +68,8 @@ pub struct Event {
     pub title: String,
     /// What it is.
     pub description: String,
-    /// When it starts.
-    pub event_date: Timestamp,
+    /// When it is.
+    pub when: Schedule,
     /// Where it is.
     pub location: Location,
     /// What kind it is.
@@ -79,6 +80,8 @@ pub struct Event {
     pub created_at: Timestamp,
     /// How many answered what.
     pub counts: RsvpCounts,
+    /// Rises with each change of the answers.
+    pub version: u64,
 }
 
 /// What kind an event is.
@@ -107,6 +110,17 @@ pub struct Rsvp {
     pub updated_at: Timestamp,
 }
 
+/// Why an answer is not taken.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RsvpError {
+    /// The event is over.
+    #[error("the event is over")]
+    Over,
+    /// What the store said.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// What came of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RsvpOutcome {
@@ -122,23 +136,23 @@ pub struct RsvpOutcome {
 
 impl Event {
     pub(super) fn new(id: &str, found: Found<Facts, Attendance>) -> Self {
-        Self::of(id, found.facts, found.head)
+        Self::of(id, found.facts, found.head, found.version)
     }
 
-    fn of(id: &str, facts: Facts, head: Attendance) -> Self {
-        let Facts { host_id, title, description, event_date, location, event_type, capacity, created_at } =
-            facts;
+    fn of(id: &str, facts: Facts, head: Attendance, version: u64) -> Self {
+        let Facts { host_id, title, description, when, location, event_type, capacity, created_at } = facts;
         Self {
             id: id.to_owned(),
             host_id,
             title,
             description,
-            event_date,
+            when,
             location,
             event_type,
             capacity,
             created_at,
             counts: head.counts,
+            version,
         }
     }
 }
@@ -221,7 +235,7 @@ impl EventStore {
             host_id: event.host_id.clone(),
             title: event.title.clone(),
             description: event.description.clone(),
-            event_date: event.event_date,
+            when: event.when.clone(),
             location: event.location.clone(),
             event_type: event.event_type,
             capacity: event.capacity,
@@ -244,7 +258,7 @@ impl EventStore {
     ///
     /// However many race, no more than the capacity are going: who comes too late is waitlisted, in the order of coming. A
     /// place that is given back goes to the first who waits in the same step. Saying again what stands already changes
-    /// nothing. `effects` are what an answer that is new causes.
+    /// nothing. `effects` are what an answer that is new causes. What is over takes none.
     pub async fn rsvp<E: Serialize>(
         &self,
         event_id: &str,
@@ -252,7 +266,7 @@ impl EventStore {
         choice: RsvpChoice,
         now: Timestamp,
         effects: impl Fn(&RsvpOutcome) -> Result<Vec<E>, StoreError> + Send + 'static,
-    ) -> Result<Option<RsvpOutcome>, StoreError> {
+    ) -> Result<Option<RsvpOutcome>, RsvpError> {
         let (id, user) = (event_id.to_owned(), user_id.to_owned());
         let wants = Wants::head().row(answer_key(user_id));
         self.0
@@ -261,6 +275,9 @@ impl EventStore {
                 let previous = before.as_ref().map(|before| before.status);
                 let stands = before.clone().filter(|_| !changes(previous, choice));
                 let is_new = stands.is_none();
+                if is_new && now >= part.facts.when.over_at() {
+                    return Err(RsvpError::Over);
+                }
                 let (answer, promoted) = match stands {
                     Some(answer) => (answer, None),
                     None => (replace_answer(part, &user, before, choice, now), promote_first(part, now)),
@@ -269,7 +286,7 @@ impl EventStore {
                     rsvp: rsvp_of(&id, &user, &answer),
                     previous,
                     promoted: promoted.map(|(user, answer)| rsvp_of(&id, &user, &answer)),
-                    event: Event::of(&id, part.facts.clone(), part.head),
+                    event: Event::of(&id, part.facts.clone(), part.head, part.version + u64::from(is_new)),
                 };
                 if !is_new {
                     return Ok(Decision::Stands(outcome));

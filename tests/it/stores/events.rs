@@ -1,10 +1,12 @@
 //! What events promise.
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use mundotango::community::events::listing::EventFilter;
 use mundotango::community::events::location::{Coordinates, Location};
 use mundotango::community::events::rules::{RsvpChoice, RsvpCounts, RsvpStatus};
-use mundotango::community::events::store::{Event, EventStore, EventType, Rsvp};
+use mundotango::community::events::schedule::Schedule;
+use mundotango::community::events::store::{Event, EventStore, EventType, Rsvp, RsvpError};
 use mundotango_protocol::new_id;
 use mundotango_storage::db::Db;
 use mundotango_storage::{PageRequest, PageStart, StoreError, now};
@@ -22,18 +24,20 @@ fn uuid_part(id: &str) -> u64 {
     u64::from_str_radix(&id[id.len() - 4..], 16).unwrap()
 }
 
-fn event(event_date: Timestamp, capacity: Option<u32>) -> Event {
+fn event(start: Timestamp, capacity: Option<u32>) -> Event {
+    let buenos_aires = TimeZone::get("America/Argentina/Buenos_Aires").unwrap();
     Event {
         id: new_id(),
         host_id: new_id(),
         title: "Milonga del Sur".to_owned(),
         description: String::new(),
-        event_date,
+        when: Schedule { start: start.to_zoned_datetime(buenos_aires), end: None },
         location: Location { text: "La Viruta, Buenos Aires".to_owned(), ..Location::default() },
         event_type: EventType::Milonga,
         capacity,
         created_at: now(),
         counts: RsvpCounts::default(),
+        version: 0,
     }
 }
 
@@ -43,6 +47,7 @@ pub async fn events(nodes: &[Db; 2]) {
     let store = &nodes[0];
     finds_what_it_created(store).await;
     lists_by_time_through_filters(store).await;
+    what_is_over_is_neither_listed_nor_answered(store).await;
     answers_replace_each_other(store).await;
     the_waitlist_moves_up_in_order(store).await;
     capacity_is_never_exceeded(store).await;
@@ -76,7 +81,7 @@ async fn lists_by_time_through_filters(store: &EventStore) {
         store.create(&event, &[]).await.unwrap();
         expected.push(event);
     }
-    expected.sort_by_key(|event| (event.event_date, event.id.clone()));
+    expected.sort_by_key(|event| (event.when.starts_at(), event.id.clone()));
     let end = start + SignedDuration::from_hours(1);
     let all = EventFilter { from: Some(start), to: Some(end), ..EventFilter::default() };
     let near = Coordinates { latitude: -34.61, longitude: -58.38 };
@@ -109,6 +114,58 @@ async fn lists_by_time_through_filters(store: &EventStore) {
         let page = PageRequest { start: PageStart::After(cursor.to_owned()), limit: 5 };
         let refused = store.events(&all, page).await;
         assert!(matches!(refused, Err(StoreError::BadCursor)), "{cursor}");
+    }
+}
+
+async fn what_is_over_is_neither_listed_nor_answered(store: &EventStore) {
+    let (now, city) = (quiet_time(), new_id());
+    let hours = SignedDuration::from_hours;
+    let mut made = Vec::new();
+    // When it starts, before or after now, and how long it lasts.
+    for (start, lasts) in [
+        (-100, Some(110)),
+        (-100, Some(90)),
+        (-80, Some(120)),
+        (-20, None),
+        (-11, None),
+        (-5, Some(1)),
+        (-5, Some(6)),
+        (2, Some(30)),
+        (3, None),
+    ] {
+        let mut event = event(now + hours(start), Some(1));
+        event.when.end = lasts.map(|lasts| &event.when.start + hours(lasts));
+        event.location.city = Some(city.clone());
+        store.create(&event, &[]).await.unwrap();
+        made.push(event);
+    }
+    made.sort_by_key(|event| event.when.starts_at());
+    let is_on = |event: &&Event| event.when.over_at() > now;
+    let wanted: Vec<_> = made.iter().filter(is_on).map(|event| event.id.clone()).collect();
+    assert_eq!(wanted.len(), 6);
+    let filter = EventFilter { still_on: Some(now), city: Some(city), ..EventFilter::default() };
+    for limit in [1, 2, 3, 50] {
+        let read = async |page: PageRequest| store.events(&filter, page).await;
+        assert_eq!(walk(limit, read, |event: &Event| event.id.clone()).await, wanted, "by {limit}");
+    }
+    for skip in 0..7 {
+        let page = PageRequest { start: PageStart::Skip(skip), limit: 2 };
+        let items = store.events(&filter, page).await.unwrap().items;
+        let ids: Vec<_> = items.into_iter().map(|event| event.id).collect();
+        assert_eq!(ids, wanted.iter().skip(skip).take(2).cloned().collect::<Vec<_>>(), "behind {skip}");
+    }
+    for event in made {
+        let last = event.when.over_at() - SignedDuration::from_millis(1);
+        let going =
+            store.rsvp(&event.id, "a", RsvpChoice::Going, last, |_| NO_EFFECTS).await.unwrap().unwrap();
+        assert_eq!((going.rsvp.status, going.event.version), (RsvpStatus::Going, 1));
+        let over = event.when.over_at();
+        for (user, choice) in [("a", RsvpChoice::Declined), ("b", RsvpChoice::Going)] {
+            let refused = store.rsvp(&event.id, user, choice, over, |_| NO_EFFECTS).await;
+            assert!(matches!(refused, Err(RsvpError::Over)), "{refused:?}");
+        }
+        let again = store.rsvp(&event.id, "a", RsvpChoice::Going, over, |_| NO_EFFECTS).await;
+        assert_eq!(again.unwrap().unwrap().event.counts.going, 1, "what stands is no new answer");
     }
 }
 

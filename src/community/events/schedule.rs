@@ -1,0 +1,285 @@
+//! When an event is: as the clocks of its venue show it.
+//!
+//! What counts is the civil time and the zone: where a country changes its rules after the event was made, the dance still
+//! begins at nine in the evening, and the point in time follows.
+
+use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
+use jiff::civil::DateTime;
+use jiff::fmt::temporal::DateTimeParser;
+use jiff::tz::{AmbiguousOffset, OffsetConflict, TimeZone};
+use jiff::{SignedDuration, Timestamp, ZonedDateTime};
+use mundotango_gateway::input::{BadFields, Time};
+use mundotango_gateway::problem::{FieldCode, FieldError};
+use mundotango_storage::to_the_millisecond;
+use serde::{Deserialize, Serialize};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+/// How long an event without an end is taken to last.
+pub const UNTOLD: SignedDuration = SignedDuration::from_hours(12);
+/// The longest event.
+pub const LONGEST: SignedDuration = SignedDuration::from_hours(31 * 24);
+
+/// No time and no name of a zone is longer, in characters.
+const MAX_CHARS: usize = 64;
+
+/// An offset that the zone still knows decides between the two readings of an hour that comes twice.
+static PARSER: DateTimeParser = DateTimeParser::new().offset_conflict(OffsetConflict::PreferOffset);
+
+/// When an event is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// When it starts.
+    #[serde(with = "zoned")]
+    pub start: ZonedDateTime,
+    /// When it ends, if that is told.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "zoned_if_any")]
+    pub end: Option<ZonedDateTime>,
+}
+
+impl Schedule {
+    /// From the fields of a request; the field that is wrong, if one is.
+    pub(super) fn given(
+        start: GivenTime,
+        end: Option<GivenTime>,
+        zone: Option<&Zone>,
+    ) -> Result<Self, FieldError> {
+        let zone = zone.map(|Zone(zone)| zone);
+        let start = start.on_clocks_of(zone, "eventDate")?;
+        let end = end.map(|end| end.on_clocks_of(zone, "endDate")).transpose()?;
+        if let Some(end) = &end {
+            let lasts = end.duration_since(&start);
+            if !lasts.is_positive() {
+                let message = "must be later than eventDate";
+                return Err(FieldError::new("endDate", FieldCode::Contradiction, message));
+            }
+            if lasts > LONGEST {
+                let message = format!("must be {} days after eventDate at most", LONGEST.as_hours() / 24);
+                return Err(FieldError::new("endDate", FieldCode::OutOfRange, message));
+            }
+        }
+        Ok(Self { start, end })
+    }
+
+    /// When it starts, as a point in time.
+    pub fn starts_at(&self) -> Timestamp {
+        self.start.timestamp()
+    }
+
+    /// From when on it is over: where no end is told, so long after its start that hardly one goes on.
+    pub fn over_at(&self) -> Timestamp {
+        self.end.as_ref().map_or_else(
+            || self.starts_at().saturating_add(UNTOLD).unwrap_or(Timestamp::MAX),
+            ZonedDateTime::timestamp,
+        )
+    }
+
+    /// Whether it lasts longer than most.
+    pub fn is_long(&self) -> bool {
+        self.over_at().duration_since(self.starts_at()) > UNTOLD
+    }
+
+    /// The IANA name of the venue's zone.
+    pub fn zone_name(&self) -> &str {
+        self.start.time_zone().iana_name().unwrap_or("UTC")
+    }
+}
+
+/// A time that a client gives: a point in time, or what the clocks of a place show.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum GivenTime {
+    Point(Timestamp),
+    Local(DateTime),
+}
+
+impl GivenTime {
+    fn on_clocks_of(self, zone: Option<&TimeZone>, field: &str) -> Result<ZonedDateTime, FieldError> {
+        match (self, zone) {
+            (Self::Point(point), zone) => {
+                let zone = zone.cloned().unwrap_or(TimeZone::UTC);
+                Ok(to_the_millisecond(point).to_zoned_datetime(zone))
+            }
+            (Self::Local(_), None) => {
+                let message =
+                    "must have its offset, such as 2026-12-04T21:00:00-03:00, or come with timeZone";
+                Err(FieldError::new(field, FieldCode::BadForm, message))
+            }
+            (Self::Local(local), Some(zone)) => {
+                let ambiguous = zone.to_ambiguous_zoned_datetime(local);
+                if let AmbiguousOffset::Gap { .. } = ambiguous.offset() {
+                    let name = zone.iana_name().unwrap_or("the zone");
+                    let message = format!("does not exist in {name}: the clocks are put forward over it");
+                    return Err(FieldError::new(field, FieldCode::OutOfRange, message));
+                }
+                // Of an hour that comes twice the first; with its offset the client may say the second.
+                let out_of_range =
+                    |_| FieldError::new(field, FieldCode::OutOfRange, "is further away than times go");
+                ambiguous.compatible().map_err(out_of_range)
+            }
+        }
+    }
+}
+
+impl Deserr<BadFields> for GivenTime {
+    fn deserialize_from_value<V: IntoValue>(
+        value: Value<V>,
+        at: ValuePointerRef<'_>,
+    ) -> Result<Self, BadFields> {
+        if let Value::String(text) = &value
+            && let Some(local) = local(text)
+        {
+            return Ok(Self::Local(local));
+        }
+        Time::deserialize_from_value(value, at).map(|Time(point)| Self::Point(point))
+    }
+}
+
+/// A date and a time without an offset or a zone, as a browser's field for both gives it.
+fn local(text: &str) -> Option<DateTime> {
+    let has_time = text.contains('T');
+    let has_more = text.contains(['Z', 'z', '+', '[']) || text.matches('-').count() > 2;
+    if has_time && !has_more { text.parse().ok() } else { None }
+}
+
+impl PartialSchema for GivenTime {
+    fn schema() -> RefOr<Schema> {
+        let about = "A time with its offset (RFC 3339), or without one as the clocks in `timeZone` show it.";
+        let examples = ["2026-12-04T21:00:00-03:00", "2026-12-04T21:00"];
+        let schema = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
+        schema.max_length(Some(MAX_CHARS)).examples(examples).into()
+    }
+}
+
+impl ToSchema for GivenTime {}
+
+/// A time zone by its IANA name.
+#[derive(Clone, Debug)]
+pub(super) struct Zone(TimeZone);
+
+impl Deserr<BadFields> for Zone {
+    fn deserialize_from_value<V: IntoValue>(
+        value: Value<V>,
+        at: ValuePointerRef<'_>,
+    ) -> Result<Self, BadFields> {
+        const WANTED: &str =
+            "the name of a time zone (IANA), such as Europe/Berlin or America/Argentina/Buenos_Aires";
+        let Value::String(name) = value else { return Err(BadFields::wrong_type(&value, WANTED, at)) };
+        // Only names of the database, without forms that other names have for rules of their own.
+        let zone = TimeZone::get(&name).ok().filter(|zone| zone.iana_name().is_some() && !zone.is_unknown());
+        zone.map(Self).ok_or_else(|| BadFields::one(at, FieldCode::NotAllowed, format!("must be {WANTED}")))
+    }
+}
+
+impl PartialSchema for Zone {
+    fn schema() -> RefOr<Schema> {
+        let about = "The venue's time zone by its IANA name.";
+        let schema = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
+        schema.max_length(Some(MAX_CHARS)).examples(["America/Argentina/Buenos_Aires"]).into()
+    }
+}
+
+impl ToSchema for Zone {}
+
+mod zoned {
+    use jiff::ZonedDateTime;
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(time: &ZonedDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(time)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ZonedDateTime, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        super::PARSER.parse_zoned_datetime(text.as_ref()).map_err(de::Error::custom)
+    }
+}
+
+mod zoned_if_any {
+    use jiff::ZonedDateTime;
+    use serde::{Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde calls it so")]
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<ZonedDateTime>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => super::zoned::serialize(time, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<ZonedDateTime>, D::Error> {
+        super::zoned::deserialize(deserializer).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mundotango_gateway::input::read_value;
+    use serde_json::json;
+
+    use super::*;
+
+    const BUENOS_AIRES: &str = "America/Argentina/Buenos_Aires";
+
+    fn schedule(start: &str, end: Option<&str>, zone: Option<&str>) -> Result<Schedule, (String, FieldCode)> {
+        let time = |text: &str| read_value::<GivenTime>(json!(text)).unwrap();
+        let zone = zone.map(|name| read_value::<Zone>(json!(name)).unwrap());
+        Schedule::given(time(start), end.map(time), zone.as_ref()).map_err(|error| (error.field, error.code))
+    }
+
+    #[test]
+    fn what_the_clocks_show_and_a_point_in_time_are_the_same() {
+        let local = schedule("2026-12-04T21:00", None, Some(BUENOS_AIRES)).unwrap();
+        let point = schedule("2026-12-05T00:00:00Z", None, Some(BUENOS_AIRES)).unwrap();
+        assert_eq!(local, point);
+        assert_eq!(local.start.to_string(), "2026-12-04T21:00:00-03:00[America/Argentina/Buenos_Aires]");
+        let kept: Schedule = serde_json::from_str(&serde_json::to_string(&local).unwrap()).unwrap();
+        assert_eq!((kept.zone_name(), &kept), (BUENOS_AIRES, &local));
+        assert_eq!(schedule("2026-12-04T21:00:00-03:00", None, None).unwrap().zone_name(), "UTC");
+    }
+
+    #[test]
+    fn hours_that_come_twice_or_never_are_told_apart() {
+        let berlin = Some("Europe/Berlin");
+        let gap = schedule("2026-03-29T02:30", None, berlin);
+        assert_eq!(gap, Err(("eventDate".to_owned(), FieldCode::OutOfRange)));
+        let first = schedule("2026-10-25T02:30", None, berlin).unwrap();
+        let second = schedule("2026-10-25T02:30:00+01:00", None, berlin).unwrap();
+        assert_eq!(second.starts_at().duration_since(first.starts_at()), SignedDuration::from_hours(1));
+        let kept: Schedule = serde_json::from_str(&serde_json::to_string(&second).unwrap()).unwrap();
+        assert_eq!(kept.starts_at(), second.starts_at());
+    }
+
+    #[test]
+    fn when_a_zone_changes_its_rules_the_civil_time_stays() {
+        // Written when the zone was thought to be at +05:00 that summer.
+        let text = r#"{"start":"2026-07-01T21:00:00+05:00[Europe/Berlin]"}"#;
+        let kept: Schedule = serde_json::from_str(text).unwrap();
+        assert_eq!(kept.start.to_string(), "2026-07-01T21:00:00+02:00[Europe/Berlin]");
+    }
+
+    #[test]
+    fn an_end_comes_after_its_start() {
+        let ends = |end: &str| schedule("2026-12-04T21:00", Some(end), Some(BUENOS_AIRES));
+        assert!(ends("2026-12-05T03:00").is_ok_and(|when| !when.is_long()));
+        assert!(ends("2026-12-07T03:00").is_ok_and(|when| when.is_long()));
+        assert_eq!(ends("2026-12-04T21:00").unwrap_err().1, FieldCode::Contradiction);
+        assert_eq!(ends("2027-12-04T21:00").unwrap_err().1, FieldCode::OutOfRange);
+        assert_eq!(schedule("2026-12-04T21:00", None, None).unwrap_err().1, FieldCode::BadForm);
+    }
+
+    #[test]
+    fn only_zones_of_the_database_are_known() {
+        for name in ["Mars/Phobos", "", "EST5EDT4", "Etc/Unknown", "+03:00"] {
+            assert!(read_value::<Zone>(json!(name)).is_err(), "{name}");
+        }
+        for text in ["2026-12-04", "21:00", "2026-12-04 21:00", "2026-12-04T21:00[Europe/Berlin]"] {
+            assert!(read_value::<GivenTime>(json!(text)).is_err(), "{text}");
+        }
+    }
+}
