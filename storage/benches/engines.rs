@@ -25,6 +25,8 @@ use tokio::task::JoinSet;
 
 /// Tasks that ask at the same time.
 const ASKING: usize = 32;
+/// As many where a hot partition is looked at: writers wait for each other there.
+const MANY_ASKING: usize = 256;
 /// Turns of each side.
 const ROUNDS: usize = 8;
 /// How long a turn is.
@@ -41,11 +43,13 @@ const USERS: usize = 1_000;
 static IN_ONE: Kind<(), u64, bool> = Kind::new("reactions_in_one", "1,000 reactions of 60 B").sharded(1);
 static IN_SHARDS: Kind<(), u64, bool> =
     Kind::new("reactions_in_shards", "1,000 reactions of 60 B").sharded(16);
+/// What is changed, here and there.
+static COUNTED: Kind<(), u64, ()> = Kind::new("counted", "a number");
 /// What is read: a text with what every partition has.
 static TEXTS: Kind<String, (), ()> = Kind::new("texts", "a text of 200 B").cached(Duration::from_mins(10));
 
 fn schema() -> Schema {
-    Schema { kinds: vec![TEXTS.spec(), IN_ONE.spec(), IN_SHARDS.spec()], indexes: vec![] }
+    Schema { kinds: vec![TEXTS.spec(), COUNTED.spec(), IN_ONE.spec(), IN_SHARDS.spec()], indexes: vec![] }
 }
 
 /// The columns of a partition.
@@ -78,10 +82,10 @@ impl Done {
     }
 }
 
-async fn turn(deed: &Deed, numbers: &Arc<AtomicU64>, done: &mut Done) {
+async fn turn(asking_at_once: usize, deed: &Deed, numbers: &Arc<AtomicU64>, done: &mut Done) {
     let start = Instant::now();
     let mut asking = JoinSet::new();
-    for _ in 0..ASKING {
+    for _ in 0..asking_at_once {
         let (deed, numbers) = (Arc::clone(deed), Arc::clone(numbers));
         asking.spawn(async move {
             let mut nanos = Vec::new();
@@ -101,16 +105,16 @@ async fn turn(deed: &Deed, numbers: &Arc<AtomicU64>, done: &mut Done) {
 }
 
 /// Lets all sides take turns.
-async fn side_by_side<const N: usize>(deeds: [Deed; N]) -> [Done; N] {
+async fn side_by_side<const N: usize>(asking: usize, deeds: [Deed; N]) -> [Done; N] {
     let numbers = Arc::new(AtomicU64::new(0));
     // The first turn of each fills what is filled once.
     for deed in &deeds {
-        turn(deed, &numbers, &mut Done::default()).await;
+        turn(asking, deed, &numbers, &mut Done::default()).await;
     }
     let mut done = [(); N].map(|()| Done::default());
     for _ in 0..ROUNDS {
         for (deed, done) in deeds.iter().zip(&mut done) {
-            turn(deed, &numbers, done).await;
+            turn(asking, deed, &numbers, done).await;
         }
     }
     done
@@ -243,12 +247,12 @@ fn evenly(number: u64) -> usize {
     usize::try_from(number).unwrap() % POSTS
 }
 
-/// As people read: the k-th most read post is read 1/k times as often as the first (Zipf's law with exponent 1).
-fn zipf() -> Arc<dyn Fn(u64) -> usize + Send + Sync> {
+/// As people choose: the k-th most wanted is taken 1/k^`exponent` times as often as the first (Zipf's law).
+fn zipf(exponent: f64) -> Arc<dyn Fn(u64) -> usize + Send + Sync> {
     let mut sums = Vec::with_capacity(POSTS);
     let mut sum = 0.0;
     for rank in 1..=POSTS {
-        sum += 1.0 / rank as f64;
+        sum += (rank as f64).powf(-exponent);
         sums.push(sum);
     }
     Arc::new(move |_| {
@@ -266,7 +270,7 @@ async fn beside_the_driver(engines: &Engines) {
     let reads = [engines.read_by(&engines.stores.db, &spread), engines.bare_read().await];
     let writes = [engines.write(), engines.bare_write().await];
     for (name, deeds) in [("read a partition", reads), ("write a publication", writes)] {
-        let [mut ours, mut bare] = side_by_side(deeds).await;
+        let [mut ours, mut bare] = side_by_side(ASKING, deeds).await;
         println!(
             "| {name} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} |",
             ours.rate(),
@@ -282,13 +286,16 @@ async fn cache_tiers(engines: &Engines) {
     const NEAR_BYTES: u64 = 32 << 20;
     println!("\nh: reads of {POSTS} posts as people read (Zipf), {ASKING} callers\n");
     println!("| | reads / s | p50 ms | p99 ms |\n|---|---|---|---|");
-    let pick = zipf();
+    let pick = zipf(1.0);
     let behind = |near_bytes| engines.stores.db.clone().with_cache(engines.cache(near_bytes));
-    let done = side_by_side([
-        engines.read_by(&engines.stores.db, &pick),
-        engines.read_by(&behind(0), &pick),
-        engines.read_by(&behind(NEAR_BYTES), &pick),
-    ])
+    let done = side_by_side(
+        ASKING,
+        [
+            engines.read_by(&engines.stores.db, &pick),
+            engines.read_by(&behind(0), &pick),
+            engines.read_by(&behind(NEAR_BYTES), &pick),
+        ],
+    )
     .await;
     for (name, mut done) in
         ["no cache", "Redis alone (in-process tier off)", "both tiers"].into_iter().zip(done)
@@ -359,12 +366,53 @@ async fn hot_counters(engines: &Engines) {
     }
 }
 
+/// Changes of partitions that are chosen evenly, and as people choose.
+async fn uneven_changes(engines: &Engines) {
+    println!("\nk: changes spread over {POSTS} partitions, {MANY_ASKING} callers\n");
+    println!("| | evenly / s | Zipf 1.5 / s | ratio | p50 ms | p99 ms | Zipf: p50 ms | Zipf: p99 ms |");
+    println!("|---|---|---|---|---|---|---|---|");
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = EmbeddedStore::open(folder.path(), &EmbeddedOptions::default(), &schema()).unwrap();
+    for (name, db) in [("embedded", embedded.stores().db), ("CQL", engines.stores.db.clone())] {
+        let ids: Arc<Vec<_>> = Arc::new((0..POSTS).map(|_| new_id()).collect());
+        for id in ids.iter() {
+            db.create(&COUNTED, id, &(), &[], &[]).await.unwrap();
+        }
+        let count = |pick: Arc<dyn Fn(u64) -> usize + Send + Sync>| {
+            let (db, ids) = (db.clone(), Arc::clone(&ids));
+            deed(move |number| {
+                let (db, ids, pick) = (db.clone(), Arc::clone(&ids), Arc::clone(&pick));
+                async move {
+                    let changed = db.change(&COUNTED, &ids[pick(number)], Wants::head(), |part| {
+                        part.head += 1;
+                        Ok::<_, StoreError>(Decision::Write(()))
+                    });
+                    changed.await.unwrap().unwrap();
+                }
+            })
+        };
+        let deeds = [count(Arc::new(evenly)), count(zipf(1.5))];
+        let [mut even, mut uneven] = side_by_side(MANY_ASKING, deeds).await;
+        println!(
+            "| {name} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
+            even.rate(),
+            uneven.rate(),
+            uneven.rate() / even.rate(),
+            even.millis(50),
+            even.millis(99),
+            uneven.millis(50),
+            uneven.millis(99)
+        );
+    }
+}
+
 #[tokio::main(worker_threads = 2)]
 async fn main() {
     let engines = Engines::open().await;
     beside_the_driver(&engines).await;
     cache_tiers(&engines).await;
     hot_counters(&engines).await;
+    uneven_changes(&engines).await;
     let drop_keyspace = format!("DROP KEYSPACE {}", engines.options.keyspace);
     engines.session.query_unpaged(drop_keyspace, ()).await.unwrap();
 }

@@ -24,7 +24,6 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::either::Either;
 
 use crate::dialect::{Dialect, Incoming};
-use crate::worker::Part;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -43,9 +42,16 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    pub(crate) fn new(part: &Part) -> anyhow::Result<Self> {
-        let tls = part.authority.as_deref().map(trusting).transpose()?;
-        Ok(Self { path: part.path.clone(), dialect: part.dialect, source: part.source, tls })
+    /// Over TLS if the authority of the servers' certificates is given; `source` is the last byte of the loopback address
+    /// that connections come from.
+    pub(crate) fn new(
+        path: &str,
+        dialect: Dialect,
+        source: u8,
+        authority: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let tls = authority.map(trusting).transpose()?;
+        Ok(Self { path: path.to_owned(), dialect, source, tls })
     }
 
     async fn connect(&self, server: SocketAddr) -> anyhow::Result<Stream> {

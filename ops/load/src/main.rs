@@ -7,8 +7,11 @@ mod dialect;
 mod process;
 mod raw;
 mod report;
+mod requests;
 mod scenario;
+mod token;
 mod worker;
+mod zipf;
 
 use clap::Parser as _;
 
@@ -20,6 +23,7 @@ fn main() -> anyhow::Result<()> {
             println!("{:.0}", raw::sends_per_cpu_second(sockets, bytes, rounds)?);
             Ok(())
         }
+        scenario::Command::Requests(plan) => requests::run(&plan),
         command => scenario::run(&command),
     }
 }

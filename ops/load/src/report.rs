@@ -1,5 +1,7 @@
 //! What a run found out.
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// Latencies, in milliseconds.
@@ -17,6 +19,12 @@ impl Latencies {
         let last = nanos.len().checked_sub(1)?;
         let at = |percent: usize| nanos[last * percent / 100] as f64 / 1e6;
         Some(Self { p50: at(50), p99: at(99), max: at(100) })
+    }
+}
+
+impl fmt::Display for Latencies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", self.p50, self.p99, self.max)
     }
 }
 
@@ -87,8 +95,7 @@ impl Report {
             lines.push(("CPU beside", format!("{:.0} % of all", share * 100.0)));
         }
         if let Some(latency) = self.latency_millis {
-            let Latencies { p50, p99, max } = latency;
-            lines.push(("publish to deliver", format!("p50 {p50:.1} ms, p99 {p99:.1} ms, max {max:.1} ms")));
+            lines.push(("publish to deliver", latency.to_string()));
         }
         println!("{}", self.scenario);
         for (name, figure) in lines {

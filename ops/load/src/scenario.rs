@@ -13,6 +13,7 @@ use clap::{Args, Parser};
 use crate::dialect::Dialect;
 use crate::process::ServerProcess;
 use crate::report::{Latencies, Report};
+use crate::requests::Plan;
 use crate::worker::{Outcome, Part, now_nanos};
 
 /// Sessions a worker process: well below the usual limit of open files.
@@ -73,6 +74,8 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 5_000)]
         sessions: usize,
     },
+    /// Callers of the REST API, each on a connection, who ask again as soon as they have their answer.
+    Requests(Plan),
     /// Only sends the same bytes to many loopback sockets: sends a second of CPU, the machine's own limit.
     Raw {
         /// How many sockets.
@@ -157,7 +160,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
             let load = fanout(target, [*channels, *subscribers, *publishers, *rate, *seconds, *payload])?;
             (measure("fanout", target, &load, Duration::from_secs(1))?, target.json)
         }
-        Command::Worker | Command::Raw { .. } | Command::RawReader { .. } => {
+        Command::Worker | Command::Requests(_) | Command::Raw { .. } | Command::RawReader { .. } => {
             anyhow::bail!("this is not a scenario")
         }
     };

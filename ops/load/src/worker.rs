@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use jsonwebtoken::{EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
@@ -18,13 +17,12 @@ use tokio::time::Instant;
 
 use crate::client::{Client, Publisher, Way};
 use crate::dialect::Dialect;
+use crate::token::Signer;
 
 /// Connects that a worker has under way at the same time.
 const CONNECTING_AT_ONCE: usize = 64;
 /// How long after the last publication stragglers are waited for.
 const STRAGGLERS: Duration = Duration::from_secs(10);
-/// How long a token is good.
-const TOKEN_SECONDS: u64 = 24 * 3600;
 
 /// What a worker does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -110,7 +108,7 @@ fn say(value: &serde_json::Value) -> anyhow::Result<()> {
 }
 
 async fn connect(part: &Arc<Part>) -> anyhow::Result<(Vec<Client>, Vec<(Vec<String>, Publisher)>)> {
-    let way = Way::new(part)?;
+    let way = Way::new(&part.path, part.dialect, part.source, part.authority.as_deref())?;
     let places = Arc::new(Semaphore::new(CONNECTING_AT_ONCE));
     let mut connecting = JoinSet::new();
     for (number, (server, channel)) in part.subscriptions.iter().cloned().enumerate() {
@@ -139,11 +137,7 @@ async fn connect(part: &Arc<Part>) -> anyhow::Result<(Vec<Client>, Vec<(Vec<Stri
 
 fn token(part: &Part, number: usize) -> anyhow::Result<String> {
     let Some(secret) = &part.secret else { return Ok(String::new()) };
-    let claims = json!({
-        "sub": format!("load-{}-{number}", part.source),
-        "exp": jsonwebtoken::get_current_timestamp() + TOKEN_SECONDS,
-    });
-    Ok(jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes()))?)
+    Signer::new(secret).token(&format!("load-{}-{number}", part.source))
 }
 
 async fn work(

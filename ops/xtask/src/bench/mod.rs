@@ -4,6 +4,7 @@
 mod cluster;
 mod engines;
 mod peers;
+mod requests;
 mod server;
 
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ pub(crate) enum What {
     Cluster,
     /// The store beside the bare driver, the cache's tiers, and ways to tell nodes of a change.
     Engines,
+    /// The REST API on the embedded store and on the engines.
+    Requests,
 }
 
 /// Measures, everything if nothing is named, and prints the tables; a node of an earlier commit beside this one's, if
@@ -45,6 +48,9 @@ pub(crate) fn all(what: Option<What>, before: Option<&str>, steps: &mut Steps) -
     }
     if is_wanted(What::Engines) {
         steps.run("tables of the engines", engines::tables)?;
+    }
+    if is_wanted(What::Requests) {
+        steps.run("tables of requests", || requests::tables(before.as_deref()))?;
     }
     Ok(())
 }

@@ -172,6 +172,18 @@ pub(super) fn load(
     serde_json::from_str(&report).with_context(|| format!("{dialect} {arguments:?}: {report}"))
 }
 
+/// Lets callers of the REST API ask a server; the load maker's report.
+pub(super) fn ask(server: &Server, arguments: &str) -> anyhow::Result<Value> {
+    let output = load_maker(&["requests"])
+        .args(arguments.split(' '))
+        .args(["--server", &server.address(), "--server-pid", &server.pids()?.join(","), "--secret-file"])
+        .arg(server.secret_file())
+        .stderr(Stdio::inherit())
+        .output()?;
+    let report = String::from_utf8(output.stdout)?;
+    serde_json::from_str(&report).with_context(|| format!("{arguments}: {report}"))
+}
+
 /// A port that nothing has, below those that the system gives to outgoing connections: thousands of them are still
 /// being forgotten from the row before.
 fn free_port() -> anyhow::Result<u16> {
