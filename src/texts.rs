@@ -7,7 +7,7 @@
 use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
 use mundotango_gateway::input::BadFields;
 use mundotango_gateway::problem::FieldCode;
-use unicode_normalization::UnicodeNormalization as _;
+use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quick};
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory as _};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -127,13 +127,10 @@ impl Rule {
     /// The text as it is kept.
     fn apply(&self, text: &str) -> Result<String, (FieldCode, String)> {
         let text = match self.form {
+            Form::Secret => nfc(text),
             // A Windows browser sends both characters for a new line.
-            Form::Prose => text.replace("\r\n", "\n"),
-            _ => text.to_owned(),
-        };
-        let text: String = match self.form {
-            Form::Secret => text.nfc().collect(),
-            _ => text.trim().nfc().collect(),
+            Form::Prose if text.contains('\r') => nfc(text.replace("\r\n", "\n").trim()),
+            _ => nfc(text.trim()),
         };
         if let Some(bad) = text.chars().find(|character| !self.form.allows(*character)) {
             let allowed = self.form.allowed();
@@ -185,6 +182,14 @@ impl Form {
             Self::Token => "must hold ASCII letters, digits and signs alone, without spaces",
             Self::Secret => "may hold anything",
         }
+    }
+}
+
+/// Most texts have the form already, which is quickly seen.
+fn nfc(text: &str) -> String {
+    match is_nfc_quick(text.chars()) {
+        IsNormalized::Yes => text.to_owned(),
+        IsNormalized::No | IsNormalized::Maybe => text.nfc().collect(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -39,8 +39,8 @@ impl BodyLimits {
     }
 }
 
-/// Middleware that bounds the request's body. Its own answer comes instead of the route's where the body was too much.
-pub(crate) async fn bound(State(limits): State<BodyLimits>, request: Request, next: Next) -> Response {
+/// Bounds the request's body. Its own answer comes instead of the route's where the body was too much.
+pub(crate) async fn bound(limits: BodyLimits, request: Request, next: Next) -> Response {
     let waits_for_permission = request.headers().contains_key(header::EXPECT);
     let (parts, body) = request.into_parts();
     if body.is_end_stream() {

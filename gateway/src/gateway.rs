@@ -10,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use mundotango_actors::Engine;
+use mundotango_ops::ToTheEnd;
 use mundotango_storage::db::Db;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -23,7 +24,7 @@ use crate::body::{self, BodyLimits};
 use crate::code;
 use crate::cors;
 use crate::health::{self, HealthCheck, HealthState};
-use crate::idempotency::{self, Idempotency};
+use crate::idempotency::Idempotency;
 use crate::identity::{self, Identity};
 use crate::input;
 use crate::observe;
@@ -102,7 +103,7 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
     input::describe(&mut document);
     server_api::describe(&mut document);
     let running = TaskTracker::new();
-    let to_the_end = ToTheEnd { timeout: options.request_timeout, running: running.clone() };
+    let calls = Calls { timeout: options.request_timeout, running: running.clone(), idempotency };
 
     // What holds for both doors to the routes: HTTP and RPC.
     let routes = routes
@@ -112,9 +113,7 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
             let text = panic.downcast_ref::<&str>().copied().unwrap_or("route panicked");
             Problem::internal(&text).into_response()
         }))
-        .layer(middleware::from_fn_with_state(idempotency, idempotency::once))
-        .layer(middleware::from_fn_with_state(to_the_end, in_time))
-        .layer(middleware::from_fn(observe::measure));
+        .layer(middleware::from_fn_with_state(Arc::new(calls), call));
     let is_apart = options.internal_listen.is_some();
     let callable =
         if is_apart { routes.clone().layer(middleware::from_fn(hide_internal)) } else { routes.clone() };
@@ -149,8 +148,7 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
             .merge(streams)
             // The limits of this server's own hold instead of axum's.
             .layer(DefaultBodyLimit::disable())
-            .layer(middleware::from_fn_with_state(BodyLimits::new(options), body::bound))
-            .layer(middleware::from_fn(observe::identify))
+            .layer(middleware::from_fn_with_state(BodyLimits::new(options), receive))
             // A request for a socket has no body, and storms of them come: it passes one layer alone.
             .merge(sockets.layer(middleware::from_fn(observe::identify_and_measure)));
     let public =
@@ -182,36 +180,49 @@ async fn hide_internal(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// How requests are carried out.
-#[derive(Clone)]
-struct ToTheEnd {
+/// Middleware of every request but those for sockets: its id, its line in the log, and the bounds of its body. One layer, as
+/// each costs a request something.
+async fn receive(State(limits): State<BodyLimits>, request: Request, next: Next) -> Response {
+    observe::identified(request, |request| body::bound(limits, request, next)).await
+}
+
+/// How the application's routes are called.
+struct Calls {
     /// How long a caller waits.
     timeout: Duration,
+    /// Counts requests that change something.
     running: TaskTracker,
+    idempotency: Arc<Idempotency>,
+}
+
+/// Middleware of every call of a route, whatever door it came by: its numbers, the bound of its time, and that it is carried
+/// out once.
+async fn call(State(calls): State<Arc<Calls>>, request: Request, next: Next) -> Response {
+    observe::measured(request, |request| in_time(calls, request, next)).await
 }
 
 /// Bounds the time from a request's head to its answer's. A request that may change something is dropped neither then nor
 /// when its client hangs up: what was written would be announced to nobody.
-async fn in_time(State(to_the_end): State<ToTheEnd>, request: Request, next: Next) -> Response {
-    let ToTheEnd { timeout, running } = to_the_end;
+async fn in_time(calls: Arc<Calls>, request: Request, next: Next) -> Response {
+    let Calls { timeout, running, idempotency } = calls.as_ref();
     if request.method().is_safe() {
-        return tokio::time::timeout(timeout, next.run(request)).await.unwrap_or_else(|_| {
+        return tokio::time::timeout(*timeout, next.run(request)).await.unwrap_or_else(|_| {
             Problem::unavailable("the request took longer than it may (http.request_timeout)").into_response()
         });
     }
     if running.len() >= MAX_RUNNING {
         return Problem::unavailable("too many requests are under way").into_response();
     }
-    let task = running.spawn(tracing::Instrument::in_current_span(async move { next.run(request).await }));
-    match tokio::time::timeout(timeout, task).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => Problem::internal(&error).into_response(),
-        Err(_) => {
-            let detail =
-                "the request takes longer than a client may wait (http.request_timeout), and goes on";
-            Problem::outcome_unknown(detail).into_response()
-        }
-    }
+    let (counted, idempotency) = (running.token(), Arc::clone(idempotency));
+    let answer = ToTheEnd::new(async move {
+        let response = idempotency.once(request, next).await;
+        drop(counted);
+        response
+    });
+    tokio::time::timeout(*timeout, answer).await.unwrap_or_else(|_| {
+        let detail = "the request takes longer than a client may wait (http.request_timeout), and goes on";
+        Problem::outcome_unknown(detail).into_response()
+    })
 }
 
 async fn metrics() -> Response {

@@ -13,11 +13,6 @@ use crate::client_address::ClientAddress;
 /// Names a request in logs and in its answer.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Middleware that gives a request its id, or keeps the one that a proxy gave it, logs under it, and answers with it.
-pub(crate) async fn identify(request: Request, next: Next) -> Response {
-    identified(request, |request| next.run(request)).await
-}
-
 /// Middleware that counts and times requests by route.
 pub(crate) async fn measure(request: Request, next: Next) -> Response {
     measured(request, |request| next.run(request)).await
@@ -28,7 +23,8 @@ pub(crate) async fn identify_and_measure(request: Request, next: Next) -> Respon
     identified(request, |request| measured(request, |request| next.run(request))).await
 }
 
-async fn identified<F: Future<Output = Response>>(
+/// Gives a request its id, or keeps the one that a proxy gave it, logs under it, and answers with it.
+pub(crate) async fn identified<F: Future<Output = Response>>(
     request: Request,
     answer: impl FnOnce(Request) -> F,
 ) -> Response {
@@ -67,7 +63,8 @@ impl Line {
     }
 }
 
-async fn measured<F: Future<Output = Response>>(
+/// Counts and times a request by its route.
+pub(crate) async fn measured<F: Future<Output = Response>>(
     request: Request,
     answer: impl FnOnce(Request) -> F,
 ) -> Response {

@@ -1,5 +1,5 @@
-//! Telemetry: what the process says of itself, as metrics and as logs, and the forms of values that it must not print or
-//! that people write by hand. It knows no other part of the product.
+//! What every part needs: what the process says of itself, as metrics and as logs; the forms of values that it must not print
+//! or that people write by hand; work that goes on when nobody waits for it. It knows no other part of the product.
 
 pub mod duration;
 mod logs;
@@ -7,12 +7,15 @@ mod metrics;
 mod secret;
 mod seldom;
 mod server_urls;
+mod to_the_end;
 pub mod trace;
 
 pub use logs::{
     LogError, LogFormat, LogOptions, flush as flush_logs, init as init_logs, set_filter as set_log_filter,
 };
 pub use metrics::{Metrics, ProcessUsage, metrics, process_usage, render};
+pub use prometheus::Histogram;
 pub use secret::Secret;
 pub use seldom::Seldom;
 pub use server_urls::ServerUrls;
+pub use to_the_end::ToTheEnd;

@@ -46,12 +46,15 @@ impl Effect {
 /// Carries out the community's effects.
 pub struct Effects {
     engine: Arc<Engine>,
+    /// Whether hot state outlives this node.
+    hot_outlives: bool,
 }
 
 impl Effects {
-    /// Publishes by this engine.
-    pub fn new(engine: Arc<Engine>) -> Self {
-        Self { engine }
+    /// Publishes by this engine. Where hot state outlives the node, publications are remembered there by their names, so that
+    /// what a node published before it died is told once.
+    pub fn new(engine: Arc<Engine>, hot_outlives: bool) -> Self {
+        Self { engine, hot_outlives }
     }
 
     async fn publish(
@@ -67,6 +70,11 @@ impl Effects {
             tags: BTreeMap::from([(SAME.to_owned(), name.clone())]),
             ..Publication::default()
         };
+        if attempt == Attempt::AtOnce && !self.hot_outlives {
+            // Whoever tries again has lost what would be remembered here.
+            self.engine.publish(&channel, Publish::new(publication)).await?;
+            return Ok(());
+        }
         let publish = Publish {
             idempotency_key: Some(name),
             // Whoever tried before may have been cut off after it was recorded.

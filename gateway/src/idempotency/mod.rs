@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -197,6 +197,16 @@ impl Idempotency {
             || Timestamp::now().duration_since(run.since) > LONGEST_RUN
     }
 
+    /// Carries a request out: once, if it has a key.
+    pub(crate) async fn once(self: &Arc<Self>, request: Request, next: Next) -> Response {
+        match self.scope(&request) {
+            Some(scope) if request.headers().contains_key(KEY) => {
+                self.carry_out(scope, request, next).await.unwrap_or_else(Problem::into_response)
+            }
+            _ => next.run(request).await,
+        }
+    }
+
     async fn carry_out(
         self: &Arc<Self>,
         scope: Scope,
@@ -301,20 +311,6 @@ impl Asked {
         });
         let answer = Answer { status: status.as_u16(), headers: headers.collect(), body };
         store::finish(&self.idempotency.db, &self.place, answer).await
-    }
-}
-
-/// Middleware that carries a request with a key out once.
-pub(crate) async fn once(
-    State(idempotency): State<Arc<Idempotency>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match idempotency.scope(&request) {
-        Some(scope) if request.headers().contains_key(KEY) => {
-            idempotency.carry_out(scope, request, next).await.unwrap_or_else(Problem::into_response)
-        }
-        _ => next.run(request).await,
     }
 }
 

@@ -24,13 +24,11 @@ pub struct Counts {
     pub reactions: BTreeMap<ReactionType, u64>,
 }
 
-/// The reactions of several counts together.
-pub fn sum(counts: impl IntoIterator<Item = Counts>) -> BTreeMap<ReactionType, u64> {
-    let mut sum = BTreeMap::new();
-    for (reaction, count) in counts.into_iter().flat_map(|counts| counts.reactions) {
-        *sum.entry(reaction).or_default() += count;
+/// Adds reactions to those that were counted elsewhere.
+pub fn add(sum: &mut BTreeMap<ReactionType, u64>, counts: &Counts) {
+    for (reaction, count) in &counts.reactions {
+        *sum.entry(*reaction).or_default() += count;
     }
-    sum
 }
 
 /// Counts a user's reaction in the place of the one before; whether that changes anything.

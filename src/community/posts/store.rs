@@ -171,8 +171,7 @@ impl PostStore {
         &self,
         post_ids: &[String],
     ) -> Result<Vec<BTreeMap<ReactionType, u64>>, StoreError> {
-        let counts = post_ids.iter().map(|id| self.0.shards(&POST_REACTIONS, id));
-        Ok(try_join_all(counts).await?.into_iter().map(|shards| rules::sum(shards.heads)).collect())
+        try_join_all(post_ids.iter().map(|id| self.0.sum_of_shards(&POST_REACTIONS, id, rules::add))).await
     }
 
     /// How many reactions of each kind there are to a post now, and a number that rises with each change of them.
@@ -181,7 +180,9 @@ impl PostStore {
         post_id: &str,
     ) -> Result<(BTreeMap<ReactionType, u64>, u64), StoreError> {
         let shards = self.0.shards_now(&POST_REACTIONS, post_id).await?;
-        Ok((rules::sum(shards.heads), shards.version))
+        let mut sum = BTreeMap::new();
+        shards.heads.iter().for_each(|counts| rules::add(&mut sum, counts));
+        Ok((sum, shards.version))
     }
 
     /// Says who is told of each post to which reactions changed by way of this node.

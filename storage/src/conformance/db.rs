@@ -380,7 +380,7 @@ async fn tally(db: &Db, id: &str, user: u64) -> Option<bool> {
 }
 
 async fn tallied(db: &Db, id: &str) -> u64 {
-    db.shards(&TALLIES, id).await.unwrap().heads.iter().map(|head| head.count).sum()
+    db.sum_of_shards(&TALLIES, id, |sum, head| *sum += head.count).await.unwrap()
 }
 
 async fn shards_are_counted_together(one: &Db, other: &Db) {

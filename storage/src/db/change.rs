@@ -4,12 +4,12 @@
 //!   one read, and one compare-and-set carries what they decided. A rule that refuses or panics harms its own caller alone.
 //! - Each compare-and-set leaves its node's mark in the partition. After an unknown outcome the partition is read again, and
 //!   the mark tells. A compare-and-set that arrives late finds another version and does nothing.
-//! - The loop runs in a task of its own, so that a caller who goes away neither stops a change nor keeps a stale value in the
-//!   cache.
+//! - The loop goes on when its caller goes away: that neither stops a change nor keeps a stale value in the cache.
 
 use std::any::{Any, TypeId};
 use std::time::{Duration, Instant};
 
+use mundotango_ops::ToTheEnd;
 use mundotango_protocol::new_id;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -56,10 +56,19 @@ impl Db {
         let asked: Waiting<F, H, R> = Box::new(Asked { wants, rule, answer: None, caller });
         let types = TypeId::of::<(F, H, R)>();
         let place = Place { kind: kind.spec().name, types, id: id.to_owned() };
-        if self.combiner.push(&place, Box::new(asked))? {
-            tokio::spawn(self.clone().work(kind, place));
-        }
-        match answered.await {
+        let outcome = if self.combiner.push(&place, Box::new(asked))? {
+            // The first one works for all, until its own change is answered; what waits then is a task's.
+            let mut work = ToTheEnd::new(self.clone().work(kind, place));
+            let mut answered = answered;
+            tokio::select! {
+                biased;
+                outcome = &mut answered => outcome,
+                () = &mut work => answered.await,
+            }
+        } else {
+            answered.await
+        };
+        match outcome {
             Ok(outcome) => outcome,
             Err(_) => Err(StoreError::Unknown("the task that changes the partition ended".to_owned()).into()),
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use serde_json::value::RawValue;
 
 use super::kind::{IndexSpec, KindSpec};
 pub(crate) use super::stored::{MARKS, Stored};
@@ -71,7 +72,7 @@ pub(crate) struct OutboxRow {
     /// A new id, so that keys sort by time.
     pub(crate) key: String,
     /// A JSON list.
-    pub(crate) effects: Bytes,
+    pub(crate) effects: Arc<RawValue>,
 }
 
 /// An entry of the outbox.
@@ -180,6 +181,15 @@ pub(crate) trait Partitions: Send + Sync {
         index: &'static IndexSpec,
         wanted: EntriesWanted<'_>,
     ) -> Result<Vec<(String, Bytes)>, StoreError>;
+
+    /// The same of several lists, in their order.
+    async fn entries_of_all(
+        &self,
+        index: &'static IndexSpec,
+        wanted: &[EntriesWanted<'_>],
+    ) -> Result<Vec<Vec<(String, Bytes)>>, StoreError> {
+        try_join_all(wanted.iter().map(|one| self.entries(index, one.clone()))).await
+    }
 
     /// What is in a shard of the outbox behind a key, the oldest first.
     async fn outbox(&self, shard: u64, after: Option<&str>, limit: usize)

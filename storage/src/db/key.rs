@@ -69,6 +69,11 @@ pub fn behind(prefix: &str) -> String {
 }
 
 fn escape(part: &str, key: &mut String) {
+    let is_plain = |byte: u8| byte != b'/' && byte != b'%' && !byte.is_ascii_control();
+    if part.bytes().all(is_plain) {
+        key.push_str(part);
+        return;
+    }
     for c in part.chars() {
         if c == SEPARATOR || c == ESCAPE || c.is_ascii_control() {
             let _ = write!(key, "{ESCAPE}{:02x}", u32::from(c));

@@ -15,19 +15,21 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::engine::{Freshness, OutboxRow, RowsWanted, Write};
 use super::{Db, KindSpec, shard_of};
-use crate::json::{decode, encode};
+use crate::json::decode;
 use crate::{Page, StoreError};
 
 /// The shards of the outbox. Each is carried out by one node, in the order of its changes.
 pub const OUTBOX_SHARDS: u64 = 16;
 /// Something that has to happen because of a change, in the application's own words.
 #[derive(Clone, Debug)]
-pub struct Effect(Box<RawValue>);
+pub struct Effect(Arc<RawValue>);
 
 impl Effect {
     /// Puts it into JSON.
     pub fn new(effect: &impl Serialize) -> Result<Self, StoreError> {
-        to_raw_value(effect).map(Self).map_err(|error| StoreError::Damaged(error.to_string()))
+        to_raw_value(effect)
+            .map(|json| Self(json.into()))
+            .map_err(|error| StoreError::Damaged(error.to_string()))
     }
 
     /// Its size in bytes.
@@ -119,8 +121,9 @@ pub(super) fn outbox_row(
     if effects.is_empty() {
         return Ok(None);
     }
-    let effects: Vec<_> = effects.iter().map(|effect| &effect.0).collect();
-    Ok(Some(OutboxRow { shard: shard(kind, id), key: key.to_owned(), effects: encode(&effects)? }))
+    let effects: Vec<&RawValue> = effects.iter().map(|effect| effect.0.as_ref()).collect();
+    let effects = to_raw_value(&effects).map_err(|error| StoreError::Damaged(error.to_string()))?;
+    Ok(Some(OutboxRow { shard: shard(kind, id), key: key.to_owned(), effects: effects.into() }))
 }
 
 fn shard(kind: &KindSpec, id: &str) -> u64 {
@@ -128,7 +131,7 @@ fn shard(kind: &KindSpec, id: &str) -> u64 {
 }
 
 fn read_effects(body: &Bytes) -> Result<Vec<Effect>, StoreError> {
-    Ok(decode::<Vec<Box<RawValue>>>(body)?.into_iter().map(Effect).collect())
+    Ok(decode::<Vec<Box<RawValue>>>(body)?.into_iter().map(|one| Effect(one.into())).collect())
 }
 
 impl Db {

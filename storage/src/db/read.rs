@@ -205,20 +205,20 @@ impl Db {
         F: Serialize + DeserializeOwned + Send,
         H: Default + Serialize + DeserializeOwned + Send,
     {
-        let mut found = Vec::with_capacity(ids.len());
+        let mut all = Vec::with_capacity(ids.len());
         for some in ids.chunks(AT_ONCE) {
-            let read = some.iter().map(|id| async move {
-                match self.read(kind, id).await {
-                    Err(StoreError::Damaged(error)) => {
-                        tracing::error!(error, kind = kind.spec().name, id, "left out of a list");
-                        Ok(None)
-                    }
-                    outcome => outcome,
-                }
-            });
-            found.extend(try_join_all(read).await?);
+            if self.cache.is_none()
+                && let Ok(stored) = self.engine.load_all(kind.spec(), some).await
+            {
+                let read = stored.iter().zip(some);
+                let read = read.map(|(stored, id)| listed(kind.spec(), id, found(kind.spec(), stored)));
+                all.extend(read.collect::<Result<Vec<_>, _>>()?);
+                continue;
+            }
+            let read = some.iter().map(async |id| listed(kind.spec(), id, self.read(kind, id).await));
+            all.extend(try_join_all(read).await?);
         }
-        Ok(found)
+        Ok(all)
     }
 
     /// The row of a key of a partition.
@@ -268,6 +268,21 @@ impl Db {
         if let (Some(cache), Some(ttl)) = (&self.cache, kind.spec().shared_ttl()) {
             cache.invalidate(&[Family::<Found<F, H>>::new(kind.spec().name, ttl).key(id)]).await;
         }
+    }
+}
+
+/// A partition of a list. One that cannot be read is left out, so that it does not take the list down.
+fn listed<T>(
+    kind: &KindSpec,
+    id: &str,
+    read: Result<Option<T>, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    match read {
+        Err(StoreError::Damaged(error)) => {
+            tracing::error!(error, kind = kind.name, id, "left out of a list");
+            Ok(None)
+        }
+        outcome => outcome,
     }
 }
 

@@ -90,6 +90,13 @@ impl<H: Clone + Default> Heads<H> {
         }
     }
 
+    /// What all heads come to together.
+    fn sum<T: Default>(&self, mut add: impl FnMut(&mut T, &H)) -> T {
+        let mut sum = T::default();
+        self.by_number.lock().iter().for_each(|(_, head)| add(&mut sum, head));
+        sum
+    }
+
     fn all(&self) -> Shards<H> {
         let by_number = self.by_number.lock();
         let version = by_number.iter().map(|(version, _)| version).sum();
@@ -122,6 +129,9 @@ impl KeptShards {
     where
         H: Clone + Default + Send + Sync + 'static,
     {
+        if let Some(kept) = self.find(kind, id).await {
+            return Some(kept);
+        }
         let new = async { Kept { ttl, heads: Arc::new(Heads::<H>::new(kind)) } };
         let kept = self.kept.entry(Place::of::<H>(kind, id)).or_insert_with(new).await;
         kept.into_value().heads.downcast().ok()
@@ -174,16 +184,22 @@ impl Db {
         self.row_of_all(kind, &shards, row).await
     }
 
-    /// The heads of all shards of an id, as old as the kind lets them be.
-    pub async fn shards<H, R>(&self, kind: &'static Kind<(), H, R>, id: &str) -> Result<Shards<H>, StoreError>
+    /// What the heads of all shards of an id come to together; they are as old as the kind lets them be.
+    pub async fn sum_of_shards<H, R, T: Default>(
+        &self,
+        kind: &'static Kind<(), H, R>,
+        id: &str,
+        add: impl FnMut(&mut T, &H),
+    ) -> Result<T, StoreError>
     where
         H: Clone + Default + DeserializeOwned + Send + Sync + 'static,
     {
         let spec = kind.spec();
-        let Some(ttl) = spec.cached else { return self.shards_now(kind, id).await };
-        let Some(heads) = self.shards.find_or_keep::<H>(spec, id, ttl).await else {
-            return self.shards_now(kind, id).await;
+        let kept = match spec.cached {
+            Some(ttl) => self.shards.find_or_keep::<H>(spec, id, ttl).await,
+            None => None,
         };
+        let heads = kept.unwrap_or_else(|| Arc::new(Heads::new(spec)));
         let mut asked = false;
         let read = || {
             asked = true;
@@ -194,7 +210,7 @@ impl Db {
         let metrics = mundotango_ops::metrics();
         let counter = if asked { &metrics.cache_misses_total } else { &metrics.cache_hits_total };
         counter.with_label_values(&[spec.name]).inc();
-        Ok(heads.all())
+        Ok(heads.sum(add))
     }
 
     /// The heads of all shards of an id as the engine has them now.

@@ -1,6 +1,5 @@
 //! Walking indexes: one list, or several as one.
 
-use futures_util::future::try_join_all;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -44,8 +43,10 @@ impl Db {
         if after.is_some_and(|key| (spec.bucket)(key).is_none()) {
             return Err(StoreError::BadCursor);
         }
-        let wanted = |list| EntriesWanted { list, after, limit: limit.saturating_add(1) };
-        let read = try_join_all(lists.iter().map(|list| self.engine.entries(spec, wanted(list)))).await?;
+        let limit_of_each = limit.saturating_add(1);
+        let wanted = lists.iter().map(|list| EntriesWanted { list, after, limit: limit_of_each });
+        let wanted: Vec<_> = wanted.collect();
+        let read = self.engine.entries_of_all(spec, &wanted).await?;
         let mut all: Vec<_> = read.into_iter().flatten().collect();
         match spec.order {
             Order::NewestFirst => all.sort_by(|a, b| b.0.cmp(&a.0)),

@@ -119,7 +119,7 @@ impl HistoryStore for Arc<Shared> {
         // No epoch stands before the end of one offset's keys.
         let start = Bound::Included(numbered(&[channel], range.above + 1));
         let end = Bound::Excluded(numbered(&[channel], range.below));
-        self.scan(Table::History, move |tables| {
+        self.scan(Table::History, usize::MAX, move |tables| {
             let now = Timestamp::now().as_millisecond();
             let mut kept = Vec::new();
             let mut rows = tables.get(Table::History).range((start, end));

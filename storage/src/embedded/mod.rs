@@ -14,6 +14,7 @@ mod journal;
 mod keys;
 mod marks;
 mod partitions;
+mod scan;
 mod space;
 mod table_files;
 mod tables;
@@ -40,6 +41,7 @@ use committer::{Committer, Target, Tx};
 use expiry::Sweeper;
 use folder::Folder;
 use history::Cleared;
+use scan::Pace;
 use space::Space;
 use tables::{Table, Tables};
 use watch::{Failure, Watch, Watched};
@@ -80,6 +82,7 @@ struct Shared {
     database: Mutex<Option<Database>>,
     committer: Committer,
     history_cleared: Mutex<Cleared>,
+    pace: Pace,
 }
 
 impl EmbeddedStore {
@@ -137,6 +140,7 @@ impl EmbeddedStore {
         let committer = Committer::start(target).map_err(at)?;
         mundotango_ops::metrics().db_connections_active.set(1);
         let shared = Arc::new(Shared {
+            pace: Pace::new(&tables),
             tables,
             kinds: schema.kinds.clone(),
             database: Mutex::new(Some(database)),
@@ -189,25 +193,11 @@ impl From<fjall::Error> for StoreError {
 impl Shared {
     /// Reads one row. Point reads are a few microseconds from memory, so they run where they are asked for.
     fn read<T: DeserializeOwned>(&self, table: Table, key: &[u8]) -> Result<Option<T>, StoreError> {
-        let timer = query_timer("read", table);
+        let timer = self.tables.timers(table).read.start_timer();
         let row = self.tables.get(table).get(key)?;
         drop(timer);
         let Some(row) = row else { return Ok(None) };
         expiry::living(table, &row)?.map(decode).transpose()
-    }
-
-    /// Runs a read of many rows where a cold disk stalls no session.
-    async fn scan<T: Send + 'static>(
-        self: &Arc<Self>,
-        table: Table,
-        read: impl FnOnce(&Tables) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let shared = Arc::clone(self);
-        let scan = tokio::task::spawn_blocking(move || {
-            let _timer = query_timer("scan", table);
-            read(&shared.tables)
-        });
-        scan.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
     }
 
     /// Runs a transaction; when this returns, what it wrote is on disk.
@@ -216,14 +206,7 @@ impl Shared {
         table: Table,
         change: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _timer = query_timer("write", table);
+        let _timer = self.tables.timers(table).write.start_timer();
         self.committer.write(change).await
     }
-}
-
-fn query_timer(query_type: &str, table: Table) -> impl Drop + use<> {
-    mundotango_ops::metrics()
-        .db_query_duration_seconds
-        .with_label_values(&[query_type, table.name()])
-        .start_timer()
 }

@@ -25,7 +25,7 @@ use crate::db::engine::{
 };
 use crate::db::whole::Whole;
 use crate::db::{IndexSpec, KindSpec, OUTBOX, Order, key};
-use crate::json::decode;
+use crate::json::{decode, encode};
 
 /// Rows of a deleted partition that are removed in one transaction, so that the committer serves others in between.
 const PURGED_AT_ONCE: usize = 1000;
@@ -55,15 +55,23 @@ impl HeadRow {
 }
 
 /// Effects in the outbox.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct EffectsRow {
     kind: String,
     id: String,
     effects: Box<RawValue>,
 }
 
+/// The same as it is written.
+#[derive(Serialize)]
+struct NewEffectsRow<'a> {
+    kind: &'a str,
+    id: &'a str,
+    effects: &'a RawValue,
+}
+
 /// Effects on their way into the outbox: where they go, and what is written there.
-type Effects = (Table, Vec<u8>, EffectsRow);
+type Effects = (Table, Vec<u8>, Bytes);
 
 fn outbox_key(shard: u64, key: &str) -> Vec<u8> {
     entry_key(&shard.to_string(), key)
@@ -112,8 +120,10 @@ fn put_entries(tx: &mut Tx<'_>, entries: Vec<(Table, Entry)>) {
     }
 }
 
-fn put_effects(tx: &mut Tx<'_>, effects: Option<Effects>) -> Result<(), StoreError> {
-    effects.map_or(Ok(()), |(table, key, body)| tx.put(table, key, &body))
+fn put_effects(tx: &mut Tx<'_>, effects: Option<Effects>) {
+    if let Some((table, key, body)) = effects {
+        tx.put_bytes(table, key, body.into());
+    }
 }
 
 /// The first rows of a range, in order or backwards.
@@ -141,6 +151,56 @@ fn read_range(
     }
 }
 
+/// The keys between which a part of a list lies.
+struct Stretch {
+    /// How many bytes of a key name the list.
+    list_bytes: usize,
+    start: Vec<u8>,
+    end: Vec<u8>,
+    limit: usize,
+}
+
+impl Stretch {
+    fn new(order: Order, wanted: &EntriesWanted<'_>) -> Self {
+        let list = below(&[&key(&[wanted.list])]);
+        let list_bytes = list.len();
+        let (mut start, mut end) = (list.clone(), behind(&list));
+        if let Some(after) = wanted.after {
+            let after = [list.as_slice(), after.as_bytes()].concat();
+            match order {
+                Order::NewestFirst => end = after,
+                Order::OldestFirst => start = [after.as_slice(), b"\0"].concat(),
+            }
+        }
+        Self { list_bytes, start, end, limit: wanted.limit }
+    }
+
+    fn read(
+        &self,
+        table: Table,
+        entries: &Keyspace,
+        order: Order,
+    ) -> Result<Vec<(String, Bytes)>, StoreError> {
+        if self.start >= self.end {
+            return Ok(Vec::new());
+        }
+        let read = |item: fjall::Guard| {
+            let (key, body) = item.into_inner()?;
+            let Some(body) = living(table, &body)? else { return Ok(None) };
+            let key = String::from_utf8(key.get(self.list_bytes..).unwrap_or_default().to_vec());
+            let key = key.map_err(|error| StoreError::Damaged(error.to_string()))?;
+            Ok(Some((key, body)))
+        };
+        let found = entries.range(self.start.as_slice()..self.end.as_slice());
+        match order {
+            Order::NewestFirst => {
+                found.rev().map(read).filter_map(Result::transpose).take(self.limit).collect()
+            }
+            Order::OldestFirst => found.map(read).filter_map(Result::transpose).take(self.limit).collect(),
+        }
+    }
+}
+
 impl Shared {
     pub(super) fn table_of(&self, name: &'static str) -> Result<Table, StoreError> {
         let undeclared = || StoreError::Unavailable(format!("{name} is not in the schema of this store"));
@@ -162,9 +222,8 @@ impl Shared {
         row: Option<&OutboxRow>,
     ) -> Result<Option<Effects>, StoreError> {
         let Some(row) = row else { return Ok(None) };
-        let (table, effects) = (self.table_of(OUTBOX.name)?, decode(&row.effects)?);
-        let body = EffectsRow { kind: kind.name.to_owned(), id: id.to_owned(), effects };
-        Ok(Some((table, outbox_key(row.shard, &row.key), body)))
+        let body = encode(&NewEffectsRow { kind: kind.name, id, effects: &row.effects })?;
+        Ok(Some((self.table_of(OUTBOX.name)?, outbox_key(row.shard, &row.key), body)))
     }
 
     fn load_here(&self, table: Table, keys: &Keys, wanted: &[String]) -> Result<Stored, StoreError> {
@@ -206,9 +265,30 @@ impl Partitions for Arc<Shared> {
                     .map(|range| read_range(table, rows, &keys, range, false))
                     .collect::<Result<Vec<_>, _>>()
             };
-            stored.rows.extend(self.scan(table, read).await?.into_iter().flatten());
+            let limit = wanted.ranges.iter().map(|range| range.limit).sum();
+            stored.rows.extend(self.scan(table, limit, read).await?.into_iter().flatten());
         }
         Ok(stored)
+    }
+
+    async fn load_all(&self, kind: &'static KindSpec, ids: &[String]) -> Result<Vec<Stored>, StoreError> {
+        let table = self.table_of(kind.name)?;
+        ids.iter().map(|id| self.load_here(table, &Keys::of(id), &[])).collect()
+    }
+
+    async fn row_of_all(
+        &self,
+        kind: &'static KindSpec,
+        ids: &[String],
+        key: &str,
+    ) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let table = self.table_of(kind.name)?;
+        let rows = self.tables.get(table);
+        let row = |id: &String| match rows.get(Keys::of(id).row(key))? {
+            Some(row) => living(table, &row),
+            None => Ok(None),
+        };
+        ids.iter().map(row).collect()
     }
 
     async fn row(&self, kind: &'static KindSpec, id: &str, key: &str) -> Result<Option<Bytes>, StoreError> {
@@ -227,7 +307,9 @@ impl Partitions for Arc<Shared> {
         backwards: bool,
     ) -> Result<Vec<(String, Bytes)>, StoreError> {
         let (table, keys, range) = (self.table_of(kind.name)?, Keys::of(id), range.clone());
-        self.scan(table, move |tables| read_range(table, tables.get(table), &keys, &range, backwards)).await
+        let limit = range.limit;
+        self.scan(table, limit, move |tables| read_range(table, tables.get(table), &keys, &range, backwards))
+            .await
     }
 
     async fn insert(
@@ -242,7 +324,7 @@ impl Partitions for Arc<Shared> {
         let effects = self.effects_of(kind, id, outbox)?;
         self.write(table, move |tx| {
             put_entries(tx, entries);
-            put_effects(tx, effects)?;
+            put_effects(tx, effects);
             tx.put_bytes(table, keys.facts(), facts.to_vec());
             Ok(())
         })
@@ -266,7 +348,7 @@ impl Partitions for Arc<Shared> {
                 return Ok(false);
             }
             put_entries(tx, entries);
-            put_effects(tx, effects)?;
+            put_effects(tx, effects);
             if let Some(facts) = write.facts {
                 tx.put_bytes(table, keys.facts(), facts.to_vec());
             }
@@ -337,34 +419,21 @@ impl Partitions for Arc<Shared> {
         index: &'static IndexSpec,
         wanted: EntriesWanted<'_>,
     ) -> Result<Vec<(String, Bytes)>, StoreError> {
-        let (table, limit) = (self.table_of(index.name)?, wanted.limit);
-        let list = below(&[&key(&[wanted.list])]);
-        let (mut start, mut end) = (list.clone(), behind(&list));
-        if let Some(after) = wanted.after {
-            let after = entry_key(wanted.list, after);
-            match index.order {
-                Order::NewestFirst => end = after,
-                Order::OldestFirst => start = [after.as_slice(), b"\0"].concat(),
-            }
-        }
-        if start >= end {
-            return Ok(Vec::new());
-        }
-        self.scan(table, move |tables| {
-            let read = |item: fjall::Guard| {
-                let (key, body) = item.into_inner()?;
-                let Some(body) = living(table, &body)? else { return Ok(None) };
-                let key = String::from_utf8(key.get(list.len()..).unwrap_or_default().to_vec());
-                let key = key.map_err(|error| StoreError::Damaged(error.to_string()))?;
-                Ok(Some((key, body)))
-            };
-            let found = tables.get(table).range(start..end);
-            match index.order {
-                Order::NewestFirst => {
-                    found.rev().map(read).filter_map(Result::transpose).take(limit).collect()
-                }
-                Order::OldestFirst => found.map(read).filter_map(Result::transpose).take(limit).collect(),
-            }
+        Ok(self.entries_of_all(index, &[wanted]).await?.into_iter().flatten().collect())
+    }
+
+    async fn entries_of_all(
+        &self,
+        index: &'static IndexSpec,
+        wanted: &[EntriesWanted<'_>],
+    ) -> Result<Vec<Vec<(String, Bytes)>>, StoreError> {
+        let table = self.table_of(index.name)?;
+        let stretches: Vec<_> = wanted.iter().map(|one| Stretch::new(index.order, one)).collect();
+        // All at once: to begin a task costs more than to read a list.
+        let limit = stretches.iter().map(|one| one.limit).sum();
+        self.scan(table, limit, move |tables| {
+            let entries = tables.get(table);
+            stretches.iter().map(|one| one.read(table, entries, index.order)).collect()
         })
         .await
     }

@@ -127,7 +127,7 @@ impl EmbeddedWhole {
         read: impl FnOnce(&Tables, &Snapshot) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let snapshot = self.snapshot.clone();
-        self.shared.scan(table, move |tables| read(tables, &snapshot)).await
+        self.shared.scan(table, usize::MAX, move |tables| read(tables, &snapshot)).await
     }
 }
 

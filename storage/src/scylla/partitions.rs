@@ -346,7 +346,7 @@ impl Partitions for CqlPartitions {
         let of = self.kind(kind)?;
         let Some(row) = outbox else { return self.cql.write(&of.insert, (id, text(&facts)?)).await };
         let facts = Change::new(&of.insert, (id, text(&facts)?));
-        let effects = Change::new(&of.insert_effects, (id, effects_key(&row.key), text(&row.effects)?));
+        let effects = Change::new(&of.insert_effects, (id, effects_key(&row.key), row.effects.get()));
         self.cql.write_together(vec![facts, effects]).await
     }
 
@@ -374,7 +374,7 @@ impl Partitions for CqlPartitions {
             });
         }
         if let Some(row) = &write.outbox {
-            changes.push(Change::new(&of.put_effects, (id, effects_key(&row.key), text(&row.effects)?)));
+            changes.push(Change::new(&of.put_effects, (id, effects_key(&row.key), row.effects.get())));
         }
         self.cql.compare_and_set_together(changes).await
     }
@@ -463,8 +463,13 @@ impl Partitions for CqlPartitions {
 
     async fn carried_out(&self, shard: u64, keys: &[String]) -> Result<(), StoreError> {
         let (of, list) = (self.index(&OUTBOX)?, shard.to_string());
-        let remove = async |key: &String| self.cql.write(&of.remove, (&list, bucket_of(key)?, key)).await;
-        try_join_all(keys.iter().map(remove)).await.map(drop)
+        let mut by_bucket = BTreeMap::<_, Vec<_>>::new();
+        for key in keys {
+            let bucket = bucket_of(key)?;
+            by_bucket.entry(bucket).or_default().push(Change::new(&of.remove, (&list, bucket, key)));
+        }
+        // A bucket is a partition: one write for all that goes from it.
+        try_join_all(by_bucket.into_values().map(|removed| self.cql.write_together(removed))).await.map(drop)
     }
 
     async fn outbox_is_empty_before(&self, shard: u64, key: &str) -> Result<(), StoreError> {

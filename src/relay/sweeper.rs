@@ -1,28 +1,17 @@
-//! The relay: carries out what changes cause, at least once; in the order of the changes of a partition on one node where
-//! nothing fails.
-//!
-//! The outbox has shards, and each node a task for each of them below its keeper. The task carries out at once what changes
-//! of its own node cause. What a node left behind is found by the one that owns the shard, which all nodes compute alike
-//! from who is there; while they disagree two may carry out the same, which effects bear.
+//! Finding what was left behind in a shard of the outbox: by nodes that died, or because it failed.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use mundotango_actors::{Engine, Pace, Vitals};
-use mundotango_storage::db::{
-    Db, Due, Effect, Fate, OUTBOX_SHARDS, Outlet, outbox_key, outbox_time, shard_of,
-};
+use mundotango_actors::Vitals;
+use mundotango_ops::Seldom;
+use mundotango_storage::db::{Due, Fate, outbox_key, outbox_time};
 use mundotango_storage::{StoreError, now};
-use tokio::sync::{Mutex, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// Changes of a shard whose effects wait to be carried out; those of more are found in the outbox later.
-const MAX_WAITING: usize = 1024;
-/// Changes whose effects are removed from the outbox together.
-const TOGETHER: usize = 64;
+use super::{Attempt, MAX_FAILURES, Relay};
+
 /// How often an owner looks for what was left behind.
 const SWEEP: Duration = Duration::from_secs(2);
 /// The age from which effects are taken to be left behind.
@@ -41,12 +30,6 @@ const WHOLE: Duration = Duration::from_hours(1);
 const PAGE: usize = 100;
 /// Looks of one sweep, so that what is new gets its turn.
 const MAX_PAGES: usize = 10;
-/// The size of effects, in bytes, from which they wait in the outbox alone.
-const MAX_WAITING_BYTES: usize = 16 * 1024;
-/// How long an effect may take.
-const EFFECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Effects that fail for the first time after which others have to wait: what they need is away.
-const MAX_FAILURES: usize = 3;
 /// The first pause before an effect that failed is tried again; it doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause before an effect that failed is tried again.
@@ -54,170 +37,23 @@ const MAX_PAUSE: Duration = Duration::from_mins(5);
 /// Entries of a shard of which it is remembered when to look at them again.
 const MAX_PUT_OFF: usize = 10_000;
 
-/// When an effect is tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
-    /// Right after its change, for the first time.
-    AtOnce,
-    /// Later, and nobody knows how far an attempt before came.
-    Later,
-}
-
-/// Carries out effects.
-#[async_trait]
-pub trait Carrier: Send + Sync {
-    /// Carries out an effect. It may have been before: the name is the same each time, and no other effect has it.
-    async fn carry_out(&self, name: String, effect: &Effect, attempt: Attempt) -> anyhow::Result<()>;
-}
-
-/// The relay of a node.
-pub struct Relay {
-    db: Db,
-    engine: Arc<Engine>,
-    carrier: Arc<dyn Carrier>,
-    shards: Vec<Shard>,
-}
-
-/// A shard's queue; it outlives the task that empties it.
-struct Shard {
-    sender: mpsc::Sender<Due>,
-    receiver: Mutex<mpsc::Receiver<Due>>,
-}
-
-impl Outlet for Relay {
-    fn take(&self, due: Due) {
-        let shard = usize::try_from(due.shard()).ok().and_then(|shard| self.shards.get(shard));
-        let shard = shard.filter(|_| due.size() <= MAX_WAITING_BYTES);
-        if shard.is_none_or(|shard| shard.sender.try_send(due).is_err()) {
-            mundotango_ops::metrics().outbox_put_off_total.inc();
+/// Looks after one shard, while it is this node's, until the node ends.
+pub(super) async fn run(relay: &Relay, shard: u64, vitals: &Vitals) {
+    let mut sweeper = Sweeper::new(shard);
+    let mut sweeps = interval(SWEEP);
+    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        sweeps.tick().await;
+        if !relay.owns(shard) {
+            sweeper = Sweeper::new(shard);
+        } else if let Err(error) = sweeper.sweep(relay).await {
+            tracing::warn!(%error, shard, "outbox not read");
         }
+        vitals.handled();
     }
 }
 
-impl Relay {
-    /// Starts a task for each shard.
-    pub fn start(db: Db, engine: &Arc<Engine>, carrier: Arc<dyn Carrier>) -> Arc<Self> {
-        let shard = |_| {
-            let (sender, receiver) = mpsc::channel(MAX_WAITING);
-            Shard { sender, receiver: Mutex::new(receiver) }
-        };
-        let shards = (0..OUTBOX_SHARDS).map(shard).collect();
-        let relay = Arc::new(Self { db, engine: Arc::clone(engine), carrier, shards });
-        for number in 0..OUTBOX_SHARDS {
-            let relay = Arc::clone(&relay);
-            engine.keep_running(&format!("outbox {number}"), Pace::OnDemand, move |vitals| {
-                let relay = Arc::clone(&relay);
-                Box::pin(async move { relay.run(number, &vitals).await })
-            });
-        }
-        relay
-    }
-
-    async fn run(&self, number: u64, vitals: &Vitals) {
-        let Some(shard) = usize::try_from(number).ok().and_then(|number| self.shards.get(number)) else {
-            return;
-        };
-        let mut queue = shard.receiver.lock().await;
-        let mut sweeper = Sweeper::new(number);
-        let mut sweeps = interval(SWEEP);
-        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut due = Vec::with_capacity(TOGETHER);
-        loop {
-            tokio::select! {
-                taken = queue.recv_many(&mut due, TOGETHER) => {
-                    if taken == 0 {
-                        return;
-                    }
-                    self.carry_out_at_once(number, &mut due).await;
-                }
-                _ = sweeps.tick() => {
-                    if !self.owns(number) {
-                        sweeper = Sweeper::new(number);
-                    } else if let Err(error) = sweeper.sweep(self).await {
-                        tracing::warn!(%error, shard = number, "outbox not read");
-                    }
-                }
-            }
-            vitals.handled();
-        }
-    }
-
-    /// Whether this node looks after what was left behind in a shard: each node gives every shard a number for every node,
-    /// and the greatest one decides, so that few shards move when a node joins or goes.
-    fn owns(&self, shard: u64) -> bool {
-        let weight = |node: &str| (shard_of(&format!("{shard}/{node}"), u64::MAX), node.to_owned());
-        let nodes = self.engine.nodes();
-        let owner = nodes.iter().filter(|node| !node.draining).map(|node| weight(&node.id)).max();
-        owner.is_some_and(|(_, owner)| owner == self.engine.node_id())
-    }
-
-    async fn carry_out_at_once(&self, shard: u64, due: &mut Vec<Due>) {
-        let (mut done, mut failures) = (Vec::with_capacity(due.len()), 0);
-        for one in due.drain(..) {
-            let outcome = if failures < MAX_FAILURES {
-                self.carry_out(&one, Attempt::AtOnce, &mut BTreeSet::new()).await
-            } else {
-                Err(anyhow::anyhow!("what it needs is away"))
-            };
-            match outcome {
-                Ok(_) => done.push(one.key().to_owned()),
-                Err(error) => {
-                    tracing::warn!(%error, "what a change causes is put off");
-                    mundotango_ops::metrics().outbox_put_off_total.inc();
-                    failures += 1;
-                }
-            }
-        }
-        self.remove(shard, &done).await;
-    }
-
-    /// Carries out those effects of a change that are not done, in their order; whether there are any at all. One that fails
-    /// holds back no other.
-    async fn carry_out(
-        &self,
-        due: &Due,
-        attempt: Attempt,
-        done: &mut BTreeSet<String>,
-    ) -> anyhow::Result<bool> {
-        let Some(effects) = due.effects()? else { return Ok(false) };
-        let mut failure = None;
-        for (name, effect) in effects {
-            if done.contains(&name) {
-                continue;
-            }
-            let carrying_out = self.carrier.carry_out(name.clone(), effect, attempt);
-            match timeout(EFFECT_TIMEOUT, carrying_out).await.map_err(anyhow::Error::from).flatten() {
-                Ok(()) => {
-                    mundotango_ops::metrics()
-                        .outbox_effects_total
-                        .with_label_values(&[attempt.label()])
-                        .inc();
-                    done.insert(name);
-                }
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        failure.map_or(Ok(true), Err)
-    }
-
-    async fn remove(&self, shard: u64, done: &[String]) {
-        if let Err(error) = self.db.carried_out(shard, done).await {
-            // They will be carried out once more.
-            tracing::warn!(%error, "what was carried out stays in the outbox for now");
-        }
-    }
-}
-
-impl Attempt {
-    fn label(self) -> &'static str {
-        match self {
-            Self::AtOnce => "at_once",
-            Self::Later => "later",
-        }
-    }
-}
-
-/// Looks for what was left behind in one shard.
+/// What a task knows of its shard.
 struct Sweeper {
     shard: u64,
     /// The whole shard is looked at from then on.
@@ -323,7 +159,11 @@ impl Sweeper {
                 return Look::Done;
             }
             Err(error) => {
-                tracing::warn!(%error, key = due.key(), shard = self.shard, "what a change causes still waits");
+                static LINES: Seldom = Seldom::once_a_minute();
+                if let Some(left_out) = LINES.may_write() {
+                    let (key, shard) = (due.key(), self.shard);
+                    tracing::warn!(%error, key, shard, left_out, "what a change causes still waits");
+                }
                 if is_new { Look::Failed } else { Look::Left }
             }
         };

@@ -1,0 +1,140 @@
+//! The relay: carries out what changes cause, at least once; in the order of the changes of a partition on one node where
+//! nothing fails.
+//!
+//! The outbox has shards. One task of each node carries out at once what changes of its own node cause ([`at_once`]), the
+//! changes of a shard one after the other. What a node left behind is found by the one that owns the shard, by a task for each
+//! shard ([`sweeper`]). All nodes compute alike who that is, from who is there; while they disagree two may carry out the same,
+//! which effects bear.
+
+mod at_once;
+mod sweeper;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mundotango_actors::{Engine, Pace};
+use mundotango_storage::db::{Db, Due, Effect, OUTBOX_SHARDS, Outlet, shard_of};
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout;
+
+/// Changes whose effects wait to be carried out; those of more are found in the outbox later.
+const MAX_WAITING: usize = 16 * 1024;
+/// The size of effects, in bytes, from which they wait in the outbox alone.
+const MAX_WAITING_BYTES: usize = 16 * 1024;
+/// How long an effect may take.
+const EFFECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Effects that fail in a row after which others have to wait: what they need is away.
+const MAX_FAILURES: usize = 3;
+
+/// When an effect is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// Right after its change, for the first time.
+    AtOnce,
+    /// Later, and nobody knows how far an attempt before came.
+    Later,
+}
+
+/// Carries out effects.
+#[async_trait]
+pub trait Carrier: Send + Sync {
+    /// Carries out an effect. It may have been before: the name is the same each time, and no other effect has it.
+    async fn carry_out(&self, name: String, effect: &Effect, attempt: Attempt) -> anyhow::Result<()>;
+}
+
+/// The relay of a node.
+pub struct Relay {
+    db: Db,
+    engine: Arc<Engine>,
+    carrier: Arc<dyn Carrier>,
+    queue: mpsc::Sender<Due>,
+    /// It outlives the task that empties it.
+    waiting: Mutex<mpsc::Receiver<Due>>,
+}
+
+impl Outlet for Relay {
+    fn take(&self, due: Due) {
+        let is_small = due.size() <= MAX_WAITING_BYTES;
+        if !is_small || self.queue.try_send(due).is_err() {
+            mundotango_ops::metrics().outbox_put_off_total.inc();
+        }
+    }
+}
+
+impl Relay {
+    /// Starts its tasks.
+    pub fn start(db: Db, engine: &Arc<Engine>, carrier: Arc<dyn Carrier>) -> Arc<Self> {
+        let (queue, waiting) = mpsc::channel(MAX_WAITING);
+        let waiting = Mutex::new(waiting);
+        let relay = Arc::new(Self { db, engine: Arc::clone(engine), carrier, queue, waiting });
+        let own = Arc::clone(&relay);
+        engine.keep_running("outbox", Pace::OnDemand, move |vitals| {
+            let relay = Arc::clone(&own);
+            Box::pin(async move { at_once::run(&relay, &vitals).await })
+        });
+        for shard in 0..OUTBOX_SHARDS {
+            let relay = Arc::clone(&relay);
+            engine.keep_running(&format!("outbox {shard}"), Pace::OnDemand, move |vitals| {
+                let relay = Arc::clone(&relay);
+                Box::pin(async move { sweeper::run(&relay, shard, &vitals).await })
+            });
+        }
+        relay
+    }
+
+    /// Whether this node looks after what was left behind in a shard: each node gives every shard a number for every node,
+    /// and the greatest one decides, so that few shards move when a node joins or goes.
+    fn owns(&self, shard: u64) -> bool {
+        let weight = |node: &str| (shard_of(&format!("{shard}/{node}"), u64::MAX), node.to_owned());
+        let nodes = self.engine.nodes();
+        let owner = nodes.iter().filter(|node| !node.draining).map(|node| weight(&node.id)).max();
+        owner.is_some_and(|(_, owner)| owner == self.engine.node_id())
+    }
+
+    /// Carries out those effects of a change that are not done, in their order; whether there are any at all. One that fails
+    /// holds back no other.
+    async fn carry_out(
+        &self,
+        due: &Due,
+        attempt: Attempt,
+        done: &mut BTreeSet<String>,
+    ) -> anyhow::Result<bool> {
+        let Some(effects) = due.effects()? else { return Ok(false) };
+        let mut failure = None;
+        for (name, effect) in effects {
+            if done.contains(&name) {
+                continue;
+            }
+            let carrying_out = self.carrier.carry_out(name.clone(), effect, attempt);
+            match timeout(EFFECT_TIMEOUT, carrying_out).await.map_err(anyhow::Error::from).flatten() {
+                Ok(()) => {
+                    mundotango_ops::metrics()
+                        .outbox_effects_total
+                        .with_label_values(&[attempt.label()])
+                        .inc();
+                    done.insert(name);
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(true), Err)
+    }
+
+    async fn remove(&self, shard: u64, done: &[String]) {
+        if let Err(error) = self.db.carried_out(shard, done).await {
+            // They will be carried out once more.
+            tracing::warn!(%error, "what was carried out stays in the outbox for now");
+        }
+    }
+}
+
+impl Attempt {
+    fn label(self) -> &'static str {
+        match self {
+            Self::AtOnce => "at_once",
+            Self::Later => "later",
+        }
+    }
+}
