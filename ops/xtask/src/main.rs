@@ -46,6 +46,15 @@ enum Task {
         #[arg(long, default_value_t = 10_000_000)]
         executions: u64,
     },
+    /// Hold both engines of the store against a model, with faults, for a while.
+    Model {
+        /// How long, for each engine.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// The first seed.
+        #[arg(long, default_value_t = 1000)]
+        seed: u64,
+    },
     /// Upgrade three nodes one by one, under load, from an earlier commit to this one.
     Rolling {
         /// The earlier commit.
@@ -107,6 +116,17 @@ fn main() -> anyhow::Result<()> {
         Task::Fuzz { executions } => {
             steps.run("cargo-fuzz", fuzz::install)?;
             steps.run("fuzz", || fuzz::all(executions))?;
+        }
+        Task::Model { seconds, seed } => {
+            steps.run("parts", parts::install)?;
+            let services = steps.run("services", TestServices::start)?;
+            services.wait()?;
+            // The whole workspace, as its features are those of the build that is there.
+            let mut test = cargo(&["test", "--workspace", "--test", "it", "a_long_run_fits_the_model", "--"]);
+            test.args(["--ignored", "--nocapture"]).envs(services.variables());
+            test.env("MUNDOTANGO_MODEL_SECONDS", seconds.to_string());
+            test.env("MUNDOTANGO_MODEL_SEED", seed.to_string());
+            steps.run("model", || run(&mut test))?;
         }
         Task::Rolling { from } => {
             steps.run("parts", parts::install)?;

@@ -27,6 +27,9 @@ use crate::json::{decode, encode};
 const QUEUE_CAPACITY: usize = 4096;
 /// Most transactions that share a commit.
 const MAX_BATCH: usize = 1024;
+/// How long the next transactions are waited for where several shared the last commit and fewer are there now: less than a
+/// commit takes, and it saves whole ones. Who writes alone never waits.
+const GATHERING: Duration = Duration::from_micros(100);
 /// How long a caller waits for a place in the queue, and for the commit.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -158,8 +161,18 @@ impl Drop for Worker {
 impl Worker {
     fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         let mut waiting = Vec::with_capacity(MAX_BATCH);
+        let mut last_size = 0;
         while jobs.blocking_recv_many(&mut waiting, MAX_BATCH) > 0 {
+            if waiting.len() < last_size {
+                std::thread::sleep(GATHERING);
+                while waiting.len() < MAX_BATCH
+                    && let Ok(job) = jobs.try_recv()
+                {
+                    waiting.push(job);
+                }
+            }
             let batch_size = waiting.len();
+            last_size = batch_size;
             let mut pending = Writes::new();
             let mut completions = Vec::with_capacity(batch_size);
             for job in waiting.drain(..) {

@@ -41,14 +41,24 @@ async fn random_changes_on_a_store_that_fails_fit_the_model() {
     let folder = tempdir().unwrap();
     let store = open(folder.path()).unwrap();
     for seed in 0..4 {
-        let run = ModelRun { seed, nodes: 3, partitions: 3, changes: 600, mutant: None };
+        let run = ModelRun { seed, nodes: 3, partitions: 3, changes: 600, lives: 8, mutant: None };
         let report = conformance::model(&[store.stores().db], run).await;
+        println!("seed {seed}: {report}");
         assert_eq!(report.violations, Vec::<String>::new(), "{run:?}");
         assert!(
             report.acknowledged > 0 && report.faults > 0 && report.unknown + report.cancelled > 0,
             "{report:?}"
         );
     }
+}
+
+/// `cargo xtask model` runs it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "runs for as long as MUNDOTANGO_MODEL_SECONDS says"]
+async fn a_long_run_fits_the_model() {
+    let folder = tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    super::long_model_run("embedded", &[store.stores().db]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,7 +68,8 @@ async fn the_model_notices_what_is_broken_on_purpose() {
     for mutant in [Mutant::VersionIsNotCompared, Mutant::MarksAreLost, Mutant::OutboxIsWrittenAfter] {
         let mut caught = None;
         for seed in 0..20 {
-            let run = ModelRun { seed, nodes: 3, partitions: 3, changes: 600, mutant: Some(mutant) };
+            let run =
+                ModelRun { seed, nodes: 3, partitions: 3, changes: 600, lives: 8, mutant: Some(mutant) };
             if !conformance::model(&[store.stores().db], run).await.violations.is_empty() {
                 caught = Some(seed);
                 break;

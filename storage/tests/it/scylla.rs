@@ -100,10 +100,23 @@ async fn ports_conform_and_nodes_race_fairly() {
 /// Nodes race for a few partitions of a server whose answers get lost or come late.
 async fn changes_fit_the_model(nodes: [Stores; 2]) {
     let stores: Vec<_> = nodes.into_iter().map(|node| node.db).collect();
-    let run = ModelRun { seed: 11, nodes: 4, partitions: 4, changes: 300, mutant: None };
+    let run = ModelRun { seed: 11, nodes: 4, partitions: 4, changes: 300, lives: 10, mutant: None };
     let report = conformance::model(&stores, run).await;
+    println!("seed {}: {report}", run.seed);
     assert_eq!(report.violations, Vec::<String>::new(), "{run:?}");
     assert!(report.acknowledged > 0 && report.faults > 0, "{report:?}");
+}
+
+/// `cargo xtask model` runs it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "runs for as long as MUNDOTANGO_MODEL_SECONDS says"]
+async fn a_long_run_fits_the_model() {
+    in_keyspace(async |keyspace| {
+        migrate(&keyspace.options, &conformance::schema(), false).await.unwrap();
+        let (one, other) = (keyspace.store().await, keyspace.store().await);
+        super::long_model_run("CQL", &[one.stores().db, other.stores().db]).await;
+    })
+    .await;
 }
 
 /// Another prefix stands for a Redis that lost everything.
