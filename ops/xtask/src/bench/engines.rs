@@ -6,6 +6,11 @@ use crate::{cargo, run};
 /// The benches, by crate.
 const BENCHES: [(&str, &str); 2] = [("mundotango-storage", "engines"), ("mundotango-actors", "invalidation")];
 
+/// Starts the embedded store on many rows.
+pub(super) fn rows() -> anyhow::Result<()> {
+    run(&mut cargo(&["bench", "--quiet", "-p", "mundotango-storage", "--bench", "rows"]))
+}
+
 /// Runs them.
 pub(super) fn tables() -> anyhow::Result<()> {
     let services = TestServices::start()?;

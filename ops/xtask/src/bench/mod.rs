@@ -28,6 +28,8 @@ pub(crate) enum What {
     Engines,
     /// The REST API on the embedded store and on the engines.
     Requests,
+    /// A start of the embedded store on ten million rows.
+    Rows,
 }
 
 /// Measures, everything if nothing is named, and prints the tables; a node of an earlier commit beside this one's, if
@@ -48,6 +50,9 @@ pub(crate) fn all(what: Option<What>, before: Option<&str>, steps: &mut Steps) -
     }
     if is_wanted(What::Engines) {
         steps.run("tables of the engines", engines::tables)?;
+    }
+    if is_wanted(What::Rows) {
+        steps.run("a start on many rows", engines::rows)?;
     }
     if is_wanted(What::Requests) {
         steps.run("tables of requests", || requests::tables(before.as_deref()))?;

@@ -18,10 +18,13 @@ const RACERS: usize = 3;
 /// How often a plain creation is sent again after an unknown outcome, as a caller with an idempotency key does.
 const TRIES: usize = 3;
 
+/// Who tried to create a partition, and whether that was told to have done it.
+type Told = (String, Result<bool, StoreError>);
+
 /// Begins lives that end with [`Self::judge`].
 pub(super) struct Lives {
     /// Partitions of which it is known who created them: their authors, and what each was told.
-    contested: BTreeMap<String, Vec<(String, Result<bool, StoreError>)>>,
+    contested: BTreeMap<String, Vec<Told>>,
     /// Partitions that were written plainly, each with the number of its effect and the last outcome.
     plain: Vec<(String, usize, Result<(), StoreError>)>,
     /// Partitions of which the deletion was acknowledged, and those of which nobody knows.
