@@ -273,7 +273,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
     }
     let life_ceo = life_ceo::router(engines.stores.db.clone(), Arc::clone(&engine));
     let carrier = Arc::new(Effects::new(Arc::clone(&engine), config.cluster.is_shared()));
-    let relay = Relay::start(engines.stores.db.clone(), &engine, carrier);
+    let relay = Relay::start(engines.stores.db.clone(), &engine, carrier, !config.cluster.is_shared());
     let engine_name = if config.cluster.is_shared() { "cql" } else { "embedded" };
     let export = export_route::router(engines.stores.clone(), VERSION, engine_name);
     let community = Community::new(

@@ -36,18 +36,18 @@ struct Line {
 }
 
 impl Line {
-    fn add(&mut self, due: Due) {
+    fn add(&mut self, relay: &Relay, due: Due) {
         if self.waiting.len() < MAX_BEHIND {
             self.waiting.push_back(due);
         } else {
-            mundotango_ops::metrics().outbox_put_off_total.inc();
+            relay.note_put_off(1);
         }
     }
 
     /// The next change that is to be carried out. While what effects need is away, all are left to the outbox.
-    fn next(&mut self) -> Option<Due> {
+    fn next(&mut self, relay: &Relay) -> Option<Due> {
         if self.paused_until.is_some_and(|until| Instant::now() < until) {
-            mundotango_ops::metrics().outbox_put_off_total.inc_by(self.waiting.len() as u64);
+            relay.note_put_off(self.waiting.len());
             self.waiting.clear();
         }
         if self.is_busy {
@@ -84,7 +84,7 @@ pub(super) async fn run(relay: &Relay, vitals: &Vitals) {
                     if let Some(left_out) = LINES.may_write() {
                         tracing::warn!(%error, left_out, "what a change causes is put off");
                     }
-                    mundotango_ops::metrics().outbox_put_off_total.inc();
+                    relay.note_put_off(1);
                 } else {
                     if done.count == 0 {
                         removal.as_mut().reset(Instant::now() + LINGER);
@@ -104,10 +104,10 @@ pub(super) async fn run(relay: &Relay, vitals: &Vitals) {
         let mut shards: BTreeSet<_> = ready.into_iter().collect();
         for due in taken.drain(..) {
             shards.insert(due.shard());
-            lines.entry(due.shard()).or_default().add(due);
+            lines.entry(due.shard()).or_default().add(relay, due);
         }
         for shard in shards {
-            if let Some(due) = lines.entry(shard).or_default().next() {
+            if let Some(due) = lines.entry(shard).or_default().next(relay) {
                 running.push(carry_out(relay, due));
             }
         }

@@ -17,12 +17,14 @@ use async_trait::async_trait;
 use mundotango_actors::{Engine, Pace};
 use mundotango_storage::db::{Db, Due, Effect, OUTBOX_SHARDS, Outlet, shard_of};
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Changes whose effects wait to be carried out; those of more are found in the outbox later.
 const MAX_WAITING: usize = 16 * 1024;
 /// The size of effects, in bytes, from which they wait in the outbox alone.
 const MAX_WAITING_BYTES: usize = 16 * 1024;
+/// How long sweepers look for what was put off, until they have found it.
+const PUT_OFF_LATELY: Duration = Duration::from_mins(1);
 /// How long an effect may take.
 const EFFECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Effects that fail in a row after which others have to wait: what they need is away.
@@ -52,23 +54,34 @@ pub struct Relay {
     queue: mpsc::Sender<Due>,
     /// It outlives the task that empties it.
     waiting: Mutex<mpsc::Receiver<Due>>,
+    /// Whether no other node works on the store.
+    is_alone: bool,
+    /// When something was put off last.
+    put_off_at: parking_lot::Mutex<Option<Instant>>,
 }
 
 impl Outlet for Relay {
     fn take(&self, due: Due) {
         let is_small = due.size() <= MAX_WAITING_BYTES;
         if !is_small || self.queue.try_send(due).is_err() {
-            mundotango_ops::metrics().outbox_put_off_total.inc();
+            self.note_put_off(1);
         }
     }
 }
 
 impl Relay {
-    /// Starts its tasks.
-    pub fn start(db: Db, engine: &Arc<Engine>, carrier: Arc<dyn Carrier>) -> Arc<Self> {
+    /// Starts its tasks, on a store of the node's own or on one of several nodes.
+    pub fn start(db: Db, engine: &Arc<Engine>, carrier: Arc<dyn Carrier>, is_alone: bool) -> Arc<Self> {
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
-        let waiting = Mutex::new(waiting);
-        let relay = Arc::new(Self { db, engine: Arc::clone(engine), carrier, queue, waiting });
+        let relay = Arc::new(Self {
+            db,
+            engine: Arc::clone(engine),
+            carrier,
+            queue,
+            waiting: Mutex::new(waiting),
+            is_alone,
+            put_off_at: parking_lot::Mutex::default(),
+        });
         let own = Arc::clone(&relay);
         engine.keep_running("outbox", Pace::OnDemand, move |vitals| {
             let relay = Arc::clone(&own);
@@ -82,6 +95,19 @@ impl Relay {
             });
         }
         relay
+    }
+
+    /// Counts changes whose effects are left to the sweepers.
+    fn note_put_off(&self, count: usize) {
+        if count > 0 {
+            mundotango_ops::metrics().outbox_put_off_total.inc_by(count as u64);
+            *self.put_off_at.lock() = Some(Instant::now());
+        }
+    }
+
+    /// Whether nobody left anything in the outbox lately, as far as this node knows.
+    fn has_left_nothing(&self) -> bool {
+        self.is_alone && self.put_off_at.lock().is_none_or(|at| at.elapsed() > PUT_OFF_LATELY)
     }
 
     /// Whether this node looks after what was left behind in a shard: each node gives every shard a number for every node,
@@ -126,6 +152,7 @@ impl Relay {
         if let Err(error) = self.db.carried_out(shard, done).await {
             // They will be carried out once more.
             tracing::warn!(%error, "what was carried out stays in the outbox for now");
+            *self.put_off_at.lock() = Some(Instant::now());
         }
     }
 }

@@ -24,6 +24,10 @@ const IN_VAIN: SignedDuration = SignedDuration::from_mins(5);
 const GIVEN_UP: SignedDuration = SignedDuration::from_hours(25);
 /// Effects of other nodes appear this much behind the newest ones at the most: as far as their clocks may differ, and longer.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(2);
+/// How often all is looked at that clocks that differ may have put behind what was looked at before.
+const LATE: Duration = Duration::from_secs(30);
+/// How far behind the newest effects the others appear that are looked at each time: longer than a change takes.
+const RECENT: SignedDuration = SignedDuration::from_secs(20);
 /// How often a whole shard is looked at, and not only what is new.
 const WHOLE: Duration = Duration::from_hours(1);
 /// Entries of one look.
@@ -47,7 +51,10 @@ pub(super) async fn run(relay: &Relay, shard: u64, vitals: &Vitals) {
         if !relay.owns(shard) {
             sweeper = Sweeper::new(shard);
         } else if let Err(error) = sweeper.sweep(relay).await {
-            tracing::warn!(%error, shard, "outbox not read");
+            static LINES: Seldom = Seldom::once_a_minute();
+            if let Some(left_out) = LINES.may_write() {
+                tracing::warn!(%error, shard, left_out, "outbox not read");
+            }
         }
         vitals.handled();
     }
@@ -58,8 +65,12 @@ struct Sweeper {
     shard: u64,
     /// The whole shard is looked at from then on.
     whole_at: Instant,
-    /// The place behind which to look when not at the whole shard.
-    after: Option<String>,
+    /// All behind [`Self::late`] is looked at from then on.
+    late_at: Instant,
+    /// The place behind which something may have come late.
+    late: Option<String>,
+    /// The place behind which to look otherwise.
+    recent: Option<String>,
     /// Where the sweep before ended, if it was too long.
     walk: Option<Walk>,
     /// Entries that are not done, and when to look at them again.
@@ -78,13 +89,25 @@ struct PutOff {
 
 impl Sweeper {
     fn new(shard: u64) -> Self {
-        Self { shard, whole_at: Instant::now(), after: None, walk: None, put_off: HashMap::new() }
+        let now = Instant::now();
+        Self {
+            shard,
+            whole_at: now,
+            late_at: now,
+            late: None,
+            recent: None,
+            walk: None,
+            put_off: HashMap::new(),
+        }
     }
 
     async fn sweep(&mut self, relay: &Relay) -> Result<(), StoreError> {
         let now = now();
         let young = outbox_key(now - LEFT_BEHIND);
         let mut walk = self.walk.take().unwrap_or_else(|| self.new_walk(now));
+        if walk.reach == Reach::Recent && self.put_off.is_empty() && relay.has_left_nothing() {
+            return Ok(());
+        }
         let mut failures = 0;
         for _ in 0..MAX_PAGES {
             let page = relay.db.outbox(self.shard, walk.after.as_deref(), PAGE).await?;
@@ -122,9 +145,15 @@ impl Sweeper {
     }
 
     fn new_walk(&self, began: Timestamp) -> Walk {
-        let is_whole = Instant::now() >= self.whole_at;
-        let after = self.after.clone().filter(|_| !is_whole);
-        Walk { began, after, is_whole, oldest_left: None, oldest_parked: None }
+        let now = Instant::now();
+        let (reach, after) = if now >= self.whole_at {
+            (Reach::Whole, None)
+        } else if now >= self.late_at {
+            (Reach::Late, self.late.clone())
+        } else {
+            (Reach::Recent, self.recent.clone())
+        };
+        Walk { began, after, reach, oldest_left: None, oldest_parked: None }
     }
 
     async fn look_at(&mut self, relay: &Relay, due: &Due, now: Timestamp) -> Look {
@@ -181,22 +210,36 @@ impl Sweeper {
         let earliest = |key: String, others: [&Option<String>; 2]| {
             others.into_iter().flatten().cloned().fold(key, Ord::min)
         };
-        if walk.is_whole {
+        if walk.reach == Reach::Whole {
             self.whole_at = Instant::now() + WHOLE;
             let written = outbox_key(walk.began - GIVEN_UP);
             let empty_before = earliest(written, [&walk.oldest_left, &walk.oldest_parked]);
             relay.db.outbox_is_empty_before(self.shard, &empty_before).await?;
         }
-        self.after = Some(earliest(outbox_key(walk.began - CLOCKS_DIFFER), [&walk.oldest_left, &None]));
+        if walk.reach != Reach::Recent {
+            self.late_at = Instant::now() + LATE;
+            self.late = Some(earliest(outbox_key(walk.began - CLOCKS_DIFFER), [&walk.oldest_left, &None]));
+        }
+        // What was put off is looked at again each time.
+        let oldest = self.put_off.keys().min().and_then(|key| outbox_time(key)).map(outbox_key);
+        self.recent = Some(earliest(outbox_key(walk.began - RECENT), [&oldest, &None]));
         Ok(())
     }
+}
+
+/// How far back a walk begins. What was carried out is gone, but stores read over it for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    Whole,
+    Late,
+    Recent,
 }
 
 /// A walk through a shard, of one sweep or several.
 struct Walk {
     began: Timestamp,
     after: Option<String>,
-    is_whole: bool,
+    reach: Reach,
     /// A place before the first entry that was left.
     oldest_left: Option<String>,
     /// A place before the first entry that only walks through the whole shard look at again.
