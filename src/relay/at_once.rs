@@ -69,6 +69,8 @@ impl Line {
 pub(super) async fn run(relay: &Relay, vitals: &Vitals) {
     static LINES: Seldom = Seldom::once_a_minute();
     let mut queue = relay.waiting.lock().await;
+    // What a task before this one had taken is in the outbox.
+    *relay.put_off_at.lock() = Some(Instant::now());
     let mut lines = BTreeMap::<u64, Line>::new();
     let mut running = FuturesUnordered::new();
     let mut taken = Vec::with_capacity(TOGETHER);

@@ -10,10 +10,12 @@ mod at_once;
 mod sweeper;
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use mundotango_actors::{Engine, Pace};
 use mundotango_storage::db::{Db, Due, Effect, OUTBOX_SHARDS, Outlet, shard_of};
 use tokio::sync::{Mutex, mpsc};
@@ -25,6 +27,8 @@ const MAX_WAITING: usize = 16 * 1024;
 const MAX_WAITING_BYTES: usize = 16 * 1024;
 /// How long sweepers look for what was put off, until they have found it.
 const PUT_OFF_LATELY: Duration = Duration::from_mins(1);
+/// How long a removal may take: shorter than an effect, as those of all shards wait for it.
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an effect may take.
 const EFFECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Effects that fail in a row after which others have to wait: what they need is away.
@@ -134,6 +138,10 @@ impl Relay {
                 continue;
             }
             let carrying_out = self.carrier.carry_out(name.clone(), effect, attempt);
+            // One that panics fails alone.
+            let carrying_out = AssertUnwindSafe(carrying_out)
+                .catch_unwind()
+                .map(|outcome| outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("carrying it out panicked"))));
             match timeout(EFFECT_TIMEOUT, carrying_out).await.map_err(anyhow::Error::from).flatten() {
                 Ok(()) => {
                     mundotango_ops::metrics()
@@ -148,11 +156,16 @@ impl Relay {
         failure.map_or(Ok(true), Err)
     }
 
-    async fn remove(&self, shard: u64, done: &[String]) {
-        if let Err(error) = self.db.carried_out(shard, done).await {
-            // They will be carried out once more.
-            tracing::warn!(%error, "what was carried out stays in the outbox for now");
-            *self.put_off_at.lock() = Some(Instant::now());
+    /// Removes what was carried out; whether that is done. Else it will be carried out once more.
+    async fn remove(&self, shard: u64, done: &[String]) -> bool {
+        let removed = timeout(REMOVAL_TIMEOUT, self.db.carried_out(shard, done)).await;
+        match removed.map_err(anyhow::Error::from).and_then(|removed| Ok(removed?)) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "what was carried out stays in the outbox for now");
+                *self.put_off_at.lock() = Some(Instant::now());
+                false
+            }
         }
     }
 }

@@ -115,7 +115,7 @@ impl Sweeper {
             let mut done = Vec::new();
             for due in page.items.iter().filter(|due| due.key() < young.as_str()) {
                 match self.look_at(relay, due, now).await {
-                    Look::Done => done.push(due.key().to_owned()),
+                    Look::Done => done.push(due),
                     Look::Left => walk.leave(due),
                     Look::Parked => walk.park(due),
                     Look::Failed => {
@@ -127,9 +127,15 @@ impl Sweeper {
                     break;
                 }
             }
-            relay.remove(self.shard, &done).await;
-            for key in done {
-                self.put_off.remove(&key);
+            let keys: Vec<_> = done.iter().map(|due| due.key().to_owned()).collect();
+            if relay.remove(self.shard, &keys).await {
+                for key in keys {
+                    self.put_off.remove(&key);
+                }
+            } else {
+                for due in done {
+                    walk.leave(due);
+                }
             }
             if failures == MAX_FAILURES {
                 // What effects need is away; the walk begins anew then.
@@ -248,7 +254,7 @@ struct Walk {
 
 impl Walk {
     fn leave(&mut self, due: &Due) {
-        self.oldest_left = self.oldest_left.take().or_else(|| place_before(due));
+        self.oldest_left = self.oldest_left.take().into_iter().chain(place_before(due)).min();
     }
 
     fn park(&mut self, due: &Due) {

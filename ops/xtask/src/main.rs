@@ -122,7 +122,8 @@ fn main() -> anyhow::Result<()> {
             let services = steps.run("services", TestServices::start)?;
             services.wait()?;
             // The whole workspace, as its features are those of the build that is there.
-            let mut test = cargo(&["test", "--workspace", "--test", "it", "a_long_run_fits_the_model", "--"]);
+            let mut test =
+                cargo(&["test", "--workspace", "--test", "storage", "a_long_run_fits_the_model", "--"]);
             test.args(["--ignored", "--nocapture"]).envs(services.variables());
             test.env("MUNDOTANGO_MODEL_SECONDS", seconds.to_string());
             test.env("MUNDOTANGO_MODEL_SEED", seed.to_string());

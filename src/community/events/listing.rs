@@ -34,7 +34,14 @@ const DIGITS: usize = 20;
 pub struct Listed {
     event_type: EventType,
     location: Location,
+    /// Builds before there were schedules did not write it.
+    #[serde(default = "unknown")]
     over_at: Timestamp,
+}
+
+/// Later than any time that is asked for.
+fn unknown() -> Timestamp {
+    Timestamp::MAX
 }
 
 impl Listed {
@@ -199,6 +206,9 @@ impl Gathering<'_> {
     ) -> Result<bool, StoreError> {
         let lists: Vec<_> = lists.iter().map(String::as_str).collect();
         let mut after = start.max(self.after.clone());
+        if end.zip(after.as_deref()).is_some_and(|(end, after)| after >= end) {
+            return Ok(false);
+        }
         loop {
             if self.items.len() >= self.limit || self.looked_at >= MAX_LOOKED_AT {
                 return Ok(true);

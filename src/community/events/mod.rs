@@ -170,7 +170,7 @@ pub(super) struct EventBody {
     /// Null for no limit.
     capacity: Option<u32>,
     counts: CountsBody,
-    /// Rises with each change of the answers: of two messages the one with the higher version is the newer.
+    /// Rises with each answer that is taken: of two messages the one with the higher version is the newer.
     version: u64,
     created_at: Time,
 }
@@ -250,7 +250,7 @@ pub(super) enum EventMessage {
         rsvp: RsvpView,
         counts: CountsBody,
         promoted: Option<RsvpView>,
-        /// Rises with each change of the answers. Messages of several servers may cross: counts of an older one are dropped.
+        /// Rises with each answer that is taken. Messages of several servers may cross: counts of an older one are dropped.
         version: u64,
     },
     /// You waited, and have a place now.

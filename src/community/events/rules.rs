@@ -50,6 +50,9 @@ pub struct Attendance {
     pub next_in_line: u64,
     /// No number of the waitlist lies before this one, so that nobody reads over those who got a place long ago.
     pub first_in_line: u64,
+    /// How many answers were taken. It rises with each, also with those that are written together.
+    #[serde(default)]
+    pub answers: u64,
 }
 
 /// Whether a choice changes what stands already. Who waits and asks again keeps the place in the line.
@@ -73,6 +76,7 @@ impl Attendance {
     /// What a choice amounts to, and the number in the line of one who has to wait. A place is free only if there is room
     /// and nobody waits for it.
     pub fn enter(&mut self, choice: RsvpChoice, capacity: Option<u32>) -> (RsvpStatus, Option<u64>) {
+        self.answers += 1;
         let is_free = self.has_room(capacity) && self.counts.waitlisted == 0;
         let status = match choice {
             RsvpChoice::Going if is_free => RsvpStatus::Going,

@@ -3,11 +3,13 @@
 //! What counts is the civil time and the zone: where a country changes its rules after the event was made, the dance still
 //! begins at nine in the evening, and the point in time follows.
 
+use std::sync::LazyLock;
+
 use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
-use jiff::civil::DateTime;
+use jiff::civil::{DateTime, DateTimeRound};
 use jiff::fmt::temporal::DateTimeParser;
-use jiff::tz::{AmbiguousOffset, OffsetConflict, TimeZone};
-use jiff::{SignedDuration, Timestamp, ZonedDateTime};
+use jiff::tz::{AmbiguousOffset, OffsetConflict, TimeZone, TimeZoneDatabase};
+use jiff::{RoundMode, SignedDuration, Timestamp, Unit, ZonedDateTime};
 use mundotango_gateway::input::{BadFields, Time};
 use mundotango_gateway::problem::{FieldCode, FieldError};
 use mundotango_storage::to_the_millisecond;
@@ -26,6 +28,9 @@ const MAX_CHARS: usize = 64;
 
 /// An offset that the zone still knows decides between the two readings of an hour that comes twice.
 static PARSER: DateTimeParser = DateTimeParser::new().offset_conflict(OffsetConflict::PreferOffset);
+
+/// The program's own database, so that every node knows the same names, whatever the machine has installed.
+static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
 /// When an event is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +65,11 @@ impl Schedule {
             }
         }
         Ok(Self { start, end })
+    }
+
+    /// A point in time, on no clocks in particular.
+    pub fn at(start: Timestamp) -> Self {
+        Self { start: start.to_zoned_datetime(TimeZone::UTC), end: None }
     }
 
     /// When it starts, as a point in time.
@@ -106,6 +116,8 @@ impl GivenTime {
                 Err(FieldError::new(field, FieldCode::BadForm, message))
             }
             (Self::Local(local), Some(zone)) => {
+                let in_millis = DateTimeRound::new().smallest(Unit::Millisecond).mode(RoundMode::Trunc);
+                let local = local.round(in_millis).unwrap_or(local);
                 let ambiguous = zone.to_ambiguous_zoned_datetime(local);
                 if let AmbiguousOffset::Gap { .. } = ambiguous.offset() {
                     let name = zone.iana_name().unwrap_or("the zone");
@@ -137,9 +149,9 @@ impl Deserr<BadFields> for GivenTime {
 
 /// A date and a time without an offset or a zone, as a browser's field for both gives it.
 fn local(text: &str) -> Option<DateTime> {
-    let has_time = text.contains('T');
-    let has_more = text.contains(['Z', 'z', '+', '[']) || text.matches('-').count() > 2;
-    if has_time && !has_more { text.parse().ok() } else { None }
+    let (date, time) = text.split_once('T')?;
+    let has_more = date.starts_with(['-', '+']) || time.contains(['Z', 'z', '+', '-', '[']);
+    if has_more { None } else { text.parse().ok() }
 }
 
 impl PartialSchema for GivenTime {
@@ -166,7 +178,7 @@ impl Deserr<BadFields> for Zone {
             "the name of a time zone (IANA), such as Europe/Berlin or America/Argentina/Buenos_Aires";
         let Value::String(name) = value else { return Err(BadFields::wrong_type(&value, WANTED, at)) };
         // Only names of the database, without forms that other names have for rules of their own.
-        let zone = TimeZone::get(&name).ok().filter(|zone| zone.iana_name().is_some() && !zone.is_unknown());
+        let zone = ZONES.get(&name).ok().filter(|zone| zone.iana_name().is_some() && !zone.is_unknown());
         zone.map(Self).ok_or_else(|| BadFields::one(at, FieldCode::NotAllowed, format!("must be {WANTED}")))
     }
 }
@@ -191,7 +203,7 @@ mod zoned {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ZonedDateTime, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        super::PARSER.parse_zoned_datetime(text.as_ref()).map_err(de::Error::custom)
+        super::PARSER.parse_zoned_datetime_with(&super::ZONES, text.as_ref()).map_err(de::Error::custom)
     }
 }
 
@@ -264,6 +276,16 @@ mod tests {
     }
 
     #[test]
+    fn an_offset_is_never_left_out_and_parts_of_milliseconds_always() {
+        for text in ["20261204T210000-0300", "20261204T21:00-03:00", "2026-12-04T21:00:00-03:00"] {
+            let starts = schedule(text, None, Some("Europe/Berlin")).unwrap().starts_at();
+            assert_eq!(starts.to_string(), "2026-12-05T00:00:00Z", "{text}");
+        }
+        let start = schedule("2026-12-04T21:00:00.123999999", None, Some(BUENOS_AIRES)).unwrap().start;
+        assert_eq!(start.datetime().to_string(), "2026-12-04T21:00:00.123");
+    }
+
+    #[test]
     fn an_end_comes_after_its_start() {
         let ends = |end: &str| schedule("2026-12-04T21:00", Some(end), Some(BUENOS_AIRES));
         assert!(ends("2026-12-05T03:00").is_ok_and(|when| !when.is_long()));
@@ -278,7 +300,13 @@ mod tests {
         for name in ["Mars/Phobos", "", "EST5EDT4", "Etc/Unknown", "+03:00"] {
             assert!(read_value::<Zone>(json!(name)).is_err(), "{name}");
         }
-        for text in ["2026-12-04", "21:00", "2026-12-04 21:00", "2026-12-04T21:00[Europe/Berlin]"] {
+        for name in ["localtime", "posixrules"] {
+            assert!(read_value::<Zone>(json!(name)).is_err(), "{name} is another one on each machine");
+        }
+        assert!(read_value::<Zone>(json!("America/Buenos_Aires")).is_ok());
+        for text in
+            ["2026-12-04", "-0020261204T2100", "21:00", "2026-12-04 21:00", "2026-12-04T21:00[Europe/Berlin]"]
+        {
             assert!(read_value::<GivenTime>(json!(text)).is_err(), "{text}");
         }
     }

@@ -29,11 +29,21 @@ pub struct Facts {
     host_id: String,
     title: String,
     description: String,
-    when: Schedule,
+    /// When it starts: all that builds knew before there were schedules, which still read this during a rollout.
+    event_date: Timestamp,
+    /// Absent where such a build wrote it.
+    #[serde(default)]
+    when: Option<Schedule>,
     location: Location,
     event_type: EventType,
     capacity: Option<u32>,
     created_at: Timestamp,
+}
+
+impl Facts {
+    fn schedule(&self) -> Schedule {
+        self.when.clone().unwrap_or_else(|| Schedule::at(self.event_date))
+    }
 }
 
 /// A row of an event.
@@ -80,7 +90,7 @@ pub struct Event {
     pub created_at: Timestamp,
     /// How many answered what.
     pub counts: RsvpCounts,
-    /// Rises with each change of the answers.
+    /// Rises with each answer that is taken.
     pub version: u64,
 }
 
@@ -136,11 +146,12 @@ pub struct RsvpOutcome {
 
 impl Event {
     pub(super) fn new(id: &str, found: Found<Facts, Attendance>) -> Self {
-        Self::of(id, found.facts, found.head, found.version)
+        Self::of(id, found.facts, found.head)
     }
 
-    fn of(id: &str, facts: Facts, head: Attendance, version: u64) -> Self {
-        let Facts { host_id, title, description, when, location, event_type, capacity, created_at } = facts;
+    fn of(id: &str, facts: Facts, head: Attendance) -> Self {
+        let when = facts.schedule();
+        let Facts { host_id, title, description, location, event_type, capacity, created_at, .. } = facts;
         Self {
             id: id.to_owned(),
             host_id,
@@ -152,7 +163,7 @@ impl Event {
             capacity,
             created_at,
             counts: head.counts,
-            version,
+            version: head.answers,
         }
     }
 }
@@ -235,7 +246,8 @@ impl EventStore {
             host_id: event.host_id.clone(),
             title: event.title.clone(),
             description: event.description.clone(),
-            when: event.when.clone(),
+            event_date: event.when.starts_at(),
+            when: Some(event.when.clone()),
             location: event.location.clone(),
             event_type: event.event_type,
             capacity: event.capacity,
@@ -275,7 +287,7 @@ impl EventStore {
                 let previous = before.as_ref().map(|before| before.status);
                 let stands = before.clone().filter(|_| !changes(previous, choice));
                 let is_new = stands.is_none();
-                if is_new && now >= part.facts.when.over_at() {
+                if is_new && now >= part.facts.schedule().over_at() {
                     return Err(RsvpError::Over);
                 }
                 let (answer, promoted) = match stands {
@@ -286,7 +298,7 @@ impl EventStore {
                     rsvp: rsvp_of(&id, &user, &answer),
                     previous,
                     promoted: promoted.map(|(user, answer)| rsvp_of(&id, &user, &answer)),
-                    event: Event::of(&id, part.facts.clone(), part.head, part.version + u64::from(is_new)),
+                    event: Event::of(&id, part.facts.clone(), part.head),
                 };
                 if !is_new {
                     return Ok(Decision::Stands(outcome));
@@ -322,5 +334,22 @@ impl EventStore {
             Row::Waiting(_) => None,
         });
         Ok(Page { items: items.collect(), next: rows.next.map(|key| last_part(&key)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builds_before_and_after_schedules_read_each_others_events() {
+        let before = r#"{"host_id": "ana", "title": "Milonga", "description": "", "event_date": "2030-01-01T20:00:00Z",
+            "location": {"text": "La Viruta"}, "event_type": "milonga", "capacity": null,
+            "created_at": "2026-11-28T12:00:00.5Z"}"#;
+        let facts: Facts = serde_json::from_str(before).unwrap();
+        let event = Event::of("e", facts.clone(), Attendance::default());
+        assert_eq!((event.when.starts_at(), event.when.zone_name()), (facts.event_date, "UTC"));
+        let after = serde_json::to_value(Facts { when: Some(event.when), ..facts }).unwrap();
+        assert_eq!(after["event_date"], "2030-01-01T20:00:00Z");
     }
 }

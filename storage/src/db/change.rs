@@ -7,8 +7,10 @@
 //! - The loop goes on when its caller goes away: that neither stops a change nor keeps a stale value in the cache.
 
 use std::any::{Any, TypeId};
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use mundotango_ops::ToTheEnd;
 use mundotango_protocol::new_id;
 use serde::Serialize;
@@ -58,12 +60,14 @@ impl Db {
         let place = Place { kind: kind.spec().name, types, id: id.to_owned() };
         let outcome = if self.combiner.push(&place, Box::new(asked))? {
             // The first one works for all, until its own change is answered; what waits then is a task's.
-            let mut work = ToTheEnd::new(self.clone().work(kind, place));
+            let work = AssertUnwindSafe(self.clone().work(kind, place)).catch_unwind();
+            let mut work = ToTheEnd::new(work);
             let mut answered = answered;
             tokio::select! {
                 biased;
                 outcome = &mut answered => outcome,
-                () = &mut work => answered.await,
+                // Of a panic the queue is told by what it waits on.
+                _ = &mut work => answered.await,
             }
         } else {
             answered.await
@@ -93,6 +97,8 @@ impl Db {
                 let rest = rest.into_iter().map(|one| Box::new(one) as Box<dyn Any + Send>);
                 self.combiner.put_back(&place, rest.collect());
             }
+            // Where nothing has to be written, nothing else lets others run.
+            tokio::task::consume_budget().await;
         }
         // The queue is gone: another worker may have begun by now.
         std::mem::forget(abandon);

@@ -205,7 +205,7 @@ where
     let (mut missing, mut deletes, mut bytes) = (Wants::default(), false, 0);
     let mut running = std::mem::take(&mut batch.asked).into_iter();
     for mut one in running.by_ref() {
-        let mut part = Part::new(&loaded.facts, stored.version, head.clone(), &loaded.rows, &decided);
+        let mut part = Part::new(&loaded.facts, head.clone(), &loaded.rows, &decided);
         let ran = catch_unwind(AssertUnwindSafe(|| one.run(&mut part)));
         if !part.missing.is_empty() && !is_last_round {
             missing.add(&part.missing);

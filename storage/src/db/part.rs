@@ -102,8 +102,6 @@ pub(super) struct KnownRows<R> {
 pub struct Part<'a, F, H, R> {
     /// What was written when the partition was created.
     pub facts: &'a F,
-    /// The version that was read. A compare-and-set, of one change or of several together, makes it one more.
-    pub version: u64,
     /// The head, to be changed.
     pub head: H,
     known: &'a KnownRows<R>,
@@ -119,14 +117,12 @@ pub struct Part<'a, F, H, R> {
 impl<'a, F, H, R> Part<'a, F, H, R> {
     pub(super) fn new(
         facts: &'a F,
-        version: u64,
         head: H,
         known: &'a KnownRows<R>,
         decided: &'a BTreeMap<String, Option<R>>,
     ) -> Self {
         Self {
             facts,
-            version,
             head,
             known,
             decided,
@@ -228,7 +224,7 @@ mod tests {
         let wants = Wants::head().first(&prefix(&["w"]), 2);
         let rows = known(&[("w/1", 1)], &wants, None);
         let none = BTreeMap::new();
-        let mut part = Part::new(&(), 0, (), &rows, &none);
+        let mut part = Part::new(&(), (), &rows, &none);
         assert_eq!(part.row("w/1"), Some(&1));
         assert_eq!(part.row("w/2"), None);
         assert!(part.missing.is_empty(), "the whole range was read");
@@ -242,7 +238,7 @@ mod tests {
         let wants = Wants::head().first(&below, 2);
         let rows = known(&[("w/1", 1), ("w/2", 2)], &wants, Some("w/2"));
         let none = BTreeMap::new();
-        let mut part = Part::new(&(), 0, (), &rows, &none);
+        let mut part = Part::new(&(), (), &rows, &none);
         assert_eq!(part.first(&below, 2), [("w/1".to_owned(), &1), ("w/2".to_owned(), &2)]);
         part.remove("w/1");
         part.set("w/3", 3);

@@ -61,7 +61,7 @@ impl Pace {
         }
         window.1 += took;
         if window.1 >= BORNE {
-            table.slow_until.store(now + millis(SLOW_FOR), Ordering::Relaxed);
+            table.slow_until.store(now + millis(SLOW_FOR.max(took * 50)), Ordering::Relaxed);
         }
     }
 }
