@@ -85,7 +85,7 @@ codes! {
         Taken = "taken",
         /// The agent still answers what was said before. Send it again when the answer is whole.
         AgentBusy = "agent_busy",
-        /// It is over, and nothing about it changes any more.
+        /// The event is over, and takes no answers any more.
         Over = "over",
         /// There are as many of these as may be; remove some first.
         Full = "full",

@@ -21,7 +21,7 @@ const MAX_BEHIND: usize = 1024;
 /// How long what was carried out waits for others to be removed with it: a write of its own for each would cost as much as the
 /// change. A node that dies meanwhile leaves it to be carried out once more.
 const LINGER: Duration = Duration::from_millis(50);
-/// What was carried out is removed sooner when there is so much of it.
+/// Changes that were carried out are removed before [`LINGER`] is over when there are so many of them.
 const MAX_LINGERING: usize = 1024;
 /// How long a shard leaves everything in the outbox after [`MAX_FAILURES`] in a row.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -161,9 +161,9 @@ pub(super) struct EventBody {
     end_date: Option<Time>,
     /// The IANA name of the venue's time zone.
     time_zone: String,
-    /// What the venue's clocks show when it starts.
+    /// The start as the venue's clocks show it.
     local_start: String,
-    /// What they show when it ends; null where that is not told.
+    /// The end as the venue's clocks show it; null where no end is told.
     local_end: Option<String>,
     location: LocationBody,
     event_type: EventType,

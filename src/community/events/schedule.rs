@@ -85,7 +85,7 @@ impl Schedule {
         )
     }
 
-    /// Whether it lasts longer than most.
+    /// Whether the event lasts longer than one without an end is taken to last.
     pub fn is_long(&self) -> bool {
         self.over_at().duration_since(self.starts_at()) > UNTOLD
     }

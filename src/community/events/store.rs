@@ -126,7 +126,7 @@ pub enum RsvpError {
     /// The event is over.
     #[error("the event is over")]
     Over,
-    /// What the store said.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
