@@ -7,6 +7,7 @@ mod cluster;
 mod crowd;
 mod doors;
 mod durability;
+mod earlier;
 mod fairness;
 mod faults;
 mod hostile;
