@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use http::Method;
 use mundotango_gateway::tokens::Tokens;
 use mundotango_gateway::{NewId, input};
 use mundotango_storage::db::Db;
@@ -22,15 +23,14 @@ use crate::community::accounts::{self, NewAccount, NewUser};
 use crate::community::roles::Role;
 use crate::config::{Config, ConfigSource, Overrides};
 use crate::data_folder;
-use crate::node::{self, NodeFile};
-use crate::node_client;
+use crate::jobs_cli::{self, JobsCommand};
+use crate::node;
+use crate::running_node::RunningNode;
 use crate::schema::schema;
 use crate::transfer::{self, BackupArgs, CheckArgs, ExportArgs, ImportArgs, RestoreArgs};
 
 /// How long the last lines of the log may take.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
-/// How long the token is good with which a command talks to a running node.
-const COMMAND_TOKEN_TTL: Duration = Duration::from_mins(1);
 
 /// A real-time community platform server.
 #[derive(Debug, Parser)]
@@ -88,6 +88,9 @@ enum Command {
     Restore(RestoreArgs),
     /// Read all that the store holds and say what is wrong with it.
     Check(CheckArgs),
+    /// See jobs of a running node, and try them again, drop them, pause and resume their queues.
+    #[command(subcommand)]
+    Jobs(JobsCommand),
     /// Manage accounts.
     #[command(subcommand)]
     User(UserCommand),
@@ -185,6 +188,7 @@ impl Cli {
             Command::Backup(args) => return transfer::backup(&load(None)?, &args),
             Command::Restore(args) => return transfer::restore(&load(None)?, &args),
             Command::Check(args) => return transfer::check(&load(None)?, &args),
+            Command::Jobs(command) => say(runtime()?.block_on(jobs_cli::run(&load(None)?, &command))?)?,
             Command::User(UserCommand::Create(args)) => create_user(&load(None)?, args)?,
             Command::Config(ConfigCommand::Check { file }) => {
                 load(file)?;
@@ -288,11 +292,7 @@ async fn create_user_here(config: &Config, args: CreateUserArgs) -> anyhow::Resu
     let store =
         match EmbeddedStore::open(&crate::engines::store_path(&config.data_dir), &config.store, &schema()) {
             Ok(store) => store,
-            Err(error @ OpenError::Locked { .. }) => {
-                let node = NodeFile::read(&config.data_dir)
-                    .with_context(|| format!("{error}, which does not say where it listens"))?;
-                return create_user_at(config, &node, &body).await;
-            }
+            Err(OpenError::Locked { .. }) => return create_user_at(config, &body).await,
             Err(error) => return Err(error.into()),
         };
     create_user_in(&store.stores().db, &passwords, account, role).await?;
@@ -312,14 +312,9 @@ async fn create_user_in(
     say(format!("made {} ({}) with id {}", user.username, user.email, user.id))
 }
 
-/// Makes an account through the node that has the data folder open, in whose name the folder's secret speaks.
-async fn create_user_at(config: &Config, node: &NodeFile, body: &Value) -> anyhow::Result<()> {
-    let secret = data_folder::existing_secret(config)?;
-    let tokens = Tokens::new(secret.expose().as_bytes(), COMMAND_TOKEN_TTL);
-    let token = tokens.issue("command-line", Role::Admin.as_str(), None)?;
-    let answer = node_client::post(node.commands(), "/api/admin/users", &token, body)
-        .await
-        .with_context(|| format!("the node {} on {} did not make the account", node.pid, node.commands()))?;
+/// Makes an account through the node that has the data folder open.
+async fn create_user_at(config: &Config, body: &Value) -> anyhow::Result<()> {
+    let answer = RunningNode::of(config)?.call(Method::POST, "/api/admin/users", Some(body)).await?;
     let text = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();
     say(format!("made {} ({}) with id {} by the running node", text("username"), text("email"), text("id")))
 }

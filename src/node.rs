@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use std::{fs, io};
 
@@ -14,6 +14,7 @@ use mundotango_gateway::{
     Certificates, Door, EXTRA_CONNECTIONS, GatewayParts, HttpOptions, INTERNAL_CONNECTIONS, Revocations,
     Routers, Starting, TokenAuthenticator,
 };
+use mundotango_jobs::{Jobs, Pools, Wakes};
 use mundotango_storage::scylla;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -21,12 +22,15 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::community::effects::Effects;
+use crate::community::letters::{self, Letters};
 use crate::community::{self, Community, roles};
 use crate::config::{Config, ConfigSource};
 use crate::data_folder;
+use crate::email::{FolderTransport, MailTransport, SmtpTransport, Transport};
 use crate::engines::Engines;
 use crate::export_route;
 use crate::invalidations;
+use crate::jobs_routes;
 use crate::life_ceo;
 use crate::relay::Relay;
 use crate::service_manager::ServiceManager;
@@ -38,6 +42,8 @@ pub const VERSION: &str = concat!("MundoTango ", env!("CARGO_PKG_VERSION"));
 const OWN_FILES: usize = 64 + EXTRA_CONNECTIONS;
 /// Open files of the internal listener.
 const INTERNAL_FILES: usize = INTERNAL_CONNECTIONS + EXTRA_CONNECTIONS;
+/// Where letters go that are not sent.
+const MAIL_FOLDER: &str = "mail";
 /// Tells other commands of the running node.
 const NODE_FILE: &str = "node.json";
 
@@ -103,7 +109,15 @@ pub async fn serve(mut config: Config, source: &ConfigSource, accept_loss: bool)
     let starting = Arc::new(Starting::default());
     let drain = config.drain.clone();
     let open = listeners.open(starting.routers(), &config.http, drain.deadline);
-    signals.attend(source.clone(), certificates.clone(), manager.clone());
+    let reloaded: Arc<OnceLock<Arc<Pools>>> = Arc::default();
+    signals.attend(source.clone(), certificates.clone(), manager.clone(), {
+        let reloaded = Arc::clone(&reloaded);
+        move |config| {
+            if let Some(pools) = reloaded.get() {
+                pools.set_concurrency(letters::EMAIL.name, config.jobs.email);
+            }
+        }
+    });
     let watchdog = tokio::spawn({
         // The service manager itself restarts a node that gives no sign of life.
         let manager = manager.clone();
@@ -122,7 +136,9 @@ pub async fn serve(mut config: Config, source: &ConfigSource, accept_loss: bool)
             }
         }
     };
-    let (engine, routers) = assemble(&config, &engines).await?;
+    let Assembled { engine, pools, routers } = assemble(&config, &engines).await?;
+    // Queues of a node that still starts have the size of the configuration that it started with.
+    let _ = reloaded.set(Arc::clone(&pools));
     engines.look_after(&engine);
     if let Some(certificates) = certificates.clone() {
         engine.keep_running("certificates", Pace::Timed, move |vitals| {
@@ -145,9 +161,10 @@ pub async fn serve(mut config: Config, source: &ConfigSource, accept_loss: bool)
     };
     manager.stopping();
     let draining = async {
-        // Sessions end first: their last calls are requests that the accept loop then waits for.
+        // Sessions end first: their last calls are requests that the accept loop then waits for. Jobs go on meanwhile, and what
+        // takes longer is given back.
         open.clients.stop();
-        engine.drain(drain.window, drain.deadline).await;
+        tokio::join!(engine.drain(drain.window, drain.deadline), pools.drain(drain.window));
         open.clients.ended().await;
         // Those whose callers have gone need the store as well.
         running.close();
@@ -240,8 +257,15 @@ impl OpenListener {
     }
 }
 
+/// A node that is put together.
+struct Assembled {
+    engine: Arc<Engine>,
+    pools: Arc<Pools>,
+    routers: Routers,
+}
+
 /// Puts the node together on its engines.
-async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Engine>, Routers)> {
+async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<Assembled> {
     let secret = data_folder::secret_or_made(config)?;
     let tokens = Tokens::new(secret.expose().as_bytes(), config.auth.access_token_ttl);
     let tokens = Arc::new(tokens.with_keys(&config.auth.token)?);
@@ -272,7 +296,12 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
         invalidations::connect(cache, &engine);
     }
     let life_ceo = life_ceo::router(engines.stores.db.clone(), Arc::clone(&engine));
-    let carrier = Arc::new(Effects::new(Arc::clone(&engine), config.cluster.is_shared()));
+    let wakes = Arc::new(Wakes::default());
+    let jobs = Jobs::new(engines.stores.db.clone(), {
+        let wakes = Arc::clone(&wakes);
+        move |queue, shard| wakes.wake(queue, shard)
+    });
+    let carrier = Arc::new(Effects::new(Arc::clone(&engine), jobs.clone(), config.cluster.is_shared()));
     let relay = Relay::start(engines.stores.db.clone(), &engine, carrier, !config.cluster.is_shared());
     let engine_name = if config.cluster.is_shared() { "cql" } else { "embedded" };
     let export = export_route::router(engines.stores.clone(), VERSION, engine_name);
@@ -284,6 +313,10 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
         Arc::clone(&revocations),
         &config.auth,
     )?;
+    let letters = Letters::new(&engines.stores.db, &config.mail, transport(config)?)?;
+    let pools = letters::handled(Pools::of([(&letters::EMAIL, config.jobs.email)]), &Arc::new(letters));
+    let pools = pools.start(&jobs, &engine, &wakes, !config.cluster.is_shared());
+    let jobs = jobs_routes::router(jobs, Arc::clone(&pools));
     let routers = mundotango_gateway::routers(
         &config.http,
         GatewayParts {
@@ -293,12 +326,25 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<(Arc<Eng
             db: engines.stores.db.clone(),
             revocations,
             health: Arc::clone(&engines.health),
-            application: community::router(Arc::new(community)).merge(life_ceo).merge(export),
+            application: community::router(Arc::new(community)).merge(life_ceo).merge(export).merge(jobs),
             is_operator: roles::is_admin,
             version: VERSION.to_owned(),
         },
     );
-    Ok((engine, routers))
+    Ok(Assembled { engine, pools, routers })
+}
+
+/// Who takes letters from here.
+fn transport(config: &Config) -> anyhow::Result<Box<dyn Transport>> {
+    Ok(match config.mail.transport {
+        MailTransport::Folder => {
+            let folder = config.data_dir.join(MAIL_FOLDER);
+            Box::new(
+                FolderTransport::new(&folder).with_context(|| format!("cannot make {}", folder.display()))?,
+            )
+        }
+        MailTransport::Smtp => Box::new(SmtpTransport::new(&config.mail.smtp)?),
+    })
 }
 
 /// A digest by which nodes see that their secrets differ. Whoever reads it learns no more than from a token.

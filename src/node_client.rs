@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{Request, header};
+use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -18,22 +18,34 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a stream may stand still: the node may be reading a large partition.
 const SILENCE: Duration = Duration::from_mins(2);
 
-/// Posts JSON and returns the JSON of a successful answer; the error of another one says what the node said.
-pub(crate) async fn post(node: SocketAddr, path: &str, token: &str, body: &Value) -> anyhow::Result<Value> {
-    tokio::time::timeout(TIMEOUT, post_patiently(node, path, token, body))
-        .await
-        .context("no answer in time")?
+/// Sends JSON and returns the JSON of a successful answer; the error of another one says what the node said.
+pub(crate) async fn call(
+    node: SocketAddr,
+    method: Method,
+    path: &str,
+    token: &str,
+    body: Option<&Value>,
+) -> anyhow::Result<Value> {
+    timeout(TIMEOUT, call_patiently(node, method, path, token, body)).await.context("no answer in time")?
 }
 
-async fn post_patiently(node: SocketAddr, path: &str, token: &str, body: &Value) -> anyhow::Result<Value> {
+async fn call_patiently(
+    node: SocketAddr,
+    method: Method,
+    path: &str,
+    token: &str,
+    body: Option<&Value>,
+) -> anyhow::Result<Value> {
     let stream = TcpStream::connect(node).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let request = Request::post(path)
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header(header::HOST, node.to_string())
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::AUTHORIZATION, format!("Bearer {token}"))
-        .body(Full::new(Bytes::from(body.to_string())))?;
+        .body(Full::new(Bytes::from(body.map(Value::to_string).unwrap_or_default())))?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let answer = response.into_body().collect().await?.to_bytes();

@@ -24,6 +24,7 @@ pub fn schema() -> Schema {
         kinds: vec![
             revocation_store::REVOCATIONS.spec(),
             IDEMPOTENCY_KEYS.spec(),
+            mundotango_jobs::JOBS.spec(),
             accounts::store::USERS.spec(),
             accounts::names::NAMES.spec(),
             posts::store::POSTS.spec(),

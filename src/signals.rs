@@ -1,7 +1,7 @@
 //! The signals that operators and service managers send, and what each means here.
 //!
-//! SIGTERM and SIGINT end the node in order, a second one at once. SIGHUP reads the log
-//! filter and the certificate again, which can change without a restart.
+//! SIGTERM and SIGINT end the node in order, a second one at once. SIGHUP reads the log filter, the sizes of
+//! the pools of workers and the certificate again, which can change without a restart.
 //! SIGUSR1 and SIGUSR2 mean nothing, and SIGPIPE is ignored by Rust's own start: none of the three ends the node.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use mundotango_gateway::Certificates;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::AbortHandle;
 
-use crate::config::ConfigSource;
+use crate::config::{Config, ConfigSource};
 use crate::service_manager::ServiceManager;
 
 /// The signals that end a node.
@@ -43,15 +43,18 @@ impl Signals {
         })
     }
 
-    /// Attends to the signals that do not end the node, for as long as this is held.
+    /// Attends to the signals that do not end the node, for as long as this is held. `reloaded` is told of a configuration that
+    /// was read again.
     pub(crate) fn attend(
         &mut self,
         source: ConfigSource,
         certificates: Option<Arc<Certificates>>,
         manager: ServiceManager,
+        reloaded: impl Fn(&Config) + Send + 'static,
     ) {
         if let Some(others) = self.others.take() {
-            self.attending = Some(tokio::spawn(others.attend(source, certificates, manager)).abort_handle());
+            let attending = others.attend(source, certificates, manager, reloaded);
+            self.attending = Some(tokio::spawn(attending).abort_handle());
         }
     }
 
@@ -78,12 +81,13 @@ impl Others {
         source: ConfigSource,
         certificates: Option<Arc<Certificates>>,
         manager: ServiceManager,
+        reloaded: impl Fn(&Config),
     ) {
         loop {
             tokio::select! {
                 Some(()) = self.hang_up.recv() => {
                     manager.reloading();
-                    reload_log_filter(&source);
+                    reload(&source, &reloaded);
                     reload_certificates(certificates.as_deref());
                     manager.ready();
                 }
@@ -95,16 +99,19 @@ impl Others {
     }
 }
 
-fn reload_log_filter(source: &ConfigSource) {
-    let reloaded = source.load().and_then(|config| {
+fn reload(source: &ConfigSource, reloaded: impl Fn(&Config)) {
+    let read = source.load().and_then(|config| {
         mundotango_ops::set_log_filter(&config.log.filter)?;
-        Ok(config.log.filter)
+        reloaded(&config);
+        Ok(config)
     });
-    match reloaded {
-        Ok(filter) => tracing::info!(filter, "SIGHUP: log.filter read again"),
+    match read {
+        Ok(Config { log, jobs, .. }) => {
+            tracing::info!(filter = log.filter, ?jobs, "SIGHUP: log.filter and [jobs] read again");
+        }
         Err(error) => {
             let error = format!("{error:#}");
-            tracing::error!(error, "SIGHUP: configuration not usable, the log filter before stays");
+            tracing::error!(error, "SIGHUP: configuration not usable, the one before stays");
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::base64_bytes;
 use crate::cluster::{Cluster, Load, NodeRequest, Perform};
 use crate::handle::{SessionHandle, SessionMessage, Whose};
 use crate::placement::Placement;
+use crate::pools::WorkerPools;
 use crate::session::SessionContext;
 use crate::supervision::Supervision;
 use crate::vitals::TreeNode;
@@ -69,6 +70,7 @@ pub(crate) struct Control {
     pub(crate) context: Arc<SessionContext>,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) placement: Arc<Placement>,
+    pub(crate) pools: Arc<WorkerPools>,
     pub(crate) supervision: Supervision,
 }
 
@@ -141,6 +143,7 @@ impl Control {
         self.placement.passivate_all(deadline / 4).await;
         self.supervision.stop();
         self.cluster.beat(&self.load(), true).await;
+        self.pools.stop();
         self.cluster.stop();
     }
 

@@ -14,6 +14,7 @@ mod handle;
 mod options;
 mod outbox;
 mod placement;
+mod pools;
 mod session;
 mod supervised;
 mod supervision;

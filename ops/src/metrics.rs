@@ -160,6 +160,13 @@ metrics! {
     outbox_effects_total: IntCounterVec = counters("What changes cause and was carried out, by when (at_once, later)", &["when"]);
     outbox_put_off_total: IntCounter = counter("Changes whose effects could not be carried out at once");
     outbox_given_up_total: IntCounter = counter("Changes whose effects failed for a day and were given up");
+    background_jobs_total: IntCounterVec = counters("Attempts at jobs, by what came of them (success, failed, dead)", &["job_type", "status"]);
+    background_job_duration_seconds: HistogramVec = durations("Time from a job's turn until its attempt ended", &["job_type", "status"]);
+    job_start_delay_seconds: HistogramVec = durations("Time from when a job was put into its queue until its first attempt", &["queue"]);
+    jobs_in_queue: IntGaugeVec = gauges("Jobs that are not done, in the shards that this node keeps, by state (waiting, delayed, running, dead)", &["queue", "state"]);
+    job_oldest_running_seconds: IntGaugeVec = gauges("Since when the oldest attempt is under way, in the shards that this node keeps", &["queue"]);
+    jobs_rescued_total: IntCounterVec = counters("Jobs taken from workers that were lost, or whose attempt did not end", &["queue"]);
+    job_attempts_lost_total: IntCounterVec = counters("Attempts whose end did not count, as the job was no longer the worker's", &["queue"]);
     log_lines_dropped_total: IntCounterVec = counters("Lines of the log that were dropped, by the reason", &["reason"]);
     build_info: IntGaugeVec = gauges("What runs; always 1", &["version", "commit"]);
     part_healthy: IntGaugeVec = gauges("Whether a part that the node needs answers: 1 or 0", &["part"]);

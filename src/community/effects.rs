@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use mundotango_actors::{Engine, Publish};
+use mundotango_jobs::{Jobs, NewJob};
 use mundotango_protocol::{ChannelName, Publication};
 use mundotango_storage::StoreError;
 use mundotango_storage::db::Effect as Kept;
@@ -28,6 +29,8 @@ pub enum Effect {
         /// What subscribers get.
         message: Box<RawValue>,
     },
+    /// A job is put into its queue.
+    Job(Box<NewJob>),
 }
 
 impl Effect {
@@ -35,6 +38,11 @@ impl Effect {
     pub fn publish(channel: impl Into<String>, message: &impl Serialize) -> Result<Self, StoreError> {
         let message = to_raw_value(message).map_err(|error| StoreError::Damaged(error.to_string()))?;
         Ok(Self::Publish { channel: channel.into(), message })
+    }
+
+    /// A job that is put into its queue.
+    pub fn job(job: NewJob) -> Self {
+        Self::Job(Box::new(job))
     }
 
     /// In the form in which it is created together with a partition.
@@ -46,15 +54,16 @@ impl Effect {
 /// Carries out the community's effects.
 pub struct Effects {
     engine: Arc<Engine>,
+    jobs: Jobs,
     /// Whether hot state outlives this node.
     hot_outlives: bool,
 }
 
 impl Effects {
-    /// Publishes by this engine. Where hot state outlives the node, publications are remembered there by their names, so that
+    /// Publishes by this engine, and puts jobs into these queues. Where hot state outlives the node, publications are remembered there by their names, so that
     /// what a node published before it died is told once.
-    pub fn new(engine: Arc<Engine>, hot_outlives: bool) -> Self {
-        Self { engine, hot_outlives }
+    pub fn new(engine: Arc<Engine>, jobs: Jobs, hot_outlives: bool) -> Self {
+        Self { engine, jobs, hot_outlives }
     }
 
     async fn publish(
@@ -97,6 +106,11 @@ impl Carrier for Effects {
     async fn carry_out(&self, name: String, effect: &Kept, attempt: Attempt) -> anyhow::Result<()> {
         match effect.read()? {
             Effect::Publish { channel, message } => self.publish(name, &channel, message, attempt).await,
+            // Under the effect's own name, so that whoever tries again finds the job that is there.
+            Effect::Job(job) => {
+                self.jobs.enqueue_as(name, *job, attempt == Attempt::Later).await?;
+                Ok(())
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod bookmarks;
 mod coalescer;
 pub mod effects;
 pub mod events;
+pub mod letters;
 mod limits;
 pub mod posts;
 pub mod roles;

@@ -27,6 +27,8 @@ impl Config {
         problems.extend(self.secrets());
         problems.extend(self.cluster.problems());
         problems.extend(self.http.problems());
+        problems.extend(self.jobs.check());
+        problems.extend(self.mail.check());
         let mut require = |holds: bool, problem: &str| {
             if !holds {
                 problems.push(problem.to_owned());

@@ -12,7 +12,8 @@ use mundotango_storage::scylla::ScyllaOptions;
 
 use super::layers::{ENV_PREFIX, Source, Tree, variable};
 use super::read::Unknown;
-use super::{AuthOptions, ClusterOptions, Config, DrainOptions, RateOptions};
+use super::{AuthOptions, ClusterOptions, Config, DrainOptions, JobsOptions, RateOptions};
+use crate::email::{MailOptions, SmtpOptions};
 
 /// The section of all namespaces, which have names of the operator's own.
 const NAMESPACES: &str = "channels.namespaces";
@@ -59,6 +60,9 @@ pub(super) const SECTIONS: &[Section] = &[
     Section::of::<TlsFiles>("cluster.redis_tls"),
     Section::of::<ScyllaOptions>("cluster.cql"),
     Section::of::<TlsFiles>("cluster.cql.tls"),
+    Section::of::<JobsOptions>("jobs"),
+    Section::of::<MailOptions>("mail"),
+    Section::of::<SmtpOptions>("mail.smtp"),
     Section::of::<DrainOptions>("drain"),
     Section::of::<LogOptions>("log"),
 ];

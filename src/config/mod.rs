@@ -4,6 +4,7 @@
 mod auth;
 mod check;
 mod describe;
+mod jobs;
 mod layers;
 mod read;
 mod show;
@@ -27,8 +28,10 @@ use mundotango_storage::{RedisOptions, TlsFiles};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+use crate::email::MailOptions;
 pub use auth::{AuthOptions, RateOptions};
 pub(crate) use check::MIN_SECRET_BYTES;
+pub use jobs::JobsOptions;
 use layers::{Source, Tree};
 
 /// All that operators can set.
@@ -51,6 +54,10 @@ pub struct Config {
     pub store: EmbeddedOptions,
     /// The engines that several nodes share.
     pub cluster: ClusterOptions,
+    /// How many jobs a node does at the same time.
+    pub jobs: JobsOptions,
+    /// Letters: who sends them, and by which server.
+    pub mail: MailOptions,
     /// How a node goes away.
     pub drain: DrainOptions,
     /// What is logged, and how.
@@ -164,6 +171,8 @@ impl Default for Config {
             http: HttpOptions::default(),
             store: EmbeddedOptions::default(),
             cluster: ClusterOptions::default(),
+            jobs: JobsOptions::default(),
+            mail: MailOptions::default(),
             drain: DrainOptions::default(),
             log: LogOptions::default(),
         }

@@ -1,7 +1,8 @@
-//! Addresses and names that are safe in headers and in commands: a value of these types never holds a line break.
+//! Addresses and names that are safe in headers and in commands: a value of these types never holds a line
+//! break.
 //!
-//! What is bad is refused, never stripped: a name with a line break in it is an attack or a defect, and both should be
-//! seen.
+//! What is bad is refused, never stripped: a name with a line break in it is an attack or a defect, and both
+//! should be seen.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,7 +33,8 @@ pub enum AddressError {
     NoAddress,
 }
 
-/// The e-mail address of one person. An international domain is kept as its A-label (`xn--…`), which every server takes.
+/// The e-mail address of one person. An international domain is kept as its A-label (`xn--…`), which every
+/// server takes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address(lettre::Address);
 
@@ -65,8 +67,8 @@ impl FromStr for Address {
         if local.len() > MAX_LOCAL_BYTES {
             return Err(AddressError::TooLong);
         }
-        // Quoted local parts may hold spaces and further @ signs, which servers read in different ways. Other alphabets
-        // need SMTPUTF8 on all servers of the way, and accounts cannot have them.
+        // Quoted local parts may hold spaces and further @ signs, which servers read in different ways. Other
+        // alphabets need SMTPUTF8 on all servers of the way, and accounts cannot have them.
         if !local.is_ascii() || local.contains(['"', ' ', '@', '<', '>']) {
             return Err(AddressError::NoAddress);
         }
@@ -139,7 +141,8 @@ impl FromStr for Mailbox {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         refuse_controls(text)?;
-        let Some((name, address)) = text.trim().strip_suffix('>').and_then(|text| text.rsplit_once('<')) else {
+        let Some((name, address)) = text.trim().strip_suffix('>').and_then(|text| text.rsplit_once('<'))
+        else {
             return text.trim().parse::<Address>().map(Self::from);
         };
         let name = name.trim();
@@ -161,8 +164,8 @@ pub(super) fn ascii_domain(domain: &str) -> Result<String, AddressError> {
     }
 }
 
-/// Refuses what could end a header or a command: CR, LF, NUL, and every other control character with them. Two
-/// separators of Unicode are line breaks to some programs.
+/// Refuses what could end a header or a command: CR, LF, NUL, and every other control character with them.
+/// Two separators of Unicode are line breaks to some programs.
 pub(super) fn refuse_controls(text: &str) -> Result<(), AddressError> {
     let bad = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     if text.contains(bad) { Err(AddressError::Control) } else { Ok(()) }

@@ -43,7 +43,8 @@ pub enum Scope {
     Activity,
 }
 
-/// What a letter tells about an event. All texts are ready to be read: the language and the time zone are chosen already.
+/// What a letter tells about an event. All texts are ready to be read: the language and the time zone are
+/// chosen already.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EventLines {
     /// What the event is called. One line: a line break in it fails the letter, as the subject shows it.
@@ -103,8 +104,8 @@ impl Letter {
         }
     }
 
-    /// Letters of every kind, and of every branch in their templates. A start renders them all, so that a template which
-    /// names a field that does not exist stops the start and not a letter.
+    /// Letters of every kind, and of every branch in their templates. A start renders them all, so that a
+    /// template which names a field that does not exist stops the start and not a letter.
     pub(super) fn samples() -> Vec<Self> {
         let name = || "Ana".to_owned();
         let event = || EventLines {

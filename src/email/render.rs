@@ -1,12 +1,14 @@
 //! Letters as HTML and as plain text, in every language.
 //!
-//! All work that is the same for all letters is done at the start. The texts of a language go into the layout, at the
-//! places in `[[ … ]]`; MJML becomes HTML; what is left are places in `{{ … }}`, which each letter fills in.
+//! All work that is the same for all letters is done at the start. The texts of a language go into the
+//! layout, at the places in `[[ … ]]`; MJML becomes HTML; what is left are places in `{{ … }}`, which each
+//! letter fills in.
 
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use super::address::refuse_controls;
@@ -47,7 +49,8 @@ pub struct Renderer {
 }
 
 impl Renderer {
-    /// Compiles all templates and renders each once. An error is a defect in a template or in a language's texts.
+    /// Compiles all templates and renders each once. An error is a defect in a template or in a language's
+    /// texts.
     pub fn new() -> anyhow::Result<Self> {
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -79,7 +82,7 @@ impl Renderer {
 
     /// Writes a letter. Fails if the subject would hold a line break or another control character.
     pub fn render(&self, letter: &Letter, language: Language) -> anyhow::Result<Rendered> {
-        let fields = Value::from_serialize(letter);
+        let fields = Value::from(Serde(letter));
         let part = |part: &str| -> anyhow::Result<String> {
             let name = template(letter.name(), language, part);
             self.templates
@@ -90,7 +93,8 @@ impl Renderer {
         let subject = part("subject")?;
         refuse_controls(&subject)
             .with_context(|| format!("the subject of a letter {} cannot be sent", letter.name()))?;
-        // Mail programs would decode a title that looks like an encoded word (RFC 2047), and show another text.
+        // Mail programs would decode a title that looks like an encoded word (RFC 2047), and show another
+        // text.
         let subject = subject.replace("=?", "= ?");
         Ok(Rendered { subject, html: part("html")?, text: part("txt")? })
     }

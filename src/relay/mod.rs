@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use mundotango_actors::{Engine, Pace};
-use mundotango_storage::db::{Db, Due, Effect, OUTBOX_SHARDS, Outlet, shard_of};
+use mundotango_storage::db::{Db, Due, Effect, OUTBOX_SHARDS, Outlet};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, timeout};
 
@@ -114,13 +114,9 @@ impl Relay {
         self.is_alone && self.put_off_at.lock().is_none_or(|at| at.elapsed() > PUT_OFF_LATELY)
     }
 
-    /// Whether this node looks after what was left behind in a shard: each node gives every shard a number for every node,
-    /// and the greatest one decides, so that few shards move when a node joins or goes.
+    /// Whether this node looks after what was left behind in a shard.
     fn owns(&self, shard: u64) -> bool {
-        let weight = |node: &str| (shard_of(&format!("{shard}/{node}"), u64::MAX), node.to_owned());
-        let nodes = self.engine.nodes();
-        let owner = nodes.iter().filter(|node| !node.draining).map(|node| weight(&node.id)).max();
-        owner.is_some_and(|(_, owner)| owner == self.engine.node_id())
+        self.engine.keeper_of(&shard.to_string()).as_deref() == Some(self.engine.node_id())
     }
 
     /// Carries out those effects of a change that are not done, in their order; whether there are any at all. One that fails

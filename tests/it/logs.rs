@@ -97,13 +97,13 @@ async fn another_filter_needs_no_restart() {
     logged("serving").await;
     set_filter("info,mundotango_gateway=debug");
     signal(rustix::process::Signal::HUP);
-    logged("log.filter read again").await;
+    logged("log.filter and [jobs] read again").await;
     ask("/api/logged").await;
     logged("/api/logged").await;
     // A filter that is none changes nothing, and the node says so.
     set_filter("info,mundotango_gateway=loud");
     signal(rustix::process::Signal::HUP);
-    logged("the log filter before stays").await;
+    logged("configuration not usable, the one before stays").await;
     ask("/api/still-logged").await;
     logged("/api/still-logged").await;
     assert!(!fs::read_to_string(&log).unwrap().contains("/api/unlogged"));

@@ -22,8 +22,10 @@ async fn signals_mean_what_operators_expect() {
         assert_eq!(here.publication().await["post"]["content"], name);
     }
     assert_eq!(here.seen("disconnected") + here.seen("connecting"), 0);
-    until("it is logged", async || server.log().contains("SIGHUP: log.filter read again").then_some(()))
-        .await;
+    until("it is logged", async || {
+        server.log().contains("SIGHUP: log.filter and [jobs] read again").then_some(())
+    })
+    .await;
     server.signal("TERM");
     assert!(server.wait_for_end().await.success());
     assert!(server.log().contains("drained"), "{}", server.log());

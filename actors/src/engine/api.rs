@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use mundotango_protocol::{
     ChannelName, ClientId, ClientInfo, DisconnectReason, ErrorCode, ErrorReply, StreamPosition,
 };
+use mundotango_storage::db::shard_of;
 use mundotango_storage::hot::{HistoryPage, HistoryQuery, PresenceStats, UserStatus};
 use serde_json::Value;
 
@@ -125,6 +126,16 @@ impl Engine {
         let mut nodes = vec![control.cluster.info(&control.load(), false)];
         nodes.extend(control.cluster.others());
         nodes
+    }
+
+    /// The node that looks after something of which one node at a time should: each node gives it a number for every node, and
+    /// the greatest one decides, so that little moves when a node joins or goes. Nodes that are going away are left out. While
+    /// nodes disagree on who is there, two may take themselves for it.
+    pub fn keeper_of(&self, what: &str) -> Option<String> {
+        let weight = |node: &str| (shard_of(&format!("{what}/{node}"), u64::MAX), node.to_owned());
+        let nodes = self.nodes();
+        let keeper = nodes.iter().filter(|node| !node.draining).map(|node| weight(&node.id)).max();
+        keeper.map(|(_, keeper)| keeper)
     }
 
     /// A node's supervision tree, with at most `most_children` sessions and channels each.

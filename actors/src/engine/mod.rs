@@ -18,6 +18,7 @@ use crate::crashes::Crashes;
 use crate::handle::Transport;
 use crate::options::{ChannelsOptions, Namespaces, SessionOptions};
 use crate::placement::Placement;
+use crate::pools::WorkerPools;
 use crate::session::{
     Authenticator, ChannelGate, RpcHandler, Session, SessionConfig, SessionContext, Sessions,
 };
@@ -153,11 +154,13 @@ impl Engine {
             Arc::clone(&crashes),
         ));
         let placement = Placement::new(Arc::clone(&cluster), Arc::clone(&crashes));
+        let pools = WorkerPools::new(Arc::clone(&crashes));
         let supervised: Vec<Arc<dyn Supervised>> = vec![
             Arc::clone(&cluster) as Arc<dyn Supervised>,
             Arc::clone(&context.sessions) as Arc<dyn Supervised>,
             Arc::clone(&channels) as Arc<dyn Supervised>,
             Arc::clone(&placement) as Arc<dyn Supervised>,
+            Arc::clone(&pools) as Arc<dyn Supervised>,
             Telemetry::new(vec![
                 (
                     "session",
@@ -176,7 +179,7 @@ impl Engine {
             ]),
         ];
         let supervision = Supervision::start(supervised, crashes, context.session_options.hung_after).await?;
-        let control = Arc::new(Control { context, cluster, placement, supervision });
+        let control = Arc::new(Control { context, cluster, placement, pools, supervision });
         channels.start();
         control.placement.start();
         control.cluster.start(&(Arc::clone(&control) as Arc<dyn Perform>));
@@ -219,6 +222,16 @@ impl Engine {
         run: impl Fn(Arc<Vitals>) -> BoxFuture<'static, ()> + Send + Sync + 'static,
     ) {
         self.control.cluster.keep_running(name, pace, run);
+    }
+
+    /// The same below `pools`, for those who do the application's jobs.
+    pub fn keep_working(
+        &self,
+        name: &str,
+        pace: Pace,
+        run: impl Fn(Arc<Vitals>) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) {
+        self.control.pools.keep_running(name, pace, run);
     }
 
     /// Opens a session for a new connection.

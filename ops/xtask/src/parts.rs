@@ -22,7 +22,7 @@ pub(crate) fn install() -> anyhow::Result<()> {
     need_package("openssl", "version", &["openssl"])?;
     need("mvn", "maven")?;
     need("javac", "default-jdk-headless")?;
-    javascript_sdk()?;
+    javascript_packages()?;
     python_sdk()?;
     python_sdk_tests()?;
     java_sdk()?;
@@ -77,8 +77,9 @@ pub(crate) fn unless_done_from(
     Ok(fs::write(stamp, wanted)?)
 }
 
-fn javascript_sdk() -> anyhow::Result<()> {
-    npm_packages(&root().join("tests/sdk/javascript"))
+fn javascript_packages() -> anyhow::Result<()> {
+    npm_packages(&root().join("tests/sdk/javascript"))?;
+    npm_packages(&root().join("tests/smtp"))
 }
 
 /// Installs what a folder's lock file lists.

@@ -28,6 +28,7 @@ use self::refresh_token::RefreshToken;
 use self::rules::{Login, Rotation};
 use self::store::{AccountStore, ProfileChange, User};
 use super::Community;
+use super::letters;
 use super::limits::Address;
 use super::roles::{self, Role};
 use crate::texts::{
@@ -204,6 +205,7 @@ pub async fn create(
         let taken = [("email", taken.email), ("username", taken.username)];
         Problem::taken(taken.into_iter().filter(|(_, taken)| *taken).map(|(field, _)| field))
     })?;
+    accounts.welcome(&user.id, letters::welcome(&user.id)?).await?;
     Ok(user)
 }
 

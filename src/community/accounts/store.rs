@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mundotango_gateway::input::Maybe;
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Db, Decision, Found, Kind, Wants, key, prefix};
+use mundotango_storage::db::{Db, Decision, Found, Kind, Part, Wants, key, prefix};
 use serde::{Deserialize, Serialize};
 
 use super::names::Name;
@@ -40,6 +40,9 @@ pub struct Account {
     city: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     avatar_url: Option<String>,
+    /// What a new account causes was caused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    welcomed: bool,
 }
 
 /// A row of a user.
@@ -99,7 +102,7 @@ pub struct ProfileChange {
 
 impl User {
     fn new(id: &str, facts: &Facts, account: Account) -> Self {
-        let Account { email, username, full_name, role, bio, city, avatar_url } = account;
+        let Account { email, username, full_name, role, bio, city, avatar_url, welcomed: _ } = account;
         let created_at = facts.created_at;
         Self { id: id.to_owned(), email, username, full_name, role, bio, city, avatar_url, created_at }
     }
@@ -142,6 +145,7 @@ impl AccountStore {
                 bio: user.bio.clone(),
                 city: user.city.clone(),
                 avatar_url: user.avatar_url.clone(),
+                welcomed: false,
             };
             let rows = [(PASSWORD.to_owned(), Row::Password(password_hash))];
             let created = self.0.create_once(&USERS, &user.id, &facts, &head, &rows, &[]).await?;
@@ -163,6 +167,23 @@ impl AccountStore {
         }
         self.release(&names, &user.id).await?;
         Ok(Err(Taken { email: !email, username: !username }))
+    }
+
+    /// Causes what a new account causes, once: when nobody can take it away any more.
+    pub async fn welcome(
+        &self,
+        user_id: &str,
+        effect: impl Serialize + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let rule = move |part: &mut Part<'_, Facts, Account, Row>| {
+            if part.head.welcomed {
+                return Ok::<_, StoreError>(Decision::Stands(()));
+            }
+            part.head.welcomed = true;
+            part.emit(&effect)?;
+            Ok(Decision::Write(()))
+        };
+        self.0.change(&USERS, user_id, Wants::head(), rule).await.map(drop)
     }
 
     async fn release(&self, names: &[Name; 2], user_id: &str) -> Result<(), StoreError> {

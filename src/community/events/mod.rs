@@ -31,6 +31,7 @@ use self::rules::{RsvpChoice, RsvpCounts, RsvpStatus};
 use self::schedule::{GivenTime, Schedule, Zone};
 use self::store::{Event, EventType, Rsvp, RsvpError, RsvpOutcome};
 use super::effects::Effect;
+use super::letters;
 use super::{Community, Person, label, personal_channel};
 use crate::texts::{City, Description, Title};
 
@@ -265,6 +266,7 @@ fn announce_answer(outcome: &RsvpOutcome) -> Result<Vec<Effect>, StoreError> {
     if let Some(rsvp) = &promoted {
         let message = EventMessage::Promoted { rsvp: rsvp.clone(), title: outcome.event.title.clone() };
         effects.push(Effect::publish(personal_channel(&rsvp.user_id), &message)?);
+        effects.push(letters::promoted(&rsvp.user_id, &rsvp.event_id)?);
     }
     let message = EventMessage::Answered {
         rsvp: outcome.rsvp.clone().into(),

@@ -21,7 +21,8 @@ pub struct FolderTransport {
 }
 
 impl FolderTransport {
-    /// Writes into a folder, which is made if it does not exist. Only the process's own user may look into it.
+    /// Writes into a folder, which is made if it does not exist. Only the process's own user may look into
+    /// it.
     pub fn new(folder: impl Into<PathBuf>) -> io::Result<Self> {
         let folder = folder.into();
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;

@@ -15,8 +15,9 @@ pub use smtp::SmtpTransport;
 /// Takes messages to where people read them.
 #[async_trait]
 pub trait Transport: Send + Sync {
-    /// Hands a message over. `Ok` says that somebody else is responsible for it now. One call is one attempt, and it ends
-    /// within the transport's own time-outs. A caller that drops the call does not know whether the message was taken.
+    /// Hands a message over. `Ok` says that somebody else is responsible for it now. One call is one attempt,
+    /// and it ends within the transport's own time-outs. A caller that drops the call does not know whether
+    /// the message was taken.
     async fn send(&self, message: &Message) -> Result<(), SendError>;
 }
 
@@ -39,7 +40,8 @@ pub enum SendError {
         /// The enhanced status code, such as `5.1.1` for an unknown recipient (RFC 3463).
         enhanced: Option<String>,
     },
-    /// Nobody knows whether it was taken: the answer to the final dot was lost. Another attempt may be a second copy.
+    /// Nobody knows whether it was taken: the answer to the final dot was lost. Another attempt may be a
+    /// second copy.
     #[error("nobody knows whether it was sent: {why}")]
     Uncertain {
         /// What happened.

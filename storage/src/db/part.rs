@@ -188,6 +188,12 @@ impl<'a, F, H, R> Part<'a, F, H, R> {
         self.written.insert(key.into(), None);
     }
 
+    /// Whether the rule looked at something that was not read. It runs again when that is read, and whatever it decides now
+    /// is not carried out.
+    pub fn is_missing(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
     /// Adds an entry that leads here. It is written before the change, and stays if the change then fails: readers leave
     /// out entries that lead nowhere.
     pub fn enter(&mut self, entry: Entry) {

@@ -8,7 +8,7 @@ use mundotango_ops::{Secret, duration as friendly};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::email::{Language, Mailbox};
+use super::{Language, Mailbox};
 
 /// The `[mail]` section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
@@ -57,7 +57,8 @@ pub struct SmtpOptions {
     pub host: String,
     /// The port of the server: 587 for `starttls`, 465 for `tls`, most often.
     pub port: u16,
-    /// How the connection is encrypted: `starttls`, `tls` from the first byte, or `none`. There is no fallback to plain text.
+    /// How the connection is encrypted: `starttls`, `tls` from the first byte, or `none`. There is no
+    /// fallback to plain text.
     pub tls: SmtpTls,
     /// The user by whom the node signs in, if the server asks for one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,14 +66,15 @@ pub struct SmtpOptions {
     /// The password of that user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
-    /// What the node calls itself to the server; the host name of the machine if absent. Servers may ask for a full name.
+    /// What the node calls itself to the server; the host name of the machine if absent. Servers may ask for
+    /// a full name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hello_name: Option<String>,
     /// How long the server may take to answer a command.
     #[serde(with = "friendly")]
     pub command_timeout: Duration,
-    /// How long the server may take to confirm a whole message; a shorter time makes more letters uncertain (RFC 5321,
-    /// 4.5.3.2.6).
+    /// How long the server may take to confirm a whole message; a shorter time makes more letters uncertain
+    /// (RFC 5321, 4.5.3.2.6).
     #[serde(with = "friendly")]
     pub final_timeout: Duration,
 }
@@ -164,7 +166,7 @@ fn is_site(text: &str) -> bool {
 }
 
 /// Whether a text can name a machine in a command of SMTP: nothing that could end the command is in it.
-pub(crate) fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     text.parse::<IpAddr>().is_ok() || (1..=253).contains(&text.len()) && text.chars().all(plain)
 }

@@ -1,0 +1,220 @@
+//! How fast jobs go through a durable queue in the embedded store, from the call that puts them there until it is written
+//! down that they are done: `cargo bench -p mundotango-jobs --bench queue`. One JSON line for each measurement.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a benchmark"
+)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use mundotango_actors::{
+    Authenticator, ChannelsOptions, Credentials, Engine, EngineParts, NodeParts, SessionOptions,
+    SubscriptionGrant, TokenRefusal,
+};
+use mundotango_jobs::{Attempted, Failure, Handler, JobKind, Jobs, Pools, Queue, Wakes};
+use mundotango_storage::db::Schema;
+use mundotango_storage::embedded::{EmbeddedOptions, EmbeddedStore};
+use mundotango_storage::hot::MemoryHotState;
+use serde_json::json;
+
+static QUEUE: Queue = Queue::new("bench", 10);
+/// Its payload is when it was put into the queue, in microseconds since the begin.
+static KIND: JobKind<u64> = JobKind::new("bench", &QUEUE, 1);
+
+/// Counts what is done, and how long after it was put into the queue it began.
+#[derive(Default)]
+struct Seen {
+    done: AtomicU64,
+    delays: parking_lot::Mutex<Vec<f64>>,
+}
+
+struct Does {
+    seen: Arc<Seen>,
+    takes: Duration,
+    begin: Instant,
+}
+
+#[async_trait]
+impl Handler<u64> for Does {
+    async fn run(&self, _: &Attempted, put_at: u64) -> Result<(), Failure> {
+        let delay = self.begin.elapsed().as_secs_f64() - Duration::from_micros(put_at).as_secs_f64();
+        self.seen.delays.lock().push(delay);
+        if !self.takes.is_zero() {
+            tokio::time::sleep(self.takes).await;
+        }
+        self.seen.done.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Nobody connects.
+struct Nobody;
+
+#[async_trait]
+impl Authenticator for Nobody {
+    async fn connection(&self, _: &str) -> Result<Credentials, TokenRefusal> {
+        Err(TokenRefusal::Invalid)
+    }
+
+    async fn subscription(&self, _: &str) -> Result<SubscriptionGrant, TokenRefusal> {
+        Err(TokenRefusal::Invalid)
+    }
+}
+
+/// Queues on a store of their own, with workers.
+struct Bench {
+    _folder: tempfile::TempDir,
+    store: EmbeddedStore,
+    jobs: Jobs,
+    pools: Arc<Pools>,
+    seen: Arc<Seen>,
+    begin: Instant,
+}
+
+impl Bench {
+    async fn start(takes: Duration, workers: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let schema = Schema { kinds: vec![mundotango_jobs::JOBS.spec()], indexes: vec![] };
+        let store = EmbeddedStore::open(folder.path(), &EmbeddedOptions::default(), &schema).unwrap();
+        let engine = Engine::start(EngineParts {
+            node: NodeParts::alone(),
+            version: "bench".to_owned(),
+            session_options: SessionOptions::default(),
+            channels_options: ChannelsOptions::default(),
+            hot: Arc::new(MemoryHotState::new()),
+            authenticator: Arc::new(Nobody),
+        })
+        .await
+        .unwrap();
+        let wakes = Arc::new(Wakes::default());
+        let woken = Arc::clone(&wakes);
+        let jobs = Jobs::new(store.stores().db, move |queue, shard| woken.wake(queue, shard));
+        let (seen, begin) = (Arc::new(Seen::default()), Instant::now());
+        let does = Does { seen: Arc::clone(&seen), takes, begin };
+        let pools = Pools::of([(&QUEUE, workers)]).handle(&KIND, does).start(&jobs, &engine, &wakes, true);
+        Self { _folder: folder, store, jobs, pools, seen, begin }
+    }
+
+    fn done(&self) -> u64 {
+        self.seen.done.load(Ordering::Relaxed)
+    }
+
+    async fn put(&self) {
+        let at = u64::try_from(self.begin.elapsed().as_micros()).unwrap();
+        self.jobs.enqueue(KIND.job(&at).unwrap()).await.unwrap();
+    }
+
+    async fn wait_for(&self, jobs: u64) {
+        while self.done() < jobs || self.jobs.report(QUEUE.name).await.unwrap().running > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn end(self) {
+        self.pools.drain(Duration::from_secs(1)).await;
+        self.store.close();
+    }
+}
+
+/// CPU time that the process has used.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    let ticks = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}
+
+fn percentiles(delays: &mut [f64]) -> (f64, f64) {
+    delays.sort_by(f64::total_cmp);
+    let at = |part: f64| delays.get((delays.len() as f64 * part) as usize).copied().unwrap_or_default() * 1e3;
+    (at(0.5), at(0.99))
+}
+
+/// As many as `callers` put there, each as soon as the one before is durable.
+async fn put_all(bench: &Arc<Bench>, jobs: u64, callers: u64) {
+    let putting = (0..callers).map(|_| {
+        let bench = Arc::clone(bench);
+        tokio::spawn(async move {
+            for _ in 0..jobs / callers {
+                bench.put().await;
+            }
+        })
+    });
+    for one in putting.collect::<Vec<_>>() {
+        one.await.unwrap();
+    }
+}
+
+/// Jobs a second from the first that is put until the last is written down as done.
+async fn throughput(name: &str, takes: Duration, workers: usize, jobs: u64, callers: u64) -> f64 {
+    let bench = Arc::new(Bench::start(takes, workers).await);
+    let jobs = jobs / callers * callers;
+    let (start, used) = (Instant::now(), cpu());
+    put_all(&bench, jobs, callers).await;
+    let put = start.elapsed();
+    bench.wait_for(jobs).await;
+    let (all, used) = (start.elapsed(), cpu().saturating_sub(used));
+    let per_second = jobs as f64 / all.as_secs_f64();
+    let line = json!({
+        "what": name, "workers": workers, "callers": callers, "jobs": jobs,
+        "put_per_second": (jobs as f64 / put.as_secs_f64()).round(),
+        "done_per_second": per_second.round(),
+        "cpu_micros_per_job": (used.as_secs_f64() * 1e6 / jobs as f64 * 10.0).round() / 10.0,
+    });
+    println!("{line}");
+    if let Ok(bench) = Arc::try_unwrap(bench) {
+        bench.end().await;
+    }
+    per_second
+}
+
+/// How long jobs wait until they begin, where they come at a rate.
+async fn delay(name: &str, takes: Duration, workers: usize, per_second: f64) {
+    let bench = Bench::start(takes, workers).await;
+    let start = Instant::now();
+    let mut put = 0_u64;
+    let mut putting = futures_util::stream::FuturesUnordered::new();
+    while start.elapsed() < Duration::from_secs(5) {
+        let wanted = (start.elapsed().as_secs_f64() * per_second) as u64;
+        while put < wanted {
+            put += 1;
+            putting.push(bench.put());
+        }
+        tokio::select! {
+            Some(()) = putting.next() => {}
+            () = tokio::time::sleep(Duration::from_micros(500)) => {}
+        }
+    }
+    while putting.next().await.is_some() {}
+    drop(putting);
+    bench.wait_for(put).await;
+    let (p50, p99) = percentiles(&mut bench.seen.delays.lock());
+    let round = |millis: f64| (millis * 100.0).round() / 100.0;
+    let line = json!({
+        "what": name, "workers": workers, "per_second": per_second.round(),
+        "start_p50_millis": round(p50), "start_p99_millis": round(p99),
+    });
+    println!("{line}");
+    bench.end().await;
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (nothing, slow) = (Duration::ZERO, Duration::from_millis(5));
+        let most = throughput("nothing", nothing, 50, 300_000, 256).await;
+        throughput("nothing", nothing, 50, 300_000, 2_048).await;
+        throughput("nothing", nothing, 10, 100_000, 64).await;
+        delay("nothing, half of the most", nothing, 50, most / 2.0).await;
+        let most = throughput("5 ms", slow, 50, 40_000, 64).await;
+        delay("5 ms, half of the most", slow, 50, most / 2.0).await;
+    });
+}

@@ -1,0 +1,283 @@
+//! How a shard of a queue is stored.
+//!
+//! The head knows what waits (in lanes), what is delayed, and who works on what. Rows: `w`, lane, id → a job that waits or
+//! runs · `d`, due, id → a delayed job · `i`, id → the key of a delayed job · `x`, id → a dead letter · `u`, key → the id of
+//! the job that has a unique key. Each part of the head that rows are read by has a low mark: reads begin there, and so never
+//! go over what was removed before.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mundotango_storage::db::{Kind, key, prefix};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::kind::{JobKindSpec, Priority};
+
+/// The shards of all queues.
+pub static JOBS: Kind<(), Head, Row> =
+    Kind::new("jobs", "a shard of a queue: 1,000,000 jobs of 500 B, 500 MB").short_lived().implicit();
+
+/// Most failures of which a job remembers the reasons.
+const MAX_TRIES: usize = 10;
+/// The longest reason that is remembered, in bytes.
+const MAX_REASON: usize = 500;
+
+/// What changes of a shard.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Head {
+    /// Nobody gets a turn.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) paused: bool,
+    /// Attempts that a node makes at the same time, if an operator said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) concurrency: Option<usize>,
+    /// Jobs that wait, by the names of lanes.
+    pub(crate) lanes: BTreeMap<String, Lane>,
+    /// The time of fair queueing: that of the lane that got the last turn.
+    pub(crate) turn: u64,
+    pub(crate) delayed: Delayed,
+    /// Who works on what, by the ids of jobs. It is shared, as rules get a copy of the head each.
+    #[serde(with = "shared")]
+    pub(crate) running: Arc<BTreeMap<String, Running>>,
+    /// Beats of those that work here.
+    pub(crate) holders: BTreeMap<String, u64>,
+    /// Dead letters.
+    pub(crate) dead: u64,
+}
+
+/// What is shared in memory is stored as it is.
+mod shared {
+    use super::{Arc, Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        shared: &Arc<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        shared.as_ref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
+    }
+}
+
+/// Jobs of one priority and group that wait, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Lane {
+    /// No job that waits has an id before this.
+    pub(crate) low: String,
+    pub(crate) waiting: u64,
+    /// The lane with the least gets the next turn.
+    pub(crate) turn: u64,
+}
+
+/// Jobs whose time has not come.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Delayed {
+    /// No delayed job has a key before this.
+    pub(crate) low: String,
+    pub(crate) count: u64,
+}
+
+/// An attempt that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Running {
+    pub(crate) lane: String,
+    pub(crate) holder: String,
+    pub(crate) attempt: u32,
+    /// Since when, in milliseconds of the Unix epoch.
+    pub(crate) since: i64,
+    /// Until when it has to end, likewise.
+    pub(crate) until: i64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) cancelled: bool,
+}
+
+/// A row of a shard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Row {
+    /// A job.
+    Job(#[serde(with = "shared")] Arc<Job>),
+    /// The key of a job's row, or the id of a job.
+    At(String),
+}
+
+/// A job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// The name of its kind.
+    pub kind: String,
+    /// The version of its payload.
+    pub version: u32,
+    /// What is to be done, as JSON.
+    pub payload: Box<RawValue>,
+    /// Those of one group share turns with other groups.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// How soon it gets its turn.
+    #[serde(default)]
+    pub priority: Priority,
+    /// The key of which there is one job at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique: Option<String>,
+    /// Attempts that failed.
+    #[serde(default)]
+    pub attempts: u32,
+    /// How often it is tried.
+    pub max_attempts: u32,
+    /// How often its holder was lost.
+    #[serde(default)]
+    pub rescues: u32,
+    /// When it was put into the queue, in milliseconds of the Unix epoch.
+    #[serde(default)]
+    pub enqueued: i64,
+    /// From when on it is of no use, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<i64>,
+    /// The `traceparent` of what caused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// Why the last attempts failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tries: Vec<Try>,
+    /// How it ended, if it is a dead letter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Try {
+    /// When, in milliseconds of the Unix epoch.
+    pub at: i64,
+    /// Why.
+    pub why: String,
+}
+
+/// How a job ended that was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ended {
+    /// The last attempt failed, or it can never be done.
+    Failed,
+    /// Its workers died too often.
+    Poisonous,
+    /// It came too late.
+    Expired,
+    /// An operator stopped it.
+    Cancelled,
+}
+
+impl Job {
+    pub(crate) fn new(kind: &JobKindSpec, payload: Box<RawValue>) -> Self {
+        Self {
+            kind: kind.name.to_owned(),
+            version: kind.version,
+            payload,
+            group: String::new(),
+            priority: kind.priority,
+            unique: None,
+            attempts: 0,
+            max_attempts: kind.attempts,
+            rescues: 0,
+            enqueued: 0,
+            expires: None,
+            trace: None,
+            tries: Vec::new(),
+            ended: None,
+        }
+    }
+
+    /// Remembers why an attempt failed.
+    pub(crate) fn note(&mut self, at: i64, why: &str) {
+        if self.tries.len() == MAX_TRIES {
+            self.tries.remove(0);
+        }
+        let end = (0..=why.len().min(MAX_REASON)).rev().find(|end| why.is_char_boundary(*end));
+        self.tries.push(Try { at, why: why[..end.unwrap_or_default()].to_owned() });
+    }
+}
+
+pub(crate) fn waiting_prefix(lane: &str) -> String {
+    prefix(&["w", lane])
+}
+
+pub(crate) fn waiting_key(lane: &str, id: &str) -> String {
+    key(&["w", lane, id])
+}
+
+/// The key of a delayed job. Times are of one length until the year 2286.
+pub(crate) fn delayed_key(due: i64, id: &str) -> String {
+    key(&["d", &format!("{:013}", due.max(0)), id])
+}
+
+/// What all keys of delayed jobs begin with that are due before this.
+pub(crate) fn delayed_before(due: i64) -> String {
+    key(&["d", &format!("{:013}", due.max(0))])
+}
+
+/// The time of a delayed job's key.
+pub(crate) fn due_of(delayed: &str) -> Option<i64> {
+    delayed.split('/').nth(1)?.parse().ok()
+}
+
+pub(crate) fn delayed_prefix() -> String {
+    prefix(&["d"])
+}
+
+pub(crate) fn place_key(id: &str) -> String {
+    key(&["i", id])
+}
+
+pub(crate) fn dead_prefix() -> String {
+    prefix(&["x"])
+}
+
+pub(crate) fn dead_key(id: &str) -> String {
+    key(&["x", id])
+}
+
+pub(crate) fn unique_key(unique: &str) -> String {
+    key(&["u", unique])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_head_without_anything_is_read_and_written() {
+        let head: Head = serde_json::from_value(json!({})).unwrap();
+        assert_eq!(head, Head::default());
+        let again: Head = serde_json::from_value(serde_json::to_value(&head).unwrap()).unwrap();
+        assert_eq!(again, head);
+    }
+
+    #[test]
+    fn delayed_jobs_sort_by_their_time() {
+        assert!(delayed_key(999, "b") < delayed_key(1_000, "a"));
+        assert!(
+            delayed_key(999, "b") < delayed_before(1_000) && delayed_before(1_000) < delayed_key(1_000, "a")
+        );
+        assert_eq!(due_of(&delayed_key(1_795_000_123_456, "a/b")), Some(1_795_000_123_456));
+    }
+
+    #[test]
+    fn a_job_remembers_its_last_failures_and_no_more() {
+        let mut job: Job =
+            serde_json::from_value(json!({"kind": "k", "version": 1, "payload": {}, "max_attempts": 3}))
+                .unwrap();
+        for number in 0..20 {
+            job.note(number, &"ñ".repeat(1_000));
+        }
+        assert_eq!((job.tries.len(), job.tries[0].at), (MAX_TRIES, 10));
+        assert!(job.tries[0].why.len() <= MAX_REASON);
+    }
+}

@@ -1,0 +1,55 @@
+//! Putting a job into its shard.
+
+use std::sync::Arc;
+
+use mundotango_storage::db::Decision;
+
+use super::{Shard, put_delayed, put_waiting};
+use crate::row::{Job, Row, dead_key, place_key, unique_key, waiting_key};
+
+/// Most jobs that wait or are delayed in a shard; more are refused.
+pub const MAX_WAITING: u64 = 1_000_000;
+
+/// Puts a job there, unless there is one with its unique key; the id of the one that is there then, and whether it is the new
+/// one. `None` where the shard is full.
+///
+/// With `may_be_there` it is looked for first, as the same may have been done before.
+pub fn enqueue(
+    part: &mut Shard<'_>,
+    id: &str,
+    job: &Arc<Job>,
+    due: Option<i64>,
+    may_be_there: bool,
+) -> Decision<Option<(String, bool)>> {
+    if may_be_there && is_there(part, id) {
+        return Decision::Stands(Some((id.to_owned(), false)));
+    }
+    if let Some(unique) = &job.unique {
+        let key = unique_key(unique);
+        if let Some(Row::At(other)) = part.row(&key) {
+            return Decision::Stands(Some((other.clone(), false)));
+        }
+        part.set(key, Row::At(id.to_owned()));
+    }
+    let waiting: u64 = part.head.lanes.values().map(|lane| lane.waiting).sum();
+    if waiting + part.head.delayed.count >= MAX_WAITING {
+        return Decision::Stands(None);
+    }
+    match due {
+        Some(due) => put_delayed(part, id, Arc::clone(job), due),
+        None => put_waiting(part, id, Arc::clone(job)),
+    }
+    Decision::Write(Some((id.to_owned(), true)))
+}
+
+/// Whether there is a job of this id in any state.
+fn is_there(part: &mut Shard<'_>, id: &str) -> bool {
+    if part.head.running.contains_key(id) {
+        return true;
+    }
+    let lanes: Vec<_> = part.head.lanes.keys().map(|lane| waiting_key(lane, id)).collect();
+    let keys = [place_key(id), dead_key(id)].into_iter().chain(lanes);
+    // Each is looked at, so that all are read at once.
+    let found: Vec<_> = keys.map(|key| part.row(&key).is_some()).collect();
+    found.contains(&true)
+}

@@ -1,0 +1,101 @@
+//! Saying what came of attempts.
+
+use std::sync::Arc;
+
+use mundotango_storage::db::Decision;
+
+use super::claim::give_back;
+use super::{Shard, put_dead, put_delayed, release_unique};
+use crate::row::{Ended, Job, waiting_key};
+
+/// What came of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The job is done.
+    Done,
+    /// It failed; the job is tried again from this time on, in milliseconds of the Unix epoch, if it may be.
+    Failed {
+        /// From when on it is tried again.
+        due: i64,
+        /// Why it failed.
+        why: String,
+    },
+    /// It can never be done, for this reason.
+    Hopeless(String),
+    /// It was not made: the job waits again, and no attempt is used up.
+    GivenBack,
+    /// An operator stopped it.
+    Cancelled,
+}
+
+/// What came of one attempt, and of which.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// The job's id.
+    pub id: String,
+    /// Which attempt it was.
+    pub attempt: u32,
+    /// The job as it was when it got its turn.
+    pub job: Arc<Job>,
+    /// What came of it.
+    pub end: End,
+}
+
+/// What was made of some attempts' ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settlement {
+    /// Attempts that were no longer the holder's: what they say does not count.
+    pub lost: usize,
+    /// Jobs that became dead letters.
+    pub dead: usize,
+}
+
+/// Writes down what came of attempts, where they are still the holder's.
+pub fn settle(part: &mut Shard<'_>, holder: &str, settled: &[Settled], now: i64) -> Decision<Settlement> {
+    let mut settlement = Settlement::default();
+    let mut running = Arc::clone(&part.head.running);
+    for one in settled {
+        let is_own =
+            running.get(&one.id).is_some_and(|own| own.holder == holder && own.attempt == one.attempt);
+        let Some(own) = is_own.then(|| Arc::make_mut(&mut running).remove(&one.id)).flatten() else {
+            settlement.lost += 1;
+            continue;
+        };
+        if one.end == End::GivenBack {
+            give_back(part, &own.lane, &one.id);
+            continue;
+        }
+        part.remove(waiting_key(&own.lane, &one.id));
+        match &one.end {
+            End::Done => release_unique(part, &one.job),
+            End::Failed { due, why } => {
+                settlement.dead += usize::from(fail(part, &one.id, &one.job, *due, why, now));
+            }
+            End::Hopeless(why) => {
+                let mut job = Job::clone(&one.job);
+                job.attempts += 1;
+                job.note(now, why);
+                put_dead(part, &one.id, job, Ended::Failed);
+                settlement.dead += 1;
+            }
+            End::Cancelled => put_dead(part, &one.id, Job::clone(&one.job), Ended::Cancelled),
+            End::GivenBack => {}
+        }
+    }
+    part.head.running = running;
+    if settlement.lost == settled.len() { Decision::Stands(settlement) } else { Decision::Write(settlement) }
+}
+
+/// Counts an attempt that failed: the job is tried again later, or it is a dead letter; whether it is. Its row is gone.
+pub(super) fn fail(part: &mut Shard<'_>, id: &str, job: &Job, due: i64, why: &str, now: i64) -> bool {
+    let mut job = Job::clone(job);
+    job.attempts += 1;
+    job.note(now, why);
+    let is_last = job.attempts >= job.max_attempts;
+    if is_last {
+        put_dead(part, id, job, Ended::Failed);
+    } else {
+        put_delayed(part, id, Arc::new(job), due);
+    }
+    is_last
+}

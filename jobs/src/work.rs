@@ -1,0 +1,92 @@
+//! What a job does: handlers, by the kinds that they are for.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mundotango_storage::StoreError;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::kind::{JobKind, JobKindSpec};
+
+/// The attempt that a handler makes.
+#[derive(Clone, Debug)]
+pub struct Attempted {
+    /// The job's id, the same at each attempt: an effect that is recorded under it happens once.
+    pub id: String,
+    /// Which attempt it is; the first is 1.
+    pub attempt: u32,
+    /// When the job was put into its queue, in milliseconds of the Unix epoch.
+    pub enqueued: i64,
+    /// Whether no other follows if it fails.
+    pub is_last: bool,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It may work later: not before `after`, if that is known, such as from a `Retry-After`.
+    #[error("{why}")]
+    Retry {
+        /// Why it failed.
+        why: String,
+        /// The least pause.
+        after: Option<Duration>,
+    },
+    /// It will never work.
+    #[error("{0}")]
+    Hopeless(String),
+}
+
+impl Failure {
+    /// A failure that may be over later.
+    pub fn retry(why: impl Display) -> Self {
+        Self::Retry { why: why.to_string(), after: None }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::retry(error)
+    }
+}
+
+/// Does the jobs of a kind. An attempt may be cut off at any await, and the same job may be done again.
+#[async_trait]
+pub trait Handler<P>: Send + Sync {
+    /// Makes an attempt.
+    async fn run(&self, attempted: &Attempted, payload: P) -> Result<(), Failure>;
+}
+
+/// A handler of any kind.
+#[async_trait]
+pub(crate) trait Run: Send + Sync {
+    fn spec(&self) -> &'static JobKindSpec;
+
+    async fn run(&self, attempted: &Attempted, payload: &RawValue) -> Result<(), Failure>;
+}
+
+pub(crate) struct Typed<P: 'static, H> {
+    kind: &'static JobKind<P>,
+    handler: H,
+}
+
+impl<P, H> Typed<P, H> {
+    pub(crate) fn new(kind: &'static JobKind<P>, handler: H) -> Self {
+        Self { kind, handler }
+    }
+}
+
+#[async_trait]
+impl<P: DeserializeOwned + Send + 'static, H: Handler<P>> Run for Typed<P, H> {
+    fn spec(&self) -> &'static JobKindSpec {
+        self.kind.spec()
+    }
+
+    async fn run(&self, attempted: &Attempted, payload: &RawValue) -> Result<(), Failure> {
+        let payload = serde_json::from_str(payload.get())
+            .map_err(|error| Failure::Hopeless(format!("its payload cannot be read: {error}")))?;
+        self.handler.run(attempted, payload).await
+    }
+}

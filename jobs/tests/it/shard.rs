@@ -1,0 +1,323 @@
+//! What a shard promises, call by call.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mundotango_jobs::rules::{Claim, Claimed, End, Lost, Settled};
+use mundotango_jobs::{Ended, Enqueued, Hint, JobId, JobKind, Jobs, NewJob, Priority, Queue, State};
+use mundotango_storage::db::Schema;
+use mundotango_storage::embedded::{EmbeddedOptions, EmbeddedStore};
+use mundotango_storage::now;
+use tempfile::TempDir;
+
+pub static QUEUE: Queue = Queue::new("test", 5);
+pub static KIND: JobKind<u64> = JobKind::new("number", &QUEUE, 1).attempts(3);
+static LATER: JobKind<u64> = JobKind::new("number", &QUEUE, 2);
+static STRANGE: JobKind<u64> = JobKind::new("strange", &QUEUE, 1);
+static FRESH: JobKind<u64> = JobKind::new("number", &QUEUE, 1).useless_after(Duration::from_millis(1));
+
+/// A store with nothing but queues.
+pub struct Store {
+    _folder: TempDir,
+    _engine: EmbeddedStore,
+    pub jobs: Jobs,
+}
+
+pub fn open() -> Store {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = Schema { kinds: vec![mundotango_jobs::JOBS.spec()], indexes: vec![] };
+    let store = EmbeddedStore::open(folder.path(), &EmbeddedOptions::default(), &schema).unwrap();
+    let jobs = Jobs::new(store.stores().db, |_, _| {});
+    Store { _folder: folder, _engine: store, jobs }
+}
+
+pub fn claim_of(holder: &str, most: usize, now: i64) -> Claim {
+    let known = Arc::new(BTreeMap::from([("number", (1, 1_000))]));
+    Claim { holder: holder.to_owned(), most, now, known }
+}
+
+fn millis() -> i64 {
+    now().as_millisecond()
+}
+
+impl Store {
+    /// Puts a job into the one shard of these tests, by its unique key.
+    async fn put(&self, job: NewJob) -> JobId {
+        match self.jobs.enqueue(job.unique(mundotango_protocol::new_id())).await.unwrap() {
+            Enqueued::New(id) => id,
+            Enqueued::Existing(id) => panic!("{id} was there"),
+        }
+    }
+
+    /// Claims from all shards.
+    async fn take(&self, holder: &str, most: usize) -> Vec<(u64, Claimed)> {
+        self.take_at(holder, most, millis()).await
+    }
+
+    async fn take_at(&self, holder: &str, most: usize, now: i64) -> Vec<(u64, Claimed)> {
+        let mut all = Vec::new();
+        for shard in 0..4 {
+            let claim = claim_of(holder, most - all.len(), now);
+            let (claimed, _) = self.jobs.claim("test", shard, claim, &Hint::default()).await.unwrap();
+            all.extend(claimed.into_iter().map(|one| (shard, one)));
+        }
+        all
+    }
+
+    async fn end(&self, holder: &str, (shard, claimed): &(u64, Claimed), end: End) -> usize {
+        let Claimed { id, attempt, job } = claimed.clone();
+        let settled = vec![Settled { id, attempt, job, end }];
+        self.jobs.settle("test", *shard, holder, settled).await.unwrap().lost
+    }
+
+    async fn counts(&self) -> (u64, u64, u64, u64) {
+        let report = self.jobs.report("test").await.unwrap();
+        (report.waiting, report.delayed, report.running, report.dead)
+    }
+}
+
+fn failed(why: &str) -> End {
+    End::Failed { due: millis() - 1, why: why.to_owned() }
+}
+
+#[tokio::test]
+async fn a_job_is_done_once_and_leaves_nothing() {
+    let store = open();
+    let id = store.put(KIND.job(&7).unwrap()).await;
+    let taken = store.take("a", 10).await;
+    assert_eq!((taken.len(), &taken[0].1.id, taken[0].1.job.payload.get()), (1, &id.id, "7"));
+    assert!(store.take("b", 10).await.is_empty(), "it has a holder");
+    assert_eq!(store.counts().await, (0, 0, 1, 0));
+    assert_eq!(store.end("a", &taken[0], End::Done).await, 0);
+    assert_eq!(store.counts().await, (0, 0, 0, 0));
+    assert!(store.jobs.show(&id).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn t12_a_unique_job_is_refused_while_it_lives_and_not_after() {
+    let store = open();
+    let job = || KIND.job(&1).unwrap().unique("digest of ana");
+    let Enqueued::New(first) = store.jobs.enqueue(job()).await.unwrap() else { panic!() };
+    assert_eq!(store.jobs.enqueue(job()).await.unwrap(), Enqueued::Existing(first.clone()));
+    let taken = store.take("a", 1).await;
+    assert_eq!(store.jobs.enqueue(job()).await.unwrap(), Enqueued::Existing(first.clone()));
+    store.end("a", &taken[0], failed("later")).await;
+    assert_eq!(store.jobs.enqueue(job()).await.unwrap(), Enqueued::Existing(first));
+    for end in [End::Done, End::Hopeless("no".to_owned()), End::Cancelled] {
+        let taken = store.take("a", 1).await;
+        store.end("a", &taken[0], end).await;
+        assert!(matches!(store.jobs.enqueue(job()).await.unwrap(), Enqueued::New(_)));
+    }
+}
+
+#[tokio::test]
+async fn t13_a_job_that_failed_keeps_its_priority_and_its_story() {
+    let store = open();
+    let id = store.put(KIND.job(&1).unwrap().priority(Priority::High)).await;
+    for attempt in 1..=3 {
+        let taken = store.take("a", 1).await;
+        assert_eq!((taken[0].1.attempt, taken[0].1.job.priority), (attempt, Priority::High));
+        store.end("a", &taken[0], failed(&format!("reason {attempt}"))).await;
+    }
+    assert!(store.take("a", 1).await.is_empty());
+    let shown = store.jobs.show(&id).await.unwrap().unwrap();
+    assert_eq!((shown.state, shown.job.ended, shown.job.attempts), (State::Dead, Some(Ended::Failed), 3));
+    let story: Vec<_> = shown.job.tries.iter().map(|one| one.why.as_str()).collect();
+    assert_eq!(story, ["reason 1", "reason 2", "reason 3"]);
+    assert_eq!(store.jobs.retry(&id).await.unwrap(), Some(true));
+    let taken = store.take("a", 1).await;
+    assert_eq!(taken[0].1.attempt, 1, "an operator gives it all its attempts again");
+    store.end("a", &taken[0], End::Done).await;
+    assert_eq!(store.counts().await, (0, 0, 0, 0));
+}
+
+#[tokio::test]
+async fn t14_the_burst_of_one_group_does_not_hold_up_another() {
+    let store = open();
+    let mut all = Vec::new();
+    for _ in 0..2_000 {
+        all.push(store.put(KIND.job(&1).unwrap().group("many")));
+    }
+    futures_util::future::join_all(all).await;
+    store.put(KIND.job(&2).unwrap().group("one")).await;
+    let taken = store.take("a", 16).await;
+    // Each shard gives what it has, and in the one of the other group it is among the first two.
+    let other = taken.iter().filter(|(_, one)| one.job.group == "one").count();
+    let mut more = Vec::new();
+    for shard in 0..4 {
+        let (claimed, _) =
+            store.jobs.claim("test", shard, claim_of("a", 2, millis()), &Hint::default()).await.unwrap();
+        more.extend(claimed);
+    }
+    assert_eq!(other + more.iter().filter(|one| one.job.group == "one").count(), 1);
+}
+
+#[tokio::test]
+async fn t13_the_lowest_priority_goes_on_under_any_load() {
+    let store = open();
+    for _ in 0..200 {
+        store.put(KIND.job(&1).unwrap().priority(Priority::High)).await;
+    }
+    for _ in 0..8 {
+        store.put(KIND.job(&2).unwrap().priority(Priority::Low)).await;
+    }
+    let mut low = 0;
+    for shard in 0..4 {
+        let (claimed, _) =
+            store.jobs.claim("test", shard, claim_of("a", 20, millis()), &Hint::default()).await.unwrap();
+        low += claimed.iter().filter(|one| one.job.priority == Priority::Low).count();
+    }
+    assert!((1..=8).contains(&low), "{low} of the lowest among 80");
+}
+
+#[tokio::test]
+async fn t5_what_a_node_does_not_know_is_left_for_others() {
+    let store = open();
+    store.put(LATER.job(&1).unwrap()).await;
+    store.put(STRANGE.job(&2).unwrap()).await;
+    assert!(store.take("a", 10).await.is_empty());
+    assert_eq!(store.counts().await, (0, 2, 0, 0));
+    let later = millis() + 60_000;
+    let known = Arc::new(BTreeMap::from([("number", (2, 1_000)), ("strange", (1, 1_000))]));
+    let mut taken = 0;
+    for shard in 0..4 {
+        let claim = Claim { known: Arc::clone(&known), ..claim_of("b", 10, later) };
+        let (claimed, _) = store.jobs.claim("test", shard, claim, &Hint::default()).await.unwrap();
+        assert!(claimed.iter().all(|one| one.attempt == 1), "no attempt was used up");
+        taken += claimed.len();
+    }
+    assert_eq!(taken, 2);
+}
+
+#[tokio::test]
+async fn t8_what_comes_too_late_ends_as_expired() {
+    let store = open();
+    let id = store.put(FRESH.job(&1).unwrap()).await;
+    assert!(store.take_at("a", 10, millis() + 1_000).await.is_empty());
+    let shown = store.jobs.show(&id).await.unwrap().unwrap();
+    assert_eq!((shown.state, shown.job.ended), (State::Dead, Some(Ended::Expired)));
+}
+
+#[tokio::test]
+async fn t2_t3_a_holder_that_was_lost_is_not_believed() {
+    let store = open();
+    store.put(KIND.job(&1).unwrap()).await;
+    let taken = store.take("a", 1).await;
+    let shard = taken[0].0;
+    // Whoever saw one more beat than the rescuer did keeps its work.
+    store.jobs.beat("test", shard, "a").await.unwrap();
+    let stale = Lost::Silent(vec![("a".to_owned(), 1)]);
+    assert_eq!(store.jobs.rescue("test", shard, stale).await.unwrap(), 0);
+    let lost = Lost::Silent(vec![("a".to_owned(), 2)]);
+    assert_eq!(store.jobs.rescue("test", shard, lost.clone()).await.unwrap(), 1);
+    let again = store.take("b", 1).await;
+    assert_eq!((again.len(), again[0].1.job.rescues, again[0].1.attempt), (1, 1, 1));
+    assert_eq!(store.end("a", &taken[0], End::Done).await, 1, "the late end is refused");
+    assert_eq!(store.counts().await, (0, 0, 1, 0));
+    assert_eq!(store.end("b", &again[0], End::Done).await, 0);
+    // A rescue that was decided before sees that it is done.
+    assert_eq!(store.jobs.rescue("test", shard, lost).await.unwrap(), 0);
+    assert_eq!(store.counts().await, (0, 0, 0, 0));
+}
+
+#[tokio::test]
+async fn t9_a_job_whose_workers_die_is_quarantined() {
+    let store = open();
+    let id = store.put(KIND.job(&1).unwrap()).await;
+    for _ in 0..=5 {
+        let taken = store.take("a", 1).await;
+        assert_eq!(taken[0].1.attempt, 1, "no attempt is used up by a death");
+        store.jobs.rescue("test", taken[0].0, Lost::AllBut("z".to_owned())).await.unwrap();
+    }
+    let shown = store.jobs.show(&id).await.unwrap().unwrap();
+    assert_eq!((shown.state, shown.job.ended), (State::Dead, Some(Ended::Poisonous)));
+}
+
+#[tokio::test]
+async fn t7_what_is_given_back_uses_up_no_attempt_and_keeps_its_place() {
+    let store = open();
+    let mut ids = Vec::new();
+    for number in 0..3 {
+        ids.push(
+            store.jobs.enqueue_as(format!("0-{number}"), KIND.job(&number).unwrap(), false).await.unwrap(),
+        );
+    }
+    let taken = store.take("a", 10).await;
+    assert_eq!(taken.len(), 3);
+    for one in &taken {
+        store.end("a", one, End::GivenBack).await;
+    }
+    let again = store.take("b", 10).await;
+    let order = |taken: &[(u64, Claimed)]| taken.iter().map(|(_, one)| one.id.clone()).collect::<Vec<_>>();
+    assert_eq!(order(&again), order(&taken));
+    assert!(again.iter().all(|(_, one)| one.attempt == 1));
+}
+
+#[tokio::test]
+async fn delayed_jobs_get_their_turn_in_the_order_of_their_times() {
+    let store = open();
+    let start = now();
+    for seconds in [30_u64, 10, 20] {
+        let due = start + Duration::from_secs(seconds);
+        store.put(KIND.job(&seconds).unwrap().due(due).group(seconds.to_string())).await;
+    }
+    assert!(store.take("a", 10).await.is_empty());
+    for seconds in [10, 20, 30_i64] {
+        let at = start.as_millisecond() + seconds * 1_000;
+        assert!(store.take_at("a", 10, at - 1).await.is_empty(), "{seconds}");
+        let taken = store.take_at("a", 10, at).await;
+        assert_eq!(
+            taken.iter().map(|(_, one)| one.job.payload.get().to_owned()).collect::<Vec<_>>(),
+            [seconds.to_string()]
+        );
+    }
+}
+
+#[tokio::test]
+async fn operators_pause_show_list_and_drop() {
+    let store = open();
+    let mut ids = Vec::new();
+    for number in 0..25_u64 {
+        ids.push(store.put(KIND.job(&number).unwrap().group((number % 3).to_string())).await);
+    }
+    store.jobs.pause("test", true).await.unwrap();
+    assert!(store.take("a", 10).await.is_empty());
+    let why = store.jobs.show(&ids[0]).await.unwrap().unwrap().why.unwrap();
+    assert!(why.contains("paused"), "{why}");
+    store.jobs.pause("test", false).await.unwrap();
+    let taken = store.take("a", 4).await;
+    let mut listed = Vec::new();
+    for shard in 0..4 {
+        let mut after = None;
+        loop {
+            let (page, next) = store.jobs.list("test", shard, State::Waiting, after, 2).await.unwrap();
+            assert!(page.len() <= 2);
+            listed.extend(page.into_iter().map(|one| (one.id.to_string(), one.running.is_some())));
+            if next.is_none() {
+                break;
+            }
+            after = next;
+        }
+    }
+    assert_eq!(listed.iter().filter(|(_, running)| *running).count(), taken.len());
+    let mut names: Vec<_> = listed.into_iter().map(|(id, _)| id).collect();
+    names.sort_unstable();
+    let mut all: Vec<_> = ids.iter().map(ToString::to_string).collect();
+    all.sort_unstable();
+    assert_eq!(names, all);
+    for id in &ids {
+        let is_running = taken.iter().any(|(_, one)| one.id == id.id);
+        assert_eq!(store.jobs.drop_job(id).await.unwrap(), Some(!is_running));
+    }
+    for one in &taken {
+        assert_eq!(
+            store.jobs.beat("test", one.0, "a").await.unwrap().len(),
+            1 + taken.iter().filter(|other| other.0 == one.0 && other.1.id != one.1.id).count()
+        );
+    }
+    for one in &taken {
+        store.end("a", one, End::Cancelled).await;
+    }
+    assert_eq!(store.counts().await, (0, 0, 0, taken.len() as u64));
+}
