@@ -40,6 +40,7 @@ pub(crate) struct ListArgs {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ListedState {
+    Running,
     Waiting,
     Delayed,
     Dead,
@@ -48,6 +49,7 @@ enum ListedState {
 impl ListedState {
     fn as_str(self) -> &'static str {
         match self {
+            Self::Running => "running",
             Self::Waiting => "waiting",
             Self::Delayed => "delayed",
             Self::Dead => "dead",

@@ -97,8 +97,9 @@ struct JobBody {
     priority: Priority,
     /// The key of which there is one job at a time.
     unique_key: Option<String>,
-    /// `waiting`, `running`, `delayed` or `dead`.
-    state: &'static str,
+    /// `running`, `waiting`, `delayed` or `dead`.
+    #[schema(value_type = String, example = "dead")]
+    state: JobState,
     /// Why it waits, in a sentence.
     why: Option<String>,
     /// When its time comes, if it is delayed.
@@ -136,12 +137,7 @@ fn time(millis: i64) -> Option<Time> {
 impl From<Shown> for JobBody {
     fn from(shown: Shown) -> Self {
         let Shown { id, job, state, running, due, why } = shown;
-        let state = match (state, &running) {
-            (JobState::Waiting, Some(_)) => "running",
-            (JobState::Waiting, None) => "waiting",
-            (JobState::Delayed, _) => "delayed",
-            (JobState::Dead, _) => "dead",
-        };
+
         let (holder, since) = running.unzip();
         let failures = job.tries.iter().map(|one| FailureBody { at: time(one.at), why: one.why.clone() });
         Self {
@@ -188,7 +184,7 @@ async fn queues(identity: Identity, State(state): State<JobsState>) -> Result<Js
 #[deserr(error = BadFields, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct JobsQuery {
-    /// `waiting` (running ones among them), `delayed` or `dead`; `dead` if absent.
+    /// `running`, `waiting`, `delayed` or `dead`; `dead` if absent.
     #[deserr(default)]
     #[param(value_type = Option<String>)]
     state: Option<Choice<JobState>>,

@@ -165,6 +165,7 @@ pub async fn serve(mut config: Config, source: &ConfigSource, accept_loss: bool)
         // takes longer is given back.
         open.clients.stop();
         tokio::join!(engine.drain(drain.window, drain.deadline), pools.drain(drain.window));
+        engine.stop_working();
         open.clients.ended().await;
         // Those whose callers have gone need the store as well.
         running.close();

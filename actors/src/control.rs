@@ -143,7 +143,6 @@ impl Control {
         self.placement.passivate_all(deadline / 4).await;
         self.supervision.stop();
         self.cluster.beat(&self.load(), true).await;
-        self.pools.stop();
         self.cluster.stop();
     }
 

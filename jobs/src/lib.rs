@@ -10,13 +10,15 @@
 
 mod jobs;
 mod kind;
+mod list;
 mod pools;
 mod row;
 pub mod rules;
 mod work;
 
-pub use jobs::{Enqueued, Hint, JobError, JobId, Jobs, QueueReport, Shown, State};
+pub use jobs::{Enqueued, Hint, JobError, JobId, Jobs, MAX_PAYLOAD, QueueReport};
 pub use kind::{Backoff, JobKind, JobKindSpec, NewJob, Priority, Queue};
+pub use list::{Shown, State};
 pub use pools::{NewPools, Pools, Wakes};
 pub use row::{Ended, JOBS, Job, Try};
 pub use work::{Attempted, Failure, Handler};

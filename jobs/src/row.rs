@@ -1,14 +1,16 @@
 //! How a shard of a queue is stored.
 //!
-//! The head knows what waits (in lanes), what is delayed, and who works on what. Rows: `w`, lane, id → a job that waits or
-//! runs · `d`, due, id → a delayed job · `i`, id → the key of a delayed job · `x`, id → a dead letter · `u`, key → the id of
-//! the job that has a unique key. Each part of the head that rows are read by has a low mark: reads begin there, and so never
-//! go over what was removed before.
+//! The head knows what waits (in lanes), what is delayed, and who works on what. Rows: `w`, lane, place → a job that waits or
+//! runs, its place being its id most often · `d`, due, id → a delayed job · `x`, place → a dead letter · `i`, id → the key of
+//! a job that is not where its id alone leads · `u`, key → the id of the job that has a unique key.
+//!
+//! Each range of rows has a low mark, which never goes back: reads begin there, and so never go over the many rows that were
+//! removed before it. What comes back before the mark of its lane is named in the head and read by its key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mundotango_storage::db::{Kind, key, prefix};
+use mundotango_storage::db::{Kind, key, last_part, prefix};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -37,14 +39,22 @@ pub struct Head {
     pub(crate) lanes: BTreeMap<String, Lane>,
     /// The time of fair queueing: that of the lane that got the last turn.
     pub(crate) turn: u64,
-    pub(crate) delayed: Delayed,
+    /// The number of the last lease that was given: of two attempts at a job the one with the greater number counts.
+    pub(crate) leases: u64,
+    /// Jobs whose time has not come.
+    pub(crate) delayed: Line,
     /// Who works on what, by the ids of jobs. It is shared, as rules get a copy of the head each.
     #[serde(with = "shared")]
     pub(crate) running: Arc<BTreeMap<String, Running>>,
     /// Beats of those that work here.
     pub(crate) holders: BTreeMap<String, u64>,
     /// Dead letters.
-    pub(crate) dead: u64,
+    pub(crate) dead: Line,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What is shared in memory is stored as it is.
@@ -65,20 +75,23 @@ mod shared {
     }
 }
 
-/// Jobs of one priority and group that wait, the oldest first.
+/// Jobs of one priority and group that wait: those of `back`, and then those from the low mark on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Lane {
-    /// No job that waits has an id before this.
+    /// No job that waits has a place before this, but for those of `back`.
     pub(crate) low: String,
     pub(crate) waiting: u64,
+    /// The places of jobs that came back.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) back: BTreeSet<String>,
     /// The lane with the least gets the next turn.
     pub(crate) turn: u64,
 }
 
-/// Jobs whose time has not come.
+/// Jobs in the order of their keys.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Delayed {
-    /// No delayed job has a key before this.
+pub(crate) struct Line {
+    /// None has a key before this.
     pub(crate) low: String,
     pub(crate) count: u64,
 }
@@ -87,8 +100,11 @@ pub(crate) struct Delayed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Running {
     pub(crate) lane: String,
+    /// Its place there, if that is not its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<String>,
     pub(crate) holder: String,
-    pub(crate) attempt: u32,
+    pub(crate) lease: u64,
     /// Since when, in milliseconds of the Unix epoch.
     pub(crate) since: i64,
     /// Until when it has to end, likewise.
@@ -130,9 +146,12 @@ pub struct Job {
     pub attempts: u32,
     /// How often it is tried.
     pub max_attempts: u32,
-    /// How often its holder was lost.
+    /// How often its holder was lost since it last ran to an end.
     #[serde(default)]
     pub rescues: u32,
+    /// How often it was left to nodes that know its kind.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left: u32,
     /// When it was put into the queue, in milliseconds of the Unix epoch.
     #[serde(default)]
     pub enqueued: i64,
@@ -185,6 +204,7 @@ impl Job {
             attempts: 0,
             max_attempts: kind.attempts,
             rescues: 0,
+            left: 0,
             enqueued: 0,
             expires: None,
             trace: None,
@@ -207,8 +227,52 @@ pub(crate) fn waiting_prefix(lane: &str) -> String {
     prefix(&["w", lane])
 }
 
-pub(crate) fn waiting_key(lane: &str, id: &str) -> String {
-    key(&["w", lane, id])
+pub(crate) fn waiting_key(lane: &str, place: &str) -> String {
+    key(&["w", lane, place])
+}
+
+/// Stands between where a place sorts and the id of the job that has it, where that is not the whole place.
+const OF: char = '~';
+
+/// A place for a job that sorts as another text does.
+pub(crate) fn place_at(text: &str, id: &str) -> String {
+    format!("{text}{OF}{id}")
+}
+
+/// The id of the job that has a place.
+pub(crate) fn id_of_place(place: &str) -> &str {
+    place.rsplit_once(OF).map_or(place, |(_, id)| id)
+}
+
+impl Running {
+    /// The key of the job's row.
+    pub(crate) fn key(&self, id: &str) -> String {
+        waiting_key(&self.lane, self.place.as_deref().unwrap_or(id))
+    }
+}
+
+/// Where a row's key says that its job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Area {
+    Waiting,
+    Delayed,
+    Dead,
+}
+
+/// Where a row's key says that its job is.
+pub(crate) fn area_of(key: &str) -> Option<Area> {
+    match key.split('/').next()? {
+        "w" => Some(Area::Waiting),
+        "d" => Some(Area::Delayed),
+        "x" => Some(Area::Dead),
+        _ => None,
+    }
+}
+
+/// The lane and the place that the key of a job's row names.
+pub(crate) fn lane_and_place(key: &str) -> (String, String) {
+    let parent = key.rsplit_once('/').map_or("", |(parent, _)| parent);
+    (last_part(parent), last_part(key))
 }
 
 /// The key of a delayed job. Times are of one length until the year 2286.
@@ -238,8 +302,8 @@ pub(crate) fn dead_prefix() -> String {
     prefix(&["x"])
 }
 
-pub(crate) fn dead_key(id: &str) -> String {
-    key(&["x", id])
+pub(crate) fn dead_key(place: &str) -> String {
+    key(&["x", place])
 }
 
 pub(crate) fn unique_key(unique: &str) -> String {
@@ -258,6 +322,18 @@ mod tests {
         assert_eq!(head, Head::default());
         let again: Head = serde_json::from_value(serde_json::to_value(&head).unwrap()).unwrap();
         assert_eq!(again, head);
+    }
+
+    #[test]
+    fn keys_tell_where_a_job_is() {
+        let key = waiting_key("1a/b~c", "p~id");
+        assert_eq!(lane_and_place(&key), ("1a/b~c".to_owned(), "p~id".to_owned()));
+        assert_eq!(
+            (area_of(&key), id_of_place("p~id"), id_of_place("id")),
+            (Some(Area::Waiting), "id", "id")
+        );
+        assert_eq!(area_of(&delayed_key(1, "w")), Some(Area::Delayed));
+        assert_eq!((area_of(&dead_key("d")), area_of(&unique_key("w"))), (Some(Area::Dead), None));
     }
 
     #[test]

@@ -106,9 +106,9 @@ impl Carrier for Effects {
     async fn carry_out(&self, name: String, effect: &Kept, attempt: Attempt) -> anyhow::Result<()> {
         match effect.read()? {
             Effect::Publish { channel, message } => self.publish(name, &channel, message, attempt).await,
-            // Under the effect's own name, so that whoever tries again finds the job that is there.
+            // Under the effect's own name: whoever tries again, or at the same time, finds the job that is there.
             Effect::Job(job) => {
-                self.jobs.enqueue_as(name, *job, attempt == Attempt::Later).await?;
+                self.jobs.enqueue_as(name, *job).await?;
                 Ok(())
             }
         }

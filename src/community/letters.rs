@@ -34,8 +34,8 @@ static PROMOTED: JobKind<Promoted> = JobKind::new("promoted_letter", &EMAIL, 1)
     .backoff(Duration::from_secs(15), Duration::from_mins(30))
     .useless_after(Duration::from_hours(24));
 
-/// Longer than a server may take to confirm a letter.
-const SEND_TIMEOUT: Duration = Duration::from_mins(12);
+/// Longer than a server may take for all steps of a letter, as the options bound each of them.
+const SEND_TIMEOUT: Duration = Duration::from_mins(20);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Welcome {

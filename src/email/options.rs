@@ -10,6 +10,11 @@ use url::Url;
 
 use super::{Language, Mailbox};
 
+/// The longest time for the answer to a command.
+const MAX_COMMAND_TIMEOUT: Duration = Duration::from_mins(1);
+/// The longest time for the answer to a whole message (RFC 5321, 4.5.3.2.6).
+const MAX_FINAL_TIMEOUT: Duration = Duration::from_mins(10);
+
 /// The `[mail]` section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
@@ -147,8 +152,11 @@ impl SmtpOptions {
             self.hello_name.as_deref().is_none_or(is_host),
             "hello_name: must be a host name or an IP address",
         );
-        require(!self.command_timeout.is_zero(), "command_timeout: must be longer than nothing");
-        require(!self.final_timeout.is_zero(), "final_timeout: must be longer than nothing");
+        let bounded = |timeout: Duration, most| !timeout.is_zero() && timeout <= most;
+        let command = bounded(self.command_timeout, MAX_COMMAND_TIMEOUT);
+        require(command, "command_timeout: must be longer than nothing, and 1m at most");
+        let last = bounded(self.final_timeout, MAX_FINAL_TIMEOUT);
+        require(last, "final_timeout: must be longer than nothing, and 10m at most");
         problems
     }
 }

@@ -36,6 +36,11 @@ fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)> {
         ("post /api/auth/refresh", "/api/auth/refresh".to_owned(), json!({"refreshToken": "x"})),
         ("patch /api/users/me", "/api/users/me".to_owned(), profile),
         ("post /api/admin/users", "/api/admin/users".to_owned(), user),
+        (
+            "patch /api/admin/jobs/queues/{queue}",
+            "/api/admin/jobs/queues/email".to_owned(),
+            json!({"paused": false, "concurrency": 5}),
+        ),
         ("post /api/posts", "/api/posts".to_owned(), json!({"content": "x", "visibility": "private"})),
         ("post /api/posts/{id}/react", format!("/api/posts/{post}/react"), json!({"reactionType": "heart"})),
         ("post /api/events", "/api/events".to_owned(), event_body),

@@ -307,12 +307,18 @@ impl Engine {
     pub async fn drain(&self, window: Duration, deadline: Duration) {
         self.control.drain(window, deadline).await;
     }
+
+    /// Ends those who do the application's jobs. They go on while the node drains, to end what they have.
+    pub fn stop_working(&self) {
+        self.control.pools.stop();
+    }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
         // The tasks hold the rooms that they look after, and would keep them for ever.
         self.control.cluster.stop();
+        self.control.pools.stop();
         self.control.placement.stop();
         self.context().channels.stop();
         self.control.supervision.stop();

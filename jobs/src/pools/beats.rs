@@ -1,167 +1,112 @@
-//! Saying that this node lives, and seeing which do not.
+//! Saying that this node lives, and learning what it has.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use mundotango_actors::Vitals;
-use mundotango_ops::{Seldom, metrics};
-use mundotango_storage::{StoreError, now};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use mundotango_storage::StoreError;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::pool::Pool;
-use crate::jobs::QueueReport;
 use crate::kind::SHARDS;
-use crate::row::Head;
-use crate::rules::Lost;
+use crate::rules::{End, Settled};
 
 /// How often a node says that it lives.
 const BEAT: Duration = Duration::from_secs(1);
 /// How long a beat may take.
 const BEAT_TIMEOUT: Duration = Duration::from_millis(900);
-/// A holder that was not heard for so long, three beats, loses its attempts.
-const SILENT: Duration = Duration::from_secs(3);
 /// A node whose beats do not get through for so long stops its attempts, before another begins them.
 const UNHEARD: Duration = Duration::from_millis(2_500);
 
-/// Beats, and looks after those who do not, until the node ends.
+/// Jobs that the shards say this node has and that nobody here works on.
+type Strangers = HashSet<(u64, String, u64)>;
+
+/// Beats until the node ends.
 pub(super) async fn run(pool: &Arc<Pool>, vitals: &Vitals) {
-    if pool.is_alone {
-        take_up(pool).await;
-    }
     let mut beats = interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard_at = Instant::now();
-    let mut watches: HashMap<u64, Watch> = HashMap::new();
+    let mut strangers = Strangers::new();
     loop {
-        beats.tick().await;
-        match timeout(BEAT_TIMEOUT, beat(pool)).await {
-            Ok(Ok(())) => heard_at = Instant::now(),
-            Ok(Err(error)) => tracing::debug!(%error, queue = pool.queue.name, "beat not written"),
-            Err(_) => {}
-        }
-        let is_heard = heard_at.elapsed() < UNHEARD;
-        if pool.is_heard.send_replace(is_heard) && !is_heard {
-            tracing::warn!(
-                queue = pool.queue.name,
-                "the node cannot say that it lives: its jobs are given back"
-            );
-        }
-        let mut report = QueueReport::default();
-        for shard in 0..SHARDS {
-            if !pool.keeps(shard) {
-                watches.remove(&shard);
-                continue;
-            }
-            let looked = look_after(pool, shard, watches.entry(shard).or_default(), &mut report);
-            if let Ok(Err(error)) = timeout(BEAT, looked).await {
-                static LINES: Seldom = Seldom::once_a_minute();
-                if let Some(left_out) = LINES.may_write() {
-                    tracing::warn!(%error, queue = pool.queue.name, shard, left_out, "jobs not looked after");
+        let began = Instant::now();
+        let beating = async {
+            beats.tick().await;
+            timeout(BEAT_TIMEOUT, beat(pool, &mut strangers)).await
+        };
+        tokio::pin!(beating);
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                outcome = &mut beating => break outcome,
+                // The shards' keepers count from the last beat that they saw, which is no earlier.
+                () = sleep_until(heard_at + UNHEARD), if *pool.is_heard.borrow() && !pool.is_alone => {
+                    tracing::warn!(queue = pool.queue.name, "the node cannot say that it lives: its jobs are given back");
+                    pool.is_heard.send_replace(false);
                 }
             }
+        };
+        match outcome {
+            Ok(Ok(())) => {
+                heard_at = began;
+                if !pool.is_heard.send_replace(true) {
+                    pool.wake(u64::MAX);
+                }
+            }
+            Ok(Err(error)) => tracing::debug!(%error, queue = pool.queue.name, "beat not written"),
+            Err(_) => tracing::debug!(queue = pool.queue.name, "beat not written in time"),
         }
-        show(pool.queue.name, &report);
         vitals.handled();
     }
 }
 
-/// Takes up what was under way when the node before this one ended.
-async fn take_up(pool: &Pool) {
-    for shard in 0..SHARDS {
-        loop {
-            match pool.jobs.rescue(pool.queue.name, shard, Lost::AllBut(pool.holder.clone())).await {
-                Ok(0) => break,
-                Ok(rescued) => note_rescued(pool, rescued),
-                Err(error) => {
-                    tracing::warn!(%error, queue = pool.queue.name, shard, "jobs of the node before not taken up yet");
-                    break;
-                }
+/// Says that this node lives, where it has something.
+async fn beat(pool: &Pool, strangers: &mut Strangers) -> Result<(), StoreError> {
+    // What was held before the beat and is not the node's after it was lost.
+    let before: Vec<_> =
+        pool.held.lock().iter().map(|((shard, id), (lease, _))| (*shard, id.clone(), *lease)).collect();
+    let shards = (0..SHARDS).filter(|shard| {
+        before.iter().any(|(of, ..)| of == shard) || strangers.iter().any(|(of, ..)| of == shard)
+    });
+    let beaten = shards.map(async |shard| {
+        let held = pool.jobs.beat(pool.queue.name, shard, &pool.holder).await?;
+        Ok::<_, StoreError>((shard, held))
+    });
+    let mut unknown = Strangers::new();
+    for (shard, held) in try_join_all(beaten).await? {
+        for one in &held {
+            let own = pool.held.lock().get(&(shard, one.id.clone())).cloned();
+            match own.filter(|(lease, _)| *lease == one.lease) {
+                Some((_, token)) if one.cancelled => token.cancel(),
+                Some(_) => {}
+                None => drop(unknown.insert((shard, one.id.clone(), one.lease))),
             }
         }
-        pool.wake(1 << shard);
-    }
-}
-
-fn note_rescued(pool: &Pool, rescued: usize) {
-    metrics().jobs_rescued_total.with_label_values(&[pool.queue.name]).inc_by(rescued as u64);
-    tracing::info!(queue = pool.queue.name, rescued, "jobs taken from workers that were lost");
-}
-
-/// Says that this node lives, where it works on something.
-async fn beat(pool: &Pool) -> Result<(), StoreError> {
-    for shard in 0..SHARDS {
-        if pool.taken_of(shard).is_none_or(|taken| taken.load(Ordering::Relaxed) == 0) {
-            continue;
-        }
-        for id in pool.jobs.beat(pool.queue.name, shard, &pool.holder).await? {
-            if let Some(token) = pool.under_way.lock().get(&(shard, id)) {
+        let lost = before.iter().filter(|(of, id, lease)| {
+            *of == shard && !held.iter().any(|one| one.id == *id && one.lease == *lease)
+        });
+        for (shard, id, lease) in lost {
+            // What ended meanwhile is no longer held, or cut off in vain.
+            let own = pool.held.lock().get(&(*shard, id.clone())).cloned();
+            if let Some((_, token)) = own.filter(|(known, _)| known == lease) {
                 token.cancel();
             }
         }
     }
-    Ok(())
-}
-
-/// What was seen of the holders of a shard.
-#[derive(Default)]
-struct Watch {
-    /// Their beats, and since when there were no others.
-    seen: HashMap<String, (u64, Instant)>,
-}
-
-impl Watch {
-    /// Those that have been silent for too long.
-    fn silent(&mut self, head: &Head, own: &str) -> Vec<(String, u64)> {
-        let now = Instant::now();
-        self.seen.retain(|holder, _| head.holders.contains_key(holder));
-        let others = head.holders.iter().filter(|(holder, _)| *holder != own);
-        let silent = others.filter_map(|(holder, beats)| {
-            let seen = self.seen.entry(holder.clone()).or_insert((*beats, now));
-            if seen.0 != *beats {
-                *seen = (*beats, now);
-            }
-            (now.duration_since(seen.1) >= SILENT).then(|| (holder.clone(), *beats))
-        });
-        silent.collect()
-    }
-}
-
-/// Takes jobs of a shard from those who are lost, or do not end.
-async fn look_after(
-    pool: &Arc<Pool>,
-    shard: u64,
-    watch: &mut Watch,
-    report: &mut QueueReport,
-) -> Result<(), StoreError> {
-    let head = pool.jobs.head(pool.queue.name, shard).await?;
-    report.add(&head);
-    if shard == 0 {
-        pool.set_ordered(head.concurrency);
-    }
-    let silent = watch.silent(&head, &pool.holder);
-    let now = now().as_millisecond();
-    if silent.is_empty() && !head.running.values().any(|one| now > one.until) {
-        return Ok(());
-    }
-    let rescued = pool.jobs.rescue(pool.queue.name, shard, Lost::Silent(silent)).await?;
-    if rescued > 0 {
-        note_rescued(pool, rescued);
+    // Those of a claim of which nobody knew that it was carried out. What is new may be on its way here.
+    for (shard, id, lease) in strangers.intersection(&unknown) {
+        tracing::warn!(queue = pool.queue.name, id, "a job that nobody works on is given back");
+        let job_id = format!("{}.{shard}.{id}", pool.queue.name);
+        let shown = match job_id.parse() {
+            Ok(job_id) => pool.jobs.show(&job_id).await?,
+            Err(()) => None,
+        };
+        let Some(shown) = shown else { continue };
+        let settled = Settled { id: id.clone(), lease: *lease, job: shown.job, end: End::GivenBack };
+        pool.jobs.settle(pool.queue.name, *shard, &pool.holder, vec![settled]).await?;
         pool.wake(1 << shard);
     }
+    *strangers = unknown;
     Ok(())
-}
-
-fn show(queue: &str, report: &QueueReport) {
-    let gauge = |state, count: u64| {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        metrics().jobs_in_queue.with_label_values(&[queue, state]).set(count);
-    };
-    gauge("waiting", report.waiting);
-    gauge("delayed", report.delayed);
-    gauge("running", report.running);
-    gauge("dead", report.dead);
-    let age = report.oldest.map_or(0, |since| now().as_millisecond().saturating_sub(since) / 1000);
-    metrics().job_oldest_running_seconds.with_label_values(&[queue]).set(age);
 }

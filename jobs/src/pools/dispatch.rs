@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use mundotango_actors::Vitals;
 use mundotango_ops::Seldom;
-use mundotango_storage::now;
+use mundotango_storage::{StoreError, now};
 use tokio::time::{Instant, sleep};
 
-use super::pool::{Given, MAX_TAKEN, Pool};
+use super::pool::{MAX_TAKEN, Pool};
 use crate::jobs::Hint;
 use crate::kind::SHARDS;
 use crate::rules::Claim;
@@ -20,6 +20,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const MOST_AT_ONCE: usize = 256;
 /// Jobs are taken ahead for so long, where they are short enough: a worker that is done has the next one at once.
 const AHEAD: Duration = Duration::from_millis(50);
+/// Most jobs that are taken ahead, for each worker.
+const AHEAD_EACH: usize = 16;
 
 /// Gives out jobs until the node takes no more.
 pub(super) async fn run(pool: &Arc<Pool>, vitals: &Vitals) {
@@ -34,19 +36,23 @@ pub(super) async fn run(pool: &Arc<Pool>, vitals: &Vitals) {
             dirty = u64::MAX;
             look_at = Instant::now() + LOOK;
         }
-        let millis = now().as_millisecond();
-        let mut left = 0;
+        let (mut left, mut is_full) = (0, !*pool.is_heard.borrow());
         for turn in 0..SHARDS {
             let shard = (first + turn) % SHARDS;
             let Some(hint) = usize::try_from(shard).ok().and_then(|shard| hints.get_mut(shard)) else {
                 continue;
             };
-            let is_due = hint.due.is_some_and(|due| due <= millis);
-            if (dirty & (1 << shard) == 0 && !is_due) || !pool.keeps(shard) {
+            let is_due = hint.due.is_some_and(|due| due <= now().as_millisecond());
+            if dirty & (1 << shard) == 0 && !is_due {
                 continue;
             }
-            let free = pace.limit(pool).saturating_sub(pool.all_taken()).min(MOST_AT_ONCE);
+            if !pool.keeps(shard) {
+                *hint = Hint::default();
+                continue;
+            }
+            let free = if is_full { 0 } else { pace.free(pool) };
             if free == 0 {
+                is_full = true;
                 left |= 1 << shard;
                 continue;
             }
@@ -64,13 +70,13 @@ pub(super) async fn run(pool: &Arc<Pool>, vitals: &Vitals) {
         }
         first += 1;
         vitals.handled();
-        let is_full = pace.limit(pool) <= pool.all_taken();
         pool.leave(left);
         if left != 0 && !is_full {
             tokio::task::consume_budget().await;
             continue;
         }
-        let due = hints.iter().filter_map(|hint| hint.due).min();
+        // What is due and finds no worker free waits for one.
+        let due = hints.iter().filter_map(|hint| hint.due).min().filter(|_| !is_full);
         let until_due = due.map(|due| u64::try_from(due.saturating_sub(now().as_millisecond())).unwrap_or(0));
         let until_due = until_due.map_or(LOOK, |millis| Duration::from_millis(millis.max(1)));
         let pause = look_at.saturating_duration_since(Instant::now()).min(until_due);
@@ -83,29 +89,20 @@ pub(super) async fn run(pool: &Arc<Pool>, vitals: &Vitals) {
     }
 }
 
-/// Takes jobs of a shard from the store and gives them to workers; whether there are more.
-async fn give_out(
-    pool: &Pool,
-    shard: u64,
-    most: usize,
-    hint: &mut Hint,
-) -> Result<bool, mundotango_storage::StoreError> {
+/// Takes jobs of a shard from the store and gives them to workers; whether there may be more at once.
+async fn give_out(pool: &Arc<Pool>, shard: u64, most: usize, hint: &mut Hint) -> Result<bool, StoreError> {
     let claim = Claim {
         holder: pool.holder.clone(),
         most,
         now: now().as_millisecond(),
         known: Arc::clone(&pool.known),
     };
-    let (claimed, next) = pool.jobs.claim(pool.queue.name, shard, claim, hint).await?;
+    let (given, next) = pool.jobs.claim(pool.queue.name, shard, claim, hint).await?;
     *hint = next;
-    if let Some(taken) = pool.taken_of(shard) {
-        taken.fetch_add(claimed.len(), Ordering::Relaxed);
+    for claimed in given.claimed {
+        pool.give(shard, claimed);
     }
-    for claimed in claimed {
-        // There is room for all that may be taken; the receiver lives as long as the pool.
-        drop(pool.work.send(Given { shard, claimed, at: Instant::now() }).await);
-    }
-    Ok(hint.waiting)
+    Ok(given.is_progress && hint.waiting)
 }
 
 /// How many jobs are done in a time, as far as it was seen.
@@ -116,16 +113,19 @@ struct Pace {
 }
 
 impl Pace {
-    /// Most jobs that may be taken: as many as there are workers, or what they do in a moment where that is more.
-    fn limit(&mut self, pool: &Pool) -> usize {
+    /// How many jobs may be taken: as many as there are free workers, or what all of them do in a moment where that is more.
+    fn free(&mut self, pool: &Pool) -> usize {
         let elapsed = self.since.elapsed();
         if elapsed >= AHEAD {
             let finished = pool.finished.load(Ordering::Relaxed);
             let done = u32::try_from(finished.saturating_sub(self.finished)).unwrap_or(u32::MAX);
-            self.ahead =
-                usize::try_from((AHEAD * done).as_micros() / elapsed.as_micros().max(1)).unwrap_or(MAX_TAKEN);
+            let ahead = AHEAD.saturating_mul(done).as_micros() / elapsed.as_micros().max(1);
             (self.since, self.finished) = (Instant::now(), finished);
+            self.ahead = usize::try_from(ahead).unwrap_or(MAX_TAKEN);
         }
-        self.ahead.clamp(*pool.size.borrow(), MAX_TAKEN)
+        let workers = *pool.size.borrow();
+        let limit = self.ahead.clamp(workers, workers.saturating_mul(AHEAD_EACH));
+        let free = limit.saturating_sub(pool.busy.load(Ordering::Relaxed));
+        free.min(MAX_TAKEN.saturating_sub(pool.taken())).min(MOST_AT_ONCE)
     }
 }

@@ -7,6 +7,7 @@
 
 mod beats;
 mod dispatch;
+mod keeper;
 mod pool;
 mod settler;
 mod worker;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use mundotango_actors::{Engine, Pace, TopicHandler};
-use mundotango_protocol::new_id;
+
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
@@ -28,6 +29,8 @@ use crate::kind::{JobKind, Queue, SHARDS};
 use crate::work::{Handler, Run, Typed};
 use pool::Pool;
 
+/// How long telling other nodes may take.
+const TELL_TIMEOUT: Duration = Duration::from_millis(200);
 /// On what nodes tell each other that a shard has something to do.
 const TOPIC: &str = "jobs";
 
@@ -116,7 +119,9 @@ impl Pools {
             // A node that is not told looks by itself a moment later.
             drop(self.engine.ask_topic(&node, TOPIC, data.into()).await);
         });
-        futures_util::future::join_all(told).await;
+        let told = futures_util::future::join_all(told);
+        // A node that hangs holds up no other, as shards are looked at all the same.
+        drop(tokio::time::timeout(TELL_TIMEOUT, told).await);
     }
 }
 
@@ -149,11 +154,10 @@ impl NewPools {
     /// Starts the workers. With `is_alone`, no other node works on the store: what was under way when the node before ended
     /// is taken up at once.
     pub fn start(self, jobs: &Jobs, engine: &Arc<Engine>, wakes: &Arc<Wakes>, is_alone: bool) -> Arc<Pools> {
-        let holder = new_id();
         let pools = self.queues.into_iter().map(|(queue, concurrency)| {
             let own = |one: &&Arc<dyn Run>| std::ptr::eq(one.spec().queue, queue);
             let handlers = self.handlers.iter().filter(own).cloned();
-            Pool::start(jobs.clone(), engine, queue, holder.clone(), handlers, concurrency, is_alone)
+            Pool::start(jobs.clone(), engine, queue, handlers, concurrency, is_alone)
         });
         let pools =
             Arc::new(Pools { engine: Arc::clone(engine), wakes: Arc::clone(wakes), all: pools.collect() });

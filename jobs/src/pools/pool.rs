@@ -5,36 +5,60 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use mundotango_actors::{Engine, Pace};
+use futures_util::future::BoxFuture;
+use mundotango_actors::{Engine, Pace, Vitals};
+use mundotango_ops::metrics;
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turn, Notify, mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::{beats, dispatch, keeper, settler, worker};
 use crate::jobs::Jobs;
-use crate::kind::{Queue, SHARD_COUNT, SHARDS};
-use crate::rules::{Claimed, Settled};
+use crate::kind::{Queue, SHARDS};
+use crate::rules::{Claimed, End, Settled};
 use crate::work::Run;
 
 /// Most attempts that a node makes of one queue at the same time.
-pub(super) const MAX_CONCURRENCY: usize = 256;
+const MAX_CONCURRENCY: usize = 256;
 /// Most jobs of a queue that a node has taken from the store.
 pub(super) const MAX_TAKEN: usize = 512;
 /// How long what came of attempts may take to be written when a node ends.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// A job that a worker is to do.
+/// A job that a worker is to do. Whoever drops it without an end gives it back.
 pub(super) struct Given {
+    pool: Arc<Pool>,
     pub(super) shard: u64,
     pub(super) claimed: Claimed,
     /// When it was taken from the store.
     pub(super) at: Instant,
+    end: Option<End>,
 }
+
+impl Given {
+    /// Says what came of it.
+    pub(super) fn end(mut self, end: End) {
+        self.end = Some(end);
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        // A worker that crashed beside the attempt says nothing else of it.
+        let end = self.end.take().unwrap_or(End::GivenBack);
+        let Claimed { id, lease, job, .. } = self.claimed.clone();
+        self.pool.ended(self.shard, Settled { id, lease, job, end });
+    }
+}
+
+/// What a node has of a queue and how it is cut off, by shards and ids.
+type Held = HashMap<(u64, String), (u64, CancellationToken)>;
 
 /// The workers of one queue.
 pub(super) struct Pool {
     pub(super) jobs: Jobs,
-    pub(super) engine: Arc<Engine>,
+    engine: Arc<Engine>,
     pub(super) queue: &'static Queue,
     pub(super) holder: String,
     pub(super) is_alone: bool,
@@ -50,20 +74,21 @@ pub(super) struct Pool {
     /// Shards that have something to do.
     dirty: AtomicU64,
     pub(super) woken: Notify,
-    pub(super) work: mpsc::Sender<Given>,
+    work: mpsc::Sender<Given>,
     pub(super) next: Turn<mpsc::Receiver<Given>>,
-    /// Jobs that were taken from the store and of which it is not written down yet what came of them.
-    pub(super) taken: [AtomicUsize; SHARD_COUNT],
+    /// Jobs that workers have or will have.
+    pub(super) busy: AtomicUsize,
     /// Jobs that are done.
     pub(super) finished: AtomicU64,
-    pub(super) settled: Vec<mpsc::Sender<Settled>>,
+    /// Jobs that were taken from the store and of which it is not written down yet what came of them.
+    pub(super) held: Mutex<Held>,
+    settled: Vec<mpsc::Sender<Settled>>,
     pub(super) to_settle: Vec<Turn<mpsc::Receiver<Settled>>>,
-    /// Attempts under way, to be cut off.
-    pub(super) under_way: Mutex<HashMap<(u64, String), CancellationToken>>,
     /// Whether the node's beats are heard; without them its attempts are no longer its own.
     pub(super) is_heard: watch::Sender<bool>,
     pub(super) stopping: CancellationToken,
-    pub(super) gone: AtomicBool,
+    /// Whether attempts are cut off as the node ends.
+    pub(super) is_over: AtomicBool,
 }
 
 /// What the keeper of a shard is found by.
@@ -76,14 +101,16 @@ impl Pool {
         jobs: Jobs,
         engine: &Arc<Engine>,
         queue: &'static Queue,
-        holder: String,
         handlers: impl Iterator<Item = Arc<dyn Run>>,
         concurrency: usize,
         is_alone: bool,
     ) -> Arc<Self> {
         let kinds: BTreeMap<_, _> = handlers.map(|one| (one.spec().name, one)).collect();
         for kind in kinds.keys() {
-            super::worker::touch_metrics(kind);
+            worker::touch_metrics(kind);
+        }
+        for counter in [&metrics().jobs_rescued_total, &metrics().job_attempts_lost_total] {
+            counter.with_label_values(&[queue.name]);
         }
         let known = kinds.values().map(|one| {
             let spec = one.spec();
@@ -96,7 +123,7 @@ impl Pool {
             jobs,
             engine: Arc::clone(engine),
             queue,
-            holder,
+            holder: mundotango_protocol::new_id(),
             is_alone,
             kinds,
             known,
@@ -108,23 +135,22 @@ impl Pool {
             woken: Notify::new(),
             work,
             next: Turn::new(next),
-            taken: Default::default(),
+            busy: AtomicUsize::new(0),
             finished: AtomicU64::new(0),
+            held: Mutex::default(),
             settled,
             to_settle: to_settle.into_iter().map(Turn::new).collect(),
-            under_way: Mutex::default(),
             is_heard: watch::Sender::new(true),
             stopping: CancellationToken::new(),
-            gone: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
         });
         pool.resize();
-        pool.keep("dispatcher", |pool, vitals| {
-            Box::pin(async move { super::dispatch::run(&pool, &vitals).await })
-        });
-        pool.keep("beats", |pool, vitals| Box::pin(async move { super::beats::run(&pool, &vitals).await }));
+        pool.keep("dispatcher", |pool, vitals| Box::pin(async move { dispatch::run(&pool, &vitals).await }));
+        pool.keep("beats", |pool, vitals| Box::pin(async move { beats::run(&pool, &vitals).await }));
+        pool.keep("keeper", |pool, vitals| Box::pin(async move { keeper::run(&pool, &vitals).await }));
         for shard in 0..SHARDS {
             pool.keep(&format!("outcomes {shard}"), move |pool, vitals| {
-                Box::pin(async move { super::settler::run(&pool, shard, &vitals).await })
+                Box::pin(async move { settler::run(&pool, shard, &vitals).await })
             });
         }
         pool
@@ -133,10 +159,7 @@ impl Pool {
     fn keep(
         self: &Arc<Self>,
         name: &str,
-        run: impl Fn(Arc<Self>, Arc<mundotango_actors::Vitals>) -> futures_util::future::BoxFuture<'static, ()>
-        + Send
-        + Sync
-        + 'static,
+        run: impl Fn(Arc<Self>, Arc<Vitals>) -> BoxFuture<'static, ()> + Send + Sync + 'static,
     ) {
         let pool = Arc::clone(self);
         self.engine.keep_working(&format!("{} {name}", self.queue.name), Pace::OnDemand, move |vitals| {
@@ -151,7 +174,8 @@ impl Pool {
 
     /// What an operator said; nothing for `None`.
     pub(super) fn set_ordered(self: &Arc<Self>, concurrency: Option<usize>) {
-        if self.ordered.swap(concurrency.unwrap_or(0), Ordering::Relaxed) != concurrency.unwrap_or(0) {
+        let concurrency = concurrency.unwrap_or(0);
+        if self.ordered.swap(concurrency, Ordering::Relaxed) != concurrency {
             self.resize();
         }
     }
@@ -164,7 +188,7 @@ impl Pool {
         let started = self.started.fetch_max(wanted, Ordering::Relaxed);
         for number in started..wanted {
             self.keep(&format!("{}", number + 1), move |pool, vitals| {
-                Box::pin(async move { super::worker::run(&pool, number, &vitals).await })
+                Box::pin(async move { worker::run(&pool, number, &vitals).await })
             });
         }
         self.size.send_replace(wanted);
@@ -193,44 +217,57 @@ impl Pool {
         keeper.is_none_or(|keeper| keeper == self.engine.node_id())
     }
 
-    /// Jobs that were taken from the store.
-    pub(super) fn all_taken(&self) -> usize {
-        self.taken.iter().map(|taken| taken.load(Ordering::Relaxed)).sum()
+    /// How many jobs were taken from the store.
+    pub(super) fn taken(&self) -> usize {
+        self.held.lock().len()
     }
 
-    pub(super) fn taken_of(&self, shard: u64) -> Option<&AtomicUsize> {
-        self.taken.get(usize::try_from(shard).ok()?)
+    /// Hands a job to the workers.
+    pub(super) fn give(self: &Arc<Self>, shard: u64, claimed: Claimed) {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        let known = (claimed.lease, CancellationToken::new());
+        self.held.lock().insert((shard, claimed.id.clone()), known);
+        let given = Given { pool: Arc::clone(self), shard, claimed, at: Instant::now(), end: None };
+        // There is room for all that may be taken; what finds none is given back when it is dropped.
+        drop(self.work.try_send(given));
     }
 
-    /// Says what came of an attempt. Waits while too much is to be written down.
-    pub(super) async fn settle(&self, shard: u64, settled: Settled) {
-        self.finished.fetch_add(1, Ordering::Relaxed);
-        if let Some(sender) = usize::try_from(shard).ok().and_then(|shard| self.settled.get(shard)) {
-            // Its receiver lives as long as the pool.
-            drop(sender.send(settled).await);
+    /// What cuts the attempt at a job off.
+    pub(super) fn token_of(&self, shard: u64, id: &str) -> CancellationToken {
+        let held = self.held.lock();
+        held.get(&(shard, id.to_owned())).map(|(_, token)| token.clone()).unwrap_or_default()
+    }
+
+    /// Has it written down what came of a job.
+    fn ended(&self, shard: u64, settled: Settled) {
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+        if settled.end != End::GivenBack {
+            self.finished.fetch_add(1, Ordering::Relaxed);
         }
+        let sender = usize::try_from(shard).ok().and_then(|shard| self.settled.get(shard));
+        if let Some(Err(error)) = sender.map(|sender| sender.try_send(settled)) {
+            // There is room for all that may be taken. Whoever beats gives back what nobody works on.
+            tracing::error!(%error, queue = self.queue.name, "what came of a job is lost");
+        }
+        self.woken.notify_one();
     }
 
+    /// Takes no more jobs, waits for those under way, and gives back what takes too long.
     pub(super) async fn drain(&self, patience: Duration) {
         self.stopping.cancel();
         self.woken.notify_one();
-        let done = async {
-            while self.all_taken() > 0 {
+        let done = async || {
+            while self.taken() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        if timeout(patience, done).await.is_ok() {
+        if timeout(patience, done()).await.is_ok() {
             return;
         }
-        self.gone.store(true, Ordering::Relaxed);
-        self.under_way.lock().values().for_each(CancellationToken::cancel);
-        let written = async {
-            while self.all_taken() > 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        if timeout(LAST_WORDS, written).await.is_err() {
-            tracing::warn!(queue = self.queue.name, left = self.all_taken(), "jobs were not given back");
+        self.is_over.store(true, Ordering::Relaxed);
+        self.held.lock().values().for_each(|(_, token)| token.cancel());
+        if timeout(LAST_WORDS, done()).await.is_err() {
+            tracing::warn!(queue = self.queue.name, left = self.taken(), "jobs were not given back");
         }
     }
 }

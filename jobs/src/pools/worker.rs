@@ -3,20 +3,23 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use mundotango_actors::Vitals;
 use mundotango_ops::{metrics, trace};
 use mundotango_storage::now;
-use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::timeout;
 
 use super::pool::{Given, Pool};
-use crate::rules::{End, Settled};
+use crate::rules::End;
 use crate::work::{Attempted, Failure};
 
 /// What may come of a job, as `status` labels.
 const STATUSES: [&str; 3] = ["success", "failed", "dead"];
+/// How long a job may wait for its worker after it was taken from the store. What waits longer is given back, as its time
+/// runs already.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// Makes the counters of a kind, so that none appears only when it counts.
 pub(super) fn touch_metrics(kind: &str) {
@@ -41,49 +44,50 @@ pub(super) async fn run(pool: &Arc<Pool>, number: usize, vitals: &Vitals) {
             },
         };
         let Some(given) = given else { return };
-        let (shard, settled) = attempt(pool, given).await;
-        pool.settle(shard, settled).await;
+        let end = attempt(pool, &given).await;
+        given.end(end);
         vitals.handled();
     }
 }
 
 /// Makes an attempt; what came of it.
-async fn attempt(pool: &Pool, given: Given) -> (u64, Settled) {
-    let Given { shard, claimed, at } = given;
-    let (id, attempt, job) = (claimed.id, claimed.attempt, claimed.job);
-    let settled = |end| (shard, Settled { id: id.clone(), attempt, job: Arc::clone(&job), end });
-    let Some(kind) = pool.kinds.get(job.kind.as_str()) else { return settled(End::GivenBack) };
+async fn attempt(pool: &Pool, given: &Given) -> End {
+    let (id, attempt, job) = (given.claimed.id.as_str(), given.claimed.attempt, &given.claimed.job);
+    let Some(kind) = pool.kinds.get(job.kind.as_str()) else { return End::GivenBack };
     let spec = kind.spec();
-    if pool.gone.load(Ordering::Relaxed) || !*pool.is_heard.borrow() {
-        return settled(End::GivenBack);
+    let is_cut = || pool.is_over.load(Ordering::Relaxed) || !*pool.is_heard.borrow();
+    if pool.stopping.is_cancelled() || is_cut() || given.at.elapsed() > MAX_WAIT {
+        return End::GivenBack;
     }
-    let waited = now().as_millisecond().saturating_sub(job.enqueued);
+    let begin = tokio::time::Instant::now();
     if attempt == 1 {
-        #[expect(clippy::cast_precision_loss, reason = "a metric")]
-        metrics()
-            .job_start_delay_seconds
-            .with_label_values(&[pool.queue.name])
-            .observe(waited as f64 / 1000.0);
+        let waited = now().as_millisecond().saturating_sub(job.enqueued);
+        let waited = Duration::from_millis(u64::try_from(waited).unwrap_or_default());
+        metrics().job_start_delay_seconds.with_label_values(&[pool.queue.name]).observe(waited.as_secs_f64());
     }
-    let token = CancellationToken::new();
-    pool.under_way.lock().insert((shard, id.clone()), token.clone());
-    let attempted =
-        Attempted { id: id.clone(), attempt, enqueued: job.enqueued, is_last: attempt >= job.max_attempts };
+    let token = pool.token_of(given.shard, id);
+    let attempted = Attempted {
+        id: id.to_owned(),
+        attempt,
+        enqueued: job.enqueued,
+        is_last: attempt >= job.max_attempts,
+    };
     let running = trace::within(job.trace.as_deref(), kind.run(&attempted, &job.payload));
-    let running = timeout(spec.timeout, AssertUnwindSafe(running).catch_unwind());
+    // What an attempt drops when it is cut off may panic as well as the attempt.
+    let running = AssertUnwindSafe(timeout(spec.timeout, running)).catch_unwind();
     let mut heard = pool.is_heard.subscribe();
     let outcome = tokio::select! {
-        outcome = running => Ok(outcome),
-        () = token.cancelled() => Err(if pool.gone.load(Ordering::Relaxed) { End::GivenBack } else { End::Cancelled }),
-        // Whoever keeps the shard may have given the job to another.
-        _ = heard.wait_for(|heard| !heard) => Err(End::GivenBack),
+        biased;
+        outcome = running => outcome,
+        // An operator stopped it, or somebody else has it: then what is said of it does not count.
+        () = token.cancelled() => return if is_cut() { End::GivenBack } else { End::Cancelled },
+        // Whoever keeps the shard may give the job to another.
+        _ = heard.wait_for(|heard| !heard) => return End::GivenBack,
     };
-    pool.under_way.lock().remove(&(shard, id.clone()));
     let outcome = match outcome {
-        Err(end) => return settled(end),
-        Ok(Ok(Ok(outcome))) => outcome,
-        Ok(Ok(Err(_))) => Err(Failure::retry("it panicked")),
+        Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err(Failure::retry(format!("it took longer than {:?}", spec.timeout))),
+        Err(_) => Err(Failure::retry("it panicked")),
     };
     let (status, end) = match outcome {
         Ok(()) => ("success", End::Done),
@@ -100,7 +104,7 @@ async fn attempt(pool: &Pool, given: Given) -> (u64, Settled) {
     }
     let labels = [spec.name, status];
     metrics().background_jobs_total.with_label_values(&labels).inc();
-    let took = Instant::now().duration_since(at);
-    metrics().background_job_duration_seconds.with_label_values(&labels).observe(took.as_secs_f64());
-    settled(end)
+    let took = begin.elapsed().as_secs_f64();
+    metrics().background_job_duration_seconds.with_label_values(&labels).observe(took);
+    end
 }

@@ -3,18 +3,30 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use mundotango_storage::db::{Decision, behind, last_part};
+use mundotango_storage::db::{Decision, behind};
 
-use super::{Shard, behind_id, put_dead, put_delayed, put_waiting, remove_delayed, wait_in};
+use super::{
+    Shard, behind_key, id_in, put_dead, put_delayed, put_waiting, release_place, remove_delayed,
+    take_from_lane,
+};
 use crate::kind::Priority;
-use crate::row::{Ended, Head, Job, Row, Running, delayed_before, due_of, waiting_key, waiting_prefix};
+use crate::row::{
+    Ended, Head, Job, Lane, Row, Running, delayed_before, delayed_prefix, due_of, id_of_place,
+    lane_and_place, waiting_key, waiting_prefix,
+};
 
 /// Most attempts that are under way in a shard.
-const MAX_RUNNING: usize = 512;
+const MAX_RUNNING: usize = 256;
+/// Lanes that get turns in one claim. All are read at once; the others wait for the next claim.
+const MAX_LANES_AT_ONCE: usize = 8;
 /// Delayed jobs whose time has come that are let in at once.
-const PROMOTED_AT_ONCE: usize = 200;
-/// How long a job waits whose kind the node does not know, in milliseconds: others know it, or will.
+const PROMOTED_AT_ONCE: usize = 64;
+/// The size of payloads, in bytes, from which no more jobs are let in at once: servers refuse writes that are too large.
+const PROMOTED_BYTES: usize = 128 * 1024;
+/// How long a job waits first whose kind the node does not know, in milliseconds: others know it, or will. It doubles.
 const UNKNOWN_WAITS: i64 = 30_000;
+/// How often that doubles: to an hour.
+const MOST_DOUBLINGS: u32 = 7;
 
 /// Who wants jobs, and which.
 #[derive(Clone, Debug)]
@@ -35,10 +47,21 @@ pub struct Claim {
 pub struct Claimed {
     /// Its id.
     pub id: String,
+    /// The number of the holder's right to it.
+    pub lease: u64,
     /// Which attempt it is; the first is 1.
     pub attempt: u32,
     /// The job.
     pub job: Arc<Job>,
+}
+
+/// What came of a claim.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Jobs that got their turn.
+    pub claimed: Vec<Claimed>,
+    /// Whether anything was done at all.
+    pub is_progress: bool,
 }
 
 /// Where a lane's next jobs are read.
@@ -47,148 +70,192 @@ pub(crate) fn range_of(lane: &str, low: &str) -> (String, String) {
 }
 
 /// Gives jobs their turn: those whose time has come join those that wait, and the lane that had the least gets the next turn.
-pub fn claim(part: &mut Shard<'_>, claim: &Claim) -> Decision<Vec<Claimed>> {
+pub fn claim(part: &mut Shard<'_>, claim: &Claim) -> Decision<Given> {
     let promoted = promote(part, claim.now);
-    let mut turns = Turns { claim, read: HashMap::new(), claimed: Vec::new(), changed: promoted > 0 };
+    let mut turns = Turns { claim, read: HashMap::new(), claimed: Vec::new(), changed: promoted };
     if !part.head.paused {
         let room = MAX_RUNNING.saturating_sub(part.head.running.len()).min(claim.most);
+        turns.read_lanes(part, room);
+        // Nothing is decided before all is read that is looked at.
+        if part.is_missing() {
+            return Decision::Stands(Given::default());
+        }
         while turns.claimed.len() < room && turns.next(part) {}
     }
     if !turns.claimed.is_empty() {
         *part.head.holders.entry(claim.holder.clone()).or_default() += 1;
-        let running = Arc::make_mut(&mut part.head.running);
-        running.extend(turns.claimed.iter().map(|(lane, one)| {
-            let timeout = claim.known.get(one.job.kind.as_str()).map_or(0, |(_, timeout)| *timeout);
-            let running = Running {
-                lane: lane.clone(),
-                holder: claim.holder.clone(),
-                attempt: one.attempt,
-                since: claim.now,
-                until: claim.now.saturating_add(timeout),
-                cancelled: false,
-            };
-            (one.id.clone(), running)
-        }));
     }
-    let changed = turns.changed || !turns.claimed.is_empty();
-    let claimed = turns.claimed.into_iter().map(|(_, claimed)| claimed).collect();
-    if changed { Decision::Write(claimed) } else { Decision::Stands(claimed) }
+    let running = Arc::make_mut(&mut part.head.running);
+    let claimed = turns.claimed.into_iter().map(|(lane, place, job)| {
+        part.head.leases += 1;
+        let id = id_of_place(&place).to_owned();
+        let attempt = job.attempts + 1;
+        let timeout = claim.known.get(job.kind.as_str()).map_or(0, |(_, timeout)| *timeout);
+        let entry = Running {
+            lane,
+            place: Some(place).filter(|place| *place != id),
+            holder: claim.holder.clone(),
+            lease: part.head.leases,
+            since: claim.now,
+            until: claim.now.saturating_add(timeout),
+            cancelled: false,
+        };
+        running.insert(id.clone(), entry);
+        Claimed { id, lease: part.head.leases, attempt, job }
+    });
+    let claimed: Vec<_> = claimed.collect();
+    if turns.changed {
+        Decision::Write(Given { claimed, is_progress: true })
+    } else {
+        Decision::Stands(Given { claimed, is_progress: false })
+    }
 }
 
-/// Lets delayed jobs wait for their turn whose time has come; how many.
-fn promote(part: &mut Shard<'_>, now: i64) -> usize {
+/// Lets delayed jobs wait for their turn whose time has come; whether that changed anything.
+fn promote(part: &mut Shard<'_>, now: i64) -> bool {
     let delayed = part.head.delayed.clone();
     if delayed.count == 0 || due_of(&delayed.low).is_some_and(|due| due > now) {
-        return 0;
+        return false;
     }
-    let end = delayed_before(now.saturating_add(1));
-    let due = part.between(&delayed.low, &end, PROMOTED_AT_ONCE);
-    let due: Vec<_> = due.into_iter().map(|(key, row)| (key, row.clone())).collect();
-    for (key, row) in &due {
-        let id = last_part(key);
-        remove_delayed(part, key.clone(), &id);
-        if let Row::Job(job) = row {
-            put_waiting(part, &id, Arc::clone(job));
+    // One more than are let in, so that the mark is where the next one is.
+    let end = behind(&delayed_prefix());
+    let rows = part.between(&delayed.low, &end, PROMOTED_AT_ONCE + 1);
+    let rows: Vec<_> = rows.into_iter().map(|(key, row)| (key, row.clone())).collect();
+    if part.is_missing() {
+        return false;
+    }
+    let (due, mut bytes) = (delayed_before(now.saturating_add(1)), 0);
+    let mut low = None;
+    for (key, row) in rows.into_iter().take(PROMOTED_AT_ONCE + 1) {
+        let Row::Job(job) = row else { continue };
+        if key >= due || bytes >= PROMOTED_BYTES {
+            low = Some(key);
+            break;
         }
+        bytes += job.payload.get().len();
+        let id = id_in(&key);
+        low = Some(behind_key(&key));
+        remove_delayed(part, key, &id);
+        put_waiting(part, &id, job, now);
     }
-    // The next one is not before the last that was taken, nor before what was looked at if all of that was taken.
-    let low = if due.len() < PROMOTED_AT_ONCE {
-        end
-    } else {
-        due.last().map(|(key, _)| behind_id(key)).unwrap_or(end)
-    };
-    part.head.delayed.low = low;
-    due.len()
+    match low {
+        Some(low) => part.head.delayed.low = low,
+        // Whatever its number says.
+        None => part.head.delayed.count = 0,
+    }
+    part.head.delayed != delayed
 }
 
 /// The turns of one claim.
 struct Turns<'a> {
     claim: &'a Claim,
-    /// What lanes have next, as far as it was looked at.
-    read: HashMap<String, VecDeque<(String, Arc<Job>)>>,
-    /// With the lanes that they are from.
-    claimed: Vec<(String, Claimed)>,
+    /// What lanes have next, by their names.
+    read: HashMap<String, Next>,
+    /// Jobs that got their turn, with their lanes and places.
+    claimed: Vec<(String, String, Arc<Job>)>,
     changed: bool,
 }
 
+/// What a lane has next.
+struct Next {
+    jobs: VecDeque<(String, Arc<Job>)>,
+    /// Whether that is all that it has.
+    is_all: bool,
+}
+
 impl Turns<'_> {
+    /// Reads what the lanes have next whose turns come first.
+    fn read_lanes(&mut self, part: &mut Shard<'_>, room: usize) {
+        let mut lanes: Vec<_> = part.head.lanes.iter().collect();
+        lanes.sort_by_key(|(name, lane)| (lane.turn, *name));
+        let first = lanes.into_iter().take(room.min(MAX_LANES_AT_ONCE));
+        let first: Vec<_> = first.map(|(name, lane)| (name.clone(), lane.clone())).collect();
+        for (name, lane) in first {
+            let next = read(part, &name, &lane, room);
+            self.read.insert(name, next);
+        }
+    }
+
     /// Gives a turn to the lane that had the least; whether there may be one more.
     fn next(&mut self, part: &mut Shard<'_>) -> bool {
-        let next = part.head.lanes.iter().min_by_key(|(name, lane)| (lane.turn, *name));
-        let Some((name, lane)) = next.map(|(name, lane)| (name.clone(), lane.clone())) else { return false };
-        if !self.read.contains_key(&name) {
-            let Some(read) = read(part, &name, &lane.low, self.claim.most) else { return false };
-            self.read.insert(name.clone(), read);
-        }
-        let queue = self.read.entry(name.clone()).or_default();
-        let Some((id, job)) = queue.pop_front() else {
-            // Nothing waits there, whatever its number says: the lane ends. What is left was looked at as far as asked.
-            if lane.waiting > self.claim.most as u64 {
-                return false;
+        let lanes = part.head.lanes.iter().filter(|(name, _)| self.read.contains_key(*name));
+        let Some(name) = lanes.min_by_key(|(name, lane)| (lane.turn, *name)).map(|(name, _)| name.clone())
+        else {
+            return false;
+        };
+        let Some(next) = self.read.get_mut(&name) else { return false };
+        let Some((place, job)) = next.jobs.pop_front() else {
+            if next.is_all {
+                // Nothing waits there, whatever its number says.
+                part.head.lanes.remove(&name);
+                self.changed = true;
             }
-            part.head.lanes.remove(&name);
-            self.changed = true;
+            // What it has beyond that waits for the next claim.
+            self.read.remove(&name);
             return true;
         };
         self.changed = true;
-        take(&mut part.head, &name, &id);
-        self.give(part, name, id, job);
+        take(&mut part.head, &name, &place);
+        self.give(part, name, place, job);
         true
     }
 
-    fn give(&mut self, part: &mut Shard<'_>, lane: String, id: String, job: Arc<Job>) {
+    fn give(&mut self, part: &mut Shard<'_>, lane: String, place: String, job: Arc<Job>) {
         let now = self.claim.now;
+        let id = id_of_place(&place).to_owned();
         if job.expires.is_some_and(|end| end <= now) {
-            part.remove(waiting_key(&lane, &id));
-            put_dead(part, &id, Job::clone(&job), Ended::Expired);
+            release_place(part, &lane, &place);
+            put_dead(part, &id, Job::clone(&job), Ended::Expired, now);
         } else if self.claim.known.get(job.kind.as_str()).is_none_or(|(newest, _)| *newest < job.version) {
-            part.remove(waiting_key(&lane, &id));
-            put_delayed(part, &id, job, now.saturating_add(UNKNOWN_WAITS));
+            release_place(part, &lane, &place);
+            let mut job = Job::clone(&job);
+            let waits = UNKNOWN_WAITS << job.left.min(MOST_DOUBLINGS);
+            job.left = job.left.saturating_add(1);
+            put_delayed(part, &id, Arc::new(job), now.saturating_add(waits));
         } else {
-            let attempt = job.attempts + 1;
-            self.claimed.push((lane, Claimed { id, attempt, job }));
+            self.claimed.push((lane, place, job));
         }
     }
 }
 
-/// The first jobs of a lane that wait; `None` if they have to be read first.
-fn read(part: &mut Shard<'_>, lane: &str, low: &str, most: usize) -> Option<VecDeque<(String, Arc<Job>)>> {
-    // Those that run stand between them where one of a lower id came back.
-    let running = part.head.running.iter().filter(|(id, one)| one.lane == lane && id.as_str() >= low).count();
-    let (start, end) = range_of(lane, low);
-    let rows = part.between(&start, &end, most + running);
-    let rows: Vec<_> = rows
-        .into_iter()
-        .filter_map(|(key, row)| match row {
-            Row::Job(job) => Some((last_part(&key), Arc::clone(job))),
-            Row::At(_) => None,
-        })
-        .collect();
-    if part.is_missing() {
-        return None;
+/// The first jobs of a lane that wait.
+fn read(part: &mut Shard<'_>, name: &str, lane: &Lane, most: usize) -> Next {
+    let mut jobs = VecDeque::new();
+    let job_of = |row: Option<&Row>| match row {
+        Some(Row::Job(job)) => Some(Arc::clone(job)),
+        Some(Row::At(_)) | None => None,
+    };
+    for place in lane.back.iter().take(most) {
+        if let Some(job) = job_of(part.row(&waiting_key(name, place))) {
+            jobs.push_back((place.clone(), job));
+        }
     }
-    Some(rows.into_iter().filter(|(id, _)| !part.head.running.contains_key(id)).collect())
+    // Those that run may stand between them where the lane was empty in between.
+    let running = part.head.running.values().filter(|one| one.lane == name).count();
+    let wanted = most.saturating_sub(jobs.len()) + running;
+    let (start, end) = range_of(name, &lane.low);
+    let rows = part.between(&start, &end, wanted);
+    let is_all = lane.back.len() <= most && rows.len() < wanted;
+    let rows = rows.into_iter().filter_map(|(key, row)| Some((lane_and_place(&key).1, job_of(Some(row))?)));
+    jobs.extend(rows.collect::<Vec<_>>());
+    // One that runs has no turn, whatever its place.
+    jobs.retain(|(place, _)| !part.head.running.contains_key(id_of_place(place)));
+    Next { jobs, is_all }
 }
 
-/// Counts a job that leaves its lane.
-fn take(head: &mut Head, name: &str, id: &str) {
+/// Counts a job that leaves its lane for a turn.
+fn take(head: &mut Head, name: &str, place: &str) {
     let Some(lane) = head.lanes.get_mut(name) else { return };
     head.turn = head.turn.max(lane.turn);
     lane.turn += priority_of(name).cost();
-    lane.low = behind_id(id);
-    lane.waiting = lane.waiting.saturating_sub(1);
-    if lane.waiting == 0 {
-        head.lanes.remove(name);
+    if !lane.back.contains(place) {
+        lane.low = behind_key(place);
     }
+    take_from_lane(head, name, place);
 }
 
 /// The priority that a lane's name begins with.
-fn priority_of(lane: &str) -> Priority {
+pub(super) fn priority_of(lane: &str) -> Priority {
     let all = [Priority::High, Priority::Normal, Priority::Low];
     all.into_iter().find(|priority| lane.starts_with(priority.digit())).unwrap_or_default()
-}
-
-/// Lets a job wait again whose row is in its lane.
-pub(super) fn give_back(part: &mut Shard<'_>, lane: &str, id: &str) {
-    wait_in(&mut part.head, lane, id);
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use mundotango_storage::db::Decision;
 
-use super::{Shard, put_delayed, put_waiting};
-use crate::row::{Job, Row, dead_key, place_key, unique_key, waiting_key};
+use super::{Shard, own_lane, put_delayed, put_waiting, shared_lane};
+use crate::row::{Job, Row, place_key, unique_key, waiting_key};
 
 /// Most jobs that wait or are delayed in a shard; more are refused.
 pub const MAX_WAITING: u64 = 1_000_000;
@@ -13,7 +13,7 @@ pub const MAX_WAITING: u64 = 1_000_000;
 /// Puts a job there, unless there is one with its unique key; the id of the one that is there then, and whether it is the new
 /// one. `None` where the shard is full.
 ///
-/// With `may_be_there` it is looked for first, as the same may have been done before.
+/// With `may_be_there` it is looked for first, as somebody else may put the same there, under the same id.
 pub fn enqueue(
     part: &mut Shard<'_>,
     id: &str,
@@ -21,7 +21,7 @@ pub fn enqueue(
     due: Option<i64>,
     may_be_there: bool,
 ) -> Decision<Option<(String, bool)>> {
-    if may_be_there && is_there(part, id) {
+    if may_be_there && is_there(part, id, job) {
         return Decision::Stands(Some((id.to_owned(), false)));
     }
     if let Some(unique) = &job.unique {
@@ -37,19 +37,17 @@ pub fn enqueue(
     }
     match due {
         Some(due) => put_delayed(part, id, Arc::clone(job), due),
-        None => put_waiting(part, id, Arc::clone(job)),
+        None => put_waiting(part, id, Arc::clone(job), job.enqueued),
     }
     Decision::Write(Some((id.to_owned(), true)))
 }
 
-/// Whether there is a job of this id in any state.
-fn is_there(part: &mut Shard<'_>, id: &str) -> bool {
+/// Whether there is the same job in any state.
+fn is_there(part: &mut Shard<'_>, id: &str, job: &Job) -> bool {
     if part.head.running.contains_key(id) {
         return true;
     }
-    let lanes: Vec<_> = part.head.lanes.keys().map(|lane| waiting_key(lane, id)).collect();
-    let keys = [place_key(id), dead_key(id)].into_iter().chain(lanes);
+    let keys = [place_key(id), waiting_key(&own_lane(job), id), waiting_key(&shared_lane(job), id)];
     // Each is looked at, so that all are read at once.
-    let found: Vec<_> = keys.map(|key| part.row(&key).is_some()).collect();
-    found.contains(&true)
+    keys.map(|key| part.row(&key).is_some()).contains(&true)
 }

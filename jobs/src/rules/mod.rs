@@ -6,70 +6,148 @@ mod operate;
 mod rescue;
 mod settle;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mundotango_storage::db::{Part, shard_of};
+use jiff::Timestamp;
+use mundotango_storage::db::{Part, behind, last_part, outbox_key, shard_of};
 
 pub(crate) use claim::range_of;
-pub use claim::{Claim, Claimed, claim};
+pub use claim::{Claim, Claimed, Given, claim};
 pub use enqueue::{MAX_WAITING, enqueue};
 pub use operate::{Find, drop_job, find, retry};
-pub use rescue::{Lost, beat, rescue};
+pub use rescue::{Held, Lost, beat, rescue};
 pub use settle::{End, Settled, Settlement, settle};
 
-use crate::row::{Ended, Head, Job, Lane, Row, dead_key, delayed_key, place_key, unique_key, waiting_key};
+use crate::row::{
+    Ended, Head, Job, Lane, Line, Row, dead_key, dead_prefix, delayed_key, id_of_place, place_at, place_key,
+    unique_key, waiting_key,
+};
 
 /// A shard as rules see it.
 pub type Shard<'a> = Part<'a, (), Head, Row>;
 
 /// Groups with a lane of their own in a shard; those of more share some.
-const MAX_LANES: usize = 256;
+const MAX_LANES: usize = 128;
 /// The lanes that are shared, of each priority.
 const SHARED_LANES: u64 = 16;
+/// Jobs of a lane that came back before its mark and are named in the head; more are put behind the mark.
+const MAX_BACK: usize = 64;
+/// Dead letters that a shard keeps; the oldest ones make room for more.
+const MAX_DEAD: u64 = 10_000;
+/// How far the clocks of nodes may differ, in milliseconds: jobs of a new lane with older ids are taken to come back.
+const CLOCKS_DIFFER: i64 = 5_000;
+
+/// A place that sorts as what was made at a time, in milliseconds of the Unix epoch.
+fn place_of(time: i64) -> String {
+    outbox_key(Timestamp::from_millisecond(time.max(0)).unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+fn own_lane(job: &Job) -> String {
+    format!("{}{}", job.priority.digit(), job.group)
+}
+
+fn shared_lane(job: &Job) -> String {
+    format!("{}~{}", job.priority.digit(), shard_of(&job.group, SHARED_LANES))
+}
 
 /// The lane of a job.
 fn lane_of(head: &Head, job: &Job) -> String {
-    let own = format!("{}{}", job.priority.digit(), job.group);
-    if head.lanes.len() < MAX_LANES || head.lanes.contains_key(&own) {
-        own
-    } else {
-        format!("{}~{}", job.priority.digit(), shard_of(&job.group, SHARED_LANES))
-    }
+    let own = own_lane(job);
+    if head.lanes.len() < MAX_LANES || head.lanes.contains_key(&own) { own } else { shared_lane(job) }
 }
 
-/// Lets a job wait whose row is in a lane.
-fn wait_in(head: &mut Head, lane: &str, id: &str) {
-    let turn = head.turn;
-    let lane =
-        head.lanes.entry(lane.to_owned()).or_insert_with(|| Lane { low: id.to_owned(), waiting: 0, turn });
-    lane.waiting += 1;
-    if id < lane.low.as_str() {
-        id.clone_into(&mut lane.low);
-    }
+/// A lane, new if there is none. What a turn costs is paid before the first one, or lanes of a single job would come before
+/// all others.
+fn lane_in<'a>(head: &'a mut Head, name: &str, place: &str, now: i64) -> &'a mut Lane {
+    let turn = head.turn + claim::priority_of(name).cost();
+    head.lanes.entry(name.to_owned()).or_insert_with(|| {
+        // The lane may have had jobs before, whose rows were removed.
+        let low = place_of(now - CLOCKS_DIFFER).max(place.to_owned());
+        Lane { low, waiting: 0, back: BTreeSet::new(), turn }
+    })
 }
 
 /// Puts a job where it waits for its turn.
-fn put_waiting(part: &mut Shard<'_>, id: &str, job: Arc<Job>) {
-    let lane = lane_of(&part.head, &job);
-    wait_in(&mut part.head, &lane, id);
-    part.set(waiting_key(&lane, id), Row::Job(job));
+fn put_waiting(part: &mut Shard<'_>, id: &str, job: Arc<Job>, now: i64) {
+    let name = lane_of(&part.head, &job);
+    let lane = lane_in(&mut part.head, &name, id, now);
+    lane.waiting += 1;
+    let mut place = id.to_owned();
+    if place < lane.low {
+        if lane.back.len() < MAX_BACK {
+            lane.back.insert(place.clone());
+        } else {
+            place = place_at(&lane.low, id);
+        }
+    }
+    let key = waiting_key(&name, &place);
+    if place != id {
+        part.set(place_key(id), Row::At(key.clone()));
+    }
+    part.set(key, Row::Job(job));
+}
+
+/// Lets a job wait again whose row is in its lane.
+fn give_back(head: &mut Head, lane: &str, place: &str, now: i64) {
+    let lane = lane_in(head, lane, place, now);
+    lane.waiting += 1;
+    if place < lane.low.as_str() {
+        lane.back.insert(place.to_owned());
+    }
+}
+
+/// Removes the row of a job that has a place in a lane and waits there no longer.
+fn release_place(part: &mut Shard<'_>, lane: &str, place: &str) {
+    let id = id_of_place(place);
+    if id != place {
+        part.remove(place_key(id));
+    }
+    part.remove(waiting_key(lane, place));
+}
+
+/// Takes a job out of its lane that waits there.
+fn take_from_lane(head: &mut Head, name: &str, place: &str) {
+    let Some(lane) = head.lanes.get_mut(name) else { return };
+    lane.back.remove(place);
+    lane.waiting = lane.waiting.saturating_sub(1);
+    if lane.waiting == 0 && lane.back.is_empty() {
+        head.lanes.remove(name);
+    }
+}
+
+fn add_to(line: &mut Line, key: &str) {
+    if line.count == 0 || key < line.low.as_str() {
+        key.clone_into(&mut line.low);
+    }
+    line.count += 1;
+}
+
+fn take_from(line: &mut Line, key: &str) {
+    line.count = line.count.saturating_sub(1);
+    if line.low == key {
+        line.low = behind_key(key);
+    }
 }
 
 /// Puts a job where it waits for its time.
 fn put_delayed(part: &mut Shard<'_>, id: &str, job: Arc<Job>, due: i64) {
     let key = delayed_key(due, id);
-    let delayed = &mut part.head.delayed;
-    if delayed.count == 0 || key < delayed.low {
-        delayed.low.clone_from(&key);
-    }
-    delayed.count += 1;
+    add_to(&mut part.head.delayed, &key);
     part.set(place_key(id), Row::At(key.clone()));
     part.set(key, Row::Job(job));
 }
 
 /// Takes a delayed job away.
 fn remove_delayed(part: &mut Shard<'_>, key: String, id: &str) {
-    part.head.delayed.count = part.head.delayed.count.saturating_sub(1);
+    take_from(&mut part.head.delayed, &key);
+    part.remove(key);
+    part.remove(place_key(id));
+}
+
+/// Takes a dead letter away.
+fn remove_dead(part: &mut Shard<'_>, key: String, id: &str) {
+    take_from(&mut part.head.dead, &key);
     part.remove(key);
     part.remove(place_key(id));
 }
@@ -81,15 +159,30 @@ fn release_unique(part: &mut Shard<'_>, job: &Job) {
     }
 }
 
-/// Ends a job that was not done. Operators see it.
-fn put_dead(part: &mut Shard<'_>, id: &str, mut job: Job, ended: Ended) {
+/// Ends a job that was not done. Operators see it; of too many the oldest are gone.
+fn put_dead(part: &mut Shard<'_>, id: &str, mut job: Job, ended: Ended, now: i64) {
     release_unique(part, &job);
     job.ended = Some(ended);
-    part.head.dead += 1;
-    part.set(dead_key(id), Row::Job(Arc::new(job)));
+    if part.head.dead.count >= MAX_DEAD {
+        let (start, end) = (part.head.dead.low.clone(), behind(&dead_prefix()));
+        let oldest = part.between(&start, &end, 1).into_iter().next().map(|(key, _)| key);
+        if let Some(oldest) = oldest {
+            let id = id_in(&oldest);
+            remove_dead(part, oldest, &id);
+        }
+    }
+    let key = dead_key(&place_at(&place_of(now), id));
+    add_to(&mut part.head.dead, &key);
+    part.set(place_key(id), Row::At(key.clone()));
+    part.set(key, Row::Job(Arc::new(job)));
 }
 
-/// The first id behind another.
-fn behind_id(id: &str) -> String {
-    format!("{id}\0")
+/// The id of the job whose row has a key.
+fn id_in(key: &str) -> String {
+    id_of_place(&last_part(key)).to_owned()
+}
+
+/// The first key behind another.
+fn behind_key(key: &str) -> String {
+    format!("{key}\0")
 }

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use mundotango_storage::db::Decision;
 
-use super::claim::give_back;
-use super::{Shard, put_dead, put_delayed, release_unique};
-use crate::row::{Ended, Job, waiting_key};
+use super::{Shard, give_back, put_dead, put_delayed, release_place, release_unique};
+use crate::row::{Ended, Job};
 
 /// What came of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +32,8 @@ pub enum End {
 pub struct Settled {
     /// The job's id.
     pub id: String,
-    /// Which attempt it was.
-    pub attempt: u32,
+    /// The number of the right to it under which it was made.
+    pub lease: u64,
     /// The job as it was when it got its turn.
     pub job: Arc<Job>,
     /// What came of it.
@@ -55,31 +54,39 @@ pub fn settle(part: &mut Shard<'_>, holder: &str, settled: &[Settled], now: i64)
     let mut settlement = Settlement::default();
     let mut running = Arc::clone(&part.head.running);
     for one in settled {
-        let is_own =
-            running.get(&one.id).is_some_and(|own| own.holder == holder && own.attempt == one.attempt);
+        let is_own = running.get(&one.id).is_some_and(|own| own.holder == holder && own.lease == one.lease);
         let Some(own) = is_own.then(|| Arc::make_mut(&mut running).remove(&one.id)).flatten() else {
             settlement.lost += 1;
             continue;
         };
-        if one.end == End::GivenBack {
-            give_back(part, &own.lane, &one.id);
+        let place = own.place.as_deref().unwrap_or(&one.id);
+        let end = if own.cancelled && one.end != End::Done { &End::Cancelled } else { &one.end };
+        if *end == End::GivenBack {
+            give_back(&mut part.head, &own.lane, place, now);
             continue;
         }
-        part.remove(waiting_key(&own.lane, &one.id));
-        match &one.end {
-            End::Done => release_unique(part, &one.job),
+        release_place(part, &own.lane, place);
+        let dead = match end {
+            End::Done => {
+                release_unique(part, &one.job);
+                None
+            }
             End::Failed { due, why } => {
                 settlement.dead += usize::from(fail(part, &one.id, &one.job, *due, why, now));
+                None
             }
             End::Hopeless(why) => {
                 let mut job = Job::clone(&one.job);
                 job.attempts += 1;
                 job.note(now, why);
-                put_dead(part, &one.id, job, Ended::Failed);
-                settlement.dead += 1;
+                Some((job, Ended::Failed))
             }
-            End::Cancelled => put_dead(part, &one.id, Job::clone(&one.job), Ended::Cancelled),
-            End::GivenBack => {}
+            End::Cancelled => Some((Job::clone(&one.job), Ended::Cancelled)),
+            End::GivenBack => None,
+        };
+        if let Some((job, ended)) = dead {
+            put_dead(part, &one.id, job, ended, now);
+            settlement.dead += 1;
         }
     }
     part.head.running = running;
@@ -90,10 +97,11 @@ pub fn settle(part: &mut Shard<'_>, holder: &str, settled: &[Settled], now: i64)
 pub(super) fn fail(part: &mut Shard<'_>, id: &str, job: &Job, due: i64, why: &str, now: i64) -> bool {
     let mut job = Job::clone(job);
     job.attempts += 1;
+    job.rescues = 0;
     job.note(now, why);
     let is_last = job.attempts >= job.max_attempts;
     if is_last {
-        put_dead(part, id, job, Ended::Failed);
+        put_dead(part, id, job, Ended::Failed, now);
     } else {
         put_delayed(part, id, Arc::new(job), due);
     }

@@ -72,9 +72,8 @@ async fn walk(store: &Store, steps: Vec<Step>) {
                 for shard in 0..4 {
                     let holder = format!("h{holder}");
                     let claim = claim_of(&holder, most.into(), clock);
-                    let (claimed, _) =
-                        store.jobs.claim("test", shard, claim, &Hint::default()).await.unwrap();
-                    for one in claimed {
+                    let (given, _) = store.jobs.claim("test", shard, claim, &Hint::default()).await.unwrap();
+                    for one in given.claimed {
                         let place = (shard, one.id.clone());
                         assert!(known.living.contains(&place), "{place:?} was done");
                         assert!(known.held.insert(place, (holder.clone(), one)).is_none(), "two holders");
@@ -87,16 +86,15 @@ async fn walk(store: &Store, steps: Vec<Step>) {
                 else {
                     continue;
                 };
-                let (holder, Claimed { id, attempt, job }) = known.held.remove(&place).unwrap();
-                let is_last = attempt >= job.max_attempts;
+                let (holder, Claimed { id, lease, job, .. }) = known.held.remove(&place).unwrap();
                 let end = match end {
                     0 | 1 => End::Done,
                     2 => End::Failed { due: clock + 100, why: "why".to_owned() },
                     3 => End::GivenBack,
                     _ => End::Hopeless("no".to_owned()),
                 };
-                let (is_done, _) = (end == End::Done, is_last);
-                let settled = vec![Settled { id, attempt, job, end }];
+                let is_done = end == End::Done;
+                let settled = vec![Settled { id, lease, job, end }];
                 let settlement = store.jobs.settle("test", place.0, &holder, settled).await.unwrap();
                 assert_eq!(settlement.lost, 0);
                 if is_done {
@@ -110,7 +108,11 @@ async fn walk(store: &Store, steps: Vec<Step>) {
                     let head = store.jobs.head("test", shard).await.unwrap();
                     let beats = serde_json::to_value(&head).unwrap()["holders"][&holder].as_u64();
                     let silent = beats.map(|beats| (holder.clone(), beats)).into_iter().collect();
-                    store.jobs.rescue("test", shard, Lost::Silent(silent)).await.unwrap();
+                    store
+                        .jobs
+                        .rescue("test", shard, Lost::Silent { holders: silent, late: vec![] })
+                        .await
+                        .unwrap();
                 }
                 let lost: Vec<_> = known
                     .held
@@ -147,12 +149,9 @@ async fn walk(store: &Store, steps: Vec<Step>) {
             }
         }
         // An attempt that was lost changes nothing.
-        for (shard, holder, Claimed { id, attempt, job }) in known.lost.drain(..) {
-            let is_held_again = known.held.get(&(shard, id.clone())).is_some_and(|(own, _)| *own == holder);
-            let settled = vec![Settled { id, attempt, job, end: End::Done }];
-            if !is_held_again {
-                assert_eq!(store.jobs.settle("test", shard, &holder, settled).await.unwrap().lost, 1);
-            }
+        for (shard, holder, Claimed { id, lease, job, .. }) in known.lost.drain(..) {
+            let settled = vec![Settled { id, lease, job, end: End::Done }];
+            assert_eq!(store.jobs.settle("test", shard, &holder, settled).await.unwrap().lost, 1);
         }
         check(store, &known).await;
     }
@@ -163,18 +162,20 @@ async fn check(store: &Store, known: &Known) {
     let report = store.jobs.report("test").await.unwrap();
     assert_eq!(report.running, known.held.len() as u64);
     let mut listed = BTreeSet::new();
-    let mut counted = [0; 3];
-    for (state, counted) in [State::Waiting, State::Delayed, State::Dead].into_iter().zip(&mut counted) {
+    let mut counted = [0; 4];
+    for (state, counted) in
+        [State::Waiting, State::Delayed, State::Dead, State::Running].into_iter().zip(&mut counted)
+    {
         for shard in 0..4 {
             let (page, next) = store.jobs.list("test", shard, state, None, 1_000).await.unwrap();
             assert!(next.is_none());
             for one in page {
-                *counted += u64::from(one.running.is_none());
+                *counted += 1;
                 assert!(listed.insert((shard, one.id.id.clone())), "{} is listed twice", one.id);
             }
         }
     }
-    assert_eq!(counted, [report.waiting, report.delayed, report.dead]);
+    assert_eq!(counted, [report.waiting, report.delayed, report.dead, report.running]);
     assert_eq!(listed, known.living);
 }
 

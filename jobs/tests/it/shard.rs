@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mundotango_jobs::rules::{Claim, Claimed, End, Lost, Settled};
-use mundotango_jobs::{Ended, Enqueued, Hint, JobId, JobKind, Jobs, NewJob, Priority, Queue, State};
-use mundotango_storage::db::Schema;
+use mundotango_jobs::{
+    Ended, Enqueued, Hint, JobError, JobId, JobKind, Jobs, NewJob, Priority, Queue, State,
+};
+use mundotango_storage::db::{Schema, shard_of};
 use mundotango_storage::embedded::{EmbeddedOptions, EmbeddedStore};
 use mundotango_storage::now;
 use tempfile::TempDir;
@@ -59,15 +61,15 @@ impl Store {
         let mut all = Vec::new();
         for shard in 0..4 {
             let claim = claim_of(holder, most - all.len(), now);
-            let (claimed, _) = self.jobs.claim("test", shard, claim, &Hint::default()).await.unwrap();
-            all.extend(claimed.into_iter().map(|one| (shard, one)));
+            let (given, _) = self.jobs.claim("test", shard, claim, &Hint::default()).await.unwrap();
+            all.extend(given.claimed.into_iter().map(|one| (shard, one)));
         }
         all
     }
 
     async fn end(&self, holder: &str, (shard, claimed): &(u64, Claimed), end: End) -> usize {
-        let Claimed { id, attempt, job } = claimed.clone();
-        let settled = vec![Settled { id, attempt, job, end }];
+        let Claimed { id, lease, job, .. } = claimed.clone();
+        let settled = vec![Settled { id, lease, job, end }];
         self.jobs.settle("test", *shard, holder, settled).await.unwrap().lost
     }
 
@@ -146,9 +148,9 @@ async fn t14_the_burst_of_one_group_does_not_hold_up_another() {
     let other = taken.iter().filter(|(_, one)| one.job.group == "one").count();
     let mut more = Vec::new();
     for shard in 0..4 {
-        let (claimed, _) =
+        let (given, _) =
             store.jobs.claim("test", shard, claim_of("a", 2, millis()), &Hint::default()).await.unwrap();
-        more.extend(claimed);
+        more.extend(given.claimed);
     }
     assert_eq!(other + more.iter().filter(|one| one.job.group == "one").count(), 1);
 }
@@ -164,9 +166,9 @@ async fn t13_the_lowest_priority_goes_on_under_any_load() {
     }
     let mut low = 0;
     for shard in 0..4 {
-        let (claimed, _) =
+        let (given, _) =
             store.jobs.claim("test", shard, claim_of("a", 20, millis()), &Hint::default()).await.unwrap();
-        low += claimed.iter().filter(|one| one.job.priority == Priority::Low).count();
+        low += given.claimed.iter().filter(|one| one.job.priority == Priority::Low).count();
     }
     assert!((1..=8).contains(&low), "{low} of the lowest among 80");
 }
@@ -183,9 +185,9 @@ async fn t5_what_a_node_does_not_know_is_left_for_others() {
     let mut taken = 0;
     for shard in 0..4 {
         let claim = Claim { known: Arc::clone(&known), ..claim_of("b", 10, later) };
-        let (claimed, _) = store.jobs.claim("test", shard, claim, &Hint::default()).await.unwrap();
-        assert!(claimed.iter().all(|one| one.attempt == 1), "no attempt was used up");
-        taken += claimed.len();
+        let (given, _) = store.jobs.claim("test", shard, claim, &Hint::default()).await.unwrap();
+        assert!(given.claimed.iter().all(|one| one.attempt == 1), "no attempt was used up");
+        taken += given.claimed.len();
     }
     assert_eq!(taken, 2);
 }
@@ -207,9 +209,10 @@ async fn t2_t3_a_holder_that_was_lost_is_not_believed() {
     let shard = taken[0].0;
     // Whoever saw one more beat than the rescuer did keeps its work.
     store.jobs.beat("test", shard, "a").await.unwrap();
-    let stale = Lost::Silent(vec![("a".to_owned(), 1)]);
+    let silent = |beats| Lost::Silent { holders: vec![("a".to_owned(), beats)], late: vec![] };
+    let stale = silent(1);
     assert_eq!(store.jobs.rescue("test", shard, stale).await.unwrap(), 0);
-    let lost = Lost::Silent(vec![("a".to_owned(), 2)]);
+    let lost = silent(2);
     assert_eq!(store.jobs.rescue("test", shard, lost.clone()).await.unwrap(), 1);
     let again = store.take("b", 1).await;
     assert_eq!((again.len(), again[0].1.job.rescues, again[0].1.attempt), (1, 1, 1));
@@ -225,8 +228,9 @@ async fn t2_t3_a_holder_that_was_lost_is_not_believed() {
 async fn t9_a_job_whose_workers_die_is_quarantined() {
     let store = open();
     let id = store.put(KIND.job(&1).unwrap()).await;
-    for _ in 0..=5 {
-        let taken = store.take("a", 1).await;
+    for death in 0..=5 {
+        // The next time it waits longer, apart from those that were lost with it.
+        let taken = store.take_at("a", 1, millis() + death * 60_000).await;
         assert_eq!(taken[0].1.attempt, 1, "no attempt is used up by a death");
         store.jobs.rescue("test", taken[0].0, Lost::AllBut("z".to_owned())).await.unwrap();
     }
@@ -239,9 +243,7 @@ async fn t7_what_is_given_back_uses_up_no_attempt_and_keeps_its_place() {
     let store = open();
     let mut ids = Vec::new();
     for number in 0..3 {
-        ids.push(
-            store.jobs.enqueue_as(format!("0-{number}"), KIND.job(&number).unwrap(), false).await.unwrap(),
-        );
+        ids.push(store.jobs.enqueue_as(format!("0-{number}"), KIND.job(&number).unwrap()).await.unwrap());
     }
     let taken = store.take("a", 10).await;
     assert_eq!(taken.len(), 3);
@@ -288,10 +290,10 @@ async fn operators_pause_show_list_and_drop() {
     store.jobs.pause("test", false).await.unwrap();
     let taken = store.take("a", 4).await;
     let mut listed = Vec::new();
-    for shard in 0..4 {
+    for (shard, state) in (0..4).flat_map(|shard| [(shard, State::Waiting), (shard, State::Running)]) {
         let mut after = None;
         loop {
-            let (page, next) = store.jobs.list("test", shard, State::Waiting, after, 2).await.unwrap();
+            let (page, next) = store.jobs.list("test", shard, state, after, 2).await.unwrap();
             assert!(page.len() <= 2);
             listed.extend(page.into_iter().map(|one| (one.id.to_string(), one.running.is_some())));
             if next.is_none() {
@@ -311,13 +313,123 @@ async fn operators_pause_show_list_and_drop() {
         assert_eq!(store.jobs.drop_job(id).await.unwrap(), Some(!is_running));
     }
     for one in &taken {
-        assert_eq!(
-            store.jobs.beat("test", one.0, "a").await.unwrap().len(),
-            1 + taken.iter().filter(|other| other.0 == one.0 && other.1.id != one.1.id).count()
-        );
+        let held = store.jobs.beat("test", one.0, "a").await.unwrap();
+        assert!(held.iter().any(|held| held.id == one.1.id && held.cancelled), "{held:?}");
     }
     for one in &taken {
         store.end("a", one, End::Cancelled).await;
     }
     assert_eq!(store.counts().await, (0, 0, 0, taken.len() as u64));
+}
+
+#[tokio::test]
+async fn more_lanes_than_a_claim_reads_all_get_their_turn() {
+    let store = open();
+    for number in 0..200_u64 {
+        store.put(KIND.job(&number).unwrap().group(number.to_string())).await;
+    }
+    let mut done = 0;
+    while done < 200 {
+        let taken = store.take("a", 50).await;
+        assert!(!taken.is_empty(), "{done} were done");
+        for one in &taken {
+            store.end("a", one, End::Done).await;
+        }
+        done += taken.len();
+    }
+    assert_eq!(store.counts().await, (0, 0, 0, 0));
+}
+
+#[tokio::test]
+async fn t14_many_groups_of_one_job_do_not_hold_up_one_of_many() {
+    let store = open();
+    for number in 0..100_u64 {
+        store.put(KIND.job(&number).unwrap().group("many")).await;
+    }
+    let (mut many, mut newcomers) = (0, 0);
+    // There always is a group that has just come.
+    for number in 0..50_u64 {
+        for extra in 0..8 {
+            store.put(KIND.job(&number).unwrap().group(format!("new {number} {extra}"))).await;
+        }
+        for one in store.take("a", 8).await {
+            if one.1.job.group == "many" {
+                many += 1;
+            } else {
+                newcomers += 1;
+            }
+            store.end("a", &one, End::Done).await;
+        }
+    }
+    assert!(many >= 40, "{many} of the group of many, {newcomers} of others");
+}
+
+#[tokio::test]
+async fn t16_what_comes_back_is_read_by_its_key_and_the_mark_of_its_lane_stays() {
+    let store = open();
+    let shard = 1;
+    let mark = async || {
+        let head = store.jobs.head("test", shard).await.unwrap();
+        let head = serde_json::to_value(&head).unwrap();
+        head["lanes"]["1"]["low"].as_str().map(str::to_owned)
+    };
+    let unique = (0..100).map(|number| number.to_string()).filter(|unique| shard_of(unique, 4) == shard);
+    let unique: Vec<_> = unique.take(20).collect();
+    for unique in &unique[..10] {
+        store.jobs.enqueue(KIND.job(&0).unwrap().unique(unique.as_str())).await.unwrap();
+    }
+    let taken = store.take("a", 9).await;
+    store.end("a", &taken[0], failed("later")).await;
+    store.end("a", &taken[1], End::GivenBack).await;
+    store.jobs.rescue("test", shard, Lost::AllBut("b".to_owned())).await.unwrap();
+    let before = mark().await.unwrap();
+    let again = store.take("b", 20).await;
+    assert_eq!(again.len(), 10, "one waited, nine came back");
+    for unique in &unique[10..] {
+        store.jobs.enqueue(KIND.job(&0).unwrap().unique(unique.as_str())).await.unwrap();
+    }
+    assert!(mark().await.unwrap() > before, "the mark never goes back");
+}
+
+#[tokio::test]
+async fn the_same_effect_makes_one_job_however_often_it_is_carried_out() {
+    let store = open();
+    let id = || format!("{}.0", mundotango_protocol::new_id());
+    for state in 0..4 {
+        let id = id();
+        let put = async || store.jobs.enqueue_as(id.clone(), KIND.job(&0).unwrap()).await.unwrap();
+        assert!(matches!(put().await, Enqueued::New(_)));
+        if state > 0 {
+            let taken = store.take("a", 1).await;
+            match state {
+                1 => {}
+                2 => drop(
+                    store
+                        .end("a", &taken[0], End::Failed { due: millis() + 60_000, why: String::new() })
+                        .await,
+                ),
+                _ => drop(store.end("a", &taken[0], End::Hopeless(String::new())).await),
+            }
+        }
+        assert!(matches!(put().await, Enqueued::Existing(_)), "{state}");
+        store
+            .jobs
+            .drop_job(&format!("test.{}.{id}", shard_of(&id, 4)).parse().unwrap())
+            .await
+            .unwrap()
+            .unwrap();
+        if state == 1 {
+            let settled = store.jobs.beat("test", shard_of(&id, 4), "a").await.unwrap();
+            assert!(settled[0].cancelled);
+            store.jobs.rescue("test", shard_of(&id, 4), Lost::AllBut("b".to_owned())).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_payload_that_is_too_large_is_refused() {
+    static LARGE: JobKind<String> = JobKind::new("large", &QUEUE, 1);
+    let store = open();
+    let error = store.jobs.enqueue(LARGE.job(&"x".repeat(20_000)).unwrap()).await.unwrap_err();
+    assert!(matches!(error, JobError::TooLarge(20_002)), "{error}");
 }

@@ -181,6 +181,21 @@ impl From<User> for OwnUser {
     }
 }
 
+/// How long after an account was made its welcome may come.
+const WELCOMED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
+
+/// Welcomes who has a new account, if that was not done before. The account is there whether that works or not; else it is
+/// done at the next login.
+async fn welcome(accounts: &AccountStore, user: &User) {
+    if mundotango_storage::now().duration_since(user.created_at) > WELCOMED_WITHIN {
+        return;
+    }
+    let welcomed = async { accounts.welcome(&user.id, letters::welcome(&user.id)?).await };
+    if let Err(error) = welcomed.await {
+        tracing::warn!(%error, user = user.id, "not welcomed yet");
+    }
+}
+
 /// Makes an account.
 pub async fn create(
     accounts: &AccountStore,
@@ -205,7 +220,7 @@ pub async fn create(
         let taken = [("email", taken.email), ("username", taken.username)];
         Problem::taken(taken.into_iter().filter(|(_, taken)| *taken).map(|(field, _)| field))
     })?;
-    accounts.welcome(&user.id, letters::welcome(&user.id)?).await?;
+    welcome(accounts, &user).await;
     Ok(user)
 }
 
@@ -300,6 +315,7 @@ async fn log_in(
     let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), hash));
     let matches = community.passwords.verify(password, hash).await?;
     if let Some(user) = user.filter(|_| matches) {
+        welcome(&community.accounts, &user).await;
         mundotango_ops::metrics().logins_total.with_label_values(&["granted"]).inc();
         return community.log_in(user).await;
     }

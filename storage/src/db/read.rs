@@ -50,6 +50,13 @@ impl RowRange {
         Self { prefix, after: None, limit, backwards: true }
     }
 
+    /// Another number of rows.
+    #[must_use]
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
     /// Only rows behind this key; in the range's own order.
     #[must_use]
     pub fn after(mut self, key: Option<String>) -> Self {

@@ -29,6 +29,8 @@ use crate::db::{IndexSpec, KindSpec, OUTBOX, Order, Schema};
 
 /// Rows of a deleted partition that are removed together.
 const PURGED_AT_ONCE: i32 = 100;
+/// Keys that are read by one statement: ScyllaDB refuses more than 100 (`max_clustering_key_restrictions_per_query`).
+const KEYS_AT_ONCE: usize = 100;
 /// Buckets that are read at a time.
 const BUCKETS: usize = 64;
 /// Buckets of which a node remembers that it listed them.
@@ -268,11 +270,14 @@ impl Partitions for CqlPartitions {
             Freshness::Acknowledged => (&of.load, &of.range),
             Freshness::Settled => (&of.load_settled, &of.range_settled),
         };
+        let mut stored = Stored::default();
+        // The head with the first of them, so that no row is older than the version.
         let mut keys: Vec<&str> = vec![HEAD_KEY];
         keys.extend(wanted.keys.iter().map(String::as_str));
-        let mut stored = Stored::default();
-        for row in self.cql.rows::<PartitionRow>(load, (id, keys)).await? {
-            row.put_into(&mut stored)?;
+        for some in keys.chunks(KEYS_AT_ONCE) {
+            for row in self.cql.rows::<PartitionRow>(load, (id, some.to_vec())).await? {
+                row.put_into(&mut stored)?;
+            }
         }
         // After the head, so that who changes the partition in between makes the compare-and-set fail.
         for one in &wanted.ranges {
