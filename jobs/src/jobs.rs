@@ -10,7 +10,7 @@ use mundotango_storage::db::{Db, Decision, Wants, key, outbox_time, shard_of};
 use mundotango_storage::{StoreError, now};
 
 use crate::kind::{NewJob, SHARDS};
-use crate::row::{Head, JOBS, due_of, unique_key};
+use crate::row::{Head, JOBS, Job, due_of, unique_key};
 use crate::rules::{self, Claim, Given, Held, Lost, Settled, Settlement};
 
 /// The largest payload, in bytes of JSON.
@@ -137,9 +137,9 @@ impl Jobs {
     }
 
     /// The same under an id of the caller's, such as that of the effect that causes it: a job that is there already is not put
-    /// there again. An id begins with its time, as those of [`new_id`] do, and the job's age counts from then.
+    /// there again, and neither is one that was done within an hour. An id begins with its time, as those of [`new_id`] do, and the job's age counts from then.
     pub async fn enqueue_as(&self, id: String, new: NewJob) -> Result<Enqueued, JobError> {
-        self.put(id, new, true).await
+        self.put(id, NewJob { job: Job { named: true, ..new.job }, ..new }, true).await
     }
 
     async fn put(&self, id: String, new: NewJob, may_be_there: bool) -> Result<Enqueued, JobError> {
@@ -218,6 +218,12 @@ impl Jobs {
     pub async fn beat(&self, queue: &str, shard: u64, holder: &str) -> Result<Vec<Held>, StoreError> {
         let holder = holder.to_owned();
         self.change(queue, shard, Wants::head(), move |part| rules::beat(part, &holder)).await
+    }
+
+    /// Forgets jobs that were done, and caused before a time; how many.
+    pub async fn forget(&self, queue: &str, shard: u64, before: Timestamp) -> Result<usize, StoreError> {
+        let before = millis(before);
+        self.change(queue, shard, Wants::head(), move |part| rules::forget(part, before)).await
     }
 
     /// Takes attempts from holders that are lost; how many.

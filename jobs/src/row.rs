@@ -2,7 +2,8 @@
 //!
 //! The head knows what waits (in lanes), what is delayed, and who works on what. Rows: `w`, lane, place → a job that waits or
 //! runs, its place being its id most often · `d`, due, id → a delayed job · `x`, place → a dead letter · `i`, id → the key of
-//! a job that is not where its id alone leads · `u`, key → the id of the job that has a unique key.
+//! a job that is not where its id alone leads · `u`, key → the id of the job that has a unique key · `n`, id → that the job
+//! of an effect was done, for as long as the effect may be carried out again.
 //!
 //! Each range of rows has a low mark, which never goes back: reads begin there, and so never go over the many rows that were
 //! removed before it. What comes back before the mark of its lane is named in the head and read by its key.
@@ -50,6 +51,8 @@ pub struct Head {
     pub(crate) holders: BTreeMap<String, u64>,
     /// Dead letters.
     pub(crate) dead: Line,
+    /// What is remembered of jobs that were done.
+    pub(crate) done: Line,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
@@ -155,6 +158,9 @@ pub struct Job {
     /// When it was put into the queue, in milliseconds of the Unix epoch.
     #[serde(default)]
     pub enqueued: i64,
+    /// Its id is that of what causes it, which may cause it again when it is done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub named: bool,
     /// From when on it is of no use, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<i64>,
@@ -206,6 +212,7 @@ impl Job {
             rescues: 0,
             left: 0,
             enqueued: 0,
+            named: false,
             expires: None,
             trace: None,
             tries: Vec::new(),
@@ -304,6 +311,10 @@ pub(crate) fn dead_prefix() -> String {
 
 pub(crate) fn dead_key(place: &str) -> String {
     key(&["x", place])
+}
+
+pub(crate) fn done_key(id: &str) -> String {
+    key(&["n", id])
 }
 
 pub(crate) fn unique_key(unique: &str) -> String {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use mundotango_actors::Vitals;
 use mundotango_ops::{Seldom, metrics};
 use mundotango_storage::{StoreError, now};
@@ -23,6 +24,10 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 const SILENT: Duration = Duration::from_secs(3);
 /// How much longer than it may an attempt takes before it is taken from its holder: its own timer comes first.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long it is remembered that the job of an effect was done. The effect may be carried out again where its node died.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
+/// How long a node runs before it forgets: what was left behind while none ran is carried out first.
+const FORGETS_AFTER: Duration = Duration::from_mins(2);
 /// The pause before what the node before left is looked at again, where that failed.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
 
@@ -136,6 +141,9 @@ async fn look_after(
         return Ok(());
     }
     report.add(&head);
+    if pool.began.elapsed() > FORGETS_AFTER {
+        pool.jobs.forget(pool.queue.name, shard, now() - REMEMBERED).await?;
+    }
     let lost = watches.entry(shard).or_default().lost(&head, &pool.holder);
     if matches!(&lost, Lost::Silent { holders, late } if holders.is_empty() && late.is_empty()) {
         return Ok(());

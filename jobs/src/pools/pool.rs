@@ -62,6 +62,7 @@ pub(super) struct Pool {
     pub(super) queue: &'static Queue,
     pub(super) holder: String,
     pub(super) is_alone: bool,
+    pub(super) began: Instant,
     pub(super) kinds: BTreeMap<&'static str, Arc<dyn Run>>,
     /// As claims say it.
     pub(super) known: Arc<BTreeMap<&'static str, (u32, i64)>>,
@@ -125,6 +126,7 @@ impl Pool {
             queue,
             holder: mundotango_protocol::new_id(),
             is_alone,
+            began: Instant::now(),
             kinds,
             known,
             configured: AtomicUsize::new(concurrency),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mundotango_storage::db::Decision;
 
 use super::{Shard, own_lane, put_delayed, put_waiting, shared_lane};
-use crate::row::{Job, Row, place_key, unique_key, waiting_key};
+use crate::row::{Job, Row, done_key, place_key, unique_key, waiting_key};
 
 /// Most jobs that wait or are delayed in a shard; more are refused.
 pub const MAX_WAITING: u64 = 1_000_000;
@@ -42,12 +42,13 @@ pub fn enqueue(
     Decision::Write(Some((id.to_owned(), true)))
 }
 
-/// Whether there is the same job in any state.
+/// Whether there is the same job in any state, or was.
 fn is_there(part: &mut Shard<'_>, id: &str, job: &Job) -> bool {
     if part.head.running.contains_key(id) {
         return true;
     }
-    let keys = [place_key(id), waiting_key(&own_lane(job), id), waiting_key(&shared_lane(job), id)];
+    let (own, shared) = (waiting_key(&own_lane(job), id), waiting_key(&shared_lane(job), id));
+    let keys = [place_key(id), done_key(id), own, shared];
     // Each is looked at, so that all are read at once.
     keys.map(|key| part.row(&key).is_some()).contains(&true)
 }

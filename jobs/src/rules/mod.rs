@@ -2,6 +2,7 @@
 
 mod claim;
 mod enqueue;
+mod forget;
 mod operate;
 mod rescue;
 mod settle;
@@ -15,6 +16,7 @@ use mundotango_storage::db::{Part, behind, last_part, outbox_key, shard_of};
 pub(crate) use claim::range_of;
 pub use claim::{Claim, Claimed, Given, claim};
 pub use enqueue::{MAX_WAITING, enqueue};
+pub use forget::forget;
 pub use operate::{Find, drop_job, find, retry};
 pub use rescue::{Held, Lost, beat, rescue};
 pub use settle::{End, Settled, Settlement, settle};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use mundotango_storage::db::Decision;
 
-use super::{Shard, give_back, put_dead, put_delayed, release_place, release_unique};
-use crate::row::{Ended, Job};
+use super::{Shard, add_to, give_back, put_dead, put_delayed, release_place, release_unique};
+use crate::row::{Ended, Job, Row, done_key};
 
 /// What came of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,11 @@ pub fn settle(part: &mut Shard<'_>, holder: &str, settled: &[Settled], now: i64)
         let dead = match end {
             End::Done => {
                 release_unique(part, &one.job);
+                if one.job.named {
+                    let key = done_key(&one.id);
+                    add_to(&mut part.head.done, &key);
+                    part.set(key, Row::At(String::new()));
+                }
                 None
             }
             End::Failed { due, why } => {

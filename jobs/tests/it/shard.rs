@@ -395,7 +395,7 @@ async fn t16_what_comes_back_is_read_by_its_key_and_the_mark_of_its_lane_stays()
 async fn the_same_effect_makes_one_job_however_often_it_is_carried_out() {
     let store = open();
     let id = || format!("{}.0", mundotango_protocol::new_id());
-    for state in 0..4 {
+    for state in 0..5 {
         let id = id();
         let put = async || store.jobs.enqueue_as(id.clone(), KIND.job(&0).unwrap()).await.unwrap();
         assert!(matches!(put().await, Enqueued::New(_)));
@@ -408,10 +408,18 @@ async fn the_same_effect_makes_one_job_however_often_it_is_carried_out() {
                         .end("a", &taken[0], End::Failed { due: millis() + 60_000, why: String::new() })
                         .await,
                 ),
-                _ => drop(store.end("a", &taken[0], End::Hopeless(String::new())).await),
+                3 => drop(store.end("a", &taken[0], End::Hopeless(String::new())).await),
+                _ => drop(store.end("a", &taken[0], End::Done).await),
             }
         }
         assert!(matches!(put().await, Enqueued::Existing(_)), "{state}");
+        if state == 4 {
+            let shard = shard_of(&id, 4);
+            assert_eq!(store.jobs.forget("test", shard, now() - Duration::from_secs(60)).await.unwrap(), 0);
+            assert!(matches!(put().await, Enqueued::Existing(_)), "it is remembered");
+            assert_eq!(store.jobs.forget("test", shard, now() + Duration::from_secs(60)).await.unwrap(), 1);
+            assert!(matches!(put().await, Enqueued::New(_)), "nobody knows of it any more");
+        }
         store
             .jobs
             .drop_job(&format!("test.{}.{id}", shard_of(&id, 4)).parse().unwrap())

@@ -34,7 +34,7 @@ pub async fn counted(server: &Server, root: &User, wanted: [u64; 4]) {
 
 /// The job for a user, in whatever state; none while it moves from one to another.
 pub async fn job_of(server: &Server, root: &User, user: &User) -> Option<Value> {
-    for state in ["waiting", "delayed", "dead"] {
+    for state in ["running", "waiting", "delayed", "dead"] {
         let (status, page) = server.get(&format!("{QUEUE}?state={state}&limit=100"), root).await;
         assert_eq!(status, StatusCode::OK, "{page}");
         let mut jobs = page["items"].as_array().unwrap().iter();

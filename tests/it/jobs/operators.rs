@@ -103,7 +103,7 @@ async fn what_cannot_be_meant_is_refused_with_every_wrong_field() {
     let too_many = json!({"concurrency": 257});
     let (status, _) = server.call(Method::PATCH, QUEUE, Some(&root.token), Some(too_many)).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
-    for query in ["state=running", "page=2", "sate=dead", "limit=101", "cursor=abc"] {
+    for query in ["state=asleep", "page=2", "sate=dead", "limit=101", "cursor=abc"] {
         let (status, problem) = server.get(&format!("{QUEUE}?{query}"), &root).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{query}: {problem}");
     }

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod engines;
+mod jobs;
 mod peers;
 mod requests;
 mod server;
@@ -30,6 +31,8 @@ pub(crate) enum What {
     Requests,
     /// A start of the embedded store on ten million rows.
     Rows,
+    /// The durable queue beside BullMQ.
+    Jobs,
 }
 
 /// Measures, everything if nothing is named, and prints the tables; a node of an earlier commit beside this one's, if
@@ -38,6 +41,9 @@ pub(crate) fn all(what: Option<What>, before: Option<&str>, steps: &mut Steps) -
     let is_wanted = |one| what.is_none_or(|what| what == one);
     if is_wanted(What::Peers) {
         steps.run("peers", peers::install)?;
+    }
+    if is_wanted(What::Jobs) {
+        steps.run("BullMQ", jobs::install)?;
     }
     let before = before.map(|commit| steps.run("the earlier build", || build_of(commit, Profile::Release)));
     let before = before.transpose()?;
@@ -56,6 +62,9 @@ pub(crate) fn all(what: Option<What>, before: Option<&str>, steps: &mut Steps) -
     }
     if is_wanted(What::Requests) {
         steps.run("tables of requests", || requests::tables(before.as_deref()))?;
+    }
+    if is_wanted(What::Jobs) {
+        steps.run("tables of jobs", jobs::tables)?;
     }
     Ok(())
 }

@@ -123,13 +123,18 @@ impl Server {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Its first process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     fn secret_file(&self) -> PathBuf {
         self.folder.join("secret")
     }
 
     /// The server's processes: nginx has one more that does the work.
     fn pids(&self) -> anyhow::Result<Vec<String>> {
-        let own = self.child.id();
+        let own = self.pid();
         let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"))?;
         Ok(std::iter::once(own.to_string()).chain(children.split_whitespace().map(str::to_owned)).collect())
     }

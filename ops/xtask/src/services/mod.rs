@@ -8,7 +8,7 @@ mod kind;
 mod nats;
 mod ports;
 mod process;
-mod redis;
+pub(crate) mod redis;
 mod state;
 mod told;
 

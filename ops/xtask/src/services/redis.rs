@@ -1,7 +1,8 @@
 //! Redis: what is hot, for all nodes. Nothing of it has to survive.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::Command;
 
 use crate::parts;
@@ -11,13 +12,28 @@ use super::kind::{Kind, Place, connect};
 /// See the module.
 pub(crate) struct Redis;
 
+/// Installs it, unless it is there.
+pub(crate) fn install() -> anyhow::Result<()> {
+    parts::need_package("redis-server", "--version", &["redis-server"])
+}
+
+/// The command of a server that writes nothing down until it is told to.
+pub(crate) fn server(ip: Ipv4Addr, port: u16, folder: &Path) -> Command {
+    let mut command = Command::new("redis-server");
+    command
+        .args(["--port", &port.to_string(), "--bind", &ip.to_string()])
+        .args(["--save", "", "--appendonly", "no", "--daemonize", "no", "--dir"])
+        .arg(folder);
+    command
+}
+
 impl Kind for Redis {
     fn name(&self) -> &'static str {
         "redis"
     }
 
     fn install(&self) -> anyhow::Result<()> {
-        parts::need_package("redis-server", "--version", &["redis-server"])
+        install()
     }
 
     fn servers(&self, _nodes: u16) -> u16 {
@@ -29,12 +45,7 @@ impl Kind for Redis {
     }
 
     fn command(&self, place: &Place) -> anyhow::Result<Command> {
-        let mut command = Command::new("redis-server");
-        command
-            .args(["--port", &place.port(0).to_string(), "--bind", &place.ip.to_string()])
-            .args(["--save", "", "--appendonly", "no", "--daemonize", "no", "--dir"])
-            .arg(&place.folder);
-        Ok(command)
+        Ok(server(place.ip, place.port(0), &place.folder))
     }
 
     fn ready(&self, place: &Place) -> anyhow::Result<()> {
