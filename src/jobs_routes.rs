@@ -104,7 +104,7 @@ struct JobBody {
     why: Option<String>,
     /// When its time comes, if it is delayed.
     due: Option<Time>,
-    /// Who works on it: one life of a node.
+    /// The id of the node that works on it.
     holder: Option<String>,
     /// Since when somebody works on it.
     running_since: Option<Time>,

@@ -125,26 +125,20 @@ async fn look_after(
     watches: &mut HashMap<u64, Watch>,
     report: &mut QueueReport,
 ) -> Result<(), StoreError> {
-    let keeps = pool.keeps(shard);
-    if !keeps {
-        watches.remove(&shard);
-    }
-    // What an operator says of a queue is in all of its shards.
-    if !keeps && shard > 0 {
-        return Ok(());
-    }
     let head = pool.jobs.head(pool.queue.name, shard).await?;
     if shard == 0 {
+        // What an operator says of a queue is in all of its shards.
         pool.set_ordered(head.concurrency);
     }
-    if !keeps {
+    // Shards of others are watched as well: where their keeper dies, it is known already who is silent.
+    let lost = watches.entry(shard).or_default().lost(&head, &pool.holder);
+    if !pool.keeps(shard) {
         return Ok(());
     }
     report.add(&head);
     if pool.began.elapsed() > FORGETS_AFTER {
         pool.jobs.forget(pool.queue.name, shard, now() - REMEMBERED).await?;
     }
-    let lost = watches.entry(shard).or_default().lost(&head, &pool.holder);
     if matches!(&lost, Lost::Silent { holders, late } if holders.is_empty() && late.is_empty()) {
         return Ok(());
     }

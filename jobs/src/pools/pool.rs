@@ -124,7 +124,8 @@ impl Pool {
             jobs,
             engine: Arc::clone(engine),
             queue,
-            holder: mundotango_protocol::new_id(),
+            // Another one at every start.
+            holder: engine.node_id().to_owned(),
             is_alone,
             began: Instant::now(),
             kinds,
