@@ -314,7 +314,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<Assemble
         Arc::clone(&revocations),
         &config.auth,
     )?;
-    let letters = Letters::new(&engines.stores.db, &config.mail, transport(config)?)?;
+    let letters = Letters::new(&engines.stores.db, jobs.clone(), &config.mail, transport(config)?)?;
     let pools = letters::handled(Pools::of([(&letters::EMAIL, config.jobs.email)]), &Arc::new(letters));
     let pools = pools.start(&jobs, &engine, &wakes, !config.cluster.is_shared());
     let jobs = jobs_routes::router(jobs, Arc::clone(&pools));
@@ -338,12 +338,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<Assemble
 /// Who takes letters from here.
 fn transport(config: &Config) -> anyhow::Result<Box<dyn Transport>> {
     Ok(match config.mail.transport {
-        MailTransport::Folder => {
-            let folder = config.data_dir.join(MAIL_FOLDER);
-            Box::new(
-                FolderTransport::new(&folder).with_context(|| format!("cannot make {}", folder.display()))?,
-            )
-        }
+        MailTransport::Folder => Box::new(FolderTransport::new(config.data_dir.join(MAIL_FOLDER))),
         MailTransport::Smtp => Box::new(SmtpTransport::new(&config.mail.smtp)?),
     })
 }

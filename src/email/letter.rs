@@ -77,6 +77,13 @@ pub enum Letter {
         /// The event is full: the person is on the waiting list.
         status_waiting: bool,
     },
+    /// To somebody who said to come to an event that begins soon.
+    Reminder {
+        /// How the person is called.
+        name: String,
+        /// The event.
+        event: EventLines,
+    },
     /// To somebody who has got a place from the waiting list.
     Promoted {
         /// How the person is called.
@@ -93,6 +100,7 @@ impl Letter {
             Self::Welcome { .. } => "welcome",
             Self::RsvpConfirmed { .. } => "rsvp_confirmed",
             Self::Promoted { .. } => "promoted",
+            Self::Reminder { .. } => "reminder",
         }
     }
 
@@ -100,7 +108,7 @@ impl Letter {
     pub const fn scope(&self) -> Scope {
         match self {
             Self::Welcome { .. } => Scope::Security,
-            Self::RsvpConfirmed { .. } | Self::Promoted { .. } => Scope::Activity,
+            Self::RsvpConfirmed { .. } | Self::Promoted { .. } | Self::Reminder { .. } => Scope::Activity,
         }
     }
 
@@ -119,6 +127,7 @@ impl Letter {
             Self::RsvpConfirmed { name: name(), event: event(), status_waiting: false },
             Self::RsvpConfirmed { name: name(), event: event(), status_waiting: true },
             Self::Promoted { name: name(), event: event() },
+            Self::Reminder { name: name(), event: event() },
         ]
     }
 }

@@ -19,13 +19,14 @@ const LAYOUT: (&str, &str) = (include_str!("templates/layout.mjml"), include_str
 /// How letters show an event.
 const EVENT_LINES: (&str, &str) = (include_str!("templates/event.mjml"), include_str!("templates/event.txt"));
 /// The content of each letter by its name.
-const CONTENTS: [(&str, (&str, &str)); 3] = [
+const CONTENTS: [(&str, (&str, &str)); 4] = [
     ("welcome", (include_str!("templates/welcome.mjml"), include_str!("templates/welcome.txt"))),
     (
         "rsvp_confirmed",
         (include_str!("templates/rsvp_confirmed.mjml"), include_str!("templates/rsvp_confirmed.txt")),
     ),
     ("promoted", (include_str!("templates/promoted.mjml"), include_str!("templates/promoted.txt"))),
+    ("reminder", (include_str!("templates/reminder.mjml"), include_str!("templates/reminder.txt"))),
 ];
 
 /// The texts of a language: the letter's name or `common`, then the text's name.
@@ -209,6 +210,7 @@ mod tests {
             rsvp(false),
             rsvp(true),
             Letter::Promoted { name: name.clone(), event: event(title) },
+            Letter::Reminder { name: name.clone(), event: event(title) },
         ]
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use jiff::{SignedDuration, Timestamp};
 use mail_parser::{Message, MessageParser, MimeHeaders as _};
 use parking_lot::Mutex;
 use reqwest::{Method, StatusCode};
@@ -190,9 +191,14 @@ async fn a_new_account_is_welcomed_by_a_letter() {
 
 /// An event with one place; where it is answered.
 async fn event(server: &Server, title: &str) -> String {
+    event_at(server, title, "2040-05-01T20:00:00Z").await
+}
+
+/// The same at a time.
+async fn event_at(server: &Server, title: &str, at: &str) -> String {
     let host = server.user("host", "user");
     let event = json!({
-        "title": title, "description": "", "eventDate": "2040-05-01T20:00:00Z", "eventType": "milonga",
+        "title": title, "description": "", "eventDate": at, "eventType": "milonga",
         "location": "Salon Canning", "capacity": 1,
     });
     let (status, event) = server.post("/api/events", &host, event).await;
@@ -228,7 +234,8 @@ async fn who_waited_is_told_of_the_place_by_a_letter() {
     for part in ["2040-05-01 20:00", "Salon Canning", page.as_str()] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
-    counted(&server, &root, EMPTY).await;
+    // The reminders wait for the day before the event.
+    counted(&server, &root, [0, 1, 0, 0]).await;
     assert_eq!(files(&server).len(), 3, "nobody else is told");
 
     // Who gave the place back before the letter had its turn is not told of it.
@@ -237,11 +244,36 @@ async fn who_waited_is_told_of_the_place_by_a_letter() {
     assert_eq!(answer(&server, &rsvp, &ben, "going").await, "waitlisted");
     pause(&server, &root, true).await;
     answer(&server, &rsvp, &ana, "declined").await;
-    counted(&server, &root, [1, 0, 0, 0]).await;
+    counted(&server, &root, [1, 2, 0, 0]).await;
     answer(&server, &rsvp, &ben, "declined").await;
     pause(&server, &root, false).await;
-    counted(&server, &root, EMPTY).await;
+    counted(&server, &root, [0, 2, 0, 0]).await;
     assert_eq!(about(&server, "Practica").len(), 0);
+}
+
+/// T26: who is told is decided when the time has come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_going_is_reminded_a_day_before() {
+    let server = Server::start().await;
+    let root = server.user("root", "admin");
+    let (ana, ben) = (server.register("ana").await, server.register("ben").await);
+    until("both are welcomed", async || (files(&server).len() == 2).then_some(())).await;
+    let in_a_day = Timestamp::now() + SignedDuration::from_hours(24);
+    let soon = event_at(&server, "Milonga", &(in_a_day + SignedDuration::from_secs(3)).to_string()).await;
+    let too_soon =
+        event_at(&server, "Practica", &(in_a_day - SignedDuration::from_hours(1)).to_string()).await;
+    for rsvp in [&soon, &too_soon] {
+        assert_eq!(answer(&server, rsvp, &ana, "going").await, "going");
+        answer(&server, rsvp, &ben, "maybe").await;
+    }
+    counted(&server, &root, [0, 1, 0, 0]).await;
+    let raw = until("the letter is there", async || about(&server, "Milonga").pop()).await;
+    assert_eq!(
+        (recipient(&parsed(&raw)).as_str(), parsed(&raw).subject()),
+        ("ana@example.com", Some("Soon: Milonga"))
+    );
+    counted(&server, &root, EMPTY).await;
+    assert_eq!(files(&server).len(), 3, "nobody else is reminded, and of nothing that is nearer");
 }
 
 /// A2: what a server takes, and what it wants to take later.

@@ -350,7 +350,9 @@ async fn create(
     let people = community.people(vec![event.host_id.clone()]).await;
     let body = EventBody::new(event.clone(), &people);
     let effect = Effect::publish(ALL_CHANNEL, &EventMessage::Created { event: Box::new(body.clone()) })?;
-    community.events.create(&event, &[effect.kept()?]).await?;
+    let reminders = letters::reminders(&event)?;
+    let effects = [Some(effect), reminders].into_iter().flatten().map(|effect| effect.kept());
+    community.events.create(&event, &effects.collect::<Result<Vec<_>, _>>()?).await?;
     mundotango_ops::metrics().events_created_total.with_label_values(&[&label(event.event_type)]).inc();
     Ok((StatusCode::CREATED, Json(body)))
 }

@@ -21,12 +21,15 @@ pub struct FolderTransport {
 }
 
 impl FolderTransport {
-    /// Writes into a folder, which is made if it does not exist. Only the process's own user may look into
-    /// it.
-    pub fn new(folder: impl Into<PathBuf>) -> io::Result<Self> {
+    /// Writes into a folder, which is made if it does not exist, now or before a message: a node of a cluster
+    /// may have no disk that it can write to, and sends no letter then. Only the process's own user may look
+    /// into it.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        Ok(Self { folder, writing: Arc::default() })
+        if let Err(error) = make(&folder) {
+            tracing::warn!(%error, folder = %folder.display(), "no folder for letters: they wait");
+        }
+        Self { folder, writing: Arc::default() }
     }
 
     /// Where a message is written.
@@ -42,6 +45,7 @@ impl Transport for FolderTransport {
         let (name, bytes) = (file_name(message), message.bytes().to_vec());
         let written = tokio::task::spawn_blocking(move || {
             let _one_at_a_time = writing.lock();
+            make(&folder)?;
             write(&folder, &name, &bytes)
         });
         written.await.map_err(io::Error::other).flatten().map_err(|error| SendError::Temporary {
@@ -49,6 +53,10 @@ impl Transport for FolderTransport {
             retry_after: None,
         })
     }
+}
+
+fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// The name of a message's file. Names in order are messages in order.
@@ -86,7 +94,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_is_one_file_for_its_user_alone_and_sending_again_overwrites_it() {
         let folder = tempfile::tempdir().unwrap();
-        let transport = FolderTransport::new(folder.path().join("a/mail")).unwrap();
+        let transport = FolderTransport::new(folder.path().join("a/mail"));
         transport.send(&message("first")).await.unwrap();
         transport.send(&message("second")).await.unwrap();
         let files: Vec<_> = fs::read_dir(folder.path().join("a/mail")).unwrap().map(Result::unwrap).collect();
@@ -99,10 +107,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_that_is_gone_is_a_failure_for_now() {
+    async fn a_folder_that_cannot_be_made_is_a_failure_for_now() {
         let folder = tempfile::tempdir().unwrap();
-        let transport = FolderTransport::new(folder.path().join("mail")).unwrap();
-        fs::remove_dir(folder.path().join("mail")).unwrap();
+        let place = folder.path().join("mail");
+        fs::write(&place, "a file").unwrap();
+        let transport = FolderTransport::new(&place);
         assert!(matches!(transport.send(&message("x")).await, Err(SendError::Temporary { .. })));
+        fs::remove_file(&place).unwrap();
+        transport.send(&message("x")).await.unwrap();
     }
 }
