@@ -9,7 +9,8 @@ use mundotango_protocol::new_id;
 use mundotango_storage::db::{Db, Decision, Wants, key, outbox_time, shard_of};
 use mundotango_storage::{StoreError, now};
 
-use crate::kind::{NewJob, SHARDS};
+use crate::kind::SHARDS;
+use crate::new_job::NewJob;
 use crate::row::{Head, JOBS, Job, due_of, unique_key};
 use crate::rules::{self, Claim, Given, Held, Lost, Settled, Settlement};
 

@@ -3,12 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use mundotango_storage::StoreError;
 use serde::{Deserialize, Serialize};
-use serde_json::value::to_raw_value;
-
-use crate::row::Job;
 
 /// Shards of each queue. It is part of what is stored and never changes.
 pub(crate) const SHARDS: u64 = SHARD_COUNT as u64;
@@ -107,7 +102,7 @@ pub struct JobKindSpec {
 /// A kind of job with payload `P`.
 #[derive(Debug)]
 pub struct JobKind<P> {
-    spec: JobKindSpec,
+    pub(crate) spec: JobKindSpec,
     payload: PhantomData<fn() -> P>,
 }
 
@@ -166,61 +161,6 @@ impl<P> JobKind<P> {
     /// The declaration without the type of its payload.
     pub const fn spec(&'static self) -> &'static JobKindSpec {
         &self.spec
-    }
-}
-
-impl<P: Serialize> JobKind<P> {
-    /// A job of this kind.
-    pub fn job(&'static self, payload: &P) -> Result<NewJob, StoreError> {
-        let payload = to_raw_value(payload).map_err(|error| StoreError::Damaged(error.to_string()))?;
-        Ok(NewJob {
-            queue: self.spec.queue.name.to_owned(),
-            due: None,
-            useless_after: self.spec.useless_after,
-            job: Job::new(&self.spec, payload),
-        })
-    }
-}
-
-/// A job that is to be put into its queue. It can be stored as the effect of a change.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct NewJob {
-    pub(crate) queue: String,
-    /// Not before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) due: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) useless_after: Option<Duration>,
-    pub(crate) job: Job,
-}
-
-impl NewJob {
-    /// Not before this time.
-    #[must_use]
-    pub fn due(mut self, due: Timestamp) -> Self {
-        self.due = Some(due);
-        self
-    }
-
-    /// Those of one group share turns with all other groups, however many jobs they have.
-    #[must_use]
-    pub fn group(mut self, group: impl Into<String>) -> Self {
-        self.job.group = group.into();
-        self
-    }
-
-    /// While a job of this key waits or runs in the queue, no other one is put there.
-    #[must_use]
-    pub fn unique(mut self, key: impl Into<String>) -> Self {
-        self.job.unique = Some(key.into());
-        self
-    }
-
-    /// How soon it gets its turn.
-    #[must_use]
-    pub fn priority(mut self, priority: Priority) -> Self {
-        self.job.priority = priority;
-        self
     }
 }
 

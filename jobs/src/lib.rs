@@ -11,14 +11,16 @@
 mod jobs;
 mod kind;
 mod list;
+mod new_job;
 mod pools;
 mod row;
 pub mod rules;
 mod work;
 
 pub use jobs::{Enqueued, Hint, JobError, JobId, Jobs, MAX_PAYLOAD, QueueReport};
-pub use kind::{Backoff, JobKind, JobKindSpec, NewJob, Priority, Queue};
+pub use kind::{Backoff, JobKind, JobKindSpec, Priority, Queue};
 pub use list::{Shown, State};
+pub use new_job::NewJob;
 pub use pools::{NewPools, Pools, Wakes};
 pub use row::{Ended, JOBS, Job, Try};
 pub use work::{Attempted, Failure, Handler};

@@ -6,6 +6,7 @@
 //! many as it may have attempts at the same time, and no job is taken from the store long before a worker is free.
 
 mod beats;
+mod crew;
 mod dispatch;
 mod keeper;
 mod pool;
@@ -157,7 +158,9 @@ impl NewPools {
         let pools = self.queues.into_iter().map(|(queue, concurrency)| {
             let own = |one: &&Arc<dyn Run>| std::ptr::eq(one.spec().queue, queue);
             let handlers = self.handlers.iter().filter(own).cloned();
-            Pool::start(jobs.clone(), engine, queue, handlers, concurrency, is_alone)
+            let pool = Pool::new(jobs.clone(), engine, queue, handlers, concurrency, is_alone);
+            crew::start(&pool);
+            pool
         });
         let pools =
             Arc::new(Pools { engine: Arc::clone(engine), wakes: Arc::clone(wakes), all: pools.collect() });

@@ -13,7 +13,6 @@ use tokio::sync::{Mutex as Turn, Notify, mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{beats, dispatch, keeper, settler, worker};
 use crate::jobs::Jobs;
 use crate::kind::{Queue, SHARDS};
 use crate::rules::{Claimed, End, Settled};
@@ -71,7 +70,7 @@ pub(super) struct Pool {
     ordered: AtomicUsize,
     pub(super) size: watch::Sender<usize>,
     /// Workers that were started.
-    started: AtomicUsize,
+    pub(super) started: AtomicUsize,
     /// Shards that have something to do.
     dirty: AtomicU64,
     pub(super) woken: Notify,
@@ -98,7 +97,7 @@ pub(super) fn keeping(queue: &str, shard: u64) -> String {
 }
 
 impl Pool {
-    pub(super) fn start(
+    pub(super) fn new(
         jobs: Jobs,
         engine: &Arc<Engine>,
         queue: &'static Queue,
@@ -107,9 +106,6 @@ impl Pool {
         is_alone: bool,
     ) -> Arc<Self> {
         let kinds: BTreeMap<_, _> = handlers.map(|one| (one.spec().name, one)).collect();
-        for kind in kinds.keys() {
-            worker::touch_metrics(kind);
-        }
         for counter in [&metrics().jobs_rescued_total, &metrics().job_attempts_lost_total] {
             counter.with_label_values(&[queue.name]);
         }
@@ -148,18 +144,11 @@ impl Pool {
             is_over: AtomicBool::new(false),
         });
         pool.resize();
-        pool.keep("dispatcher", |pool, vitals| Box::pin(async move { dispatch::run(&pool, &vitals).await }));
-        pool.keep("beats", |pool, vitals| Box::pin(async move { beats::run(&pool, &vitals).await }));
-        pool.keep("keeper", |pool, vitals| Box::pin(async move { keeper::run(&pool, &vitals).await }));
-        for shard in 0..SHARDS {
-            pool.keep(&format!("outcomes {shard}"), move |pool, vitals| {
-                Box::pin(async move { settler::run(&pool, shard, &vitals).await })
-            });
-        }
         pool
     }
 
-    fn keep(
+    /// Runs a task for the queue, below `pools` in the tree.
+    pub(super) fn keep(
         self: &Arc<Self>,
         name: &str,
         run: impl Fn(Arc<Self>, Arc<Vitals>) -> BoxFuture<'static, ()> + Send + Sync + 'static,
@@ -170,13 +159,13 @@ impl Pool {
         });
     }
 
-    pub(super) fn set_configured(self: &Arc<Self>, concurrency: usize) {
+    pub(super) fn set_configured(&self, concurrency: usize) {
         self.configured.store(concurrency, Ordering::Relaxed);
         self.resize();
     }
 
     /// What an operator said; nothing for `None`.
-    pub(super) fn set_ordered(self: &Arc<Self>, concurrency: Option<usize>) {
+    pub(super) fn set_ordered(&self, concurrency: Option<usize>) {
         let concurrency = concurrency.unwrap_or(0);
         if self.ordered.swap(concurrency, Ordering::Relaxed) != concurrency {
             self.resize();
@@ -184,17 +173,10 @@ impl Pool {
     }
 
     /// Has as many workers as are wanted now. Those of more wait until they are wanted again.
-    fn resize(self: &Arc<Self>) {
+    fn resize(&self) {
         let ordered = self.ordered.load(Ordering::Relaxed);
         let wanted = if ordered > 0 { ordered } else { self.configured.load(Ordering::Relaxed) };
-        let wanted = wanted.clamp(1, MAX_CONCURRENCY);
-        let started = self.started.fetch_max(wanted, Ordering::Relaxed);
-        for number in started..wanted {
-            self.keep(&format!("{}", number + 1), move |pool, vitals| {
-                Box::pin(async move { worker::run(&pool, number, &vitals).await })
-            });
-        }
-        self.size.send_replace(wanted);
+        self.size.send_replace(wanted.clamp(1, MAX_CONCURRENCY));
         self.woken.notify_one();
     }
 

@@ -31,11 +31,8 @@ pub(super) async fn run(pool: &Arc<Pool>, shard: u64, vitals: &Vitals) {
         }
         while !settled.is_empty() {
             let rest = settled.split_off(fitting(&settled));
-            let some = Some(Batch { pool, shard, settled });
-            if let Some(batch) = some {
-                vitals.handled_many(batch.settled.len() as u64);
-                batch.write().await;
-            }
+            vitals.handled_many(settled.len() as u64);
+            Batch { pool, shard, settled }.write().await;
             settled = rest;
         }
     }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use mundotango_storage::db::{Decision, behind};
 
-use super::{
-    Shard, behind_key, id_in, put_dead, put_delayed, put_waiting, release_place, remove_delayed,
+use super::places::{
+    Shard, behind_key, id_in, priority_of, put_dead, put_delayed, put_waiting, release_place, remove_delayed,
     take_from_lane,
 };
-use crate::kind::Priority;
 use crate::row::{
     Ended, Head, Job, Lane, Row, Running, delayed_before, delayed_prefix, due_of, id_of_place,
     lane_and_place, waiting_key, waiting_prefix,
@@ -252,10 +251,4 @@ fn take(head: &mut Head, name: &str, place: &str) {
         lane.low = behind_key(place);
     }
     take_from_lane(head, name, place);
-}
-
-/// The priority that a lane's name begins with.
-pub(super) fn priority_of(lane: &str) -> Priority {
-    let all = [Priority::High, Priority::Normal, Priority::Low];
-    all.into_iter().find(|priority| lane.starts_with(priority.digit())).unwrap_or_default()
 }

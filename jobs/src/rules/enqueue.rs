@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mundotango_storage::db::Decision;
 
-use super::{Shard, own_lane, put_delayed, put_waiting, shared_lane};
+use super::places::{Shard, own_lane, put_delayed, put_waiting, shared_lane};
 use crate::row::{Job, Row, done_key, place_key, unique_key, waiting_key};
 
 /// Most jobs that wait or are delayed in a shard; more are refused.

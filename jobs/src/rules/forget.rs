@@ -2,7 +2,7 @@
 
 use mundotango_storage::db::Decision;
 
-use super::{Shard, behind_key, place_of};
+use super::places::{Shard, behind_key, place_of};
 use crate::row::done_key;
 
 /// Most that are forgotten in one change.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use mundotango_storage::db::Decision;
 
-use super::{Shard, put_waiting, release_place, release_unique, remove_dead, remove_delayed, take_from_lane};
+use super::places::{
+    Shard, put_waiting, release_place, release_unique, remove_dead, remove_delayed, take_from_lane,
+};
 use crate::row::{Area, Job, Row, area_of, lane_and_place, place_key, unique_key, waiting_key};
 
 /// Where a job is. The key is that of its row.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use mundotango_storage::db::{Decision, shard_of};
 
+use super::places::{Shard, give_back, put_dead, put_delayed, release_place};
 use super::settle::fail;
-use super::{Shard, give_back, put_dead, put_delayed, release_place};
 use crate::row::{Ended, Job, Row};
 
 /// How often a job's holder may be lost in a row before the job is taken to be the cause.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mundotango_storage::db::Decision;
 
-use super::{Shard, add_to, give_back, put_dead, put_delayed, release_place, release_unique};
+use super::places::{Shard, add_to, give_back, put_dead, put_delayed, release_place, release_unique};
 use crate::row::{Ended, Job, Row, done_key};
 
 /// What came of an attempt.
