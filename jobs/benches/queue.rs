@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
+use mimalloc::MiMalloc;
 use mundotango_actors::{
     Authenticator, ChannelsOptions, Credentials, Engine, EngineParts, NodeParts, SessionOptions,
     SubscriptionGrant, TokenRefusal,
@@ -24,6 +25,10 @@ use mundotango_storage::db::Schema;
 use mundotango_storage::embedded::{EmbeddedOptions, EmbeddedStore};
 use mundotango_storage::hot::MemoryHotState;
 use serde_json::json;
+
+/// That of the server.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 static QUEUE: Queue = Queue::new("bench", 10);
 /// Its payload is when it was put into the queue, in microseconds since the begin.
