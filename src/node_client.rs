@@ -26,33 +26,26 @@ pub(crate) async fn call(
     token: &str,
     body: Option<&Value>,
 ) -> anyhow::Result<Value> {
-    timeout(TIMEOUT, call_patiently(node, method, path, token, body)).await.context("no answer in time")?
-}
-
-async fn call_patiently(
-    node: SocketAddr,
-    method: Method,
-    path: &str,
-    token: &str,
-    body: Option<&Value>,
-) -> anyhow::Result<Value> {
-    let stream = TcpStream::connect(node).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(header::HOST, node.to_string())
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::AUTHORIZATION, format!("Bearer {token}"))
-        .body(Full::new(Bytes::from(body.map(Value::to_string).unwrap_or_default())))?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let answer = response.into_body().collect().await?.to_bytes();
-    connection.abort();
-    let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
-    anyhow::ensure!(status.is_success(), "{}", reason(&answer).unwrap_or_else(|| status.to_string()));
-    Ok(answer)
+    let answered = async {
+        let stream = TcpStream::connect(node).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, node.to_string())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .body(Full::new(Bytes::from(body.map(Value::to_string).unwrap_or_default())))?;
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let answer = response.into_body().collect().await?.to_bytes();
+        connection.abort();
+        let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
+        anyhow::ensure!(status.is_success(), "{}", reason(&answer).unwrap_or_else(|| status.to_string()));
+        Ok(answer)
+    };
+    timeout(TIMEOUT, answered).await.context("no answer in time")?
 }
 
 /// Gets a stream piece by piece. An error if the node refuses, or cuts the stream off.

@@ -26,7 +26,7 @@ use mundotango_storage::embedded::{EmbeddedOptions, EmbeddedStore};
 use mundotango_storage::hot::MemoryHotState;
 use serde_json::json;
 
-/// That of the server.
+/// The same allocator as the server's.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -138,7 +138,8 @@ impl Jobs {
     }
 
     /// The same under an id of the caller's, such as that of the effect that causes it: a job that is there already is not put
-    /// there again, and neither is one that was done within an hour. An id begins with its time, as those of [`new_id`] do, and the job's age counts from then.
+    /// there again, and neither is one that was done within an hour. An id begins with its time, as those of [`new_id`] do, and the job's age counts
+    /// from then.
     pub async fn enqueue_as(&self, id: String, new: NewJob) -> Result<Enqueued, JobError> {
         self.put(id, NewJob { job: Job { named: true, ..new.job }, ..new }, true).await
     }
@@ -266,11 +267,9 @@ impl Jobs {
         for shard in 0..SHARDS {
             let change = change.clone();
             let rule = move |part: &mut rules::Shard<'_>| {
-                let mut head = part.head.clone();
-                change(&mut head);
-                let changed = head != part.head;
-                part.head = head;
-                if changed { Decision::Write(()) } else { Decision::Stands(()) }
+                let before = part.head.clone();
+                change(&mut part.head);
+                if part.head == before { Decision::Stands(()) } else { Decision::Write(()) }
             };
             self.change(queue, shard, Wants::head(), rule).await?;
             (self.woken)(queue, shard);

@@ -35,7 +35,7 @@ pub enum Priority {
     /// 4 turns for each of the lowest.
     #[default]
     Normal,
-    /// What may wait.
+    /// For work that may wait.
     Low,
 }
 

@@ -43,7 +43,7 @@ impl NewJob {
         self
     }
 
-    /// Those of one group share turns with all other groups, however many jobs they have.
+    /// Puts the job into a group. Groups share the turns, so a group with many jobs does not hold up another group.
     #[must_use]
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.job.group = group.into();

@@ -133,8 +133,12 @@ impl Engine {
     /// nodes disagree on who is there, two may take themselves for it.
     pub fn keeper_of(&self, what: &str) -> Option<String> {
         let weight = |node: &str| (shard_of(&format!("{what}/{node}"), u64::MAX), node.to_owned());
-        let nodes = self.nodes();
-        let keeper = nodes.iter().filter(|node| !node.draining).map(|node| weight(&node.id)).max();
+        let cluster = &self.control().cluster;
+        let others = cluster.others();
+        let others = others.iter().filter(|node| !node.draining).map(|node| node.id.as_str());
+        // This node's load is not asked for: that would count its channels, for every job.
+        let own = (!cluster.is_draining()).then(|| cluster.node_id());
+        let keeper = others.chain(own).map(weight).max();
         keeper.map(|(_, keeper)| keeper)
     }
 

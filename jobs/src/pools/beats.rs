@@ -63,7 +63,7 @@ pub(super) async fn run(pool: &Arc<Pool>, vitals: &Vitals) {
 
 /// Says that this node lives, where it has something.
 async fn beat(pool: &Pool, strangers: &mut Strangers) -> Result<(), StoreError> {
-    // What was held before the beat and is not the node's after it was lost.
+    // Jobs that this node held before the beat, and that the store gives to somebody else after it, were lost.
     let before: Vec<_> =
         pool.held.lock().iter().map(|((shard, id), (lease, _))| (*shard, id.clone(), *lease)).collect();
     let shards = (0..SHARDS).filter(|shard| {
@@ -87,7 +87,7 @@ async fn beat(pool: &Pool, strangers: &mut Strangers) -> Result<(), StoreError> 
             *of == shard && !held.iter().any(|one| one.id == *id && one.lease == *lease)
         });
         for (shard, id, lease) in lost {
-            // What ended meanwhile is no longer held, or cut off in vain.
+            // A job whose attempt ended meanwhile is no longer held, or its token stops nothing.
             let own = pool.held.lock().get(&(*shard, id.clone())).cloned();
             if let Some((_, token)) = own.filter(|(known, _)| known == lease) {
                 token.cancel();

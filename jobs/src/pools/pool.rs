@@ -46,7 +46,8 @@ impl Drop for Given {
     fn drop(&mut self) {
         // A worker that crashed beside the attempt says nothing else of it.
         let end = self.end.take().unwrap_or(End::GivenBack);
-        let Claimed { id, lease, job, .. } = self.claimed.clone();
+        let id = std::mem::take(&mut self.claimed.id);
+        let (lease, job) = (self.claimed.lease, Arc::clone(&self.claimed.job));
         self.pool.ended(self.shard, Settled { id, lease, job, end });
     }
 }

@@ -84,7 +84,7 @@ pub fn claim(part: &mut Shard<'_>, claim: &Claim) -> Decision<Given> {
     if !turns.claimed.is_empty() {
         *part.head.holders.entry(claim.holder.clone()).or_default() += 1;
     }
-    let running = Arc::make_mut(&mut part.head.running);
+    let mut running = std::mem::take(&mut part.head.running);
     let claimed = turns.claimed.into_iter().map(|(lane, place, job)| {
         part.head.leases += 1;
         let id = id_of_place(&place).to_owned();
@@ -99,10 +99,11 @@ pub fn claim(part: &mut Shard<'_>, claim: &Claim) -> Decision<Given> {
             until: claim.now.saturating_add(timeout),
             cancelled: false,
         };
-        running.insert(id.clone(), entry);
+        Arc::make_mut(&mut running).insert(id.clone(), entry);
         Claimed { id, lease: part.head.leases, attempt, job }
     });
     let claimed: Vec<_> = claimed.collect();
+    part.head.running = running;
     if turns.changed {
         Decision::Write(Given { claimed, is_progress: true })
     } else {
@@ -116,7 +117,7 @@ fn promote(part: &mut Shard<'_>, now: i64) -> bool {
     if delayed.count == 0 || due_of(&delayed.low).is_some_and(|due| due > now) {
         return false;
     }
-    // One more than are let in, so that the mark is where the next one is.
+    // One more, so that the mark is where the next one is, unless that is due as well.
     let end = behind(&delayed_prefix());
     let rows = part.between(&delayed.low, &end, PROMOTED_AT_ONCE + 1);
     let rows: Vec<_> = rows.into_iter().map(|(key, row)| (key, row.clone())).collect();
@@ -125,7 +126,7 @@ fn promote(part: &mut Shard<'_>, now: i64) -> bool {
     }
     let (due, mut bytes) = (delayed_before(now.saturating_add(1)), 0);
     let mut low = None;
-    for (key, row) in rows.into_iter().take(PROMOTED_AT_ONCE + 1) {
+    for (key, row) in rows {
         let Row::Job(job) = row else { continue };
         if key >= due || bytes >= PROMOTED_BYTES {
             low = Some(key);
@@ -230,7 +231,9 @@ fn read(part: &mut Shard<'_>, name: &str, lane: &Lane, most: usize) -> Next {
         }
     }
     // Those that run may stand between them where the lane was empty in between.
-    let running = part.head.running.values().filter(|one| one.lane == name).count();
+    let is_between =
+        |id: &str, one: &Running| one.lane == name && one.place.as_deref().unwrap_or(id) >= lane.low.as_str();
+    let running = part.head.running.iter().filter(|(id, one)| is_between(id, one)).count();
     let wanted = most.saturating_sub(jobs.len()) + running;
     let (start, end) = range_of(name, &lane.low);
     let rows = part.between(&start, &end, wanted);

@@ -40,7 +40,7 @@ pub(super) fn shared_lane(job: &Job) -> String {
 }
 
 /// The lane of a job.
-pub(super) fn lane_of(head: &Head, job: &Job) -> String {
+fn lane_of(head: &Head, job: &Job) -> String {
     let own = own_lane(job);
     if head.lanes.len() < MAX_LANES || head.lanes.contains_key(&own) { own } else { shared_lane(job) }
 }
