@@ -153,10 +153,12 @@ impl Jobs {
         let now = millis(now());
         job.enqueued = now;
         job.trace = job.trace.or_else(mundotango_ops::trace::current);
-        let due = due.map(millis).filter(|due| *due > now);
+        let asked = due.map(millis);
+        let due = asked.filter(|due| *due > now);
         let age = useless_after.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
         let caused = id.get(..UUID_CHARS).and_then(outbox_time).map_or(now, millis);
-        job.expires = age.map(|age| due.unwrap_or(caused).saturating_add(age));
+        // A job that comes late is as old as one that came in time.
+        job.expires = age.map(|age| asked.unwrap_or(caused).saturating_add(age));
         let shard = shard_of(job.unique.as_deref().unwrap_or(&id), SHARDS);
         let wants =
             job.unique.as_deref().map_or_else(Wants::head, |unique| Wants::head().row(unique_key(unique)));

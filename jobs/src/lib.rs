@@ -8,6 +8,7 @@
 //!   group's burst holds up another, and the lowest priority goes on under any load.
 //! - Rules ([`rules`]) are pure functions of a shard. [`Jobs`] carries them out on the store, [`Pools`] runs the work.
 
+mod breakers;
 mod jobs;
 mod kind;
 mod list;
@@ -15,12 +16,15 @@ mod new_job;
 mod pools;
 mod row;
 pub mod rules;
+mod schedule;
 mod work;
 
+pub use breakers::{Breakers, Seen};
 pub use jobs::{Enqueued, Hint, JobError, JobId, Jobs, MAX_PAYLOAD, QueueReport};
 pub use kind::{Backoff, JobKind, JobKindSpec, Priority, Queue};
 pub use list::{Shown, State};
 pub use new_job::NewJob;
 pub use pools::{NewPools, Pools, Wakes};
 pub use row::{Ended, JOBS, Job, Try};
+pub use schedule::{BadTiming, CatchUp, Occurrence, SCHEDULES, Schedule, ScheduleReport, Schedules, Timing};
 pub use work::{Attempted, Failure, Handler};

@@ -43,6 +43,13 @@ impl NewJob {
         self
     }
 
+    /// Another age from which it is of no use than its kind's.
+    #[must_use]
+    pub fn useless_after(mut self, age: Duration) -> Self {
+        self.useless_after = Some(age);
+        self
+    }
+
     /// Puts the job into a group. Groups share the turns, so a group with many jobs does not hold up another group.
     #[must_use]
     pub fn group(mut self, group: impl Into<String>) -> Self {

@@ -34,6 +34,14 @@ pub enum Failure {
         /// The least pause.
         after: Option<Duration>,
     },
+    /// It was not tried, as what it needs is away: it is put off by this time, and no attempt is used up.
+    #[error("{why}")]
+    Later {
+        /// Why it was not tried.
+        why: String,
+        /// How long it is put off.
+        after: Duration,
+    },
     /// It will never work.
     #[error("{0}")]
     Hopeless(String),

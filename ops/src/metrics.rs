@@ -167,6 +167,13 @@ metrics! {
     job_oldest_running_seconds: IntGaugeVec = gauges("Since when the oldest attempt is under way, in the shards that this node keeps", &["queue"]);
     jobs_rescued_total: IntCounterVec = counters("Jobs taken from workers that were lost, or whose attempt did not end", &["queue"]);
     job_attempts_lost_total: IntCounterVec = counters("Attempts whose end did not count, as the job was no longer the worker's", &["queue"]);
+    schedule_fired_total: IntCounterVec = counters("Occurrences of schedules that made a job", &["schedule"]);
+    schedule_missed_total: IntCounterVec = counters("Occurrences of schedules that were left out, as no node was there in time", &["schedule"]);
+    letters_total: IntCounterVec = counters("Letters, by their kind and what came of them (sent, unwanted, suppressed, failed, refused, uncertain, misconfigured)", &["letter", "status"]);
+    analytics_events_total: IntCounterVec = counters("Events of analytics, by what came of them (counted, duplicate, too_old, in_future, opted_out, forgotten)", &["outcome"]);
+    analytics_slots_dirty: IntGauge = gauge("Quarters of an hour of the day folded last that were to be folded");
+    analytics_slots_folded_total: IntCounter = counter("Quarters of an hour that were folded into their day");
+    pushes_total: IntCounterVec = counters("Pushes to devices, by the kind of their service (web, fcm, apns) and what came of them (sent, gone, refused, failed, misconfigured)", &["provider", "status"]);
     log_lines_dropped_total: IntCounterVec = counters("Lines of the log that were dropped, by the reason", &["reason"]);
     build_info: IntGaugeVec = gauges("What runs; always 1", &["version", "commit"]);
     part_healthy: IntGaugeVec = gauges("Whether a part that the node needs answers: 1 or 0", &["part"]);
@@ -189,6 +196,9 @@ impl Metrics {
             for action in RSVP_ACTIONS {
                 self.event_rsvps_total.with_label_values(&[event_type, action]);
             }
+        }
+        for outcome in ["counted", "duplicate", "too_old", "in_future", "opted_out", "forgotten"] {
+            self.analytics_events_total.with_label_values(&[outcome]);
         }
         for visibility in VISIBILITIES {
             self.posts_created_total.with_label_values(&[visibility]);

@@ -32,7 +32,7 @@ use std::sync::Arc;
 pub use error::StoreError;
 pub use page::{Page, PageRequest, PageStart};
 pub use redis_link::{RedisLink, RedisOptions};
-pub use time::{now, to_the_millisecond};
+pub use time::{ZONES, now, to_the_millisecond, zone_named};
 pub use tls::TlsFiles;
 
 /// The stores of all aggregates, on one engine.

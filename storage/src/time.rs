@@ -1,6 +1,17 @@
 //! The time as stores keep it.
 
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+
+/// The program's own database of time zones, so that every node knows the same names, whatever the machine has installed.
+pub static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
+
+/// The time zone of this name; `None` where the database has none, and for rules that are written out.
+pub fn zone_named(name: &str) -> Option<TimeZone> {
+    ZONES.get(name).ok().filter(|zone| zone.iana_name().is_some() && !zone.is_unknown())
+}
 
 /// The time now, to the millisecond: every engine keeps times to the millisecond, so one that is stored should have no
 /// more than that, or it would come back different.

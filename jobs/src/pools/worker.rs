@@ -16,7 +16,7 @@ use crate::rules::End;
 use crate::work::{Attempted, Failure};
 
 /// What may come of a job, as `status` labels.
-const STATUSES: [&str; 3] = ["success", "failed", "dead"];
+const STATUSES: [&str; 4] = ["success", "failed", "dead", "put_off"];
 /// How long a job may wait for its worker after it was taken from the store. What waits longer is given back, as its time
 /// runs already.
 const MAX_WAIT: Duration = Duration::from_secs(2);
@@ -48,6 +48,11 @@ pub(super) async fn run(pool: &Arc<Pool>, number: usize, vitals: &Vitals) {
         given.end(end);
         vitals.handled();
     }
+}
+
+/// So long from now, in milliseconds of the Unix epoch.
+fn due_after(pause: Duration) -> i64 {
+    now().as_millisecond().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Makes an attempt; what came of it.
@@ -94,9 +99,12 @@ async fn attempt(pool: &Pool, given: &Given) -> End {
         Err(Failure::Hopeless(why)) => ("dead", End::Hopeless(why)),
         Err(Failure::Retry { why, after }) => {
             let pause = spec.backoff.pause(attempt, rand::random()).max(after.unwrap_or_default());
-            let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
-            let due = now().as_millisecond().saturating_add(pause);
-            (if attempted.is_last { "dead" } else { "failed" }, End::Failed { due, why })
+            (if attempted.is_last { "dead" } else { "failed" }, End::Failed { due: due_after(pause), why })
+        }
+        Err(Failure::Later { why, after }) => {
+            // Those that wait for the same do not come back together.
+            let after = after + after.mul_f64(rand::random::<f64>() / 4.0);
+            ("put_off", End::PutOff { due: due_after(after), why })
         }
     };
     if let End::Failed { why, .. } | End::Hopeless(why) = &end {

@@ -21,6 +21,13 @@ pub enum End {
     },
     /// It can never be done, for this reason.
     Hopeless(String),
+    /// It was not made, as what it needs is away: no attempt is used up.
+    PutOff {
+        /// From when on it is tried, in milliseconds of the Unix epoch.
+        due: i64,
+        /// What is away.
+        why: String,
+    },
     /// It was not made: the job waits again, and no attempt is used up.
     GivenBack,
     /// An operator stopped it.
@@ -78,6 +85,15 @@ pub fn settle(part: &mut Shard<'_>, holder: &str, settled: &[Settled], now: i64)
             }
             End::Failed { due, why } => {
                 settlement.dead += usize::from(fail(part, &one.id, &one.job, *due, why, now));
+                None
+            }
+            End::PutOff { due, why } => {
+                let mut job = Job::clone(&one.job);
+                // However often it is put off for the same reason, what failed before is not forgotten.
+                if job.tries.last().is_none_or(|last| last.why != *why) {
+                    job.note(now, why);
+                }
+                put_delayed(part, &one.id, Arc::new(job), *due);
                 None
             }
             End::Hopeless(why) => {

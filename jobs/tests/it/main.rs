@@ -4,3 +4,4 @@
 
 mod random;
 mod shard;
+mod week;

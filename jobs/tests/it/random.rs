@@ -91,6 +91,7 @@ async fn walk(store: &Store, steps: Vec<Step>) {
                     0 | 1 => End::Done,
                     2 => End::Failed { due: clock + 100, why: "why".to_owned() },
                     3 => End::GivenBack,
+                    4 => End::PutOff { due: clock + 100, why: "away".to_owned() },
                     _ => End::Hopeless("no".to_owned()),
                 };
                 let is_done = end == End::Done;

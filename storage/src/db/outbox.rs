@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::engine::{Freshness, OutboxRow, RowsWanted, Write};
@@ -40,6 +40,12 @@ impl Effect {
     /// Reads it back.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, StoreError> {
         decode(self.0.get().as_bytes())
+    }
+}
+
+impl Serialize for Effect {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_ref().serialize(serializer)
     }
 }
 
