@@ -1,37 +1,10 @@
-//! What a letter tells, as plain texts, and in which languages it can.
+//! What a letter tells, as plain texts.
 
 use serde::{Deserialize, Serialize};
 
-/// A language that letters are written in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Language {
-    /// English.
-    #[default]
-    En,
-    /// Spanish.
-    Es,
-}
-
-impl Language {
-    /// All languages.
-    pub const ALL: [Self; 2] = [Self::En, Self::Es];
-
-    /// The language's tag (BCP 47), which is also its name in the configuration.
-    pub const fn tag(self) -> &'static str {
-        match self {
-            Self::En => "en",
-            Self::Es => "es",
-        }
-    }
-
-    /// The direction of its script, for the HTML attribute `dir`.
-    pub const fn direction(self) -> &'static str {
-        match self {
-            Self::En | Self::Es => "ltr",
-        }
-    }
-}
+/// Items that a digest shows at most. With the longest texts it stays below the size at which Gmail cuts a
+/// letter off.
+const MAX_DIGEST_ITEMS: usize = 30;
 
 /// What a person agrees to receive or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,8 +12,53 @@ impl Language {
 pub enum Scope {
     /// About the account itself. Nobody can unsubscribe from these, and no other list blocks them.
     Security,
-    /// About what happens in the community. A person can unsubscribe.
+    /// About events, bookings, tickets and other things that happen. A person can unsubscribe.
     Activity,
+    /// Summaries. A person can unsubscribe.
+    Digest,
+}
+
+impl Scope {
+    /// The list from which a person unsubscribes to receive no more of these; `None` for what everybody
+    /// receives.
+    pub const fn list(self) -> Option<MailingList> {
+        match self {
+            Self::Security => None,
+            Self::Activity => Some(MailingList::Activity),
+            Self::Digest => Some(MailingList::Digest),
+        }
+    }
+}
+
+/// What a person can unsubscribe from. Letters about the account's security are in no list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MailingList {
+    /// All letters of [`Scope::Activity`].
+    Activity,
+    /// All letters of [`Scope::Digest`].
+    Digest,
+}
+
+impl MailingList {
+    /// All lists.
+    pub const ALL: [Self; 2] = [Self::Activity, Self::Digest];
+
+    /// The scope of its letters.
+    pub const fn scope(self) -> Scope {
+        match self {
+            Self::Activity => Scope::Activity,
+            Self::Digest => Scope::Digest,
+        }
+    }
+
+    /// Its name in the header `List-Id`: ASCII letters.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Activity => "activity",
+            Self::Digest => "digest",
+        }
+    }
 }
 
 /// What a letter tells about an event. All texts are ready to be read: the language and the time zone are
@@ -49,7 +67,7 @@ pub enum Scope {
 pub struct EventLines {
     /// What the event is called. One line: a line break in it fails the letter, as the subject shows it.
     pub title: String,
-    /// When it is, with the time zone if the reader's is another.
+    /// When it is, as [`Dates::when`](super::Dates::when) writes it.
     pub when: String,
     /// Where it is.
     pub place: String,
@@ -57,7 +75,43 @@ pub struct EventLines {
     pub url: String,
 }
 
+/// What has happened to a booking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BookingStep {
+    /// A guest asks the host, who reads the letter.
+    Requested,
+    /// The host has said yes to the guest, who reads the letter.
+    Confirmed,
+    /// The host has said no to the guest, who reads the letter.
+    Declined,
+    /// Either has cancelled; the other reads the letter.
+    Cancelled,
+    /// The stay is over. Both get the letter.
+    Completed,
+}
+
+/// Items of a digest that belong together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DigestSection {
+    /// What the items are, in the reader's language.
+    pub title: String,
+    /// The items.
+    pub items: Vec<DigestItem>,
+}
+
+/// One thing that a digest tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DigestItem {
+    /// What it is: one sentence in the reader's language.
+    pub text: String,
+    /// The address of its page.
+    pub url: String,
+}
+
 /// A letter to one person. Its fields are what the templates see.
+///
+/// Names, titles, and what else the subject shows are one line: a line break in one fails the letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Letter {
@@ -67,6 +121,51 @@ pub enum Letter {
         name: String,
         /// The address of the site.
         home_url: String,
+    },
+    /// Asks for a proof that the address of an account is the person's own.
+    VerifyEmail {
+        /// How the person is called.
+        name: String,
+        /// The address that proves it.
+        url: String,
+        /// How long that works, in hours.
+        valid_hours: u32,
+    },
+    /// To somebody who has forgotten the password.
+    ResetPassword {
+        /// How the person is called.
+        name: String,
+        /// The address where a new password is set.
+        url: String,
+        /// How long that works, in minutes.
+        valid_minutes: u32,
+    },
+    /// To somebody whose password was changed, by whomever.
+    PasswordChanged {
+        /// How the person is called.
+        name: String,
+        /// The address where another password can be asked for.
+        reset_url: String,
+    },
+    /// To the new address of an account, which counts once it is confirmed.
+    ConfirmNewAddress {
+        /// How the person is called.
+        name: String,
+        /// The address that confirms it.
+        url: String,
+        /// How long that works, in hours.
+        valid_hours: u32,
+    },
+    /// To the old address of an account that has a new one.
+    AddressChanged {
+        /// How the person is called.
+        name: String,
+        /// The new address, masked: whoever knows it recognises it, and nobody else can use it.
+        new_address: String,
+        /// The address that brings the old one back.
+        undo_url: String,
+        /// How long that works, in days.
+        valid_days: u32,
     },
     /// To somebody who has said to come to an event.
     RsvpConfirmed {
@@ -91,44 +190,209 @@ pub enum Letter {
         /// The event.
         event: EventLines,
     },
+    /// To somebody who said to come to an event that is at another time now.
+    EventMoved {
+        /// How the person is called.
+        name: String,
+        /// The event as it is now.
+        event: EventLines,
+        /// When it was to be.
+        before: String,
+    },
+    /// To somebody who said to come to an event that does not take place.
+    EventCancelled {
+        /// How the person is called.
+        name: String,
+        /// The event.
+        event: EventLines,
+        /// What the organiser says about it.
+        reason: Option<String>,
+    },
+    /// To one of the two whose booking has changed.
+    BookingStep {
+        /// How the person is called.
+        name: String,
+        /// What has happened.
+        step: BookingStep,
+        /// What the listing is called.
+        listing: String,
+        /// The nights, as [`Dates::days`](super::Dates::days) writes them.
+        nights: String,
+        /// How the other person is called.
+        other: String,
+        /// The address of the booking's page.
+        url: String,
+    },
+    /// To somebody whose ticket was answered.
+    TicketReply {
+        /// How the person is called.
+        name: String,
+        /// The ticket's subject.
+        subject: String,
+        /// What the answer says, as it was typed.
+        reply: String,
+        /// The address of the ticket's page.
+        url: String,
+    },
+    /// One notification to somebody who has not seen it.
+    Notification {
+        /// How the person is called.
+        name: String,
+        /// What it says: one sentence in the reader's language.
+        text: String,
+        /// The address of what it is about.
+        url: String,
+    },
+    /// What is new: of a week, or notifications that were not read. Made by [`Letter::digest`], which bounds
+    /// it.
+    Digest {
+        /// How the person is called.
+        name: String,
+        /// The time that it is about, as [`Dates::days`](super::Dates::days) writes it.
+        period: String,
+        /// What is new.
+        sections: Vec<DigestSection>,
+        /// How many items are left out.
+        more: Option<usize>,
+        /// The address of the site.
+        home_url: String,
+    },
 }
 
 impl Letter {
-    /// The name of the letter's templates, and of its kind in ledgers and metrics.
+    /// A digest of the first items of all sections, and how many are left out besides the `more` that the
+    /// caller has left out already. `None` if there is nothing to tell.
+    pub fn digest(
+        name: String,
+        period: String,
+        sections: Vec<DigestSection>,
+        more: usize,
+        home_url: String,
+    ) -> Option<Self> {
+        let mut room = MAX_DIGEST_ITEMS;
+        let mut more = more;
+        let mut shown = Vec::new();
+        for mut section in sections {
+            more += section.items.len().saturating_sub(room);
+            section.items.truncate(room);
+            room -= section.items.len();
+            if !section.items.is_empty() {
+                shown.push(section);
+            }
+        }
+        let more = (more > 0).then_some(more);
+        (!shown.is_empty()).then_some(Self::Digest { name, period, sections: shown, more, home_url })
+    }
+
+    /// The name of the letter's texts, and of its kind in ledgers and metrics.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Welcome { .. } => "welcome",
+            Self::VerifyEmail { .. } => "verify_email",
+            Self::ResetPassword { .. } => "reset_password",
+            Self::PasswordChanged { .. } => "password_changed",
+            Self::ConfirmNewAddress { .. } => "confirm_new_address",
+            Self::AddressChanged { .. } => "address_changed",
             Self::RsvpConfirmed { .. } => "rsvp_confirmed",
             Self::Promoted { .. } => "promoted",
             Self::Reminder { .. } => "reminder",
+            Self::EventMoved { .. } => "event_moved",
+            Self::EventCancelled { .. } => "event_cancelled",
+            Self::BookingStep { step: BookingStep::Requested, .. } => "booking_requested",
+            Self::BookingStep { step: BookingStep::Confirmed, .. } => "booking_confirmed",
+            Self::BookingStep { step: BookingStep::Declined, .. } => "booking_declined",
+            Self::BookingStep { step: BookingStep::Cancelled, .. } => "booking_cancelled",
+            Self::BookingStep { step: BookingStep::Completed, .. } => "booking_completed",
+            Self::TicketReply { .. } => "ticket_reply",
+            Self::Notification { .. } => "notification",
+            Self::Digest { .. } => "digest",
         }
     }
 
     /// What a person would unsubscribe from.
     pub const fn scope(&self) -> Scope {
         match self {
-            Self::Welcome { .. } => Scope::Security,
-            Self::RsvpConfirmed { .. } | Self::Promoted { .. } | Self::Reminder { .. } => Scope::Activity,
+            Self::Welcome { .. }
+            | Self::VerifyEmail { .. }
+            | Self::ResetPassword { .. }
+            | Self::PasswordChanged { .. }
+            | Self::ConfirmNewAddress { .. }
+            | Self::AddressChanged { .. } => Scope::Security,
+            Self::RsvpConfirmed { .. }
+            | Self::Promoted { .. }
+            | Self::Reminder { .. }
+            | Self::EventMoved { .. }
+            | Self::EventCancelled { .. }
+            | Self::BookingStep { .. }
+            | Self::TicketReply { .. }
+            | Self::Notification { .. } => Scope::Activity,
+            Self::Digest { .. } => Scope::Digest,
         }
     }
 
-    /// Letters of every kind, and of every branch in their templates. A start renders them all, so that a
-    /// template which names a field that does not exist stops the start and not a letter.
-    pub(super) fn samples() -> Vec<Self> {
-        let name = || "Ana".to_owned();
+    /// Letters of every kind, and of every branch in their templates, with a text of the caller at each place
+    /// where a user's may be. A start renders them all, so that a template which names a field that does not
+    /// exist stops the start and not a letter.
+    pub(super) fn samples(text: &str) -> Vec<Self> {
+        let name = || text.to_owned();
+        let url = || "https://example.com/?a=1&b=\"2\"".to_owned();
         let event = || EventLines {
-            title: "Milonga".to_owned(),
-            when: "22:00".to_owned(),
-            place: "Buenos Aires".to_owned(),
-            url: "https://example.com/events/1".to_owned(),
+            title: name(),
+            when: "Saturday, 4 July 2026, 22:00 (Buenos Aires time)".to_owned(),
+            place: format!("{text}\nLa Rioja 1180"),
+            url: url(),
         };
-        vec![
-            Self::Welcome { name: name(), home_url: "https://example.com".to_owned() },
-            Self::RsvpConfirmed { name: name(), event: event(), status_waiting: false },
-            Self::RsvpConfirmed { name: name(), event: event(), status_waiting: true },
+        let mut letters = vec![
+            Self::Welcome { name: name(), home_url: url() },
+            Self::PasswordChanged { name: name(), reset_url: url() },
             Self::Promoted { name: name(), event: event() },
             Self::Reminder { name: name(), event: event() },
-        ]
+            Self::EventMoved { name: name(), event: event(), before: "22:00".to_owned() },
+            Self::EventCancelled { name: name(), event: event(), reason: None },
+            Self::EventCancelled { name: name(), event: event(), reason: Some(format!("{text}\n\n{text}")) },
+            Self::TicketReply {
+                name: name(),
+                subject: name(),
+                reply: format!("{text}\n\n{text}"),
+                url: url(),
+            },
+            Self::Notification { name: name(), text: name(), url: url() },
+        ];
+        for status_waiting in [false, true] {
+            letters.push(Self::RsvpConfirmed { name: name(), event: event(), status_waiting });
+        }
+        // One of something has other words than many.
+        for valid in [1, 24] {
+            letters.push(Self::VerifyEmail { name: name(), url: url(), valid_hours: valid });
+            letters.push(Self::ResetPassword { name: name(), url: url(), valid_minutes: valid });
+            letters.push(Self::ConfirmNewAddress { name: name(), url: url(), valid_hours: valid });
+            let (new_address, undo_url) = ("a•••@example.com".to_owned(), url());
+            letters.push(Self::AddressChanged { name: name(), new_address, undo_url, valid_days: valid });
+        }
+        for step in [
+            BookingStep::Requested,
+            BookingStep::Confirmed,
+            BookingStep::Declined,
+            BookingStep::Cancelled,
+            BookingStep::Completed,
+        ] {
+            let (nights, other) = ("4–7 July 2026".to_owned(), name());
+            letters.push(Self::BookingStep {
+                name: name(),
+                step,
+                listing: name(),
+                nights,
+                other,
+                url: url(),
+            });
+        }
+        for more in [None, Some(1), Some(12)] {
+            let item = || DigestItem { text: name(), url: url() };
+            let section = || DigestSection { title: name(), items: vec![item(), item()] };
+            let (sections, period) = (vec![section(), section()], "4–7 July 2026".to_owned());
+            letters.push(Self::Digest { name: name(), period, sections, more, home_url: url() });
+        }
+        letters
     }
 }
 
@@ -137,18 +401,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_language_has_one_name_everywhere() {
-        for language in Language::ALL {
-            assert_eq!(serde_json::to_value(language).unwrap(), language.tag());
+    fn templates_see_the_fields_of_a_letter_and_no_kind() {
+        let (name, home_url) = ("Ana".to_owned(), "https://example.com".to_owned());
+        let seen = serde_json::to_value(Letter::Welcome { name, home_url }).unwrap();
+        assert_eq!(seen, serde_json::json!({"name": "Ana", "home_url": "https://example.com"}));
+    }
+
+    #[test]
+    fn what_is_about_the_account_is_in_no_list_and_all_else_is_in_one() {
+        for letter in Letter::samples("Ana") {
+            let is_about_the_account = matches!(
+                letter.name(),
+                "welcome"
+                    | "verify_email"
+                    | "reset_password"
+                    | "password_changed"
+                    | "confirm_new_address"
+                    | "address_changed"
+            );
+            assert_eq!(letter.scope().list().is_none(), is_about_the_account, "{}", letter.name());
+        }
+        for list in MailingList::ALL {
+            assert_eq!(list.scope().list(), Some(list));
+            assert_eq!(serde_json::to_value(list).unwrap(), list.name());
         }
     }
 
     #[test]
-    fn templates_see_the_fields_of_a_letter_and_no_kind() {
-        let [welcome, confirmed, ..] = &Letter::samples()[..] else { panic!("there are fewer") };
-        let seen = serde_json::to_value(welcome).unwrap();
-        assert_eq!(seen, serde_json::json!({"name": "Ana", "home_url": "https://example.com"}));
-        assert_eq!(serde_json::to_value(confirmed).unwrap()["event"]["title"], "Milonga");
-        assert_eq!((welcome.scope(), confirmed.scope()), (Scope::Security, Scope::Activity));
+    fn a_digest_is_bounded_and_counts_what_it_leaves_out() {
+        let section = |count| DigestSection {
+            title: "Events".to_owned(),
+            items: vec![
+                DigestItem { text: "Milonga".to_owned(), url: "https://example.com".to_owned() };
+                count
+            ],
+        };
+        let digest = |sections, more| {
+            let (name, url) = ("Ana".to_owned(), "https://example.com".to_owned());
+            Letter::digest(name, "4–7 July 2026".to_owned(), sections, more, url)
+        };
+        let counts = |letter| {
+            let Some(Letter::Digest { sections, more, .. }) = letter else { panic!("no digest") };
+            (sections.iter().map(|section| section.items.len()).collect::<Vec<_>>(), more)
+        };
+        assert_eq!(counts(digest(vec![section(2), section(0), section(3)], 0)), (vec![2, 3], None));
+        assert_eq!(counts(digest(vec![section(20), section(15), section(9)], 7)), (vec![20, 10], Some(21)));
+        assert_eq!(digest(vec![section(0)], 5), None);
     }
 }

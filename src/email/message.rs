@@ -10,7 +10,8 @@ use lettre::message::{MultiPart, SinglePart};
 use super::address::{ascii_domain, refuse_controls};
 use super::{Address, AddressError, Mailbox, Rendered};
 
-/// Longest id of a job, in bytes: it becomes the name of a file and a part of two headers.
+/// Longest id of a job, in bytes: it becomes the name of a file, a part of two headers, and a part of a
+/// return path.
 const MAX_ID_BYTES: usize = 60;
 
 /// Why a message cannot be made. None of these goes away by trying again.
@@ -84,20 +85,33 @@ impl Message {
             .boundary(format!("=_{}", id.0))
             .singlepart(SinglePart::plain(rendered.text.clone()))
             .singlepart(SinglePart::html(rendered.html.clone()));
-        let message = lettre::Message::builder()
+        let mut headers = lettre::Message::builder()
             .from(from.to_inner())
             .to(to.to_inner())
             .subject(&rendered.subject)
             .message_id(Some(format!("<{}@{domain}>", id.0)))
             .date(header_date)
             // Keeps out-of-office programs from answering (RFC 3834, 5).
-            .raw_header(HeaderValue::new(
-                HeaderName::new_from_ascii_str("Auto-Submitted"),
-                "auto-generated".to_owned(),
-            ))
-            .multipart(body)
-            .map_err(ComposeError::Build)?;
+            .raw_header(plain_header("Auto-Submitted", "auto-generated".to_owned()));
+        if let Some(link) = &rendered.unsubscribe {
+            let list = link.list().name();
+            headers = headers
+                .raw_header(plain_header("List-Id", format!("MundoTango {list} <{list}.{domain}>")))
+                .raw_header(plain_header("List-Unsubscribe", format!("<{}>", link.url())));
+            if link.is_one_click() {
+                let post = "List-Unsubscribe=One-Click".to_owned();
+                headers = headers.raw_header(plain_header("List-Unsubscribe-Post", post));
+            }
+        }
+        let message = headers.multipart(body).map_err(ComposeError::Build)?;
         Ok(Self { id, date, envelope: message.envelope().clone(), bytes: message.formatted() })
+    }
+
+    /// The same message, with reports about it sent elsewhere than to its sender. Headers stay as they are.
+    pub fn with_return_path(self, address: &Address) -> Result<Self, ComposeError> {
+        let to = self.envelope.to().to_vec();
+        let envelope = Envelope::new(Some(address.inner().clone()), to);
+        Ok(Self { envelope: envelope.map_err(ComposeError::Build)?, ..self })
     }
 
     /// The id that all attempts share.
@@ -126,11 +140,17 @@ impl Message {
     }
 }
 
+/// A header of which nothing needs encoding, in one line: its value is printable ASCII of our own making.
+fn plain_header(name: &'static str, value: String) -> HeaderValue {
+    HeaderValue::dangerous_new_pre_encoded(HeaderName::new_from_ascii_str(name), value.clone(), value)
+}
+
 #[cfg(test)]
 mod tests {
     use mail_parser::{MessageParser, MimeHeaders as _};
 
-    use super::super::{Language, Letter, Renderer};
+    use super::super::unsubscribe::{UnsubscribeKey, UnsubscribeLinks};
+    use super::super::{Language, Letter, MailingList, Renderer};
     use super::*;
 
     fn rendered(subject: &str) -> Rendered {
@@ -138,7 +158,12 @@ mod tests {
             subject: subject.to_owned(),
             html: "<p>¡Hola &amp; adiós!</p>".to_owned(),
             text: "¡Hola!\n.\n..\n".to_owned(),
+            unsubscribe: None,
         }
+    }
+
+    fn links(site: &str) -> UnsubscribeLinks {
+        UnsubscribeLinks::new(site, UnsubscribeKey::new(b"a secret")).unwrap()
     }
 
     fn compose(name: &str, subject: &str) -> Result<Message, ComposeError> {
@@ -255,12 +280,57 @@ mod tests {
     }
 
     #[test]
+    fn t31_a_letter_in_a_list_can_be_left_by_one_click() {
+        let to = Mailbox::from("ana@example.com".parse::<Address>().unwrap());
+        let headers = |site: &str, list: Option<MailingList>| {
+            let links = links(site);
+            let unsubscribe = list.map(|list| links.of("01890a5d-ac96-774b-bcce-b302099a8057").link(list));
+            let rendered = Rendered { unsubscribe: unsubscribe.clone(), ..rendered("x") };
+            let id = MessageId::of_job("1").unwrap();
+            let message =
+                Message::compose(&to, &to, &rendered, id, "tango.españa", Timestamp::UNIX_EPOCH).unwrap();
+            let text = String::from_utf8(message.bytes().to_vec()).unwrap();
+            let (headers, _) = text.split_once("\r\n\r\n").unwrap();
+            let lines = headers.split("\r\n").filter(|line| line.starts_with("List-"));
+            (lines.map(str::to_owned).collect::<Vec<_>>(), unsubscribe.map(|link| link.url().to_owned()))
+        };
+        for list in MailingList::ALL {
+            let (lines, url) = headers("https://example.com", Some(list));
+            let name = list.name();
+            assert_eq!(
+                lines,
+                [
+                    format!("List-Id: MundoTango {name} <{name}.tango.xn--espaa-rta>"),
+                    format!("List-Unsubscribe: <{}>", url.unwrap()),
+                    "List-Unsubscribe-Post: List-Unsubscribe=One-Click".to_owned(),
+                ]
+            );
+            // Mail programs post over HTTPS alone, so there is no promise without it.
+            assert_eq!(headers("http://localhost:5000", Some(list)).0.len(), 2);
+        }
+        let (lines, url) =
+            headers(&format!("https://example.com/{}", "x".repeat(550)), Some(MailingList::Digest));
+        assert!(lines.iter().all(|line| line.len() <= 998) && lines[1].contains(&url.unwrap()));
+        assert_eq!(headers("https://example.com", None).0, Vec::<String>::new());
+    }
+
+    #[test]
+    fn t32_the_return_path_is_of_the_envelope_alone() {
+        let path = "bounces+1-0123456789abcdef@example.com".parse().unwrap();
+        let message = compose("Ana", "x").unwrap();
+        let sent = message.clone().with_return_path(&path).unwrap();
+        assert_eq!(sent.envelope().from().unwrap().to_string(), path.as_str());
+        assert_eq!((sent.envelope().to(), sent.bytes()), (message.envelope().to(), message.bytes()));
+    }
+
+    #[test]
     fn every_letter_fits_into_lines_that_servers_take() {
         let renderer = Renderer::new().unwrap();
         let to = Mailbox::from("ana@example.com".parse::<Address>().unwrap());
-        for letter in Letter::samples() {
+        let links = links("https://example.com");
+        for letter in Letter::samples("Ana") {
             for language in Language::ALL {
-                let rendered = renderer.render(&letter, language).unwrap();
+                let rendered = renderer.render(&letter, language, &links.of("1")).unwrap();
                 let id = MessageId::of_job("1").unwrap();
                 let message =
                     Message::compose(&to, &to, &rendered, id, "example.com", Timestamp::UNIX_EPOCH).unwrap();

@@ -5,15 +5,40 @@
 //! over. Who gets which letter, when, and how often a failure is tried again is not decided here.
 
 mod address;
+mod bounces;
+mod compile;
+mod dates;
+mod escape;
+mod language;
 mod letter;
 mod message;
 mod options;
+pub mod page;
 mod render;
+mod return_path;
+mod suppression;
+mod texts;
 mod transport;
+mod unsubscribe;
+pub mod unsubscribe_page;
 
 pub use address::{Address, AddressError, DisplayName, Mailbox};
-pub use letter::{EventLines, Language, Letter, Scope};
+pub use bounces::{
+    Feedback, FeedbackKind, SendgridKey, SendgridKeyError, SigningCertificates, SnsClient, SnsMessage,
+    SnsNews, WebhookError, read_dsn, read_sendgrid, read_sns,
+};
+pub use dates::Dates;
+pub use language::Language;
+pub use letter::{BookingStep, DigestItem, DigestSection, EventLines, Letter, MailingList, Scope};
 pub use message::{ComposeError, Message, MessageId};
-pub use options::{MailOptions, MailTransport, SmtpOptions, SmtpTls};
+pub use options::{MailOptions, MailTransport, SendgridOptions, SesOptions, SmtpOptions, SmtpTls};
 pub use render::{Rendered, Renderer};
-pub use transport::{FolderTransport, SendError, SmtpTransport, Transport};
+pub use return_path::{ReturnPaths, SignedPath};
+pub use suppression::{Blocked, HardBounces, SUPPRESSIONS, Suppression, SuppressionList};
+pub use transport::{
+    FolderTransport, SendError, SendgridTransport, SesTransport, SmtpTransport, TemporaryScope, Transport,
+};
+pub use unsubscribe::{
+    BadSite, UNSUBSCRIBE_PATH, UnsubscribeKey, UnsubscribeLink, UnsubscribeLinks, UserLinks,
+};
+pub use unsubscribe_page::UnsubscribeAction;

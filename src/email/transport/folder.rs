@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::{SendError, Transport};
+use super::{SendError, TemporaryScope, Transport};
 use crate::email::Message;
 
 /// Writes each message into a file `<date>-<id>.eml`. A message that is sent again overwrites its file.
@@ -51,6 +51,7 @@ impl Transport for FolderTransport {
         written.await.map_err(io::Error::other).flatten().map_err(|error| SendError::Temporary {
             why: format!("cannot write into {}: {error}", self.folder.display()),
             retry_after: None,
+            scope: TemporaryScope::Server,
         })
     }
 }
@@ -83,8 +84,12 @@ mod tests {
     use crate::email::{Mailbox, MessageId, Rendered};
 
     fn message(subject: &str) -> Message {
-        let rendered =
-            Rendered { subject: subject.to_owned(), html: "<p>x</p>".to_owned(), text: "x".to_owned() };
+        let rendered = Rendered {
+            subject: subject.to_owned(),
+            html: "<p>x</p>".to_owned(),
+            text: "x".to_owned(),
+            unsubscribe: None,
+        };
         let ana: Mailbox = "Ana <ana@example.com>".parse().unwrap();
         let date = "2026-07-04T22:00:00.5Z".parse().unwrap();
         Message::compose(&ana, &ana, &rendered, MessageId::of_job("job-1").unwrap(), "example.com", date)

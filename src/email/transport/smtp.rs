@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Noop, Rcpt, Rset};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::Severity;
@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::failure::{Cause, Failure, Step};
-use super::{SendError, Transport};
+use super::{SendError, TemporaryScope, Transport};
 use crate::email::Message;
 use crate::email::options::{SmtpOptions, SmtpTls, is_host};
 
@@ -55,8 +55,7 @@ struct Idle {
 impl SmtpTransport {
     /// Prepares sending; nothing is connected yet. An error is one of the options.
     pub fn new(options: &SmtpOptions) -> anyhow::Result<Self> {
-        let tls_parameters =
-            TlsParameters::new(options.host.clone()).context("TLS for the mail server cannot be set up")?;
+        let tls_parameters = tls_parameters(options).context("TLS for the mail server cannot be set up")?;
         let credentials = options.user.clone().zip(options.password.as_ref());
         Ok(Self {
             host: options.host.clone(),
@@ -233,6 +232,16 @@ async fn in_time<T>(
         Ok(Err(error)) => Err(Failure { step, cause: Cause::of(&error) }),
         Err(_) => Err(Failure { step, cause: Cause::TimedOut(limit) }),
     }
+}
+
+/// Whose certificates are trusted: those of the authorities that the options name, or of all public ones.
+fn tls_parameters(options: &SmtpOptions) -> anyhow::Result<TlsParameters> {
+    let Some(file) = &options.ca_file else { return Ok(TlsParameters::new(options.host.clone())?) };
+    let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let parameters = TlsParameters::builder(options.host.clone())
+        .certificate_store(CertificateStore::None)
+        .add_root_certificate(Certificate::from_pem(&pem)?);
+    Ok(parameters.build()?)
 }
 
 /// What the node calls itself.

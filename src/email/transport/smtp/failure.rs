@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
-use super::SendError;
+use super::{SendError, TemporaryScope};
 
 /// Longest wait that a server's words can ask for. More is a mistake or an attack, and the letter is of no
 /// use then.
@@ -100,14 +100,23 @@ impl Failure {
 impl From<Failure> for SendError {
     fn from(Failure { step, cause }: Failure) -> Self {
         match cause {
-            // What a server says before a letter is named, such as of a wrong password, is nothing about the letter.
+            // A wrong password or a user who may not send: nothing about the letter, and waiting does not help.
+            Cause::Answer { code, words } if code >= 500 && step == Step::SignIn => {
+                Self::Misconfigured { why: format!("{step}: {code} {words}") }
+            }
+            // What a server says before a letter is named is nothing about the letter.
             Cause::Answer { code, words }
-                if code >= 500 && !matches!(step, Step::Connect | Step::StartTls | Step::SignIn) =>
+                if code >= 500 && !matches!(step, Step::Connect | Step::StartTls) =>
             {
                 Self::Refused { enhanced: enhanced(&words), why: format!("{step}: {code} {words}") }
             }
             Cause::Answer { code, words } => {
-                Self::Temporary { retry_after: told_delay(&words), why: format!("{step}: {code} {words}") }
+                let scope = scope(step, code);
+                Self::Temporary {
+                    retry_after: told_delay(&words),
+                    why: format!("{step}: {code} {words}"),
+                    scope,
+                }
             }
             Cause::Lost(_) | Cause::TimedOut(_) => {
                 let why = match cause {
@@ -117,10 +126,21 @@ impl From<Failure> for SendError {
                 if step == Step::FinalDot {
                     Self::Uncertain { why }
                 } else {
-                    Self::Temporary { why, retry_after: None }
+                    Self::Temporary { why, retry_after: None, scope: TemporaryScope::Server }
                 }
             }
         }
+    }
+}
+
+/// Which letters a temporary answer is about. Before RCPT the server knows no recipient, and with 421 it takes
+/// nothing more from anybody (RFC 5321, 3.8).
+fn scope(step: Step, code: u16) -> TemporaryScope {
+    match step {
+        Step::Recipient | Step::Data | Step::Content | Step::FinalDot if code != 421 => {
+            TemporaryScope::Recipient
+        }
+        _ => TemporaryScope::Server,
     }
 }
 
@@ -160,7 +180,9 @@ mod tests {
     #[test]
     fn answers_are_for_now_or_for_good_at_every_step() {
         let wrong = told(Step::SignIn, 535, "5.7.8 wrong password");
-        assert!(matches!(wrong, SendError::Temporary { .. }), "{wrong}");
+        assert!(matches!(wrong, SendError::Misconfigured { .. }), "{wrong}");
+        let locked = told(Step::SignIn, 454, "4.7.0 later");
+        assert!(matches!(locked, SendError::Temporary { .. }), "{locked}");
         for step in [Step::Sender, Step::Recipient, Step::Data, Step::Content, Step::FinalDot] {
             assert!(matches!(told(step, 451, "4.3.0 later"), SendError::Temporary { retry_after: None, .. }));
             let SendError::Refused { enhanced, why } = told(step, 550, "5.1.1 unknown") else {
@@ -168,6 +190,34 @@ mod tests {
             };
             assert_eq!(enhanced.as_deref(), Some("5.1.1"));
             assert!(why.ends_with("550 5.1.1 unknown"), "{why}");
+        }
+    }
+
+    #[test]
+    fn one_recipients_trouble_is_told_from_the_servers() {
+        let scope = |failure: Failure| match failure.into() {
+            SendError::Temporary { scope, .. } => scope,
+            other => panic!("{other}"),
+        };
+        let answered =
+            |step, code| scope(Failure { step, cause: Cause::Answer { code, words: String::new() } });
+        for step in [Step::Recipient, Step::Data, Step::Content, Step::FinalDot] {
+            for code in [450, 451, 452] {
+                assert_eq!(answered(step, code), TemporaryScope::Recipient, "{step} {code}");
+            }
+            assert_eq!(answered(step, 421), TemporaryScope::Server, "{step}");
+        }
+        for step in [Step::Connect, Step::StartTls, Step::SignIn, Step::Sender] {
+            for code in [421, 451, 454] {
+                assert_eq!(answered(step, code), TemporaryScope::Server, "{step} {code}");
+            }
+        }
+        assert_eq!(answered(Step::Connect, 554), TemporaryScope::Server);
+        for step in [Step::Connect, Step::Sender, Step::Recipient, Step::Data, Step::Content] {
+            let lost = Failure { step, cause: Cause::Lost("gone".to_owned()) };
+            assert_eq!(scope(lost), TemporaryScope::Server, "{step}");
+            let late = Failure { step, cause: Cause::TimedOut(Duration::from_secs(1)) };
+            assert_eq!(scope(late), TemporaryScope::Server, "{step}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! Against a server that plays a script.
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -34,7 +36,7 @@ async fn serve(script: fn(usize, &str) -> Option<Act>) -> (u16, mpsc::UnboundedR
 }
 
 async fn talk(
-    mut stream: BufReader<tokio::net::TcpStream>,
+    mut stream: BufReader<impl AsyncRead + AsyncWrite + Unpin>,
     number: usize,
     script: fn(usize, &str) -> Option<Act>,
     told: &mpsc::UnboundedSender<(usize, String)>,
@@ -92,7 +94,12 @@ fn transport_of(options: &SmtpOptions) -> SmtpTransport {
 }
 
 fn message() -> Message {
-    let rendered = Rendered { subject: "x".to_owned(), html: "<p>x</p>".to_owned(), text: ".\nx".to_owned() };
+    let rendered = Rendered {
+        subject: "x".to_owned(),
+        html: "<p>x</p>".to_owned(),
+        text: ".\nx".to_owned(),
+        unsubscribe: None,
+    };
     let ana: Mailbox = "Ana <ana@example.com>".parse().unwrap();
     let date = jiff::Timestamp::UNIX_EPOCH;
     Message::compose(&ana, &ana, &rendered, MessageId::of_job("1").unwrap(), "example.com", date).unwrap()
@@ -152,7 +159,7 @@ async fn a_message_that_is_not_read_to_its_end_is_for_now() {
     });
     let ana: Mailbox = "ana@example.com".parse().unwrap();
     let text = "la cumparsita ".repeat(1_000_000);
-    let rendered = Rendered { subject: "x".to_owned(), html: "x".to_owned(), text };
+    let rendered = Rendered { subject: "x".to_owned(), html: "x".to_owned(), text, unsubscribe: None };
     let date = jiff::Timestamp::UNIX_EPOCH;
     let id = MessageId::of_job("1").unwrap();
     let large = Message::compose(&ana, &ana, &rendered, id, "example.com", date).unwrap();
@@ -181,6 +188,23 @@ async fn the_servers_no_is_told_with_its_step_and_codes() {
 }
 
 #[tokio::test]
+async fn a_mailbox_that_is_full_for_now_says_nothing_about_the_server() {
+    let scope = async |script| match outcome(script).await {
+        SendError::Temporary { scope, .. } => scope,
+        other => panic!("{other}"),
+    };
+    let full = scope(|_, command| command.starts_with("RCPT").then_some(Say("452 4.2.2 full"))).await;
+    assert_eq!(full, TemporaryScope::Recipient);
+    let later = scope(|_, command| (command == "DOT").then_some(Say("451 4.7.1 greylisted"))).await;
+    assert_eq!(later, TemporaryScope::Recipient);
+    let closing = scope(|_, command| command.starts_with("RCPT").then_some(Say("421 4.3.2 closing"))).await;
+    assert_eq!(closing, TemporaryScope::Server);
+    let busy = scope(|_, command| command.starts_with("MAIL").then_some(Say("452 4.3.1 disk full"))).await;
+    assert_eq!(busy, TemporaryScope::Server);
+    assert_eq!(scope(|_, command| command.starts_with("RCPT").then_some(Cut)).await, TemporaryScope::Server);
+}
+
+#[tokio::test]
 async fn an_encrypted_connection_is_never_given_up_for_a_plain_one() {
     let (port, mut commands) = serve(|_, _| None).await;
     let transport = transport_of(&SmtpOptions { port, tls: SmtpTls::Starttls, ..options() });
@@ -188,6 +212,46 @@ async fn an_encrypted_connection_is_never_given_up_for_a_plain_one() {
     assert!(matches!(&error, SendError::Temporary { why, .. } if why.contains("STARTTLS")), "{error}");
     assert_eq!(commands.recv().await.unwrap(), (0, "EHLO node.example.com".to_owned()));
     assert!(commands.try_recv().is_err(), "nothing may be sent in plain text");
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_only_where_it_is_named() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = certificate.self_signed(&key).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, certificate.pem()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.into())
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(tls));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            if let Ok(stream) = acceptor.accept(stream).await {
+                let (told, _commands) = mpsc::unbounded_channel();
+                tokio::spawn(async move { talk(BufReader::new(stream), 0, |_, _| None, &told).await });
+            }
+        }
+    });
+    let options = SmtpOptions { host: "localhost".to_owned(), port, tls: SmtpTls::Tls, ..options() };
+    let error = transport_of(&options).send(&message()).await.unwrap_err();
+    assert!(
+        matches!(&error, SendError::Temporary { why, .. } if why.starts_with("while connecting")),
+        "{error}"
+    );
+    let named = SmtpOptions { ca_file: Some(ca_file), ..options.clone() };
+    transport_of(&named).send(&message()).await.unwrap();
+    let nowhere = SmtpOptions { ca_file: Some("/nowhere.pem".into()), ..options };
+    let error = format!("{:#}", SmtpTransport::new(&nowhere).err().unwrap());
+    assert!(error.contains("cannot read /nowhere.pem"), "{error}");
 }
 
 #[tokio::test]
