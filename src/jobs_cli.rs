@@ -24,6 +24,8 @@ pub(crate) enum JobsCommand {
     Pause(OneQueue),
     /// Give jobs of a queue their turn again.
     Resume(OneQueue),
+    /// Print the schedules by which jobs are made.
+    Schedules,
 }
 
 #[derive(Debug, Args)]
@@ -108,6 +110,13 @@ pub(crate) async fn run(config: &Config, command: &JobsCommand) -> anyhow::Resul
         JobsCommand::Pause(OneQueue { queue }) => {
             node.call(Method::PATCH, &queue_path(queue), Some(&json!({"paused": true}))).await?;
             Ok(format!("{queue} is paused"))
+        }
+        JobsCommand::Schedules => {
+            let schedules = node.call(Method::GET, "/api/admin/jobs/schedules", None).await?;
+            Ok(table(
+                &["name", "cron", "interval", "timeZone", "nextAt", "lastAt", "fired", "missed"],
+                schedules.as_array().map(Vec::as_slice).unwrap_or_default(),
+            ))
         }
         JobsCommand::Resume(OneQueue { queue }) => {
             node.call(Method::PATCH, &queue_path(queue), Some(&json!({"paused": false}))).await?;

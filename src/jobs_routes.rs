@@ -10,7 +10,10 @@ use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{ListQuery, PageBody, PageQuery, Path, ValidJson};
 use mundotango_gateway::input::{BadFields, Choice, Maybe, Time, Whole};
 use mundotango_gateway::problem::Problem;
-use mundotango_jobs::{Ended, JobId, Jobs, Pools, Priority, Queue, QueueReport, Shown, State as JobState};
+use mundotango_jobs::{
+    CatchUp, Ended, JobId, Jobs, Pools, Priority, Queue, QueueReport, ScheduleReport, Schedules, Shown,
+    State as JobState,
+};
 use mundotango_storage::{Page, PageStart};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -25,15 +28,17 @@ use crate::community::roles::is_admin;
 struct JobsState {
     jobs: Jobs,
     pools: Arc<Pools>,
+    schedules: Arc<Schedules>,
 }
 
-pub(crate) fn router(jobs: Jobs, pools: Arc<Pools>) -> OpenApiRouter {
+pub(crate) fn router(jobs: Jobs, pools: Arc<Pools>, all: Arc<Schedules>) -> OpenApiRouter {
     OpenApiRouter::new()
+        .routes(routes!(schedules))
         .routes(routes!(queues))
         .routes(routes!(list, change_queue))
         .routes(routes!(show, drop_job))
         .routes(routes!(retry))
-        .with_state(JobsState { jobs, pools })
+        .with_state(JobsState { jobs, pools, schedules: all })
 }
 
 impl JobsState {
@@ -177,6 +182,58 @@ async fn queues(identity: Identity, State(state): State<JobsState>) -> Result<Js
         bodies.push(state.body_of(queue).await?);
     }
     Ok(Json(bodies))
+}
+
+/// Jobs that are made at certain times.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ScheduleBody {
+    name: String,
+    /// The cron expression; null where there is an interval.
+    cron: Option<String>,
+    /// Seconds between two occurrences; null where there is a cron expression.
+    interval: Option<u64>,
+    /// The IANA name of the zone on whose clocks the expression is.
+    time_zone: String,
+    /// What is done about occurrences that no node was there for: `skip`, `once` or `all`.
+    #[schema(value_type = String, example = "once")]
+    catch_up: CatchUp,
+    /// The last occurrence that fired or was left out.
+    last_at: Option<Time>,
+    next_at: Option<Time>,
+    /// How often it made a job.
+    fired: u64,
+    /// Occurrences that were left out, as no node was there in time.
+    missed: u64,
+}
+
+impl From<ScheduleReport> for ScheduleBody {
+    fn from(report: ScheduleReport) -> Self {
+        Self {
+            name: report.name.to_owned(),
+            cron: report.expression,
+            interval: report.interval.map(|interval| interval.as_secs()),
+            time_zone: report.zone,
+            catch_up: report.catch_up,
+            last_at: report.last.map(Time),
+            next_at: report.next.map(Time),
+            fired: report.fired,
+            missed: report.missed,
+        }
+    }
+}
+
+/// The schedules; for admins.
+#[utoipa::path(
+    get, path = "/api/admin/jobs/schedules", tag = "jobs",
+    responses((status = OK, body = Vec<ScheduleBody>), (status = FORBIDDEN, body = Problem)),
+)]
+async fn schedules(
+    identity: Identity,
+    State(state): State<JobsState>,
+) -> Result<Json<Vec<ScheduleBody>>, Problem> {
+    admit(&identity)?;
+    Ok(Json(state.schedules.report().await?.into_iter().map(ScheduleBody::from).collect()))
 }
 
 /// What a list of jobs is narrowed to.

@@ -3,6 +3,7 @@
 //! [`node`] puts everything together; [`community`] holds one file a feature; [`config`] and [`cli`] are how operators
 //! reach it.
 
+pub mod analytics;
 pub mod cli;
 pub mod community;
 pub mod config;
@@ -14,11 +15,14 @@ mod invalidations;
 mod jobs_cli;
 mod jobs_routes;
 pub mod life_ceo;
+mod mail_routes;
 pub mod node;
 mod node_client;
 pub mod relay;
 mod running_node;
 pub mod schema;
+mod secrets;
+mod server_reads;
 mod service_manager;
 mod signals;
 pub mod texts;

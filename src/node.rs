@@ -14,25 +14,35 @@ use mundotango_gateway::{
     Certificates, Door, EXTRA_CONNECTIONS, GatewayParts, HttpOptions, INTERNAL_CONNECTIONS, Revocations,
     Routers, Starting, TokenAuthenticator,
 };
-use mundotango_jobs::{Jobs, Pools, Wakes};
+use mundotango_jobs::{Jobs, Pools, Queue, Schedule, Schedules, Timing, Wakes};
+use mundotango_push::Pusher;
 use mundotango_storage::scylla;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::community::effects::Effects;
+use crate::analytics::counters::Counters;
+use crate::analytics::{self, Analytics};
+use crate::community::effects::{Effect, Effects};
 use crate::community::letters::{self, Letters};
-use crate::community::{self, Community, roles};
-use crate::config::{Config, ConfigSource};
+use crate::community::notifications::ladder::{self, Teller};
+use crate::community::notifications::preferences::PreferenceStore;
+use crate::community::{self, Community, CommunityParts, roles};
+use crate::config::{Config, ConfigSource, JobsOptions};
 use crate::data_folder;
-use crate::email::{FolderTransport, MailTransport, SmtpTransport, Transport};
+use crate::email::{
+    FolderTransport, MailTransport, SendgridTransport, SesTransport, SmtpTransport, Transport,
+};
 use crate::engines::Engines;
 use crate::export_route;
 use crate::invalidations;
 use crate::jobs_routes;
 use crate::life_ceo;
+use crate::mail_routes;
 use crate::relay::Relay;
+use crate::secrets;
+use crate::server_reads;
 use crate::service_manager::ServiceManager;
 use crate::signals::Signals;
 
@@ -114,7 +124,9 @@ pub async fn serve(mut config: Config, source: &ConfigSource, accept_loss: bool)
         let reloaded = Arc::clone(&reloaded);
         move |config| {
             if let Some(pools) = reloaded.get() {
-                pools.set_concurrency(letters::EMAIL.name, config.jobs.email);
+                for (queue, size) in queues(&config.jobs) {
+                    pools.set_concurrency(queue.name, size);
+                }
             }
         }
     });
@@ -306,18 +318,43 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<Assemble
     let relay = Relay::start(engines.stores.db.clone(), &engine, carrier, !config.cluster.is_shared());
     let engine_name = if config.cluster.is_shared() { "cql" } else { "embedded" };
     let export = export_route::router(engines.stores.clone(), VERSION, engine_name);
-    let community = Community::new(
-        &engines.stores.db.clone().with_outlet(relay),
-        Arc::clone(&engines.hot),
-        &engine,
-        Arc::clone(&tokens),
-        Arc::clone(&revocations),
-        &config.auth,
-    )?;
-    let letters = Letters::new(&engines.stores.db, jobs.clone(), &config.mail, transport(config)?)?;
-    let pools = letters::handled(Pools::of([(&letters::EMAIL, config.jobs.email)]), &Arc::new(letters));
+    let db = engines.stores.db.clone().with_outlet(relay);
+    let vapid = secrets::vapid_keys(&db).await.context("the keys of web push")?;
+    let pusher = Arc::new(Pusher::new(&config.push, vapid)?);
+    let parts = CommunityParts {
+        hot: Arc::clone(&engines.hot),
+        engine: Arc::clone(&engine),
+        tokens: Arc::clone(&tokens),
+        revocations: Arc::clone(&revocations),
+        jobs: jobs.clone(),
+        pusher: Arc::clone(&pusher),
+    };
+    let community = Community::new(&db, parts, &config.auth)?;
+    let letters = Letters::new(&db, jobs.clone(), Arc::clone(&tokens), &config.mail, transport(config)?)?;
+    let (site, language) = (&config.mail.public_url, config.mail.language);
+    let teller = Arc::new(Teller::new(&db, jobs.clone(), pusher, site, language));
+    let pools = letters::handled(Pools::of(queues(&config.jobs)), &Arc::new(letters));
+    let pools = ladder::handled(pools, &teller);
+    let pools = analytics::work::handled(pools, &db, &jobs);
     let pools = pools.start(&jobs, &engine, &wakes, !config.cluster.is_shared());
-    let jobs = jobs_routes::router(jobs, Arc::clone(&pools));
+    let schedules = Arc::new(Schedules::new(db.clone(), schedules()?, |job| Effect::job(job).kept()));
+    schedules.start(&engine);
+    let all_jobs = jobs.clone();
+    let jobs = jobs_routes::router(jobs, Arc::clone(&pools), schedules);
+    let return_paths = letters::return_path_secret(&tokens)?;
+    let mail = mail_routes::router(&db, &config.mail, return_paths.as_bytes())?;
+    let counters = Arc::new(Counters::default());
+    analytics::counters::start(&engine, &counters, &all_jobs);
+    let consent = Arc::new(PreferenceStore::new(db.clone()));
+    let hot = Arc::clone(&engines.hot);
+    let analytics = Analytics::new(db.clone(), all_jobs, hot, consent, analytics::Limits::default());
+    let application = community::router(Arc::new(community))
+        .merge(life_ceo)
+        .merge(export)
+        .merge(jobs)
+        .merge(mail)
+        .merge(analytics::router(Arc::new(analytics)))
+        .layer(axum::middleware::from_fn_with_state(counters, server_reads::count));
     let routers = mundotango_gateway::routers(
         &config.http,
         GatewayParts {
@@ -327,7 +364,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<Assemble
             db: engines.stores.db.clone(),
             revocations,
             health: Arc::clone(&engines.health),
-            application: community::router(Arc::new(community)).merge(life_ceo).merge(export).merge(jobs),
+            application,
             is_operator: roles::is_admin,
             version: VERSION.to_owned(),
         },
@@ -335,11 +372,30 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<Assemble
     Ok(Assembled { engine, pools, routers })
 }
 
+/// The queues, and how many of their jobs this node does at the same time.
+fn queues(options: &JobsOptions) -> [(&'static Queue, usize); 3] {
+    [
+        (&letters::EMAIL, options.email),
+        (&ladder::NOTIFICATION, options.notification),
+        (&analytics::work::ANALYTICS, options.analytics),
+    ]
+}
+
+/// What is done at certain times.
+fn schedules() -> anyhow::Result<Vec<Schedule>> {
+    let early = Timing::cron("10 0 * * *", "UTC")?;
+    let yesterday =
+        Schedule::new("analytics_day", early, |now| analytics::work::fold_day_before(now.at)).overlapping();
+    Ok(vec![yesterday])
+}
+
 /// Who takes letters from here.
 fn transport(config: &Config) -> anyhow::Result<Box<dyn Transport>> {
     Ok(match config.mail.transport {
         MailTransport::Folder => Box::new(FolderTransport::new(config.data_dir.join(MAIL_FOLDER))),
         MailTransport::Smtp => Box::new(SmtpTransport::new(&config.mail.smtp)?),
+        MailTransport::Ses => Box::new(SesTransport::new(&config.mail.ses)?),
+        MailTransport::Sendgrid => Box::new(SendgridTransport::new(&config.mail.sendgrid)?),
     })
 }
 

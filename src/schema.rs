@@ -3,7 +3,8 @@
 use mundotango_gateway::{IDEMPOTENCY_KEYS, revocation_store};
 use mundotango_storage::db::{KindSpec, Schema, last_part};
 
-use crate::community::{accounts, bookmarks, events, posts};
+use crate::analytics;
+use crate::community::{accounts, bookmarks, events, notifications, posts};
 use crate::life_ceo;
 
 /// Where an entry of an index leads to, by the names of index and key; `None` for what is no key of that index.
@@ -20,19 +21,25 @@ pub(crate) fn leads_to(index: &str, key: &str) -> Option<(&'static KindSpec, Str
 
 /// The schema with which every store is opened.
 pub fn schema() -> Schema {
-    Schema {
-        kinds: vec![
-            revocation_store::REVOCATIONS.spec(),
-            IDEMPOTENCY_KEYS.spec(),
-            mundotango_jobs::JOBS.spec(),
-            accounts::store::USERS.spec(),
-            accounts::names::NAMES.spec(),
-            posts::store::POSTS.spec(),
-            posts::store::POST_REACTIONS.spec(),
-            bookmarks::store::BOOKMARKS.spec(),
-            events::store::EVENTS.spec(),
-            life_ceo::store::CONVERSATIONS.spec(),
-        ],
-        indexes: vec![posts::store::FEEDS.spec(), events::listing::EVENTS_BY_START.spec()],
-    }
+    let mut kinds = analytics::kinds().to_vec();
+    kinds.extend([
+        revocation_store::REVOCATIONS.spec(),
+        IDEMPOTENCY_KEYS.spec(),
+        crate::secrets::SECRETS.spec(),
+        crate::email::SUPPRESSIONS.spec(),
+        mundotango_jobs::JOBS.spec(),
+        mundotango_jobs::SCHEDULES.spec(),
+        accounts::store::USERS.spec(),
+        accounts::names::NAMES.spec(),
+        posts::store::POSTS.spec(),
+        posts::store::POST_REACTIONS.spec(),
+        bookmarks::store::BOOKMARKS.spec(),
+        events::store::EVENTS.spec(),
+        notifications::store::NOTIFICATIONS.spec(),
+        notifications::preferences::PREFERENCES.spec(),
+        notifications::devices::DEVICES.spec(),
+        notifications::devices::DESTINATIONS.spec(),
+        life_ceo::store::CONVERSATIONS.spec(),
+    ]);
+    Schema { kinds, indexes: vec![posts::store::FEEDS.spec(), events::listing::EVENTS_BY_START.spec()] }
 }

@@ -50,6 +50,10 @@ macro_rules! text {
 
         impl $name {
             const RULE: Rule = $rule;
+            /// The fewest characters.
+            pub const MIN_CHARACTERS: usize = Self::RULE.min;
+            /// The most characters.
+            pub const MAX_CHARACTERS: usize = Self::RULE.max;
 
             /// The text.
             pub fn into_string(self) -> String {
@@ -114,6 +118,14 @@ text! {
     AgentText = rule(Form::Prose, 1, 4000);
     /// An id that this server or a client made.
     Id = rule(Form::Token, 1, 64);
+    /// Why something is so.
+    Reason = rule(Form::Prose, 1, 500);
+    /// What a user calls a device.
+    DeviceName = rule(Form::Line, 1, 100);
+    /// A token or key of a push service.
+    PushToken = rule(Form::Token, 1, 1024);
+    /// The token of a link that was mailed.
+    LinkToken = rule(Form::Token, 1, 256);
     /// A refresh token.
     RefreshTokenText = rule(Form::Token, 1, 256);
 }

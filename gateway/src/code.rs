@@ -67,6 +67,8 @@ codes! {
         WrongCredentials = "wrong_credentials",
         /// The refresh token is over, was locked out, or was traded before. Log in.
         RefreshTokenInvalid = "refresh_token_invalid",
+        /// The link was used, is too old, or was never made. Ask for another one.
+        LinkInvalid = "link_invalid",
         /// The account is blocked. Ask those who run the server.
         AccountBlocked = "account_blocked",
         /// You may not do this, or not from this page.

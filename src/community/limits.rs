@@ -89,6 +89,11 @@ impl Limits {
         self.per_address("refresh", self.options.refreshes_per_address, MINUTE, address).await
     }
 
+    /// A letter with a link that somebody asks for.
+    pub(super) async fn link(&self, address: &Address) -> Result<(), Problem> {
+        self.per_address("link", self.options.links_per_address, HOUR, address).await
+    }
+
     /// Lets an attempt at an account through, or says when to come again. To be asked before the password is looked at,
     /// so that an attempt too many learns nothing.
     pub(super) async fn login<'a>(

@@ -7,6 +7,7 @@ pub mod effects;
 pub mod events;
 pub mod letters;
 mod limits;
+pub mod notifications;
 pub mod posts;
 pub mod roles;
 
@@ -18,6 +19,8 @@ use mundotango_actors::Engine;
 use mundotango_gateway::Revocations;
 use mundotango_gateway::problem::{FieldError, Problem};
 use mundotango_gateway::tokens::Tokens;
+use mundotango_jobs::Jobs;
+use mundotango_push::Pusher;
 use mundotango_storage::db::Db;
 use mundotango_storage::hot::HotState;
 use serde::Serialize;
@@ -26,11 +29,13 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::AuthOptions;
+use crate::email::UnsubscribeKey;
 use accounts::passwords::Passwords;
 use accounts::store::{AccountStore, User};
 use bookmarks::store::BookmarkStore;
 use events::store::EventStore;
 use limits::Limits;
+use notifications::Notifications;
 use posts::store::PostStore;
 
 /// What the features share.
@@ -43,33 +48,49 @@ pub struct Community {
     revocations: Arc<Revocations>,
     passwords: Passwords,
     limits: Limits,
+    jobs: Jobs,
+    notifications: Notifications,
+    unsubscribe: UnsubscribeKey,
     refresh_token_ttl: Duration,
 }
 
+/// What the community is built on besides its store.
+pub struct CommunityParts {
+    /// For quotas.
+    pub hot: Arc<dyn HotState>,
+    /// Publishes to channels.
+    pub engine: Arc<Engine>,
+    /// Issues and reads tokens.
+    pub tokens: Arc<Tokens>,
+    /// Who is locked out.
+    pub revocations: Arc<Revocations>,
+    /// What is done later.
+    pub jobs: Jobs,
+    /// Reaches devices.
+    pub pusher: Arc<Pusher>,
+}
+
 impl Community {
-    /// The community on its store, hot state (for quotas) and its engine.
-    pub fn new(
-        db: &Db,
-        hot: Arc<dyn HotState>,
-        engine: &Arc<Engine>,
-        tokens: Arc<Tokens>,
-        revocations: Arc<Revocations>,
-        auth: &AuthOptions,
-    ) -> anyhow::Result<Self> {
+    /// The community on its store.
+    pub fn new(db: &Db, parts: CommunityParts, auth: &AuthOptions) -> anyhow::Result<Self> {
+        let CommunityParts { hot, engine, tokens, revocations, jobs, pusher } = parts;
         let passwords = Passwords::new(auth.password_concurrency)?;
         let limits = Limits::new(auth.rates.clone(), hot);
         let refresh_token_ttl = auth.refresh_token_ttl;
         let posts = PostStore::new(db.clone());
-        posts::live::start(&posts, engine);
+        posts::live::start(&posts, &engine);
         Ok(Self {
             accounts: AccountStore::new(db.clone()),
             posts,
             bookmarks: BookmarkStore::new(db.clone()),
             events: EventStore::new(db.clone()),
+            notifications: Notifications::new(db, pusher),
+            unsubscribe: letters::unsubscribe::key(&tokens)?,
             tokens,
             revocations,
             passwords,
             limits,
+            jobs,
             refresh_token_ttl,
         })
     }
@@ -133,6 +154,7 @@ fn label<T: Serialize>(value: T) -> String {
         posts::live::ReactionsMessage,
         bookmarks::BookmarkMessage,
         events::EventMessage,
+        notifications::NotificationMessage,
         crate::life_ceo::AgentMessage,
         FieldError,
         Problem
@@ -158,5 +180,7 @@ pub fn router(community: Arc<Community>) -> OpenApiRouter {
         .merge(posts::router())
         .merge(bookmarks::router())
         .merge(events::router())
+        .merge(notifications::router())
+        .merge(letters::unsubscribe::router())
         .with_state(community)
 }

@@ -53,6 +53,8 @@ pub struct RateOptions {
     pub logins_per_address: u32,
     /// Refreshes that one address may make in a minute.
     pub refreshes_per_address: u32,
+    /// Letters with a link that one address may ask for in an hour.
+    pub links_per_address: u32,
     /// Failed logins of one address at one account in 15 minutes, after which that address has to wait.
     pub failed_logins: u32,
     /// Failed logins of all addresses at one account in an hour, after which the account is tried once a second at most.
@@ -65,6 +67,7 @@ impl Default for RateOptions {
             registrations_per_address: 60,
             logins_per_address: 60,
             refreshes_per_address: 600,
+            links_per_address: 20,
             failed_logins: 10,
             failed_logins_per_account: 100,
         }

@@ -29,6 +29,7 @@ impl Config {
         problems.extend(self.http.problems());
         problems.extend(self.jobs.check());
         problems.extend(self.mail.check());
+        problems.extend(self.push.check());
         let mut require = |holds: bool, problem: &str| {
             if !holds {
                 problems.push(problem.to_owned());

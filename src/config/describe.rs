@@ -6,6 +6,7 @@ use documented::DocumentedFields;
 use mundotango_actors::{ChannelsOptions, NamespaceOptions, SessionOptions};
 use mundotango_gateway::{HttpOptions, TlsOptions, TokenOptions};
 use mundotango_ops::LogOptions;
+use mundotango_push::{ApnsOptions, FcmOptions, PushOptions};
 use mundotango_storage::TlsFiles;
 use mundotango_storage::embedded::EmbeddedOptions;
 use mundotango_storage::scylla::ScyllaOptions;
@@ -13,7 +14,7 @@ use mundotango_storage::scylla::ScyllaOptions;
 use super::layers::{ENV_PREFIX, Source, Tree, variable};
 use super::read::Unknown;
 use super::{AuthOptions, ClusterOptions, Config, DrainOptions, JobsOptions, RateOptions};
-use crate::email::{MailOptions, SmtpOptions};
+use crate::email::{MailOptions, SendgridOptions, SesOptions, SmtpOptions};
 
 /// The section of all namespaces, which have names of the operator's own.
 const NAMESPACES: &str = "channels.namespaces";
@@ -63,6 +64,11 @@ pub(super) const SECTIONS: &[Section] = &[
     Section::of::<JobsOptions>("jobs"),
     Section::of::<MailOptions>("mail"),
     Section::of::<SmtpOptions>("mail.smtp"),
+    Section::of::<SesOptions>("mail.ses"),
+    Section::of::<SendgridOptions>("mail.sendgrid"),
+    Section::of::<PushOptions>("push"),
+    Section::of::<FcmOptions>("push.fcm"),
+    Section::of::<ApnsOptions>("push.apns"),
     Section::of::<DrainOptions>("drain"),
     Section::of::<LogOptions>("log"),
 ];

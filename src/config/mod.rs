@@ -22,6 +22,7 @@ use mundotango_actors::bus::NatsOptions;
 use mundotango_actors::{ChannelsOptions, NamespaceOptions, SessionOptions};
 use mundotango_gateway::HttpOptions;
 use mundotango_ops::{LogOptions, ServerUrls, duration as friendly};
+use mundotango_push::PushOptions;
 use mundotango_storage::embedded::EmbeddedOptions;
 use mundotango_storage::scylla::ScyllaOptions;
 use mundotango_storage::{RedisOptions, TlsFiles};
@@ -58,6 +59,8 @@ pub struct Config {
     pub jobs: JobsOptions,
     /// Letters: who sends them, and by which server.
     pub mail: MailOptions,
+    /// Pushes to devices.
+    pub push: PushOptions,
     /// How a node goes away.
     pub drain: DrainOptions,
     /// What is logged, and how.
@@ -173,6 +176,7 @@ impl Default for Config {
             cluster: ClusterOptions::default(),
             jobs: JobsOptions::default(),
             mail: MailOptions::default(),
+            push: PushOptions::default(),
             drain: DrainOptions::default(),
             log: LogOptions::default(),
         }

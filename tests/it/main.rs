@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "the modules of one test binary share helpers")]
 
+mod analytics;
 mod cli;
 mod cluster;
 mod crowd;
@@ -14,15 +15,20 @@ mod hostile;
 mod idempotency;
 mod input;
 mod jobs;
+mod journey;
 mod layers;
+mod links;
 mod live;
 mod logs;
 mod mail;
 mod metrics;
+mod notifications;
 mod operations;
 mod outages;
 mod outbox;
+mod pages;
 mod proxy;
+mod push_service;
 mod reactions;
 mod recovery;
 mod rest;

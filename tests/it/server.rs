@@ -36,6 +36,7 @@ const NO_RATES: &[(&str, &str)] = &[
     ("AUTH__RATES__REGISTRATIONS_PER_ADDRESS", "0"),
     ("AUTH__RATES__LOGINS_PER_ADDRESS", "0"),
     ("AUTH__RATES__REFRESHES_PER_ADDRESS", "0"),
+    ("AUTH__RATES__LINKS_PER_ADDRESS", "0"),
 ];
 /// The build of the server that the tests are of.
 const BINARY: &str = env!("CARGO_BIN_EXE_mundotango");

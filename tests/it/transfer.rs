@@ -75,6 +75,7 @@ fn event(number: usize) -> Event {
         created_at: now(),
         counts: RsvpCounts::default(),
         version: 0,
+        cancelled: None,
     }
 }
 

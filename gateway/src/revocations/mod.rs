@@ -211,7 +211,16 @@ impl Revocations {
     /// Locks something out until a time, or for ever, and ends the sessions that it concerns. The revocation is on disk
     /// when this returns, and every node that could be reached has heard of it.
     pub async fn revoke(self: &Arc<Self>, what: Revoked, until: Option<Timestamp>) -> Result<(), StoreError> {
-        self.revoke_since(what, mundotango_storage::now(), until).await
+        let now = mundotango_storage::now();
+        let before = match &what {
+            Revoked::UserTokens(user) => self.user_tokens_revoked_at(user),
+            Revoked::User(_) | Revoked::Login(_) | Revoked::Token(_) => None,
+        };
+        // Tokens say the second in which they were made. One that was made right after a revocation is dated into the next
+        // second, so a second revocation has to reach it there.
+        let dated = before.filter(|before| before.as_second() >= now.as_second());
+        let dated = dated.and_then(|before| Timestamp::from_second(before.as_second() + 1).ok());
+        self.revoke_since(what, dated.unwrap_or(now), until).await
     }
 
     /// The same, where a user's tokens are locked out that were issued until `at`.

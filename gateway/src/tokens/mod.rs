@@ -98,8 +98,8 @@ impl Tokens {
         revoked_at: Option<Timestamp>,
     ) -> Result<String, TokenError> {
         let now = jsonwebtoken::get_current_timestamp();
-        let revoked_now = revoked_at.is_some_and(|at| u64::try_from(at.as_second()) == Ok(now));
-        let issued_at = now + u64::from(revoked_now);
+        let revoked_at = revoked_at.and_then(|at| u64::try_from(at.as_second()).ok());
+        let issued_at = revoked_at.map_or(now, |at| now.max(at + 1));
         self.sign(&Claims {
             sub: user_id.to_owned(),
             exp: Some(issued_at + self.lifetime.as_secs()),

@@ -1,6 +1,11 @@
 //! Accounts: coming in, staying in, and who one is.
 
+mod email;
+mod link_store;
+pub mod links;
 pub mod names;
+mod page_texts;
+mod pages;
 pub mod passwords;
 mod refresh_token;
 pub mod rules;
@@ -23,12 +28,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::links::{Link, Purpose};
 use self::passwords::Passwords;
 use self::refresh_token::RefreshToken;
 use self::rules::{Login, Rotation};
 use self::store::{AccountStore, ProfileChange, User};
 use super::Community;
-use super::letters;
 use super::limits::Address;
 use super::roles::{self, Role};
 use crate::texts::{
@@ -47,6 +52,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(me, change_profile))
         .routes(routes!(user))
         .routes(routes!(create_user))
+        .merge(email::router())
+        .merge(pages::router().into())
 }
 
 /// What a new account needs.
@@ -111,6 +118,8 @@ struct RefreshBody {
 #[serde(rename_all = "camelCase")]
 struct OwnUser {
     email: String,
+    /// Whether the user is known to read the mail of the address.
+    email_verified: bool,
     role: Role,
     #[serde(flatten)]
     public: PublicUser,
@@ -177,22 +186,28 @@ impl From<User> for PublicUser {
 
 impl From<User> for OwnUser {
     fn from(user: User) -> Self {
-        Self { email: user.email.clone(), role: user.role, public: user.into() }
+        Self {
+            email: user.email.clone(),
+            email_verified: user.is_verified,
+            role: user.role,
+            public: user.into(),
+        }
     }
 }
 
-/// How long after an account was made its welcome may come.
-const WELCOMED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
+/// How long after an account was made its first letter may come.
+const GREETED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 
-/// Welcomes who has a new account, if that was not done before. The account is there whether that works or not; else it is
-/// done at the next login.
-async fn welcome(accounts: &AccountStore, user: &User) {
-    if mundotango_storage::now().duration_since(user.created_at) > WELCOMED_WITHIN {
+/// Mails who has a new account a link that confirms the address, if that was not done before. The account is there whether
+/// that works or not; else it is done at the next login.
+async fn greet(accounts: &AccountStore, user: &User) {
+    let now = mundotango_storage::now();
+    if now.duration_since(user.created_at) > GREETED_WITHIN {
         return;
     }
-    let welcomed = async { accounts.welcome(&user.id, letters::welcome(&user.id)?).await };
-    if let Err(error) = welcomed.await {
-        tracing::warn!(%error, user = user.id, "not welcomed yet");
+    let link = Link::new(Purpose::VerifyEmail, user.email.clone(), now);
+    if let Err(error) = accounts.greet(&user.id, &mundotango_protocol::new_id(), link).await {
+        tracing::warn!(%error, user = user.id, "no link to confirm the address yet");
     }
 }
 
@@ -214,13 +229,14 @@ pub async fn create(
         bio: None,
         city: None,
         avatar_url: None,
+        is_verified: false,
     };
     let hash = passwords.hash(account.password.into_string()).await?;
     accounts.create(&user, hash).await?.map_err(|taken| {
         let taken = [("email", taken.email), ("username", taken.username)];
         Problem::taken(taken.into_iter().filter(|(_, taken)| *taken).map(|(field, _)| field))
     })?;
-    welcome(accounts, &user).await;
+    greet(accounts, &user).await;
     Ok(user)
 }
 
@@ -229,13 +245,16 @@ impl Community {
         let refresh_token =
             RefreshToken::first(&self.tokens, user.id.clone(), mundotango_protocol::new_id())?;
         let now = mundotango_storage::now();
+        // A revocation may be dated a moment ahead.
+        let revoked_at = self.revocations.user_tokens_revoked_at(&user.id);
+        let created_at = revoked_at.map_or(now, |at| now.max(at + SignedDuration::from_millis(1)));
         let login = Login {
             id: refresh_token.login_id().to_owned(),
             user_id: user.id.clone(),
             token_hash: refresh_token.hash(),
             previous_hash: None,
             rotated_at: None,
-            created_at: now,
+            created_at,
             expires_at: self.refresh_expiry(now),
         };
         if !self.accounts.create_login(login).await? {
@@ -315,7 +334,7 @@ async fn log_in(
     let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), hash));
     let matches = community.passwords.verify(password, hash).await?;
     if let Some(user) = user.filter(|_| matches) {
-        welcome(&community.accounts, &user).await;
+        greet(&community.accounts, &user).await;
         mundotango_ops::metrics().logins_total.with_label_values(&["granted"]).inc();
         return community.log_in(user).await;
     }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mundotango_gateway::input::Maybe;
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Db, Decision, Found, Kind, Part, Wants, key, prefix};
+use mundotango_storage::db::{Db, Decision, Found, Kind, Wants, key, prefix};
 use serde::{Deserialize, Serialize};
 
+use super::links::Link;
 use super::names::Name;
 use super::rules::{Login, MAX_LOGINS, Presented, Rotation};
 use crate::community::roles::Role;
@@ -17,9 +18,9 @@ pub static USERS: Kind<Facts, Account, Row> =
     Kind::new("users", "a user: 50 logins of 400 B, 20 KB").cached(Duration::from_mins(10));
 
 /// The row of the password.
-const PASSWORD: &str = "password";
+pub(super) const PASSWORD: &str = "password";
 /// Below this lie the logins, by id.
-const LOGINS: &str = "l";
+pub(super) const LOGINS: &str = "l";
 
 /// What never changes about a user.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,7 +31,7 @@ pub struct Facts {
 /// What changes about a user, and others may see; besides the address and the role.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Account {
-    email: String,
+    pub(super) email: String,
     username: String,
     full_name: String,
     role: Role,
@@ -40,9 +41,12 @@ pub struct Account {
     city: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     avatar_url: Option<String>,
+    /// When it was seen that the user reads the mail of the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) verified_at: Option<Timestamp>,
     /// What a new account causes was caused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    welcomed: bool,
+    pub(super) welcomed: bool,
 }
 
 /// A row of a user.
@@ -53,6 +57,8 @@ pub enum Row {
     Password(String),
     /// A device's login.
     Login(Login),
+    /// A link that was mailed.
+    Link(Link),
 }
 
 /// One account.
@@ -74,6 +80,8 @@ pub struct User {
     pub city: Option<String>,
     /// A picture.
     pub avatar_url: Option<String>,
+    /// Whether the user is known to read the mail of the address.
+    pub is_verified: bool,
     /// When the account was made.
     pub created_at: Timestamp,
 }
@@ -102,9 +110,19 @@ pub struct ProfileChange {
 
 impl User {
     fn new(id: &str, facts: &Facts, account: Account) -> Self {
-        let Account { email, username, full_name, role, bio, city, avatar_url, welcomed: _ } = account;
-        let created_at = facts.created_at;
-        Self { id: id.to_owned(), email, username, full_name, role, bio, city, avatar_url, created_at }
+        let Account { email, username, full_name, role, bio, city, avatar_url, .. } = account;
+        Self {
+            id: id.to_owned(),
+            email,
+            username,
+            full_name,
+            role,
+            bio,
+            city,
+            avatar_url,
+            is_verified: account.verified_at.is_some(),
+            created_at: facts.created_at,
+        }
     }
 }
 
@@ -115,13 +133,13 @@ fn login_key(login_id: &str) -> String {
 fn as_login(row: Option<&Row>) -> Option<&Login> {
     match row {
         Some(Row::Login(login)) => Some(login),
-        Some(Row::Password(_)) | None => None,
+        Some(Row::Password(_) | Row::Link(_)) | None => None,
     }
 }
 
 /// The accounts of a store.
 #[derive(Clone)]
-pub struct AccountStore(Db);
+pub struct AccountStore(pub(super) Db);
 
 impl AccountStore {
     /// The accounts of a store.
@@ -145,6 +163,7 @@ impl AccountStore {
                 bio: user.bio.clone(),
                 city: user.city.clone(),
                 avatar_url: user.avatar_url.clone(),
+                verified_at: None,
                 welcomed: false,
             };
             let rows = [(PASSWORD.to_owned(), Row::Password(password_hash))];
@@ -167,23 +186,6 @@ impl AccountStore {
         }
         self.release(&names, &user.id).await?;
         Ok(Err(Taken { email: !email, username: !username }))
-    }
-
-    /// Causes what a new account causes, once: when nobody can take it away any more.
-    pub async fn welcome(
-        &self,
-        user_id: &str,
-        effect: impl Serialize + Send + 'static,
-    ) -> Result<(), StoreError> {
-        let rule = move |part: &mut Part<'_, Facts, Account, Row>| {
-            if part.head.welcomed {
-                return Ok::<_, StoreError>(Decision::Stands(()));
-            }
-            part.head.welcomed = true;
-            part.emit(&effect)?;
-            Ok(Decision::Write(()))
-        };
-        self.0.change(&USERS, user_id, Wants::head(), rule).await.map(drop)
     }
 
     async fn release(&self, names: &[Name; 2], user_id: &str) -> Result<(), StoreError> {
@@ -210,7 +212,7 @@ impl AccountStore {
         };
         let hash = match rows.remove(PASSWORD) {
             Some(Row::Password(hash)) => Some(hash),
-            Some(Row::Login(_)) | None => None,
+            Some(Row::Login(_) | Row::Link(_)) | None => None,
         };
         let user = User::new(&id, &found.facts, found.head);
         // A claim whose user is being undone leads to nobody.

@@ -130,10 +130,15 @@ fn id_of(key: &str) -> Option<&str> {
     key.get(DIGITS..)?.strip_prefix('/').filter(|id| day_of_id(id).is_some())
 }
 
+/// The key of an event's entries.
+fn key_of(event: &Event) -> String {
+    key(&[&sortable(event.when.starts_at()), &event.id])
+}
+
 /// The entries that lead to an event.
 pub(super) fn entries(event: &Event) -> Result<Vec<Entry>, StoreError> {
     let listed = Listed::of(event);
-    let at = key(&[&sortable(event.when.starts_at()), &event.id]);
+    let at = key_of(event);
     let mut lists = vec![ALL.to_owned()];
     lists.push(event.location.city.as_ref().map_or_else(|| NO_CITY.to_owned(), |city| city_list(city)));
     lists.extend(event.location.coordinates.map(|point| cell_list(&point.cell())));
@@ -244,10 +249,17 @@ impl Gathering<'_> {
         let mut held = held.into_iter().skip(skipped).peekable();
         while self.items.len() < self.limit && held.peek().is_some() {
             let some: Vec<_> = held.by_ref().take(self.limit - self.items.len()).collect();
-            let ids: Vec<_> = some.iter().filter_map(|key| id_of(key)).map(str::to_owned).collect();
-            // An event that is not there yet or no longer is left out.
-            let found = ids.iter().zip(self.db.read_all(&EVENTS, &ids).await?);
-            self.items.extend(found.filter_map(|(id, found)| found.map(|found| Event::new(id, found))));
+            let known = some.iter().filter_map(|key| id_of(key).map(|id| (key, id.to_owned())));
+            let (keys, ids): (Vec<_>, Vec<_>) = known.unzip();
+            let found = keys.iter().zip(&ids).zip(self.db.read_all(&EVENTS, &ids).await?);
+            // An event that is not there yet or no longer is left out, so is an entry of before the event was moved, and an
+            // event that does not take place.
+            let is_current = |key: &str, event: &Event| {
+                event.cancelled.is_none() && key_of(event) == key && self.filter.holds(event)
+            };
+            self.items.extend(found.filter_map(|((key, id), found)| {
+                found.map(|found| Event::new(id, found)).filter(|event| is_current(key, event))
+            }));
             self.after = some.into_iter().last().or_else(|| self.after.take());
         }
         Ok(held.peek().is_some())

@@ -16,8 +16,8 @@ use axum::http::StatusCode;
 use deserr::{Deserr, ValuePointerRef};
 use jiff::Timestamp;
 use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path, ValidJson};
-use mundotango_gateway::input::{BadFields, Choice, Maybe, Time, Whole};
-use mundotango_gateway::problem::{Code, FieldError, Problem};
+use mundotango_gateway::input::{BadFields, Choice, Given, Maybe, Time, Whole};
+use mundotango_gateway::problem::{Code, FieldCode, FieldError, Problem};
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
 use mundotango_storage::StoreError;
 use serde::Serialize;
@@ -27,13 +27,16 @@ use utoipa_axum::routes;
 
 use self::listing::EventFilter;
 use self::place::{GivenLocation, LocationBody, Near};
-use self::rules::{RsvpChoice, RsvpCounts, RsvpStatus};
+use self::rules::{Cancelled, Plan, RsvpChoice, RsvpCounts, RsvpStatus};
 use self::schedule::{GivenTime, Schedule, Zone};
-use self::store::{Event, EventType, Rsvp, RsvpError, RsvpOutcome};
+use self::store::{Event, EventError, EventType, Rsvp, RsvpOutcome};
 use super::effects::Effect;
 use super::letters;
+use super::notifications::kinds::NotificationKind;
+use super::notifications::ladder::Tell;
+use super::roles;
 use super::{Community, Person, label, personal_channel};
-use crate::texts::{City, Description, Title};
+use crate::texts::{City, Description, Reason, Title};
 
 type Shared = State<Arc<Community>>;
 
@@ -50,6 +53,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
         .routes(routes!(read))
+        .routes(routes!(change))
+        .routes(routes!(cancel))
         .routes(routes!(rsvp))
         .routes(routes!(attendees))
 }
@@ -97,6 +102,74 @@ impl NewEvent {
 fn in_order(event: NewEvent, _at: ValuePointerRef<'_>) -> Result<NewEvent, BadFields> {
     event.schedule()?;
     Ok(event)
+}
+
+/// A change of an event; what is absent stays.
+#[derive(Debug, Deserr, ToSchema)]
+#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields, validate = with_its_start -> BadFields)]
+#[schema(rename_all = "camelCase")]
+struct EventChange {
+    #[deserr(default)]
+    #[schema(value_type = Title, required = false)]
+    title: Given<Title>,
+    #[deserr(default)]
+    #[schema(value_type = Option<Description>)]
+    description: Maybe<Description>,
+    /// When it starts. With it, `endDate` and `timeZone` are as in a new event.
+    #[deserr(default)]
+    #[schema(value_type = GivenTime, required = false)]
+    event_date: Given<GivenTime>,
+    /// When it ends; only together with `eventDate`.
+    #[deserr(default)]
+    #[schema(value_type = Option<GivenTime>)]
+    end_date: Maybe<GivenTime>,
+    /// Where the clocks are that the times are read from; only together with `eventDate`. The event's own if absent.
+    #[deserr(default)]
+    #[schema(value_type = Option<Zone>)]
+    time_zone: Maybe<Zone>,
+    #[deserr(default)]
+    #[schema(value_type = LocationBody, required = false)]
+    location: Given<GivenLocation>,
+}
+
+impl EventChange {
+    /// The new schedule, if there is one.
+    fn schedule(&self, before: &Schedule) -> Result<Option<Schedule>, FieldError> {
+        let Some(start) = self.event_date.0 else { return Ok(None) };
+        let end = match self.end_date {
+            Maybe::Value(end) => Some(end),
+            Maybe::Absent | Maybe::Null => None,
+        };
+        let own = before.zone();
+        let zone = if let Maybe::Value(zone) = &self.time_zone { zone } else { &own };
+        Schedule::given(start, end, Some(zone)).map(Some)
+    }
+}
+
+fn with_its_start(change: EventChange, _at: ValuePointerRef<'_>) -> Result<EventChange, BadFields> {
+    if change.event_date.0.is_some() {
+        return Ok(change);
+    }
+    let alone = [
+        ("endDate", !matches!(change.end_date, Maybe::Absent)),
+        ("timeZone", !matches!(change.time_zone, Maybe::Absent)),
+    ];
+    match alone.into_iter().find(|(_, is_there)| *is_there) {
+        Some((field, _)) => {
+            Err(FieldError::new(field, FieldCode::Contradiction, "can be changed only with eventDate").into())
+        }
+        None => Ok(change),
+    }
+}
+
+/// Why an event does not take place.
+#[derive(Debug, Deserr, ToSchema)]
+#[deserr(error = BadFields, deny_unknown_fields)]
+struct CancelBody {
+    /// What those who answered are told.
+    #[deserr(default)]
+    #[schema(value_type = Option<Reason>)]
+    reason: Maybe<Reason>,
 }
 
 /// What the list of events is narrowed to.
@@ -171,7 +244,11 @@ pub(super) struct EventBody {
     /// Null for no limit.
     capacity: Option<u32>,
     counts: CountsBody,
-    /// Rises with each answer that is taken: of two messages the one with the higher version is the newer.
+    /// Since when it is known that the event does not take place; null where it does.
+    cancelled_at: Option<Time>,
+    /// Why it does not, if the host said so.
+    cancel_reason: Option<String>,
+    /// Rises with each answer and each change: of two messages the one with the higher version is the newer.
     version: u64,
     created_at: Time,
 }
@@ -192,6 +269,8 @@ impl EventBody {
             event_type: event.event_type,
             capacity: event.capacity,
             counts: event.counts.into(),
+            cancelled_at: event.cancelled.as_ref().map(|cancelled| cancelled.at.into()),
+            cancel_reason: event.cancelled.and_then(|cancelled| cancelled.reason),
             version: event.version,
             created_at: event.created_at.into(),
         }
@@ -245,6 +324,12 @@ pub(super) enum EventMessage {
     /// There is a new event.
     #[serde(rename = "event.created")]
     Created { event: Box<EventBody> },
+    /// The event is another than before: its words, its time or its place.
+    #[serde(rename = "event.changed")]
+    Changed { event: Box<EventBody> },
+    /// The event does not take place.
+    #[serde(rename = "event.cancelled")]
+    Cancelled { event: Box<EventBody> },
     /// Somebody answered.
     #[serde(rename = "event.rsvp")]
     Answered {
@@ -266,7 +351,12 @@ fn announce_answer(outcome: &RsvpOutcome) -> Result<Vec<Effect>, StoreError> {
     if let Some(rsvp) = &promoted {
         let message = EventMessage::Promoted { rsvp: rsvp.clone(), title: outcome.event.title.clone() };
         effects.push(Effect::publish(personal_channel(&rsvp.user_id), &message)?);
-        effects.push(letters::promoted(&rsvp.user_id, &rsvp.event_id)?);
+        effects.push(letters::events::promoted(&rsvp.user_id, &rsvp.event_id)?);
+        let over_at = Some(outcome.event.when.over_at());
+        effects.push(tell(&outcome.event, NotificationKind::EventPromoted, over_at).effect(&rsvp.user_id)?);
+    }
+    if let Some(at) = outcome.tell_host {
+        effects.push(letters::events::untold(&outcome.event.id, at)?);
     }
     let message = EventMessage::Answered {
         rsvp: outcome.rsvp.clone().into(),
@@ -278,14 +368,70 @@ fn announce_answer(outcome: &RsvpOutcome) -> Result<Vec<Effect>, StoreError> {
     Ok(effects)
 }
 
-impl From<RsvpError> for Problem {
-    fn from(error: RsvpError) -> Self {
+/// What a user is told of an event.
+pub(super) fn tell(event: &Event, kind: NotificationKind, stale_at: Option<Timestamp>) -> Tell {
+    Tell { kind, thing: event.id.clone(), title: event.title.clone(), actor_id: None, count: 1, stale_at }
+}
+
+/// Tells those who look at events of a change, and has those told who answered, if time or place are others.
+fn announce_change(
+    before: &Event,
+    after: &Event,
+    people: &BTreeMap<String, Person>,
+    now: Timestamp,
+    tell: Option<Timestamp>,
+) -> Result<Vec<Effect>, StoreError> {
+    let message = EventMessage::Changed { event: Box::new(EventBody::new(after.clone(), people)) };
+    let mut effects = vec![
+        Effect::publish(ALL_CHANNEL, &message)?,
+        Effect::publish(format!("event:{}", after.id), &message)?,
+    ];
+    if before.when.starts_at() != after.when.starts_at() {
+        effects.extend(letters::events::reminders(after, now)?);
+    }
+    if let Some(at) = tell {
+        effects.push(letters::events::moved(&after.id, at)?);
+    }
+    Ok(effects)
+}
+
+/// Tells those who look at events that one does not take place, and has those told who answered.
+fn announce_cancelled(event: &Event, people: &BTreeMap<String, Person>) -> Result<Vec<Effect>, StoreError> {
+    let message = EventMessage::Cancelled { event: Box::new(EventBody::new(event.clone(), people)) };
+    Ok(vec![
+        Effect::publish(ALL_CHANNEL, &message)?,
+        Effect::publish(format!("event:{}", event.id), &message)?,
+        letters::events::cancelled(event)?,
+    ])
+}
+
+impl Community {
+    /// The event, if the caller may change it.
+    async fn own_event(&self, id: &str, identity: &Identity) -> Result<Event, Problem> {
+        let event = self.events.event(id).await?.ok_or_else(|| Problem::not_found("event"))?;
+        if event.host_id != identity.user_id && !roles::is_admin(identity) {
+            return Err(Problem::forbidden("only its host may do this"));
+        }
+        Ok(event)
+    }
+}
+
+impl From<EventError> for Problem {
+    fn from(error: EventError) -> Self {
         match error {
-            RsvpError::Over => {
-                let detail = "the event is over and takes no answers";
+            EventError::Over => {
+                let detail = "the event is over and takes no answers or changes";
                 Self::new(StatusCode::CONFLICT, detail).with_code(Code::Over)
             }
-            RsvpError::Store(error) => error.into(),
+            EventError::Cancelled => {
+                let detail = "the event is cancelled and takes no answers or changes";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Over)
+            }
+            EventError::MovedTooOften => {
+                let detail = "time and place of an event can be changed 20 times";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
+            }
+            EventError::Store(error) => error.into(),
         }
     }
 }
@@ -346,11 +492,12 @@ async fn create(
         capacity: body.capacity.value().map(Whole::get),
         counts: RsvpCounts::default(),
         version: 0,
+        cancelled: None,
     };
     let people = community.people(vec![event.host_id.clone()]).await;
     let body = EventBody::new(event.clone(), &people);
     let effect = Effect::publish(ALL_CHANNEL, &EventMessage::Created { event: Box::new(body.clone()) })?;
-    let reminders = letters::reminders(&event)?;
+    let reminders = letters::events::reminders(&event, event.created_at)?;
     let effects = [Some(effect), reminders].into_iter().flatten().map(|effect| effect.kept());
     community.events.create(&event, &effects.collect::<Result<Vec<_>, _>>()?).await?;
     mundotango_ops::metrics().events_created_total.with_label_values(&[&label(event.event_type)]).inc();
@@ -370,6 +517,73 @@ async fn read(
     let event = community.events.event(&id).await?.ok_or_else(|| Problem::not_found("event"))?;
     let people = community.people(vec![event.host_id.clone()]).await;
     Ok(Json(EventBody::new(event, &people)))
+}
+
+/// Change an event; for its host. Those who answered are told where time or place are others.
+#[utoipa::path(
+    patch, path = "/api/events/{id}", tag = "events", request_body = EventChange,
+    responses(
+        (status = OK, body = EventBody),
+        (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
+        (status = NOT_FOUND, body = Problem),
+        (status = CONFLICT, body = Problem),
+    ),
+)]
+async fn change(
+    identity: Identity,
+    State(community): Shared,
+    Path(id): Path<String>,
+    ValidJson(body): ValidJson<EventChange>,
+) -> Result<Json<EventBody>, Problem> {
+    let event = community.own_event(&id, &identity).await?;
+    let when = body.schedule(&event.when).map_err(|error| Problem::invalid(vec![error]))?;
+    let is_over = |when: &Schedule| when.over_at() <= mundotango_storage::now();
+    if when.as_ref().is_some_and(is_over) {
+        let message = "must not be so long ago that the event is over";
+        return Err(Problem::invalid_field("eventDate", FieldCode::OutOfRange, message));
+    }
+    let people = community.people(vec![event.host_id]).await;
+    let plan = move |plan: Plan| Plan {
+        title: body.title.0.clone().map_or(plan.title, Title::into_string),
+        description: match &body.description {
+            Maybe::Absent => plan.description,
+            Maybe::Null => String::new(),
+            Maybe::Value(description) => description.clone().into_string(),
+        },
+        when: when.clone().unwrap_or(plan.when),
+        location: body.location.0.as_ref().map_or(plan.location, |location| location.0.clone()),
+    };
+    let (now, of_host) = (mundotango_storage::now(), people.clone());
+    let effects =
+        move |before: &Event, after: &Event, tell| announce_change(before, after, &of_host, now, tell);
+    let changed = community.events.change(&id, now, plan, effects).await?;
+    Ok(Json(EventBody::new(changed.ok_or_else(|| Problem::not_found("event"))?, &people)))
+}
+
+/// Cancel an event; for its host. Those who answered are told.
+#[utoipa::path(
+    post, path = "/api/events/{id}/cancel", tag = "events", request_body = CancelBody,
+    responses(
+        (status = OK, body = EventBody),
+        (status = FORBIDDEN, body = Problem),
+        (status = NOT_FOUND, body = Problem),
+        (status = CONFLICT, body = Problem),
+    ),
+)]
+async fn cancel(
+    identity: Identity,
+    State(community): Shared,
+    Path(id): Path<String>,
+    ValidJson(body): ValidJson<CancelBody>,
+) -> Result<Json<EventBody>, Problem> {
+    let event = community.own_event(&id, &identity).await?;
+    let people = community.people(vec![event.host_id]).await;
+    let reason = body.reason.value().map(Reason::into_string);
+    let (cancelled, of_host) = (Cancelled { at: mundotango_storage::now(), reason }, people.clone());
+    let effects = move |after: &Event| announce_cancelled(after, &of_host);
+    let cancelled = community.events.cancel(&id, cancelled, effects).await?;
+    Ok(Json(EventBody::new(cancelled.ok_or_else(|| Problem::not_found("event"))?, &people)))
 }
 
 /// Answer an event. Who wants to come to a full one is waitlisted, and gets the next free place. What is over takes no answers.

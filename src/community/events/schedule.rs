@@ -3,16 +3,14 @@
 //! What counts is the civil time and the zone: where a country changes its rules after the event was made, the dance still
 //! begins at nine in the evening, and the point in time follows.
 
-use std::sync::LazyLock;
-
 use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
 use jiff::civil::{DateTime, DateTimeRound};
 use jiff::fmt::temporal::DateTimeParser;
-use jiff::tz::{AmbiguousOffset, OffsetConflict, TimeZone, TimeZoneDatabase};
+use jiff::tz::{AmbiguousOffset, OffsetConflict, TimeZone};
 use jiff::{RoundMode, SignedDuration, Timestamp, Unit, ZonedDateTime};
 use mundotango_gateway::input::{BadFields, Time};
 use mundotango_gateway::problem::{FieldCode, FieldError};
-use mundotango_storage::to_the_millisecond;
+use mundotango_storage::{to_the_millisecond, zone_named};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -28,9 +26,6 @@ const MAX_CHARS: usize = 64;
 
 /// An offset that the zone still knows decides between the two readings of an hour that comes twice.
 static PARSER: DateTimeParser = DateTimeParser::new().offset_conflict(OffsetConflict::PreferOffset);
-
-/// The program's own database, so that every node knows the same names, whatever the machine has installed.
-static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
 /// When an event is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +83,11 @@ impl Schedule {
     /// Whether the event lasts longer than one without an end is taken to last.
     pub fn is_long(&self) -> bool {
         self.over_at().duration_since(self.starts_at()) > UNTOLD
+    }
+
+    /// The venue's zone.
+    pub(super) fn zone(&self) -> Zone {
+        Zone(self.start.time_zone().clone())
     }
 
     /// The IANA name of the venue's zone.
@@ -167,7 +167,14 @@ impl ToSchema for GivenTime {}
 
 /// A time zone by its IANA name.
 #[derive(Clone, Debug)]
-pub(super) struct Zone(TimeZone);
+pub struct Zone(TimeZone);
+
+impl Zone {
+    /// Its IANA name.
+    pub fn name(&self) -> &str {
+        self.0.iana_name().unwrap_or("UTC")
+    }
+}
 
 impl Deserr<BadFields> for Zone {
     fn deserialize_from_value<V: IntoValue>(
@@ -178,7 +185,7 @@ impl Deserr<BadFields> for Zone {
             "the name of a time zone (IANA), such as Europe/Berlin or America/Argentina/Buenos_Aires";
         let Value::String(name) = value else { return Err(BadFields::wrong_type(&value, WANTED, at)) };
         // Only names of the database, without forms that other names have for rules of their own.
-        let zone = ZONES.get(&name).ok().filter(|zone| zone.iana_name().is_some() && !zone.is_unknown());
+        let zone = zone_named(&name);
         zone.map(Self).ok_or_else(|| BadFields::one(at, FieldCode::NotAllowed, format!("must be {WANTED}")))
     }
 }
@@ -203,7 +210,9 @@ mod zoned {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ZonedDateTime, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        super::PARSER.parse_zoned_datetime_with(&super::ZONES, text.as_ref()).map_err(de::Error::custom)
+        super::PARSER
+            .parse_zoned_datetime_with(&mundotango_storage::ZONES, text.as_ref())
+            .map_err(de::Error::custom)
     }
 }
 

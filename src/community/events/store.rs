@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::listing::{self, EventFilter};
 use super::location::Location;
-use super::rules::{Attendance, RsvpChoice, RsvpCounts, RsvpStatus, changes};
+use super::rules::{Attendance, Cancelled, MOST_MOVES, Plan, RsvpChoice, RsvpCounts, RsvpStatus, changes};
 use super::schedule::Schedule;
 
 /// The events.
@@ -90,8 +90,10 @@ pub struct Event {
     pub created_at: Timestamp,
     /// How many answered what.
     pub counts: RsvpCounts,
-    /// Rises with each answer that is taken.
+    /// Rises with each answer and each change.
     pub version: u64,
+    /// That it does not take place.
+    pub cancelled: Option<Cancelled>,
 }
 
 /// What kind an event is.
@@ -120,12 +122,18 @@ pub struct Rsvp {
     pub updated_at: Timestamp,
 }
 
-/// Why an answer is not taken.
+/// Why an answer or a change is not taken.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum RsvpError {
+pub enum EventError {
     /// The event is over.
     #[error("the event is over")]
     Over,
+    /// The event does not take place.
+    #[error("the event is cancelled")]
+    Cancelled,
+    /// Time and place were changed as often as they may be.
+    #[error("the event was moved as often as it may be")]
+    MovedTooOften,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -142,16 +150,34 @@ pub struct RsvpOutcome {
     pub promoted: Option<Rsvp>,
     /// The event with its counts after the change.
     pub event: Event,
+    /// When the host is to be told of the answer, where that is still to be arranged.
+    pub tell_host: Option<Timestamp>,
 }
 
 impl Event {
+    /// What of it can be changed.
+    fn plan(&self) -> Plan {
+        Plan {
+            title: self.title.clone(),
+            description: self.description.clone(),
+            when: self.when.clone(),
+            location: self.location.clone(),
+        }
+    }
+
     pub(super) fn new(id: &str, found: Found<Facts, Attendance>) -> Self {
         Self::of(id, found.facts, found.head)
     }
 
     fn of(id: &str, facts: Facts, head: Attendance) -> Self {
-        let when = facts.schedule();
-        let Facts { host_id, title, description, location, event_type, capacity, created_at, .. } = facts;
+        let made = Plan {
+            when: facts.schedule(),
+            title: facts.title,
+            description: facts.description,
+            location: facts.location,
+        };
+        let Facts { host_id, event_type, capacity, created_at, .. } = facts;
+        let Plan { title, description, when, location } = head.plan.map_or(made, |plan| *plan);
         Self {
             id: id.to_owned(),
             host_id,
@@ -164,8 +190,19 @@ impl Event {
             created_at,
             counts: head.counts,
             version: head.answers,
+            cancelled: head.cancelled.map(|cancelled| *cancelled),
         }
     }
+}
+
+/// Fails for an event that is over or does not take place.
+fn still_to_come(part: &Part<'_, Facts, Attendance, Row>, now: Timestamp) -> Result<(), EventError> {
+    if part.head.cancelled.is_some() {
+        return Err(EventError::Cancelled);
+    }
+    let over_at =
+        part.head.plan.as_ref().map_or_else(|| part.facts.schedule().over_at(), |plan| plan.when.over_at());
+    if now >= over_at { Err(EventError::Over) } else { Ok(()) }
 }
 
 fn answer_key(user_id: &str) -> String {
@@ -270,7 +307,7 @@ impl EventStore {
     ///
     /// However many race, no more than the capacity are going: who comes too late is waitlisted, in the order of coming. A
     /// place that is given back goes to the first who waits in the same step. Saying again what stands already changes
-    /// nothing. `effects` are what an answer that is new causes. What is over takes none.
+    /// nothing. `effects` are what an answer that is new causes. What is over or cancelled takes none.
     pub async fn rsvp<E: Serialize>(
         &self,
         event_id: &str,
@@ -278,7 +315,7 @@ impl EventStore {
         choice: RsvpChoice,
         now: Timestamp,
         effects: impl Fn(&RsvpOutcome) -> Result<Vec<E>, StoreError> + Send + 'static,
-    ) -> Result<Option<RsvpOutcome>, RsvpError> {
+    ) -> Result<Option<RsvpOutcome>, EventError> {
         let (id, user) = (event_id.to_owned(), user_id.to_owned());
         let wants = Wants::head().row(answer_key(user_id));
         self.0
@@ -287,18 +324,23 @@ impl EventStore {
                 let previous = before.as_ref().map(|before| before.status);
                 let stands = before.clone().filter(|_| !changes(previous, choice));
                 let is_new = stands.is_none();
-                if is_new && now >= part.facts.schedule().over_at() {
-                    return Err(RsvpError::Over);
+                if is_new {
+                    still_to_come(part, now)?;
                 }
                 let (answer, promoted) = match stands {
                     Some(answer) => (answer, None),
                     None => (replace_answer(part, &user, before, choice, now), promote_first(part, now)),
                 };
+                // Who toggles an answer does not tell the host each time.
+                let tells =
+                    previous.is_none() && answer.status != RsvpStatus::Declined && user != part.facts.host_id;
+                let tell_host = if tells { part.head.note_untold(now) } else { None };
                 let outcome = RsvpOutcome {
                     rsvp: rsvp_of(&id, &user, &answer),
                     previous,
                     promoted: promoted.map(|(user, answer)| rsvp_of(&id, &user, &answer)),
-                    event: Event::of(&id, part.facts.clone(), part.head),
+                    event: Event::of(&id, part.facts.clone(), part.head.clone()),
+                    tell_host,
                 };
                 if !is_new {
                     return Ok(Decision::Stands(outcome));
@@ -309,6 +351,111 @@ impl EventStore {
                 Ok(Decision::Write(outcome))
             })
             .await
+    }
+
+    /// Changes an event; as it is then, `None` if there is none. `plan` makes the new plan of the one that is, and `effects` are
+    /// what the change causes, of the event before and after it, and when those who answered are to be told, where time or place
+    /// are others and that is still to be arranged.
+    pub async fn change<E: Serialize>(
+        &self,
+        event_id: &str,
+        now: Timestamp,
+        plan: impl Fn(Plan) -> Plan + Send + 'static,
+        effects: impl Fn(&Event, &Event, Option<Timestamp>) -> Result<Vec<E>, StoreError> + Send + 'static,
+    ) -> Result<Option<Event>, EventError> {
+        let id = event_id.to_owned();
+        self.0
+            .change(&EVENTS, event_id, Wants::head(), move |part| {
+                still_to_come(part, now)?;
+                let before = Event::of(&id, part.facts.clone(), part.head.clone());
+                let planned = plan(before.plan());
+                if planned == before.plan() {
+                    return Ok(Decision::Stands(before));
+                }
+                let is_move = planned.when != before.when || planned.location != before.location;
+                if is_move && part.head.moves >= MOST_MOVES {
+                    return Err(EventError::MovedTooOften);
+                }
+                let tell =
+                    if is_move { part.head.note_move(&before.when, &before.location, now) } else { None };
+                part.head.plan = Some(Box::new(planned));
+                part.head.answers += 1;
+                let after = Event::of(&id, part.facts.clone(), part.head.clone());
+                // Those of before lead to an event that starts at another time, and are left out.
+                for entry in listing::entries(&after)? {
+                    part.enter(entry);
+                }
+                for effect in effects(&before, &after, tell)? {
+                    part.emit(&effect)?;
+                }
+                Ok(Decision::Write(after))
+            })
+            .await
+    }
+
+    /// Notes that an event does not take place; as it is then, `None` if there is none. `effects` are what that causes.
+    pub async fn cancel<E: Serialize>(
+        &self,
+        event_id: &str,
+        cancelled: Cancelled,
+        effects: impl Fn(&Event) -> Result<Vec<E>, StoreError> + Send + 'static,
+    ) -> Result<Option<Event>, EventError> {
+        let id = event_id.to_owned();
+        self.0
+            .change(&EVENTS, event_id, Wants::head(), move |part| {
+                if part.head.cancelled.is_some() {
+                    return Ok(Decision::Stands(Event::of(&id, part.facts.clone(), part.head.clone())));
+                }
+                still_to_come(part, cancelled.at)?;
+                part.head.cancelled = Some(Box::new(cancelled.clone()));
+                part.head.answers += 1;
+                let after = Event::of(&id, part.facts.clone(), part.head.clone());
+                for effect in effects(&after)? {
+                    part.emit(&effect)?;
+                }
+                Ok(Decision::Write(after))
+            })
+            .await
+    }
+
+    /// Takes what those who answered are to be told of a move: `tell` makes what tells them, of the event and of what they knew.
+    pub async fn take_move<E: Serialize>(
+        &self,
+        event_id: &str,
+        tell: impl Fn(&Event, &Schedule) -> Result<E, StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let id = event_id.to_owned();
+        let taken = self.0.change(&EVENTS, event_id, Wants::head(), move |part| {
+            let Some(from) = part.head.moved_from.take() else {
+                return Ok::<_, StoreError>(Decision::Stands(()));
+            };
+            let event = Event::of(&id, part.facts.clone(), part.head.clone());
+            // Moved to and fro is not moved.
+            if event.when != from.when || event.location != from.location {
+                part.emit(&tell(&event, &from.when)?)?;
+            }
+            Ok(Decision::Write(()))
+        });
+        taken.await.map(drop)
+    }
+
+    /// Takes the answers of which the host is to be told now: how many, and `tell` makes what tells the host.
+    pub async fn take_untold<E: Serialize>(
+        &self,
+        event_id: &str,
+        tell: impl Fn(&Event, u32) -> Result<E, StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let id = event_id.to_owned();
+        let taken = self.0.change(&EVENTS, event_id, Wants::head(), move |part| {
+            let count = part.head.take_untold();
+            if count == 0 {
+                return Ok::<_, StoreError>(Decision::Stands(()));
+            }
+            let event = Event::of(&id, part.facts.clone(), part.head.clone());
+            part.emit(&tell(&event, count)?)?;
+            Ok(Decision::Write(()))
+        });
+        taken.await.map(drop)
     }
 
     /// A user's answer to an event.

@@ -27,7 +27,7 @@ const PATIENT: &str = "50s";
 /// How soon another node works on a job of one that was killed.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(8);
 /// Letters that a node sent.
-const SENT: &str = r#"background_jobs_total{job_type="welcome_letter",status="success"}"#;
+const SENT: &str = r#"background_jobs_total{job_type="link_letter",status="success"}"#;
 
 /// Makes accounts until the server is gone.
 async fn register(server: &Server, next: &Cell<usize>, acknowledged: &RefCell<Vec<String>>) {

@@ -66,8 +66,10 @@ async fn a_paused_queue_gives_no_turn_and_its_jobs_say_why() {
     let (status, job) = server.get(&path_of(&listed), &root).await;
     assert_eq!((status, &job), (StatusCode::OK, &listed));
     let known = [&job["queue"], &job["kind"], &job["why"]];
-    assert_eq!(known, ["email", "welcome_letter", "the queue is paused"], "{job}");
-    assert_eq!((&job["payload"], &job["holder"]), (&json!({"user_id": ana.id}), &Value::Null), "{job}");
+    assert_eq!(known, ["email", "link_letter", "the queue is paused"], "{job}");
+    let payload = &job["payload"];
+    assert_eq!((&payload["user_id"], &payload["purpose"]), (&json!(ana.id), &json!("verify_email")), "{job}");
+    assert_eq!(job["holder"], Value::Null, "{job}");
     let path = format!("{}/retry", path_of(&job));
     let (status, problem) = server.call(Method::POST, &path, Some(&root.token), None).await;
     assert_eq!(status, StatusCode::CONFLICT, "it waits already: {problem}");
@@ -186,7 +188,7 @@ async fn metrics_count_attempts_and_jobs() {
     let attempts =
         |kind: &str, status: &str| format!(r#"background_jobs_total{{job_type="{kind}",status="{status}"}}"#);
     let server = Server::start().await;
-    for kind in ["welcome_letter", "promoted_letter"] {
+    for kind in ["link_letter", "promoted_letter"] {
         for status in ["success", "failed", "dead"] {
             assert_eq!(sample(&server, &attempts(kind, status)).await, Some(0), "{kind} {status}");
         }
@@ -197,7 +199,7 @@ async fn metrics_count_attempts_and_jobs() {
     }
     server.register("ana").await;
     until("an attempt counts", async || {
-        (sample(&server, &attempts("welcome_letter", "success")).await? == 1).then_some(())
+        (sample(&server, &attempts("link_letter", "success")).await? == 1).then_some(())
     })
     .await;
     for state in ["waiting", "delayed", "running", "dead"] {
@@ -221,7 +223,7 @@ async fn the_command_line_shows_and_changes_jobs_of_the_running_node() {
     let mail = SmtpServer::start();
     let mut server = Server::start_with(&by_smtp(&mail.port, "2s")).await;
     let root = server.user("root", "admin");
-    let ana = server.register("unknown-ana").await;
+    let ana = server.register("full-ana").await;
     let job = in_state(&server, &root, &ana, "dead").await;
     let id = job["id"].as_str().unwrap();
     let data_dir = server.data_dir();
@@ -235,9 +237,11 @@ async fn the_command_line_shows_and_changes_jobs_of_the_running_node() {
         jobs(arguments).lines().map(words).collect()
     };
     let queues = ["name", "waiting", "running", "delayed", "dead", "paused", "concurrency"];
-    assert_eq!(rows(&["list"]), [queues, ["email", "0", "0", "0", "1", "false", "-"]]);
+    let others = ["notification", "analytics"].map(|name| [name, "0", "0", "0", "0", "false", "-"]);
+    let email = ["email", "0", "0", "0", "1", "false", "-"];
+    assert_eq!(rows(&["list"]), [vec![queues, email], others.to_vec()].concat());
     let dead = ["id", "kind", "state", "attempts", "rescues", "ended", "why"];
-    assert_eq!(rows(&["list", "email"]), [dead, [id, "welcome_letter", "dead", "1", "0", "failed", "-"]]);
+    assert_eq!(rows(&["list", "email"]), [dead, [id, "link_letter", "dead", "1", "0", "failed", "-"]]);
     assert_eq!(rows(&["list", "email", "--state", "waiting"]), [dead]);
     let shown: Value = serde_json::from_str(&jobs(&["show", id])).unwrap();
     assert_eq!(shown, job);

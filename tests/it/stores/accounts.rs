@@ -23,6 +23,7 @@ fn user() -> User {
         bio: None,
         city: None,
         avatar_url: None,
+        is_verified: false,
         created_at: now(),
         id,
     }

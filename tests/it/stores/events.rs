@@ -6,7 +6,7 @@ use mundotango::community::events::listing::EventFilter;
 use mundotango::community::events::location::{Coordinates, Location};
 use mundotango::community::events::rules::{RsvpChoice, RsvpCounts, RsvpStatus};
 use mundotango::community::events::schedule::Schedule;
-use mundotango::community::events::store::{Event, EventStore, EventType, Rsvp, RsvpError};
+use mundotango::community::events::store::{Event, EventError, EventStore, EventType, Rsvp};
 use mundotango_protocol::new_id;
 use mundotango_storage::db::Db;
 use mundotango_storage::{PageRequest, PageStart, StoreError, now};
@@ -38,6 +38,7 @@ fn event(start: Timestamp, capacity: Option<u32>) -> Event {
         created_at: now(),
         counts: RsvpCounts::default(),
         version: 0,
+        cancelled: None,
     }
 }
 
@@ -162,7 +163,7 @@ async fn what_is_over_is_neither_listed_nor_answered(store: &EventStore) {
         let over = event.when.over_at();
         for (user, choice) in [("a", RsvpChoice::Declined), ("b", RsvpChoice::Going)] {
             let refused = store.rsvp(&event.id, user, choice, over, |_| NO_EFFECTS).await;
-            assert!(matches!(refused, Err(RsvpError::Over)), "{refused:?}");
+            assert!(matches!(refused, Err(EventError::Over)), "{refused:?}");
         }
         let again = store.rsvp(&event.id, "a", RsvpChoice::Going, over, |_| NO_EFFECTS).await;
         assert_eq!(again.unwrap().unwrap().event.counts.going, 1, "what stands is no new answer");

@@ -1,0 +1,93 @@
+//! What users are told of, and in what words.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::email::Language;
+
+/// What a user is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum NotificationKind {
+    /// The user waited for a place at an event and has one.
+    EventPromoted,
+    /// An event that the user comes to begins soon.
+    EventReminder,
+    /// An event that the user answered is at another time or place.
+    EventMoved,
+    /// An event that the user answered does not take place.
+    EventCancelled,
+    /// People answered an event that the user gives.
+    EventAnswers,
+}
+
+/// By which ways a user is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ways {
+    /// In the list, and on the user's own channel.
+    pub in_app: bool,
+    /// On the devices, where nobody has shown it within seconds.
+    pub push: bool,
+    /// By letters: of its own where the kind has one, else in the digest.
+    pub email: bool,
+}
+
+impl NotificationKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [
+        Self::EventPromoted,
+        Self::EventReminder,
+        Self::EventMoved,
+        Self::EventCancelled,
+        Self::EventAnswers,
+    ];
+
+    /// By which ways users are told who have said nothing.
+    pub const fn usual_ways(self) -> Ways {
+        Ways { in_app: true, push: true, email: true }
+    }
+
+    /// Whether a letter of its own tells of it, at once; else the digest does.
+    pub const fn has_letter(self) -> bool {
+        match self {
+            Self::EventPromoted | Self::EventReminder | Self::EventMoved | Self::EventCancelled => true,
+            Self::EventAnswers => false,
+        }
+    }
+
+    /// How long it is worth a push.
+    pub const fn push_within(self) -> Duration {
+        match self {
+            Self::EventPromoted | Self::EventReminder => Duration::from_hours(12),
+            Self::EventMoved | Self::EventCancelled | Self::EventAnswers => Duration::from_hours(24),
+        }
+    }
+
+    /// The words of a push or a line of the digest: of a thing with a title, and of so many causes.
+    pub fn words(self, language: Language, title: &str, count: u32) -> String {
+        match (language, self) {
+            (Language::En, Self::EventPromoted) => format!("You have a place at {title}"),
+            (Language::En, Self::EventReminder) => format!("{title} begins soon"),
+            (Language::En, Self::EventMoved) => format!("{title} is at another time or place"),
+            (Language::En, Self::EventCancelled) => format!("{title} does not take place"),
+            (Language::En, Self::EventAnswers) if count == 1 => format!("One new answer to {title}"),
+            (Language::En, Self::EventAnswers) => format!("{count} new answers to {title}"),
+            (Language::Es, Self::EventPromoted) => format!("Tienes un lugar en {title}"),
+            (Language::Es, Self::EventReminder) => format!("{title} empieza pronto"),
+            (Language::Es, Self::EventMoved) => format!("{title} cambió de hora o de lugar"),
+            (Language::Es, Self::EventCancelled) => format!("{title} se canceló"),
+            (Language::Es, Self::EventAnswers) if count == 1 => format!("Una respuesta nueva a {title}"),
+            (Language::Es, Self::EventAnswers) => format!("{count} respuestas nuevas a {title}"),
+        }
+    }
+}
+
+/// What a push says of several at once.
+pub fn several(language: Language, count: usize) -> String {
+    match language {
+        Language::En => format!("{count} new notifications"),
+        Language::Es => format!("{count} avisos nuevos"),
+    }
+}
