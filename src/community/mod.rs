@@ -153,8 +153,8 @@ fn label<T: Serialize>(value: T) -> String {
         posts::PostMessage,
         posts::live::ReactionsMessage,
         bookmarks::BookmarkMessage,
-        events::EventMessage,
-        notifications::NotificationMessage,
+        events::bodies::EventMessage,
+        notifications::views::NotificationMessage,
         crate::life_ceo::AgentMessage,
         FieldError,
         Problem

@@ -37,9 +37,9 @@ pub struct MailOptions {
     pub language: Language,
     /// The server that takes letters.
     pub smtp: SmtpOptions,
-    /// Amazon SES.
+    /// How letters are sent by Amazon SES.
     pub ses: SesOptions,
-    /// SendGrid.
+    /// How letters are sent by SendGrid.
     pub sendgrid: SendgridOptions,
 }
 

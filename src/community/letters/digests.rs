@@ -10,8 +10,8 @@ use mundotango_storage::StoreError;
 use serde::{Deserialize, Serialize};
 
 use super::{EMAIL, Letters, Own, SEND_TIMEOUT};
-use crate::community::notifications::link_of;
 use crate::community::notifications::store::Numbered;
+use crate::community::notifications::views::link_of;
 use crate::email::{DigestItem, DigestSection, Language, Letter};
 
 /// What a user has not read.

@@ -16,9 +16,8 @@ use crate::community::effects::Effect;
 use crate::community::events::rules::RsvpStatus;
 use crate::community::events::schedule::Schedule;
 use crate::community::events::store::Event;
-use crate::community::events::tell;
 use crate::community::notifications::kinds::NotificationKind;
-use crate::community::notifications::ladder::NOTIFICATION;
+use crate::community::notifications::ladder::{NOTIFICATION, Tell};
 use crate::email::{EventLines, Letter};
 
 /// To somebody who waited for a place and has one.
@@ -114,6 +113,11 @@ struct MovedLetter {
     before: Schedule,
     /// When it starts.
     starts_at: Timestamp,
+}
+
+/// What a user is told of an event.
+pub(in crate::community) fn tell(event: &Event, kind: NotificationKind, stale_at: Option<Timestamp>) -> Tell {
+    Tell { kind, thing: event.id.clone(), title: event.title.clone(), actor_id: None, count: 1, stale_at }
 }
 
 /// Tells a user who waited of the place. Those of one event share turns with all other letters.

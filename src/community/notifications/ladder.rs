@@ -22,7 +22,7 @@ use super::kinds::{NotificationKind, several};
 use super::preferences::{PreferenceStore, Preferences};
 use super::rules::MOST_NAMED;
 use super::store::{Arrangement, Notification, NotificationStore, Numbered};
-use super::{announce_new, link_of};
+use super::views::{announce_new, link_of};
 use crate::community::effects::Effect;
 use crate::community::letters;
 use crate::email::Language;

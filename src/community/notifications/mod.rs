@@ -7,6 +7,7 @@ pub mod preferences;
 mod quiet;
 pub mod rules;
 pub mod store;
+pub(super) mod views;
 
 use std::sync::Arc;
 
@@ -16,21 +17,20 @@ use axum::http::StatusCode;
 use deserr::Deserr;
 use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path, ValidJson};
-use mundotango_gateway::input::{BadFields, Maybe, Time};
+use mundotango_gateway::input::{BadFields, Maybe};
 use mundotango_gateway::problem::{FieldCode, FieldError, Problem};
 use mundotango_push::{EndpointError, Pusher, WebSubscription};
 use mundotango_storage::db::Db;
-use mundotango_storage::{StoreError, now};
+use mundotango_storage::now;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::devices::DeviceStore;
-use self::kinds::NotificationKind;
 use self::preferences::PreferenceStore;
-use self::store::{Mark, Notification, NotificationStore, Numbered};
-use super::effects::Effect;
+use self::store::{Mark, NotificationStore};
+use self::views::{NotificationView, announce_mark};
 use super::{Community, personal_channel};
 use crate::texts::Id;
 
@@ -72,80 +72,6 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(read))
         .merge(preferences::router())
         .merge(devices::router())
-}
-
-/// The page of the site that a notification leads to.
-pub(super) fn link_of(told: &Notification) -> String {
-    match told.kind {
-        NotificationKind::EventPromoted
-        | NotificationKind::EventReminder
-        | NotificationKind::EventMoved
-        | NotificationKind::EventCancelled
-        | NotificationKind::EventAnswers => format!("/events/{}", told.thing),
-    }
-}
-
-/// What a user is told.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct NotificationView {
-    id: String,
-    kind: NotificationKind,
-    /// The id of what it is about.
-    thing: String,
-    /// What that is called.
-    title: String,
-    /// Who caused it last, if somebody did.
-    actor_id: Option<String>,
-    /// How often it happened since the user read of it.
-    count: u32,
-    /// The page of the site that it leads to.
-    path: String,
-    read: bool,
-    at: Time,
-}
-
-impl From<Numbered> for NotificationView {
-    fn from(Numbered { number, is_read, told }: Numbered) -> Self {
-        Self {
-            id: number.to_string(),
-            path: link_of(&told),
-            kind: told.kind,
-            thing: told.thing,
-            title: told.title,
-            actor_id: told.actor_id,
-            count: told.count,
-            read: is_read,
-            at: told.at.into(),
-        }
-    }
-}
-
-/// What the personal channel publishes of notifications. The count is the whole number, never a difference.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "type", rename_all_fields = "camelCase")]
-pub(super) enum NotificationMessage {
-    /// There is a new one. One of the same thing that was unread is in it, and gone.
-    #[serde(rename = "notification.created")]
-    Created { notification: NotificationView, unread: usize },
-    /// One was read or removed, on some device.
-    #[serde(rename = "notification.read")]
-    Read { id: String, unread: usize },
-    /// All up to this one were read, on some device.
-    #[serde(rename = "notifications.read")]
-    ReadUpTo { up_to: String, unread: usize },
-}
-
-fn announce_new(channel: &str, told: &Numbered, unread: usize) -> Result<Effect, StoreError> {
-    Effect::publish(channel, &NotificationMessage::Created { notification: told.clone().into(), unread })
-}
-
-fn announce_mark(channel: &str, mark: &Mark, unread: usize) -> Result<Effect, StoreError> {
-    let message = match mark {
-        Mark::One(number) => NotificationMessage::Read { id: number.to_string(), unread },
-        Mark::UpTo(number) => NotificationMessage::ReadUpTo { up_to: number.to_string(), unread },
-    };
-    Effect::publish(channel, &message)
 }
 
 /// How many notifications are unread.
