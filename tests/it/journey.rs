@@ -250,7 +250,7 @@ async fn what_is_unread_is_in_the_digest(journey: &Journey, event: &str) {
     journey.bring_forward("notification", "digest", ("user_id", &journey.host.id)).await;
     let told = journey.letter("ok-host", "New for you at MundoTango: ", 1).await;
     let page = format!("{SITE}/events/{event}");
-    let words = ["You have not read this yet", "4 new answers to Milonga del Sur", &page];
+    let words = ["You have not read this yet", "2 new answers to Milonga del Sur", &page];
     check(&told, "en", Some("digest"), &words);
 }
 
