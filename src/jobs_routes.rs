@@ -21,7 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::community::roles::is_admin;
+use crate::community::roles::{self, Role};
 
 /// What the routes need.
 #[derive(Clone)]
@@ -43,12 +43,12 @@ pub(crate) fn router(jobs: Jobs, pools: Arc<Pools>, all: Arc<Schedules>) -> Open
 
 impl JobsState {
     fn queue(&self, identity: &Identity, name: &str) -> Result<&'static Queue, Problem> {
-        admit(identity)?;
+        roles::require(identity, Role::Admin)?;
         self.pools.queues().find(|queue| queue.name == name).ok_or_else(|| Problem::not_found("queue"))
     }
 
     fn job(&self, identity: &Identity, id: &str) -> Result<JobId, Problem> {
-        admit(identity)?;
+        roles::require(identity, Role::Admin)?;
         let id = id.parse::<JobId>().map_err(|()| Problem::not_found("job"))?;
         self.queue(identity, &id.queue)?;
         Ok(id)
@@ -60,10 +60,6 @@ impl JobsState {
         let name = queue.name.to_owned();
         Ok(QueueBody { name, paused, concurrency, waiting, delayed, running, dead })
     }
-}
-
-fn admit(identity: &Identity) -> Result<(), Problem> {
-    if is_admin(identity) { Ok(()) } else { Err(Problem::forbidden("your role does not allow this")) }
 }
 
 /// A queue.
@@ -176,7 +172,7 @@ impl From<Shown> for JobBody {
     responses((status = OK, body = Vec<QueueBody>), (status = FORBIDDEN, body = Problem)),
 )]
 async fn queues(identity: Identity, State(state): State<JobsState>) -> Result<Json<Vec<QueueBody>>, Problem> {
-    admit(&identity)?;
+    roles::require(&identity, Role::Admin)?;
     let mut bodies = Vec::new();
     for queue in state.pools.queues() {
         bodies.push(state.body_of(queue).await?);
@@ -232,7 +228,7 @@ async fn schedules(
     identity: Identity,
     State(state): State<JobsState>,
 ) -> Result<Json<Vec<ScheduleBody>>, Problem> {
-    admit(&identity)?;
+    roles::require(&identity, Role::Admin)?;
     Ok(Json(state.schedules.report().await?.into_iter().map(ScheduleBody::from).collect()))
 }
 

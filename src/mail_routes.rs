@@ -19,7 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::community::roles::is_admin;
+use crate::community::roles::{self, Role};
 use crate::email::{
     Address, Feedback, MailOptions, ReturnPaths, SendgridKey, SnsClient, SnsNews, SuppressionList,
     WebhookError, read_dsn, read_sendgrid, read_sns,
@@ -147,7 +147,7 @@ async fn of_mail_server(
     ValidQuery(query): ValidQuery<ReportQuery>,
     body: Bytes,
 ) -> Result<StatusCode, Problem> {
-    admit(&identity)?;
+    roles::require(&identity, Role::Admin)?;
     let not_allowed = |message: &str| Problem::invalid_field("recipient", FieldCode::NotAllowed, message);
     let recipient = query.recipient.into_string().parse::<Address>().ok();
     let path = recipient.as_ref().zip(state.bounces.as_ref()).and_then(|(path, paths)| paths.read(path));
@@ -167,10 +167,6 @@ async fn of_mail_server(
         ));
     }
     Ok(state.record(&own).await?)
-}
-
-fn admit(identity: &Identity) -> Result<(), Problem> {
-    if is_admin(identity) { Ok(()) } else { Err(Problem::forbidden("your role does not allow this")) }
 }
 
 fn address_of(path: &str) -> Result<Address, Problem> {
@@ -203,7 +199,7 @@ async fn address(
     State(state): State<MailState>,
     Path(path): Path<String>,
 ) -> Result<Json<AddressBody>, Problem> {
-    admit(&identity)?;
+    roles::require(&identity, Role::Admin)?;
     let address = address_of(&path)?;
     let known = state.suppressions.of(&address).await?;
     Ok(Json(AddressBody {
@@ -225,7 +221,7 @@ async fn lift(
     State(state): State<MailState>,
     Path(path): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    admit(&identity)?;
+    roles::require(&identity, Role::Admin)?;
     if state.suppressions.lift(&address_of(&path)?).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {

@@ -28,6 +28,7 @@ use crate::community::effects::{Effect, Effects};
 use crate::community::letters::{self, Letters};
 use crate::community::notifications::ladder::{self, Teller};
 use crate::community::notifications::preferences::PreferenceStore;
+use crate::community::notifications::tell::NOTIFICATION;
 use crate::community::{self, Community, CommunityParts, roles};
 use crate::config::{Config, ConfigSource, JobsOptions};
 use crate::data_folder;
@@ -376,7 +377,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<Assemble
 fn queues(options: &JobsOptions) -> [(&'static Queue, usize); 3] {
     [
         (&letters::EMAIL, options.email),
-        (&ladder::NOTIFICATION, options.notification),
+        (&NOTIFICATION, options.notification),
         (&analytics::work::ANALYTICS, options.analytics),
     ]
 }

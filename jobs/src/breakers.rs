@@ -20,7 +20,7 @@ const PROBE: Duration = Duration::from_mins(1);
 /// Destinations that are remembered; more are let through, as they were not seen to fail.
 const MOST: usize = 10_000;
 
-/// What is known of destinations that fail.
+/// The destinations that fail, each with its breaker.
 #[derive(Debug, Default)]
 pub struct Breakers {
     failing: Mutex<HashMap<String, Failing>>,
@@ -37,14 +37,14 @@ struct Failing {
     is_resting: bool,
 }
 
-/// Whether a job's failure says something of its destination.
+/// How a job found its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// The destination does its work.
+    /// The destination works.
     Works,
-    /// It may not: several of these in a row open the breaker.
+    /// The destination failed; several failures in a row open the breaker.
     Fails,
-    /// It refuses everything, as the configuration is wrong: the breaker opens at once.
+    /// The destination refuses every job, as the configuration is wrong: the breaker opens at once.
     RefusesAll,
 }
 
@@ -84,7 +84,7 @@ impl Breakers {
         state.in_a_row = state.in_a_row.saturating_add(1);
         if state.in_a_row >= FAILURES || seen == Seen::RefusesAll {
             state.in_a_row = FAILURES;
-            // Those that were under way together count once.
+            // Jobs that were under way together open the breaker once, or its pause would double for each of them.
             if !std::mem::replace(&mut state.is_resting, true) {
                 state.pause = (state.pause * 2).min(LONGEST_PAUSE);
                 state.open_until = Some(Instant::now() + state.pause);

@@ -22,11 +22,12 @@ use utoipa_axum::routes;
 use super::body::wrong_name;
 use super::buckets::{self, SHARDS};
 use super::counts::{Class, Dimension, Kind};
-use super::query::{Moment, RangeBody, Zone, admit, range};
+use super::query::{Moment, RangeBody, Zone, range};
 use super::reader::FEWEST;
 use super::slots::Slot;
 use super::state::Analytics;
 use super::visitors::Visitor;
+use crate::community::roles::{self, Role};
 
 /// As long as single events are kept, less what the last days may lack.
 const LONGEST: SignedDuration = SignedDuration::from_hours(35 * 24);
@@ -123,7 +124,7 @@ async fn funnel(
     State(analytics): State<Arc<Analytics>>,
     ValidQuery(query): ValidQuery<FunnelQuery>,
 ) -> Result<Json<FunnelBody>, Problem> {
-    admit(&identity)?;
+    roles::require(&identity, Role::Admin)?;
     let FunnelQuery { steps: Steps(steps), from, to, zone } = query;
     let range = range(from, to, &zone, LONGEST)?;
     if range.start < Slot::of(mundotango_storage::now() - LONGEST - SignedDuration::from_hours(24)) {

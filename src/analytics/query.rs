@@ -6,7 +6,6 @@ use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use mundotango_gateway::Identity;
 use mundotango_gateway::input::{BadFields, Time};
 use mundotango_gateway::problem::{FieldCode, Problem};
 use serde::Serialize;
@@ -16,17 +15,11 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::body::wrong_name;
 use super::slots::Slot;
-use crate::community::roles::is_admin;
 
 /// How far back anything is known: what lasts longest of it.
 const OLDEST: SignedDuration = SignedDuration::from_hours(762 * 24);
 /// How far ahead a range may end.
 const AHEAD: SignedDuration = SignedDuration::from_hours(366 * 24);
-
-/// Refuses everybody but admins.
-pub(super) fn admit(identity: &Identity) -> Result<(), Problem> {
-    if is_admin(identity) { Ok(()) } else { Err(Problem::forbidden("your role does not allow this")) }
-}
 
 /// A day of the calendar, which begins at its midnight in the zone of the query, or a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

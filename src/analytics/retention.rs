@@ -15,10 +15,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::members;
-use super::query::{Moment, Zone, admit, range};
+use super::query::{Moment, Zone, range};
 use super::reader::FEWEST;
 use super::slots::{Slot, Week};
 use super::state::Analytics;
+use crate::community::roles::{self, Role};
 
 const DEFINITION: &str = "Users who were logged in, by the ISO week (UTC) of the first event of theirs \
     that was counted, and how many of them had an event in that week, in the next one, and so on, bots \
@@ -78,7 +79,7 @@ async fn retention(
     ValidQuery(query): ValidQuery<RetentionQuery>,
 ) -> Result<Json<RetentionBody>, Problem> {
     const WEEKS: u32 = 8;
-    admit(&identity)?;
+    roles::require(&identity, Role::Admin)?;
     let now = mundotango_storage::now();
     let until = Moment::Time(now + jiff::SignedDuration::from_mins(15));
     let first = range(query.from, until, &Zone::default(), jiff::SignedDuration::MAX)?.start.day().week();

@@ -17,10 +17,11 @@ use utoipa_axum::routes;
 
 use super::counts::{Dimension, Kind, Tally};
 use super::periods::{Step, periods};
-use super::query::{Moment, Named, RangeBody, Zone, admit, range, too_much};
+use super::query::{Moment, Named, RangeBody, Zone, range, too_much};
 use super::reader::{FEWEST, Reader, shown};
 use super::slots::Piece;
 use super::state::Analytics;
+use crate::community::roles::{self, Role};
 
 /// Most points of an answer.
 const MOST_POINTS: usize = 400;
@@ -132,7 +133,7 @@ async fn series(
     State(analytics): State<Arc<Analytics>>,
     ValidQuery(query): ValidQuery<SeriesQuery>,
 ) -> Result<Json<SeriesBody>, Problem> {
-    admit(&identity)?;
+    roles::require(&identity, Role::Admin)?;
     let SeriesQuery { metric: Choice(metric), kind, name, from, to, zone, step: Choice(step) } = query;
     if metric == Metric::Visitors && step.is_long() {
         let message =

@@ -17,9 +17,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::counts::{Kind, Tally, names_of, paths_of};
-use super::query::{Moment, RangeBody, Zone, admit, range};
+use super::query::{Moment, RangeBody, Zone, range};
 use super::reader::{FEWEST, Reader};
 use super::state::Analytics;
+use crate::community::roles::{self, Role};
 
 /// The longest range.
 const LONGEST: SignedDuration = SignedDuration::from_hours(93 * 24);
@@ -137,7 +138,7 @@ async fn top(
     State(analytics): State<Arc<Analytics>>,
     ValidQuery(query): ValidQuery<TopQuery>,
 ) -> Result<Json<TopBody>, Problem> {
-    admit(&identity)?;
+    roles::require(&identity, Role::Admin)?;
     let TopQuery { kind: Choice(kind), by: Choice(by), from, to, zone, limit } = query;
     let range = range(from, to, &zone, LONGEST)?;
     let below = match by {
@@ -166,7 +167,7 @@ async fn features(
     State(analytics): State<Arc<Analytics>>,
     ValidQuery(query): ValidQuery<FeaturesQuery>,
 ) -> Result<Json<TopBody>, Problem> {
-    admit(&identity)?;
+    roles::require(&identity, Role::Admin)?;
     let range = range(query.from, query.to, &query.zone, LONGEST)?;
     let reader = Reader::open(&analytics.db, &range).await?;
     let (groups, hidden) = groups(&reader, &range, &names_of(Kind::FeatureUsage), FEATURES, true).await?;

@@ -41,7 +41,7 @@ pub fn is_admin(identity: &Identity) -> bool {
 }
 
 /// Refuses users below a role.
-pub(super) fn require(identity: &Identity, role: Role) -> Result<(), Problem> {
+pub(crate) fn require(identity: &Identity, role: Role) -> Result<(), Problem> {
     if role_of(identity) >= role { Ok(()) } else { Err(Problem::forbidden("your role does not allow this")) }
 }
 

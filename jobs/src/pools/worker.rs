@@ -50,7 +50,7 @@ pub(super) async fn run(pool: &Arc<Pool>, number: usize, vitals: &Vitals) {
     }
 }
 
-/// So long from now, in milliseconds of the Unix epoch.
+/// The time after a pause from now, in milliseconds of the Unix epoch.
 fn due_after(pause: Duration) -> i64 {
     now().as_millisecond().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
 }
@@ -102,7 +102,7 @@ async fn attempt(pool: &Pool, given: &Given) -> End {
             (if attempted.is_last { "dead" } else { "failed" }, End::Failed { due: due_after(pause), why })
         }
         Err(Failure::Later { why, after }) => {
-            // Those that wait for the same do not come back together.
+            // Jobs that wait for the same destination do not all come back in the same moment.
             let after = after + after.mul_f64(rand::random::<f64>() / 4.0);
             ("put_off", End::PutOff { due: due_after(after), why })
         }

@@ -21,11 +21,11 @@ pub enum End {
     },
     /// It can never be done, for this reason.
     Hopeless(String),
-    /// It was not made, as what it needs is away: no attempt is used up.
+    /// The attempt was put off, as the job's destination does not work: no attempt is used up.
     PutOff {
         /// From when on it is tried, in milliseconds of the Unix epoch.
         due: i64,
-        /// What is away.
+        /// Which destination does not work.
         why: String,
     },
     /// It was not made: the job waits again, and no attempt is used up.

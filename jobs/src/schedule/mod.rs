@@ -63,7 +63,7 @@ impl Schedule {
         }
     }
 
-    /// What is done about occurrences that nobody was there for, and how far back.
+    /// Chooses how, and how far back, the schedule makes up for occurrences at which no node was up.
     #[must_use]
     pub fn catch_up(mut self, catch_up: CatchUp, window: Duration) -> Self {
         (self.catch_up, self.window) = (catch_up, window);

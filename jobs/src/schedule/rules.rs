@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::timing::{Occurrence, Timing};
 
-/// What is done about occurrences that nobody was there for, as all nodes were down.
+/// How a schedule makes up for occurrences at which no node was up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CatchUp {
@@ -36,7 +36,7 @@ pub struct Fired {
     /// first seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last: Option<Timestamp>,
-    /// What the zone's clocks showed then.
+    /// The local time of the last occurrence in the schedule's zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) local: Option<DateTime>,
     /// How often it fired.

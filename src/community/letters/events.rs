@@ -17,7 +17,7 @@ use crate::community::events::rules::RsvpStatus;
 use crate::community::events::schedule::Schedule;
 use crate::community::events::store::Event;
 use crate::community::notifications::kinds::NotificationKind;
-use crate::community::notifications::ladder::{NOTIFICATION, Tell};
+use crate::community::notifications::tell::{NOTIFICATION, Tell};
 use crate::email::{EventLines, Letter};
 
 /// To somebody who waited for a place and has one.

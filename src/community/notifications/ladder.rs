@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use mundotango_jobs::{
-    Attempted, Breakers, Failure, Handler, JobKind, Jobs, NewJob, NewPools, Priority, Queue, Seen,
+    Attempted, Breakers, Failure, Handler, JobKind, Jobs, NewJob, NewPools, Priority, Seen,
 };
 use mundotango_push::{Destination, Push, PushError, Pusher, Topic, Urgency};
 use mundotango_storage::{StoreError, now};
@@ -22,16 +22,11 @@ use super::kinds::{NotificationKind, several};
 use super::preferences::{PreferenceStore, Preferences};
 use super::rules::MOST_NAMED;
 use super::store::{Arrangement, Notification, NotificationStore, Numbered};
+use super::tell::{NOTIFICATION, NOTIFY, Notify};
 use super::views::{announce_new, link_of};
-use crate::community::effects::Effect;
 use crate::community::letters;
 use crate::email::Language;
 
-/// What users are told, and the pushes of it.
-pub static NOTIFICATION: Queue = Queue::new("notification", 10);
-
-/// Tells a user something.
-static NOTIFY: JobKind<Notify> = JobKind::new("notify", &NOTIFICATION, 1);
 /// Pushes to a user's devices what none of them has shown.
 static PUSH: JobKind<OfUser> = JobKind::new("push", &NOTIFICATION, 1)
     .timeout(Duration::from_mins(5))
@@ -57,60 +52,8 @@ const CLEAR_TTL: Duration = Duration::from_hours(1);
 const DIGEST_TOLERANCE: SignedDuration = SignedDuration::from_hours(13);
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Notify {
-    user_id: String,
-    kind: NotificationKind,
-    thing: String,
-    title: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    actor_id: Option<String>,
-    count: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    stale_at: Option<Timestamp>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
 struct OfUser {
     user_id: String,
-}
-
-/// Something to tell a user.
-#[derive(Clone, Debug)]
-pub struct Tell {
-    /// Of what kind it is.
-    pub kind: NotificationKind,
-    /// The id of what it is about.
-    pub thing: String,
-    /// What that is called.
-    pub title: String,
-    /// Who caused it last, if somebody did.
-    pub actor_id: Option<String>,
-    /// How often it happened.
-    pub count: u32,
-    /// From when on nobody needs to know.
-    pub stale_at: Option<Timestamp>,
-}
-
-impl Tell {
-    /// The job that tells a user. Those of one thing share turns with all others.
-    pub fn job(self, user_id: &str) -> Result<NewJob, StoreError> {
-        let group = self.thing.clone();
-        let payload = Notify {
-            user_id: user_id.to_owned(),
-            kind: self.kind,
-            thing: self.thing,
-            title: self.title,
-            actor_id: self.actor_id,
-            count: self.count,
-            stale_at: self.stale_at,
-        };
-        Ok(NOTIFY.job(&payload)?.group(group))
-    }
-
-    /// The same as the effect of a change.
-    pub fn effect(self, user_id: &str) -> Result<Effect, StoreError> {
-        Ok(Effect::job(self.job(user_id)?))
-    }
 }
 
 /// The job that tells devices what is still unread, and when.

@@ -7,6 +7,7 @@ pub mod preferences;
 mod quiet;
 pub mod rules;
 pub mod store;
+pub mod tell;
 pub(super) mod views;
 
 use std::sync::Arc;
