@@ -55,10 +55,10 @@ impl JobsState {
     }
 
     async fn body_of(&self, queue: &'static Queue) -> Result<QueueBody, Problem> {
-        let QueueReport { paused, concurrency, waiting, delayed, running, dead, .. } =
+        let QueueReport { paused, concurrency, group_rate, waiting, delayed, running, dead, .. } =
             self.jobs.report(queue.name).await?;
         let name = queue.name.to_owned();
-        Ok(QueueBody { name, paused, concurrency, waiting, delayed, running, dead })
+        Ok(QueueBody { name, paused, concurrency, group_rate, waiting, delayed, running, dead })
     }
 }
 
@@ -72,6 +72,8 @@ struct QueueBody {
     paused: bool,
     /// Jobs that each node does at the same time, if an admin said so; else the configuration says it.
     concurrency: Option<usize>,
+    /// Jobs that each group may begin in a minute, if an admin said so.
+    group_rate: Option<u32>,
     /// Jobs that wait for their turn.
     waiting: u64,
     /// Jobs that wait for their time: to be tried again, most often.
@@ -280,9 +282,13 @@ struct QueueChange {
     #[deserr(default)]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 256)]
     concurrency: Maybe<Whole<1, 256>>,
+    /// Jobs that each group (an event, a user, an address) may begin in a minute, from 4 to 100,000; null takes the limit away.
+    #[deserr(default)]
+    #[schema(value_type = Option<u32>, minimum = 4, maximum = 100_000)]
+    group_rate: Maybe<Whole<4, 100_000>>,
 }
 
-/// Change a queue on all nodes: pause it, resume it, give it more or fewer workers; for admins.
+/// Change a queue on all nodes: pause it, resume it, give it more or fewer workers, limit its groups; for admins.
 #[utoipa::path(
     patch, path = "/api/admin/jobs/queues/{queue}", tag = "jobs", request_body = QueueChange,
     responses((status = OK, body = QueueBody), (status = FORBIDDEN, body = Problem), (status = NOT_FOUND, body = Problem)),
@@ -301,6 +307,11 @@ async fn change_queue(
         Maybe::Absent => {}
         Maybe::Null => state.jobs.set_concurrency(queue.name, None).await?,
         Maybe::Value(workers) => state.jobs.set_concurrency(queue.name, Some(workers.count())).await?,
+    }
+    match change.group_rate {
+        Maybe::Absent => {}
+        Maybe::Null => state.jobs.set_group_rate(queue.name, None).await?,
+        Maybe::Value(rate) => state.jobs.set_group_rate(queue.name, Some(rate.get())).await?,
     }
     tracing::info!(queue = queue.name, admin = identity.user_id, ?change, "queue changed");
     Ok(Json(state.body_of(queue).await?))

@@ -28,7 +28,7 @@ use crate::community::effects::{Effect, Effects};
 use crate::community::letters::{self, Letters};
 use crate::community::notifications::ladder::{self, Teller};
 use crate::community::notifications::preferences::PreferenceStore;
-use crate::community::notifications::tell::NOTIFICATION;
+use crate::community::notifications::tell::{NOTIFICATION, PUSHES};
 use crate::community::{self, Community, CommunityParts, roles};
 use crate::config::{Config, ConfigSource, JobsOptions};
 use crate::data_folder;
@@ -374,10 +374,11 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<Assemble
 }
 
 /// The queues, and how many of their jobs this node does at the same time.
-fn queues(options: &JobsOptions) -> [(&'static Queue, usize); 3] {
+fn queues(options: &JobsOptions) -> [(&'static Queue, usize); 4] {
     [
         (&letters::EMAIL, options.email),
         (&NOTIFICATION, options.notification),
+        (&PUSHES, options.push),
         (&analytics::work::ANALYTICS, options.analytics),
     ]
 }

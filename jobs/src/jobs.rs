@@ -12,7 +12,7 @@ use mundotango_storage::{StoreError, now};
 use crate::kind::SHARDS;
 use crate::new_job::NewJob;
 use crate::row::{Head, JOBS, Job, due_of, unique_key};
-use crate::rules::{self, Claim, Given, Held, Lost, Settled, Settlement};
+use crate::rules::{self, Claim, Given, GroupRates, Held, Lost, Settled, Settlement};
 
 /// The largest payload, in bytes of JSON.
 pub const MAX_PAYLOAD: usize = 16 * 1024;
@@ -80,6 +80,8 @@ pub struct QueueReport {
     pub paused: bool,
     /// Attempts that a node makes at the same time, if an operator said so.
     pub concurrency: Option<usize>,
+    /// Jobs that each group may begin in a minute, if an operator said so.
+    pub group_rate: Option<u32>,
     /// Jobs that wait for their turn.
     pub waiting: u64,
     /// Jobs that wait for their time.
@@ -96,6 +98,7 @@ impl QueueReport {
     pub(crate) fn add(&mut self, head: &Head) {
         self.paused |= head.paused;
         self.concurrency = self.concurrency.or(head.concurrency);
+        self.group_rate = self.group_rate.or(head.group_rate);
         self.waiting += head.lanes.values().map(|lane| lane.waiting).sum::<u64>();
         self.delayed += head.delayed.count;
         self.running += head.running.len() as u64;
@@ -196,11 +199,16 @@ impl Jobs {
     ) -> Result<(Given, Hint), StoreError> {
         let ranges = hint.ranges.iter();
         let wants = ranges.fold(Wants::head(), |wants, (start, end)| wants.between(start, end, claim.most));
-        self.change(queue, shard, wants, move |part| match rules::claim(part, &claim) {
+        let rates = hint.rates.clone();
+        self.change(queue, shard, wants, move |part| match rules::claim(part, &claim, &rates) {
             Decision::Write(given) | Decision::Delete(given) => {
-                Decision::Write((given, Hint::of(&part.head)))
+                let next = Hint::of(&part.head, &given);
+                Decision::Write((given, next))
             }
-            Decision::Stands(given) => Decision::Stands((given, Hint::of(&part.head))),
+            Decision::Stands(given) => {
+                let next = Hint::of(&part.head, &given);
+                Decision::Stands((given, next))
+            }
         })
         .await
     }
@@ -261,6 +269,11 @@ impl Jobs {
         self.set(queue, move |head| head.concurrency = concurrency).await
     }
 
+    /// Says how many jobs each group may begin in a minute; as many as it has for `None`. Each shard has an equal part of it.
+    pub async fn set_group_rate(&self, queue: &str, per_minute: Option<u32>) -> Result<(), StoreError> {
+        self.set(queue, move |head| head.group_rate = per_minute).await
+    }
+
     async fn set(
         &self,
         queue: &str,
@@ -302,20 +315,28 @@ pub struct Hint {
     ranges: Vec<(String, String)>,
     /// Whether jobs wait for their turn.
     pub waiting: bool,
-    /// When the time of the next delayed job comes at the earliest, in milliseconds of the Unix epoch.
+    /// When the time of the next delayed job comes at the earliest, or a group may go on that has used up its rate, in
+    /// milliseconds of the Unix epoch.
     pub due: Option<i64>,
+    rates: GroupRates,
 }
 
 /// Lanes of which a hint knows.
 const HINTS: usize = 2;
 
 impl Hint {
-    fn of(head: &Head) -> Self {
+    /// What is still so when it is not known where the next jobs are.
+    pub(crate) fn without_places(self) -> Self {
+        Self { rates: self.rates, ..Self::default() }
+    }
+
+    fn of(head: &Head, given: &Given) -> Self {
         let mut lanes: Vec<_> = head.lanes.iter().collect();
         lanes.sort_by_key(|(name, lane)| (lane.turn, *name));
         let ranges = lanes.iter().take(HINTS).map(|(name, lane)| rules::range_of(name, &lane.low)).collect();
         let due = (head.delayed.count > 0).then(|| due_of(&head.delayed.low)).flatten();
-        Self { ranges, waiting: !head.paused && !lanes.is_empty(), due }
+        let due = due.into_iter().chain(given.free_at).min();
+        Self { ranges, waiting: !head.paused && !lanes.is_empty(), due, rates: given.rates.clone() }
     }
 }
 

@@ -14,6 +14,7 @@ mod kind;
 mod list;
 mod new_job;
 mod pools;
+mod retries;
 mod row;
 pub mod rules;
 mod schedule;

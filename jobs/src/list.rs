@@ -197,13 +197,17 @@ fn shown(id: JobId, found: Find, head: &Head) -> Shown {
             let (lane, _) = lane_and_place(&key);
             let ahead = head.lanes.get(&lane).map_or(0, |lane| lane.waiting);
             let busy = || {
+                let rate = head.group_rate.filter(|_| !job.group.is_empty());
+                let rate = rate.map(|rate| format!("; each group begins {rate} a minute at most"));
                 format!(
-                    "{ahead} wait in its lane (priority and group), which shares turns with {} others; {} attempts are under way",
+                    "{ahead} wait in its lane (priority and group), which shares turns with {} others; {} attempts are under way{}",
                     head.lanes.len().saturating_sub(1),
-                    head.running.len()
+                    head.running.len(),
+                    rate.unwrap_or_default(),
                 )
             };
-            (job, State::Waiting, None, Some(paused().unwrap_or_else(busy)))
+            let why = paused().unwrap_or_else(busy);
+            (job, State::Waiting, None, Some(why))
         }
         Find::Delayed(key, job) => {
             let due = due_of(&key).and_then(time_of);

@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::kind::{JobKindSpec, Priority};
+use crate::retries::RetryBudget;
 
 /// The shards of all queues.
 pub static JOBS: Kind<(), Head, Row> =
@@ -53,6 +54,11 @@ pub struct Head {
     pub(crate) dead: Line,
     /// What is remembered of jobs that were done.
     pub(crate) done: Line,
+    /// Jobs that each group may begin in a minute, in all shards together, if an operator said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) group_rate: Option<u32>,
+    /// What retries may take of the work.
+    pub(crate) retries: RetryBudget,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]

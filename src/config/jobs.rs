@@ -12,23 +12,29 @@ const MOST: usize = 256;
 pub struct JobsOptions {
     /// Letters that a node sends at the same time.
     pub email: usize,
-    /// Users that a node notifies, and pushes to, at the same time.
+    /// Users that a node notifies at the same time.
     pub notification: usize,
+    /// Users that a node pushes to at the same time.
+    pub push: usize,
     /// Batches of events that a node counts at the same time.
     pub analytics: usize,
 }
 
 impl Default for JobsOptions {
     fn default() -> Self {
-        Self { email: 5, notification: 10, analytics: 5 }
+        Self { email: 5, notification: 10, push: 20, analytics: 5 }
     }
 }
 
 impl JobsOptions {
     /// All that cannot work, each with the option's name first.
     pub(super) fn check(&self) -> Vec<String> {
-        let sizes =
-            [("email", self.email), ("notification", self.notification), ("analytics", self.analytics)];
+        let sizes = [
+            ("email", self.email),
+            ("notification", self.notification),
+            ("push", self.push),
+            ("analytics", self.analytics),
+        ];
         let wrong = sizes.into_iter().filter(|(_, size)| !(1..=MOST).contains(size));
         wrong.map(|(name, _)| format!("jobs.{name}: must be from 1 to {MOST}")).collect()
     }

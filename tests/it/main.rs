@@ -27,6 +27,7 @@ mod operations;
 mod outages;
 mod outbox;
 mod pages;
+mod process;
 mod proxy;
 mod push_service;
 mod reactions;

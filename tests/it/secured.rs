@@ -1,14 +1,14 @@
 //! Engines that let in only nodes with the right password and certificate: a real NATS and a real Redis with TLS.
 
 use std::fs;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use futures_util::future::join_all;
 use tempfile::TempDir;
 
 use crate::cluster::{begin, know_each_other, service, settings, with};
+use crate::process::{Process, free_port, nats_server};
 use crate::server::{Server, until};
 
 /// A password with what a URL may not hold plainly.
@@ -20,31 +20,6 @@ const NKEY: (&str, &str) = (
     "SUAAAAICAMCAKBQHBAEQUCYMBUHA6EARCIJRIFIWC4MBSGQ3DQOR4H776Y",
     "UAB2CB576PHBBPQ5ODORRZ2LYCMWPZGWGCN2KDK7DXOIMZASKUY3RLKK",
 );
-
-/// A server of a test's own, which ends with this.
-struct Process(Child);
-
-impl Process {
-    fn start(command: &mut Command) -> Self {
-        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_port() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
-}
-
-/// The server that the tests' parts hold.
-fn nats_server() -> Command {
-    Command::new(PathBuf::from(service("MUNDOTANGO_PARTS")).join("nats/bin/nats-server"))
-}
 
 /// An authority of the test's own, and a certificate for 127.0.0.1 that servers and nodes show each other.
 struct Certificates(TempDir);
@@ -86,8 +61,8 @@ impl Secured {
         let file = |name: &str| certificates.file(name);
         let (nats_port, redis_port) = (free_port(), free_port());
         let nats = Process::start(
-            nats_server()
-                .args(["--addr", "127.0.0.1", "--port", &nats_port, "--user", "ana", "--pass", PASSWORD])
+            nats_server(&nats_port)
+                .args(["--user", "ana", "--pass", PASSWORD])
                 .args(["--tlsverify", "--tlscert", &file("cert.pem"), "--tlskey", &file("key.pem")])
                 .args(["--tlscacert", &file("ca.pem")]),
         );
@@ -162,15 +137,13 @@ async fn a_node_signs_in_to_nats_by_its_nkey_and_by_a_token() {
     let seed = write("seed", NKEY.0);
     let config = write("nats.conf", &format!("authorization {{ users = [ {{ nkey: {} }} ] }}\n", NKEY.1));
     let port = free_port();
-    let _nats =
-        Process::start(nats_server().args(["--addr", "127.0.0.1", "--port", &port, "--config", &config]));
+    let _nats = Process::start(nats_server(&port).args(["--config", &config]));
     let nats = format!("nats://127.0.0.1:{port}");
     let mut node = begin(&settings(), &[("CLUSTER__NATS", &nats), ("CLUSTER__NATS_NKEY", &seed)]);
     node.wait_until_ready().await;
 
     let port = free_port();
-    let _nats =
-        Process::start(nats_server().args(["--addr", "127.0.0.1", "--port", &port, "--auth", "a-token"]));
+    let _nats = Process::start(nats_server(&port).args(["--auth", "a-token"]));
     let nats = format!("nats://a-token@127.0.0.1:{port}");
     let mut node = begin(&settings(), &[("CLUSTER__NATS", &nats)]);
     node.wait_until_ready().await;

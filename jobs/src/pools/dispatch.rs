@@ -64,7 +64,7 @@ pub(super) async fn run(pool: &Arc<Pool>, vitals: &Vitals) {
                     if let Some(left_out) = LINES.may_write() {
                         tracing::warn!(%error, queue = pool.queue.name, shard, left_out, "jobs not taken");
                     }
-                    *hint = Hint::default();
+                    *hint = std::mem::take(hint).without_places();
                 }
             }
         }

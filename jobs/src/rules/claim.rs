@@ -6,9 +6,10 @@ use std::sync::Arc;
 use mundotango_storage::db::{Decision, behind};
 
 use super::places::{
-    Shard, behind_key, id_in, priority_of, put_dead, put_delayed, put_waiting, release_place, remove_delayed,
-    take_from_lane,
+    Shard, behind_key, group_of, id_in, priority_of, put_dead, put_delayed, put_waiting, release_place,
+    remove_delayed, take_from_lane,
 };
+use super::rates::{GroupRates, Rate};
 use crate::row::{
     Ended, Head, Job, Lane, Row, Running, delayed_before, delayed_prefix, due_of, id_of_place,
     lane_and_place, waiting_key, waiting_prefix,
@@ -61,6 +62,10 @@ pub struct Given {
     pub claimed: Vec<Claimed>,
     /// Whether anything was done at all.
     pub is_progress: bool,
+    /// What groups have used up of their rates, for the next claim of this shard.
+    pub rates: GroupRates,
+    /// When a group that has used up its rate may go on, in milliseconds of the Unix epoch.
+    pub free_at: Option<i64>,
 }
 
 /// Where a lane's next jobs are read.
@@ -68,22 +73,28 @@ pub(crate) fn range_of(lane: &str, low: &str) -> (String, String) {
     (waiting_key(lane, low), behind(&waiting_prefix(lane)))
 }
 
-/// Gives jobs their turn: those whose time has come join those that wait, and the lane that had the least gets the next turn.
-pub fn claim(part: &mut Shard<'_>, claim: &Claim) -> Decision<Given> {
+/// Gives jobs their turn: those whose time has come join those that wait, and the lane that had the least gets the next turn,
+/// of those whose groups may begin one. `rates` is what the claim before said of that.
+pub fn claim(part: &mut Shard<'_>, claim: &Claim, rates: &GroupRates) -> Decision<Given> {
     let promoted = promote(part, claim.now);
-    let mut turns = Turns { claim, read: HashMap::new(), claimed: Vec::new(), changed: promoted };
+    let rate = part.head.group_rate.map(Rate::of_shard);
+    let rates = if rate.is_some() { rates.clone() } else { GroupRates::default() };
+    let mut turns =
+        Turns { claim, rate, rates, read: HashMap::new(), claimed: Vec::new(), changed: promoted };
+    turns.rates.forget(claim.now);
     if !part.head.paused {
         let room = MAX_RUNNING.saturating_sub(part.head.running.len()).min(claim.most);
         turns.read_lanes(part, room);
         // Nothing is decided before all is read that is looked at.
         if part.is_missing() {
-            return Decision::Stands(Given::default());
+            return Decision::Stands(Given { rates: turns.rates, ..Given::default() });
         }
         while turns.claimed.len() < room && turns.next(part) {}
     }
     if !turns.claimed.is_empty() {
         *part.head.holders.entry(claim.holder.clone()).or_default() += 1;
     }
+    let free_at = turns.free_at(&part.head);
     let mut running = std::mem::take(&mut part.head.running);
     let claimed = turns.claimed.into_iter().map(|(lane, place, job)| {
         part.head.leases += 1;
@@ -104,11 +115,8 @@ pub fn claim(part: &mut Shard<'_>, claim: &Claim) -> Decision<Given> {
     });
     let claimed: Vec<_> = claimed.collect();
     part.head.running = running;
-    if turns.changed {
-        Decision::Write(Given { claimed, is_progress: true })
-    } else {
-        Decision::Stands(Given { claimed, is_progress: false })
-    }
+    let given = Given { claimed, is_progress: turns.changed, rates: turns.rates, free_at };
+    if given.is_progress { Decision::Write(given) } else { Decision::Stands(given) }
 }
 
 /// Lets delayed jobs wait for their turn whose time has come; whether that changed anything.
@@ -149,6 +157,9 @@ fn promote(part: &mut Shard<'_>, now: i64) -> bool {
 /// The turns of one claim.
 struct Turns<'a> {
     claim: &'a Claim,
+    /// What each group may begin, if there is a limit.
+    rate: Option<Rate>,
+    rates: GroupRates,
     /// What lanes have next, by their names.
     read: HashMap<String, Next>,
     /// Jobs that got their turn, with their lanes and places.
@@ -164,9 +175,22 @@ struct Next {
 }
 
 impl Turns<'_> {
+    /// When the jobs of a lane may begin; `None` if they may now. What is in no group has no limit.
+    fn held_until(&self, lane: &str) -> Option<i64> {
+        let group = Some(group_of(lane)).filter(|group| !group.is_empty());
+        let (rate, group) = self.rate.zip(group)?;
+        Some(self.rates.free_at(group, rate, self.claim.now)).filter(|at| *at > self.claim.now)
+    }
+
+    /// When the first lane may go on of those that are held.
+    fn free_at(&self, head: &Head) -> Option<i64> {
+        self.rate.and_then(|_| head.lanes.keys().filter_map(|lane| self.held_until(lane)).min())
+    }
+
     /// Reads what the lanes have next whose turns come first.
     fn read_lanes(&mut self, part: &mut Shard<'_>, room: usize) {
-        let mut lanes: Vec<_> = part.head.lanes.iter().collect();
+        let lanes = part.head.lanes.iter().filter(|(name, _)| self.held_until(name).is_none());
+        let mut lanes: Vec<_> = lanes.collect();
         lanes.sort_by_key(|(name, lane)| (lane.turn, *name));
         let first = lanes.into_iter().take(room.min(MAX_LANES_AT_ONCE));
         let first: Vec<_> = first.map(|(name, lane)| (name.clone(), lane.clone())).collect();
@@ -178,7 +202,8 @@ impl Turns<'_> {
 
     /// Gives a turn to the lane that had the least; whether there may be one more.
     fn next(&mut self, part: &mut Shard<'_>) -> bool {
-        let lanes = part.head.lanes.iter().filter(|(name, _)| self.read.contains_key(*name));
+        let may_begin = |name: &str| self.read.contains_key(name) && self.held_until(name).is_none();
+        let lanes = part.head.lanes.iter().filter(|(name, _)| may_begin(name));
         let Some(name) = lanes.min_by_key(|(name, lane)| (lane.turn, *name)).map(|(name, _)| name.clone())
         else {
             return false;
@@ -213,6 +238,9 @@ impl Turns<'_> {
             job.left = job.left.saturating_add(1);
             put_delayed(part, &id, Arc::new(job), now.saturating_add(waits));
         } else {
+            if let Some(rate) = self.rate {
+                self.rates.begin(group_of(&lane), rate, now);
+            }
             self.claimed.push((lane, place, job));
         }
     }

@@ -5,6 +5,7 @@ mod enqueue;
 mod forget;
 mod operate;
 mod places;
+mod rates;
 mod rescue;
 mod settle;
 
@@ -14,5 +15,6 @@ pub use enqueue::{MAX_WAITING, enqueue};
 pub use forget::forget;
 pub use operate::{Find, drop_job, find, retry};
 pub use places::Shard;
+pub use rates::GroupRates;
 pub use rescue::{Held, Lost, beat, rescue};
 pub use settle::{End, Settled, Settlement, settle};

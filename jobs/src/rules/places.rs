@@ -180,3 +180,8 @@ pub(super) fn priority_of(lane: &str) -> Priority {
     let all = [Priority::High, Priority::Normal, Priority::Low];
     all.into_iter().find(|priority| lane.starts_with(priority.digit())).unwrap_or_default()
 }
+
+/// The group of a lane, whose name is the priority's digit and the group.
+pub(super) fn group_of(lane: &str) -> &str {
+    lane.strip_prefix(|digit: char| digit.is_ascii_digit()).unwrap_or(lane)
+}

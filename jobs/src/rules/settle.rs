@@ -75,6 +75,7 @@ pub fn settle(part: &mut Shard<'_>, holder: &str, settled: &[Settled], now: i64)
         release_place(part, &own.lane, place);
         let dead = match end {
             End::Done => {
+                part.head.retries.earn();
                 release_unique(part, &one.job);
                 if one.job.named {
                     let key = done_key(&one.id);
@@ -84,7 +85,8 @@ pub fn settle(part: &mut Shard<'_>, holder: &str, settled: &[Settled], now: i64)
                 None
             }
             End::Failed { due, why } => {
-                settlement.dead += usize::from(fail(part, &one.id, &one.job, *due, why, now));
+                let due = part.head.retries.plan(*due, now);
+                settlement.dead += usize::from(fail(part, &one.id, &one.job, due, why, now));
                 None
             }
             End::PutOff { due, why } => {

@@ -441,3 +441,45 @@ async fn a_payload_that_is_too_large_is_refused() {
     let error = store.jobs.enqueue(LARGE.job(&"x".repeat(20_000)).unwrap()).await.unwrap_err();
     assert!(matches!(error, JobError::TooLarge(20_002)), "{error}");
 }
+
+#[tokio::test]
+async fn t14_a_group_begins_no_more_in_a_minute_than_it_may() {
+    let store = open();
+    store.jobs.set_group_rate("test", Some(8)).await.unwrap();
+    for number in 0..30 {
+        let greedy = KIND.job(&number).unwrap().group("greedy");
+        store.jobs.enqueue(greedy.unique(format!("g{number}"))).await.unwrap();
+        store.jobs.enqueue(KIND.job(&number).unwrap().unique(format!("n{number}"))).await.unwrap();
+    }
+    // As whoever gives out the jobs of a shard does: each claim goes on from the one before.
+    let mut hints: Vec<Hint> = (0..4).map(|_| Hint::default()).collect();
+    let begin = millis();
+    let mut take = async |now: i64| {
+        let (mut greedy, mut others, mut next) = (0, 0, i64::MAX);
+        for (shard, hint) in (0..).zip(&mut hints) {
+            for _ in 0..20 {
+                let claim = claim_of("a", 7, now);
+                let (given, after) = store.jobs.claim("test", shard, claim, hint).await.unwrap();
+                *hint = after;
+                greedy += given.claimed.iter().filter(|one| one.job.group == "greedy").count();
+                others += given.claimed.iter().filter(|one| one.job.group.is_empty()).count();
+            }
+            next = next.min(hint.due.unwrap_or(i64::MAX));
+        }
+        (greedy, others, next)
+    };
+    let (greedy, others, next) = take(begin).await;
+    assert_eq!(others, 30, "what is in no group has no limit");
+    assert_eq!(greedy, 8, "a minute's jobs at once, a quarter of them in each shard");
+    assert_eq!(next, begin + 30_000, "then the shards are looked at again");
+    assert_eq!(take(next - 1).await.0, 0);
+    let mut all = greedy;
+    for minute in 1..=10 {
+        let (more, ..) = take(begin + minute * 60_000).await;
+        assert!(more <= 8, "{more} in a minute");
+        all += more;
+    }
+    assert_eq!(all, 30, "none is forgotten");
+    store.jobs.set_group_rate("test", None).await.unwrap();
+    assert_eq!(store.jobs.report("test").await.unwrap().group_rate, None);
+}

@@ -22,18 +22,18 @@ use super::kinds::{NotificationKind, several};
 use super::preferences::{PreferenceStore, Preferences};
 use super::rules::MOST_NAMED;
 use super::store::{Arrangement, Notification, NotificationStore, Numbered};
-use super::tell::{NOTIFICATION, NOTIFY, Notify};
+use super::tell::{NOTIFICATION, NOTIFY, Notify, PUSHES};
 use super::views::{announce_new, link_of};
 use crate::community::letters;
 use crate::email::Language;
 
 /// Pushes to a user's devices what none of them has shown.
-static PUSH: JobKind<OfUser> = JobKind::new("push", &NOTIFICATION, 1)
+static PUSH: JobKind<OfUser> = JobKind::new("push", &PUSHES, 1)
     .timeout(Duration::from_mins(5))
     .backoff(Duration::from_secs(10), Duration::from_mins(30))
     .useless_after(Duration::from_hours(24));
 /// Tells a user's devices what is still unread, as another one has read the rest.
-static CLEAR: JobKind<OfUser> = JobKind::new("push_clear", &NOTIFICATION, 1)
+static CLEAR: JobKind<OfUser> = JobKind::new("push_clear", &PUSHES, 1)
     .timeout(Duration::from_mins(5))
     .attempts(3)
     .priority(Priority::Low)

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::kinds::NotificationKind;
 use crate::community::effects::Effect;
 
-/// What users are told, and the pushes of it.
+/// What users are told.
 pub static NOTIFICATION: Queue = Queue::new("notification", 10);
+/// The pushes of it. They wait for other companies' servers, which may hang, and must not hold up what is told at once.
+pub static PUSHES: Queue = Queue::new("push", 20);
 
 /// Tells a user something.
 pub(super) static NOTIFY: JobKind<Notify> = JobKind::new("notify", &NOTIFICATION, 1);

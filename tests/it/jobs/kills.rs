@@ -8,12 +8,17 @@ use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::jobs::{LEFT_BEHIND, counted, counts, failures, in_state, job_of, path_of, sample, two_nodes};
+use crate::jobs::{
+    LEFT_BEHIND, counted, counts, failures, in_state, job_of, path_of, sample, two_nodes, two_nodes_by,
+};
 use crate::mail::{Arrived, SmtpServer, by_smtp};
+use crate::process::{Process, free_port, nats_server};
 use crate::server::{Server, until};
 
 /// Kills of a run, unless `MUNDOTANGO_KILLS` says otherwise.
 const KILLS: usize = 20;
+/// The same, of a cluster's.
+const CLUSTER_KILLS: usize = 6;
 /// Accounts that are made at the same time.
 const REGISTRANTS: usize = 3;
 /// The latest kill, after the first account of its round, in milliseconds.
@@ -29,18 +34,84 @@ const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(8);
 /// Letters that a node sent.
 const SENT: &str = r#"background_jobs_total{job_type="link_letter",status="success"}"#;
 
-/// Makes accounts until the server is gone.
-async fn register(server: &Server, next: &Cell<usize>, acknowledged: &RefCell<Vec<String>>) {
-    loop {
-        let username = format!("user{}", next.replace(next.get() + 1));
-        let email = format!("{username}@example.com");
-        let body = json!({"email": email, "password": "abrazo-1234", "username": username, "fullName": "U"});
-        match server.try_call(Method::POST, "/api/auth/register", None, Some(body)).await {
-            Ok((StatusCode::CREATED, _)) => acknowledged.borrow_mut().push(email),
-            Ok(_) => {}
-            Err(_) => return,
+/// Accounts that are made while something is killed.
+#[derive(Default)]
+struct Registering {
+    next: Cell<usize>,
+    /// The addresses of those that were acknowledged.
+    acknowledged: RefCell<Vec<String>>,
+    is_over: Cell<bool>,
+}
+
+impl Registering {
+    /// Makes accounts until enough is killed, or the server is gone.
+    async fn register(&self, server: &Server) {
+        while !self.is_over.get() {
+            let username = format!("user{}", self.next.replace(self.next.get() + 1));
+            let email = format!("{username}@example.com");
+            let body =
+                json!({"email": email, "password": "abrazo-1234", "username": username, "fullName": "U"});
+            match server.try_call(Method::POST, "/api/auth/register", None, Some(body)).await {
+                Ok((StatusCode::CREATED, _)) => self.acknowledged.borrow_mut().push(email),
+                Ok(_) => {}
+                Err(_) => return,
+            }
         }
     }
+
+    /// Makes accounts at some nodes, and kills something at a random moment.
+    async fn while_killing(&self, nodes: &[&Server], kill: impl FnOnce()) {
+        let before = self.acknowledged.borrow().len();
+        self.is_over.set(false);
+        let killing = async {
+            // Never before there is something to lose.
+            until("an account is made", async || (self.acknowledged.borrow().len() > before).then_some(()))
+                .await;
+            tokio::time::sleep(Duration::from_millis(rand::random::<u64>() % LATEST_KILL)).await;
+            kill();
+            self.is_over.set(true);
+        };
+        let all = nodes.iter().flat_map(|node| (0..REGISTRANTS).map(|_| self.register(node)));
+        tokio::join!(killing, join_all(all));
+    }
+
+    /// Waits until all is sent, and counts what arrived: a letter for each account, and copies of some.
+    async fn count(&self, server: &Server, mail: &SmtpServer, kills: usize) {
+        let root = server.user("root", "admin");
+        let acknowledged = self.acknowledged.borrow();
+        let all_there = until("all letters are there", async || {
+            let letters = by_recipient(mail);
+            acknowledged.iter().all(|address| letters.contains_key(address)).then_some(())
+        });
+        // What is missing then is told below.
+        drop(tokio::time::timeout(DONE_WITHIN, all_there).await);
+        // What a node did not note as caused before it was killed is caused once more.
+        tokio::time::sleep(LEFT_BEHIND).await;
+        let [.., dead] = until("nothing is to be done", async || {
+            Some(counts(server, &root).await).filter(|counts| counts[..3] == [0; 3])
+        })
+        .await;
+        let letters = by_recipient(mail);
+        let lost: Vec<_> = acknowledged.iter().filter(|address| !letters.contains_key(*address)).collect();
+        assert!(lost.is_empty(), "{} of {} letters are lost: {lost:?}", lost.len(), acknowledged.len());
+        assert_eq!(dead, 0, "every job ended well");
+        for (address, copies) in &letters {
+            let ids: Vec<_> = copies.iter().map(Arrived::message_id).collect();
+            assert!(ids.iter().all(|id| *id == ids[0]), "{address} has letters of several jobs: {ids:?}");
+        }
+        let doubles: usize = letters.values().map(|copies| copies.len() - 1).sum();
+        println!(
+            "{kills} kills: {} accounts acknowledged, {} have a letter, {doubles} second copies, none lost",
+            acknowledged.len(),
+            letters.len()
+        );
+        assert!(doubles <= kills * WORKERS, "{doubles} second copies by {kills} kills");
+    }
+}
+
+/// How often something is killed in this run.
+fn kills_of_run(usual: usize) -> usize {
+    std::env::var("MUNDOTANGO_KILLS").map_or(usual, |kills| kills.parse().unwrap())
 }
 
 /// The letters by their recipients.
@@ -55,52 +126,42 @@ fn by_recipient(mail: &SmtpServer) -> BTreeMap<String, Vec<Arrived>> {
 /// A1: `kill -9` at random moments, while letters are caused and sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a1_no_letter_is_lost_or_doubled_by_kills() {
-    let kills = std::env::var("MUNDOTANGO_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
+    let kills = kills_of_run(KILLS);
     let mail = SmtpServer::start();
     let mut server = Server::start_with(&by_smtp(&mail.port, PATIENT)).await;
-    let root = server.user("root", "admin");
-    let (next, acknowledged) = (Cell::new(0), RefCell::new(Vec::new()));
+    let registering = Registering::default();
     for _ in 0..kills {
-        let before = acknowledged.borrow().len();
-        let killing = async {
-            // Never before there is something to lose.
-            until("an account is made", async || (acknowledged.borrow().len() > before).then_some(())).await;
-            tokio::time::sleep(Duration::from_millis(rand::random::<u64>() % LATEST_KILL)).await;
-            server.signal("KILL");
-        };
-        tokio::join!(killing, join_all((0..REGISTRANTS).map(|_| register(&server, &next, &acknowledged))));
+        registering.while_killing(&[&server], || server.signal("KILL")).await;
         assert_eq!(server.wait_for_end().await.code(), None, "it was killed");
         server.start_again().await;
     }
+    registering.count(&server, &mail, kills).await;
+}
 
-    let acknowledged = acknowledged.into_inner();
-    let all_there = until("all letters are there", async || {
-        let letters = by_recipient(&mail);
-        acknowledged.iter().all(|address| letters.contains_key(address)).then_some(())
-    });
-    // What is missing then is told below.
-    drop(tokio::time::timeout(DONE_WITHIN, all_there).await);
-    // What a node did not note as caused before it was killed is caused once more.
-    tokio::time::sleep(LEFT_BEHIND).await;
-    let [.., dead] = until("nothing is to be done", async || {
-        Some(counts(&server, &root).await).filter(|counts| counts[..3] == [0; 3])
-    })
-    .await;
-    let letters = by_recipient(&mail);
-    let lost: Vec<_> = acknowledged.iter().filter(|address| !letters.contains_key(*address)).collect();
-    assert!(lost.is_empty(), "{} of {} letters are lost: {lost:?}", lost.len(), acknowledged.len());
-    assert_eq!(dead, 0, "every job ended well");
-    for (address, copies) in &letters {
-        let ids: Vec<_> = copies.iter().map(Arrived::message_id).collect();
-        assert!(ids.iter().all(|id| *id == ids[0]), "{address} has letters of several jobs: {ids:?}");
+/// A1 in a cluster: the nodes are killed in turns, and so is the NATS server between them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a1_no_letter_of_a_cluster_is_lost_or_doubled_by_kills_of_nodes_and_of_nats() {
+    let kills = kills_of_run(CLUSTER_KILLS);
+    let mail = SmtpServer::start();
+    let port = free_port();
+    let mut nats = Some(Process::start(&mut nats_server(&port)));
+    let mut nodes = two_nodes_by(&format!("nats://127.0.0.1:{port}"), &mail).await;
+    let registering = Registering::default();
+    for kill in 0..kills {
+        let both = [&nodes[0], &nodes[1]];
+        match kill % 3 {
+            2 => {
+                registering.while_killing(&both, || drop(nats.take())).await;
+                nats = Some(Process::start(&mut nats_server(&port)));
+            }
+            victim => {
+                registering.while_killing(&both, || both[victim].signal("KILL")).await;
+                assert_eq!(nodes[victim].wait_for_end().await.code(), None, "it was killed");
+                nodes[victim].start_again().await;
+            }
+        }
     }
-    let doubles: usize = letters.values().map(|copies| copies.len() - 1).sum();
-    println!(
-        "{kills} kills: {} accounts acknowledged, {} welcomed, {doubles} second copies, none lost",
-        acknowledged.len(),
-        letters.len()
-    );
-    assert!(doubles <= kills * WORKERS, "{doubles} second copies by {kills} kills");
+    registering.count(&nodes[0], &mail, kills).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

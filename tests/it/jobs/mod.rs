@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::cluster::{settings, start_with, with};
+use crate::cluster::{service, settings, start_with, with};
 use crate::mail::{SmtpServer, by_smtp};
 use crate::server::{Server, User, until};
 
@@ -107,9 +107,15 @@ async fn workers(server: &Server, root: &User) -> BTreeSet<String> {
 
 /// Two nodes that send letters to a server.
 async fn two_nodes(mail: &SmtpServer) -> Vec<Server> {
+    two_nodes_by(&service("MUNDOTANGO_TEST_NATS"), mail).await
+}
+
+/// The same, where they talk to each other by a NATS server of the test's own.
+async fn two_nodes_by(nats: &str, mail: &SmtpServer) -> Vec<Server> {
     // Jobs in a keyspace are done by any cluster on it.
     let keyspace = format!("jobs_{}", mundotango_protocol::new_id().replace('-', ""));
     let mut settings = with(&settings(), "CLUSTER__CQL__KEYSPACE", &keyspace);
+    settings = with(&settings, "CLUSTER__NATS", nats);
     for (name, value) in by_smtp(&mail.port, "50s") {
         settings = with(&settings, name, value);
     }
