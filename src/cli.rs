@@ -23,6 +23,7 @@ use crate::community::accounts::{self, NewAccount, NewUser};
 use crate::community::roles::Role;
 use crate::config::{Config, ConfigSource, Overrides};
 use crate::data_folder;
+use crate::email::write_preview;
 use crate::jobs_cli::{self, JobsCommand};
 use crate::node;
 use crate::running_node::RunningNode;
@@ -91,6 +92,9 @@ enum Command {
     /// See jobs of a running node, and try them again, drop them, pause and resume their queues.
     #[command(subcommand)]
     Jobs(JobsCommand),
+    /// Look at letters that were written into the data folder.
+    #[command(subcommand)]
+    Mail(MailCommand),
     /// Manage accounts.
     #[command(subcommand)]
     User(UserCommand),
@@ -144,6 +148,12 @@ struct CreateUserArgs {
 }
 
 #[derive(Debug, Subcommand)]
+enum MailCommand {
+    /// Write a page that shows the newest letters as their readers would see them, and print where it is.
+    Preview,
+}
+
+#[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Say whether the configuration can work.
     Check {
@@ -189,6 +199,9 @@ impl Cli {
             Command::Restore(args) => return transfer::restore(&load(None)?, &args),
             Command::Check(args) => return transfer::check(&load(None)?, &args),
             Command::Jobs(command) => say(runtime()?.block_on(jobs_cli::run(&load(None)?, &command))?)?,
+            Command::Mail(MailCommand::Preview) => {
+                say(write_preview(&data_folder::letters(&load(None)?.data_dir))?.display())?;
+            }
             Command::User(UserCommand::Create(args)) => create_user(&load(None)?, args)?,
             Command::Config(ConfigCommand::Check { file }) => {
                 load(file)?;

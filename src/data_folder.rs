@@ -33,6 +33,11 @@ pub(crate) fn make(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Where letters lie that are written and not sent.
+pub(crate) fn letters(data_dir: &Path) -> PathBuf {
+    data_dir.join("mail")
+}
+
 /// The folder as a person finds it from anywhere.
 pub(crate) fn shown(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()

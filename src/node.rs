@@ -53,8 +53,6 @@ pub const VERSION: &str = concat!("MundoTango ", env!("CARGO_PKG_VERSION"));
 const OWN_FILES: usize = 64 + EXTRA_CONNECTIONS;
 /// Open files of the internal listener.
 const INTERNAL_FILES: usize = INTERNAL_CONNECTIONS + EXTRA_CONNECTIONS;
-/// Where letters go that are not sent.
-const MAIL_FOLDER: &str = "mail";
 /// Tells other commands of the running node.
 const NODE_FILE: &str = "node.json";
 
@@ -394,7 +392,7 @@ fn schedules() -> anyhow::Result<Vec<Schedule>> {
 /// Who takes letters from here.
 fn transport(config: &Config) -> anyhow::Result<Box<dyn Transport>> {
     Ok(match config.mail.transport {
-        MailTransport::Folder => Box::new(FolderTransport::new(config.data_dir.join(MAIL_FOLDER))),
+        MailTransport::Folder => Box::new(FolderTransport::new(data_folder::letters(&config.data_dir))),
         MailTransport::Smtp => Box::new(SmtpTransport::new(&config.mail.smtp)?),
         MailTransport::Ses => Box::new(SesTransport::new(&config.mail.ses)?),
         MailTransport::Sendgrid => Box::new(SendgridTransport::new(&config.mail.sendgrid)?),

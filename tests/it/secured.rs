@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use futures_util::future::join_all;
 use tempfile::TempDir;
 
-use crate::cluster::{begin, know_each_other, service, settings, with};
+use crate::cluster::{begin, know_each_other, settings, with};
 use crate::process::{Process, free_port, nats_server};
 use crate::server::{Server, until};
 

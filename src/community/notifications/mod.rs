@@ -106,6 +106,7 @@ impl Community {
         let clear = ladder::clear(user_id, now)?;
         let announce = move |mark: &Mark, unread| announce_mark(&channel, mark, unread);
         let unread = self.notifications.store.mark_read(user_id, mark, now, clear, announce).await?;
+        let unread = unread.ok_or_else(|| Problem::not_found("notification"))?;
         Ok(Json(UnreadView { unread }))
     }
 }

@@ -162,7 +162,7 @@ impl NotificationStore {
         Ok(self.0.change(&NOTIFICATIONS, user_id, wants, rule).await?.unwrap_or_default())
     }
 
-    /// Marks notifications as read; how many are unread then. `announce` makes what the devices hear of that, and `clear` is the
+    /// Marks notifications as read; how many are unread then, `None` if there never was the one to mark. `announce` makes what the devices hear of that, and `clear` is the
     /// job that tells those that are not connected, and when.
     pub async fn mark_read(
         &self,
@@ -171,8 +171,12 @@ impl NotificationStore {
         now: Timestamp,
         clear: (Timestamp, NewJob),
         announce: impl Fn(&Mark, usize) -> Result<Effect, StoreError> + Send + 'static,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<Option<usize>, StoreError> {
         let rule = move |part: &mut Inboxed<'_>| {
+            // One that is gone or has become a part of another may be read; it makes no difference.
+            if matches!(mark, Mark::One(place) if !(1..=part.head.last).contains(&place)) {
+                return Ok::<_, StoreError>(Decision::Stands(None));
+            }
             let before = part.head.unread.len();
             let mark = match mark {
                 Mark::One(place) => Mark::One(place),
@@ -187,13 +191,13 @@ impl NotificationStore {
             }
             let unread = part.head.unread.len();
             if unread == before {
-                return Ok::<_, StoreError>(Decision::Stands(unread));
+                return Ok(Decision::Stands(Some(unread)));
             }
             part.emit(&announce(&mark, unread)?)?;
             if part.head.arrange_clear(clear.0, now) {
                 part.emit(&Effect::job(clear.1.clone().due(clear.0)))?;
             }
-            Ok(Decision::Write(unread))
+            Ok(Decision::Write(Some(unread)))
         };
         Ok(self.0.change(&NOTIFICATIONS, user_id, Wants::head(), rule).await?.unwrap_or_default())
     }

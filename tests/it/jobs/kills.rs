@@ -78,7 +78,7 @@ impl Registering {
     /// Waits until all is sent, and counts what arrived: a letter for each account, and copies of some.
     async fn count(&self, server: &Server, mail: &SmtpServer, kills: usize) {
         let root = server.user("root", "admin");
-        let acknowledged = self.acknowledged.borrow();
+        let acknowledged = self.acknowledged.take();
         let all_there = until("all letters are there", async || {
             let letters = by_recipient(mail);
             acknowledged.iter().all(|address| letters.contains_key(address)).then_some(())

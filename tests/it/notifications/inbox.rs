@@ -163,4 +163,9 @@ async fn answers_to_an_event_are_one_notification_until_it_is_read() {
     let counts: Vec<_> = listed.iter().map(|one| (one["count"].clone(), one["read"] == true)).collect();
     assert_eq!(counts, [(json!(3), false), (json!(6), true)], "the first has become a part of the second");
     assert!(listed.iter().all(|one| one["kind"] == "eventAnswers" && one["thing"] == event));
+    for id in ["0", "99", "x"] {
+        let path = format!("/api/notifications/{id}/read");
+        let (status, problem) = site.server.post(&path, &site.host, json!({})).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "there never was {id}: {problem}");
+    }
 }
