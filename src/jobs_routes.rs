@@ -273,7 +273,8 @@ async fn list(
 
 /// What an admin says of a queue.
 #[derive(Debug, Deserr, ToSchema)]
-#[deserr(error = BadFields, deny_unknown_fields)]
+#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
+#[schema(rename_all = "camelCase")]
 struct QueueChange {
     /// No job gets its turn. Those that somebody works on are finished.
     #[deserr(default)]

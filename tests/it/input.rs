@@ -82,7 +82,7 @@ fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)> {
         (
             "patch /api/admin/jobs/queues/{queue}",
             "/api/admin/jobs/queues/email".to_owned(),
-            json!({"paused": false, "concurrency": 5}),
+            json!({"paused": false, "concurrency": 5, "groupRate": 60}),
         ),
         ("post /api/posts", "/api/posts".to_owned(), json!({"content": "x", "visibility": "private"})),
         ("post /api/posts/{id}/react", format!("/api/posts/{post}/react"), json!({"reactionType": "heart"})),

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "the modules of one test binary share helpers")]
 
 mod analytics;
+mod autopush;
 mod cli;
 mod cluster;
 mod crowd;
@@ -11,6 +12,7 @@ mod durability;
 mod earlier;
 mod fairness;
 mod faults;
+mod firefox;
 mod hostile;
 mod idempotency;
 mod input;

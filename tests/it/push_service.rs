@@ -105,6 +105,11 @@ impl PushService {
         Self::start("http", Box::new(script)).await
     }
 
+    /// The same with HTTP/2 over TLS, and nothing else.
+    pub async fn of_browsers_over_tls(script: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start("https", Box::new(script)).await
+    }
+
     /// A service that speaks HTTP/2 over TLS, and nothing else.
     pub async fn of_apple(script: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
         Self::start("https", Box::new(script)).await

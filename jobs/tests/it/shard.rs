@@ -239,6 +239,24 @@ async fn t9_a_job_whose_workers_die_is_quarantined() {
 }
 
 #[tokio::test]
+async fn t10_an_attempt_that_does_not_end_is_taken_from_a_holder_that_beats() {
+    let store = open();
+    let id = store.put(KIND.job(&1).unwrap()).await;
+    let taken = store.take("a", 1).await;
+    let (shard, hung) = &taken[0];
+    assert_eq!(store.jobs.beat("test", *shard, "a").await.unwrap().len(), 1, "it beats, and does nothing");
+    let late = |lease| Lost::Silent { holders: vec![], late: vec![(hung.id.clone(), lease)] };
+    assert_eq!(store.jobs.rescue("test", *shard, late(hung.lease + 1)).await.unwrap(), 0, "not that attempt");
+    assert_eq!(store.jobs.rescue("test", *shard, late(hung.lease)).await.unwrap(), 1);
+    assert_eq!(store.end("a", &taken[0], End::Done).await, 1, "what it says later does not count");
+    let shown = store.jobs.show(&id).await.unwrap().unwrap();
+    assert_eq!((shown.state, shown.job.attempts), (State::Delayed, 1), "an attempt is used up");
+    assert_eq!(shown.job.tries[0].why, "did not end in time");
+    let again = store.take_at("b", 1, millis() + 10_000).await;
+    assert_eq!(store.end("b", &again[0], End::Done).await, 0);
+}
+
+#[tokio::test]
 async fn t7_what_is_given_back_uses_up_no_attempt_and_keeps_its_place() {
     let store = open();
     let mut ids = Vec::new();

@@ -21,6 +21,10 @@ pub(crate) fn install() -> anyhow::Result<()> {
     need("python3", "python3")?;
     need_package("openssl", "version", &["openssl"])?;
     need("mvn", "maven")?;
+    // Some systems have it under its plain name alone.
+    if !works("firefox", &["--version"]) {
+        need("firefox-esr", "firefox-esr")?;
+    }
     need("javac", "default-jdk-headless")?;
     javascript_packages()?;
     python_sdk()?;

@@ -96,12 +96,16 @@ async fn a_paused_queue_gives_no_turn_and_its_jobs_say_why() {
 async fn what_cannot_be_meant_is_refused_with_every_wrong_field() {
     let server = Server::start().await;
     let root = server.user("root", "admin");
-    let wrong = json!({"paused": "yes", "concurrency": 0, "speed": 1});
+    let wrong = json!({"paused": "yes", "concurrency": 0, "groupRate": 3, "speed": 1});
     let (status, problem) = server.call(Method::PATCH, QUEUE, Some(&root.token), Some(wrong)).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
     let errors = problem["errors"].as_array().unwrap();
     let fields: BTreeSet<_> = errors.iter().map(|error| error["field"].as_str().unwrap()).collect();
-    assert_eq!(fields.into_iter().collect::<Vec<_>>(), ["concurrency", "paused", "speed"], "{problem}");
+    assert_eq!(
+        fields.into_iter().collect::<Vec<_>>(),
+        ["concurrency", "groupRate", "paused", "speed"],
+        "{problem}"
+    );
     let too_many = json!({"concurrency": 257});
     let (status, _) = server.call(Method::PATCH, QUEUE, Some(&root.token), Some(too_many)).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
@@ -109,7 +113,7 @@ async fn what_cannot_be_meant_is_refused_with_every_wrong_field() {
         let (status, problem) = server.get(&format!("{QUEUE}?{query}"), &root).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{query}: {problem}");
     }
-    for path in ["queues/push", "email.0.nope", "email.9.nope", "push.0.nope", "nope"] {
+    for path in ["queues/none", "email.0.nope", "email.9.nope", "none.0.nope", "nope"] {
         let (status, problem) = server.get(&format!("/api/admin/jobs/{path}"), &root).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{path}: {problem}");
     }
@@ -263,8 +267,8 @@ async fn the_command_line_shows_and_changes_jobs_of_the_running_node() {
         (&["show", id][..], "no such job"),
         (&["retry", id][..], "no such job"),
         (&["drop", "nonsense"][..], "no such job"),
-        (&["pause", "push"][..], "no such queue"),
-        (&["list", "push"][..], "no such queue"),
+        (&["pause", "none"][..], "no such queue"),
+        (&["list", "none"][..], "no such queue"),
     ] {
         let (code, text) = told(&data_dir, arguments);
         assert_eq!(code, Some(1), "{arguments:?}: {text}");

@@ -1,6 +1,7 @@
 //! Notifications on a whole server: the list, what connected devices hear at once, and what is pushed to the
 //! others.
 
+mod browser_push;
 mod devices;
 mod inbox;
 mod ladder;
@@ -29,6 +30,8 @@ const SECRET: &str = "a secret that all users of these tests share";
 const SUBJECT: &str = "mailto:ops@example.com";
 /// The queue of what users are told.
 const QUEUE: &str = "/api/admin/jobs/queues/notification";
+/// The queue of what goes to their devices by push services.
+const PUSHES: &str = "/api/admin/jobs/queues/push";
 /// Where all notifications are marked.
 const READ_ALL: &str = "/api/notifications/read-all";
 
@@ -162,7 +165,8 @@ impl Site {
 
     /// The delayed jobs of a kind that are for a user or about an event.
     async fn delayed_jobs(&self, kind: &str, of: &str) -> Vec<Value> {
-        let (status, page) = self.server.get(&format!("{QUEUE}?state=delayed&limit=100"), &self.root).await;
+        let queue = if kind.starts_with("push") { PUSHES } else { QUEUE };
+        let (status, page) = self.server.get(&format!("{queue}?state=delayed&limit=100"), &self.root).await;
         assert_eq!((status, &page["nextCursor"]), (StatusCode::OK, &Value::Null), "{page}");
         let is_wanted = |job: &&Value| {
             let payload = &job["payload"];
@@ -207,10 +211,10 @@ impl Site {
         sample(&self.server, &name).await.unwrap()
     }
 
-    /// Pauses or resumes the queue of what users are told.
-    async fn pause(&self, paused: bool) {
+    /// Pauses or resumes the queue of pushes.
+    async fn pause_pushes(&self, paused: bool) {
         let change = Some(json!({"paused": paused}));
-        let (status, queue) = self.server.call(Method::PATCH, QUEUE, Some(&self.root.token), change).await;
+        let (status, queue) = self.server.call(Method::PATCH, PUSHES, Some(&self.root.token), change).await;
         assert_eq!((status, &queue["paused"]), (StatusCode::OK, &json!(paused)), "{queue}");
     }
 }

@@ -124,10 +124,10 @@ async fn t45_what_is_read_elsewhere_is_taken_from_the_icons_of_apps() {
     let (one, two) = (site.told(&ana, "Milonga").await, site.told(&ana, "Practica").await);
     assert_eq!(site.push_now(&ana).await, None);
     // What is read within a moment is told at once.
-    site.pause(true).await;
+    site.pause_pushes(true).await;
     site.read(&ana, &one["id"]).await;
     site.read(&ana, &two["id"]).await;
-    site.pause(false).await;
+    site.pause_pushes(false).await;
     until("the icon is told", async || (apple.asked().len() == 2).then_some(())).await;
     let three = site.told(&ana, "Concierto").await;
     assert_eq!(site.push_now(&ana).await, None);

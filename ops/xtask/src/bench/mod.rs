@@ -31,7 +31,7 @@ pub(crate) enum What {
     Requests,
     /// A start of the embedded store on ten million rows.
     Rows,
-    /// The durable queue beside BullMQ.
+    /// The durable queue beside BullMQ, graphile-worker and River.
     Jobs,
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn all(what: Option<What>, before: Option<&str>, steps: &mut Steps) -
         steps.run("peers", peers::install)?;
     }
     if is_wanted(What::Jobs) {
-        steps.run("BullMQ", jobs::install)?;
+        steps.run("other queues", jobs::install)?;
     }
     let before = before.map(|commit| steps.run("the earlier build", || build_of(commit, Profile::Release)));
     let before = before.transpose()?;
