@@ -47,13 +47,18 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const LINES_OF_A_FAILURE: usize = 40;
 
 /// Waits until something holds, looking again every few milliseconds.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, look).await
+}
+
+/// The same for what may take another time.
+async fn until_within<T>(patience: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        assert!(start.elapsed() < patience, "not within {patience:?}: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -138,7 +143,8 @@ impl Server {
     /// Waits until the node is ready.
     pub async fn wait_until_ready(&mut self) {
         self.wait_until_it_listens().await;
-        until("the server is ready", async || {
+        // A busy CQL server takes its time for the tables of a new keyspace.
+        until_within(2 * PATIENCE, "the server is ready", async || {
             let answer = self.http.get(self.url("/api/health/ready")).send().await.ok()?;
             (answer.status() == StatusCode::OK).then_some(())
         })
