@@ -49,6 +49,11 @@ impl Transport {
         }
     }
 
+    /// True if it is a WebSocket, and not an answer of HTTP that goes on.
+    pub fn is_websocket(self) -> bool {
+        matches!(self, Self::WebSocket | Self::UniWebSocket)
+    }
+
     /// True if the client's commands come by another way than the server's messages.
     pub fn is_emulated(self) -> bool {
         matches!(self, Self::Sse | Self::HttpStream)

@@ -153,7 +153,16 @@ fn read(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<Cer
     }
     let key_der = PrivateKeyDer::from_pem_slice(&bytes_of(key)?)
         .map_err(|error| file_error(key, format!("holds no private key in pem: {error}")))?;
-    Ok(CertifiedKey::from_der(chain, key_der, provider)?)
+    let expires = expiry(&chain[0]).map_err(|cause| file_error(certificate, cause))?;
+    let usable = CertifiedKey::from_der(chain, key_der, provider)?;
+    mundotango_ops::metrics().tls_certificate_expires_timestamp_seconds.set(expires);
+    Ok(usable)
+}
+
+/// When a certificate expires, in seconds of the Unix epoch.
+fn expiry(certificate: &CertificateDer<'_>) -> Result<i64, String> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
+    Ok(parsed.validity().not_after.timestamp())
 }
 
 /// Follows symbolic links, by which the tools of most authorities rotate.

@@ -13,8 +13,8 @@ pub mod trace;
 pub use logs::{
     LogError, LogFormat, LogOptions, flush as flush_logs, init as init_logs, set_filter as set_log_filter,
 };
-pub use metrics::{Metrics, ProcessUsage, metrics, process_usage, render};
-pub use prometheus::Histogram;
+pub use metrics::{DECLARED, Declared, Metrics, ProcessUsage, UNFED, metrics, process_usage, render};
+pub use prometheus::{Histogram, IntGauge};
 pub use secret::Secret;
 pub use seldom::Seldom;
 pub use server_urls::ServerUrls;

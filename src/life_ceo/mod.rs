@@ -43,13 +43,26 @@ impl ChannelGate for OwnConversation {
     }
 }
 
+/// Makes the metrics of an agent, so that none appears only when it counts.
+fn touch_metrics(agent: &str) {
+    let metrics = mundotango_ops::metrics();
+    metrics.life_ceo_agent_invocations_total.with_label_values(&[agent, "success"]);
+    for counter in [&metrics.agent_tasks_completed_total, &metrics.agent_tasks_failed_total] {
+        counter.with_label_values(&[agent]);
+    }
+    for gauge in [&metrics.agent_queue_depth, &metrics.agent_concurrent_tasks] {
+        gauge.with_label_values(&[agent]);
+    }
+    metrics.agent_task_duration_seconds.with_label_values(&[agent]);
+}
+
 /// The Life CEO's routes; its actors run in the engine from then on.
 pub fn router(db: Db, engine: Arc<Engine>) -> OpenApiRouter {
     let store = ConversationStore::new(db);
     engine.set_kind(KIND, Arc::new(Conversations::new(store.clone(), &engine)));
     engine.set_gate(NAMESPACE, Arc::new(OwnConversation(store.clone())));
     for agent in agents::AGENTS {
-        mundotango_ops::metrics().life_ceo_agent_invocations_total.with_label_values(&[agent.id, "success"]);
+        touch_metrics(agent.id);
     }
     chat::router().with_state(Arc::new(LifeCeo { store, engine }))
 }

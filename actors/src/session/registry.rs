@@ -2,11 +2,13 @@
 
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
-use mundotango_protocol::{ClientId, Disconnect, DisconnectReason};
+use mundotango_ops::IntGauge;
+use mundotango_protocol::{ClientId, Disconnect, DisconnectReason, Encoding};
 use parking_lot::Mutex;
 
-use crate::handle::{SessionHandle, SessionMessage, Whose};
+use crate::handle::{SessionHandle, SessionMessage, Transport, Whose};
 use crate::supervised::{BusyVisitor, Intensity, Supervised};
 use crate::vitals::TreeNode;
 
@@ -23,18 +25,57 @@ pub struct Sessions {
 
 #[derive(Default)]
 struct Maps {
-    by_client: HashMap<ClientId, Arc<SessionHandle>>,
+    by_client: HashMap<ClientId, (Arc<SessionHandle>, Counted)>,
     by_user: HashMap<Box<str>, Vec<ClientId>>,
+}
+
+impl Maps {
+    fn session(&self, client: ClientId) -> Option<Arc<SessionHandle>> {
+        self.by_client.get(&client).map(|(session, _)| Arc::clone(session))
+    }
+
+    fn sessions(&self) -> impl Iterator<Item = &Arc<SessionHandle>> {
+        self.by_client.values().map(|(session, _)| session)
+    }
+}
+
+/// A session as the gauges count it: for as long as this is there, so that no gauge can drift away from what is.
+struct Counted {
+    transport: Transport,
+    encoding: Encoding,
+    since: Instant,
+}
+
+impl Counted {
+    fn new(session: &SessionHandle) -> Self {
+        let counted =
+            Self { transport: session.transport(), encoding: session.encoding(), since: Instant::now() };
+        let metrics = mundotango_ops::metrics();
+        metrics.realtime_sessions_opened_total.with_label_values(&[counted.transport.as_str()]).inc();
+        counted.gauges().for_each(|gauge| gauge.inc());
+        counted
+    }
+
+    fn gauges(&self) -> impl Iterator<Item = IntGauge> {
+        let metrics = mundotango_ops::metrics();
+        let labels = [self.transport.as_str(), self.encoding.as_str()];
+        let sockets = self.transport.is_websocket().then(|| metrics.websocket_connections_active.clone());
+        [metrics.realtime_sessions_active.with_label_values(&labels)].into_iter().chain(sockets)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.gauges().for_each(|gauge| gauge.dec());
+        let lives = &mundotango_ops::metrics().realtime_session_duration_seconds;
+        lives.with_label_values(&[self.transport.as_str()]).observe(self.since.elapsed().as_secs_f64());
+    }
 }
 
 impl Sessions {
     pub(crate) fn add(&self, session: &Arc<SessionHandle>) {
-        self.maps.lock().by_client.insert(session.client(), Arc::clone(session));
-        let metrics = mundotango_ops::metrics();
-        let transport = session.transport().as_str();
-        metrics.realtime_sessions_opened_total.with_label_values(&[transport]).inc();
-        metrics.realtime_sessions_active.with_label_values(&[transport, session.encoding().as_str()]).inc();
-        metrics.websocket_connections_active.inc();
+        let counted = Counted::new(session);
+        self.maps.lock().by_client.insert(session.client(), (Arc::clone(session), counted));
     }
 
     /// Called once the session's user is known; how many sessions the user has now. 0 for anonymous ones.
@@ -53,9 +94,7 @@ impl Sessions {
     /// Forgets a session; whether it was its user's last.
     pub(crate) fn remove(&self, session: &SessionHandle) -> bool {
         let mut maps = self.maps.lock();
-        if maps.by_client.remove(&session.client()).is_none() {
-            return false;
-        }
+        let Some(removed) = maps.by_client.remove(&session.client()) else { return false };
         let mut last = false;
         if let Some(user) = session.user()
             && let Some(clients) = maps.by_user.get_mut(user)
@@ -68,11 +107,9 @@ impl Sessions {
         }
         let users = i64::try_from(maps.by_user.len()).unwrap_or(i64::MAX);
         drop(maps);
+        drop(removed);
         let metrics = mundotango_ops::metrics();
         metrics.active_users_total.set(users);
-        let labels = [session.transport().as_str(), session.encoding().as_str()];
-        metrics.realtime_sessions_active.with_label_values(&labels).dec();
-        metrics.websocket_connections_active.dec();
         // Codes of the application's own share a label, as there may be any number of them.
         let code =
             session.outbox().ending().map_or(Disconnect::ConnectionClosed.code(), |reason| reason.code());
@@ -98,18 +135,18 @@ impl Sessions {
 
     /// The session with this id.
     pub fn find(&self, client: ClientId) -> Option<Arc<SessionHandle>> {
-        self.maps.lock().by_client.get(&client).cloned()
+        self.maps.lock().session(client)
     }
 
     /// A user's sessions; the empty user's are the anonymous ones.
     pub fn of_user(&self, user: &str) -> Vec<Arc<SessionHandle>> {
         let maps = self.maps.lock();
         if user.is_empty() {
-            let anonymous = maps.by_client.values().filter(|session| session.user() == Some(""));
+            let anonymous = maps.sessions().filter(|session| session.user() == Some(""));
             return anonymous.cloned().collect();
         }
         let clients = maps.by_user.get(user).map(Vec::as_slice).unwrap_or_default();
-        clients.iter().filter_map(|client| maps.by_client.get(client).cloned()).collect()
+        clients.iter().filter_map(|client| maps.session(*client)).collect()
     }
 
     /// The sessions that are meant.
@@ -121,7 +158,7 @@ impl Sessions {
 
     /// All sessions.
     pub(crate) fn all(&self) -> Vec<Arc<SessionHandle>> {
-        self.maps.lock().by_client.values().cloned().collect()
+        self.maps.lock().sessions().cloned().collect()
     }
 
     /// Ends those of a user's sessions that `which` says; how many there were.
@@ -151,7 +188,7 @@ impl Sessions {
 
     /// Messages that wait for all sessions and their sockets.
     pub(crate) fn waiting(&self) -> usize {
-        self.maps.lock().by_client.values().map(|session| session.waiting()).sum()
+        self.maps.lock().sessions().map(|session| session.waiting()).sum()
     }
 
     /// How many sessions there are.
@@ -188,7 +225,7 @@ impl Supervised for Sessions {
             }
         }
         let shown: Vec<_> =
-            first.into_sorted_vec().iter().filter_map(|client| maps.by_client.get(client).cloned()).collect();
+            first.into_sorted_vec().iter().filter_map(|client| maps.session(*client)).collect();
         drop(maps);
         (total, shown.iter().map(|session| session.tree_node()).collect())
     }

@@ -1,8 +1,13 @@
 //! `cargo xtask`: the project's own commands, so that nobody has to remember how a thing is run.
 
 mod bench;
+mod chart;
+mod deb;
+mod deploy;
 mod earlier;
 mod fuzz;
+mod image;
+mod lint;
 mod parts;
 mod rolling;
 mod services;
@@ -31,8 +36,23 @@ enum Task {
         /// Only tests whose name holds this.
         filter: Option<String>,
     },
-    /// Check form and lints.
-    Lint,
+    /// Check form and lints, also of what is not Rust.
+    Lint {
+        /// What to check [default: all but deny and advisories]
+        what: Vec<lint::What>,
+    },
+    /// Install a tool of `ops/lint` in its version and print where it is.
+    Tool {
+        /// Its name in the lists.
+        name: String,
+    },
+    /// Deploy by Helm, and go back.
+    #[command(subcommand)]
+    Release(deploy::Release),
+    /// Try a community that runs, from signing in to hearing of a change by socket.
+    Smoke(deploy::Smoke),
+    /// Ask a Prometheus for a while whether a community keeps its objectives.
+    SloWatch(deploy::Watch),
     /// Print which modules of the engine use which, and check their order.
     Layers,
     /// Install what the tests need.
@@ -54,6 +74,23 @@ enum Task {
         /// The first seed.
         #[arg(long, default_value_t = 1000)]
         seed: u64,
+    },
+    /// Check the Helm chart: rendered, held against Kubernetes' schemas, and refusing what cannot work.
+    Chart {
+        /// A node's program, which has to accept what the chart tells it.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+    },
+    /// Make a Debian package around a program that is built already, and look through it.
+    Deb {
+        /// The profile that it was built in: `dev` for target/debug.
+        #[arg(long, default_value = "ship")]
+        profile: String,
+    },
+    /// Lay out the image natively around a program that is built already, and run a node in it.
+    Image {
+        /// The program.
+        binary: PathBuf,
     },
     /// Upgrade three nodes one by one, under load, from an earlier commit to this one.
     Rolling {
@@ -84,7 +121,7 @@ fn main() -> anyhow::Result<()> {
             steps.run("parts", parts::install)?;
             // They start while the lints run.
             let services = steps.run("services", TestServices::start)?;
-            lint(&mut steps)?;
+            lint::all(&[], &mut steps)?;
             steps.run("services ready", || services.wait())?;
             let test = |arguments: &[&str]| {
                 let mut test = cargo(&["test"]);
@@ -102,10 +139,21 @@ fn main() -> anyhow::Result<()> {
                 })?;
             }
             drop(services);
+            let node = target_folder().join("debug/mundotango");
+            steps.run("chart", || chart::check(Some(&node)))?;
+            steps.run("image", || image::check(&node))?;
             steps.run("cargo-fuzz", fuzz::install)?;
             steps.run("fuzz", || fuzz::all(SHORT_FUZZ))?;
         }
-        Task::Lint => lint(&mut steps)?,
+        Task::Lint { what } => lint::all(&what, &mut steps)?,
+        // Its output is for other programs.
+        Task::Tool { name } => {
+            println!("{}", lint::tools::path_of(&name)?.display());
+            return Ok(());
+        }
+        Task::Release(act) => return deploy::release(&act),
+        Task::Smoke(how) => return deploy::smoke(&how),
+        Task::SloWatch(how) => return deploy::watch(&how),
         Task::Layers => {
             let test = ["test", "--quiet", "-p", "mundotango-actors", "--lib", "layers", "--", "--nocapture"];
             steps.run("layers", || run(&mut cargo(&test)))?;
@@ -129,6 +177,9 @@ fn main() -> anyhow::Result<()> {
             test.env("MUNDOTANGO_MODEL_SEED", seed.to_string());
             steps.run("model", || run(&mut test))?;
         }
+        Task::Chart { binary } => steps.run("chart", || chart::check(binary.as_deref()))?,
+        Task::Deb { profile } => steps.run("deb", || deb::make(&profile))?,
+        Task::Image { binary } => steps.run("image", || image::check(&binary))?,
         Task::Rolling { from } => {
             steps.run("parts", parts::install)?;
             let binary = steps.run("the earlier build", || earlier::build_of(&from, Profile::Debug))?;
@@ -138,12 +189,6 @@ fn main() -> anyhow::Result<()> {
     }
     steps.print_times();
     Ok(())
-}
-
-fn lint(steps: &mut Steps) -> anyhow::Result<()> {
-    steps.run("format", || run(&mut cargo(&["fmt", "--all", "--check"])))?;
-    steps
-        .run("lints", || run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])))
 }
 
 /// The workspace's folder. Cargo says it when it runs this, as one build may serve several clones.
@@ -169,4 +214,49 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
     let status = command.status().with_context(|| format!("cannot run {name}"))?;
     anyhow::ensure!(status.success(), "{name} ended with {status}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use clap::CommandFactory as _;
+
+    use super::{Xtask, root};
+
+    /// Files below a folder, and the folder itself if it is a file.
+    fn texts(place: &Path, found: &mut Vec<(String, String)>) {
+        if place.is_dir() {
+            for entry in fs::read_dir(place).unwrap() {
+                texts(&entry.unwrap().path(), found);
+            }
+        } else if let Ok(text) = fs::read_to_string(place) {
+            found.push((place.display().to_string(), text));
+        }
+    }
+
+    #[test]
+    fn commands_that_pipelines_and_pages_name_are_there() {
+        let mut all = Vec::new();
+        for place in
+            [".github", ".ci", "docs", "README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "BENCHMARKS.md"]
+        {
+            texts(&root().join(place), &mut all);
+        }
+        let known = Xtask::command();
+        let mut named = 0;
+        for (file, text) in &all {
+            for after in text.split("cargo xtask ").skip(1) {
+                let is_name = |c: char| c.is_ascii_lowercase() || c == '-';
+                let name = after.split(|c| !is_name(c)).next().unwrap_or_default();
+                assert!(
+                    name.is_empty() || known.find_subcommand(name).is_some(),
+                    "{file}: cargo xtask {name}"
+                );
+                named += usize::from(!name.is_empty());
+            }
+        }
+        assert!(named > 20, "{named}");
+    }
 }

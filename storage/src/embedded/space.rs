@@ -26,10 +26,11 @@ impl Space {
     /// Fails if there is too little room for a write.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         match rustix::fs::statvfs(&self.folder) {
-            Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < self.reserve => {
-                Err(StoreError::NoSpace)
+            Ok(disk) => {
+                let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+                mundotango_ops::metrics().store_disk_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
+                if free < self.reserve { Err(StoreError::NoSpace) } else { Ok(()) }
             }
-            Ok(_) => Ok(()),
             // The write itself will tell.
             Err(error) => {
                 tracing::warn!(%error, "free space not known");

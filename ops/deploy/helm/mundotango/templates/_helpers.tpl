@@ -173,7 +173,7 @@ capabilities: { drop: [ALL] }
 {{- $ := .root -}}
 - name: config
   configMap: { name: {{ .configMap }} }
-# Only the file by which commands in the pod find the node.
+# The file by which commands in the pod find the node, and letters that are not sent (mail.transport: folder).
 - name: data
   emptyDir: { sizeLimit: 64Mi }
 - name: tmp
