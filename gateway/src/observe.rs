@@ -13,6 +13,9 @@ use crate::client_address::ClientAddress;
 /// Names a request in logs and in its answer.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Where a node says how it is.
+const HEALTH: &str = "/api/health";
+
 /// Middleware that counts and times requests by route.
 pub(crate) async fn measure(request: Request, next: Next) -> Response {
     measured(request, |request| next.run(request)).await
@@ -77,7 +80,9 @@ pub(crate) async fn measured<F: Future<Output = Response>>(
     let metrics = mundotango_ops::metrics();
     metrics.http_requests_total.with_label_values(&labels).inc();
     metrics.http_request_duration_seconds.with_label_values(&labels).observe(started.elapsed().as_secs_f64());
-    if status.is_server_error() {
+    // A node that says that it is not ready has no error.
+    let is_health = route.as_ref().is_some_and(|route| route.as_str().starts_with(HEALTH));
+    if status.is_server_error() && !is_health {
         metrics.errors_total.with_label_values(&["http", "error"]).inc();
     }
     response

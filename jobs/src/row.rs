@@ -164,6 +164,9 @@ pub struct Job {
     /// When it was put into the queue, in milliseconds of the Unix epoch.
     #[serde(default)]
     pub enqueued: i64,
+    /// When its time came, if it was delayed, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<i64>,
     /// Its id is that of what causes it, which may cause it again when it is done.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub named: bool,
@@ -218,6 +221,7 @@ impl Job {
             rescues: 0,
             left: 0,
             enqueued: 0,
+            ready: None,
             named: false,
             expires: None,
             trace: None,

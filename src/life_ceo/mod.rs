@@ -46,7 +46,9 @@ impl ChannelGate for OwnConversation {
 /// Makes the metrics of an agent, so that none appears only when it counts.
 fn touch_metrics(agent: &str) {
     let metrics = mundotango_ops::metrics();
-    metrics.life_ceo_agent_invocations_total.with_label_values(&[agent, "success"]);
+    for status in ["success", "failed"] {
+        metrics.life_ceo_agent_invocations_total.with_label_values(&[agent, status]);
+    }
     for counter in [&metrics.agent_tasks_completed_total, &metrics.agent_tasks_failed_total] {
         counter.with_label_values(&[agent]);
     }

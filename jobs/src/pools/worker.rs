@@ -66,7 +66,7 @@ async fn attempt(pool: &Pool, given: &Given) -> End {
     }
     let begin = tokio::time::Instant::now();
     if attempt == 1 {
-        let waited = now().as_millisecond().saturating_sub(job.enqueued);
+        let waited = now().as_millisecond().saturating_sub(job.ready.unwrap_or(job.enqueued));
         let waited = Duration::from_millis(u64::try_from(waited).unwrap_or_default());
         metrics().job_start_delay_seconds.with_label_values(&[pool.queue.name]).observe(waited.as_secs_f64());
     }

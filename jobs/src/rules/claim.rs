@@ -135,7 +135,7 @@ fn promote(part: &mut Shard<'_>, now: i64) -> bool {
     let (due, mut bytes) = (delayed_before(now.saturating_add(1)), 0);
     let mut low = None;
     for (key, row) in rows {
-        let Row::Job(job) = row else { continue };
+        let Row::Job(mut job) = row else { continue };
         if key >= due || bytes >= PROMOTED_BYTES {
             low = Some(key);
             break;
@@ -143,6 +143,7 @@ fn promote(part: &mut Shard<'_>, now: i64) -> bool {
         bytes += job.payload.get().len();
         let id = id_in(&key);
         low = Some(behind_key(&key));
+        Arc::make_mut(&mut job).ready = due_of(&key);
         remove_delayed(part, key, &id);
         put_waiting(part, &id, job, now);
     }

@@ -56,6 +56,7 @@ pub const UNFED: &[&str] = &[
     "ai_requests_total",
     "housing_bookings_total",
     "stripe_payments_total",
+    "trace_spans_dropped_total",
 ];
 
 metrics! {
@@ -108,7 +109,7 @@ metrics! {
     outbox_given_up_total: IntCounter = counter("Changes whose effects failed for a day and were given up");
     background_jobs_total: IntCounterVec = counters("Attempts at jobs, by what came of them (success, failed, dead)", &[labels::JOB_TYPE, labels::JOB_STATUS]);
     background_job_duration_seconds: HistogramVec = durations("Time from a job's turn until its attempt ended", &[labels::JOB_TYPE, labels::JOB_STATUS], buckets::JOB);
-    job_start_delay_seconds: HistogramVec = durations("Time from when a job was put into its queue until its first attempt", &[labels::QUEUE], buckets::WAIT);
+    job_start_delay_seconds: HistogramVec = durations("Time from when a job could begin until its first attempt", &[labels::QUEUE], buckets::WAIT);
     jobs_in_queue: IntGaugeVec = gauges("Jobs that are not done, in the shards that this node keeps, by state (waiting, delayed, running, dead)", &[labels::QUEUE, labels::JOB_STATE]);
     job_oldest_running_seconds: IntGaugeVec = gauges("Since when the oldest attempt is under way, in the shards that this node keeps", &[labels::QUEUE]);
     jobs_rescued_total: IntCounterVec = counters("Jobs taken from workers that were lost, or whose attempt did not end", &[labels::QUEUE]);
@@ -121,6 +122,7 @@ metrics! {
     analytics_slots_folded_total: IntCounter = counter("Quarters of an hour that were folded into their day");
     pushes_total: IntCounterVec = counters("Pushes to devices, by the kind of their service (web, fcm, apns) and what came of them (sent, gone, refused, failed, misconfigured)", &[labels::PUSH_PROVIDER, labels::PUSH_STATUS]);
     log_lines_dropped_total: IntCounterVec = counters("Lines of the log that were dropped, by the reason", &[labels::DROPPED]);
+    trace_spans_dropped_total: IntCounter = counter("Spans of traces that were not exported");
     build_info: IntGaugeVec = gauges("What runs; always 1", &[labels::VERSION, labels::COMMIT]);
     part_healthy: IntGaugeVec = gauges("Whether a part that the node needs answers: 1 or 0", &[labels::PART]);
     tls_certificate_expires_timestamp_seconds: IntGauge = gauge("When the listener's certificate expires, in seconds of the Unix epoch; 0 without one");

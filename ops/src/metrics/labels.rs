@@ -131,9 +131,33 @@ pub(super) const JOB_STATE: Label = ("state", OPEN);
 /// Schedules of jobs.
 pub(super) const SCHEDULE: Label = ("schedule", OPEN);
 /// Kinds of letters.
-pub(super) const LETTER: Label = ("letter", OPEN);
+pub(super) const LETTER: Label = (
+    "letter",
+    &[
+        "welcome",
+        "verify_email",
+        "reset_password",
+        "password_changed",
+        "confirm_new_address",
+        "address_changed",
+        "rsvp_confirmed",
+        "promoted",
+        "reminder",
+        "event_moved",
+        "event_cancelled",
+        "booking_requested",
+        "booking_confirmed",
+        "booking_declined",
+        "booking_cancelled",
+        "booking_completed",
+        "ticket_reply",
+        "notification",
+        "digest",
+    ],
+);
 /// What can become of a letter.
-pub(super) const LETTER_STATUS: Label = ("status", OPEN);
+pub(super) const LETTER_STATUS: Label =
+    ("status", &["sent", "unwanted", "suppressed", "failed", "refused", "uncertain", "misconfigured"]);
 /// What can become of an event of analytics.
 pub(super) const COUNTED: Label =
     ("outcome", &["counted", "duplicate", "too_old", "in_future", "opted_out", "forgotten"]);

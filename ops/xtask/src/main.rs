@@ -11,6 +11,7 @@ mod lint;
 mod parts;
 mod rolling;
 mod services;
+mod sight;
 mod step;
 
 use std::path::PathBuf;
@@ -75,6 +76,8 @@ enum Task {
         #[arg(long, default_value_t = 1000)]
         seed: u64,
     },
+    /// Make the dashboards, the alerts and their tests.
+    Sight(sight::Options),
     /// Check the Helm chart: rendered, held against Kubernetes' schemas, and refusing what cannot work.
     Chart {
         /// A node's program, which has to accept what the chart tells it.
@@ -140,6 +143,7 @@ fn main() -> anyhow::Result<()> {
             }
             drop(services);
             let node = target_folder().join("debug/mundotango");
+            steps.run("sight", || sight::run_with(&sight::Options::checking()))?;
             steps.run("chart", || chart::check(Some(&node)))?;
             steps.run("image", || image::check(&node))?;
             steps.run("cargo-fuzz", fuzz::install)?;
@@ -177,6 +181,8 @@ fn main() -> anyhow::Result<()> {
             test.env("MUNDOTANGO_MODEL_SEED", seed.to_string());
             steps.run("model", || run(&mut test))?;
         }
+        // Its queries are for other programs, so they hold no steps.
+        Task::Sight(options) => return sight::run_with(&options),
         Task::Chart { binary } => steps.run("chart", || chart::check(binary.as_deref()))?,
         Task::Deb { profile } => steps.run("deb", || deb::make(&profile))?,
         Task::Image { binary } => steps.run("image", || image::check(&binary))?,
