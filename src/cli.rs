@@ -23,6 +23,7 @@ use crate::community::accounts::{self, NewAccount, NewUser};
 use crate::community::roles::Role;
 use crate::config::{Config, ConfigSource, Overrides};
 use crate::data_folder;
+use crate::doctor::{self, DoctorArgs};
 use crate::email::write_preview;
 use crate::jobs_cli::{self, JobsCommand};
 use crate::node;
@@ -89,6 +90,9 @@ enum Command {
     Restore(RestoreArgs),
     /// Read all that the store holds and say what is wrong with it.
     Check(CheckArgs),
+    /// Look at the whole installation, and say what is wrong, why it matters and what to do. Exit code 0: nothing is broken;
+    /// 1: something is; 2: it could not be looked at.
+    Doctor(DoctorArgs),
     /// See jobs of a running node, and try them again, drop them, pause and resume their queues.
     #[command(subcommand)]
     Jobs(JobsCommand),
@@ -198,6 +202,7 @@ impl Cli {
             Command::Backup(args) => return transfer::backup(&load(None)?, &args),
             Command::Restore(args) => return transfer::restore(&load(None)?, &args),
             Command::Check(args) => return transfer::check(&load(None)?, &args),
+            Command::Doctor(args) => return run_doctor(&source, &args),
             Command::Jobs(command) => say(runtime()?.block_on(jobs_cli::run(&load(None)?, &command))?)?,
             Command::Mail(MailCommand::Preview) => {
                 say(write_preview(&data_folder::letters(&load(None)?.data_dir))?.display())?;
@@ -238,6 +243,15 @@ fn say(text: impl Display) -> anyhow::Result<()> {
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")
+}
+
+fn run_doctor(source: &ConfigSource, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    let told = runtime.block_on(doctor::run(source, args));
+    // A look at a disk that hangs is not waited for.
+    runtime.shutdown_background();
+    say(&told.text)?;
+    Ok(told.code)
 }
 
 fn migrate(config: &Config, dry_run: bool) -> anyhow::Result<()> {

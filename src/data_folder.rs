@@ -14,7 +14,7 @@ use crate::config::{Config, MIN_SECRET_BYTES};
 use crate::engines::store_path;
 
 /// The file in which a secret is kept that was made.
-const SECRET_FILE: &str = "secret";
+pub(crate) const SECRET_FILE: &str = "secret";
 
 /// Makes the folder if there is none. Channels' last publications lie in it, so nobody else may look into it.
 pub(crate) fn make(path: &Path) -> anyhow::Result<()> {

@@ -22,7 +22,7 @@ use crate::schema::schema;
 /// Where the embedded store lies in the data folder.
 const STORE_FOLDER: &str = "store";
 /// Where hot state waits for the next start.
-const HOT_STATE_FILE: &str = "hot-state";
+pub(crate) const HOT_STATE_FILE: &str = "hot-state";
 /// How long a starting node reads what was hot; the rest is lost then.
 const RESTORE_PATIENCE: Duration = Duration::from_secs(20);
 /// How often expired hot state is cleared away.
@@ -37,9 +37,9 @@ const WARN_AGAIN: Duration = Duration::from_secs(30);
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
 /// How far the clock may be from a CQL server's, in milliseconds, before health says so. Of two writes the one with the
 /// later time wins, so with clocks that differ a change may be lost to an older one.
-const CLOCK_TOLERANCE: i64 = 500;
+pub(crate) const CLOCK_TOLERANCE: i64 = 500;
 /// How far it may be before the node is not ready.
-const CLOCK_BOUND: i64 = 10_000;
+pub(crate) const CLOCK_BOUND: i64 = 10_000;
 /// How long a look at a part's health may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 

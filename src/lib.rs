@@ -8,6 +8,7 @@ pub mod cli;
 pub mod community;
 pub mod config;
 mod data_folder;
+pub mod doctor;
 pub mod email;
 pub mod engines;
 mod export_route;

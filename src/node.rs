@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::analytics::counters::Counters;
 use crate::analytics::{self, Analytics};
@@ -32,6 +33,7 @@ use crate::community::notifications::tell::{NOTIFICATION, PUSHES};
 use crate::community::{self, Community, CommunityParts, roles};
 use crate::config::{Config, ConfigSource, JobsOptions};
 use crate::data_folder;
+use crate::doctor;
 use crate::email::{
     FolderTransport, MailTransport, SendgridTransport, SesTransport, SmtpTransport, Transport,
 };
@@ -97,6 +99,7 @@ pub async fn serve(mut config: Config, source: &ConfigSource, accept_loss: bool)
     config.check()?;
     let mut signals = Signals::new()?;
     let manager = ServiceManager::of_environment();
+    let configured = Arc::new(config.clone());
     fit_open_files(&mut config);
     // An address that is taken must not leave a new data folder behind, nor a certificate that cannot be used.
     let certificates = Certificates::load(&config.http.tls)?;
@@ -147,7 +150,8 @@ pub async fn serve(mut config: Config, source: &ConfigSource, accept_loss: bool)
             }
         }
     };
-    let Assembled { engine, pools, routers } = assemble(&config, &engines).await?;
+    let findings = doctor::router(configured, source.file.clone(), Arc::clone(&engines.health));
+    let Assembled { engine, pools, routers } = assemble(&config, &engines, findings).await?;
     // Queues of a node that still starts have the size of the configuration that it started with.
     let _ = reloaded.set(Arc::clone(&pools));
     engines.look_after(&engine);
@@ -277,7 +281,7 @@ struct Assembled {
 }
 
 /// Puts the node together on its engines.
-async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<Assembled> {
+async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -> anyhow::Result<Assembled> {
     let secret = data_folder::secret_or_made(config)?;
     let tokens = Tokens::new(secret.expose().as_bytes(), config.auth.access_token_ttl);
     let tokens = Arc::new(tokens.with_keys(&config.auth.token)?);
@@ -350,6 +354,7 @@ async fn assemble(config: &Config, engines: &Engines) -> anyhow::Result<Assemble
     let application = community::router(Arc::new(community))
         .merge(life_ceo)
         .merge(export)
+        .merge(findings)
         .merge(jobs)
         .merge(mail)
         .merge(analytics::router(Arc::new(analytics)))
@@ -421,9 +426,7 @@ fn fit_open_files(config: &mut Config) {
     });
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     config.store.max_open_files = config.store.max_open_files.min(files / 4);
-    let has_internal = config.http.internal_listen.is_some() || config.http.tls.certificate.is_some();
-    let own = OWN_FILES + if has_internal { INTERNAL_FILES } else { 0 };
-    let possible = files.saturating_sub(config.store.max_open_files + own).max(1);
+    let possible = connections_within(files, config);
     let wanted = config.http.max_connections;
     if possible < wanted {
         tracing::warn!(
@@ -434,6 +437,13 @@ fn fit_open_files(config: &mut Config) {
         );
         config.http.max_connections = possible;
     }
+}
+
+/// How many connections of clients so many open files leave.
+pub(crate) fn connections_within(files: usize, config: &Config) -> usize {
+    let has_internal = config.http.internal_listen.is_some() || config.http.tls.certificate.is_some();
+    let own = OWN_FILES + if has_internal { INTERNAL_FILES } else { 0 };
+    files.saturating_sub(config.store.max_open_files.min(files / 4) + own).max(1)
 }
 
 /// Tells a person at a terminal what to do next. Goes to standard output; logs go to standard error.

@@ -49,6 +49,6 @@ pub use options::{HttpOptions, TokenOptions};
 pub use places::EXTRA_CONNECTIONS;
 pub use revocations::store as revocation_store;
 pub use revocations::{Revocations, TokenMarks};
-pub use server::{Door, INTERNAL_CONNECTIONS, listen, serve};
+pub use server::{BACKLOG, Door, INTERNAL_CONNECTIONS, listen, serve};
 pub use starting::Starting;
 pub use tls::{Certificates, TlsError, TlsOptions};

@@ -42,7 +42,7 @@ const RESERVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the kernel tries to bring data to a client that acknowledges nothing.
 const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(30);
 /// Connections that wait in the kernel to be accepted: a storm of thousands comes within milliseconds.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 
 /// Listens on an address.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {

@@ -2,8 +2,8 @@
 //!
 //! The head knows what waits (in lanes), what is delayed, and who works on what. Rows: `w`, lane, place → a job that waits or
 //! runs, its place being its id most often · `d`, due, id → a delayed job · `x`, place → a dead letter · `i`, id → the key of
-//! a job that is not where its id alone leads · `u`, key → the id of the job that has a unique key · `n`, id → that the job
-//! of an effect was done, for as long as the effect may be carried out again.
+//! a job that is not where its id alone leads · `u`, key → the id of the job that has a unique key · `n`, hour, id → that
+//! the job of an effect was done in that hour, for as long as the effect may be carried out again.
 //!
 //! Each range of rows has a low mark, which never goes back: reads begin there, and so never go over the many rows that were
 //! removed before it. What comes back before the mark of its lane is named in the head and read by its key.
@@ -323,8 +323,22 @@ pub(crate) fn dead_key(place: &str) -> String {
     key(&["x", place])
 }
 
-pub(crate) fn done_key(id: &str) -> String {
-    key(&["n", id])
+/// The length of a period at whose end what was done in it is forgotten, in milliseconds.
+const DONE_PERIOD: i64 = 3_600_000;
+
+/// The number of the period of a time in milliseconds of the Unix epoch.
+pub(crate) fn done_period(millis: i64) -> i64 {
+    millis.max(0) / DONE_PERIOD
+}
+
+/// The key that says that a job was done in a period. Numbers of periods are of one length for a million years.
+pub(crate) fn done_key(period: i64, id: &str) -> String {
+    key(&["n", &format!("{period:010}"), id])
+}
+
+/// What all keys of jobs begin behind that were done before a period.
+pub(crate) fn done_before(period: i64) -> String {
+    key(&["n", &format!("{period:010}")])
 }
 
 pub(crate) fn unique_key(unique: &str) -> String {

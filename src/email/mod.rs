@@ -38,7 +38,8 @@ pub use render::{Rendered, Renderer};
 pub use return_path::{ReturnPaths, SignedPath};
 pub use suppression::{Blocked, HardBounces, SUPPRESSIONS, Suppression, SuppressionList};
 pub use transport::{
-    FolderTransport, SendError, SendgridTransport, SesTransport, SmtpTransport, TemporaryScope, Transport,
+    FolderTransport, SendError, SendgridTransport, SesTransport, SmtpFault, SmtpTransport, TemporaryScope,
+    Transport,
 };
 pub use unsubscribe::{
     BadSite, UNSUBSCRIBE_PATH, UnsubscribeKey, UnsubscribeLink, UnsubscribeLinks, UserLinks,

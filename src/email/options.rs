@@ -270,7 +270,7 @@ impl SmtpOptions {
 
 impl SesOptions {
     /// Where the API is.
-    pub(super) fn base_url(&self) -> String {
+    pub(crate) fn base_url(&self) -> String {
         let domain = if self.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
         self.base_url.clone().unwrap_or_else(|| format!("https://email.{}.{domain}", self.region))
     }

@@ -22,6 +22,7 @@ pub mod hot;
 mod json;
 mod page;
 mod redis_link;
+mod redis_report;
 pub mod scylla;
 mod time;
 mod tls;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 pub use error::StoreError;
 pub use page::{Page, PageRequest, PageStart};
 pub use redis_link::{RedisLink, RedisOptions};
+pub use redis_report::RedisReport;
 pub use time::{ZONES, now, to_the_millisecond, zone_named};
 pub use tls::TlsFiles;
 

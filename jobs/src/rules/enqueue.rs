@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mundotango_storage::db::Decision;
 
 use super::places::{Shard, own_lane, put_delayed, put_waiting, shared_lane};
-use crate::row::{Job, Row, done_key, place_key, unique_key, waiting_key};
+use crate::row::{Job, Row, done_key, done_period, place_key, unique_key, waiting_key};
 
 /// Most jobs that wait or are delayed in a shard; more are refused.
 pub const MAX_WAITING: u64 = 1_000_000;
@@ -48,7 +48,10 @@ fn is_there(part: &mut Shard<'_>, id: &str, job: &Job) -> bool {
         return true;
     }
     let (own, shared) = (waiting_key(&own_lane(job), id), waiting_key(&shared_lane(job), id));
-    let keys = [place_key(id), done_key(id), own, shared];
+    // Marks of the hour before are there at least, and another node's clock may be in the next one.
+    let hour = done_period(job.enqueued);
+    let done = [hour - 1, hour, hour + 1].map(|hour| done_key(hour, id));
+    let keys = done.into_iter().chain([place_key(id), own, shared]);
     // Each is looked at, so that all are read at once.
-    keys.map(|key| part.row(&key).is_some()).contains(&true)
+    keys.filter(|key| part.row(key).is_some()).count() > 0
 }

@@ -2,15 +2,15 @@
 
 use mundotango_storage::db::Decision;
 
-use super::places::{Shard, behind_key, place_of};
-use crate::row::done_key;
+use super::places::{Shard, behind_key};
+use crate::row::{done_before, done_period};
 
 /// Most that are forgotten in one change.
 const FORGOTTEN_AT_ONCE: usize = 200;
 
-/// Forgets jobs that were done and were caused before a time, in milliseconds of the Unix epoch; how many.
+/// Forgets jobs that were done before the hour of a time, in milliseconds of the Unix epoch; how many.
 pub fn forget(part: &mut Shard<'_>, before: i64) -> Decision<usize> {
-    let (done, end) = (part.head.done.clone(), done_key(&place_of(before)));
+    let (done, end) = (part.head.done.clone(), done_before(done_period(before)));
     if done.count == 0 || done.low >= end {
         return Decision::Stands(0);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mundotango_storage::db::Decision;
 
 use super::places::{Shard, add_to, give_back, put_dead, put_delayed, release_place, release_unique};
-use crate::row::{Ended, Job, Row, done_key};
+use crate::row::{Ended, Job, Row, done_key, done_period};
 
 /// What came of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub fn settle(part: &mut Shard<'_>, holder: &str, settled: &[Settled], now: i64)
                 part.head.retries.earn();
                 release_unique(part, &one.job);
                 if one.job.named {
-                    let key = done_key(&one.id);
+                    let key = done_key(done_period(now), &one.id);
                     add_to(&mut part.head.done, &key);
                     part.set(key, Row::At(String::new()));
                 }

@@ -101,7 +101,7 @@ struct CancelBody {
 }
 
 /// Tells those who look at events of a change, and has those told who answered, if time or place are others.
-fn announce_change(
+pub(super) fn announce_change(
     before: &Event,
     after: &Event,
     people: &BTreeMap<String, Person>,
@@ -123,7 +123,10 @@ fn announce_change(
 }
 
 /// Tells those who look at events that one does not take place, and has those told who answered.
-fn announce_cancelled(event: &Event, people: &BTreeMap<String, Person>) -> Result<Vec<Effect>, StoreError> {
+pub(super) fn announce_cancelled(
+    event: &Event,
+    people: &BTreeMap<String, Person>,
+) -> Result<Vec<Effect>, StoreError> {
     let message = EventMessage::Cancelled { event: Box::new(EventBody::new(event.clone(), people)) };
     Ok(vec![
         Effect::publish(ALL_CHANNEL, &message)?,

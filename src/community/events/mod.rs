@@ -8,6 +8,8 @@ mod place;
 pub mod rules;
 pub mod schedule;
 pub mod store;
+#[cfg(test)]
+mod week;
 
 use std::sync::Arc;
 

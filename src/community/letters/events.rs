@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use mundotango_jobs::{Attempted, Failure, Handler, JobKind, NewJob, NewPools};
 use mundotango_storage::db::outbox_key;
-use mundotango_storage::{PageRequest, PageStart, StoreError};
+use mundotango_storage::{PageRequest, PageStart, StoreError, now};
 use serde::{Deserialize, Serialize};
 
 use super::{EMAIL, Letters, Own, Reader, SEND_TIMEOUT};
@@ -66,7 +66,7 @@ struct OfEvent {
 
 /// A letter to one who answered.
 #[derive(Debug, Serialize, Deserialize)]
-struct ToGuest {
+pub(in crate::community) struct ToGuest {
     user_id: String,
     event_id: String,
     /// When the event starts, if the letter is of no use where it was moved meanwhile.
@@ -74,8 +74,9 @@ struct ToGuest {
     starts_at: Option<Timestamp>,
 }
 
+/// Reminds all who are going to an event.
 #[derive(Debug, Serialize, Deserialize)]
-struct Reminders {
+pub(in crate::community) struct Reminders {
     event_id: String,
     /// When it starts: a reminder is of the event as it was planned then.
     starts_at: Timestamp,
@@ -183,7 +184,7 @@ impl Handler<ToGuest> for Promoted {
         let Some(event) = letters.events.event(&job.event_id).await? else { return Ok(()) };
         let is_going = letters.status(&job).await? == Some(RsvpStatus::Going);
         // Who gave the place back meanwhile, or comes too late, is not told of it.
-        if !is_going || event.cancelled.is_some() || event.when.over_at() <= mundotango_storage::now() {
+        if !is_going || event.cancelled.is_some() || event.when.over_at() <= now() {
             return Ok(());
         }
         let Some(reader) =
@@ -200,18 +201,7 @@ impl Handler<ToGuest> for Promoted {
 impl Handler<ToGuest> for Reminder {
     async fn run(&self, attempted: &Attempted, job: ToGuest) -> Result<(), Failure> {
         let Own(letters) = &self.0;
-        let Some(starts_at) = job.starts_at else { return Ok(()) };
-        let Some(event) = letters.upcoming(&job.event_id, starts_at).await? else { return Ok(()) };
-        if letters.status(&job).await? != Some(RsvpStatus::Going) {
-            return Ok(());
-        }
-        let Some(reader) =
-            letters.guest(&job.user_id, &job.event_id, NotificationKind::EventReminder).await?
-        else {
-            return Ok(());
-        };
-        let letter = Letter::Reminder { name: reader.name(), event: letters.lines_of(&event, &reader) };
-        letters.send(attempted, &reader, &letter).await
+        letters.remind(attempted, job, now()).await
     }
 }
 
@@ -219,7 +209,7 @@ impl Handler<ToGuest> for Reminder {
 impl Handler<MovedLetter> for Own {
     async fn run(&self, attempted: &Attempted, job: MovedLetter) -> Result<(), Failure> {
         let Own(letters) = self;
-        let Some(event) = letters.upcoming(&job.event_id, job.starts_at).await? else { return Ok(()) };
+        let Some(event) = letters.upcoming(&job.event_id, job.starts_at, now()).await? else { return Ok(()) };
         let kind = NotificationKind::EventMoved;
         let Some(reader) = letters.guest(&job.user_id, &job.event_id, kind).await? else { return Ok(()) };
         let (event, before) = (letters.lines_of(&event, &reader), letters.when(&job.before, &reader));
@@ -244,31 +234,7 @@ impl Handler<ToGuest> for Cancelled {
 impl Handler<Reminders> for Own {
     async fn run(&self, attempted: &Attempted, job: Reminders) -> Result<(), Failure> {
         let Own(letters) = self;
-        let Some(event) = letters.upcoming(&job.event_id, job.starts_at).await? else { return Ok(()) };
-        let due = job.starts_at - REMINDED_BEFORE;
-        let letter = |user_id: &str| {
-            let payload = ToGuest {
-                user_id: user_id.to_owned(),
-                event_id: job.event_id.clone(),
-                starts_at: Some(job.starts_at),
-            };
-            Ok(REMINDER.job(&payload)?.due(due))
-        };
-        let telling = Telling {
-            event: &event,
-            kind: NotificationKind::EventReminder,
-            // Whatever jobs tell of the same start, a guest hears of it once.
-            since: due.max(enqueued(attempted)),
-            is_told: |status| status == RsvpStatus::Going,
-            letter: &letter,
-        };
-        let Some(after) = letters.tell_some(&telling, job.after.clone()).await? else { return Ok(()) };
-        let next = Reminders {
-            event_id: job.event_id.clone(),
-            starts_at: job.starts_at,
-            after: Some(after.clone()),
-        };
-        letters.go_on(&telling, &after, REMINDERS.job(&next)?).await
+        letters.remind_all(attempted, job, now()).await
     }
 }
 
@@ -294,7 +260,7 @@ impl Handler<Moves> for Own {
     async fn run(&self, attempted: &Attempted, job: Moves) -> Result<(), Failure> {
         let Own(letters) = self;
         // Where it was moved again, another job tells of that.
-        let Some(event) = letters.upcoming(&job.event_id, job.starts_at).await? else { return Ok(()) };
+        let Some(event) = letters.upcoming(&job.event_id, job.starts_at, now()).await? else { return Ok(()) };
         let letter = |user_id: &str| {
             let payload = MovedLetter {
                 user_id: user_id.to_owned(),
@@ -383,10 +349,67 @@ fn enqueued(attempted: &Attempted) -> Timestamp {
 
 impl Letters {
     /// The event, if it still starts then and has not started.
-    async fn upcoming(&self, event_id: &str, starts_at: Timestamp) -> Result<Option<Event>, StoreError> {
+    async fn upcoming(
+        &self,
+        event_id: &str,
+        starts_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Event>, StoreError> {
         let event = self.events.event(event_id).await?;
         let is_planned = |event: &Event| event.when.starts_at() == starts_at && event.cancelled.is_none();
-        Ok(event.filter(|event| is_planned(event) && starts_at > mundotango_storage::now()))
+        Ok(event.filter(|event| is_planned(event) && starts_at > now))
+    }
+
+    /// Reminds all who are going to an event, if it still starts then and has not started at a time.
+    pub(in crate::community) async fn remind_all(
+        &self,
+        attempted: &Attempted,
+        job: Reminders,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let Some(event) = self.upcoming(&job.event_id, job.starts_at, now).await? else { return Ok(()) };
+        let due = job.starts_at - REMINDED_BEFORE;
+        let letter = |user_id: &str| {
+            let payload = ToGuest {
+                user_id: user_id.to_owned(),
+                event_id: job.event_id.clone(),
+                starts_at: Some(job.starts_at),
+            };
+            Ok(REMINDER.job(&payload)?.due(due))
+        };
+        let telling = Telling {
+            event: &event,
+            kind: NotificationKind::EventReminder,
+            // Whatever jobs tell of the same start, a guest hears of it once.
+            since: due.max(enqueued(attempted)),
+            is_told: |status| status == RsvpStatus::Going,
+            letter: &letter,
+        };
+        let Some(after) = self.tell_some(&telling, job.after.clone()).await? else { return Ok(()) };
+        let next = Reminders {
+            event_id: job.event_id.clone(),
+            starts_at: job.starts_at,
+            after: Some(after.clone()),
+        };
+        self.go_on(&telling, &after, REMINDERS.job(&next)?).await
+    }
+
+    /// Reminds one who is going, likewise.
+    pub(in crate::community) async fn remind(
+        &self,
+        attempted: &Attempted,
+        job: ToGuest,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let Some(starts_at) = job.starts_at else { return Ok(()) };
+        let Some(event) = self.upcoming(&job.event_id, starts_at, now).await? else { return Ok(()) };
+        if self.status(&job).await? != Some(RsvpStatus::Going) {
+            return Ok(());
+        }
+        let kind = NotificationKind::EventReminder;
+        let Some(reader) = self.guest(&job.user_id, &job.event_id, kind).await? else { return Ok(()) };
+        let letter = Letter::Reminder { name: reader.name(), event: self.lines_of(&event, &reader) };
+        self.send(attempted, &reader, &letter).await
     }
 
     async fn status(&self, guest: &ToGuest) -> Result<Option<RsvpStatus>, StoreError> {
@@ -402,7 +425,7 @@ impl Letters {
         kind: NotificationKind,
     ) -> Result<Option<Reader>, Failure> {
         let reader = self.reader(user_id).await?;
-        let now = mundotango_storage::now();
+        let now = now();
         Ok(reader.filter(|reader| {
             reader.preferences.ways(kind).email && !reader.preferences.is_muted(event_id, now)
         }))

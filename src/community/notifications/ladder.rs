@@ -61,6 +61,14 @@ pub(super) fn clear(user_id: &str, now: Timestamp) -> Result<(Timestamp, NewJob)
     Ok((now + CLEAR_AFTER, CLEAR.job(&OfUser { user_id: user_id.to_owned() })?.group(user_id)))
 }
 
+/// A push that is to be made now.
+pub(super) struct DuePush {
+    /// The devices that were not told yet.
+    devices: Vec<Device>,
+    /// What they are told.
+    pub(super) push: Push,
+}
+
 /// Who tells users.
 pub struct Teller {
     jobs: Jobs,
@@ -181,6 +189,72 @@ impl Teller {
         })
     }
 
+    /// Tells a user something at a time, once for a job, and arranges the other rungs.
+    pub(super) async fn tell(&self, job_id: &str, job: Notify, now: Timestamp) -> Result<(), StoreError> {
+        let Notify { user_id, kind, thing, title, actor_id, count, stale_at } = job;
+        let preferences = self.preferences.of(&user_id).await?;
+        let ways = preferences.ways(kind);
+        let is_wanted = ways.in_app || ways.push || ways.email && !kind.has_letter();
+        if !is_wanted || preferences.is_muted(&thing, now) || stale_at.is_some_and(|stale| stale <= now) {
+            return Ok(());
+        }
+        let told = Notification { kind, thing, title, actor_id, count, at: now, stale_at };
+        let arrangement = Self::arrangement(&user_id, kind, &preferences, now)?;
+        let channel = crate::community::personal_channel(&user_id);
+        let announce = move |told: &Numbered, unread| announce_new(&channel, told, unread);
+        self.notifications.add(&user_id, job_id, told, arrangement, announce).await?;
+        Ok(())
+    }
+
+    /// What a job is to push at a time. In quiet hours another job at their end takes its place.
+    pub(super) async fn due_push(
+        &self,
+        job_id: &str,
+        user_id: &str,
+        now: Timestamp,
+    ) -> Result<Option<DuePush>, Failure> {
+        let preferences = self.preferences.of(user_id).await?;
+        let until = preferences.undisturbed_until(now);
+        if until > now {
+            // The quiet hours were changed meanwhile, or the job comes late.
+            let job = PUSH.job(&OfUser { user_id: user_id.to_owned() })?.group(user_id).due(until);
+            self.jobs.enqueue_as(format!("{job_id}.q"), job).await.map_err(Failure::retry)?;
+            return Ok(None);
+        }
+        let rung = self.notifications.take_push(user_id, job_id, now).await?;
+        if rung.numbers.is_empty() {
+            return Ok(None);
+        }
+        let told = self.notifications.unread_of(user_id, &rung.numbers).await?;
+        let told = Self::worth_a_push(told, &preferences, now);
+        let mut devices = self.devices.of(user_id).await?;
+        devices.retain(|device| !rung.told.contains(&device.id));
+        if told.is_empty() || devices.is_empty() {
+            self.notifications.finish_push(user_id, job_id).await?;
+            return Ok(None);
+        }
+        let unread = self.notifications.unread(user_id).await?;
+        let push = self.push_of(&told, unread, &preferences, now)?;
+        Ok(Some(DuePush { devices, push }))
+    }
+
+    /// Has the digest of a user written that was due before a time.
+    pub(super) async fn digest(&self, user_id: &str, now: Timestamp) -> Result<(), StoreError> {
+        let preferences = self.preferences.of(user_id).await?;
+        // The hour before this one, for who changed nothing.
+        let meant = now.checked_sub(DIGEST_TOLERANCE).ok().and_then(|before| preferences.next_digest(before));
+        let again = DIGEST.job(&OfUser { user_id: user_id.to_owned() })?.group(user_id);
+        let next = preferences.next_digest(now);
+        let Some(meant) = meant.filter(|meant| *meant <= now) else {
+            return self.notifications.put_off_digest(user_id, next, again).await;
+        };
+        // One that comes after midnight only because it is late is not the next day's.
+        let day = meant.to_zoned_datetime(preferences.zone()).date();
+        let own = user_id.to_owned();
+        let letter = move |numbers: &[u64]| letters::digests::digest(&own, numbers);
+        self.notifications.take_digest(user_id, day, (next, again), letter).await
+    }
+
     /// Pushes to one device. A device that is gone is removed, and one whose service does not work is told later.
     /// What was seen of its service goes into `seen_of`: devices are named by users, so those of one user count once.
     async fn push_to(
@@ -277,21 +351,7 @@ fn longer(before: Option<Failure>, failure: Failure) -> Failure {
 #[async_trait]
 impl Handler<Notify> for Own {
     async fn run(&self, attempted: &Attempted, job: Notify) -> Result<(), Failure> {
-        let Own(teller) = self;
-        let now = now();
-        let Notify { user_id, kind, thing, title, actor_id, count, stale_at } = job;
-        let preferences = teller.preferences.of(&user_id).await?;
-        let ways = preferences.ways(kind);
-        let is_wanted = ways.in_app || ways.push || ways.email && !kind.has_letter();
-        if !is_wanted || preferences.is_muted(&thing, now) || stale_at.is_some_and(|stale| stale <= now) {
-            return Ok(());
-        }
-        let told = Notification { kind, thing, title, actor_id, count, at: now, stale_at };
-        let arrangement = Teller::arrangement(&user_id, kind, &preferences, now)?;
-        let channel = crate::community::personal_channel(&user_id);
-        let announce = move |told: &Numbered, unread| announce_new(&channel, told, unread);
-        teller.notifications.add(&user_id, &attempted.id, told, arrangement, announce).await?;
-        Ok(())
+        Ok(self.0.tell(&attempted.id, job, now()).await?)
     }
 }
 
@@ -299,28 +359,8 @@ impl Handler<Notify> for Own {
 impl Handler<OfUser> for Pushing {
     async fn run(&self, attempted: &Attempted, OfUser { user_id }: OfUser) -> Result<(), Failure> {
         let Own(teller) = &self.0;
-        let now = now();
-        let preferences = teller.preferences.of(&user_id).await?;
-        let until = preferences.undisturbed_until(now);
-        if until > now {
-            // The quiet hours were changed meanwhile.
-            let job = PUSH.job(&OfUser { user_id: user_id.clone() })?.group(user_id.as_str()).due(until);
-            teller.jobs.enqueue_as(format!("{}.q", attempted.id), job).await.map_err(Failure::retry)?;
-            return Ok(());
-        }
-        let rung = teller.notifications.take_push(&user_id, &attempted.id, now).await?;
-        if rung.numbers.is_empty() {
-            return Ok(());
-        }
-        let told = teller.notifications.unread_of(&user_id, &rung.numbers).await?;
-        let told = Teller::worth_a_push(told, &preferences, now);
-        let mut devices = teller.devices.of(&user_id).await?;
-        devices.retain(|device| !rung.told.contains(&device.id));
-        if told.is_empty() || devices.is_empty() {
-            return Ok(teller.notifications.finish_push(&user_id, &attempted.id).await?);
-        }
-        let unread = teller.notifications.unread(&user_id).await?;
-        let push = teller.push_of(&told, unread, &preferences, now)?;
+        let due = teller.due_push(&attempted.id, &user_id, now()).await?;
+        let Some(DuePush { devices, push }) = due else { return Ok(()) };
         let (told, failed) = teller.push_to_all(&user_id, devices, &push).await;
         match failed {
             None => Ok(teller.notifications.finish_push(&user_id, &attempted.id).await?),
@@ -364,19 +404,6 @@ impl Handler<OfUser> for Clearing {
 impl Handler<OfUser> for Digesting {
     async fn run(&self, _: &Attempted, OfUser { user_id }: OfUser) -> Result<(), Failure> {
         let Own(teller) = &self.0;
-        let now = now();
-        let preferences = teller.preferences.of(&user_id).await?;
-        // The hour before this one, for who changed nothing.
-        let meant = now.checked_sub(DIGEST_TOLERANCE).ok().and_then(|before| preferences.next_digest(before));
-        if meant.is_none_or(|meant| meant > now) {
-            let (again, next) =
-                (DIGEST.job(&OfUser { user_id: user_id.clone() })?, preferences.next_digest(now));
-            teller.notifications.put_off_digest(&user_id, next, again.group(user_id.as_str())).await?;
-            return Ok(());
-        }
-        let today = now.to_zoned_datetime(preferences.zone()).date();
-        let own = user_id.clone();
-        let letter = move |numbers: &[u64]| letters::digests::digest(&own, numbers);
-        Ok(teller.notifications.take_digest(&user_id, today, letter).await?)
+        Ok(teller.digest(&user_id, now()).await?)
     }
 }

@@ -9,6 +9,8 @@ pub mod rules;
 pub mod store;
 pub mod tell;
 pub(super) mod views;
+#[cfg(test)]
+mod week;
 
 use std::sync::Arc;
 

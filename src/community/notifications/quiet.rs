@@ -1,7 +1,7 @@
 //! Hours in which a user is not to be disturbed, on the clocks of the user's zone, and the hour of the digest.
 
-use jiff::civil::{Time, Weekday};
-use jiff::tz::TimeZone;
+use jiff::civil::{DateTime, Time, Weekday};
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -49,13 +49,35 @@ impl QuietHours {
         } else {
             today.checked_add(SignedDuration::from_hours(24)).ok()?
         };
-        let end = zone.to_ambiguous_zoned_datetime(end).later().ok()?.timestamp();
+        let end = instant_of(end, Shown::Last, zone)?;
         // Where the clocks were just set back, the hour before the end is shown again.
         (end > now).then_some(end)
     }
 }
 
-/// When the next digest is due after a time, at an hour of the user's day.
+/// Which time of one that the clocks show twice.
+#[derive(Clone, Copy)]
+enum Shown {
+    First,
+    Last,
+}
+
+/// When the clocks of a zone show a time. One that they leave out comes at the first instant after the gap.
+fn instant_of(local: DateTime, shown: Shown, zone: &TimeZone) -> Option<Timestamp> {
+    let ambiguous = zone.to_ambiguous_timestamp(local);
+    if let AmbiguousOffset::Gap { .. } = ambiguous.offset() {
+        // Read by the offset behind the gap, the time lies before it.
+        let before = ambiguous.earlier().ok()?;
+        return zone.following(before).next().map(|change| change.timestamp());
+    }
+    match shown {
+        Shown::First => ambiguous.earlier().ok(),
+        Shown::Last => ambiguous.later().ok(),
+    }
+}
+
+/// When the next digest is due after a time, at an hour of the user's day. An hour that the clocks show twice is used once, the
+/// first time.
 pub(super) fn next_digest(
     digests: Digests,
     hour: Time,
@@ -70,7 +92,7 @@ pub(super) fn next_digest(
     let mut date = now.to_zoned_datetime(zone.clone()).date();
     // A week and the day on which it begins.
     for _ in 0..=7 {
-        let due = zone.to_ambiguous_zoned_datetime(date.to_datetime(hour)).compatible().ok()?.timestamp();
+        let due = instant_of(date.to_datetime(hour), Shown::First, zone)?;
         if is_day(date.weekday()) && due > now {
             return Some(due);
         }
@@ -116,7 +138,7 @@ mod tests {
         assert_eq!(autumn.as_deref(), Some("2026-11-01T13:00:00Z"));
         // Half past two is left out, and half past one comes twice.
         let gap = over_at("22:00", "02:30", "Europe/Paris", "2026-03-29T00:30:00Z");
-        assert_eq!(gap.as_deref(), Some("2026-03-29T01:30:00Z"));
+        assert_eq!(gap.as_deref(), Some("2026-03-29T01:00:00Z"));
         let fold = over_at("22:00", "01:30", "America/New_York", "2026-11-01T05:10:00Z");
         assert_eq!(fold.as_deref(), Some("2026-11-01T06:30:00Z"));
     }
@@ -135,6 +157,15 @@ mod tests {
         assert_eq!(weekly.as_deref(), Some("2026-11-30T05:30:00Z"), "a Monday");
         let weekly = next(Digests::Weekly, "Asia/Tehran", "2026-11-30T05:30:00Z");
         assert_eq!(weekly.as_deref(), Some("2026-12-07T05:30:00Z"));
+        // The clocks of Santiago go from midnight to one.
+        let at_quarter_past = |zone: &str, now| {
+            let quarter_past = "00:15".parse().unwrap();
+            next_digest(Digests::Daily, quarter_past, at(now), &zone_named(zone).unwrap())
+        };
+        let gap = at_quarter_past("America/Santiago", "2026-09-06T03:59:00Z");
+        assert_eq!(gap, Some(at("2026-09-06T04:00:00Z")));
+        let after = at_quarter_past("America/Santiago", "2026-09-06T04:00:00Z");
+        assert_eq!(after, Some(at("2026-09-07T03:15:00Z")));
         assert_eq!(next(Digests::Off, "UTC", "2026-11-30T05:30:00Z"), None);
     }
 }

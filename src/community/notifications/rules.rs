@@ -175,13 +175,15 @@ impl Inbox {
         self.pushing.take_if(|rung| rung.job == job).is_some()
     }
 
-    /// The numbers of what a digest tells, the newest last, on a local day; none where that day had one.
-    pub fn take_digest(&mut self, today: Date) -> Vec<u64> {
+    /// The numbers of what a digest tells, the newest last, on a local day; none where that day had one. What that one did not
+    /// tell waits for the next, if there is one.
+    pub fn take_digest(&mut self, today: Date, next: Option<Timestamp>) -> Vec<u64> {
         self.digest_at = None;
+        let numbers: Vec<_> = self.unread.range(self.digested + 1..).copied().collect();
         if self.digest_on.is_some_and(|day| day >= today) {
+            self.digest_at = next.filter(|_| !numbers.is_empty());
             return Vec::new();
         }
-        let numbers: Vec<_> = self.unread.range(self.digested + 1..).copied().collect();
         if !numbers.is_empty() {
             self.digest_on = Some(today);
             self.digested = self.last;
@@ -283,19 +285,20 @@ mod tests {
             inbox.finish_push(&job);
         }
         assert_eq!(told, PUSHES_AN_HOUR);
-        assert_eq!(inbox.take_digest("2027-01-15".parse().unwrap()).len(), 60);
+        assert_eq!(inbox.take_digest("2027-01-15".parse().unwrap(), None).len(), 60);
     }
 
     #[test]
     fn t27_a_day_has_one_digest() {
         let (today, tomorrow) = ("2027-01-15".parse().unwrap(), "2027-01-16".parse().unwrap());
         let mut inbox = Inbox::default();
-        assert!(inbox.take_digest(today).is_empty(), "nothing is unread");
+        assert!(inbox.take_digest(today, Some(at(90))).is_empty(), "nothing is unread");
         inbox.add("a", None);
-        assert_eq!(inbox.take_digest(today), [1]);
+        assert_eq!(inbox.take_digest(today, Some(at(90))), [1]);
         inbox.add("b", None);
-        assert!(inbox.take_digest(today).is_empty());
-        assert_eq!(inbox.take_digest(tomorrow), [2]);
+        assert!(inbox.take_digest(today, Some(at(90))).is_empty());
+        assert_eq!(inbox.digest_at, Some(at(90)), "what came since waits for the next one");
+        assert_eq!(inbox.take_digest(tomorrow, None), [2]);
     }
 
     #[test]

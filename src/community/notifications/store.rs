@@ -291,13 +291,17 @@ impl NotificationStore {
         &self,
         user_id: &str,
         today: Date,
+        next: (Option<Timestamp>, NewJob),
         letter: impl Fn(&[u64]) -> Result<NewJob, StoreError> + Send + 'static,
     ) -> Result<(), StoreError> {
         let taken = self.0.change(&NOTIFICATIONS, user_id, Wants::head(), move |part: &mut Inboxed<'_>| {
             let before = part.head.clone();
-            let numbers = part.head.take_digest(today);
+            let numbers = part.head.take_digest(today, next.0);
             if !numbers.is_empty() {
                 part.emit(&Effect::job(letter(&numbers)?))?;
+            }
+            if let Some(at) = part.head.digest_at {
+                part.emit(&Effect::job(next.1.clone().due(at)))?;
             }
             Ok::<_, StoreError>(if part.head == before { Decision::Stands(()) } else { Decision::Write(()) })
         });

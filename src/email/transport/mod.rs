@@ -18,7 +18,7 @@ use super::Message;
 pub use folder::FolderTransport;
 pub use sendgrid::SendgridTransport;
 pub use ses::SesTransport;
-pub use smtp::SmtpTransport;
+pub use smtp::{SmtpFault, SmtpTransport};
 
 /// Takes messages to where people read them.
 #[async_trait]

@@ -2,6 +2,7 @@
 //! after the final dot: before, the server has not taken the message; after, nobody knows (RFC 1047).
 
 mod failure;
+mod look;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::failure::{Cause, Failure, Step};
+pub use self::look::SmtpFault;
 use super::{SendError, TemporaryScope, Transport};
 use crate::email::Message;
 use crate::email::options::{SmtpOptions, SmtpTls, is_host};

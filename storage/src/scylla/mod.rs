@@ -19,6 +19,7 @@ mod partitions;
 mod query;
 mod reopen;
 mod replication;
+mod report;
 mod row;
 mod session;
 mod tables;
@@ -31,6 +32,7 @@ use jiff::Timestamp;
 
 pub use migrations::{Report, migrate, schema_digests};
 pub use options::ScyllaOptions;
+pub use report::{CqlReport, report};
 
 use crate::db::{Db, Schema};
 use crate::{StoreError, Stores};
