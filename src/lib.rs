@@ -18,7 +18,10 @@ mod jobs_routes;
 pub mod life_ceo;
 mod mail_routes;
 pub mod node;
+
 mod node_client;
+pub mod node_file;
+mod open_files;
 pub mod relay;
 mod running_node;
 pub mod schema;

@@ -1,23 +1,21 @@
 //! A node: the only place where everything is put together, and where it is taken apart again in order.
 
+use std::io;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use std::{fs, io};
 
 use anyhow::Context as _;
 use mundotango_actors::{Engine, EngineParts, Pace};
 use mundotango_gateway::tokens::Tokens;
 use mundotango_gateway::{
-    Certificates, Door, EXTRA_CONNECTIONS, GatewayParts, HttpOptions, INTERNAL_CONNECTIONS, Revocations,
-    Routers, Starting, TokenAuthenticator,
+    Certificates, Door, GatewayParts, HttpOptions, Revocations, Routers, Starting, TokenAuthenticator,
 };
 use mundotango_jobs::{Jobs, Pools, Queue, Schedule, Schedules, Timing, Wakes};
 use mundotango_push::Pusher;
 use mundotango_storage::scylla;
-use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -43,6 +41,8 @@ use crate::invalidations;
 use crate::jobs_routes;
 use crate::life_ceo;
 use crate::mail_routes;
+use crate::node_file::NodeFile;
+use crate::open_files::fit_open_files;
 use crate::relay::Relay;
 use crate::secrets;
 use crate::server_reads;
@@ -51,45 +51,6 @@ use crate::signals::Signals;
 
 /// What a client sees as the server's version.
 pub const VERSION: &str = concat!("MundoTango ", env!("CARGO_PKG_VERSION"));
-/// Open files that are neither clients' nor the embedded store's: connections to engines, and those that are refused.
-const OWN_FILES: usize = 64 + EXTRA_CONNECTIONS;
-/// Open files of the internal listener.
-const INTERNAL_FILES: usize = INTERNAL_CONNECTIONS + EXTRA_CONNECTIONS;
-/// Tells other commands of the running node.
-const NODE_FILE: &str = "node.json";
-
-/// What a running node tells other commands on its data folder.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct NodeFile {
-    /// The node's process.
-    pub pid: u32,
-    /// Where clients connect.
-    pub listen: SocketAddr,
-    /// Where metrics, health and the admins' routes are, always without TLS; with the clients if absent.
-    #[serde(default)]
-    pub internal: Option<SocketAddr>,
-}
-
-impl NodeFile {
-    /// Where commands on the data folder find the node.
-    pub fn commands(&self) -> SocketAddr {
-        self.internal.unwrap_or(self.listen)
-    }
-
-    /// What the node that runs on a data folder says of itself, if one does.
-    pub fn read(data_dir: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(data_dir.join(NODE_FILE)).ok()?).ok()
-    }
-
-    fn write(&self, data_dir: &Path) -> anyhow::Result<()> {
-        let path = data_dir.join(NODE_FILE);
-        let temporary = path.with_extension("new");
-        fs::write(&temporary, serde_json::to_vec(self)?)
-            .and_then(|()| fs::rename(&temporary, &path))
-            .with_context(|| format!("cannot write {}", path.display()))
-    }
-}
-
 /// Runs a node until a signal or a failure ends it. SIGHUP reads the configuration again from `source`.
 ///
 /// The first SIGTERM or SIGINT drains it: no new connections, clients told to come back elsewhere, accepted work
@@ -145,7 +106,7 @@ pub async fn serve(mut config: Config, source: &ConfigSource, accept_loss: bool)
             engines = Engines::connect(&config.cluster, config.node_name(listen), &starting) => engines?,
             signal = signals.next() => {
                 tracing::info!(signal, "ended while it waited for the parts of the cluster");
-                let _ = fs::remove_file(data_dir.join(NODE_FILE));
+                NodeFile::remove(&data_dir);
                 return Ok(());
             }
         }
@@ -198,7 +159,7 @@ pub async fn serve(mut config: Config, source: &ConfigSource, accept_loss: bool)
         _ = signals.next() => anyhow::bail!("ended at once by a second signal"),
     };
     // A leftover is harmless: its process is gone.
-    let _ = fs::remove_file(data_dir.join(NODE_FILE));
+    NodeFile::remove(&data_dir);
     drained.context("not drained within the deadline")?.context("the store was not closed")?;
     anyhow::ensure!(!failed, "the supervision tree failed more often than it may");
     tracing::info!("drained");
@@ -415,35 +376,6 @@ fn digest_of_secret(secret: &[u8]) -> String {
         let _ = std::fmt::Write::write_fmt(&mut hex, format_args!("{byte:02x}"));
         hex
     })
-}
-
-/// Raises the process' limit of open files as far as it may be, as many systems begin with 1,024, and has the store and
-/// clients make do with it: each connection is an open file.
-fn fit_open_files(config: &mut Config) {
-    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or_else(|error| {
-        tracing::warn!(%error, "limit of open files not known");
-        u64::MAX
-    });
-    let files = usize::try_from(files).unwrap_or(usize::MAX);
-    config.store.max_open_files = config.store.max_open_files.min(files / 4);
-    let possible = connections_within(files, config);
-    let wanted = config.http.max_connections;
-    if possible < wanted {
-        tracing::warn!(
-            files,
-            possible,
-            wanted,
-            "fewer connections than http.max_connections, as no more files may be open"
-        );
-        config.http.max_connections = possible;
-    }
-}
-
-/// How many connections of clients so many open files leave.
-pub(crate) fn connections_within(files: usize, config: &Config) -> usize {
-    let has_internal = config.http.internal_listen.is_some() || config.http.tls.certificate.is_some();
-    let own = OWN_FILES + if has_internal { INTERNAL_FILES } else { 0 };
-    files.saturating_sub(config.store.max_open_files.min(files / 4) + own).max(1)
 }
 
 /// Tells a person at a terminal what to do next. Goes to standard output; logs go to standard error.

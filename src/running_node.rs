@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::community::roles::Role;
 use crate::config::Config;
 use crate::data_folder;
-use crate::node::NodeFile;
 use crate::node_client;
+use crate::node_file::NodeFile;
 
 /// How long a command's token is good.
 const TOKEN_TTL: Duration = Duration::from_mins(1);

@@ -1,10 +1,10 @@
-//! All kinds of partitions and indexes that the application keeps, a line each.
+//! All kinds of partitions and indexes that the application keeps.
 
 use mundotango_gateway::{IDEMPOTENCY_KEYS, revocation_store};
 use mundotango_storage::db::{KindSpec, Schema, last_part};
 
 use crate::analytics;
-use crate::community::{accounts, bookmarks, events, notifications, posts};
+use crate::community::{self, events, posts};
 use crate::life_ceo;
 
 /// Where an entry of an index leads to, by the names of index and key; `None` for what is no key of that index.
@@ -29,17 +29,8 @@ pub fn schema() -> Schema {
         crate::email::SUPPRESSIONS.spec(),
         mundotango_jobs::JOBS.spec(),
         mundotango_jobs::SCHEDULES.spec(),
-        accounts::store::USERS.spec(),
-        accounts::names::NAMES.spec(),
-        posts::store::POSTS.spec(),
-        posts::store::POST_REACTIONS.spec(),
-        bookmarks::store::BOOKMARKS.spec(),
-        events::store::EVENTS.spec(),
-        notifications::store::NOTIFICATIONS.spec(),
-        notifications::preferences::PREFERENCES.spec(),
-        notifications::devices::DEVICES.spec(),
-        notifications::devices::DESTINATIONS.spec(),
         life_ceo::store::CONVERSATIONS.spec(),
     ]);
-    Schema { kinds, indexes: vec![posts::store::FEEDS.spec(), events::listing::EVENTS_BY_START.spec()] }
+    kinds.extend(community::kinds());
+    Schema { kinds, indexes: community::indexes().to_vec() }
 }

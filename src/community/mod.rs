@@ -21,7 +21,9 @@ use mundotango_gateway::problem::{FieldError, Problem};
 use mundotango_gateway::tokens::Tokens;
 use mundotango_jobs::Jobs;
 use mundotango_push::Pusher;
-use mundotango_storage::db::Db;
+#[cfg(test)]
+use mundotango_storage::db::Schema;
+use mundotango_storage::db::{Db, IndexSpec, KindSpec};
 use mundotango_storage::hot::HotState;
 use serde::Serialize;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -37,6 +39,35 @@ use events::store::EventStore;
 use limits::Limits;
 use notifications::Notifications;
 use posts::store::PostStore;
+
+/// The kinds of partitions that the features keep.
+pub fn kinds() -> [&'static KindSpec; 10] {
+    [
+        accounts::store::USERS.spec(),
+        accounts::names::NAMES.spec(),
+        posts::store::POSTS.spec(),
+        posts::store::POST_REACTIONS.spec(),
+        bookmarks::store::BOOKMARKS.spec(),
+        events::store::EVENTS.spec(),
+        notifications::store::NOTIFICATIONS.spec(),
+        notifications::preferences::PREFERENCES.spec(),
+        notifications::devices::DEVICES.spec(),
+        notifications::devices::DESTINATIONS.spec(),
+    ]
+}
+
+/// The indexes that the features keep.
+pub fn indexes() -> [&'static IndexSpec; 2] {
+    [posts::store::FEEDS.spec(), events::listing::EVENTS_BY_START.spec()]
+}
+
+/// All that a feature needs of a store, for its tests.
+#[cfg(test)]
+fn schema_of_tests() -> Schema {
+    let mut kinds = vec![mundotango_jobs::JOBS.spec(), crate::email::SUPPRESSIONS.spec()];
+    kinds.extend(self::kinds());
+    Schema { kinds, indexes: indexes().to_vec() }
+}
 
 /// What the features share.
 pub struct Community {

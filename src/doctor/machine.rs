@@ -9,7 +9,8 @@ use rlimit::{ProcLimits, Resource};
 use super::finding::{Finding, kinds};
 use crate::config::Config;
 use crate::engines::{CLOCK_BOUND, CLOCK_TOLERANCE};
-use crate::node::{NodeFile, connections_within};
+use crate::node_file::NodeFile;
+use crate::open_files::connections_within;
 
 kinds! { "machine";
     FEW_FILES: Warning "few-open-files",

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::finding::{Finding, kinds};
 use crate::config::{Config, ConfigSource};
-use crate::node::NodeFile;
+use crate::node_file::NodeFile;
 
 kinds! { "node";
     NOT_RUNNING: Hint "not-running",

@@ -25,8 +25,9 @@ use crate::community::roles::Role;
 use crate::config::Config;
 use crate::data_folder;
 use crate::engines::store_path;
-use crate::node::{NodeFile, VERSION};
+use crate::node::VERSION;
 use crate::node_client;
+use crate::node_file::NodeFile;
 use crate::schema::{leads_to, schema};
 use files::{StreamReader, StreamWriter};
 

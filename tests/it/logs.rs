@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
-use mundotango::node::NodeFile;
+use mundotango::node_file::NodeFile;
 use reqwest::{Client, StatusCode};
 
 use crate::server::{mundotango, until};

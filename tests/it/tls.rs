@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use mundotango::node::NodeFile;
+use mundotango::node_file::NodeFile;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use reqwest::{Certificate, Client, StatusCode};
 use rustls::pki_types::{CertificateDer, ServerName};

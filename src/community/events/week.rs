@@ -115,7 +115,7 @@ struct World {
 impl World {
     async fn new(latest: i64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (options, schema) = (EmbeddedOptions::default(), crate::schema::schema());
+        let (options, schema) = (EmbeddedOptions::default(), crate::community::schema_of_tests());
         let store = EmbeddedStore::open(folder.path(), &options, &schema).unwrap();
         let caused = Arc::new(Caused::default());
         let db = store.stores().db.with_outlet(Arc::<Caused>::clone(&caused));

@@ -97,7 +97,7 @@ impl World {
     fn new() -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
-        let (options, schema) = (EmbeddedOptions::default(), crate::schema::schema());
+        let (options, schema) = (EmbeddedOptions::default(), crate::community::schema_of_tests());
         let store = EmbeddedStore::open(folder.path(), &options, &schema).unwrap();
         let caused = Arc::new(Caused::default());
         let db = store.stores().db.with_outlet(Arc::<Caused>::clone(&caused));

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Output};
 use std::time::{Duration, Instant};
 
-use mundotango::node::NodeFile;
+use mundotango::node_file::NodeFile;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
