@@ -91,7 +91,9 @@ pub(super) fn late(config: &Config) -> Finding {
 /// Whether the servers answered and did not let the node in, by the words of the driver and of the servers.
 fn is_refusal(why: &str) -> bool {
     let why = why.to_lowercase();
-    ["authenticat", "username", "credentials", "unauthorized"].iter().any(|word| why.contains(word))
+    ["authentication", "authenticate", "username", "credentials", "unauthorized"]
+        .iter()
+        .any(|word| why.contains(word))
 }
 
 fn of_servers(cluster: &ClusterOptions, report: &CqlReport) -> Vec<Finding> {
