@@ -325,7 +325,7 @@ pub struct Hint {
 const HINTS: usize = 2;
 
 impl Hint {
-    /// What is still so when it is not known where the next jobs are.
+    /// The hint after a claim that failed: where the next jobs are is not known, but the groups' rates still count.
     pub(crate) fn without_places(self) -> Self {
         Self { rates: self.rates, ..Self::default() }
     }

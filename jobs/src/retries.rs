@@ -2,17 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a retry costs, counted in jobs that are done: a fifth of the work may be retries.
+/// The price of a retry, in jobs that were done: a fifth of the work may be retries.
 const COST: u32 = 5;
-/// What may be spent before anything is done: 100 retries at once.
+/// The most that may be spent before any job is done: 100 retries at once.
 const MOST: u32 = 100 * COST;
 /// The time between retries beyond that, in milliseconds.
 const EVERY: i64 = 100;
 /// The longest that the budget makes a retry wait, in milliseconds.
 const LONGEST: i64 = 3_600_000;
 
-/// What was spent on retries and is not earned by work that was done. While nothing is done, retries are planned one after
-/// the other.
+/// The balance of retries (which spend) and jobs that were done (which earn). When all is spent, retries are planned one
+/// after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RetryBudget {
     spent: u32,

@@ -57,7 +57,7 @@ pub struct Head {
     /// Jobs that each group may begin in a minute, in all shards together, if an operator said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) group_rate: Option<u32>,
-    /// What retries may take of the work.
+    /// The budget of the shard's retries.
     pub(crate) retries: RetryBudget,
 }
 
@@ -336,7 +336,7 @@ pub(crate) fn done_key(period: i64, id: &str) -> String {
     key(&["n", &format!("{period:010}"), id])
 }
 
-/// What all keys of jobs begin behind that were done before a period.
+/// The bound of the keys of jobs that were done before a period: all of them sort before it.
 pub(crate) fn done_before(period: i64) -> String {
     key(&["n", &format!("{period:010}")])
 }

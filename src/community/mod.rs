@@ -2,6 +2,8 @@
 
 pub mod accounts;
 pub mod bookmarks;
+#[cfg(test)]
+mod clocks;
 mod coalescer;
 pub mod effects;
 pub mod events;

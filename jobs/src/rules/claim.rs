@@ -62,7 +62,7 @@ pub struct Given {
     pub claimed: Vec<Claimed>,
     /// Whether anything was done at all.
     pub is_progress: bool,
-    /// What groups have used up of their rates, for the next claim of this shard.
+    /// The rates that groups have used up, for the next claim of this shard.
     pub rates: GroupRates,
     /// When a group that has used up its rate may go on, in milliseconds of the Unix epoch.
     pub free_at: Option<i64>,
@@ -158,7 +158,7 @@ fn promote(part: &mut Shard<'_>, now: i64) -> bool {
 /// The turns of one claim.
 struct Turns<'a> {
     claim: &'a Claim,
-    /// What each group may begin, if there is a limit.
+    /// How many jobs each group may begin, if an operator set a limit.
     rate: Option<Rate>,
     rates: GroupRates,
     /// What lanes have next, by their names.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::kind::SHARDS;
 
-/// What a group may begin at once is what it may begin in this time, in milliseconds.
+/// The burst of a group, as the time in which its rate allows so many jobs, in milliseconds.
 const WINDOW: i64 = 60_000;
 
 /// Until when groups have used up their rates, in milliseconds of the Unix epoch: the generic cell rate algorithm, with a
@@ -26,7 +26,7 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// What a shard has of a queue's rate: each has as many of a group's jobs.
+    /// The rate in one shard: an equal part of the queue's, as jobs of a group are spread evenly over the shards.
     pub(super) fn of_shard(per_minute: u32) -> Self {
         let shards = i64::try_from(SHARDS).unwrap_or(1);
         Self { each: (WINDOW * shards / i64::from(per_minute.max(1))).max(1) }

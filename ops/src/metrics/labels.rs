@@ -13,11 +13,11 @@ pub(super) const METHOD: Label = ("method", OPEN);
 pub(super) const ROUTE: Label = ("route", OPEN);
 /// Statuses of HTTP.
 pub(super) const STATUS_CODE: Label = ("status_code", OPEN);
-/// What is done in the store.
+/// Kinds of calls of the store.
 pub(super) const QUERY_TYPE: Label = ("query_type", OPEN);
 /// Where in the store.
 pub(super) const TABLE: Label = ("table", OPEN);
-/// What is cached.
+/// Kinds of values in the cache.
 pub(super) const CACHE_TYPE: Label = ("cache_type", OPEN);
 /// Kinds of events.
 pub(super) const EVENT_TYPE: Label =
