@@ -29,6 +29,7 @@ use crate::jobs_cli::{self, JobsCommand};
 use crate::node;
 use crate::running_node::RunningNode;
 use crate::schema::schema;
+use crate::seed::{self, SeedArgs};
 use crate::transfer::{self, BackupArgs, CheckArgs, ExportArgs, ImportArgs, RestoreArgs};
 
 /// How long the last lines of the log may take.
@@ -48,7 +49,7 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 Every option of `config show` can be set in a file (--config), by MUNDOTANGO__SECTION__KEY, or both. Lists are divided by
 commas there, and truth values are true, yes, on or 1; a blank variable is as good as none.
-Only `serve`, `import` and `restore` make a data folder; the other commands refuse one that is not there."
+Only `serve`, `import`, `restore` and `seed` make a data folder; the other commands refuse one that is not there."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -88,6 +89,9 @@ enum Command {
     Backup(BackupArgs),
     /// Read a backup into a new data folder.
     Restore(RestoreArgs),
+    /// Fill a store with a community made up from a number: users, posts, reactions, bookmarks, events and answers. Nobody is
+    /// told of it: no letters, no pushes, no publications.
+    Seed(SeedArgs),
     /// Read all that the store holds and say what is wrong with it.
     Check(CheckArgs),
     /// Look at the whole installation, and say what is wrong, why it matters and what to do. Exit code 0: nothing is broken;
@@ -201,6 +205,7 @@ impl Cli {
             Command::Import(args) => return transfer::import(&load(None)?, args),
             Command::Backup(args) => return transfer::backup(&load(None)?, &args),
             Command::Restore(args) => return transfer::restore(&load(None)?, &args),
+            Command::Seed(args) => say(seed::seed(&load(None)?, args)?)?,
             Command::Check(args) => return transfer::check(&load(None)?, &args),
             Command::Doctor(args) => return run_doctor(&source, &args),
             Command::Jobs(command) => say(runtime()?.block_on(jobs_cli::run(&load(None)?, &command))?)?,

@@ -26,6 +26,7 @@ pub mod relay;
 mod running_node;
 pub mod schema;
 mod secrets;
+pub mod seed;
 mod server_reads;
 mod service_manager;
 mod signals;

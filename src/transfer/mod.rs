@@ -98,7 +98,8 @@ fn tell(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+/// What commands run on that read or write a whole store.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")
 }
 
@@ -211,7 +212,7 @@ pub(crate) fn check(config: &Config, args: &CheckArgs) -> anyhow::Result<ExitCod
 }
 
 /// Connects with the CQL servers, whose tables are made where a node would make them.
-async fn connect(config: &Config, makes_tables: bool) -> anyhow::Result<ScyllaStore> {
+pub(crate) async fn connect(config: &Config, makes_tables: bool) -> anyhow::Result<ScyllaStore> {
     let options = &config.cluster.cql;
     if makes_tables && options.migrate {
         scylla::migrate(options, &schema(), false).await?;

@@ -41,6 +41,7 @@ mod schema;
 mod sdk;
 mod sdks;
 mod secured;
+mod seed;
 mod server;
 mod server_api;
 mod services;

@@ -110,7 +110,7 @@ async fn fill(db: &Db) -> Known {
     let bookmarks = BookmarkStore::new(db.clone());
     all((0..POSTS / 2)
         .map(|number| (user(number), &all_posts[number].id))
-        .map(async |(user, post)| bookmarks.set(&user, post, true, ()).await.unwrap()))
+        .map(async |(user, post)| bookmarks.set(&user, post, true, None::<()>).await.unwrap()))
     .await;
     let conversations = ConversationStore::new(db.clone());
     let all_conversations: Vec<_> = (0..USERS)

@@ -41,7 +41,7 @@ impl Community {
         }
         let message = BookmarkMessage { post_id: post_id.clone(), bookmarked: wanted };
         let effect = Effect::publish(personal_channel(user_id), &message)?;
-        self.bookmarks.set(user_id, &post_id, wanted, effect).await?;
+        self.bookmarks.set(user_id, &post_id, wanted, Some(effect)).await?;
         Ok(StatusCode::NO_CONTENT)
     }
 }

@@ -43,13 +43,14 @@ impl BookmarkStore {
         Self(db)
     }
 
-    /// Sets a bookmark, or takes it away; whether that changed anything. `effect` is what a change causes.
+    /// Sets a bookmark, or takes it away; whether that changed anything. `effect` is what a change causes, if it causes
+    /// anything.
     pub async fn set(
         &self,
         user_id: &str,
         post_id: &str,
         wanted: bool,
-        effect: impl Serialize + Send + 'static,
+        effect: Option<impl Serialize + Send + 'static>,
     ) -> Result<bool, StoreError> {
         let (post, by_post) = (post_id.to_owned(), key(&["p", post_id]));
         let changed = self.0.change(&BOOKMARKS, user_id, Wants::head().row(&by_post), move |part| {
@@ -71,7 +72,9 @@ impl BookmarkStore {
                 }
                 _ => return Ok(Decision::Stands(false)),
             }
-            part.emit(&effect)?;
+            if let Some(effect) = &effect {
+                part.emit(effect)?;
+            }
             Ok(Decision::Write(true))
         });
         Ok(changed.await?.unwrap_or_default())

@@ -14,13 +14,13 @@ pub async fn bookmarks(nodes: &[Db; 2]) {
     let posts: Vec<_> = (0..7).map(|_| new_id()).collect();
     for (number, post) in posts.iter().enumerate() {
         let store = if number % 2 == 0 { &store } else { &other };
-        assert!(store.set(&user, post, true, ()).await.unwrap());
-        assert!(!store.set(&user, post, true, ()).await.unwrap(), "it is set already");
+        assert!(store.set(&user, post, true, None::<()>).await.unwrap());
+        assert!(!store.set(&user, post, true, None::<()>).await.unwrap(), "it is set already");
     }
-    assert!(store.set(&user, &posts[3], false, ()).await.unwrap());
-    assert!(!other.set(&user, &posts[3], false, ()).await.unwrap());
-    assert!(other.set(&user, &posts[0], false, ()).await.unwrap());
-    assert!(store.set(&user, &posts[0], true, ()).await.unwrap(), "it is the newest now");
+    assert!(store.set(&user, &posts[3], false, None::<()>).await.unwrap());
+    assert!(!other.set(&user, &posts[3], false, None::<()>).await.unwrap());
+    assert!(other.set(&user, &posts[0], false, None::<()>).await.unwrap());
+    assert!(store.set(&user, &posts[0], true, None::<()>).await.unwrap(), "it is the newest now");
     let expected: Vec<_> = [0, 6, 5, 4, 2, 1].map(|number| posts[number].clone()).into();
     for limit in [1, 4, 100] {
         let read = async |page: PageRequest| store.posts(&user, page).await;
