@@ -4,9 +4,25 @@
 /// Seconds of a request: from an answer out of memory to one that times out. Objectives: 0.1 from the cache, 0.5 otherwise.
 pub(super) const REQUEST: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-/// Seconds of a call of the store: from a row in memory to a server that hangs.
-pub(super) const STORE: &[f64] =
-    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
+/// Seconds of a call of the store: from a row in memory, which the embedded store reads in a few microseconds, to a server
+/// that hangs.
+pub(super) const STORE: &[f64] = &[
+    0.000_001,
+    0.000_002_5,
+    0.000_01,
+    0.000_05,
+    0.000_25,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.5,
+    2.5,
+    10.0,
+];
 /// Seconds until a job begins. Objectives: 0.02 while all is well, 5 after the loss of a node.
 pub(super) const WAIT: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0, 3_600.0];
