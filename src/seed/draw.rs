@@ -1,5 +1,5 @@
-//! Numbers that look random and are the same each time: those of one thing depend on the seed, its kind and its number alone,
-//! so that things can be made in any order, and none has to be remembered.
+//! Numbers that look random and are the same each time: those of one thing depend on the seed, its kind and
+//! its number alone, so that things can be made in any order, and none has to be remembered.
 
 use jiff::Timestamp;
 use uuid::Builder;
@@ -48,8 +48,9 @@ impl Draw {
         self.below(100) < percent
     }
 
-    /// The number of one of `count` things, of which few are taken often: the k-th 1/k times as often as the first (Zipf's law
-    /// with the exponent 1, by the inverse of its continuous form). Which are taken often has nothing to do with their order.
+    /// The number of one of `count` things, of which few are taken often: the k-th 1/k times as often as the
+    /// first (Zipf's law with the exponent 1, by the inverse of its continuous form). Which are taken often
+    /// has nothing to do with their order.
     pub(super) fn popular(&mut self, count: u64) -> u64 {
         let unit = (self.number() >> 11) as f64 / (1_u64 << 53) as f64;
         let rank = ((count + 1) as f64).powf(unit) as u64;

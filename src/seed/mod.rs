@@ -1,8 +1,9 @@
-//! `mundotango seed`: fills a store with a community that looks like one, for trying things out and for load tests. What it
-//! holds follows from a number, so two stores of the same number hold the same.
+//! `mundotango seed`: fills a store with a community that looks like one, for trying things out and for load
+//! tests. What it holds follows from a number, so two stores of the same number hold the same.
 //!
-//! A kind of things is a file in `kinds`, which uses the feature's own store and rules. Nobody is told of what is made: nothing
-//! is put into the outbox, so a node that starts on the store mails, pushes and publishes nothing of it.
+//! A kind of things is a file in `kinds`, which uses the feature's own store and rules. Nobody is told of
+//! what is made: nothing is put into the outbox, so a node that starts on the store mails, pushes and
+//! publishes nothing of it.
 
 mod draw;
 mod kinds;
@@ -19,12 +20,14 @@ use clap::Args;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use mundotango_gateway::input;
+use mundotango_storage::StoreError;
 use mundotango_storage::db::Db;
 use mundotango_storage::embedded::{EmbeddedStore, OpenError};
 use serde_json::json;
 
 use crate::community::accounts::passwords::Passwords;
 use crate::community::accounts::store::USERS;
+use crate::community::events::store::EventError;
 use crate::config::Config;
 use crate::data_folder;
 use crate::engines::store_path;
@@ -37,6 +40,10 @@ use plan::Plan;
 /// Pause between two lines of progress.
 const TELL_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Tries of a step.
+const TRIES: u32 = 5;
+/// Pause before the next try.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(2);
 const SECONDS_A_DAY: i64 = 24 * 60 * 60;
 
 /// Arguments of `seed`.
@@ -48,14 +55,15 @@ pub(crate) struct SeedArgs {
     /// Which community: the same number, users and time make the same one.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The time that counts as now, such as 2026-11-29T00:00:00Z: events begin after it [default: the beginning of this day, in
-    /// UTC]
+    /// The time that counts as now, such as 2026-11-29T00:00:00Z: events begin after it [default: the
+    /// beginning of this day, in UTC]
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
     /// The password of all users [default: one that is made up and printed]
     #[arg(long, env = "MUNDOTANGO_PASSWORD", hide_env_values = true)]
     password: Option<String>,
-    /// Add to a store that has users. With the same --seed, --users and --at this goes on with a run that was interrupted.
+    /// Add to a store that has users. With the same --seed, --users and --at this goes on with a run that was
+    /// interrupted.
     #[arg(long)]
     more: bool,
 }
@@ -144,7 +152,7 @@ pub async fn fill(db: &Db, plan: &Plan, password: String) -> anyhow::Result<Made
 async fn make_all(kind: &dyn Generator, plan: &Plan) -> anyhow::Result<u64> {
     let (start, steps) = (Instant::now(), kind.steps(plan));
     let mut under_way =
-        stream::iter(0..steps).map(|number| kind.step(plan, number)).buffer_unordered(kind.at_once());
+        stream::iter(0..steps).map(|number| step(kind, plan, number)).buffer_unordered(kind.at_once());
     let (mut done, mut made, mut told) = (0_u64, 0_u64, start);
     while let Some(step) = under_way.next().await {
         made += step.with_context(|| format!("{} were not made", kind.name()))?;
@@ -156,6 +164,26 @@ async fn make_all(kind: &dyn Generator, plan: &Plan) -> anyhow::Result<u64> {
         }
     }
     Ok(made)
+}
+
+/// Does a step, again where the store does not answer for a while: a server under such load does so now and
+/// then.
+async fn step(kind: &dyn Generator, plan: &Plan, number: u64) -> anyhow::Result<u64> {
+    let mut tries_left = TRIES - 1;
+    loop {
+        match kind.step(plan, number).await {
+            Err(error) if tries_left > 0 && is_of_the_store(&error) => {
+                tries_left -= 1;
+                tokio::time::sleep(TRY_AGAIN_AFTER).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Whether the store failed, and not a rule.
+fn is_of_the_store(error: &anyhow::Error) -> bool {
+    error.is::<StoreError>() || matches!(error.downcast_ref(), Some(EventError::Store(_)))
 }
 
 /// Says something beside the result. Nobody may listen any more, which is no error.

@@ -17,7 +17,8 @@ const ACCOUNTS_OVER: SignedDuration = SignedDuration::from_hours(600 * 24);
 /// The span in which posts were written.
 const POSTS_OVER: SignedDuration = SignedDuration::from_hours(90 * 24);
 
-/// What one run makes. Everything in it follows from these three, so that no thing has to be remembered for another.
+/// What one run makes. Everything in it follows from these three, so that no thing has to be remembered for
+/// another.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// Which of all communities it is.
@@ -39,8 +40,8 @@ impl Plan {
         (self.users / USERS_AN_EVENT).max(FEWEST_EVENTS)
     }
 
-    /// The numbers of a thing. Of another number of users or another time nothing is the same, so that two runs never write
-    /// different things under one id.
+    /// The numbers of a thing. Of another number of users or another time nothing is the same, so that two
+    /// runs never write different things under one id.
     pub(super) fn draw(&self, kind: &str, number: u64) -> Draw {
         let run = [self.seed, self.users, self.at.as_millisecond().unsigned_abs()];
         Draw::new(together(&run), kind, number)

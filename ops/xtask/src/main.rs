@@ -7,6 +7,7 @@ mod deploy;
 mod earlier;
 mod fuzz;
 mod image;
+mod k6;
 mod lint;
 mod parts;
 mod rolling;
@@ -95,6 +96,8 @@ enum Task {
         /// The program.
         binary: PathBuf,
     },
+    /// Put load on a community that is filled, by k6, and hold what it answers against thresholds.
+    K6(k6::Options),
     /// Upgrade three nodes one by one, under load, from an earlier commit to this one.
     Rolling {
         /// The earlier commit.
@@ -186,6 +189,7 @@ fn main() -> anyhow::Result<()> {
         Task::Chart { binary } => steps.run("chart", || chart::check(binary.as_deref()))?,
         Task::Deb { profile } => steps.run("deb", || deb::make(&profile))?,
         Task::Image { binary } => steps.run("image", || image::check(&binary))?,
+        Task::K6(options) => k6::run_with(&options, &mut steps)?,
         Task::Rolling { from } => {
             steps.run("parts", parts::install)?;
             let binary = steps.run("the earlier build", || earlier::build_of(&from, Profile::Debug))?;

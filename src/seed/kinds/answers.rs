@@ -16,7 +16,8 @@ use crate::seed::plan::Plan;
 
 /// Answers of each user, to different events.
 const A_USER: u64 = 2;
-/// Who answers gives the next answer something to tell the host of, within the hour; these are older than that.
+/// Who answers gives the next answer something to tell the host of, within the hour; these are older than
+/// that.
 const YOUNGEST: SignedDuration = SignedDuration::from_hours(2);
 /// Between the announcement of the youngest event and the youngest answer.
 const OVER: SignedDuration = SignedDuration::from_hours(60);
@@ -31,8 +32,8 @@ struct Answer {
     at: Timestamp,
 }
 
-/// Makes answers by the rules of capacity and waitlist. Who comes first gets a place, so those to one event are made one after
-/// the other, and so are the steps: else the same seed would give places to others.
+/// Makes answers by the rules of capacity and waitlist. Who comes first gets a place, so those to one event
+/// are made one after the other, and so are the steps: else the same seed would give places to others.
 pub(super) struct Answers(EventStore);
 
 impl Answers {

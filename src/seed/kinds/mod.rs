@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use super::plan::Plan;
 
-/// Steps of one kind that are under way at the same time: so many writes share a commit of the embedded store, and no more
-/// things are in memory.
+/// Steps of one kind that are under way at the same time: so many writes share a commit of the embedded
+/// store, and no more things are in memory.
 pub(super) const AT_ONCE: usize = 256;
 
 /// Makes the things of one kind, by the store and the rules of the feature that owns them.
@@ -33,8 +33,8 @@ pub(super) trait Generator: Send + Sync {
         AT_ONCE
     }
 
-    /// Does one step; how many things it made. Doing it again changes nothing. Nobody is told of what is made: what a
-    /// request would write into the outbox (publications, letters, notifications) is left out.
+    /// Does one step; how many things it made. Doing it again changes nothing. Nobody is told of what is
+    /// made: what a request would write into the outbox (publications, letters, notifications) is left out.
     async fn step(&self, plan: &Plan, number: u64) -> anyhow::Result<u64>;
 }
 
