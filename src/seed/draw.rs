@@ -1,6 +1,12 @@
 //! Numbers that look random and are the same each time: those of one thing depend on the seed, its kind and
 //! its number alone, so that things can be made in any order, and none has to be remembered.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "numbers are cut to their bounds, which are below those of their types"
+)]
+
 use jiff::Timestamp;
 use uuid::Builder;
 
@@ -55,6 +61,11 @@ impl Draw {
         let unit = (self.number() >> 11) as f64 / (1_u64 << 53) as f64;
         let rank = ((count + 1) as f64).powf(unit) as u64;
         scattered(rank.clamp(1, count.max(1)) - 1, count)
+    }
+
+    /// One of several, of which few are taken often.
+    pub(super) fn popular_one<'a, T>(&mut self, several: &'a [T]) -> &'a T {
+        &several[self.popular(several.len() as u64) as usize]
     }
 
     /// The numbers of up to `wanted` different things of `count`, popular ones first of all.

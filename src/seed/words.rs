@@ -98,7 +98,7 @@ const OCCASIONS: [&str; 8] = [
 
 /// A city; few have most dances.
 pub(super) fn place(draw: &mut Draw) -> &'static Town {
-    &TOWNS[draw.popular(TOWNS.len() as u64) as usize]
+    draw.popular_one(&TOWNS)
 }
 
 /// A person's full name.

@@ -68,7 +68,7 @@ impl Generator for Events {
     async fn step(&self, plan: &Plan, number: u64) -> anyhow::Result<u64> {
         let mut draw = plan.draw("events", number);
         let host = draw.popular(plan.users);
-        let (event_type, called) = TYPES[draw.popular(TYPES.len() as u64) as usize];
+        let (event_type, called) = draw.popular_one(&TYPES);
         let town = words::place(&mut draw);
         let title: Title = as_sent(format!("{called} {}", words::occasion(&mut draw)))?;
         let description: Description = as_sent(words::sentences(&mut draw, SENTENCES))?;
@@ -92,7 +92,7 @@ impl Generator for Events {
                 city: Some(city.into_string()),
                 coordinates: Some(coordinates),
             },
-            event_type: *event_type,
+            event_type: **event_type,
             capacity,
             created_at,
             counts: RsvpCounts::default(),
