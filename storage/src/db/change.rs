@@ -116,6 +116,9 @@ impl Db {
         H: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static,
         R: Serialize + DeserializeOwned + Send + Sync,
     {
+        if batch.len() > 1 {
+            self.hot.combined(kind.spec().name, id, batch.len() - 1);
+        }
         let mut batch = Batch { asked: batch, rest: Vec::new() };
         let (mut sent, mut entered) = (None, None);
         let end = self.decide_and_set(kind, id, &mut batch, &mut sent, &mut entered).await;
@@ -217,7 +220,7 @@ impl Db {
             }
             match self.engine.compare_and_set(spec, id, attempt.version, attempt.write.clone()).await {
                 Ok(true) => return self.finish(spec, id, sent.as_mut()).await,
-                Ok(false) => {}
+                Ok(false) => self.hot.lost(spec.name, id),
                 Err(error @ StoreError::Unknown(_)) => attempt.unknown = Some(error),
                 Err(error) => return Err(error),
             }

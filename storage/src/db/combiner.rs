@@ -64,6 +64,13 @@ impl Combiner {
         }
     }
 
+    /// How many changes wait for which partitions now. Several entries may be of one.
+    pub(super) fn waiting(&self) -> Vec<(&'static str, String, usize)> {
+        let queues = self.queues.lock();
+        let waiting = queues.iter().filter(|(_, queue)| !queue.is_empty());
+        waiting.map(|(place, queue)| (place.kind, place.id.clone(), queue.len())).collect()
+    }
+
     /// Gives up a queue whose worker ended before it was empty; those that wait are told by what they wait on.
     pub(super) fn abandon(&self, place: &Place) {
         drop(self.queues.lock().remove(place));
@@ -88,6 +95,7 @@ mod tests {
         let again: Vec<_> =
             combiner.take(&place, 2).into_iter().map(|one| *one.downcast::<usize>().unwrap()).collect();
         assert_eq!(again, [1, 2]);
+        assert_eq!(combiner.waiting(), [("posts", "a".to_owned(), MAX_WAITING - 3)]);
         while !combiner.take(&place, 100).is_empty() {}
         assert!(combiner.push(&place, Box::new(0_usize)).unwrap(), "the next one starts a worker");
     }

@@ -15,6 +15,7 @@ mod change;
 mod combiner;
 mod decide;
 pub(crate) mod engine;
+mod hot_partitions;
 mod key;
 mod kind;
 mod outbox;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 pub use bucket::{day_of_id, time_of_id};
 pub use engine::Entry;
+pub use hot_partitions::HotPartition;
 pub use key::{behind, key, last_part, number, prefix, shard_of};
 pub(crate) use kind::OUTBOX;
 pub use kind::{Index, IndexSpec, Kind, KindSpec, Order, Schema};
@@ -41,6 +43,7 @@ pub use shards::Shards;
 use crate::cache::Cache;
 use combiner::Combiner;
 use engine::Partitions;
+use hot_partitions::HotPartitions;
 use shards::KeptShards;
 
 /// Partitions and indexes on one engine.
@@ -49,6 +52,7 @@ pub struct Db {
     engine: Arc<dyn Partitions>,
     cache: Option<Arc<Cache>>,
     combiner: Arc<Combiner>,
+    hot: Arc<HotPartitions>,
     outlet: Option<Arc<dyn Outlet>>,
     shards: Arc<KeptShards>,
     /// Tells this node's changes from those of others.
@@ -61,6 +65,7 @@ impl Db {
             engine,
             cache: None,
             combiner: Arc::default(),
+            hot: Arc::default(),
             outlet: None,
             shards: Arc::default(),
             writer: decide::random_end().into(),
@@ -72,6 +77,11 @@ impl Db {
     pub fn with_cache(mut self, cache: Arc<Cache>) -> Self {
         self.cache = Some(cache);
         self
+    }
+
+    /// The partitions that most changes of this node meet at, the worst first.
+    pub fn hot_partitions(&self, most: usize) -> Vec<HotPartition> {
+        self.hot.most(most, self.combiner.waiting())
     }
 
     /// The engine, for a test that puts something before it.
