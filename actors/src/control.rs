@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::base64_bytes;
 use crate::cluster::{Cluster, Load, NodeRequest, Perform};
 use crate::handle::{SessionHandle, SessionMessage, Whose};
+use crate::inspection::{self, ActorView, Slow};
 use crate::placement::Placement;
 use crate::pools::WorkerPools;
 use crate::session::SessionContext;
@@ -72,12 +73,22 @@ pub(crate) struct Control {
     pub(crate) placement: Arc<Placement>,
     pub(crate) pools: Arc<WorkerPools>,
     pub(crate) supervision: Supervision,
+    pub(crate) slow: Arc<Slow>,
 }
 
 impl Control {
     /// The supervision tree, with at most `most_children` children of each keeper.
     pub(crate) fn tree(&self, most_children: usize) -> TreeNode {
         self.supervision.tree(self.cluster.is_draining(), most_children)
+    }
+
+    /// The actor of this kind and name in the tree, closely.
+    pub(crate) fn actor(&self, kind: &str, name: &str) -> Option<ActorView> {
+        if matches!(kind, "supervisor" | "keeper") {
+            let (node, trail) = self.supervision.keeper(name, self.cluster.is_draining())?;
+            return Some(ActorView::of_keeper(node, trail));
+        }
+        inspection::look_at(self.supervision.kinds(), self.supervision.crashes(), kind, name)
     }
 
     /// Does what is asked of sessions and channels of this node.
@@ -126,9 +137,13 @@ impl Control {
             NodeRequest::Tree { most_children } => {
                 serde_json::to_value(self.tree(most_children)).map_err(|error| error.to_string())
             }
-            NodeRequest::Topic { .. } | NodeRequest::Owned(_) | NodeRequest::Owns { .. } => {
-                Err("not for sessions or channels".to_owned())
+            NodeRequest::Actor { kind, name } => {
+                serde_json::to_value(self.actor(&kind, &name)).map_err(|error| error.to_string())
             }
+            NodeRequest::Topic { .. }
+            | NodeRequest::Owned(_)
+            | NodeRequest::Owns { .. }
+            | NodeRequest::Slow => Err("not for sessions or channels".to_owned()),
         }
     }
 
@@ -181,6 +196,10 @@ impl Perform for Control {
             NodeRequest::Owned(question) => self.placement.answer(question).await,
             NodeRequest::Owns { kind, id } => Ok(Value::Bool(self.placement.owns(&kind, &id))),
             NodeRequest::Topic { topic, data } => self.cluster.topics.handle(&topic, data).await,
+            NodeRequest::Slow => {
+                let view = self.slow.look().await?;
+                serde_json::to_value(&*view).map_err(|error| error.to_string())
+            }
             request => self.perform_here(request),
         }
     }

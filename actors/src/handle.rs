@@ -14,10 +14,15 @@ use serde::{Deserialize, Serialize};
 use crate::base64_bytes;
 use crate::options::SubscriptionOverride;
 use crate::outbox::{Outbox, SubscriptionNumber};
+use crate::recorder::{MessageKind, Queued};
+use crate::supervised::Seen;
 use crate::vitals::{State, TreeNode, Vitals};
 
 /// Messages that may wait for a session. More than that means that it is stuck, and it ends.
 const MAILBOX_CAPACITY: usize = 256;
+
+/// The kind of a session in the tree.
+pub(crate) const KIND: &str = "session";
 
 /// The kinds of connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +124,22 @@ pub enum SessionMessage {
     Panic,
 }
 
+impl SessionMessage {
+    /// The kind and the size of the payload, as the flight recorder notes them.
+    pub(crate) fn recorded(&self) -> (MessageKind, usize) {
+        match self {
+            Self::Disconnect(_) => (MessageKind::ToldDisconnect, 0),
+            Self::Subscribe { subscription, .. } => (MessageKind::ToldSubscribe, subscription.data.len()),
+            Self::Unsubscribe(_) => (MessageKind::ToldUnsubscribe, 0),
+            Self::Refresh { info, .. } => (MessageKind::ToldRefresh, info.as_ref().map_or(0, Bytes::len)),
+            Self::Message(data) => (MessageKind::ToldMessage, data.len()),
+            Self::SubscriptionLost { .. } => (MessageKind::ToldLoss, 0),
+            #[cfg(feature = "test-hooks")]
+            Self::Panic => (MessageKind::BreakSession, 0),
+        }
+    }
+}
+
 /// A session as others see it.
 #[derive(Debug)]
 pub struct SessionHandle {
@@ -129,7 +150,7 @@ pub struct SessionHandle {
     transport: Transport,
     encoding: Encoding,
     outbox: Outbox,
-    mailbox: Mutex<VecDeque<SessionMessage>>,
+    mailbox: Mutex<VecDeque<Queued<SessionMessage>>>,
     vitals: Vitals,
 }
 
@@ -225,7 +246,7 @@ impl SessionHandle {
             }
             // Once is enough, however often a node that goes away says so.
             SessionMessage::Disconnect(_)
-                if mailbox.iter().any(|known| matches!(known, SessionMessage::Disconnect(_))) =>
+                if mailbox.iter().any(|known| matches!(known.message, SessionMessage::Disconnect(_))) =>
             {
                 return;
             }
@@ -236,14 +257,14 @@ impl SessionHandle {
             self.outbox.end(Disconnect::Internal);
             return;
         }
-        mailbox.push_back(message);
+        mailbox.push_back(Queued::new(message));
         drop(mailbox);
         self.outbox.wake();
     }
 
     /// Ends a session that was told so, before it gets to its other messages.
     pub(crate) fn take_disconnect(&self) {
-        let reason = self.mailbox.lock().iter().find_map(|message| match message {
+        let reason = self.mailbox.lock().iter().find_map(|queued| match &queued.message {
             SessionMessage::Disconnect(reason) => Some(reason.clone()),
             _ => None,
         });
@@ -252,7 +273,7 @@ impl SessionHandle {
         }
     }
 
-    pub(crate) fn next_message(&self) -> Option<SessionMessage> {
+    pub(crate) fn next_message(&self) -> Option<Queued<SessionMessage>> {
         self.mailbox.lock().pop_front()
     }
 
@@ -266,9 +287,23 @@ impl SessionHandle {
         self.mailbox.lock().len() + self.outbox.len()
     }
 
+    pub(crate) fn state(&self) -> State {
+        if self.outbox.is_ending() { State::Draining } else { State::Running }
+    }
+
     pub(crate) fn tree_node(&self) -> TreeNode {
-        let state = if self.outbox.is_ending() { State::Draining } else { State::Running };
-        self.vitals.node(self.client.to_string(), "session", state, self.waiting())
+        self.vitals.node(self.client.to_string(), KIND, self.state(), self.waiting())
+    }
+
+    pub(crate) fn seen(&self) -> Seen<'_> {
+        Seen {
+            kind: KIND,
+            name: &self.client,
+            state: self.state(),
+            vitals: &self.vitals,
+            waiting: self.messages_waiting(),
+            bound: Some(MAILBOX_CAPACITY),
+        }
     }
 }
 

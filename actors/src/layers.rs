@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// From the bottom to the top.
-const LAYERS: [&[&str]; 7] = [
-    &["base64_bytes", "crashes", "options", "outbox", "vitals"],
+const LAYERS: [&[&str]; 9] = [
+    &["base64_bytes", "options", "recorder"],
+    &["crashes", "outbox", "vitals"],
     &["bus", "handle", "supervised"],
     &["tasks"],
     &["channel"],
     &["cluster", "placement", "pools", "session", "supervision", "telemetry"],
+    &["inspection"],
     &["control"],
     &["engine"],
 ];

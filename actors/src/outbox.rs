@@ -9,6 +9,8 @@ use mundotango_protocol::{Disconnect, DisconnectReason};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::recorder::{self, Micros};
+
 /// Most bytes that one batch takes, so that a write stays of the size that sockets take at once.
 const BATCH_BYTES: usize = 64 * 1024;
 
@@ -35,6 +37,8 @@ struct Queue {
     bytes: usize,
     /// Bytes that the owner is writing, or that the socket keeps.
     writing: usize,
+    /// Since when something waits without a break; means nothing while nothing does.
+    waiting_since: Micros,
     /// Messages of subscriptions whose reply is not written yet.
     held: Vec<Held>,
     end: Option<DisconnectReason>,
@@ -193,6 +197,14 @@ impl Outbox {
         self.queue.lock().waiting()
     }
 
+    /// What the kernel has not taken, if that is anything.
+    pub(crate) fn backlog(&self) -> Option<Backlog> {
+        let queue = self.queue.lock();
+        let bytes = queue.waiting();
+        let (messages, since) = (queue.messages.len(), queue.waiting_since);
+        (bytes > 0).then_some(Backlog { bytes, messages, since, limit_bytes: self.limit_bytes })
+    }
+
     /// Bytes that may still be put in.
     pub(crate) fn room(&self) -> usize {
         self.limit_bytes.saturating_sub(self.waiting_bytes())
@@ -249,7 +261,23 @@ impl Outbox {
     }
 }
 
+/// What waits for a socket.
+pub(crate) struct Backlog {
+    pub(crate) bytes: usize,
+    pub(crate) messages: usize,
+    /// Since when something waits without a break.
+    pub(crate) since: Micros,
+    pub(crate) limit_bytes: usize,
+}
+
 impl Queue {
+    /// Called before bytes begin to wait.
+    fn note_wait(&mut self) {
+        if self.waiting() == 0 {
+            self.waiting_since = recorder::now();
+        }
+    }
+
     fn waiting(&self) -> usize {
         self.bytes + self.writing
     }
@@ -271,6 +299,7 @@ impl Queue {
             self.give_up();
             return true;
         }
+        self.note_wait();
         self.bytes += message.len();
         self.messages.push_back(message);
         // An owner that writes looks here when it is done.
@@ -287,6 +316,7 @@ impl Queue {
             return false;
         }
         held.messages.push(message.clone());
+        self.note_wait();
         self.bytes += message.len();
         true
     }
@@ -317,6 +347,7 @@ impl Queue {
         let Some(socket) = &self.socket else { return DirectWrite::Blocked };
         let outcome = socket.try_write(messages);
         if let DirectWrite::Partly(rest) = outcome {
+            self.note_wait();
             self.flush = true;
             self.writing = rest;
         }

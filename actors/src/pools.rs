@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::crashes::Crashes;
-use crate::supervised::{BusyVisitor, Intensity, Supervised};
+use crate::supervised::{BusyVisitor, Intensity, SeenVisitor, Supervised};
 use crate::tasks::{Pace, Tasks};
 use crate::vitals::{TreeNode, Vitals};
 
@@ -51,6 +51,14 @@ impl Supervised for WorkerPools {
         let total = tasks.len();
         tasks.truncate(most);
         (total, tasks)
+    }
+
+    fn visit_all(&self, visit: &mut SeenVisitor<'_>) {
+        self.tasks.visit_all(visit);
+    }
+
+    fn visit_one(&self, kind: &str, name: &str, visit: &mut SeenVisitor<'_>) {
+        self.tasks.visit_one(kind, name, visit);
     }
 
     fn visit_busy(&self, visit: &mut BusyVisitor<'_>) {

@@ -2,10 +2,27 @@
 
 use std::fmt::Display;
 
-use crate::vitals::{TreeNode, Vitals};
+use crate::vitals::{State, TreeNode, Vitals};
 
 /// Called with the name, the vitals and the number of waiting messages of an actor that has work to do.
 pub(crate) type BusyVisitor<'a> = dyn FnMut(&dyn Display, &Vitals, usize) + 'a;
+
+/// An actor as those see it who look at all of them.
+pub(crate) struct Seen<'a> {
+    /// Its kind in the tree.
+    pub(crate) kind: &'static str,
+    /// Its name in the tree.
+    pub(crate) name: &'a dyn Display,
+    pub(crate) state: State,
+    pub(crate) vitals: &'a Vitals,
+    /// Messages that wait in its mailbox.
+    pub(crate) waiting: usize,
+    /// How many may wait there; `None` where there is no mailbox.
+    pub(crate) bound: Option<usize>,
+}
+
+/// Called with actors, one after the other.
+pub(crate) type SeenVisitor<'a> = dyn FnMut(&Seen<'_>) + 'a;
 
 /// One kind of actors below the root of the tree. Adding one to the list in [`Engine::start`](crate::Engine::start)
 /// puts it into the tree, under the watchdog and under the restart intensity.
@@ -23,6 +40,16 @@ pub(crate) trait Supervised: Send + Sync {
     fn children(&self, most: usize) -> (usize, Vec<TreeNode>) {
         let _ = most;
         (0, Vec::new())
+    }
+
+    /// Visits all actors.
+    fn visit_all(&self, visit: &mut SeenVisitor<'_>) {
+        let _ = visit;
+    }
+
+    /// Visits the actor of this kind and name in the tree, if there is one.
+    fn visit_one(&self, kind: &str, name: &str, visit: &mut SeenVisitor<'_>) {
+        let _ = (kind, name, visit);
     }
 
     /// Visits the actors whose mailbox is not empty, for the watchdog.

@@ -19,9 +19,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::crashes::{CRASH_WINDOW, Crashes};
+use crate::recorder::{Handling, MessageKind, Trail};
 use crate::supervised::{Intensity, Supervised};
 use crate::vitals::{State, TreeNode, Vitals};
 
+/// The root's name in the tree.
+const ROOT: &str = "root";
 /// More restarts of keepers than this within [`CRASH_WINDOW`] end the node.
 const MAX_RESTARTS: usize = 5;
 /// How often a keeper looks after its actors.
@@ -116,6 +119,12 @@ impl Actor for Keeper {
         _state: &mut (),
     ) -> Result<(), ActorProcessingErr> {
         self.record.vitals.handled();
+        let kind = match message {
+            KeeperMessage::Tick => MessageKind::Tick,
+            #[cfg(feature = "test-hooks")]
+            KeeperMessage::Panic => MessageKind::BreakKeeper,
+        };
+        let _handling = Handling::begin(self.record.vitals.trail(), kind, 0);
         match message {
             KeeperMessage::Tick => self.look_after(),
             #[cfg(feature = "test-hooks")]
@@ -239,22 +248,52 @@ impl Supervision {
         self.root.stop(Some("drained".to_owned()));
     }
 
+    /// The kinds of actors, each with its keeper.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = &Arc<dyn Supervised>> {
+        self.keepers.iter().map(|(_, record)| &record.kind)
+    }
+
+    pub(crate) fn crashes(&self) -> &Crashes {
+        &self.crashes
+    }
+
+    /// A keeper or the root as the tree shows it, without those below it, and what the flight recorder knows of it.
+    pub(crate) fn keeper(&self, name: &str, draining: bool) -> Option<(TreeNode, &Trail)> {
+        if name == ROOT {
+            return Some((self.root_node(draining), self.root_vitals.trail()));
+        }
+        let (id, record) = self.keepers.iter().find(|(_, record)| record.kind.name() == name)?;
+        Some((self.keeper_node(id.clone(), record, draining), record.vitals.trail()))
+    }
+
+    fn root_node(&self, draining: bool) -> TreeNode {
+        let state = if draining { State::Draining } else { State::Running };
+        self.root_vitals.node(ROOT, "supervisor", state, 0)
+    }
+
+    fn keeper_node(&self, id: String, record: &Record, draining: bool) -> TreeNode {
+        let alive = ractor::registry::where_is(id).is_some();
+        let state = match (alive, draining) {
+            (false, _) => State::Restarting,
+            (true, true) => State::Draining,
+            (true, false) => State::Running,
+        };
+        let mut node = record.vitals.node(record.kind.name(), "keeper", state, 0);
+        node.child_crashes = self.crashes.total(record.kind.name());
+        node
+    }
+
     /// The tree, with at most `most` children of each keeper.
     pub(crate) fn tree(&self, draining: bool, most: usize) -> TreeNode {
-        let state = if draining { State::Draining } else { State::Running };
         let children: Vec<_> = self
             .keepers
             .iter()
             .map(|(id, record)| {
-                let alive = ractor::registry::where_is(id.clone()).is_some();
-                let state = if alive { state } else { State::Restarting };
-                let mut node = record.vitals.node(record.kind.name(), "keeper", state, 0);
-                node.child_crashes = self.crashes.total(record.kind.name());
                 let (total, children) = record.kind.children(most);
-                node.with_children(total, children)
+                self.keeper_node(id.clone(), record, draining).with_children(total, children)
             })
             .collect();
-        self.root_vitals.node("root", "supervisor", state, 0).with_children(children.len(), children)
+        self.root_node(draining).with_children(children.len(), children)
     }
 }
 

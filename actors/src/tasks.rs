@@ -9,12 +9,15 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
-use crate::crashes::{Backoff, Crashes, panic_text};
-use crate::supervised::BusyVisitor;
+use crate::crashes::{Backoff, Crashed, Crashes, panic_text};
+use crate::supervised::{BusyVisitor, Seen, SeenVisitor};
 use crate::vitals::{State, TreeNode, Vitals};
 
 /// How often a task without work reports progress, so that the watchdog can tell it from a task that hangs.
 pub(crate) const IDLE_TICK: Duration = Duration::from_secs(1);
+
+/// The kind of a task in the tree.
+const KIND: &str = "task";
 
 /// When a task makes progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,13 @@ struct Task {
     pace: Pace,
     vitals: Arc<Vitals>,
     handle: AbortHandle,
+}
+
+impl Task {
+    fn seen(&self) -> Seen<'_> {
+        let (name, vitals) = (&self.name, &*self.vitals);
+        Seen { kind: KIND, name, state: State::Running, vitals, waiting: 0, bound: None }
+    }
 }
 
 /// Tasks under one keeper.
@@ -59,12 +69,17 @@ impl Tasks {
             loop {
                 let future = AssertUnwindSafe(async { run(Arc::clone(&task_vitals)).await });
                 if let Err(panic) = future.catch_unwind().await {
-                    tracing::error!(
-                        name = task_name,
-                        panic = panic_text(&*panic),
-                        "a task of the node crashed"
-                    );
-                    crashes.report(keeper, keeper, &task_name);
+                    let reason = panic_text(&*panic);
+                    let crashed = Crashed {
+                        label: keeper,
+                        culprit: &task_name,
+                        kind: KIND,
+                        name: &task_name,
+                        reason,
+                        trail: task_vitals.trail(),
+                    };
+                    let messages = crashes.report(keeper, &crashed);
+                    tracing::error!(name = task_name, panic = reason, messages, "a task of the node crashed");
                 }
                 tokio::time::sleep(backoff.after_crash()).await;
                 task_vitals.restarted();
@@ -84,7 +99,21 @@ impl Tasks {
     /// The tasks as the tree shows them.
     pub(crate) fn tree(&self) -> Vec<TreeNode> {
         let tasks = self.running.lock();
-        tasks.iter().map(|task| task.vitals.node(task.name.as_str(), "task", State::Running, 0)).collect()
+        tasks.iter().map(|task| task.vitals.node(task.name.as_str(), KIND, State::Running, 0)).collect()
+    }
+
+    pub(crate) fn visit_all(&self, visit: &mut SeenVisitor<'_>) {
+        for task in self.running.lock().iter() {
+            visit(&task.seen());
+        }
+    }
+
+    pub(crate) fn visit_one(&self, kind: &str, name: &str, visit: &mut SeenVisitor<'_>) {
+        if kind == KIND
+            && let Some(task) = self.running.lock().iter().find(|task| task.name == name)
+        {
+            visit(&task.seen());
+        }
     }
 
     pub(crate) fn visit_busy(&self, visit: &mut BusyVisitor<'_>) {

@@ -1,12 +1,14 @@
 //! The state of an actor as the tree shows it.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::recorder::{self, Trail};
+
+const MICROS_PER_SECOND: u64 = 1_000_000;
 
 /// Counts that an actor keeps of itself; readers may see them a moment late.
 #[derive(Debug)]
@@ -18,10 +20,8 @@ pub struct Vitals {
     progress_seconds: AtomicU32,
     /// Set by the watchdog.
     hung: AtomicBool,
+    trail: Trail,
 }
-
-/// The begin of the process, as far as vitals are concerned, by both clocks.
-static BEGIN: LazyLock<(Instant, Timestamp)> = LazyLock::new(|| (Instant::now(), Timestamp::now()));
 
 impl Default for Vitals {
     fn default() -> Self {
@@ -31,6 +31,7 @@ impl Default for Vitals {
             since_millis: AtomicU64::new(now_millis()),
             progress_seconds: AtomicU32::new(0),
             hung: AtomicBool::new(false),
+            trail: Trail::default(),
         }
     }
 }
@@ -48,8 +49,13 @@ impl Vitals {
     /// Some more messages are done.
     pub fn handled_many(&self, messages: u64) {
         self.handled.fetch_add(messages, Relaxed);
-        let seconds = u32::try_from(BEGIN.0.elapsed().as_secs()).unwrap_or(u32::MAX);
+        let seconds = u32::try_from(recorder::now() / MICROS_PER_SECOND).unwrap_or(u32::MAX);
         self.progress_seconds.store(seconds.max(1), Relaxed);
+    }
+
+    /// What the flight recorder knows of the actor.
+    pub(crate) fn trail(&self) -> &Trail {
+        &self.trail
     }
 
     /// How many messages were done, from which the watchdog sees progress.
@@ -77,7 +83,7 @@ impl Vitals {
         mailbox_depth: usize,
     ) -> TreeNode {
         let progress = self.progress_seconds.load(Relaxed);
-        let progress = BEGIN.1 + std::time::Duration::from_secs(progress.into());
+        let progress = recorder::at(u64::from(progress) * MICROS_PER_SECOND);
         let handled = self.handled.load(Relaxed);
         let state = if self.hung.load(Relaxed) { State::Hung } else { state };
         let since = i64::try_from(self.since_millis.load(Relaxed)).unwrap_or(i64::MAX);

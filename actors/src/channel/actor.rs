@@ -26,8 +26,9 @@ use super::reorder::ReorderBuffer;
 use super::subscriber::{Subscriber, SubscriptionNumber};
 use super::turn::Turn;
 use crate::bus::{BusMessage, Listening};
-use crate::crashes::{Backoff, panic_text};
+use crate::crashes::{Backoff, Crashed, panic_text};
 use crate::options::NamespaceOptions;
+use crate::recorder::{Handling, MessageKind};
 
 /// Messages that are taken from the mailbox together; the publications among them share writes.
 const BATCH: usize = 64;
@@ -64,7 +65,7 @@ async fn next_of_nodes(listening: &mut Option<Box<dyn Listening>>) -> Option<Bus
 
 fn read_fanout(message: &BusMessage) -> Option<ChannelMessage> {
     let fanout = Fanout::from_bytes(&message.payload)?;
-    Some(ChannelMessage::FromNode(Box::new(fanout)))
+    Some(ChannelMessage::from_bus(fanout))
 }
 
 pub(super) struct ChannelActor {
@@ -156,8 +157,17 @@ impl ChannelActor {
         let mut backoff = Backoff::default();
         while let Err(panic) = AssertUnwindSafe(self.work()).catch_unwind().await {
             let panic = panic_text(&*panic);
-            tracing::error!(channel = %self.name, panic, "channel crashed; its subscribers are told to subscribe again");
-            self.context.crashes.report("channels", "channel", self.name.as_str());
+            let name = self.name.as_str();
+            let trail = self.entry.vitals.trail();
+            let crashed =
+                Crashed { label: "channel", culprit: name, kind: "channel", name, reason: panic, trail };
+            let messages = self.context.crashes.report("channels", &crashed);
+            tracing::error!(
+                channel = name,
+                panic,
+                messages,
+                "channel crashed; its subscribers are told to subscribe again"
+            );
             self.pending.clear();
             self.reorder_buffer.clear();
             self.announcements.clear();
@@ -174,6 +184,7 @@ impl ChannelActor {
     async fn work(&mut self) {
         self.listen().await;
         self.schedule_check();
+        let entry = Arc::clone(&self.entry);
         let mut messages = Vec::new();
         loop {
             let controls = self.receive(&mut messages).await;
@@ -183,6 +194,8 @@ impl ChannelActor {
                     // Joins and leaves keep their place among the publications.
                     self.flush().await;
                 }
+                let (kind, bytes, stamp) = message.recorded();
+                let _handling = Handling::begin_queued(entry.vitals.trail(), kind, bytes, stamp);
                 self.handle(message).await;
             }
             self.flush().await;
@@ -251,11 +264,14 @@ impl ChannelActor {
         {
             messages.extend(read_fanout(&message));
         }
+        let entry = Arc::clone(&self.entry);
         let mut controls = 0;
         while controls < CONTROLS_AT_ONCE
             && let Some(control) = self.entry.mailbox.next_control()
         {
-            self.handle_control(control).await;
+            let trail = entry.vitals.trail();
+            let _handling = Handling::begin_queued(trail, control.message.kind(), 0, control.stamp());
+            self.handle_control(control.message).await;
             controls += 1;
         }
         controls
@@ -286,19 +302,21 @@ impl ChannelActor {
             }
             #[cfg(feature = "test-hooks")]
             Control::Panic => panic!("asked to by a test"),
+            #[cfg(feature = "test-hooks")]
+            Control::Stall(time) => tokio::time::sleep(time).await,
         }
     }
 
     async fn handle(&mut self, message: ChannelMessage) {
         match message {
-            ChannelMessage::Deliver(delivery) => self.deliver(&delivery).await,
-            ChannelMessage::FromNode(fanout) => self.take_fanout(*fanout).await,
+            ChannelMessage::Deliver(delivery) => self.deliver(delivery.message).await,
+            ChannelMessage::FromNode(fanout) => self.take_fanout(fanout.message).await,
         }
     }
 
     async fn take_fanout(&mut self, fanout: Fanout) {
         if let Some(delivery) = Delivery::of_fanout(&fanout) {
-            self.deliver(&delivery).await;
+            self.deliver(delivery).await;
         }
         if let Some(info) = fanout.join {
             self.announcements.add(Push::join(info), self.newest);
@@ -365,6 +383,9 @@ impl ChannelActor {
             return;
         }
         let deliveries = std::mem::take(&mut self.pending);
+        let entry = Arc::clone(&self.entry);
+        let bytes = deliveries.iter().map(|delivery| delivery.publication.data.len()).sum();
+        let _handling = Handling::begin(entry.vitals.trail(), MessageKind::FanOut, bytes);
         let batch = Batch::new(&self.name, &deliveries, self.base.take(), self.options.exclude_publisher);
         let mut written = 0;
         let mut turn = Turn::new();

@@ -7,9 +7,10 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::messages::{ChannelMessage, Control};
+use crate::recorder::Queued;
 
 /// Publications that may wait for one channel; publishers wait for a place then.
-const CAPACITY: usize = 1024;
+pub(super) const CAPACITY: usize = 1024;
 
 /// Messages for a channel's actor, as senders see them.
 pub(super) struct Mailbox {
@@ -21,7 +22,7 @@ pub(super) struct Mailbox {
 
 #[derive(Default)]
 struct Controls {
-    waiting: VecDeque<Control>,
+    waiting: VecDeque<Queued<Control>>,
     closed: bool,
 }
 
@@ -44,6 +45,7 @@ impl Mailbox {
 
     /// Puts a control message before all publications.
     pub(super) fn control(&self, message: Control) -> Result<(), Closed> {
+        let message = Queued::new(message);
         let mut control = self.control.lock();
         if control.closed {
             return Err(Closed);
@@ -70,7 +72,7 @@ impl Mailbox {
         })
     }
 
-    pub(super) fn next_control(&self) -> Option<Control> {
+    pub(super) fn next_control(&self) -> Option<Queued<Control>> {
         self.control.lock().waiting.pop_front()
     }
 
@@ -108,15 +110,13 @@ impl Mailbox {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::channel::messages::Delivery;
 
     const PATIENCE: Duration = Duration::from_millis(10);
 
     fn delivery() -> ChannelMessage {
-        ChannelMessage::Deliver(Arc::new(Delivery::default()))
+        ChannelMessage::deliver(Delivery::default())
     }
 
     #[tokio::test]

@@ -10,13 +10,14 @@ use tokio::sync::oneshot;
 use super::subscriber::{Subscriber, SubscriptionNumber};
 use crate::bus::subject_part;
 use crate::options::RecoveryMode;
+use crate::recorder::{MessageKind, Queued, Stamp};
 
 /// A message that keeps its place among the channel's publications.
 pub(crate) enum ChannelMessage {
     /// From a publisher on this node: write it to the subscribers.
-    Deliver(Arc<Delivery>),
+    Deliver(Box<Queued<Delivery>>),
     /// From another node: write its publication, join or leave to the subscribers.
-    FromNode(Box<Fanout>),
+    FromNode(Box<Queued<Fanout>>),
 }
 
 /// A request to a channel's actor, handled before the publications that wait.
@@ -36,6 +37,9 @@ pub(crate) enum Control {
     /// From a test: fail.
     #[cfg(feature = "test-hooks")]
     Panic,
+    /// From a test: take this long over this message.
+    #[cfg(feature = "test-hooks")]
+    Stall(std::time::Duration),
 }
 
 /// A publication on its way to subscribers.
@@ -51,11 +55,53 @@ pub(crate) struct Delivery {
 }
 
 impl ChannelMessage {
+    pub(crate) fn deliver(delivery: Delivery) -> Self {
+        Self::Deliver(Box::new(Queued::new(delivery)))
+    }
+
+    pub(crate) fn from_node(fanout: Fanout) -> Self {
+        Self::FromNode(Box::new(Queued::new(fanout)))
+    }
+
+    /// A message that the actor itself takes off the bus, where it may have waited.
+    pub(super) fn from_bus(fanout: Fanout) -> Self {
+        Self::FromNode(Box::new(Queued::without_stamp(fanout)))
+    }
+
+    /// What the flight recorder notes: the kind, the size of the payload, and when it came.
+    pub(super) fn recorded(&self) -> (MessageKind, usize, Stamp) {
+        match self {
+            Self::Deliver(delivery) => {
+                (MessageKind::Deliver, delivery.message.publication.data.len(), delivery.stamp())
+            }
+            Self::FromNode(fanout) => {
+                let publication = fanout.message.publication.as_ref();
+                let bytes = publication.map_or(0, |publication| publication.data.len());
+                (MessageKind::FromNode, bytes, fanout.stamp())
+            }
+        }
+    }
+
     /// True for a publication, which may share a write with the publications beside it.
     pub(super) fn is_publication(&self) -> bool {
         match self {
             Self::Deliver(_) => true,
-            Self::FromNode(fanout) => fanout.join.is_none() && fanout.leave.is_none(),
+            Self::FromNode(fanout) => fanout.message.join.is_none() && fanout.message.leave.is_none(),
+        }
+    }
+}
+
+impl Control {
+    pub(super) fn kind(&self) -> MessageKind {
+        match self {
+            Self::Subscribe(_) => MessageKind::TakeIn,
+            Self::Unsubscribe(..) => MessageKind::TakeOut,
+            Self::GiveBack(..) => MessageKind::GiveBack,
+            Self::UpdateInfo(..) => MessageKind::UpdateInfo,
+            Self::LookAtHistory => MessageKind::LookAtHistory,
+            Self::CheckSoon => MessageKind::CheckSoon,
+            #[cfg(feature = "test-hooks")]
+            Self::Panic | Self::Stall(_) => MessageKind::BreakChannel,
         }
     }
 }

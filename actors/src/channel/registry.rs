@@ -13,12 +13,12 @@ use super::actor::ChannelActor;
 use super::context::Context;
 use super::directory::{Directory, Entry};
 use super::hot::HOT_STATE_TIMEOUT;
-use super::mailbox::{Mailbox, NotSent};
+use super::mailbox::{CAPACITY, Mailbox, NotSent};
 use super::membership::Membership;
 use super::messages::{ChannelMessage, Control, Delivery, Recovery, Subscribe, Subscribed};
 use super::subscriber::{Subscriber, SubscriptionNumber};
 use crate::options::NamespaceOptions;
-use crate::supervised::{BusyVisitor, Intensity, Supervised};
+use crate::supervised::{BusyVisitor, Intensity, Seen, SeenVisitor, Supervised};
 use crate::tasks::{Pace, Tasks};
 use crate::vitals::{State, TreeNode, Vitals};
 
@@ -26,6 +26,9 @@ use crate::vitals::{State, TreeNode, Vitals};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Channels that may crash within the window before the keeper restarts.
 const MOST_CRASHED: usize = 32;
+
+/// The kind of a channel's actor in the tree.
+const KIND: &str = "channel";
 
 /// The node's channels.
 pub struct Channels {
@@ -170,7 +173,7 @@ impl Channels {
     /// Hands a publication to the channel's actor, if it has one here.
     pub(crate) async fn deliver(&self, channel: &ChannelName, delivery: Delivery) -> Result<(), ErrorCode> {
         let Some(entry) = self.find(channel) else { return Ok(()) };
-        match entry.mailbox.send(ChannelMessage::Deliver(Arc::new(delivery)), PATIENCE).await {
+        match entry.mailbox.send(ChannelMessage::deliver(delivery), PATIENCE).await {
             Err(NotSent::Full) => Err(ErrorCode::TooManyRequests),
             Ok(()) | Err(NotSent::Closed) => Ok(()),
         }
@@ -179,7 +182,7 @@ impl Channels {
     /// Hands a channel's actor a message of another node; it is lost if the mailbox is full, as on the bus.
     pub(crate) fn tell(&self, channel: &ChannelName, fanout: Fanout) {
         if let Some(entry) = self.find(channel) {
-            let _ = entry.mailbox.try_send(ChannelMessage::FromNode(Box::new(fanout)));
+            let _ = entry.mailbox.try_send(ChannelMessage::from_node(fanout));
         }
     }
 
@@ -207,6 +210,12 @@ impl Channels {
         self.find(channel).is_some_and(|entry| entry.mailbox.control(Control::Panic).is_ok())
     }
 
+    /// Keeps a channel's actor from its other messages for a time. `false` if there is no such actor.
+    #[cfg(feature = "test-hooks")]
+    pub fn stall(&self, channel: &ChannelName, time: Duration) -> bool {
+        self.find(channel).is_some_and(|entry| entry.mailbox.control(Control::Stall(time)).is_ok())
+    }
+
     /// The channels with subscribers whose names fit, and how many subscribers each has.
     pub fn counts(&self, fits: impl Fn(&str) -> bool) -> Vec<(ChannelName, usize)> {
         let mut counts = Vec::new();
@@ -217,6 +226,11 @@ impl Channels {
             }
         });
         counts
+    }
+
+    /// Visits all channels with the number of their subscribers.
+    pub(crate) fn visit_sizes(&self, mut visit: impl FnMut(&ChannelName, usize)) {
+        self.directory.for_each(|name, entry| visit(name, entry.subscribers.load(Ordering::Relaxed)));
     }
 
     /// How many channels have subscribers, and how many subscriptions that is.
@@ -252,10 +266,15 @@ impl Channels {
         let first = self.directory.first(most).into_iter();
         first
             .map(|(name, entry)| {
-                entry.vitals.node(name.as_str(), "channel", State::Running, entry.mailbox.waiting())
+                entry.vitals.node(name.as_str(), KIND, State::Running, entry.mailbox.waiting())
             })
             .collect()
     }
+}
+
+fn seen<'a>(name: &'a ChannelName, entry: &'a Entry) -> Seen<'a> {
+    let (vitals, waiting) = (&entry.vitals, entry.mailbox.waiting());
+    Seen { kind: KIND, name, state: State::Running, vitals, waiting, bound: Some(CAPACITY) }
 }
 
 impl Supervised for Channels {
@@ -272,6 +291,21 @@ impl Supervised for Channels {
         let total = children.len() + self.len();
         children.extend(self.tree(most));
         (total, children)
+    }
+
+    fn visit_all(&self, visit: &mut SeenVisitor<'_>) {
+        self.tasks.visit_all(visit);
+        self.directory.for_each(|name, entry| visit(&seen(name, entry)));
+    }
+
+    fn visit_one(&self, kind: &str, name: &str, visit: &mut SeenVisitor<'_>) {
+        self.tasks.visit_one(kind, name, visit);
+        if kind == KIND
+            && let Ok(name) = ChannelName::parse(name)
+            && let Some(entry) = self.find(&name)
+        {
+            visit(&seen(&name, &entry));
+        }
     }
 
     fn visit_busy(&self, visit: &mut BusyVisitor<'_>) {

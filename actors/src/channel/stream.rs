@@ -9,27 +9,27 @@ use crate::options::RecoveryMode;
 
 impl ChannelActor {
     /// Takes a publication that came, to be written with the others that wait.
-    pub(super) async fn deliver(&mut self, delivery: &Delivery) {
+    pub(super) async fn deliver(&mut self, delivery: Delivery) {
         let offset = delivery.publication.offset;
         let Some(limits) = self.options.history().filter(|_| offset > 0) else {
-            self.pending.push(delivery.clone());
+            self.pending.push(delivery);
             return;
         };
         match &mut self.position {
             // History did not answer when the first subscriber came: follow the stream from here.
             None => {
                 self.position = Some(StreamPosition { offset, epoch: delivery.epoch.clone() });
-                self.pending.push(delivery.clone());
+                self.pending.push(delivery);
             }
             Some(position) if position.epoch == delivery.epoch && offset <= position.offset => {}
             Some(position) if position.epoch == delivery.epoch && offset - position.offset == 1 => {
                 position.offset = offset;
-                self.pending.push(delivery.clone());
+                self.pending.push(delivery);
                 self.go_on();
             }
             // Those before it are on their way in all likelihood: publishers race, here and on other nodes.
             Some(position) if position.epoch == delivery.epoch && self.reorder_buffer.has_room() => {
-                self.reorder_buffer.insert(delivery.clone());
+                self.reorder_buffer.insert(delivery);
             }
             Some(_) => self.repair(limits).await,
         }
@@ -122,11 +122,11 @@ impl ChannelActor {
             && let Ok(message) = self.publications.try_recv()
         {
             match message {
-                ChannelMessage::Deliver(delivery)
-                    if delivery.epoch == position.epoch && delivery.publication.offset > 0 =>
+                ChannelMessage::Deliver(queued)
+                    if queued.message.epoch == position.epoch && queued.message.publication.offset > 0 =>
                 {
-                    if delivery.publication.offset > position.offset {
-                        self.reorder_buffer.insert((*delivery).clone());
+                    if queued.message.publication.offset > position.offset {
+                        self.reorder_buffer.insert(queued.message);
                     }
                 }
                 other => self.postponed.push_back(other),

@@ -93,6 +93,10 @@ pub(crate) enum NodeRequest {
     Channels { pattern: String },
     /// Return the supervision tree.
     Tree { most_children: usize },
+    /// Look closely at an actor, by its kind and name in the tree.
+    Actor { kind: String, name: String },
+    /// Say what is slow.
+    Slow,
     /// Ask an actor that has its place on this node.
     Owned(Question),
     /// Say whether this node runs an actor. Answered beside the actor's mailbox, so a busy owner is known to live.

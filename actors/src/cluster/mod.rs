@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::bus::{Bus, BusMessage, Listening};
 use crate::crashes::Crashes;
-use crate::supervised::{BusyVisitor, Intensity, Supervised};
+use crate::supervised::{BusyVisitor, Intensity, SeenVisitor, Supervised};
 use crate::tasks::{Pace, Tasks};
 use crate::vitals::{TreeNode, Vitals};
 pub use answers::{Everywhere, NodeError};
@@ -462,6 +462,14 @@ impl Supervised for Cluster {
     fn children(&self, _most: usize) -> (usize, Vec<TreeNode>) {
         let tasks = self.tasks.tree();
         (tasks.len(), tasks)
+    }
+
+    fn visit_all(&self, visit: &mut SeenVisitor<'_>) {
+        self.tasks.visit_all(visit);
+    }
+
+    fn visit_one(&self, kind: &str, name: &str, visit: &mut SeenVisitor<'_>) {
+        self.tasks.visit_one(kind, name, visit);
     }
 
     fn visit_busy(&self, visit: &mut BusyVisitor<'_>) {

@@ -1,6 +1,7 @@
 //! The real-time engine of a node: what its actors share, and the calls that the application makes.
 
 mod api;
+mod sight;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +10,16 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use mundotango_protocol::{ChannelName, Encoding, ErrorCode, StreamPosition, new_id};
 use mundotango_storage::hot::{HistoryLimits, HotState};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::bus::{Bus, LocalBus};
 use crate::channel::{Channels, Context, Hot, Node, Publish};
-use crate::cluster::{Cluster, NodeIdentity, Perform};
+use crate::cluster::{Cluster, NodeError, NodeIdentity, NodeInfo, Perform};
 use crate::control::Control;
 use crate::crashes::Crashes;
 use crate::handle::Transport;
+use crate::inspection::{Slow, SlowView};
 use crate::options::{ChannelsOptions, Namespaces, SessionOptions};
 use crate::placement::Placement;
 use crate::pools::WorkerPools;
@@ -107,9 +111,14 @@ impl Node for ChannelsNode {
     }
 }
 
+/// What is slow on each node; why not for a node that does not say.
+type EachSlow = Vec<(NodeInfo, Result<Arc<SlowView>, NodeError>)>;
+
 /// The real-time engine of a node.
 pub struct Engine {
     control: Arc<Control>,
+    /// The last answers of all nodes. Held while they are asked: those who ask meanwhile wait for the same answers.
+    slow_nodes: Mutex<Option<(Instant, Arc<EachSlow>)>>,
 }
 
 impl Engine {
@@ -178,12 +187,13 @@ impl Engine {
                 ),
             ]),
         ];
+        let slow = Slow::new(Arc::clone(&context.sessions), Arc::clone(&channels), supervised.clone());
         let supervision = Supervision::start(supervised, crashes, context.session_options.hung_after).await?;
-        let control = Arc::new(Control { context, cluster, placement, pools, supervision });
+        let control = Arc::new(Control { context, cluster, placement, pools, supervision, slow });
         channels.start();
         control.placement.start();
         control.cluster.start(&(Arc::clone(&control) as Arc<dyn Perform>));
-        Ok(Arc::new(Self { control }))
+        Ok(Arc::new(Self { control, slow_nodes: Mutex::default() }))
     }
 
     /// Declares a setting that all nodes of the cluster have to agree on, by a digest that gives nothing of it away.

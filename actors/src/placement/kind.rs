@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::base64_bytes;
 use crate::bus::subject_part;
+use crate::recorder::Queued;
 
 /// Why an actor does not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -60,7 +61,7 @@ pub trait OwnedActor: Send {
 /// A message to an actor of this node.
 pub(super) enum OwnedMessage {
     /// A question, and where its answer goes.
-    Ask(Bytes, oneshot::Sender<Result<Bytes, OwnedError>>),
+    Ask(Queued<Bytes>, oneshot::Sender<Result<Bytes, OwnedError>>),
     /// From the node: end.
     Passivate,
 }

@@ -1,6 +1,7 @@
 //! The actors that exist once and run on this node.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,10 +10,15 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::kind::{OwnedError, OwnedMessage};
-use crate::vitals::Vitals;
+use crate::recorder::Queued;
+use crate::supervised::Seen;
+use crate::vitals::{State, Vitals};
 
 /// Messages that may wait for one actor.
 const MAILBOX_CAPACITY: usize = 64;
+
+/// The kind of such an actor in the tree.
+pub(super) const KIND: &str = "owned";
 
 /// An actor's kind and id.
 type Key = (String, String);
@@ -33,6 +39,18 @@ pub(super) struct LocalActor {
 }
 
 impl LocalActor {
+    /// The actor as those see it who look at all, by its name in the tree.
+    pub(super) fn seen<'a>(&'a self, name: &'a dyn Display) -> Seen<'a> {
+        Seen {
+            kind: KIND,
+            name,
+            state: State::Running,
+            vitals: &self.vitals,
+            waiting: self.waiting(),
+            bound: Some(MAILBOX_CAPACITY),
+        }
+    }
+
     /// Messages that wait for the actor.
     pub(super) fn waiting(&self) -> usize {
         self.mailbox.max_capacity() - self.mailbox.capacity()
@@ -41,7 +59,7 @@ impl LocalActor {
     /// Asks the actor, and waits for the answer.
     pub(super) async fn ask(&self, message: Bytes) -> Result<Bytes, OwnedError> {
         let (answer, answered) = oneshot::channel();
-        match self.mailbox.try_send(OwnedMessage::Ask(message, answer)) {
+        match self.mailbox.try_send(OwnedMessage::Ask(Queued::new(message), answer)) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(OwnedError::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(OwnedError::Fenced),

@@ -24,12 +24,12 @@ use tokio::time::Instant;
 use crate::bus::BusError;
 use crate::cluster::{Cluster, NodeError, NodeRequest, Question};
 use crate::crashes::Crashes;
-use crate::supervised::{BusyVisitor, Intensity, Supervised};
+use crate::supervised::{BusyVisitor, Intensity, SeenVisitor, Supervised};
 use crate::tasks::{Pace, Tasks};
 use crate::vitals::{State, TreeNode, Vitals};
 pub use kind::{OwnedActor, OwnedError, OwnedKind};
 use kind::{Reply, subject_of};
-use local::{LocalActor, LocalActors};
+use local::{KIND, LocalActor, LocalActors};
 use owned::Owned;
 
 /// How long a question waits for its answer in all.
@@ -285,9 +285,24 @@ impl Supervised for Placement {
         let mut children = self.tasks.tree();
         let total = children.len() + self.here.len();
         children.extend(self.here.first(most).into_iter().map(|((kind, id), actor)| {
-            actor.vitals.node(format!("{kind} {id}"), "owned", State::Running, actor.waiting())
+            actor.vitals.node(format!("{kind} {id}"), KIND, State::Running, actor.waiting())
         }));
         (total, children)
+    }
+
+    fn visit_all(&self, visit: &mut SeenVisitor<'_>) {
+        self.tasks.visit_all(visit);
+        self.here.for_each(|(kind, id), actor| visit(&actor.seen(&format_args!("{kind} {id}"))));
+    }
+
+    fn visit_one(&self, kind: &str, name: &str, visit: &mut SeenVisitor<'_>) {
+        self.tasks.visit_one(kind, name, visit);
+        if kind == KIND
+            && let Some((owned_kind, id)) = name.split_once(' ')
+            && let Some(actor) = self.here.find(owned_kind, id)
+        {
+            visit(&actor.seen(&name));
+        }
     }
 
     fn visit_busy(&self, visit: &mut BusyVisitor<'_>) {

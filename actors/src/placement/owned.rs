@@ -10,9 +10,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::kind::{OwnedActor, OwnedError, OwnedKind, OwnedMessage, Reply, subject_of};
-use super::local::LocalActors;
+use super::local::{KIND, LocalActors};
 use crate::bus::{Bus, BusMessage, Listening};
-use crate::crashes::{Crashes, panic_text};
+use crate::crashes::{Crashed, Crashes, panic_text};
+use crate::recorder::{Handling, MessageKind};
 use crate::vitals::Vitals;
 
 /// An actor that exists once, on its node.
@@ -51,13 +52,19 @@ impl Owned {
     pub(super) async fn run(self, mailbox: mpsc::Receiver<OwnedMessage>) {
         let outcome = AssertUnwindSafe(self.live(mailbox)).catch_unwind().await;
         if let Err(panic) = outcome {
+            let name = format!("{} {}", self.kind, self.id);
+            let panic = panic_text(&*panic);
+            let trail = self.vitals.trail();
+            let crashed =
+                Crashed { label: "owned", culprit: &name, kind: KIND, name: &name, reason: panic, trail };
+            let messages = self.crashes.report("owned", &crashed);
             tracing::error!(
                 kind = self.kind,
                 id = self.id,
-                panic = panic_text(&*panic),
+                panic,
+                messages,
                 "actor crashed; the next question starts it again"
             );
-            self.crashes.report("owned", "owned", &format!("{} {}", self.kind, self.id));
         }
         self.here.remove(&self.kind, &self.id, &self.number);
     }
@@ -103,11 +110,15 @@ impl Owned {
     ) -> End {
         let mut active = Instant::now();
         let kept = self.factory.keep().contains(&self.id);
+        let trail = self.vitals.trail();
         loop {
             let outcome = tokio::select! {
                 message = mailbox.recv() => match message {
-                    Some(OwnedMessage::Ask(message, answer)) => {
-                        let outcome = actor.handle(message).await;
+                    Some(OwnedMessage::Ask(queued, answer)) => {
+                        let (bytes, stamp) = (queued.message.len(), queued.stamp());
+                        let handling = Handling::begin_queued(trail, MessageKind::Ask, bytes, stamp);
+                        let outcome = actor.handle(queued.message).await;
+                        drop(handling);
                         let ending = ends(&outcome);
                         // Who asked may have stopped waiting.
                         let _ = answer.send(outcome);
@@ -116,12 +127,14 @@ impl Owned {
                     Some(OwnedMessage::Passivate) | None => return End::Asked,
                 },
                 message = next(listening) => {
+                    let handling = Handling::begin(trail, MessageKind::AskFromNode, message.payload.len());
                     let outcome = actor.handle(message.payload.clone()).await;
+                    drop(handling);
                     let ending = ends(&outcome);
                     self.reply(&message, outcome.into()).await;
                     ending
                 }
-                () = actor.wait() => match actor.proceed().await {
+                () = actor.wait() => match self.proceed(actor).await {
                     Err(error) if error != OwnedError::Fenced => {
                         tracing::warn!(%error, kind = self.kind, id = self.id, "not done; tried again");
                         tokio::time::sleep(TRY_AGAIN).await;
@@ -137,6 +150,11 @@ impl Owned {
             active = Instant::now();
             self.vitals.handled();
         }
+    }
+
+    async fn proceed(&self, actor: &mut dyn OwnedActor) -> Result<(), OwnedError> {
+        let _handling = Handling::begin(self.vitals.trail(), MessageKind::OwnWork, 0);
+        actor.proceed().await
     }
 
     async fn reply(&self, message: &BusMessage, reply: Reply) {

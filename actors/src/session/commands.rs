@@ -14,6 +14,7 @@ use super::refusal::Refusal;
 use super::timers::Due;
 use super::{Session, Stage};
 use crate::handle::Transport;
+use crate::recorder::{Handling, MessageKind};
 
 /// How long the replies to a frame may gather for one write.
 const GATHER: Duration = Duration::from_millis(5);
@@ -123,6 +124,9 @@ impl Session {
     async fn handle_command(&mut self, command: Command) -> Result<(), Refusal> {
         let id = command.id;
         let request = command.into_request();
+        let handle = Arc::clone(&self.handle);
+        let kind = MessageKind::command(request.name());
+        let _handling = Handling::begin(handle.vitals().trail(), kind, payload_bytes(&request));
         let is_pong = id == 0 && matches!(request, Request::Nothing);
         if !is_pong {
             // Whoever reads from a socket reads later from one that owes. A POST cannot be slowed so.
@@ -160,6 +164,15 @@ impl Session {
             Request::Refresh(request) => self.refresh(id, &request).await,
             Request::Connect(_) | Request::Nothing => Err(Disconnect::BadRequest.into()),
         }
+    }
+}
+
+/// Size of what a command carries for others or for the application, in bytes.
+fn payload_bytes(request: &Request) -> usize {
+    match request {
+        Request::Publish(request) => request.data.len(),
+        Request::Rpc(request) => request.data.len(),
+        _ => 0,
     }
 }
 

@@ -14,8 +14,8 @@ use tokio_util::task::TaskTracker;
 use super::ports::{Authenticator, ChannelGate, RpcHandler};
 use super::registry::Sessions;
 use crate::channel::{Channels, HOT_STATE_TIMEOUT, Publish};
-use crate::crashes::Crashes;
-use crate::handle::SessionHandle;
+use crate::crashes::{Crashed, Crashes};
+use crate::handle::{self, SessionHandle};
 use crate::options::{NamespaceOptions, Namespaces, SessionOptions};
 
 /// Users that are written as online at the same time, when all are written again.
@@ -175,8 +175,17 @@ impl SessionContext {
     }
 
     pub(super) fn session_crashed(&self, session: &SessionHandle, panic: &str) {
-        tracing::error!(client = %session.client(), panic, "session crashed; its socket is closed");
-        // Anonymous sessions and those that are not connected yet count as one user.
-        self.crashes.report("sessions", "session", session.user().unwrap_or_default());
+        let client = session.client().to_string();
+        let crashed = Crashed {
+            label: "session",
+            // Anonymous sessions and those that are not connected yet count as one user.
+            culprit: session.user().unwrap_or_default(),
+            kind: handle::KIND,
+            name: &client,
+            reason: panic,
+            trail: session.vitals().trail(),
+        };
+        let messages = self.crashes.report("sessions", &crashed);
+        tracing::error!(client, panic, messages, "session crashed; its socket is closed");
     }
 }

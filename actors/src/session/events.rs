@@ -1,6 +1,7 @@
 //! The session's own work: messages of others, its clock, subscriptions that come about, and what it has for the socket.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use mundotango_protocol::{Disconnect, Push, Reply};
@@ -10,12 +11,13 @@ use super::attempts::Finished;
 use super::timers::Due;
 use crate::handle::SessionMessage;
 use crate::outbox::Outgoing;
+use crate::recorder::{Handling, Queued};
 
 /// The reason why a session woke up.
 pub struct Wakeup(Cause);
 
 enum Cause {
-    Message(SessionMessage),
+    Message(Queued<SessionMessage>),
     Outgoing(Outgoing),
     Due(Due),
     Attempted(Box<Finished>),
@@ -76,9 +78,12 @@ impl Session {
         }
     }
 
-    async fn handle_message(&mut self, message: SessionMessage) {
-        self.handle.vitals().handled();
-        match message {
+    async fn handle_message(&mut self, queued: Queued<SessionMessage>) {
+        let handle = Arc::clone(&self.handle);
+        handle.vitals().handled();
+        let (kind, bytes) = queued.message.recorded();
+        let _handling = Handling::begin_queued(handle.vitals().trail(), kind, bytes, queued.stamp());
+        match queued.message {
             SessionMessage::Disconnect(reason) => self.handle.outbox().end(reason),
             SessionMessage::Subscribe { channel, subscription, recover } => {
                 self.settle(channel.as_str()).await;

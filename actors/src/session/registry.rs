@@ -8,8 +8,8 @@ use mundotango_ops::IntGauge;
 use mundotango_protocol::{ClientId, Disconnect, DisconnectReason, Encoding};
 use parking_lot::Mutex;
 
-use crate::handle::{SessionHandle, SessionMessage, Transport, Whose};
-use crate::supervised::{BusyVisitor, Intensity, Supervised};
+use crate::handle::{self, SessionHandle, SessionMessage, Transport, Whose};
+use crate::supervised::{BusyVisitor, Intensity, SeenVisitor, Supervised};
 use crate::vitals::TreeNode;
 
 /// Sessions that are looked at without a pause.
@@ -228,6 +228,20 @@ impl Supervised for Sessions {
             first.into_sorted_vec().iter().filter_map(|client| maps.session(*client)).collect();
         drop(maps);
         (total, shown.iter().map(|session| session.tree_node()).collect())
+    }
+
+    fn visit_all(&self, visit: &mut SeenVisitor<'_>) {
+        for session in self.all() {
+            visit(&session.seen());
+        }
+    }
+
+    fn visit_one(&self, kind: &str, name: &str, visit: &mut SeenVisitor<'_>) {
+        if kind == handle::KIND
+            && let Some(session) = ClientId::parse(name).and_then(|client| self.find(client))
+        {
+            visit(&session.seen());
+        }
     }
 
     fn visit_busy(&self, visit: &mut BusyVisitor<'_>) {

@@ -11,6 +11,7 @@ use super::ports::Caller;
 use super::refusal::Refusal;
 use super::{Session, has_room};
 use crate::crashes::panic_text;
+use crate::recorder::{Handling, MessageKind, Queued, in_words, tail};
 
 /// The method that every session may call to measure a round trip.
 const PING: &str = "ping";
@@ -59,12 +60,18 @@ impl Session {
 
         let (handle, encoding) = (Arc::clone(&self.handle), self.handle.encoding());
         let time = self.context.session_options.rpc_timeout;
+        let queued = Queued::new(request);
         self.context.calls.spawn(async move {
+            let (stamp, request) = (queued.stamp(), queued.message);
+            let trail = handle.vitals().trail();
+            let handling = Handling::beside(trail, MessageKind::Call, request.data.len(), stamp);
             let call = AssertUnwindSafe(handler.call(caller, &request.method, request.data)).catch_unwind();
             let outcome = match tokio::time::timeout(time, call).await {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(panic)) => {
-                    tracing::error!(method = request.method, panic = panic_text(&*panic), "rpc panicked");
+                    let messages = in_words(&tail(trail.number()));
+                    let panic = panic_text(&*panic);
+                    tracing::error!(method = request.method, panic, messages, "rpc panicked");
                     Err(ErrorCode::Internal.into())
                 }
                 Err(_) => {
@@ -72,6 +79,7 @@ impl Session {
                     Err(timed_out())
                 }
             };
+            drop(handling);
             let reply = match outcome {
                 Ok(data) => Reply { id, rpc: Some(RpcResult { data }), ..Reply::default() },
                 Err(error) => Reply::error(id, error),

@@ -12,6 +12,7 @@ mod features;
 mod model;
 mod owned;
 mod progress;
+mod recorder;
 mod script;
 mod scripts;
 mod sessions;

@@ -9,6 +9,7 @@ const SPAWNS: &[(&str, usize, &str)] = &[
     ("channel/renewal.rs", 1, "one message to the other nodes, which has a time-out"),
     ("channel/run_to_end.rs", 1, "the rest of one publication, whose calls have time-outs"),
     ("cluster/requests.rs", 1, "one request of another node, counted by a semaphore"),
+    ("inspection/slow.rs", 1, "one look at all actors, on a thread where it may take its time"),
     ("placement/mod.rs", 1, "an actor that exists once: the keeper `owned` shows and watches it"),
     ("session/mod.rs", 1, "the farewell of one session whose transport was aborted"),
     ("session/rpc.rs", 1, "one call, which has a time-out and is counted by a tracker"),
