@@ -19,6 +19,7 @@ use tower_http::compression::predicate::{NotForContentType, Predicate as _, Size
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
+use crate::actors;
 use crate::authenticator::TokenAuthenticator;
 use crate::body::{self, BodyLimits};
 use crate::code;
@@ -34,6 +35,7 @@ use crate::problem::{Code, Problem};
 use crate::revocations::Revocations;
 use crate::rpc::{NoSuchRoute, RouteCaller};
 use crate::server_api;
+use crate::slow;
 use crate::streams;
 use crate::system::{self, SystemState};
 use crate::tokens::Tokens;
@@ -95,7 +97,12 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
     } = parts;
     let health = HealthState { engine: Arc::clone(&engine), check: health, version };
     let system = SystemState { engine: Arc::clone(&engine), is_operator };
-    let routes = application.merge(health::router(Arc::new(health))).merge(system::router(system));
+    engine.watch_partitions(db.clone());
+    let routes = application
+        .merge(health::router(Arc::new(health)))
+        .merge(actors::router(system.clone()))
+        .merge(slow::router(system.clone()))
+        .merge(system::router(system));
     #[cfg(feature = "test-hooks")]
     let routes = crate::test_hooks::add_to(routes, &engine);
     let (routes, mut document) = routes.split_for_parts();

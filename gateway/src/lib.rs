@@ -2,6 +2,7 @@
 //!
 //! It knows the engine, and the application only as a router that it was given.
 
+mod actors;
 mod authenticator;
 mod body;
 mod client_address;
@@ -26,6 +27,7 @@ mod revocations;
 mod rpc;
 mod server;
 mod server_api;
+mod slow;
 mod starting;
 mod streams;
 mod system;

@@ -28,7 +28,7 @@ pub(crate) struct SystemState {
 }
 
 impl SystemState {
-    fn admit(&self, identity: &Identity) -> Result<(), Problem> {
+    pub(crate) fn admit(&self, identity: &Identity) -> Result<(), Problem> {
         if (self.is_operator)(identity) {
             Ok(())
         } else {
@@ -41,10 +41,17 @@ pub(crate) fn router(state: SystemState) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(tree)).routes(routes!(trees)).routes(routes!(nodes)).with_state(state)
 }
 
+/// An actor's id: of which node, of which kind, and its name in the tree.
+pub(crate) fn actor_id(node: &str, kind: &str, name: &str) -> String {
+    format!("{node}.{kind}.{name}")
+}
+
 /// One actor of the supervision tree, and those below it.
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ActorNode {
+    /// Its id, by which `/api/admin/system/actors/{id}` tells more.
+    id: String,
     /// Unique among its siblings.
     name: String,
     /// `supervisor`, `keeper`, `task`, `session`, `channel` or `owned`.
@@ -71,9 +78,11 @@ struct ActorNode {
     children: Vec<ActorNode>,
 }
 
-impl From<TreeNode> for ActorNode {
-    fn from(node: TreeNode) -> Self {
+impl ActorNode {
+    /// The actor as a node's tree has it.
+    fn of(server: &str, node: TreeNode) -> Self {
         Self {
+            id: actor_id(server, &node.kind, &node.name),
             name: node.name,
             kind: node.kind.into_owned(),
             state: node.state.as_str(),
@@ -84,7 +93,7 @@ impl From<TreeNode> for ActorNode {
             since: node.since.into(),
             last_progress: node.last_progress.map(Time),
             children_total: node.children_total,
-            children: node.children.into_iter().map(Self::from).collect(),
+            children: node.children.into_iter().map(|child| Self::of(server, child)).collect(),
         }
     }
 }
@@ -188,7 +197,7 @@ async fn tree(
     state.admit(&identity)?;
     let node = query.node.as_deref().unwrap_or_else(|| state.engine.node_id());
     match state.engine.tree_of(node, children(query.limit)).await {
-        Ok(tree) => Ok(Json(tree.into())),
+        Ok(tree) => Ok(Json(ActorNode::of(node, tree))),
         Err(NodeError::Gone) => Err(Problem::new(StatusCode::NOT_FOUND, "there is no such node")),
         Err(error) => Err(Problem::unavailable(error.to_string())),
     }
@@ -229,7 +238,7 @@ async fn trees(
     let trees = state.engine.trees(children(query.limit)).await.into_iter();
     let items = trees.map(|(node, tree)| {
         let (tree, error) = match tree {
-            Ok(tree) => (Some(tree.into()), None),
+            Ok(tree) => (Some(ActorNode::of(&node.id, tree)), None),
             Err(error) => (None, Some(error.to_string())),
         };
         NodeTree { node: node.into(), tree, error }

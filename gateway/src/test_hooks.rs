@@ -2,6 +2,7 @@
 //! environment asks for them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -24,7 +25,9 @@ pub(crate) fn add_to(routes: OpenApiRouter, engine: &Arc<Engine>) -> OpenApiRout
         return routes;
     }
     tracing::warn!("anybody can break actors of this node ({SWITCH})");
-    routes.merge(OpenApiRouter::new().routes(routes!(panic)).with_state(Arc::clone(engine)))
+    routes.merge(
+        OpenApiRouter::new().routes(routes!(panic)).routes(routes!(stall)).with_state(Arc::clone(engine)),
+    )
 }
 
 /// Which actor; one of them.
@@ -37,6 +40,25 @@ struct Victim {
     session: Option<String>,
     #[deserr(default)]
     keeper: Option<String>,
+}
+
+/// A channel's actor, and for how long it is busy.
+#[derive(Deserr, utoipa::ToSchema)]
+#[deserr(error = BadFields, deny_unknown_fields)]
+struct Stall {
+    channel: String,
+    millis: u32,
+}
+
+/// Keeps a channel's actor from its other messages.
+#[utoipa::path(post, path = "/api/test-hooks/stall", tag = "test hooks", request_body = Stall, responses((status = NO_CONTENT)))]
+async fn stall(
+    State(engine): State<Arc<Engine>>,
+    ValidJson(stall): ValidJson<Stall>,
+) -> Result<StatusCode, Problem> {
+    let name = ChannelName::parse(&stall.channel).map_err(|_| Problem::not_found("actor"))?;
+    let found = engine.channels().stall(&name, Duration::from_millis(stall.millis.into()));
+    if found { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("actor")) }
 }
 
 /// Makes an actor panic.
