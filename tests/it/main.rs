@@ -46,6 +46,7 @@ mod server;
 mod server_api;
 mod services;
 mod sight;
+mod slow;
 mod stores;
 mod storm;
 mod supervision;
