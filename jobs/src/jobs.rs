@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use mundotango_ops::traces::{Kind, Span};
 use mundotango_protocol::new_id;
 use mundotango_storage::db::{Db, Decision, Wants, key, outbox_time, shard_of};
 use mundotango_storage::{StoreError, now};
@@ -155,7 +156,12 @@ impl Jobs {
         }
         let now = millis(now());
         job.enqueued = now;
-        job.trace = job.trace.or_else(mundotango_ops::trace::current);
+        let mut span = Span::child("job enqueue", Kind::Producer);
+        if let Some(span) = span.recorded() {
+            span.set("job.queue", &queue).set("job.kind", &job.kind).set("job.id", &id);
+        }
+        // What was put into the outbox brings the span that caused it; what is nearer to the job goes before it.
+        job.trace = span.context().map(|trace| trace.traceparent()).or(job.trace);
         let asked = due.map(millis);
         let due = asked.filter(|due| *due > now);
         let age = useless_after.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
@@ -166,9 +172,9 @@ impl Jobs {
         let wants =
             job.unique.as_deref().map_or_else(Wants::head, |unique| Wants::head().row(unique_key(unique)));
         let job = Arc::new(job);
-        let outcome = self
-            .change(&queue, shard, wants, move |part| rules::enqueue(part, &id, &job, due, may_be_there))
-            .await?;
+        let outcome =
+            self.change(&queue, shard, wants, move |part| rules::enqueue(part, &id, &job, due, may_be_there));
+        let outcome = span.run(outcome).await?;
         let Some((id, is_new)) = outcome else { return Err(JobError::Full) };
         let id = JobId { queue, shard, id };
         if !is_new {

@@ -43,6 +43,18 @@ impl NewJob {
         self
     }
 
+    /// The `traceparent` of the span that causes it; one that is known already stays.
+    #[must_use]
+    pub fn caused_by(mut self, span: Option<String>) -> Self {
+        self.job.trace = self.job.trace.or(span);
+        self
+    }
+
+    /// The `traceparent` of the span that causes it.
+    pub fn cause(&self) -> Option<&str> {
+        self.job.trace.as_deref()
+    }
+
     /// Another age from which it is of no use than its kind's.
     #[must_use]
     pub fn useless_after(mut self, age: Duration) -> Self {

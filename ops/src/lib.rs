@@ -8,7 +8,7 @@ mod secret;
 mod seldom;
 mod server_urls;
 mod to_the_end;
-pub mod trace;
+pub mod traces;
 
 pub use logs::{
     LogError, LogFormat, LogOptions, flush as flush_logs, init as init_logs, set_filter as set_log_filter,

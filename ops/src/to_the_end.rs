@@ -6,6 +6,8 @@ use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 use tracing::{Instrument as _, Span};
 
+use crate::traces::{self, TraceContext};
+
 /// A future that goes on as a task of its own when it is dropped before its end, in the span in which it was made. While
 /// somebody waits for it, it costs no task. In a runtime that ends it ends as well.
 #[must_use = "a future does nothing until it is awaited"]
@@ -15,12 +17,13 @@ where
 {
     future: Option<Pin<Box<F>>>,
     span: Span,
+    trace: Option<TraceContext>,
 }
 
 impl<F: Future<Output: Send> + Send + 'static> ToTheEnd<F> {
     /// Carries a future to its end, once it is begun.
     pub fn new(future: F) -> Self {
-        Self { future: Some(Box::pin(future)), span: Span::current() }
+        Self { future: Some(Box::pin(future)), span: Span::current(), trace: traces::current() }
     }
 }
 
@@ -41,7 +44,7 @@ impl<F: Future<Output: Send> + Send + 'static> Future for ToTheEnd<F> {
 impl<F: Future<Output: Send> + Send + 'static> Drop for ToTheEnd<F> {
     fn drop(&mut self) {
         if let (Some(future), Ok(runtime)) = (self.future.take(), Handle::try_current()) {
-            runtime.spawn(future.instrument(self.span.clone()));
+            runtime.spawn(traces::within(self.trace, future.instrument(self.span.clone())));
         }
     }
 }

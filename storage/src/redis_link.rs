@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mundotango_ops::ServerUrls;
+use mundotango_ops::traces::{Kind, Span};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{
     Client, ClientTlsConfig, Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation, TlsCertificates,
@@ -184,6 +185,17 @@ impl RedisLink {
     }
 
     async fn call<T>(
+        &self,
+        call: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, RedisError>,
+    ) -> Result<T, StoreError> {
+        let mut span = Span::child("redis", Kind::Client);
+        if let Some(span) = span.recorded() {
+            span.set("db.system.name", "redis");
+        }
+        span.run(self.call_guarded(call)).await
+    }
+
+    async fn call_guarded<T>(
         &self,
         call: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use mundotango_ops::traces::current;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
@@ -85,7 +86,7 @@ impl LocalBus {
         let inbox = format!("inbox.{}", self.hub.number());
         // Nobody's node, as the answers may come from any.
         let answers = self.listen_as(u64::MAX, &inbox);
-        let asked = BusMessage { payload, traceparent: None, reply_to: Some(inbox) };
+        let asked = BusMessage { payload, trace: current(), reply_to: Some(inbox) };
         let listeners = self.hub.send(self.node, subject, &asked);
         (answers, listeners)
     }
@@ -118,7 +119,7 @@ impl Listening for LocalListening {
 impl Bus for LocalBus {
     async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
         if !self.alone {
-            self.hub.send(self.node, subject, &BusMessage { payload, traceparent: None, reply_to: None });
+            self.hub.send(self.node, subject, &BusMessage { payload, trace: current(), reply_to: None });
         }
         Ok(())
     }
@@ -166,7 +167,7 @@ impl Bus for LocalBus {
 
     async fn reply(&self, message: &BusMessage, payload: Bytes) -> Result<(), BusError> {
         if let Some(inbox) = &message.reply_to {
-            self.hub.send(self.node, inbox, &BusMessage { payload, traceparent: None, reply_to: None });
+            self.hub.send(self.node, inbox, &BusMessage { payload, trace: current(), reply_to: None });
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use mundotango_ops::traces::TraceContext;
 use tokio::sync::watch;
 
 pub use local::{LocalBus, LocalHub};
@@ -42,8 +43,8 @@ pub enum BusError {
 pub struct BusMessage {
     /// The bytes that were sent.
     pub payload: Bytes,
-    /// The W3C trace context of the sender (`traceparent`), if it has one.
-    pub traceparent: Option<String>,
+    /// The sender's span, if it has one that is recorded.
+    pub trace: Option<TraceContext>,
     /// The subject on which the sender waits for an answer, if it does.
     pub(crate) reply_to: Option<String>,
 }

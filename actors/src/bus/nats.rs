@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use mundotango_ops::ServerUrls;
+use mundotango_ops::traces::{Kind, Span, TraceContext};
 use mundotango_storage::TlsFiles;
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
@@ -247,10 +248,19 @@ impl NatsBus {
     }
 }
 
-fn headers() -> Option<HeaderMap> {
-    let traceparent = mundotango_ops::trace::current()?;
+/// A span of what is sent to a subject. The subject of a channel holds the channel's name in hexadecimal.
+fn span(name: &'static str, kind: Kind, subject: &str) -> Span {
+    let mut span = Span::child(name, kind);
+    if let Some(span) = span.recorded() {
+        span.set("messaging.system", "nats").set("messaging.destination.name", subject);
+    }
+    span
+}
+
+/// The headers by which a message's trace goes along, where it has one that is recorded.
+fn headers(trace: Option<TraceContext>) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
-    headers.insert(TRACEPARENT, traceparent.as_str());
+    headers.insert(TRACEPARENT, trace?.traceparent());
     Some(headers)
 }
 
@@ -258,7 +268,7 @@ impl From<Message> for BusMessage {
     fn from(message: Message) -> Self {
         let traceparent = message.headers.as_ref().and_then(|headers| headers.get(TRACEPARENT));
         Self {
-            traceparent: traceparent.map(|value| value.as_str().to_owned()),
+            trace: traceparent.and_then(|value| value.as_str().parse().ok()),
             payload: message.payload,
             reply_to: message.reply.map(|subject| subject.to_string()),
         }
@@ -281,11 +291,14 @@ impl Bus for NatsBus {
     async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
         self.is_connected()?;
         self.check_size(&payload)?;
+        let span = span("nats publish", Kind::Producer, subject);
         let subject = self.subject(subject);
-        match headers() {
+        let sent = match headers(span.context()) {
             Some(headers) => self.in_time(self.client.publish_with_headers(subject, headers, payload)).await,
             None => self.in_time(self.client.publish(subject, payload)).await,
-        }
+        };
+        span.end_with(&sent);
+        sent
     }
 
     async fn listen(&self, subject: &str) -> Result<Box<dyn Listening>, BusError> {
@@ -300,18 +313,19 @@ impl Bus for NatsBus {
     async fn request(&self, subject: &str, payload: Bytes, timeout: Duration) -> Result<Bytes, BusError> {
         self.is_connected()?;
         self.check_size(&payload)?;
+        let span = span("nats request", Kind::Client, subject);
         let mut request = async_nats::Request::new().payload(payload).timeout(Some(timeout));
-        if let Some(headers) = headers() {
+        if let Some(headers) = headers(span.context()) {
             request = request.headers(headers);
         }
-        match self.client.send_request(self.subject(subject), request).await {
-            Ok(answer) => Ok(answer.payload),
-            Err(error) => Err(match error.kind() {
-                RequestErrorKind::NoResponders => BusError::NoResponders,
-                RequestErrorKind::TimedOut => BusError::TimedOut,
-                _ => BusError::Unavailable(error.to_string()),
-            }),
-        }
+        let answered = self.client.send_request(self.subject(subject), request).await;
+        let answered = answered.map(|answer| answer.payload).map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => BusError::NoResponders,
+            RequestErrorKind::TimedOut => BusError::TimedOut,
+            _ => BusError::Unavailable(error.to_string()),
+        });
+        span.end_with(&answered);
+        answered
     }
 
     async fn survey(
@@ -324,9 +338,20 @@ impl Bus for NatsBus {
         let mut came = Vec::new();
         self.is_connected()?;
         self.check_size(&payload)?;
+        let mut span = span("nats survey", Kind::Client, subject);
         let inbox = self.client.new_inbox();
         let mut answers = self.in_time(self.client.subscribe(inbox.clone())).await?;
-        self.in_time(self.client.publish_with_reply(self.subject(subject), inbox, payload)).await?;
+        let subject = self.subject(subject);
+        let asking = async {
+            match headers(span.context()) {
+                Some(headers) => {
+                    let asking = self.client.publish_with_reply_and_headers(subject, inbox, headers, payload);
+                    asking.await
+                }
+                None => self.client.publish_with_reply(subject, inbox, payload).await,
+            }
+        };
+        self.in_time(asking).await?;
         let collect = async {
             while let Some(answer) = answers.next().await
                 && answer.status != Some(StatusCode::NO_RESPONDERS)
@@ -340,6 +365,10 @@ impl Bus for NatsBus {
         };
         // Those that came in time are the answer.
         let _ = tokio::time::timeout(timeout, collect).await;
+        if let Some(span) = span.recorded() {
+            span.set("messaging.batch.message_count", came.len());
+        }
+        span.end();
         Ok(came)
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use mundotango_ops::traces::{Kind, Span, TraceContext};
 use mundotango_protocol::{ChannelName, ClientId, Fanout, Push, StreamPosition, UnsubscribeCode};
 use rand::RngExt as _;
 use tokio::sync::mpsc;
@@ -65,7 +66,7 @@ async fn next_of_nodes(listening: &mut Option<Box<dyn Listening>>) -> Option<Bus
 
 fn read_fanout(message: &BusMessage) -> Option<ChannelMessage> {
     let fanout = Fanout::from_bytes(&message.payload)?;
-    Some(ChannelMessage::from_bus(fanout))
+    Some(ChannelMessage::from_bus(fanout, message.trace))
 }
 
 pub(super) struct ChannelActor {
@@ -310,12 +311,15 @@ impl ChannelActor {
     async fn handle(&mut self, message: ChannelMessage) {
         match message {
             ChannelMessage::Deliver(delivery) => self.deliver(delivery.message).await,
-            ChannelMessage::FromNode(fanout) => self.take_fanout(fanout.message).await,
+            ChannelMessage::FromNode(fanout) => {
+                let trace = fanout.stamp().trace();
+                self.take_fanout(fanout.message, trace).await;
+            }
         }
     }
 
-    async fn take_fanout(&mut self, fanout: Fanout) {
-        if let Some(delivery) = Delivery::of_fanout(&fanout) {
+    async fn take_fanout(&mut self, fanout: Fanout, trace: Option<TraceContext>) {
+        if let Some(delivery) = Delivery::of_fanout(&fanout, trace) {
             self.deliver(delivery).await;
         }
         if let Some(info) = fanout.join {
@@ -386,6 +390,8 @@ impl ChannelActor {
         let entry = Arc::clone(&self.entry);
         let bytes = deliveries.iter().map(|delivery| delivery.publication.data.len()).sum();
         let _handling = Handling::begin(entry.vitals.trail(), MessageKind::FanOut, bytes);
+        let causes = deliveries.iter().filter_map(|delivery| delivery.trace);
+        let mut span = Span::caused_by(causes, "channel deliver", Kind::Consumer);
         let batch = Batch::new(&self.name, &deliveries, self.base.take(), self.options.exclude_publisher);
         let mut written = 0;
         let mut turn = Turn::new();
@@ -405,6 +411,12 @@ impl ChannelActor {
             turn.step().await;
         }
         mundotango_ops::metrics().realtime_deliveries_total.inc_by(written as u64);
+        if let Some(span) = span.recorded() {
+            span.set("messaging.destination.name", self.name.as_str());
+            span.set("messaging.batch.message_count", deliveries.len());
+            span.set("channel.subscribers", self.subscribers.len()).set("channel.deliveries", written);
+        }
+        span.end();
         if !self.options.allowed_delta_types.is_empty() {
             self.base = deliveries.last().map(|delivery| delivery.publication.data.clone());
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mundotango_ops::traces::TraceContext;
 use mundotango_protocol::{
     ChannelName, ClientId, ClientInfo, ErrorCode, Fanout, Publication, StreamPosition,
 };
@@ -52,6 +53,8 @@ pub(crate) struct Delivery {
     pub(crate) delta: bool,
     /// The session that does not get it.
     pub(crate) exclude: Option<ClientId>,
+    /// The span that published it, if that is recorded.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 impl ChannelMessage {
@@ -64,8 +67,8 @@ impl ChannelMessage {
     }
 
     /// A message that the actor itself takes off the bus, where it may have waited.
-    pub(super) fn from_bus(fanout: Fanout) -> Self {
-        Self::FromNode(Box::new(Queued::without_stamp(fanout)))
+    pub(super) fn from_bus(fanout: Fanout, trace: Option<TraceContext>) -> Self {
+        Self::FromNode(Box::new(Queued::of_another_queue(fanout, trace)))
     }
 
     /// What the flight recorder notes: the kind, the size of the payload, and when it came.
@@ -117,12 +120,13 @@ impl Delivery {
         }
     }
 
-    pub(super) fn of_fanout(fanout: &Fanout) -> Option<Self> {
+    pub(super) fn of_fanout(fanout: &Fanout, trace: Option<TraceContext>) -> Option<Self> {
         Some(Self {
             publication: fanout.publication.clone()?,
             epoch: fanout.epoch.clone(),
             delta: fanout.delta,
             exclude: ClientId::parse(&fanout.exclude),
+            trace,
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mundotango_ops::traces::{About, Kind, Span, current};
 use mundotango_protocol::{ChannelName, ClientId, ClientInfo, ErrorCode, Publication, StreamPosition};
 use mundotango_storage::StoreError;
 use mundotango_storage::hot::{Append, Appended, HistoryLimits, Version};
@@ -75,7 +76,13 @@ impl Channels {
         }
         let (channels, channel) = (Arc::clone(self), channel.clone());
         let (history, delta) = (options.history(), publish.delta || options.delta_publish);
-        run_to_end(async move { channels.publish_to_end(&channel, history, delta, publish).await }).await
+        let about = About { channel: Some(channel.as_str()), ..About::default() };
+        let mut span = Span::child_or_always("channel publish", Kind::Producer, about);
+        if let Some(span) = span.recorded() {
+            span.set("messaging.destination.name", channel.as_str());
+        }
+        let publishing = async move { channels.publish_to_end(&channel, history, delta, publish).await };
+        run_to_end(span.run(publishing)).await
     }
 
     async fn publish_to_end(
@@ -97,7 +104,8 @@ impl Channels {
         publication.offset = position.offset;
         let labels = [namespace_label(channel)];
         mundotango_ops::metrics().realtime_publications_total.with_label_values(&labels).inc();
-        let delivery = Delivery { publication, epoch: position.epoch.clone(), delta, exclude };
+        let delivery =
+            Delivery { publication, epoch: position.epoch.clone(), delta, exclude, trace: current() };
         self.context().tell_nodes(channel, || delivery.to_fanout()).await;
         self.deliver(channel, delivery).await?;
         Ok(position)

@@ -96,10 +96,10 @@ impl ChannelActor {
             }
             next = publication.offset + 1;
             // History does not know which session is excluded from a publication; its delivery does.
-            let exclude =
-                self.reorder_buffer.remove(publication.offset).and_then(|delivery| delivery.exclude);
+            let known = self.reorder_buffer.remove(publication.offset).unwrap_or_default();
+            let (exclude, trace) = (known.exclude, known.trace);
             let delta = self.options.delta_publish && !is_hole;
-            self.pending.push(Delivery { publication, delta, exclude, ..Delivery::default() });
+            self.pending.push(Delivery { publication, delta, exclude, trace, ..Delivery::default() });
         }
         if next != page.position.offset + 1 {
             self.lose_positioned().await;

@@ -109,6 +109,27 @@ pub(crate) enum NodeRequest {
     },
 }
 
+impl NodeRequest {
+    /// What is asked, as in its JSON.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Subscribe { .. } => "subscribe",
+            Self::Unsubscribe { .. } => "unsubscribe",
+            Self::Disconnect { .. } => "disconnect",
+            Self::Refresh { .. } => "refresh",
+            Self::Message { .. } => "message",
+            Self::Sessions { .. } => "sessions",
+            Self::Channels { .. } => "channels",
+            Self::Tree { .. } => "tree",
+            Self::Actor { .. } => "actor",
+            Self::Slow => "slow",
+            Self::Owned(_) => "owned",
+            Self::Owns { .. } => "owns",
+            Self::Topic { .. } => "topic",
+        }
+    }
+}
+
 /// A request on its way.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Envelope<T> {

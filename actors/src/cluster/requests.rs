@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mundotango_ops::traces::{Kind, Span};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
@@ -156,8 +157,12 @@ impl Cluster {
             };
             let (cluster, node) = (Arc::clone(self), Arc::clone(&node));
             tokio::spawn(async move {
-                let answer = cluster.answer(&*node, &message, asked);
-                mundotango_ops::trace::within(message.traceparent.as_deref(), answer).await;
+                let mut span = Span::child_of(message.trace, "node request", Kind::Server);
+                if let Some(span) = span.recorded() {
+                    span.set("node.request", asked.request.name()).set("node.from", &asked.from);
+                }
+                span.around(cluster.answer(&*node, &message, asked)).await;
+                span.end();
                 drop(permit);
             });
         }

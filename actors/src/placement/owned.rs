@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use mundotango_ops::traces::{Kind, Span, TraceContext};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -13,7 +14,7 @@ use super::kind::{OwnedActor, OwnedError, OwnedKind, OwnedMessage, Reply, subjec
 use super::local::{KIND, LocalActors};
 use crate::bus::{Bus, BusMessage, Listening};
 use crate::crashes::{Crashed, Crashes, panic_text};
-use crate::recorder::{Handling, MessageKind};
+use crate::recorder::{Handling, MessageKind, Stamp};
 use crate::vitals::Vitals;
 
 /// An actor that exists once, on its node.
@@ -117,7 +118,7 @@ impl Owned {
                     Some(OwnedMessage::Ask(queued, answer)) => {
                         let (bytes, stamp) = (queued.message.len(), queued.stamp());
                         let handling = Handling::begin_queued(trail, MessageKind::Ask, bytes, stamp);
-                        let outcome = actor.handle(queued.message).await;
+                        let outcome = self.span(stamp.trace()).run(actor.handle(queued.message)).await;
                         drop(handling);
                         let ending = ends(&outcome);
                         // Who asked may have stopped waiting.
@@ -127,8 +128,10 @@ impl Owned {
                     Some(OwnedMessage::Passivate) | None => return End::Asked,
                 },
                 message = next(listening) => {
-                    let handling = Handling::begin(trail, MessageKind::AskFromNode, message.payload.len());
-                    let outcome = actor.handle(message.payload.clone()).await;
+                    let stamp = Stamp::of_another_queue(message.trace);
+                    let bytes = message.payload.len();
+                    let handling = Handling::begin_queued(trail, MessageKind::AskFromNode, bytes, stamp);
+                    let outcome = self.span(message.trace).run(actor.handle(message.payload.clone())).await;
                     drop(handling);
                     let ending = ends(&outcome);
                     self.reply(&message, outcome.into()).await;
@@ -155,6 +158,15 @@ impl Owned {
     async fn proceed(&self, actor: &mut dyn OwnedActor) -> Result<(), OwnedError> {
         let _handling = Handling::begin(self.vitals.trail(), MessageKind::OwnWork, 0);
         actor.proceed().await
+    }
+
+    /// A span of a question's handling, as part of the span that asked. Nothing else that the actor does belongs to one.
+    fn span(&self, asked: Option<TraceContext>) -> Span {
+        let mut span = Span::child_of(asked, "owned actor", Kind::Server);
+        if let Some(span) = span.recorded() {
+            span.set("actor.kind", &self.kind).set("actor.id", &self.id);
+        }
+        span
     }
 
     async fn reply(&self, message: &BusMessage, reply: Reply) {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use mundotango_ops::traces::TraceContext;
 use serde::{Deserialize, Serialize};
 
 use super::clock::{self, Micros};
@@ -18,6 +19,13 @@ const UNKNOWN: u32 = u32::MAX;
 
 /// A trace id of W3C's trace context; 0 where the message belongs to no trace.
 pub(crate) type TraceId = [u64; 2];
+
+/// The trace id of a span.
+pub(super) fn trace_id(of: TraceContext) -> TraceId {
+    let id = u128::from_be_bytes(of.trace_id());
+    let half = |half: u128| u64::try_from(half & u128::from(u64::MAX)).unwrap_or_default();
+    [half(id >> 64), half(id)]
+}
 
 /// A handled message as a ring keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +147,12 @@ pub(crate) fn in_words(messages: &[HandledMessage]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trace_has_the_id_that_its_traceparent_says() {
+        let span = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
+        assert_eq!(trace_id(span), [0x4bf9_2f35_77b3_4da6, 0xa3ce_929d_0e0e_4736]);
+    }
 
     #[test]
     fn an_entry_comes_back_from_its_words() {

@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use mundotango_ops::traces::{TraceContext, current};
+
 use super::clock::{self, Micros};
 use super::kind::MessageKind;
-use super::message::{Handled, TraceId};
+use super::message::{Handled, trace_id};
 use super::ring;
 
 /// Where the kind lies beside the time in [`Trail::doing`].
@@ -15,17 +17,6 @@ static IS_ON: AtomicBool = AtomicBool::new(true);
 /// Turns the recorder of the process off or on again, so that its cost can be measured. It is on from the start.
 pub fn record_messages(on: bool) {
     IS_ON.store(on, Relaxed);
-}
-
-/// The trace that the work at hand belongs to.
-fn trace_at_hand() -> TraceId {
-    mundotango_ops::trace::current().and_then(|traceparent| trace_of(&traceparent)).unwrap_or_default()
-}
-
-/// The trace id in a `traceparent`.
-fn trace_of(traceparent: &str) -> Option<TraceId> {
-    let half = |range: std::ops::Range<usize>| u64::from_str_radix(traceparent.get(range)?, 16).ok();
-    Some([half(3..19)?, half(19..35)?])
 }
 
 /// What the recorder knows of one actor: its number, by which its entries are found, and what it does now.
@@ -56,35 +47,47 @@ impl Trail {
     }
 }
 
-/// A message in a mailbox, with when it came and the trace of whoever sent it.
+/// A message in a mailbox, with when it came and the span of whoever sent it.
 #[derive(Debug)]
 pub(crate) struct Queued<T> {
     pub(crate) message: T,
     stamp: Stamp,
 }
 
-/// When a message came, and of which trace it is.
+/// When a message came, and the span that sent it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Stamp {
     /// 0 if nobody knows.
     came: Micros,
-    trace: TraceId,
+    trace: Option<TraceContext>,
+}
+
+impl Stamp {
+    /// Of a message that comes now, sent by this span.
+    pub(crate) fn new(trace: Option<TraceContext>) -> Self {
+        Self { came: if IS_ON.load(Relaxed) { clock::now() } else { 0 }, trace }
+    }
+
+    /// Of a message that comes from another queue, so that nobody knows how long it waited.
+    pub(crate) fn of_another_queue(trace: Option<TraceContext>) -> Self {
+        Self { came: 0, trace }
+    }
+
+    /// The span that sent the message.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        self.trace
+    }
 }
 
 impl<T> Queued<T> {
     /// Stamps a message that is put into a mailbox.
     pub(crate) fn new(message: T) -> Self {
-        let stamp = if IS_ON.load(Relaxed) {
-            Stamp { came: clock::now(), trace: trace_at_hand() }
-        } else {
-            Stamp::default()
-        };
-        Self { message, stamp }
+        Self { message, stamp: Stamp::new(current()) }
     }
 
     /// A message that comes from another queue, so that nobody knows how long it waited.
-    pub(crate) fn without_stamp(message: T) -> Self {
-        Self { message, stamp: Stamp::default() }
+    pub(crate) fn of_another_queue(message: T, trace: Option<TraceContext>) -> Self {
+        Self { message, stamp: Stamp::of_another_queue(trace) }
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
@@ -110,7 +113,7 @@ impl<'a> Handling<'a> {
     pub(crate) fn begin(trail: &'a Trail, kind: MessageKind, bytes: usize) -> Self {
         let mut handling = Self::begin_queued(trail, kind, bytes, Stamp::default());
         if handling.began > 0 {
-            handling.stamp.trace = trace_at_hand();
+            handling.stamp.trace = current();
         }
         handling
     }
@@ -134,6 +137,13 @@ impl<'a> Handling<'a> {
     }
 }
 
+impl Handling<'_> {
+    /// The span of the message is known by now.
+    pub(crate) fn belongs_to(&mut self, trace: Option<TraceContext>) {
+        self.stamp.trace = trace;
+    }
+}
+
 impl Drop for Handling<'_> {
     fn drop(&mut self) {
         if self.began == 0 {
@@ -152,7 +162,7 @@ impl Drop for Handling<'_> {
             waited: (self.stamp.came > 0).then(|| short(self.began.saturating_sub(self.stamp.came))),
             took: short(ended.saturating_sub(self.began)),
             panicked: std::thread::panicking(),
-            trace: self.stamp.trace,
+            trace: self.stamp.trace.map(trace_id).unwrap_or_default(),
         };
         ring::write(handled.to_words());
     }
@@ -176,12 +186,5 @@ mod tests {
         assert_eq!(trail.doing().unwrap().0, MessageKind::Connect);
         drop(handling);
         assert_eq!(trail.doing(), None);
-    }
-
-    #[test]
-    fn the_trace_id_is_read_out_of_a_traceparent() {
-        let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(trace_of(traceparent), Some([0x4bf9_2f35_77b3_4da6, 0xa3ce_929d_0e0e_4736]));
-        assert_eq!(trace_of("00-4bf9"), None);
     }
 }

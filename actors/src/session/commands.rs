@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use mundotango_ops::traces::{About, Called, Kind, Span};
 use mundotango_protocol::{Command, Disconnect, Request};
 use tokio::time::Instant;
 
@@ -126,7 +127,7 @@ impl Session {
         let request = command.into_request();
         let handle = Arc::clone(&self.handle);
         let kind = MessageKind::command(request.name());
-        let _handling = Handling::begin(handle.vitals().trail(), kind, payload_bytes(&request));
+        let mut handling = Handling::begin(handle.vitals().trail(), kind, payload_bytes(&request));
         let is_pong = id == 0 && matches!(request, Request::Nothing);
         if !is_pong {
             // Whoever reads from a socket reads later from one that owes. A POST cannot be slowed so.
@@ -135,11 +136,14 @@ impl Session {
             self.timers.resume_at(self.rate.paused_until());
         }
         mundotango_ops::metrics().realtime_commands_total.with_label_values(&[request.name()]).inc();
+        let mut span = if is_pong { Span::none() } else { self.span_of(&request) };
+        handling.belongs_to(span.context());
         if let Request::Connect(connect) = request {
             if id == 0 || !matches!(self.stage, Stage::New) {
                 return Err(Disconnect::BadRequest.into());
             }
-            return self.connect(id, *connect).await;
+            self.connected_by = span.context();
+            return span.run(self.connect(id, *connect)).await;
         }
         if !matches!(self.stage, Stage::Connected(_)) {
             return Err(Disconnect::BadRequest.into());
@@ -147,22 +151,57 @@ impl Session {
         if let Some(channel) = sees_subscriptions(&request) {
             self.settle(channel).await;
         }
+        // These two are answered later, and take their span along.
+        let begun = match request {
+            Request::Subscribe(request) if id != 0 => self.subscribe(id, *request, &mut span),
+            Request::Rpc(request) if id != 0 => self.rpc(id, request, &mut span),
+            request => return span.run(self.handle_request(id, request)).await,
+        };
+        span.end_with(&begun);
+        begun
+    }
+
+    /// A span of a command: a trace of its own, as a session has no span, with a link to that of the connect command.
+    fn span_of(&self, request: &Request) -> Span {
+        let (user, channel) = (self.user(), channel_of(request));
+        let user = (!user.is_empty()).then_some(user);
+        let command = Some(Called::Name(request.name()));
+        let mut span = Span::root(request.name(), Kind::Server, About { user, channel, command });
+        if let Some(connect) = self.connected_by {
+            span.link(connect);
+        }
+        if let Some(span) = span.recorded() {
+            span.set("session.id", &self.client().to_string());
+            if let Some(user) = user {
+                span.set("user.id", user);
+            }
+            if let Some(channel) = channel {
+                span.set("messaging.destination.name", channel);
+            }
+            if let Request::Rpc(request) = request {
+                span.set("rpc.method", &request.method);
+            }
+        }
+        span
+    }
+
+    async fn handle_request(&mut self, id: u32, request: Request) -> Result<(), Refusal> {
         match request {
             Request::Send(_) => Err(Disconnect::NotAvailable.into()),
             Request::Nothing if id == 0 => {
                 self.timers.pong().then_some(()).ok_or(Disconnect::BadRequest.into())
             }
             _ if id == 0 => Err(Disconnect::BadRequest.into()),
-            Request::Subscribe(request) => self.subscribe(id, *request),
             Request::Unsubscribe(request) => self.unsubscribe(id, &request).await,
             Request::SubRefresh(request) => self.sub_refresh(id, &request).await,
             Request::Publish(request) => self.publish(id, request).await,
             Request::Presence(request) => self.presence(id, &request).await,
             Request::PresenceStats(request) => self.presence_stats(id, &request).await,
             Request::History(request) => self.history(id, *request).await,
-            Request::Rpc(request) => self.rpc(id, request),
             Request::Refresh(request) => self.refresh(id, &request).await,
-            Request::Connect(_) | Request::Nothing => Err(Disconnect::BadRequest.into()),
+            Request::Connect(_) | Request::Subscribe(_) | Request::Rpc(_) | Request::Nothing => {
+                Err(Disconnect::BadRequest.into())
+            }
         }
     }
 }
@@ -173,6 +212,14 @@ fn payload_bytes(request: &Request) -> usize {
         Request::Publish(request) => request.data.len(),
         Request::Rpc(request) => request.data.len(),
         _ => 0,
+    }
+}
+
+/// The channel that a command is about.
+fn channel_of(request: &Request) -> Option<&str> {
+    match request {
+        Request::Subscribe(request) => Some(&request.channel),
+        other => sees_subscriptions(other),
     }
 }
 

@@ -27,6 +27,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mundotango_ops::traces::TraceContext;
 use mundotango_protocol::{
     ChannelName, ChannelNameError, ClientId, ClientInfo, Disconnect, Encoding, ErrorCode, Reply,
 };
@@ -79,6 +80,8 @@ pub struct Session {
     /// See [`Caller::address`].
     address: Option<IpAddr>,
     closed: bool,
+    /// The span of the connect command, if that is recorded: the spans of later commands are linked to it.
+    connected_by: Option<TraceContext>,
 }
 
 impl Session {
@@ -99,6 +102,7 @@ impl Session {
             native_pings: false,
             address: None,
             closed: false,
+            connected_by: None,
         }
     }
 

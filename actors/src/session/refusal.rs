@@ -1,5 +1,7 @@
 //! Why a command was not done.
 
+use std::fmt;
+
 use mundotango_protocol::{Disconnect, ErrorCode};
 
 /// Why a command was not done.
@@ -8,6 +10,15 @@ pub(super) enum Refusal {
     Error(ErrorCode),
     /// The client broke the protocol, or may not be here.
     Disconnect(Disconnect),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error(code) => code.fmt(formatter),
+            Self::Disconnect(reason) => reason.fmt(formatter),
+        }
+    }
 }
 
 impl From<ErrorCode> for Refusal {

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
+use mundotango_ops::traces::Span;
 use mundotango_protocol::{ErrorCode, ErrorReply, Reply, RpcRequest, RpcResult};
 use tokio::sync::Semaphore;
 
@@ -11,7 +12,7 @@ use super::ports::Caller;
 use super::refusal::Refusal;
 use super::{Session, has_room};
 use crate::crashes::panic_text;
-use crate::recorder::{Handling, MessageKind, Queued, in_words, tail};
+use crate::recorder::{Handling, MessageKind, Stamp, in_words, tail};
 
 /// The method that every session may call to measure a round trip.
 const PING: &str = "ping";
@@ -33,7 +34,7 @@ pub(crate) fn timed_out() -> ErrorReply {
 }
 
 impl Session {
-    pub(super) fn rpc(&mut self, id: u32, request: RpcRequest) -> Result<(), Refusal> {
+    pub(super) fn rpc(&mut self, id: u32, request: RpcRequest, span: &mut Span) -> Result<(), Refusal> {
         if request.method == PING {
             self.reply(&Reply { id, rpc: Some(RpcResult::default()), ..Reply::default() });
             return Ok(());
@@ -60,12 +61,12 @@ impl Session {
 
         let (handle, encoding) = (Arc::clone(&self.handle), self.handle.encoding());
         let time = self.context.session_options.rpc_timeout;
-        let queued = Queued::new(request);
+        let (stamp, span) = (Stamp::new(span.context()), std::mem::take(span));
         self.context.calls.spawn(async move {
-            let (stamp, request) = (queued.stamp(), queued.message);
             let trail = handle.vitals().trail();
             let handling = Handling::beside(trail, MessageKind::Call, request.data.len(), stamp);
-            let call = AssertUnwindSafe(handler.call(caller, &request.method, request.data)).catch_unwind();
+            let call = span.around(handler.call(caller, &request.method, request.data));
+            let call = AssertUnwindSafe(call).catch_unwind();
             let outcome = match tokio::time::timeout(time, call).await {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(panic)) => {
@@ -80,6 +81,7 @@ impl Session {
                 }
             };
             drop(handling);
+            span.end_with(&outcome.as_ref().map_err(|error: &ErrorReply| &error.message));
             let reply = match outcome {
                 Ok(data) => Reply { id, rpc: Some(RpcResult { data }), ..Reply::default() },
                 Err(error) => Reply::error(id, error),

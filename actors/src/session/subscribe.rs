@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use mundotango_ops::traces::Span;
 use mundotango_protocol::{
     ChannelName, Disconnect, Empty, ErrorCode, Push, Reply, SubRefreshRequest, SubRefreshResult,
     SubscribeRequest, UnsubscribeCode, UnsubscribeRequest,
@@ -38,7 +39,12 @@ impl Session {
     }
 
     /// Begins a subscription, which is answered when the channel has taken the session in.
-    pub(super) fn subscribe(&mut self, id: u32, request: SubscribeRequest) -> Result<(), Refusal> {
+    pub(super) fn subscribe(
+        &mut self,
+        id: u32,
+        request: SubscribeRequest,
+        span: &mut Span,
+    ) -> Result<(), Refusal> {
         let channel = Self::channel_name(&request.channel)?;
         if self.subscriptions.get(&channel).is_some() || self.attempts.has(channel.as_str()) {
             return Err(ErrorCode::AlreadySubscribed.into());
@@ -49,8 +55,9 @@ impl Session {
         let (applicant, number) = (self.applicant()?, self.attempts.number());
         self.handle.outbox().hold(number);
         let asked = channel.clone();
+        let span = std::mem::take(span);
         let attempt = async move {
-            let outcome = applicant.subscribe(&asked, number, &request).await;
+            let outcome = span.run(applicant.subscribe(&asked, number, &request)).await;
             Finished { channel: asked, number, answer: Answer::Reply(id), outcome }
         };
         self.attempts.start(channel, attempt.boxed());

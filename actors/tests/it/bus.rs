@@ -161,7 +161,7 @@ async fn the_trace_goes_along() {
     let mut heard = b.listen("x.trace").await.unwrap();
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let publish = a.publish("x.trace", Bytes::new());
-    mundotango_ops::trace::within(Some(traceparent), publish).await.unwrap();
+    mundotango_ops::traces::within(traceparent.parse().ok(), publish).await.unwrap();
     let message = tokio::time::timeout(TIMEOUT, heard.next()).await.unwrap().unwrap();
-    assert_eq!(message.traceparent.as_deref(), Some(traceparent));
+    assert_eq!(message.trace.map(|trace| trace.traceparent()).as_deref(), Some(traceparent));
 }

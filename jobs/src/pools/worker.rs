@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use mundotango_actors::Vitals;
-use mundotango_ops::{metrics, trace};
+use mundotango_ops::metrics;
+use mundotango_ops::traces::{Kind, Span};
 use mundotango_storage::now;
 use tokio::time::timeout;
 
@@ -77,7 +78,14 @@ async fn attempt(pool: &Pool, given: &Given) -> End {
         enqueued: job.enqueued,
         is_last: attempt >= job.max_attempts,
     };
-    let running = trace::within(job.trace.as_deref(), kind.run(&attempted, &job.payload));
+    // A job may be done days later and more than once: each attempt is a trace of its own, recorded if its cause is.
+    let cause = job.trace.as_deref().and_then(|trace| trace.parse().ok());
+    let mut span = Span::linked_to(cause, "job", Kind::Consumer);
+    if let Some(span) = span.recorded() {
+        span.name(format!("job {}", spec.name)).set("job.queue", pool.queue.name).set("job.kind", spec.name);
+        span.set("job.id", id).set("job.attempt", attempt);
+    }
+    let running = span.run(kind.run(&attempted, &job.payload));
     // What an attempt drops when it is cut off may panic as well as the attempt.
     let running = AssertUnwindSafe(timeout(spec.timeout, running)).catch_unwind();
     let mut heard = pool.is_heard.subscribe();

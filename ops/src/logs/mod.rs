@@ -4,6 +4,7 @@
 
 mod lines;
 mod repeats;
+mod with_trace;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _};
@@ -20,6 +21,7 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use lines::Lines;
 use repeats::Repeats;
+use with_trace::WithTrace;
 
 /// The way out of all lines, once logging has started.
 static LINES: OnceLock<&Lines> = OnceLock::new();
@@ -100,9 +102,9 @@ pub fn init(options: &LogOptions) -> Result<(), LogError> {
     FILTER.set(handle).map_err(|_| LogError::Twice)?;
     let layer = fmt::layer().with_writer(move || lines);
     let layer = if text {
-        layer.with_ansi(to_terminal).compact().with_filter(filter).boxed()
+        layer.with_ansi(to_terminal).compact().map_event_format(WithTrace::text).with_filter(filter).boxed()
     } else {
-        layer.json().flatten_event(true).with_filter(filter).boxed()
+        layer.json().flatten_event(true).map_event_format(WithTrace::json).with_filter(filter).boxed()
     };
     tracing_subscriber::registry().with(layer).try_init().map_err(|_| LogError::Twice)?;
     log_panics();

@@ -56,7 +56,6 @@ pub const UNFED: &[&str] = &[
     "ai_requests_total",
     "housing_bookings_total",
     "stripe_payments_total",
-    "trace_spans_dropped_total",
 ];
 
 metrics! {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use mundotango_ops::ToTheEnd;
+use mundotango_ops::traces::{self, Span, apart, current};
 use mundotango_protocol::new_id;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -55,7 +56,7 @@ impl Db {
         E: From<StoreError> + Send + 'static,
     {
         let (caller, answered) = oneshot::channel();
-        let asked: Waiting<F, H, R> = Box::new(Asked { wants, rule, answer: None, caller });
+        let asked: Waiting<F, H, R> = Box::new(Asked { wants, rule, answer: None, caller, trace: current() });
         let types = TypeId::of::<(F, H, R)>();
         let place = Place { kind: kind.spec().name, types, id: id.to_owned() };
         let outcome = if self.combiner.push(&place, Box::new(asked))? {
@@ -121,7 +122,16 @@ impl Db {
         }
         let mut batch = Batch { asked: batch, rest: Vec::new() };
         let (mut sent, mut entered) = (None, None);
-        let end = self.decide_and_set(kind, id, &mut batch, &mut sent, &mut entered).await;
+        // The task is the first caller's, and the work is that of all in the batch.
+        let causes = batch.asked.iter().filter_map(|one| one.trace());
+        let mut span = Span::caused_by(causes, "store change", traces::Kind::Internal);
+        if let Some(span) = span.recorded() {
+            span.set("db.collection.name", kind.spec().name);
+            span.set("db.operation.batch.size", batch.asked.len());
+        }
+        let deciding = self.decide_and_set(kind, id, &mut batch, &mut sent, &mut entered);
+        let end = apart(span.context(), deciding).await;
+        span.end_with(&end);
         if let Some(attempt) = &sent {
             // Also after an error, as it may have been done.
             self.forget(kind, id).await;

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
+use mundotango_ops::traces::{TraceContext, in_scope};
 use mundotango_protocol::new_id;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,6 +24,9 @@ const MAX_BYTES: usize = 256 * 1024;
 /// A change that waits, with its result's type hidden.
 pub(super) trait Waiter<F, H, R>: Send {
     fn wants(&self) -> &Wants;
+
+    /// The caller's span, if it is recorded.
+    fn trace(&self) -> Option<TraceContext>;
 
     /// Runs the rule and keeps what it answers.
     fn run(&mut self, part: &mut Part<'_, F, H, R>) -> Verdict;
@@ -63,6 +67,8 @@ pub(super) struct Asked<Rule, T, E> {
     pub(super) rule: Rule,
     pub(super) answer: Option<Result<T, E>>,
     pub(super) caller: oneshot::Sender<Result<Option<T>, E>>,
+    /// The caller's span, which the rule is part of: another caller's task may run it.
+    pub(super) trace: Option<TraceContext>,
 }
 
 impl<F, H, R, T, E, Rule> Waiter<F, H, R> for Asked<Rule, T, E>
@@ -75,8 +81,12 @@ where
         &self.wants
     }
 
+    fn trace(&self) -> Option<TraceContext> {
+        self.trace
+    }
+
     fn run(&mut self, part: &mut Part<'_, F, H, R>) -> Verdict {
-        let (verdict, answer) = match (self.rule)(part) {
+        let (verdict, answer) = match in_scope(self.trace, || (self.rule)(part)) {
             Ok(Decision::Stands(answer)) => (Verdict::Nothing, Ok(answer)),
             Ok(Decision::Write(answer)) => (Verdict::Write, Ok(answer)),
             Ok(Decision::Delete(answer)) => (Verdict::Delete, Ok(answer)),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use mundotango_ops::Secret;
+use mundotango_ops::traces::{self, Span};
 use parking_lot::RwLock;
 use scylla::client::execution_profile::{ExecutionProfile, ExecutionProfileBuilder};
 use scylla::client::session::{Session, TlsContext};
@@ -290,6 +291,20 @@ impl Cql {
 
     /// Sends a request through the breaker. A plain write is sent again where that may help: it has the same time.
     async fn send(&self, kind: Kind, table: &str, request: &Request<'_>) -> Result<Answer, StoreError> {
+        let mut span = Span::child("cql", traces::Kind::Client);
+        if let Some(span) = span.recorded() {
+            span.name(format!("cql {}", kind.name())).set("db.system.name", "cassandra");
+            span.set("db.operation.name", kind.name()).set("db.collection.name", table);
+        }
+        span.run(self.send_guarded(kind, table, request)).await
+    }
+
+    async fn send_guarded(
+        &self,
+        kind: Kind,
+        table: &str,
+        request: &Request<'_>,
+    ) -> Result<Answer, StoreError> {
         let _timer = mundotango_ops::metrics()
             .db_query_duration_seconds
             .with_label_values(&[kind.name(), table])
