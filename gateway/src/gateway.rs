@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use mundotango_actors::Engine;
 use mundotango_ops::ToTheEnd;
 use mundotango_storage::db::Db;
@@ -139,7 +139,7 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
     .layer(middleware::from_fn(observe::measure));
     let sockets = sockets(options, &engine, &origins, turnstile);
     let server_api = server_api::router(engine, revocations, options.api_key.clone())
-        .layer(middleware::from_fn(observe::measure));
+        .layer(middleware::from_fn(observe::measure_and_trace));
 
     let internal =
         routes
@@ -160,6 +160,7 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
             .merge(sockets.layer(middleware::from_fn(observe::identify_and_measure)));
     let public =
         if is_apart { internal.clone().layer(middleware::from_fn(hide_internal)) } else { internal.clone() };
+    let internal = internal.layer(Extension(observe::TrustedTraces));
     Routers { public, internal, running }
 }
 
@@ -202,10 +203,11 @@ struct Calls {
     idempotency: Arc<Idempotency>,
 }
 
-/// Middleware of every call of a route, whatever door it came by: its numbers, the bound of its time, and that it is carried
+/// Middleware of every call of a route, whatever door it came by: its numbers, its span, the bound of its time, and that it is carried
 /// out once.
 async fn call(State(calls): State<Arc<Calls>>, request: Request, next: Next) -> Response {
-    observe::measured(request, |request| in_time(calls, request, next)).await
+    let answer = |request| in_time(calls, request, next);
+    observe::measured(request, |request| observe::traced(request, answer)).await
 }
 
 /// Bounds the time from a request's head to its answer's. A request that may change something is dropped neither then nor

@@ -6,12 +6,17 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
+use mundotango_ops::traces::{self, About, Called, Kind, Span, TraceContext};
 use tracing::Instrument as _;
 
 use crate::client_address::ClientAddress;
+use crate::identity::{self, Identity};
 
 /// Names a request in logs and in its answer.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The header of W3C's Trace Context.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Where a node says how it is.
 const HEALTH: &str = "/api/health";
@@ -64,6 +69,76 @@ impl Line {
         let (status, millis) = (response.status().as_u16(), self.started.elapsed().as_millis());
         tracing::debug!(method = %self.method, path = self.path, status, millis, "answered");
     }
+}
+
+/// Middleware that counts, times and traces requests by route.
+pub(crate) async fn measure_and_trace(request: Request, next: Next) -> Response {
+    measured(request, |request| traced(request, |request| next.run(request))).await
+}
+
+/// Marks requests of a listener whose callers may decide what is traced.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrustedTraces;
+
+/// Marks calls of a session: whether they are traced was decided with its command.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OfSession;
+
+/// Answers a request as a span by its route.
+pub(crate) async fn traced<F: Future<Output = Response>>(
+    request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response {
+    let request = if traces::names_users() { identity::found_early(request).await } else { request };
+    let mut span = span_of(&request);
+    let response = span.around(answer(request)).await;
+    if let Some(span) = span.recorded() {
+        let status = response.status();
+        span.set("http.response.status_code", status.as_u16());
+        if status.is_server_error() {
+            span.failed(&status);
+        }
+    }
+    span.end();
+    response
+}
+
+/// The span of a request. A stranger's `traceparent` is neither its parent nor a reason to record it, as else anybody could
+/// fill the collector, hide in a trace that is not recorded, or add to the traces of others: it becomes a link.
+fn span_of(request: &Request) -> Span {
+    let extensions = request.extensions();
+    let Some(route) = extensions.get::<MatchedPath>().map(MatchedPath::as_str) else { return Span::none() };
+    // Balancers ask every second.
+    if route.starts_with(HEALTH) {
+        return Span::none();
+    }
+    let method = method_label(request.method());
+    let user = extensions.get::<Identity>().map(|identity| identity.user_id.as_str());
+    let about = About { user, channel: None, command: Some(Called::Route(method, route)) };
+    let given = || request.headers().get(TRACEPARENT)?.to_str().ok()?.parse::<TraceContext>().ok();
+    let mut span = if extensions.get::<OfSession>().is_some() {
+        Span::child_or_always("call", Kind::Internal, about)
+    } else if extensions.get::<TrustedTraces>().is_some()
+        && let Some(parent) = given()
+    {
+        Span::child_of(Some(parent), "request", Kind::Server)
+    } else {
+        Span::root("request", Kind::Server, about)
+    };
+    if let Some(recorded) = span.recorded() {
+        recorded.name(format!("{method} {route}"));
+        recorded.set("http.request.method", method).set("http.route", route);
+        if let Some(user) = user {
+            recorded.set("user.id", user);
+        }
+        if extensions.get::<OfSession>().is_none()
+            && extensions.get::<TrustedTraces>().is_none()
+            && let Some(stranger) = given()
+        {
+            span.link(stranger);
+        }
+    }
+    span
 }
 
 /// Counts and times a request by its route.

@@ -21,6 +21,7 @@ use tower::ServiceExt as _;
 use crate::client_address::ClientAddress;
 use crate::idempotency;
 use crate::identity::Identity;
+use crate::observe::OfSession;
 use crate::problem::Code;
 use crate::revocations::{Revocations, TokenMarks};
 
@@ -69,6 +70,7 @@ impl RpcHandler for RouteCaller {
         let mut request = Request::new(Body::from(body));
         *request.method_mut() = http_method;
         *request.uri_mut() = uri;
+        request.extensions_mut().insert(OfSession);
         let json = header::HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);
         if let Some(key) = key {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use mundotango_ops::traces::{Kind, Span};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -72,6 +73,14 @@ impl Pusher {
         if push.payload.get().len() > MAX_PAYLOAD {
             return Err(PushError::TooLarge);
         }
+        let mut span = Span::child("push send", Kind::Client);
+        if let Some(span) = span.recorded() {
+            span.set("push.provider", &to.provider().to_string());
+        }
+        span.run(self.hand_over(to, push)).await
+    }
+
+    async fn hand_over(&self, to: &Destination, push: &Push) -> Result<(), PushError> {
         let sent = match (to, &self.fcm, &self.apns) {
             (Destination::Web(subscription), _, _) => self.web.push(subscription, push).await,
             (Destination::Fcm { token }, Some(fcm), _) => fcm.push(token, push).await,

@@ -7,6 +7,7 @@ mod jobs;
 mod peers;
 mod requests;
 mod server;
+mod traces;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -33,6 +34,8 @@ pub(crate) enum What {
     Rows,
     /// The durable queue beside BullMQ, graphile-worker and River.
     Jobs,
+    /// The same load with no, some and all traces.
+    Traces,
 }
 
 /// Measures, everything if nothing is named, and prints the tables; a node of an earlier commit beside this one's, if
@@ -65,6 +68,9 @@ pub(crate) fn all(what: Option<What>, before: Option<&str>, steps: &mut Steps) -
     }
     if is_wanted(What::Jobs) {
         steps.run("tables of jobs", jobs::tables)?;
+    }
+    if is_wanted(What::Traces) {
+        steps.run("tables of traces", traces::tables)?;
     }
     Ok(())
 }
