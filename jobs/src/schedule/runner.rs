@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use mundotango_actors::{Engine, Pace, Vitals};
+use mundotango_ops::traces::{self, About, Span, in_scope};
 use mundotango_ops::{Seldom, metrics};
 use mundotango_storage::db::{Db, Decision, Effect, Kind, Part, Wants};
 use mundotango_storage::{StoreError, now};
@@ -147,9 +148,16 @@ impl Schedules {
         if due.was_ahead {
             tracing::warn!(schedule = schedule.name, "the clock was ahead: the schedule begins again");
         }
+        // Nobody asked for them: a trace begins here.
+        let mut span = Span::root("schedule", traces::Kind::Internal, About::default());
+        if let Some(span) = span.recorded() {
+            span.set("schedule.name", schedule.name);
+        }
         // The jobs are made outside of the rule, which may run again: for what it decides upon then, others are made.
-        let jobs = due.fire.iter().map(|occurrence| (self.effect)(schedule.job(occurrence)?));
-        let jobs = jobs.collect::<Result<Vec<_>, StoreError>>()?;
+        let jobs = in_scope(span.context(), || {
+            let jobs = due.fire.iter().map(|occurrence| (self.effect)(schedule.job(occurrence)?));
+            jobs.collect::<Result<Vec<_>, StoreError>>()
+        })?;
         let (own, expected) = (schedule.clone(), due.clone());
         let rule = move |part: &mut Part<'_, (), Fired, ()>| {
             let mut fired = part.head.clone();
@@ -164,7 +172,7 @@ impl Schedules {
             }
             Ok(Decision::Write(true))
         };
-        let decided = self.db.change(&SCHEDULES, schedule.name, Wants::head(), rule).await?;
+        let decided = span.run(self.db.change(&SCHEDULES, schedule.name, Wants::head(), rule)).await?;
         if decided == Some(true) {
             let labels = &[schedule.name];
             metrics().schedule_fired_total.with_label_values(labels).inc_by(due.fire.len() as u64);
