@@ -4,6 +4,7 @@
 //! reach it.
 
 pub mod analytics;
+mod chosen_traces;
 pub mod cli;
 pub mod community;
 pub mod config;

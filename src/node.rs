@@ -14,6 +14,7 @@ use mundotango_gateway::{
     Certificates, Door, GatewayParts, HttpOptions, Revocations, Routers, Starting, TokenAuthenticator,
 };
 use mundotango_jobs::{Jobs, Pools, Queue, Schedule, Schedules, Timing, Wakes};
+use mundotango_ops::traces::{self, Instance, TracesOptions};
 use mundotango_push::Pusher;
 use mundotango_storage::scylla;
 use tokio::net::TcpListener;
@@ -23,6 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::analytics::counters::Counters;
 use crate::analytics::{self, Analytics};
+use crate::chosen_traces;
 use crate::community::effects::{Effect, Effects};
 use crate::community::letters::{self, Letters};
 use crate::community::notifications::ladder::{self, Teller};
@@ -51,6 +53,9 @@ use crate::signals::Signals;
 
 /// What a client sees as the server's version.
 pub const VERSION: &str = concat!("MundoTango ", env!("CARGO_PKG_VERSION"));
+/// How long a node that has drained waits for the collector of traces.
+const TRACES_FLUSH: Duration = Duration::from_secs(2);
+
 /// Runs a node until a signal or a failure ends it. SIGHUP reads the configuration again from `source`.
 ///
 /// The first SIGTERM or SIGINT drains it: no new connections, clients told to come back elsewhere, accepted work
@@ -111,6 +116,11 @@ pub async fn serve(mut config: Config, source: &ConfigSource, accept_loss: bool)
             }
         }
     };
+    let instance = Instance { id: &engines.node.id, name: &engines.node.name, version: VERSION };
+    if traces::start(&config.traces, &instance)? {
+        let TracesOptions { endpoint, ratio, .. } = &config.traces;
+        tracing::info!(endpoint, ratio, "traces are sent to a collector");
+    }
     let findings = doctor::router(configured, source.file.clone(), Arc::clone(&engines.health));
     let Assembled { engine, pools, routers } = assemble(&config, &engines, findings).await?;
     // Queues of a node that still starts have the size of the configuration that it started with.
@@ -160,6 +170,11 @@ pub async fn serve(mut config: Config, source: &ConfigSource, accept_loss: bool)
     };
     // A leftover is harmless: its process is gone.
     NodeFile::remove(&data_dir);
+    // The last step, so that the spans of all others are sent. A collector that hangs holds up nothing but this.
+    let lost = tokio::task::spawn_blocking(|| traces::flush(TRACES_FLUSH)).await.unwrap_or_default();
+    if lost > 0 {
+        tracing::warn!(spans = lost, "spans were not sent to the collector of traces before the end");
+    }
     drained.context("not drained within the deadline")?.context("the store was not closed")?;
     anyhow::ensure!(!failed, "the supervision tree failed more often than it may");
     tracing::info!("drained");
@@ -318,6 +333,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
         .merge(findings)
         .merge(jobs)
         .merge(mail)
+        .merge(chosen_traces::router(&db, &engine))
         .merge(analytics::router(Arc::new(analytics)))
         .layer(axum::middleware::from_fn_with_state(counters, server_reads::count));
     let routers = mundotango_gateway::routers(

@@ -29,6 +29,7 @@ pub fn schema() -> Schema {
         crate::email::SUPPRESSIONS.spec(),
         mundotango_jobs::JOBS.spec(),
         mundotango_jobs::SCHEDULES.spec(),
+        crate::chosen_traces::store::CHOSEN.spec(),
         life_ceo::store::CONVERSATIONS.spec(),
     ]);
     kinds.extend(community::kinds());

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use mundotango_actors::{Engine, Publish};
 use mundotango_jobs::{Jobs, NewJob};
+use mundotango_ops::traces::{self, Kind, Span};
 use mundotango_protocol::{ChannelName, Publication};
 use mundotango_storage::StoreError;
 use mundotango_storage::db::Effect as Kept;
@@ -28,6 +29,9 @@ pub enum Effect {
         channel: String,
         /// What subscribers get.
         message: Box<RawValue>,
+        /// The `traceparent` of the span that caused it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<String>,
     },
     /// A job is put into its queue.
     Job(Box<NewJob>),
@@ -37,18 +41,33 @@ impl Effect {
     /// A message that is published to a channel.
     pub fn publish(channel: impl Into<String>, message: &impl Serialize) -> Result<Self, StoreError> {
         let message = to_raw_value(message).map_err(|error| StoreError::Damaged(error.to_string()))?;
-        Ok(Self::Publish { channel: channel.into(), message })
+        Ok(Self::Publish { channel: channel.into(), message, trace: cause() })
     }
 
     /// A job that is put into its queue.
     pub fn job(job: NewJob) -> Self {
-        Self::Job(Box::new(job))
+        Self::Job(Box::new(job.caused_by(cause())))
     }
 
     /// In the form in which it is created together with a partition.
     pub fn kept(&self) -> Result<Kept, StoreError> {
         Kept::new(self)
     }
+}
+
+/// The span in which an effect is made, as the outbox keeps it.
+fn cause() -> Option<String> {
+    traces::current().map(|trace| trace.traceparent())
+}
+
+/// A span of an effect that is carried out, as a part of what caused it.
+fn span_of(name: &'static str, cause: Option<&str>, effect: &str, attempt: Attempt) -> Span {
+    let cause = cause.and_then(|cause| cause.parse().ok());
+    let mut span = Span::child_of(cause, name, Kind::Consumer);
+    if let Some(span) = span.recorded() {
+        span.set("outbox.effect", effect).set("outbox.again", attempt == Attempt::Later);
+    }
+    span
 }
 
 /// Carries out the community's effects.
@@ -105,10 +124,14 @@ impl Effects {
 impl Carrier for Effects {
     async fn carry_out(&self, name: String, effect: &Kept, attempt: Attempt) -> anyhow::Result<()> {
         match effect.read()? {
-            Effect::Publish { channel, message } => self.publish(name, &channel, message, attempt).await,
+            Effect::Publish { channel, message, trace } => {
+                let span = span_of("outbox publish", trace.as_deref(), &name, attempt);
+                span.run(self.publish(name, &channel, message, attempt)).await
+            }
             // Under the effect's own name: whoever tries again, or at the same time, finds the job that is there.
             Effect::Job(job) => {
-                self.jobs.enqueue_as(name, *job).await?;
+                let span = span_of("outbox job", job.cause(), &name, attempt);
+                span.run(self.jobs.enqueue_as(name, *job)).await?;
                 Ok(())
             }
         }

@@ -6,6 +6,7 @@ use documented::DocumentedFields;
 use mundotango_actors::{ChannelsOptions, NamespaceOptions, SessionOptions};
 use mundotango_gateway::{HttpOptions, TlsOptions, TokenOptions};
 use mundotango_ops::LogOptions;
+use mundotango_ops::traces::TracesOptions;
 use mundotango_push::{ApnsOptions, FcmOptions, PushOptions};
 use mundotango_storage::TlsFiles;
 use mundotango_storage::embedded::EmbeddedOptions;
@@ -71,6 +72,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section::of::<ApnsOptions>("push.apns"),
     Section::of::<DrainOptions>("drain"),
     Section::of::<LogOptions>("log"),
+    Section::of::<TracesOptions>("traces"),
 ];
 
 /// The section at a place.

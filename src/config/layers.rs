@@ -134,9 +134,59 @@ pub(super) fn environment(
     tree
 }
 
+/// The layer of the variables by which all programs are told where traces go (OpenTelemetry Protocol Exporter). The node's
+/// own variables go before it. `OTEL_SDK_DISABLED` turns it off.
+pub(super) fn of_opentelemetry(variables: &[(OsString, OsString)]) -> Tree {
+    let value = |wanted: &str| {
+        let found = variables.iter().rfind(|(name, _)| name.to_str() == Some(wanted));
+        found.and_then(|(_, value)| value.to_str()).map(str::trim).filter(|value| !value.is_empty())
+    };
+    let mut section = BTreeMap::new();
+    if !value("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        // The one is the base of all signals' addresses, the other one is taken as it is.
+        let base = value("OTEL_EXPORTER_OTLP_ENDPOINT");
+        let base = base.map(|base| format!("{}/v1/traces", base.trim_end_matches('/')));
+        let own = |name| value(name).map(str::to_owned);
+        let found = [
+            ("endpoint", own("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or(base)),
+            ("headers", own("OTEL_EXPORTER_OTLP_TRACES_HEADERS").or(own("OTEL_EXPORTER_OTLP_HEADERS"))),
+            ("service_name", own("OTEL_SERVICE_NAME")),
+        ];
+        section.extend(found.into_iter().filter_map(|(key, value)| {
+            Some((key.to_owned(), Tree::Value(Value::String(value?), Source::Environment)))
+        }));
+    }
+    if section.is_empty() {
+        return Tree::Section(section);
+    }
+    Tree::Section(BTreeMap::from([("traces".to_owned(), Tree::Section(section))]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_of_opentelemetry_say_where_traces_go() {
+        let read = |variables: &[(&str, &str)]| {
+            let variables: Vec<_> =
+                variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+            let tree = of_opentelemetry(&variables);
+            let at = |key: &str| match tree.at(&["traces".to_owned(), key.to_owned()]) {
+                Some(Tree::Value(Value::String(text), Source::Environment)) => Some(text.clone()),
+                _ => None,
+            };
+            (at("endpoint"), at("headers"))
+        };
+        let base = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/");
+        assert_eq!(read(&[base]).0.as_deref(), Some("http://collector:4318/v1/traces"));
+        let own = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://other/take");
+        let headers = ("OTEL_EXPORTER_OTLP_HEADERS", "a=b");
+        let both = read(&[base, own, headers]);
+        assert_eq!((both.0.as_deref(), both.1.as_deref()), (Some("http://other/take"), Some("a=b")));
+        assert_eq!(read(&[base, ("OTEL_SDK_DISABLED", "TRUE")]), (None, None));
+        assert_eq!(read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]), (None, None));
+    }
 
     #[test]
     fn variables_are_texts_and_blank_ones_are_unset() {

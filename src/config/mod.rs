@@ -21,6 +21,7 @@ use documented::DocumentedFields;
 use mundotango_actors::bus::NatsOptions;
 use mundotango_actors::{ChannelsOptions, NamespaceOptions, SessionOptions};
 use mundotango_gateway::HttpOptions;
+use mundotango_ops::traces::TracesOptions;
 use mundotango_ops::{LogOptions, ServerUrls, duration as friendly};
 use mundotango_push::PushOptions;
 use mundotango_storage::embedded::EmbeddedOptions;
@@ -65,6 +66,8 @@ pub struct Config {
     pub drain: DrainOptions,
     /// What is logged, and how.
     pub log: LogOptions,
+    /// Where spans of traces go, and of which traces.
+    pub traces: TracesOptions,
 }
 
 /// The `[cluster]` section: where the engines are that several nodes share. A node without them is alone and needs none.
@@ -179,6 +182,7 @@ impl Default for Config {
             push: PushOptions::default(),
             drain: DrainOptions::default(),
             log: LogOptions::default(),
+            traces: TracesOptions::default(),
         }
     }
 }
@@ -266,6 +270,7 @@ impl Config {
             let table = text.parse::<Table>().map_err(|error| no_toml(file, &text, &error))?;
             tree.merge(Tree::of(table, &Source::File(file.to_owned())));
         }
+        tree.merge(layers::of_opentelemetry(&variables));
         tree.merge(layers::environment(variables, &mut problems));
         tree.merge(Tree::of(Table::try_from(overrides)?, &Source::CommandLine));
         let (config, wrong) = read_all(tree, &defaults, &mut problems)?;

@@ -15,6 +15,7 @@ mod redis;
 mod route;
 mod store;
 mod tls;
+mod traces;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -115,6 +116,7 @@ pub async fn look(config: &Arc<Config>, file: Option<&Path>) -> Vec<Finding> {
         // The driver talks with the servers several times before the first question.
         within(2 * LOOK_TIMEOUT, cql::look(config), || cql::late(config)).boxed(),
         within(LOOK_TIMEOUT, mail::look(config), || mail::late(config)).boxed(),
+        within(LOOK_TIMEOUT, traces::look(config), traces::late).boxed(),
     ];
     sorted(join_all(looks).await.into_iter().flatten().collect())
 }
@@ -198,6 +200,7 @@ fn all_kinds() -> impl Iterator<Item = &'static finding::Kind> {
         redis::KINDS,
         cql::KINDS,
         mail::KINDS,
+        traces::KINDS,
         node::KINDS,
         KINDS,
     ];

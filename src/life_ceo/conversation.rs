@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use mundotango_actors::{Engine, OwnedActor, OwnedError, OwnedKind, Publish};
+use mundotango_ops::traces::{Kind, Span, current, within};
 use mundotango_protocol::{ChannelName, Publication, new_id};
 use mundotango_storage::StoreError;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,8 @@ struct Actor {
     turns: Vec<Turn>,
     /// When it said something last.
     spoke_at: Instant,
+    /// The answer under way: a trace of its own, as it goes on long after whoever asked has got an answer.
+    answering: Span,
 }
 
 impl Conversations {
@@ -106,6 +109,7 @@ impl OwnedKind for Conversations {
             fence,
             turns,
             spoke_at: Instant::now(),
+            answering: Span::none(),
         }))
     }
 }
@@ -144,7 +148,15 @@ impl Actor {
         if self.turns.last().is_some_and(|turn| turn.speaker == Speaker::User || !turn.finished) {
             return Err(OwnedError::Busy);
         }
-        self.add(turn_id, Speaker::User, text, true).await.map(|number| Said { number })
+        let number = self.add(turn_id, Speaker::User, text, true).await?;
+        self.answering = Span::linked_to(current(), "invoke_agent", Kind::Client);
+        if let Some(span) = self.answering.recorded() {
+            // Names of the OpenTelemetry semantic conventions for generative AI.
+            span.set("gen_ai.operation.name", "invoke_agent")
+                .set("gen_ai.agent.id", &self.conversation.agent_id);
+            span.set("gen_ai.conversation.id", &self.conversation.id);
+        }
+        Ok(Said { number })
     }
 
     /// Says the next words of the answer that is due.
@@ -179,6 +191,7 @@ impl Actor {
             self.announce(&AgentMessage::Turn { turn: TurnBody::from(turn) }).await;
             let labels = [self.conversation.agent_id.as_str(), "success"];
             mundotango_ops::metrics().life_ceo_agent_invocations_total.with_label_values(&labels).inc();
+            std::mem::take(&mut self.answering).end();
         }
         Ok(())
     }
@@ -206,7 +219,8 @@ impl OwnedActor for Actor {
     }
 
     async fn proceed(&mut self) -> Result<(), OwnedError> {
-        let outcome = self.answer_on().await;
+        let span = self.answering.context();
+        let outcome = within(span, self.answer_on()).await;
         self.spoke_at = Instant::now();
         outcome
     }

@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use mundotango_gateway::tokens::{TokenError, Tokens};
 use mundotango_jobs::{Attempted, Breakers, Failure, Jobs, NewPools, Queue, Seen};
+use mundotango_ops::traces::{Kind, Span};
 use mundotango_storage::StoreError;
 use mundotango_storage::db::Db;
 use sha2::{Digest as _, Sha256};
@@ -140,7 +141,11 @@ impl Letters {
             return Ok(());
         }
         self.breakers.admit(DESTINATION)?;
-        let outcome = self.transport.send(&message).await;
+        let mut span = Span::child("mail send", Kind::Client);
+        if let Some(span) = span.recorded() {
+            span.set("mail.letter", letter.name()).set("mail.message.id", message.id().as_str());
+        }
+        let outcome = span.run(self.transport.send(&message)).await;
         let (status, seen) = seen(&outcome);
         count(letter, status);
         self.breakers.note(DESTINATION, seen);
