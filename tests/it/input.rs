@@ -90,6 +90,11 @@ fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)> {
         ("patch /api/events/{id}", format!("/api/events/{event}"), event_change),
         ("post /api/events/{id}/cancel", format!("/api/events/{event}/cancel"), json!({"reason": "x"})),
         ("post /api/events/{id}/rsvp", format!("/api/events/{event}/rsvp"), json!({"status": "going"})),
+        (
+            "post /api/admin/system/traces",
+            "/api/admin/system/traces".to_owned(),
+            json!({"user": "x", "minutes": 10}),
+        ),
         ("post /api/life-ceo/chat", "/api/life-ceo/chat".to_owned(), said),
     ];
     bodies.into_iter().map(|(route, path, body)| (route.to_owned(), (path, body))).collect()
