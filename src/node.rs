@@ -116,11 +116,7 @@ pub async fn serve(mut config: Config, source: &ConfigSource, accept_loss: bool)
             }
         }
     };
-    let instance = Instance { id: &engines.node.id, name: &engines.node.name, version: VERSION };
-    if traces::start(&config.traces, &instance)? {
-        let TracesOptions { endpoint, ratio, .. } = &config.traces;
-        tracing::info!(endpoint, ratio, "traces are sent to a collector");
-    }
+    start_traces(&config.traces, &engines)?;
     let findings = doctor::router(configured, source.file.clone(), Arc::clone(&engines.health));
     let Assembled { engine, pools, routers } = assemble(&config, &engines, findings).await?;
     // Queues of a node that still starts have the size of the configuration that it started with.
@@ -170,15 +166,29 @@ pub async fn serve(mut config: Config, source: &ConfigSource, accept_loss: bool)
     };
     // A leftover is harmless: its process is gone.
     NodeFile::remove(&data_dir);
-    // The last step, so that the spans of all others are sent. A collector that hangs holds up nothing but this.
-    let lost = tokio::task::spawn_blocking(|| traces::flush(TRACES_FLUSH)).await.unwrap_or_default();
-    if lost > 0 {
-        tracing::warn!(spans = lost, "spans were not sent to the collector of traces before the end");
-    }
+    // The last step, so that the spans of all others are sent.
+    flush_traces().await;
     drained.context("not drained within the deadline")?.context("the store was not closed")?;
     anyhow::ensure!(!failed, "the supervision tree failed more often than it may");
     tracing::info!("drained");
     Ok(())
+}
+
+fn start_traces(options: &TracesOptions, engines: &Engines) -> anyhow::Result<()> {
+    let instance = Instance { id: &engines.node.id, name: &engines.node.name, version: VERSION };
+    if traces::start(options, &instance)? {
+        let TracesOptions { endpoint, ratio, .. } = options;
+        tracing::info!(endpoint, ratio, "traces are sent to a collector");
+    }
+    Ok(())
+}
+
+/// Sends the last spans. A collector that hangs holds up nothing but this.
+async fn flush_traces() {
+    let lost = tokio::task::spawn_blocking(|| traces::flush(TRACES_FLUSH)).await.unwrap_or_default();
+    if lost > 0 {
+        tracing::warn!(spans = lost, "spans were not sent to the collector of traces before the end");
+    }
 }
 
 /// Where the node is reached.

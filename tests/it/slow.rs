@@ -33,7 +33,7 @@ async fn subscribed(server: &Server, user: &User, channel: &str) -> (Socket, Str
             let reply = reply.unwrap();
             assert!(reply["error"].is_null(), "{reply}");
             if let Some(id) = reply["connect"]["client"].as_str() {
-                client = id.to_owned();
+                id.clone_into(&mut client);
             }
             if reply["subscribe"].is_object() {
                 return (socket, client);

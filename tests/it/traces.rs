@@ -335,6 +335,6 @@ async fn lines_of_the_log_lead_to_their_trace() {
     let log = server.whole_log().await;
     let line = log.lines().find(|line| line.contains("traced always for a while")).unwrap();
     let line: Value = serde_json::from_str(line).unwrap();
-    let hex = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    assert_eq!(line["trace_id"], hex(&request.trace), "{line}");
+    let trace = u128::from_be_bytes(request.trace.as_slice().try_into().unwrap());
+    assert_eq!(line["trace_id"], format!("{trace:032x}"), "{line}");
 }
