@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use mundotango_gateway::Identity;
 use mundotango_gateway::problem::Problem;
 use mundotango_storage::Stores;
@@ -44,7 +44,7 @@ pub(crate) fn router(stores: Stores, product: &'static str, engine: &'static str
 /// All that the node's store holds, as one stream; for admins, and over HTTP alone. The embedded store gives what was there
 /// when the request came. A stream that does not end with its trailer is cut off.
 #[utoipa::path(
-    get, path = "/api/admin/system/export", tag = "system",
+    get, path = "/api/admin/system/export", operation_id = "exportStore", tag = "system",
     responses(
         (status = OK, body = String, content_type = "application/x-ndjson"),
         (status = BAD_REQUEST, body = Problem), (status = FORBIDDEN, body = Problem), (status = CONFLICT, body = Problem),
@@ -72,7 +72,8 @@ async fn export(
         transfer::export(&state.stores, &schema, header, out).await
     });
     let export = Exporting { under_way: Some(exporting), blocks, _turn: turn };
-    let body = Body::from_stream(stream::unfold(export, Exporting::next));
+    // Fused, as what compresses it asks once more after its end.
+    let body = Body::from_stream(stream::unfold(export, Exporting::next).fuse());
     Ok(([(header::CONTENT_TYPE, NDJSON), (header::CACHE_CONTROL, "no-store")], body).into_response())
 }
 

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use deserr::Deserr;
 use mundotango_gateway::Identity;
+use mundotango_gateway::describe::{one_of, one_of_or_null};
 use mundotango_gateway::extract::{ListQuery, PageBody, PageQuery, Path, ValidJson};
 use mundotango_gateway::input::{BadFields, Choice, Maybe, Time, Whole};
 use mundotango_gateway::problem::Problem;
@@ -17,6 +18,7 @@ use mundotango_jobs::{
 use mundotango_storage::{Page, PageStart};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::openapi::Schema;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -62,6 +64,22 @@ impl JobsState {
     }
 }
 
+fn priorities() -> Schema {
+    one_of(&["high", "normal", "low"])
+}
+
+fn states() -> Schema {
+    one_of(&["running", "waiting", "delayed", "dead"])
+}
+
+fn ends() -> Schema {
+    one_of_or_null(&["failed", "poisonous", "expired", "cancelled"])
+}
+
+fn catch_ups() -> Schema {
+    one_of(&["skip", "once", "all"])
+}
+
 /// A queue.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -71,8 +89,10 @@ struct QueueBody {
     /// No job gets its turn.
     paused: bool,
     /// Jobs that each node does at the same time, if an admin said so; else the configuration says it.
+    #[schema(required = true)]
     concurrency: Option<usize>,
     /// Jobs that each group may begin in a minute, if an admin said so.
+    #[schema(required = true)]
     group_rate: Option<u32>,
     /// Jobs that wait for their turn.
     waiting: u64,
@@ -96,23 +116,30 @@ struct JobBody {
     #[schema(value_type = Object)]
     payload: Box<RawValue>,
     group: String,
-    #[schema(value_type = String, example = "normal")]
+    #[schema(schema_with = priorities)]
     priority: Priority,
     /// The key of which there is one job at a time.
+    #[schema(required = true)]
     unique_key: Option<String>,
     /// `running`, `waiting`, `delayed` or `dead`.
-    #[schema(value_type = String, example = "dead")]
+    #[schema(schema_with = states)]
     state: JobState,
     /// Why it waits, in a sentence.
+    #[schema(required = true)]
     why: Option<String>,
     /// When its time comes, if it is delayed.
+    #[schema(required = true)]
     due: Option<Time>,
     /// The id of the node that works on it.
+    #[schema(required = true)]
     holder: Option<String>,
     /// Since when somebody works on it.
+    #[schema(required = true)]
     running_since: Option<Time>,
+    #[schema(required = true)]
     enqueued_at: Option<Time>,
     /// From when on it is of no use.
+    #[schema(required = true)]
     expires_at: Option<Time>,
     /// Attempts that failed.
     attempts: u32,
@@ -120,7 +147,7 @@ struct JobBody {
     /// How often its worker was lost.
     rescues: u32,
     /// How it ended, if it is a dead letter: `failed`, `poisonous`, `expired` or `cancelled`.
-    #[schema(value_type = Option<String>)]
+    #[schema(required = true, schema_with = ends)]
     ended: Option<Ended>,
     /// Why the last attempts failed, the oldest first.
     failures: Vec<FailureBody>,
@@ -129,6 +156,7 @@ struct JobBody {
 /// An attempt that failed.
 #[derive(Debug, Serialize, ToSchema)]
 struct FailureBody {
+    #[schema(required = true)]
     at: Option<Time>,
     why: String,
 }
@@ -170,7 +198,7 @@ impl From<Shown> for JobBody {
 
 /// All queues; for admins.
 #[utoipa::path(
-    get, path = "/api/admin/jobs/queues", tag = "jobs",
+    get, path = "/api/admin/jobs/queues", operation_id = "listQueues", tag = "jobs",
     responses((status = OK, body = Vec<QueueBody>), (status = FORBIDDEN, body = Problem)),
 )]
 async fn queues(identity: Identity, State(state): State<JobsState>) -> Result<Json<Vec<QueueBody>>, Problem> {
@@ -188,16 +216,20 @@ async fn queues(identity: Identity, State(state): State<JobsState>) -> Result<Js
 struct ScheduleBody {
     name: String,
     /// The cron expression; null where there is an interval.
+    #[schema(required = true)]
     cron: Option<String>,
     /// Seconds between two occurrences; null where there is a cron expression.
+    #[schema(required = true)]
     interval: Option<u64>,
     /// The IANA name of the zone on whose clocks the expression is.
     time_zone: String,
     /// What is done about occurrences that no node was there for: `skip`, `once` or `all`.
-    #[schema(value_type = String, example = "once")]
+    #[schema(schema_with = catch_ups)]
     catch_up: CatchUp,
     /// The last occurrence that fired or was left out.
+    #[schema(required = true)]
     last_at: Option<Time>,
+    #[schema(required = true)]
     next_at: Option<Time>,
     /// How often it made a job.
     fired: u64,
@@ -223,7 +255,7 @@ impl From<ScheduleReport> for ScheduleBody {
 
 /// The schedules; for admins.
 #[utoipa::path(
-    get, path = "/api/admin/jobs/schedules", tag = "jobs",
+    get, path = "/api/admin/jobs/schedules", operation_id = "listSchedules", tag = "jobs",
     responses((status = OK, body = Vec<ScheduleBody>), (status = FORBIDDEN, body = Problem)),
 )]
 async fn schedules(
@@ -241,13 +273,14 @@ async fn schedules(
 struct JobsQuery {
     /// `running`, `waiting`, `delayed` or `dead`; `dead` if absent.
     #[deserr(default)]
-    #[param(value_type = Option<String>)]
+    #[param(schema_with = states, required = false)]
     state: Option<Choice<JobState>>,
 }
 
 /// The jobs of a queue that are in a state; for admins.
 #[utoipa::path(
-    get, path = "/api/admin/jobs/queues/{queue}", tag = "jobs", params(JobsQuery, PageQuery),
+    get, path = "/api/admin/jobs/queues/{queue}", operation_id = "listJobs",
+    tag = "jobs", params(JobsQuery, PageQuery),
     responses((status = OK, body = PageBody<JobBody>), (status = FORBIDDEN, body = Problem), (status = NOT_FOUND, body = Problem)),
 )]
 async fn list(
@@ -274,7 +307,7 @@ async fn list(
 /// What an admin says of a queue.
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", example = json!({"paused": false, "concurrency": 5}))]
 struct QueueChange {
     /// No job gets its turn. Those that somebody works on are finished.
     #[deserr(default)]
@@ -291,7 +324,8 @@ struct QueueChange {
 
 /// Change a queue on all nodes: pause it, resume it, give it more or fewer workers, limit its groups; for admins.
 #[utoipa::path(
-    patch, path = "/api/admin/jobs/queues/{queue}", tag = "jobs", request_body = QueueChange,
+    patch, path = "/api/admin/jobs/queues/{queue}", operation_id = "changeQueue",
+    tag = "jobs", request_body = QueueChange,
     responses((status = OK, body = QueueBody), (status = FORBIDDEN, body = Problem), (status = NOT_FOUND, body = Problem)),
 )]
 async fn change_queue(
@@ -320,7 +354,7 @@ async fn change_queue(
 
 /// A job, and why it waits; for admins. A job that is done is gone.
 #[utoipa::path(
-    get, path = "/api/admin/jobs/{id}", tag = "jobs",
+    get, path = "/api/admin/jobs/{id}", operation_id = "getJob", tag = "jobs",
     responses((status = OK, body = JobBody), (status = FORBIDDEN, body = Problem), (status = NOT_FOUND, body = Problem)),
 )]
 async fn show(
@@ -335,7 +369,7 @@ async fn show(
 
 /// Take a job away for good; for admins. One that somebody works on is stopped, within a moment, and is a dead letter then.
 #[utoipa::path(
-    delete, path = "/api/admin/jobs/{id}", tag = "jobs",
+    delete, path = "/api/admin/jobs/{id}", operation_id = "dropJob", tag = "jobs",
     responses((status = NO_CONTENT), (status = ACCEPTED), (status = FORBIDDEN, body = Problem), (status = NOT_FOUND, body = Problem)),
 )]
 async fn drop_job(
@@ -351,7 +385,7 @@ async fn drop_job(
 
 /// Give a delayed job or a dead letter its turn now, with all its attempts before it; for admins.
 #[utoipa::path(
-    post, path = "/api/admin/jobs/{id}/retry", tag = "jobs",
+    post, path = "/api/admin/jobs/{id}/retry", operation_id = "retryJob", tag = "jobs",
     responses((status = NO_CONTENT), (status = FORBIDDEN, body = Problem), (status = NOT_FOUND, body = Problem), (status = CONFLICT, body = Problem)),
 )]
 async fn retry(

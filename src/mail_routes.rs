@@ -78,7 +78,7 @@ impl MailState {
 
 /// What Amazon SES says of letters, by a topic of SNS. The topic has to be in `mail.ses.topic_arn`.
 #[utoipa::path(
-    post, path = "/api/mail/webhooks/ses", tag = "mail", security(()),
+    post, path = "/api/mail/webhooks/ses", operation_id = "receiveSesNews", tag = "mail", security(()),
     request_body(content = String, content_type = "text/plain"),
     responses(
         (status = NO_CONTENT),
@@ -101,7 +101,8 @@ async fn of_ses(State(state): State<MailState>, body: Bytes) -> Result<StatusCod
 
 /// What SendGrid says of letters. The webhook's key has to be in `mail.sendgrid.webhook_public_key`.
 #[utoipa::path(
-    post, path = "/api/mail/webhooks/sendgrid", tag = "mail", security(()),
+    post, path = "/api/mail/webhooks/sendgrid", operation_id = "receiveSendgridNews",
+    tag = "mail", security(()),
     request_body(content = String, content_type = "application/json"),
     responses(
         (status = NO_CONTENT),
@@ -126,14 +127,15 @@ async fn of_sendgrid(
 #[into_params(parameter_in = Query)]
 struct ReportQuery {
     /// The recipient of the report's envelope: the return path of the letter that it is about.
-    #[param(value_type = String)]
+    #[param(value_type = EmailAddress, inline)]
     recipient: EmailAddress,
 }
 
 /// A delivery report that a mail server sent to the return path of a letter (`mail.bounces`), as the mail itself; for admins,
 /// such as a mail server of the operator's.
 #[utoipa::path(
-    post, path = "/api/admin/mail/reports", tag = "admin", params(ReportQuery),
+    post, path = "/api/admin/mail/reports", operation_id = "receiveDeliveryReport",
+    tag = "admin", params(ReportQuery),
     request_body(content = String, content_type = "message/rfc822"),
     responses(
         (status = NO_CONTENT),
@@ -180,10 +182,13 @@ fn address_of(path: &str) -> Result<Address, Problem> {
 struct AddressBody {
     address: String,
     /// When a mail server first said that there is no such address.
+    #[schema(required = true)]
     hard_bounce_since: Option<Time>,
     /// The mail server's code for that.
+    #[schema(required = true)]
     hard_bounce_code: Option<String>,
     /// When somebody called a letter spam.
+    #[schema(required = true)]
     complaint_since: Option<Time>,
     /// Letters that failed for a while, of the last five.
     soft_bounces: usize,
@@ -191,7 +196,7 @@ struct AddressBody {
 
 /// What came back from an address; for admins.
 #[utoipa::path(
-    get, path = "/api/admin/mail/addresses/{address}", tag = "admin",
+    get, path = "/api/admin/mail/addresses/{address}", operation_id = "getMailAddress", tag = "admin",
     responses((status = OK, body = AddressBody), (status = FORBIDDEN, body = Problem), (status = NOT_FOUND, body = Problem)),
 )]
 async fn address(
@@ -213,7 +218,7 @@ async fn address(
 
 /// Send letters to an address again, which bounced or complained; for admins.
 #[utoipa::path(
-    delete, path = "/api/admin/mail/addresses/{address}", tag = "admin",
+    delete, path = "/api/admin/mail/addresses/{address}", operation_id = "liftMailAddress", tag = "admin",
     responses((status = NO_CONTENT), (status = FORBIDDEN, body = Problem), (status = NOT_FOUND, body = Problem)),
 )]
 async fn lift(

@@ -33,12 +33,16 @@ struct Rule {
     max: usize,
     /// The name by which OpenAPI knows the form.
     format: Option<&'static str>,
+    /// The form as a regular expression (ECMA 262), where it is narrower than what characters there may be.
+    pattern: Option<&'static str>,
+    /// A text of this kind, for the document.
+    example: &'static str,
     /// What else must hold; the error says what.
     check: fn(&str) -> Result<(), String>,
 }
 
-const fn rule(form: Form, min: usize, max: usize) -> Rule {
-    Rule { form, min, max, format: None, check: |_| Ok(()) }
+const fn rule(form: Form, min: usize, max: usize, example: &'static str) -> Rule {
+    Rule { form, min, max, format: None, pattern: None, example, check: |_| Ok(()) }
 }
 
 /// Declares a kind of text.
@@ -91,43 +95,50 @@ macro_rules! text {
 
 text! {
     /// How a user wants to be called.
-    FullName = rule(Form::Line, 1, 100);
+    FullName = rule(Form::Line, 1, 100, "Ana Pérez");
     /// The name by which a user is found.
-    Username = Rule { check: is_username, ..rule(Form::Token, 3, 30) };
+    Username = Rule {
+        check: is_username,
+        pattern: Some("^[A-Za-z0-9_.-]*[A-Za-z0-9][A-Za-z0-9_.-]*$"),
+        ..rule(Form::Token, 3, 30, "ana") };
     /// An e-mail address.
-    EmailAddress = Rule { format: Some("email"), check: is_email, ..rule(Form::Token, 3, 254) };
+    EmailAddress = Rule { format: Some("email"), check: is_email, ..rule(Form::Token, 3, 254, "ana@example.com") };
     /// A password that is to be set.
-    NewPassword = Rule { format: Some("password"), ..rule(Form::Secret, 8, 128) };
+    NewPassword = Rule { format: Some("password"), ..rule(Form::Secret, 8, 128, "abrazo-1234") };
     /// What somebody logs in with, whatever was allowed when it was set.
-    GivenPassword = Rule { format: Some("password"), ..rule(Form::Secret, 1, 1024) };
+    GivenPassword = Rule { format: Some("password"), ..rule(Form::Secret, 1, 1024, "abrazo-1234") };
     /// What a user tells about the own person.
-    Bio = rule(Form::Prose, 1, 1000);
+    Bio = rule(Form::Prose, 1, 1000, "Dancing since 2010.");
     /// The name of a city.
-    City = rule(Form::Line, 1, 100);
+    City = rule(Form::Line, 1, 100, "Buenos Aires");
     /// The address of a page or picture that is shown to others.
-    WebAddress = Rule { format: Some("uri"), check: is_web_address, ..rule(Form::Token, 1, 2000) };
+    WebAddress = Rule {
+        format: Some("uri"),
+        check: is_web_address,
+        pattern: Some("^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$"),
+        ..rule(Form::Token, 1, 2000, "https://example.com/ana.png") };
     /// What a post says.
-    PostText = rule(Form::Prose, 1, 5000);
+    PostText = rule(Form::Prose, 1, 5000, "Who dances tonight?");
     /// What a thing is called.
-    Title = rule(Form::Line, 1, 200);
+    Title = rule(Form::Line, 1, 200, "Milonga at La Viruta");
     /// What a thing is, at length.
-    Description = rule(Form::Prose, 1, 10_000);
+    Description = rule(Form::Prose, 1, 10_000, "Live music from ten on.");
     /// A venue or a whole address.
-    Place = rule(Form::Prose, 1, 300);
+    Place = rule(Form::Prose, 1, 300, "La Viruta, Armenia 1366");
     /// What is said to an agent.
-    AgentText = rule(Form::Prose, 1, 4000);
+    AgentText = rule(Form::Prose, 1, 4000, "Where can I dance on Friday?");
     /// An id that this server or a client made.
-    Id = rule(Form::Token, 1, 64);
+    Id = rule(Form::Token, 1, 64, "01a22267-5695-774a-9335-497936266a2f");
     /// Why something is so.
-    Reason = rule(Form::Prose, 1, 500);
+    Reason = rule(Form::Prose, 1, 500, "The hall is flooded.");
     /// What a user calls a device.
-    DeviceName = rule(Form::Line, 1, 100);
+    DeviceName = rule(Form::Line, 1, 100, "Phone");
     /// A token or key of a push service.
-    PushToken = rule(Form::Token, 1, 1024);
+    PushToken = rule(Form::Token, 1, 1024, "fGci7Q0vS2m1:APA91bH");
     /// The token of a link that was mailed.
-    LinkToken = rule(Form::Token, 1, 256);
+    LinkToken = rule(Form::Token, 1, 256, "mWb2V1o7c3A");
     /// A refresh token.
-    RefreshTokenText = rule(Form::Token, 1, 256);
+    RefreshTokenText = rule(Form::Token, 1, 256, "mWb2V1o7c3A");
 }
 
 impl Rule {
@@ -173,6 +184,7 @@ impl Rule {
         let schema = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
         let schema = schema.min_length(Some(self.min));
         let schema = schema.max_length(Some(self.max));
+        let schema = schema.pattern(self.pattern.or(self.form.pattern())).examples([self.example]);
         schema.format(self.format.map(|name| SchemaFormat::Custom(name.to_owned()))).into()
     }
 }
@@ -184,6 +196,25 @@ impl Form {
             Self::Prose => !is_control(character) || matches!(character, '\n' | '\t'),
             Self::Token => character.is_ascii_graphic(),
             Self::Secret => true,
+        }
+    }
+
+    /// What of this a regular expression (ECMA 262) can tell that all readers of the document understand: which characters
+    /// are not allowed, and that one is not a space.
+    fn pattern(self) -> Option<&'static str> {
+        match self {
+            Self::Line => Some(concat!(
+                r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*",
+                r"[^\u0000-\u0020\u007f-\u00a0\u00ad\u2000-\u206f\u3000\ufeff]",
+                r"[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$",
+            )),
+            Self::Prose => Some(concat!(
+                r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]*",
+                r"[^\u0000-\u0020\u007f-\u00a0\u00ad\u2000-\u206f\u3000\ufeff]",
+                r"[^\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]*$",
+            )),
+            Self::Token => Some("^[!-~]+$"),
+            Self::Secret => None,
         }
     }
 

@@ -23,11 +23,11 @@ use crate::actors;
 use crate::authenticator::TokenAuthenticator;
 use crate::body::{self, BodyLimits};
 use crate::code;
+use crate::contract;
 use crate::cors;
 use crate::health::{self, HealthCheck, HealthState};
 use crate::idempotency::Idempotency;
 use crate::identity::{self, Identity};
-use crate::input;
 use crate::observe;
 use crate::options::HttpOptions;
 use crate::origin::Origins;
@@ -105,10 +105,9 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
         .merge(system::router(system));
     #[cfg(feature = "test-hooks")]
     let routes = crate::test_hooks::add_to(routes, &engine);
-    let (routes, mut document) = routes.split_for_parts();
+    let (routes, document) = routes.split_for_parts();
     let idempotency = Arc::new(Idempotency::new(db, tokens, Arc::clone(&engine), &document));
-    input::describe(&mut document);
-    server_api::describe(&mut document);
+    let document = contract::complete(&document, server_api::describe);
     let running = TaskTracker::new();
     let calls = Calls { timeout: options.request_timeout, running: running.clone(), idempotency };
 
@@ -146,7 +145,7 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
             .layer(middleware::from_fn_with_state(authenticator, identity::keep_bearer_token))
             .route("/metrics", get(metrics))
             .route(code::PAGE, get(code::page))
-            .merge(SwaggerUi::new("/api/docs").url("/api/docs/json", document))
+            .merge(SwaggerUi::new("/api/docs").external_url_unchecked("/api/docs/json", document))
             .layer(cors::layer(origins))
             .layer(CompressionLayer::new().compress_when(
                 SizeAbove::new(COMPRESS_ABOVE).and(NotForContentType::new("text/event-stream")),

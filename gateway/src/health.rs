@@ -11,8 +11,11 @@ use axum::response::IntoResponse;
 use mundotango_actors::Engine;
 use serde::Serialize;
 use tokio::time::Instant;
+use utoipa::openapi::Schema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+use crate::describe::one_of;
 
 /// One part that the node needs.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -25,6 +28,7 @@ pub struct PartHealth {
     pub required: bool,
     /// What is wrong, or what should be set otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub detail: Option<String>,
 }
 
@@ -78,9 +82,15 @@ pub(crate) struct HealthState {
     pub(crate) version: String,
 }
 
+fn statuses() -> Schema {
+    one_of(&["ok", "degraded", "unavailable", "draining"])
+}
+
+/// How a node is.
 #[derive(Serialize, utoipa::ToSchema)]
 struct Health {
     /// `ok`, `degraded` (a part is gone, and what needs it answers so), `unavailable` or `draining`.
+    #[schema(schema_with = statuses)]
     status: &'static str,
     /// The server's name and version.
     version: String,
@@ -124,20 +134,26 @@ async fn look(state: &HealthState) -> Health {
 }
 
 /// How the node and its parts are; 200 as long as the node lives.
-#[utoipa::path(get, path = "/api/health", tag = "monitoring", security(()), responses((status = OK, body = Health)))]
+#[utoipa::path(
+    get, path = "/api/health", operation_id = "getHealth",
+    tag = "monitoring", security(()), responses((status = OK, body = Health)),
+)]
 async fn health(State(state): State<Arc<HealthState>>) -> impl IntoResponse {
     Json(look(&state).await)
 }
 
 /// 200 as long as the node lives.
-#[utoipa::path(get, path = "/api/health/live", tag = "monitoring", security(()), responses((status = OK, body = String)))]
+#[utoipa::path(
+    get, path = "/api/health/live", operation_id = "isLive",
+    tag = "monitoring", security(()), responses((status = OK, body = String)),
+)]
 async fn live() -> &'static str {
     "ok"
 }
 
 /// 200 when the node can take work; else 503, and the parts tell why.
 #[utoipa::path(
-    get, path = "/api/health/ready", tag = "monitoring", security(()),
+    get, path = "/api/health/ready", operation_id = "isReady", tag = "monitoring", security(()),
     responses((status = OK, body = Health), (status = SERVICE_UNAVAILABLE, body = Health)),
 )]
 async fn ready(State(state): State<Arc<HealthState>>) -> impl IntoResponse {

@@ -28,7 +28,7 @@ const MARK_BYTES: usize = 6;
 pub struct PageQuery {
     /// The `nextCursor` of the page before.
     #[deserr(default)]
-    #[param(max_length = 1024)]
+    #[param(value_type = Option<String>, max_length = 1024)]
     cursor: Option<String>,
     /// Most items; 20 if absent.
     #[deserr(default)]
@@ -161,6 +161,7 @@ pub struct PageBody<T> {
     /// The items, in the list's order.
     pub items: Vec<T>,
     /// What to send as `cursor` for the next page; null at the end.
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
 

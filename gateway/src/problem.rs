@@ -27,6 +27,7 @@ pub struct Problem {
     status: StatusCode,
     /// What is wrong with this very request.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     detail: Option<String>,
     /// The cause for programs: a name that stays as it is. The page at `type` lists them all.
     #[schema(value_type = String)]

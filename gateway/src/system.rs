@@ -8,9 +8,11 @@ use axum::http::StatusCode;
 use deserr::Deserr;
 use mundotango_actors::{Engine, NodeError, NodeInfo, TreeNode};
 use serde::Serialize;
+use utoipa::openapi::Schema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::describe::one_of;
 use crate::extract::ValidQuery;
 use crate::identity::Identity;
 use crate::input::{BadFields, Param, Time, Whole};
@@ -46,6 +48,14 @@ pub(crate) fn actor_id(node: &str, kind: &str, name: &str) -> String {
     format!("{node}.{kind}.{name}")
 }
 
+fn kinds() -> Schema {
+    one_of(&["supervisor", "keeper", "task", "session", "channel", "owned"])
+}
+
+fn states() -> Schema {
+    one_of(&["running", "draining", "restarting", "hung"])
+}
+
 /// One actor of the supervision tree, and those below it.
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -54,9 +64,11 @@ struct ActorNode {
     id: String,
     /// Unique among its siblings.
     name: String,
-    /// `supervisor`, `keeper`, `task`, `session`, `channel` or `owned`.
+    /// What it is.
+    #[schema(schema_with = kinds)]
     kind: String,
-    /// `running`, `draining`, `restarting` or `hung`.
+    /// What it does.
+    #[schema(schema_with = states)]
     state: &'static str,
     /// Messages that wait for it.
     mailbox_depth: usize,
@@ -70,6 +82,7 @@ struct ActorNode {
     since: Time,
     /// When it was done with a message last.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     last_progress: Option<Time>,
     /// How many children it has; `children` may be a part of them.
     children_total: usize,
@@ -118,6 +131,7 @@ struct TreeQuery {
     limit: Option<Param<Whole<0, 10_000>>>,
     /// The id of the node whose tree it is; the one that answers if absent.
     #[deserr(default)]
+    #[param(value_type = Option<String>, max_length = 64)]
     node: Option<String>,
 }
 
@@ -174,7 +188,7 @@ struct Nodes {
 
 /// The nodes of the cluster, as each says of itself once a second.
 #[utoipa::path(
-    get, path = "/api/admin/system/nodes", tag = "system",
+    get, path = "/api/admin/system/nodes", operation_id = "listNodes", tag = "system",
     responses((status = OK, body = Nodes), (status = FORBIDDEN, body = Problem)),
 )]
 async fn nodes(identity: Identity, State(state): State<SystemState>) -> Result<Json<Nodes>, Problem> {
@@ -184,7 +198,7 @@ async fn nodes(identity: Identity, State(state): State<SystemState>) -> Result<J
 
 /// The live supervision tree of a node.
 #[utoipa::path(
-    get, path = "/api/admin/system/tree", tag = "system", params(TreeQuery),
+    get, path = "/api/admin/system/tree", operation_id = "getTree", tag = "system", params(TreeQuery),
     responses(
         (status = OK, body = ActorNode), (status = FORBIDDEN, body = Problem), (status = NOT_FOUND, body = Problem),
     ),
@@ -211,9 +225,11 @@ struct NodeTree {
     node: Node,
     /// Its tree; absent if it does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     tree: Option<ActorNode>,
     /// Why it does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error: Option<String>,
 }
 
@@ -226,7 +242,7 @@ struct Trees {
 
 /// The live supervision trees of all nodes.
 #[utoipa::path(
-    get, path = "/api/admin/system/trees", tag = "system", params(TreesQuery),
+    get, path = "/api/admin/system/trees", operation_id = "listTrees", tag = "system", params(TreesQuery),
     responses((status = OK, body = Trees), (status = FORBIDDEN, body = Problem)),
 )]
 async fn trees(

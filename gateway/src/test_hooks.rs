@@ -62,7 +62,10 @@ async fn stall(
 }
 
 /// Makes an actor panic.
-#[utoipa::path(post, path = "/api/test-hooks/panic", tag = "test hooks", request_body = Victim, responses((status = NO_CONTENT)))]
+#[utoipa::path(
+    post, path = "/api/test-hooks/panic", operation_id = "panic",
+    tag = "test hooks", request_body = Victim, responses((status = NO_CONTENT)),
+)]
 async fn panic(
     State(engine): State<Arc<Engine>>,
     ValidJson(victim): ValidJson<Victim>,

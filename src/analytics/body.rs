@@ -1,12 +1,12 @@
 //! What clients send, read strictly.
 
 use deserr::{Deserr, IntoValue, Map as _, Sequence as _, Value, ValuePointerRef};
-use mundotango_gateway::input::{BadFields, Choice};
+use mundotango_gateway::input::{BadFields, Choice, Maybe};
 use mundotango_gateway::problem::FieldCode;
 use mundotango_storage::db::time_of_id;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -20,6 +20,8 @@ const MAX_PROPERTIES: usize = 20;
 const MAX_NAME: usize = 60;
 /// Characters of a property that is a text.
 const MAX_TEXT: usize = 100;
+/// The largest number that every reader of JSON holds exactly.
+const LARGEST: i64 = (1 << 53) - 1;
 /// Bytes of a path.
 const MAX_PATH: usize = 500;
 
@@ -38,12 +40,14 @@ pub(super) struct Events(pub(super) Vec<ReportedEvent>);
 /// Something that happened at the client.
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
+#[schema(example = json!({"kind": "page_view", "name": "home", "path": "/", "properties": {"from": "menu"}}))]
 pub(super) struct ReportedEvent {
     /// A UUID of version 7, in small letters, that the client makes when the event happens, and sends again
     /// with it: its time is the event's, and an event is counted once by it. Without one the event happens
     /// when it arrives, each time it does.
     #[deserr(default)]
-    pub(super) id: Option<EventId>,
+    #[schema(value_type = Option<EventId>)]
+    pub(super) id: Maybe<EventId>,
     /// What happened.
     #[schema(value_type = ReportedKind)]
     pub(super) kind: Choice<ReportedKind>,
@@ -52,10 +56,11 @@ pub(super) struct ReportedEvent {
     /// The path of the page where it happened. Ids in it, its query and its fragment are cut out before it is
     /// kept.
     #[deserr(default)]
-    pub(super) path: Option<PagePath>,
+    #[schema(value_type = Option<PagePath>)]
+    pub(super) path: Maybe<PagePath>,
     /// Up to 20 numbers, yes or no, and short texts, by names like that of the event.
     #[deserr(default)]
-    #[schema(value_type = Object)]
+    #[schema(schema_with = properties, required = false)]
     pub(super) properties: Properties,
 }
 
@@ -113,7 +118,7 @@ impl ToSchema for Events {
 
 /// Declares a kind of text by what is wrong with one.
 macro_rules! text {
-    ($(#[doc = $about:literal] $name:ident = $max:expr, $wrong:expr;)+) => {$(
+    ($(#[doc = $about:literal] $name:ident = $max:expr, $pattern:literal, $example:literal, $wrong:expr;)+) => {$(
         #[doc = $about]
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub(super) struct $name(pub(super) String);
@@ -135,7 +140,7 @@ macro_rules! text {
         impl PartialSchema for $name {
             fn schema() -> RefOr<Schema> {
                 let schema = ObjectBuilder::new().schema_type(Type::String).description(Some($about.trim()));
-                schema.min_length(Some(1)).max_length(Some($max)).into()
+                schema.min_length(Some(1)).max_length(Some($max)).pattern(Some($pattern)).examples([$example]).into()
             }
         }
 
@@ -145,14 +150,14 @@ macro_rules! text {
 
 text! {
     /// A UUID of version 7.
-    EventId = 36, |text| {
+    EventId = 36, "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$", "01a22267-5695-774a-9335-497936266a2f", |text| {
         let message = || "must be a UUID of version 7, in small letters".to_owned();
         time_of_id(text).is_none().then(|| (FieldCode::BadForm, message()))
     };
     /// The name of an event.
-    EventName = MAX_NAME, wrong_name;
+    EventName = MAX_NAME, "^[A-Za-z0-9_.:-]+$", "home", wrong_name;
     /// The path of a page.
-    PagePath = MAX_PATH, |text| {
+    PagePath = MAX_PATH, "^/[^\\u0000-\\u001f\\u007f-\\u009f]*$", "/events", |text| {
         if text.len() > MAX_PATH {
             return Some((FieldCode::TooLong, format!("must have at most {MAX_PATH} bytes")));
         }
@@ -174,6 +179,20 @@ pub(super) fn wrong_name(name: &str) -> Option<(FieldCode, String)> {
         return None;
     };
     Some((code, format!("must have 1 to {MAX_NAME} ASCII letters, digits, _, ., : and -")))
+}
+
+/// The form of properties.
+fn properties() -> Schema {
+    let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(MAX_TEXT));
+    let flag = ObjectBuilder::new().schema_type(Type::Boolean);
+    let number =
+        ObjectBuilder::new().schema_type(Type::Number).minimum(Some(-LARGEST)).maximum(Some(LARGEST));
+    let value = Schema::OneOf(OneOfBuilder::new().item(text).item(flag).item(number).build());
+    let value = AdditionalProperties::RefOr(RefOr::T(value));
+    let name = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[A-Za-z0-9_.:-]+$"));
+    let name = name.max_length(Some(MAX_NAME));
+    let object = ObjectBuilder::new().schema_type(Type::Object).property_names(Some(name.build()));
+    object.additional_properties(Some(value)).max_properties(Some(MAX_PROPERTIES)).into()
 }
 
 /// What else is told of an event.

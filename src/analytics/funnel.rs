@@ -76,17 +76,17 @@ impl Deserr<BadFields> for Steps {
 #[into_params(parameter_in = Query)]
 struct FunnelQuery {
     /// From 2 to 8 names of events, with commas between them.
-    #[param(value_type = String, example = "event.open,rsvp.going")]
+    #[param(value_type = String, min_length = 3, max_length = 500, example = "event.open,rsvp.going")]
     steps: Steps,
     /// From this day (at midnight in the zone) or time on; in the last 35 days.
-    #[param(value_type = String)]
+    #[param(value_type = Moment, inline)]
     from: Moment,
     /// Up to this day or time.
-    #[param(value_type = String)]
+    #[param(value_type = Moment, inline)]
     to: Moment,
     /// The time zone of days; UTC if absent.
     #[deserr(default)]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, max_length = 64, example = "Europe/Berlin")]
     zone: Zone,
 }
 
@@ -108,12 +108,14 @@ struct FunnelBody {
 struct StepBody {
     name: String,
     /// Users who did it after all steps before it; null for 1 to 4.
+    #[schema(required = true)]
     members: Option<u64>,
 }
 
 /// How far users come through steps; for admins.
 #[utoipa::path(
-    get, path = "/api/admin/analytics/funnel", tag = "analytics", params(FunnelQuery),
+    get, path = "/api/admin/analytics/funnel", operation_id = "getFunnel",
+    tag = "analytics", params(FunnelQuery),
     responses(
         (status = OK, body = FunnelBody), (status = BAD_REQUEST, body = Problem),
         (status = FORBIDDEN, body = Problem),

@@ -48,6 +48,7 @@ struct RecordedBody {
     /// Why nothing of this batch is kept, if so: `signal` (the browser sent `Sec-GPC: 1` or `DNT: 1`) or
     /// `opted_out` (the user said so). Only how many events that were is counted.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     not_kept: Option<NotKept>,
 }
 
@@ -130,7 +131,8 @@ fn objects(headers: &HeaderMap) -> bool {
 /// after any failure: events with ids are counted once. Addresses and agents are not kept. Of clients that
 /// send `Sec-GPC: 1` or `DNT: 1`, and of users who opted out, nothing is kept.
 #[utoipa::path(
-    post, path = "/api/analytics/events", tag = "analytics", request_body = Report,
+    post, path = "/api/analytics/events", operation_id = "recordEvents",
+    tag = "analytics", request_body = Report,
     responses(
         (status = ACCEPTED, body = RecordedBody), (status = BAD_REQUEST, body = Problem),
         (status = TOO_MANY_REQUESTS, body = Problem),
@@ -189,10 +191,10 @@ fn sorted_out(events: Vec<ReportedEvent>, now: Timestamp) -> (Vec<Event>, Vec<Re
     let (mut taken, mut refused) = (Vec::with_capacity(events.len()), Vec::new());
     for (index, new) in events.into_iter().enumerate() {
         let event = Event {
-            id: new.id.map_or_else(mundotango_protocol::new_id, |id| id.0),
+            id: new.id.value().map_or_else(mundotango_protocol::new_id, |id| id.0),
             kind: new.kind.0.into(),
             name: new.name.0,
-            path: new.path.map(|path| paths::form_of(&path.0)),
+            path: new.path.value().map(|path| paths::form_of(&path.0)),
             properties: new.properties.0,
         };
         match time_of_id(&event.id).and_then(|time| refusal(time, now)) {

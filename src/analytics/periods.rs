@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::slots::Slot;
 
 /// How long a point of a series is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 pub(super) enum Step {
     /// A quarter of an hour.
     #[serde(rename = "15m")]

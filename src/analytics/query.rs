@@ -51,7 +51,9 @@ impl Deserr<BadFields> for Moment {
 impl PartialSchema for Moment {
     fn schema() -> RefOr<Schema> {
         let about = "A day, such as 2026-12-04, from its midnight on; or a time with its offset (RFC 3339).";
-        ObjectBuilder::new().schema_type(Type::String).description(Some(about)).into()
+        let schema = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
+        let schema = schema.pattern(Some("^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?$"));
+        schema.max_length(Some(40)).examples(["2026-12-04"]).into()
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Analytics>> {
 #[into_params(parameter_in = Query)]
 struct RetentionQuery {
     /// The first week, by a day or time in it.
-    #[param(value_type = String)]
+    #[param(value_type = Moment, inline)]
     from: Moment,
     /// How many weeks, and for how many after the first one; 8 if absent.
     #[deserr(default)]
@@ -67,7 +67,8 @@ struct CohortBody {
 
 /// Who comes back, week by week; for admins.
 #[utoipa::path(
-    get, path = "/api/admin/analytics/retention", tag = "analytics", params(RetentionQuery),
+    get, path = "/api/admin/analytics/retention", operation_id = "getRetention",
+    tag = "analytics", params(RetentionQuery),
     responses(
         (status = OK, body = RetentionBody), (status = BAD_REQUEST, body = Problem),
         (status = FORBIDDEN, body = Problem),

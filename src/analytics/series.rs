@@ -44,7 +44,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Analytics>> {
 }
 
 /// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Metric {
     /// Events.
@@ -61,28 +61,28 @@ enum Metric {
 #[into_params(parameter_in = Query)]
 struct SeriesQuery {
     /// `events`, `visitors` (for steps up to a day: longer, nobody knows who came again) or `members`.
-    #[param(value_type = String)]
+    #[param(value_type = Metric, inline)]
     metric: Choice<Metric>,
     /// Only events of this kind.
     #[deserr(default)]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<Kind>, inline)]
     kind: Option<Choice<Kind>>,
     /// Only events of this name; with `kind`.
     #[deserr(default)]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, min_length = 1, max_length = 256, example = "home")]
     name: Option<Named>,
     /// From this day (at midnight in the zone) or time on, from the beginning of its step.
-    #[param(value_type = String)]
+    #[param(value_type = Moment, inline)]
     from: Moment,
     /// Up to this day or time, to the end of its step.
-    #[param(value_type = String)]
+    #[param(value_type = Moment, inline)]
     to: Moment,
     /// The time zone of days and hours; UTC if absent.
     #[deserr(default)]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, max_length = 64, example = "Europe/Berlin")]
     zone: Zone,
     /// `15m`, `hour`, `day`, `week` or `month`.
-    #[param(value_type = String)]
+    #[param(value_type = Step, inline)]
     step: Choice<Step>,
 }
 
@@ -111,18 +111,22 @@ struct PointBody {
     /// The same in the zone: a date, or for steps below a day a time with its offset.
     label: String,
     /// Null where fewer than five people of a name would be counted.
+    #[schema(required = true)]
     value: Option<u64>,
     /// Events of programs that say so; for the metric `events`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     bots: Option<u64>,
     /// Events of which it cannot be told what sent them; for the metric `events`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     unknown: Option<u64>,
 }
 
 /// Events, visitors or members over time; for admins.
 #[utoipa::path(
-    get, path = "/api/admin/analytics/series", tag = "analytics", params(SeriesQuery),
+    get, path = "/api/admin/analytics/series", operation_id = "getSeries",
+    tag = "analytics", params(SeriesQuery),
     responses(
         (status = OK, body = SeriesBody), (status = BAD_REQUEST, body = Problem),
         (status = FORBIDDEN, body = Problem),

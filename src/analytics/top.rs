@@ -43,7 +43,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Analytics>> {
 }
 
 /// What groups are made by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum By {
     Name,
@@ -56,20 +56,20 @@ enum By {
 #[into_params(parameter_in = Query)]
 struct TopQuery {
     /// The kind of the events.
-    #[param(value_type = String)]
+    #[param(value_type = Kind, inline)]
     kind: Choice<Kind>,
-    /// `name` or `path`.
-    #[param(value_type = String)]
+    /// What groups are made by.
+    #[param(value_type = By, inline)]
     by: Choice<By>,
     /// From this day (at midnight in the zone) or time on.
-    #[param(value_type = String)]
+    #[param(value_type = Moment, inline)]
     from: Moment,
     /// Up to this day or time; at most 93 days later.
-    #[param(value_type = String)]
+    #[param(value_type = Moment, inline)]
     to: Moment,
     /// The time zone of days; UTC if absent.
     #[deserr(default)]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, max_length = 64, example = "Europe/Berlin")]
     zone: Zone,
     /// Most groups; 10 if absent.
     #[deserr(default)]
@@ -83,14 +83,14 @@ struct TopQuery {
 #[into_params(parameter_in = Query)]
 struct FeaturesQuery {
     /// From this day (at midnight in the zone) or time on.
-    #[param(value_type = String)]
+    #[param(value_type = Moment, inline)]
     from: Moment,
     /// Up to this day or time; at most 93 days later.
-    #[param(value_type = String)]
+    #[param(value_type = Moment, inline)]
     to: Moment,
     /// The time zone of days; UTC if absent.
     #[deserr(default)]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, max_length = 64, example = "Europe/Berlin")]
     zone: Zone,
 }
 
@@ -127,7 +127,7 @@ struct GroupBody {
 
 /// Most frequent names or paths; for admins.
 #[utoipa::path(
-    get, path = "/api/admin/analytics/top", tag = "analytics", params(TopQuery),
+    get, path = "/api/admin/analytics/top", operation_id = "getTop", tag = "analytics", params(TopQuery),
     responses(
         (status = OK, body = TopBody), (status = BAD_REQUEST, body = Problem),
         (status = FORBIDDEN, body = Problem),
@@ -156,7 +156,8 @@ async fn top(
 
 /// How much features are used; for admins.
 #[utoipa::path(
-    get, path = "/api/admin/analytics/features", tag = "analytics", params(FeaturesQuery),
+    get, path = "/api/admin/analytics/features", operation_id = "getFeatures",
+    tag = "analytics", params(FeaturesQuery),
     responses(
         (status = OK, body = TopBody), (status = BAD_REQUEST, body = Problem),
         (status = FORBIDDEN, body = Problem),

@@ -5,6 +5,7 @@ pub mod bookmarks;
 #[cfg(test)]
 mod clocks;
 mod coalescer;
+mod document;
 pub mod effects;
 pub mod events;
 pub mod letters;
@@ -19,7 +20,6 @@ use std::time::Duration;
 
 use mundotango_actors::Engine;
 use mundotango_gateway::Revocations;
-use mundotango_gateway::problem::{FieldError, Problem};
 use mundotango_gateway::tokens::Tokens;
 use mundotango_jobs::Jobs;
 use mundotango_push::Pusher;
@@ -28,8 +28,7 @@ use mundotango_storage::db::Schema;
 use mundotango_storage::db::{Db, IndexSpec, KindSpec};
 use mundotango_storage::hot::HotState;
 use serde::Serialize;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::AuthOptions;
@@ -150,6 +149,7 @@ pub struct Person {
     id: String,
     username: String,
     full_name: String,
+    #[schema(required = true)]
     avatar_url: Option<String>,
 }
 
@@ -169,46 +169,9 @@ fn label<T: Serialize>(value: T) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "MundoTango",
-        description = "The community of tango dancers: REST, and the same operations as RPCs on a socket. \
-            The schemas whose name ends in `Message` are what channels publish.",
-    ),
-    servers(
-        (url = "http://localhost:5000", description = "development"),
-        (url = "https://staging.mundotango.example", description = "staging"),
-        (url = "https://mundotango.example", description = "production"),
-    ),
-    security(("bearer" = [])),
-    components(schemas(
-        posts::PostMessage,
-        posts::live::ReactionsMessage,
-        bookmarks::BookmarkMessage,
-        events::bodies::EventMessage,
-        notifications::views::NotificationMessage,
-        crate::life_ceo::AgentMessage,
-        FieldError,
-        Problem
-    )),
-    modifiers(&BearerScheme),
-)]
-struct Document;
-
-struct BearerScheme;
-
-impl Modify for BearerScheme {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
-        let components = document.components.get_or_insert_default();
-        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
-    }
-}
-
 /// The community's routes and their document.
 pub fn router(community: Arc<Community>) -> OpenApiRouter {
-    OpenApiRouter::with_openapi(Document::openapi())
+    OpenApiRouter::with_openapi(document::Document::openapi())
         .merge(accounts::router())
         .merge(posts::router())
         .merge(bookmarks::router())

@@ -56,7 +56,7 @@ pub(crate) fn router(
 /// What is wrong with this node's configuration, machine, disk, certificates and parts, why it matters and what to do. Looked
 /// at once a minute at most. `mundotango doctor` looks at the engines and the mail server as well.
 #[utoipa::path(
-    get, path = "/api/admin/system/findings", tag = "system",
+    get, path = "/api/admin/system/findings", operation_id = "listFindings", tag = "system",
     responses((status = OK, body = Findings), (status = FORBIDDEN, body = Problem)),
 )]
 async fn findings(identity: Identity, State(doctor): State<Arc<Doctor>>) -> Result<Json<Findings>, Problem> {

@@ -37,7 +37,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<LifeCeo>> {
 
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", example = json!({"message": "Where can I dance on Friday?", "agentId": "travel", "stream": true}))]
 struct NewMessage {
     message: AgentText,
     /// Who is to answer; the coordinator if absent. A conversation keeps its agent.
@@ -167,7 +167,8 @@ impl LifeCeo {
 /// Say something to an agent. The answer streams into `agent:{conversationId}`, which the conversation's user may
 /// subscribe to; without `stream` it is also waited for.
 #[utoipa::path(
-    post, path = "/api/life-ceo/chat", tag = "life-ceo", params(IdempotencyKey), request_body = NewMessage,
+    post, path = "/api/life-ceo/chat", operation_id = "sayToAgent", tag = "life-ceo", params(IdempotencyKey),
+    request_body = NewMessage,
     responses(
         (status = OK, body = Answer), (status = ACCEPTED, body = Answer, description = "the answer is not whole yet"),
         (status = BAD_REQUEST, body = Problem), (status = NOT_FOUND, body = Problem),
@@ -211,7 +212,8 @@ async fn chat(
 
 /// The turns of a conversation, in their order.
 #[utoipa::path(
-    get, path = "/api/life-ceo/conversations/{id}/turns", tag = "life-ceo", params(PageQuery),
+    get, path = "/api/life-ceo/conversations/{id}/turns", operation_id = "listTurns",
+    tag = "life-ceo", params(PageQuery),
     responses((status = OK, body = PageBody<TurnBody>), (status = NOT_FOUND, body = Problem)),
 )]
 async fn turns(

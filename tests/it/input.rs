@@ -115,7 +115,8 @@ fn resolved<'a>(document: &'a Value, schema: &'a Value) -> (&'a Value, String, b
         return (schema, name, true);
     }
     let is_nullable = schema["type"].as_array().is_some_and(|types| types.contains(&json!("null")));
-    (schema, String::new(), is_nullable)
+    // An optional text is written out under the name of its kind.
+    (schema, schema["title"].as_str().unwrap_or_default().to_owned(), is_nullable)
 }
 
 /// The kinds of text that are one line.

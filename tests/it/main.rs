@@ -7,6 +7,7 @@ mod autopush;
 mod cli;
 mod cluster;
 mod collector;
+mod contract;
 mod crowd;
 mod doctor;
 mod doors;

@@ -348,9 +348,7 @@ async fn the_document_and_its_page_are_served() {
     ] {
         assert!(document["paths"][path][method].is_object(), "{method} {path} is not in the document");
     }
-    let servers = document["servers"].as_array().unwrap();
-    let names: Vec<_> = servers.iter().map(|server| server["description"].as_str().unwrap()).collect();
-    assert_eq!(names, ["development", "staging", "production"]);
+    assert_eq!(document["servers"][0]["url"], "/", "it fits every address");
     assert!(document["components"]["schemas"]["PostMessage"].is_object());
     let page = server.http.get(server.url("/api/docs")).send().await.unwrap();
     assert_eq!(page.status(), StatusCode::OK);

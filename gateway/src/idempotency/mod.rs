@@ -75,7 +75,7 @@ pub struct IdempotencyKey {
     /// Names this request, in 1 to 255 visible ASCII characters (a UUID, say), so that it may be sent again: with the same key
     /// and body it is carried out once, and for 24 hours answered as the first time, with `Idempotency-Replayed: true`.
     /// 422 (`idempotency_key_reused`): another request had the key. 409 (`idempotency_key_in_use`): that request still runs.
-    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255)]
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     idempotency_key: Option<String>,
 }
 

@@ -3,7 +3,6 @@
 //!
 //! A body or query is a type that derives [`Deserr`](deserr::Deserr) with `#[deserr(error = BadFields, deny_unknown_fields)]`.
 
-mod describe;
 mod json;
 mod query;
 mod time;
@@ -16,7 +15,6 @@ use deserr::{DeserializeError, ErrorKind, IntoValue, MergeWithError, Value, Valu
 use crate::code::FieldCode;
 use crate::problem::{FieldError, Problem};
 
-pub(crate) use describe::describe;
 pub use json::{read, read_value};
 pub(crate) use query::{Parameters, read_query};
 pub use time::Time;

@@ -44,6 +44,16 @@ impl<const MIN: u32, const MAX: u32> Deserr<BadFields> for Whole<MIN, MAX> {
                 number.map(Self).ok_or_else(out_of_range)
             }
             Value::NegativeInteger(_) => Err(out_of_range()),
+            // JSON knows one kind of number: 7.0 is as whole as 7 (JSON Schema, 6.1.1).
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "it is whole, and taken only where it is in range"
+            )]
+            Value::Float(number) if number.fract() == 0.0 => {
+                let is_in_range = (f64::from(MIN)..=f64::from(MAX)).contains(&number);
+                is_in_range.then_some(Self(number as u32)).ok_or_else(out_of_range)
+            }
             other => Err(BadFields::wrong_type(&other, &wanted(), at)),
         }
     }
@@ -299,6 +309,8 @@ mod tests {
     #[test]
     fn numbers_keep_to_their_ranges() {
         assert_eq!(read_value::<Whole<1, 9>>(json!(9)).unwrap().get(), 9);
+        assert_eq!(read_value::<Whole<1, 9>>(json!(9.0)).unwrap().get(), 9);
+        assert!(read_value::<Whole<1, 9>>(json!(10.0)).is_err());
         for wrong in [json!(0), json!(10), json!(-1), json!(1.5), json!("1"), json!(null), json!(u64::MAX)] {
             assert!(read_value::<Whole<1, 9>>(wrong.clone()).is_err(), "{wrong}");
         }

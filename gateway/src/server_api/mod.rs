@@ -80,9 +80,9 @@ impl ServerApi {
     async fn answer(&self, method: &str, body: &Bytes, mode: ErrorMode) -> Response {
         match self.methods.call(method, body).await {
             Ok(answer) => answer.into_response(),
-            Err(ApiError::Malformed(error)) => {
+            Err(ApiError::Malformed(error)) if mode == ErrorMode::Body => {
                 tracing::debug!(method, error, "body refused");
-                (StatusCode::BAD_REQUEST, error).into_response()
+                Problem::new(StatusCode::BAD_REQUEST, error).into_response()
             }
             Err(error) => mode.response(error),
         }

@@ -9,9 +9,9 @@ use mundotango_actors::{SubscriptionOverride, Whose};
 use mundotango_protocol::{ChannelName, Publication, StreamPosition, objects};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use utoipa::openapi::Type;
 
 use super::answer::ApiError;
+use super::describe::Kind;
 
 /// Reads one view of a method's body: an object, whose `null` fields are absent. A method reads several views (whose
 /// sessions, which publication) of the same body, and each view ignores the fields of the others.
@@ -20,7 +20,7 @@ pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError
 }
 
 /// The fields of a body that its method does not take, such as misspelled ones.
-pub(super) fn unknown_fields(body: &[u8], known: &[(&str, Type)]) -> Vec<String> {
+pub(super) fn unknown_fields(body: &[u8], known: &[(&str, Kind)]) -> Vec<String> {
     let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(body).unwrap_or_default();
     fields.into_keys().filter(|field| known.iter().all(|(name, _)| name != field)).collect()
 }

@@ -192,7 +192,8 @@ impl Community {
 
 /// Confirm the address of an account, by the token of the link that was mailed to it.
 #[utoipa::path(
-    post, path = "/api/auth/verify", tag = "auth", security(()), request_body = LinkBody,
+    post, path = "/api/auth/verify", operation_id = "verifyEmail",
+    tag = "auth", security(()), request_body = LinkBody,
     responses((status = NO_CONTENT), (status = GONE, body = Problem)),
 )]
 async fn verify(
@@ -205,7 +206,7 @@ async fn verify(
 
 /// Have the link that confirms the address mailed again.
 #[utoipa::path(
-    post, path = "/api/auth/verify/resend", tag = "auth",
+    post, path = "/api/auth/verify/resend", operation_id = "resendVerification", tag = "auth",
     responses((status = ACCEPTED), (status = CONFLICT, body = Problem), (status = TOO_MANY_REQUESTS, body = Problem)),
 )]
 async fn send_again(
@@ -224,7 +225,8 @@ async fn send_again(
 
 /// Have a link for a new password mailed to an address, if it is the one of an account. The answer is the same if it is not.
 #[utoipa::path(
-    post, path = "/api/auth/forgot-password", tag = "auth", security(()), request_body = ForgottenBody,
+    post, path = "/api/auth/forgot-password", operation_id = "forgotPassword",
+    tag = "auth", security(()), request_body = ForgottenBody,
     responses((status = ACCEPTED), (status = BAD_REQUEST, body = Problem), (status = TOO_MANY_REQUESTS, body = Problem)),
 )]
 async fn forgot_password(
@@ -238,7 +240,8 @@ async fn forgot_password(
 
 /// Set a new password by the token of a link that was mailed. It ends all logins of the account.
 #[utoipa::path(
-    post, path = "/api/auth/reset-password", tag = "auth", security(()), request_body = ResetBody,
+    post, path = "/api/auth/reset-password", operation_id = "resetPassword",
+    tag = "auth", security(()), request_body = ResetBody,
     responses((status = NO_CONTENT), (status = BAD_REQUEST, body = Problem), (status = GONE, body = Problem)),
 )]
 async fn reset_password(
@@ -251,7 +254,8 @@ async fn reset_password(
 
 /// Change the address: a link is mailed to the new one, and nothing changes before it is used.
 #[utoipa::path(
-    post, path = "/api/users/me/email", tag = "users", request_body = NewEmailBody,
+    post, path = "/api/users/me/email", operation_id = "changeEmail",
+    tag = "users", request_body = NewEmailBody,
     responses(
         (status = ACCEPTED),
         (status = BAD_REQUEST, body = Problem),
@@ -286,7 +290,8 @@ async fn change(
 /// Put the new address in the place of the old one, by the token of the link that was mailed to it. The old one gets a link
 /// by which that can be undone for a week.
 #[utoipa::path(
-    post, path = "/api/auth/confirm-email", tag = "auth", security(()), request_body = LinkBody,
+    post, path = "/api/auth/confirm-email", operation_id = "confirmEmail",
+    tag = "auth", security(()), request_body = LinkBody,
     responses((status = OK, body = OwnUser), (status = CONFLICT, body = Problem), (status = GONE, body = Problem)),
 )]
 async fn confirm(
@@ -300,7 +305,8 @@ async fn confirm(
 /// Put the old address back, by the token of the link that was mailed to it. It ends all logins, as somebody else had the
 /// account, and mails a link for a new password.
 #[utoipa::path(
-    post, path = "/api/auth/undo-email-change", tag = "auth", security(()), request_body = LinkBody,
+    post, path = "/api/auth/undo-email-change", operation_id = "undoEmailChange",
+    tag = "auth", security(()), request_body = LinkBody,
     responses((status = NO_CONTENT), (status = GONE, body = Problem)),
 )]
 async fn undo(State(community): Shared, ValidJson(body): ValidJson<LinkBody>) -> Result<StatusCode, Problem> {

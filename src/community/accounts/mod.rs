@@ -132,8 +132,11 @@ struct PublicUser {
     id: String,
     username: String,
     full_name: String,
+    #[schema(required = true)]
     bio: Option<String>,
+    #[schema(required = true)]
     city: Option<String>,
+    #[schema(required = true)]
     avatar_url: Option<String>,
     created_at: Time,
 }
@@ -303,7 +306,8 @@ impl Community {
 
 /// Make an account and log in. Sent again with its `Idempotency-Key` it makes no other account, and logs in again.
 #[utoipa::path(
-    post, path = "/api/auth/register", tag = "auth", security(()), params(IdempotencyKey), request_body = NewAccount,
+    post, path = "/api/auth/register", operation_id = "register",
+    tag = "auth", security(()), params(IdempotencyKey), request_body = NewAccount,
     responses((status = CREATED, body = LoggedIn), (status = BAD_REQUEST, body = Problem), (status = CONFLICT, body = Problem), (status = TOO_MANY_REQUESTS, body = Problem)),
 )]
 async fn register(
@@ -320,7 +324,8 @@ async fn register(
 
 /// Log in.
 #[utoipa::path(
-    post, path = "/api/auth/login", tag = "auth", security(()), request_body = Credentials,
+    post, path = "/api/auth/login", operation_id = "logIn",
+    tag = "auth", security(()), request_body = Credentials,
     responses((status = OK, body = LoggedIn), (status = UNAUTHORIZED, body = Problem), (status = TOO_MANY_REQUESTS, body = Problem)),
 )]
 async fn log_in(
@@ -347,7 +352,8 @@ async fn log_in(
 /// tabs refresh at the same time and answers get lost. After that, a token that was traded before ends the login with all
 /// its tokens: somebody has a copy.
 #[utoipa::path(
-    post, path = "/api/auth/refresh", tag = "auth", security(()), request_body = RefreshBody,
+    post, path = "/api/auth/refresh", operation_id = "refreshTokens",
+    tag = "auth", security(()), request_body = RefreshBody,
     responses((status = OK, body = LoggedIn), (status = UNAUTHORIZED, body = Problem), (status = TOO_MANY_REQUESTS, body = Problem)),
 )]
 async fn refresh(
@@ -386,7 +392,10 @@ async fn refresh(
 }
 
 /// End this login: its tokens are good no longer, and its sockets are closed.
-#[utoipa::path(post, path = "/api/auth/logout", tag = "auth", responses((status = NO_CONTENT)))]
+#[utoipa::path(
+    post, path = "/api/auth/logout", operation_id = "logOut",
+    tag = "auth", responses((status = NO_CONTENT)),
+)]
 async fn log_out(identity: Identity, State(community): Shared) -> Result<StatusCode, Problem> {
     if let Some(login_id) = identity.login_id {
         // The access token goes last: if something fails before, the caller can try again.
@@ -397,7 +406,10 @@ async fn log_out(identity: Identity, State(community): Shared) -> Result<StatusC
 }
 
 /// End all logins of the caller, and close their sockets.
-#[utoipa::path(post, path = "/api/auth/logout-all", tag = "auth", responses((status = NO_CONTENT)))]
+#[utoipa::path(
+    post, path = "/api/auth/logout-all", operation_id = "logOutEverywhere",
+    tag = "auth", responses((status = NO_CONTENT)),
+)]
 async fn log_out_everywhere(identity: Identity, State(community): Shared) -> Result<StatusCode, Problem> {
     // One revocation stands for all tokens that there are, refresh tokens among them, for as long as the last one lives.
     let until = community.refresh_expiry(mundotango_storage::now());
@@ -410,14 +422,17 @@ async fn log_out_everywhere(identity: Identity, State(community): Shared) -> Res
 }
 
 /// Who the caller is.
-#[utoipa::path(get, path = "/api/users/me", tag = "users", responses((status = OK, body = OwnUser)))]
+#[utoipa::path(
+    get, path = "/api/users/me", operation_id = "getMe",
+    tag = "users", responses((status = OK, body = OwnUser)),
+)]
 async fn me(identity: Identity, State(community): Shared) -> Result<Json<OwnUser>, Problem> {
     Ok(Json(community.existing_user(&identity.user_id).await?.into()))
 }
 
 /// Change the own profile.
 #[utoipa::path(
-    patch, path = "/api/users/me", tag = "users", request_body = ProfileBody,
+    patch, path = "/api/users/me", operation_id = "changeMe", tag = "users", request_body = ProfileBody,
     responses((status = OK, body = OwnUser), (status = BAD_REQUEST, body = Problem)),
 )]
 async fn change_profile(
@@ -437,7 +452,7 @@ async fn change_profile(
 
 /// Another user.
 #[utoipa::path(
-    get, path = "/api/users/{id}", tag = "users",
+    get, path = "/api/users/{id}", operation_id = "getUser", tag = "users",
     responses((status = OK, body = PublicUser), (status = NOT_FOUND, body = Problem)),
 )]
 async fn user(
@@ -451,7 +466,8 @@ async fn user(
 
 /// Make an account of any role; for admins.
 #[utoipa::path(
-    post, path = "/api/admin/users", tag = "admin", params(IdempotencyKey), request_body = NewUser,
+    post, path = "/api/admin/users", operation_id = "createUser",
+    tag = "admin", params(IdempotencyKey), request_body = NewUser,
     responses((status = CREATED, body = OwnUser), (status = FORBIDDEN, body = Problem), (status = CONFLICT, body = Problem)),
 )]
 async fn create_user(

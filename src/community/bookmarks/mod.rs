@@ -28,10 +28,15 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 
 /// What the user's own channel publishes, for the user's other devices.
 #[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "type", rename = "bookmark.changed", rename_all = "camelCase")]
-pub(super) struct BookmarkMessage {
-    post_id: String,
-    bookmarked: bool,
+#[serde(tag = "type")]
+pub(super) enum BookmarkMessage {
+    /// A post is bookmarked, or no longer.
+    #[serde(rename = "bookmark.changed")]
+    Changed {
+        #[serde(rename = "postId")]
+        post_id: String,
+        bookmarked: bool,
+    },
 }
 
 impl Community {
@@ -39,7 +44,7 @@ impl Community {
         if wanted {
             self.readable_post(&post_id, user_id).await?;
         }
-        let message = BookmarkMessage { post_id: post_id.clone(), bookmarked: wanted };
+        let message = BookmarkMessage::Changed { post_id: post_id.clone(), bookmarked: wanted };
         let effect = Effect::publish(personal_channel(user_id), &message)?;
         self.bookmarks.set(user_id, &post_id, wanted, Some(effect)).await?;
         Ok(StatusCode::NO_CONTENT)
@@ -48,7 +53,7 @@ impl Community {
 
 /// The caller's bookmarked posts, the last one first. Posts that the caller may no longer read are left out.
 #[utoipa::path(
-    get, path = "/api/bookmarks", tag = "bookmarks", params(PageQuery),
+    get, path = "/api/bookmarks", operation_id = "listBookmarks", tag = "bookmarks", params(PageQuery),
     responses((status = OK, body = PageBody<SeenPost>), (status = BAD_REQUEST, body = Problem)),
 )]
 async fn list(
@@ -63,7 +68,7 @@ async fn list(
 
 /// Bookmark a post; at most 2000 at a time.
 #[utoipa::path(
-    put, path = "/api/posts/{id}/bookmark", tag = "bookmarks",
+    put, path = "/api/posts/{id}/bookmark", operation_id = "addBookmark", tag = "bookmarks",
     responses((status = NO_CONTENT), (status = NOT_FOUND, body = Problem), (status = CONFLICT, body = Problem)),
 )]
 async fn set(
@@ -76,7 +81,8 @@ async fn set(
 
 /// Take a bookmark away.
 #[utoipa::path(
-    delete, path = "/api/posts/{id}/bookmark", tag = "bookmarks", responses((status = NO_CONTENT)),
+    delete, path = "/api/posts/{id}/bookmark", operation_id = "removeBookmark",
+    tag = "bookmarks", responses((status = NO_CONTENT)),
 )]
 async fn remove(
     identity: Identity,

@@ -34,27 +34,33 @@ impl From<RsvpCounts> for CountsBody {
 pub(in crate::community) struct EventBody {
     id: String,
     /// Null when the account is gone or cannot be read now.
+    #[schema(required = true)]
     host: Option<Person>,
     title: String,
     description: String,
     /// When it starts.
     event_date: Time,
     /// When it ends; null where that is not told.
+    #[schema(required = true)]
     end_date: Option<Time>,
     /// The IANA name of the venue's time zone.
     time_zone: String,
     /// The start as the venue's clocks show it.
     local_start: String,
     /// The end as the venue's clocks show it; null where no end is told.
+    #[schema(required = true)]
     local_end: Option<String>,
     location: LocationBody,
     event_type: EventType,
     /// Null for no limit.
+    #[schema(required = true)]
     capacity: Option<u32>,
     counts: CountsBody,
     /// Since when it is known that the event does not take place; null where it does.
+    #[schema(required = true)]
     cancelled_at: Option<Time>,
     /// Why it does not, if the host said so.
+    #[schema(required = true)]
     cancel_reason: Option<String>,
     /// Rises with each answer and each change: of two messages the one with the higher version is the newer.
     version: u64,
@@ -120,6 +126,7 @@ pub(super) struct Answered {
 pub(super) struct Attendee {
     pub(super) user_id: String,
     /// Null when the account is gone or cannot be read now.
+    #[schema(required = true)]
     pub(super) user: Option<Person>,
     pub(super) status: RsvpStatus,
     pub(super) updated_at: Time,
@@ -127,7 +134,7 @@ pub(super) struct Attendee {
 
 /// What `events:all`, `event:{id}` and, for promotions, the personal channel publish.
 #[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "type", rename_all_fields = "camelCase")]
+#[serde(tag = "type")]
 pub(in crate::community) enum EventMessage {
     /// There is a new event.
     #[serde(rename = "event.created")]
@@ -143,6 +150,7 @@ pub(in crate::community) enum EventMessage {
     Answered {
         rsvp: RsvpView,
         counts: CountsBody,
+        #[schema(required = true)]
         promoted: Option<RsvpView>,
         /// Rises with each answer that is taken. Messages of several servers may cross: counts of an older one are dropped.
         version: u64,

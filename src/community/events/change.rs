@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::bodies::{ALL_CHANNEL, EventBody, EventMessage};
-use super::place::{GivenLocation, LocationBody};
+use super::place::GivenLocation;
 use super::rules::{Cancelled, Plan};
 use super::schedule::{GivenTime, Schedule, Zone};
 use super::store::Event;
@@ -35,7 +35,10 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 /// A change of an event; what is absent stays.
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields, validate = with_its_start -> BadFields)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", example = json!({
+    "title": "Milonga at La Viruta", "description": "Live music from eleven on.",
+    "eventDate": "2030-12-04T22:00", "timeZone": "America/Argentina/Buenos_Aires",
+}))]
 struct EventChange {
     #[deserr(default)]
     #[schema(value_type = Title, required = false)]
@@ -56,7 +59,7 @@ struct EventChange {
     #[schema(value_type = Option<Zone>)]
     time_zone: Maybe<Zone>,
     #[deserr(default)]
-    #[schema(value_type = LocationBody, required = false)]
+    #[schema(value_type = GivenLocation, required = false)]
     location: Given<GivenLocation>,
 }
 
@@ -148,7 +151,8 @@ impl Community {
 
 /// Change an event; for its host. Those who answered are told where time or place are others.
 #[utoipa::path(
-    patch, path = "/api/events/{id}", tag = "events", request_body = EventChange,
+    patch, path = "/api/events/{id}", operation_id = "changeEvent",
+    tag = "events", request_body = EventChange,
     responses(
         (status = OK, body = EventBody),
         (status = BAD_REQUEST, body = Problem),
@@ -190,7 +194,8 @@ async fn change(
 
 /// Cancel an event; for its host. Those who answered are told.
 #[utoipa::path(
-    post, path = "/api/events/{id}/cancel", tag = "events", request_body = CancelBody,
+    post, path = "/api/events/{id}/cancel", operation_id = "cancelEvent",
+    tag = "events", request_body = CancelBody,
     responses(
         (status = OK, body = EventBody),
         (status = FORBIDDEN, body = Problem),

@@ -29,7 +29,7 @@ use utoipa_axum::routes;
 
 use self::bodies::{ALL_CHANNEL, Answered, Attendee, EventBody, EventMessage, RsvpView};
 use self::listing::EventFilter;
-use self::place::{GivenLocation, LocationBody, Near};
+use self::place::{GivenLocation, Near};
 use self::rules::{RsvpChoice, RsvpCounts};
 use self::schedule::{GivenTime, Schedule, Zone};
 use self::store::{Event, EventError, EventType, RsvpOutcome};
@@ -58,7 +58,12 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields, validate = in_order -> BadFields)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", example = json!({
+    "title": "Milonga at La Viruta", "description": "Live music from ten on.",
+    "eventDate": "2030-12-04T21:00", "endDate": "2030-12-05T03:00", "timeZone": "America/Argentina/Buenos_Aires",
+    "location": {"text": "La Viruta, Armenia 1366", "city": "Buenos Aires", "latitude": -34.59, "longitude": -58.42},
+    "eventType": "milonga", "capacity": 120,
+}))]
 struct NewEvent {
     title: Title,
     #[deserr(default)]
@@ -74,7 +79,6 @@ struct NewEvent {
     #[deserr(default)]
     #[schema(value_type = Option<Zone>)]
     time_zone: Maybe<Zone>,
-    #[schema(value_type = LocationBody)]
     location: GivenLocation,
     #[schema(value_type = EventType)]
     event_type: Choice<EventType>,
@@ -122,7 +126,7 @@ struct EventsQuery {
     to: Option<Time>,
     /// Only near a point: `latitude,longitude,kilometres`.
     #[deserr(default)]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, max_length = 100, example = "-34.6,-58.4,10")]
     near: Option<Near>,
 }
 
@@ -191,7 +195,7 @@ fn count_answer(outcome: &RsvpOutcome) {
 
 /// Events by the time they start, soonest first.
 #[utoipa::path(
-    get, path = "/api/events", tag = "events", params(EventsQuery, PageQuery),
+    get, path = "/api/events", operation_id = "listEvents", tag = "events", params(EventsQuery, PageQuery),
     responses((status = OK, body = PageBody<EventBody>), (status = BAD_REQUEST, body = Problem)),
 )]
 async fn list(
@@ -214,7 +218,8 @@ async fn list(
 
 /// Give an event. It is published to `events:all`.
 #[utoipa::path(
-    post, path = "/api/events", tag = "events", params(IdempotencyKey), request_body = NewEvent,
+    post, path = "/api/events", operation_id = "createEvent",
+    tag = "events", params(IdempotencyKey), request_body = NewEvent,
     responses((status = CREATED, body = EventBody), (status = BAD_REQUEST, body = Problem)),
 )]
 async fn create(
@@ -250,7 +255,7 @@ async fn create(
 
 /// One event.
 #[utoipa::path(
-    get, path = "/api/events/{id}", tag = "events",
+    get, path = "/api/events/{id}", operation_id = "getEvent", tag = "events",
     responses((status = OK, body = EventBody), (status = NOT_FOUND, body = Problem)),
 )]
 async fn read(
@@ -265,7 +270,8 @@ async fn read(
 
 /// Answer an event. Who wants to come to a full one is waitlisted, and gets the next free place. What is over takes no answers.
 #[utoipa::path(
-    post, path = "/api/events/{id}/rsvp", tag = "events", params(IdempotencyKey), request_body = RsvpBody,
+    post, path = "/api/events/{id}/rsvp", operation_id = "answerEvent",
+    tag = "events", params(IdempotencyKey), request_body = RsvpBody,
     responses(
         (status = OK, body = Answered),
         (status = NOT_FOUND, body = Problem),
@@ -289,7 +295,8 @@ async fn rsvp(
 
 /// Who answered.
 #[utoipa::path(
-    get, path = "/api/events/{id}/attendees", tag = "events", params(PageQuery),
+    get, path = "/api/events/{id}/attendees", operation_id = "listAttendees",
+    tag = "events", params(PageQuery),
     responses((status = OK, body = PageBody<Attendee>), (status = NOT_FOUND, body = Problem)),
 )]
 async fn attendees(

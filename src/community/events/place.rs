@@ -4,7 +4,9 @@ use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
 use mundotango_gateway::input::{BadFields, Decimal, Maybe};
 use mundotango_gateway::problem::FieldCode;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::location::{Coordinates, Location};
 use crate::texts::{City, Place};
@@ -45,6 +47,42 @@ impl Deserr<BadFields> for GivenLocation {
             }
         }
     }
+}
+
+impl PartialSchema for GivenLocation {
+    fn schema() -> RefOr<Schema> {
+        let parts = || {
+            let city = OneOfBuilder::new().item(Ref::from_schema_name(City::name())).item(null());
+            ObjectBuilder::new()
+                .property("text", Ref::from_schema_name(Place::name()))
+                .property("city", city)
+                .required("text")
+                .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
+        };
+        // Half a point is none: both are there, or neither.
+        let point =
+            parts().property("latitude", degrees(90, -34.59)).property("longitude", degrees(180, -58.42));
+        let point = point.required("latitude").required("longitude");
+        let about = "Where an event is: a text, or its parts; with a point, if it is known.";
+        let form = OneOfBuilder::new().description(Some(about)).item(Ref::from_schema_name(Place::name()));
+        form.item(parts()).item(point).into()
+    }
+}
+
+impl ToSchema for GivenLocation {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((City::name().into_owned(), City::schema()));
+        schemas.push((Place::name().into_owned(), Place::schema()));
+    }
+}
+
+fn null() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Null)
+}
+
+fn degrees(most: i32, example: f64) -> ObjectBuilder {
+    let number = ObjectBuilder::new().schema_type(Type::Number).minimum(Some(-most)).maximum(Some(most));
+    number.examples([example])
 }
 
 type Latitude = Decimal<-90, 90>;
@@ -102,15 +140,15 @@ pub(super) struct LocationParts {
     /// The venue or the whole address.
     #[schema(value_type = Place)]
     text: String,
-    #[schema(value_type = Option<City>)]
+    #[schema(required = true, value_type = Option<City>)]
     city: Option<String>,
     /// Degrees north.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = -90, maximum = 90)]
+    #[schema(nullable = false, minimum = -90, maximum = 90, example = -34.59)]
     latitude: Option<f64>,
     /// Degrees east.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = -180, maximum = 180)]
+    #[schema(nullable = false, minimum = -180, maximum = 180, example = -58.42)]
     longitude: Option<f64>,
 }
 

@@ -159,6 +159,9 @@ impl PartialSchema for GivenTime {
         let about = "A time with its offset (RFC 3339), or without one as the clocks in `timeZone` show it.";
         let examples = ["2026-12-04T21:00:00-03:00", "2026-12-04T21:00"];
         let schema = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
+        let schema = schema.pattern(Some(
+            r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)?$",
+        ));
         schema.max_length(Some(MAX_CHARS)).examples(examples).into()
     }
 }
@@ -194,7 +197,8 @@ impl PartialSchema for Zone {
     fn schema() -> RefOr<Schema> {
         let about = "The venue's time zone by its IANA name.";
         let schema = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
-        schema.max_length(Some(MAX_CHARS)).examples(["America/Argentina/Buenos_Aires"]).into()
+        let schema = schema.min_length(Some(1)).max_length(Some(MAX_CHARS));
+        schema.examples(["America/Argentina/Buenos_Aires"]).into()
     }
 }
 

@@ -41,13 +41,14 @@ pub(in crate::community) fn router() -> OpenApiRouter<Arc<Community>> {
 #[into_params(parameter_in = Query)]
 struct LinkQuery {
     /// Whose link it is, and for which list.
-    #[param(value_type = String)]
+    #[param(value_type = LinkToken, inline)]
     token: LinkToken,
 }
 
 /// The page behind the link of a letter. It changes nothing.
 #[utoipa::path(
-    get, path = "/api/mail/unsubscribe", tag = "mail", security(()), params(LinkQuery),
+    get, path = "/api/mail/unsubscribe", operation_id = "showUnsubscribePage",
+    tag = "mail", security(()), params(LinkQuery),
     responses((status = OK, body = String, content_type = "text/html"), (status = NOT_FOUND, body = String, content_type = "text/html")),
 )]
 async fn ask(
@@ -64,7 +65,8 @@ async fn ask(
 
 /// Leave the list of a letter, by its link: a form with `List-Unsubscribe=One-Click`, as mail programs send it.
 #[utoipa::path(
-    post, path = "/api/mail/unsubscribe", tag = "mail", security(()), params(LinkQuery),
+    post, path = "/api/mail/unsubscribe", operation_id = "unsubscribe",
+    tag = "mail", security(()), params(LinkQuery),
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = OK, body = String, content_type = "text/html"),

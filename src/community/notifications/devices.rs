@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
 use jiff::{SignedDuration, Timestamp};
 use mundotango_gateway::Identity;
+use mundotango_gateway::describe::one_of;
 use mundotango_gateway::extract::{Path, ValidJson};
 use mundotango_gateway::input::{BadFields, Maybe};
 use mundotango_gateway::problem::{FieldCode, FieldError, Problem};
@@ -19,6 +20,7 @@ use mundotango_storage::{StoreError, now};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
+use utoipa::openapi::Schema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -239,6 +241,7 @@ struct KeysBody {
 /// A device: exactly one of `web`, `fcm` and `apns`.
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, deny_unknown_fields)]
+#[schema(example = json!({"fcm": "fGci7Q0vS2m1:APA91bH", "name": "Phone"}))]
 struct DeviceBody {
     #[deserr(default)]
     #[schema(value_type = Option<SubscriptionBody>)]
@@ -285,13 +288,19 @@ impl DeviceBody {
     }
 }
 
+fn kinds() -> Schema {
+    one_of(&["web", "fcm", "apns"])
+}
+
 /// A device that gets pushes.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct DeviceView {
     id: String,
-    /// `web`, `fcm` or `apns`.
+    /// The service that reaches it.
+    #[schema(schema_with = kinds)]
     kind: &'static str,
+    #[schema(required = true)]
     name: Option<String>,
     registered_at: mundotango_gateway::input::Time,
 }
@@ -323,7 +332,7 @@ struct PublicKeyView {
 
 /// The key with which a browser subscribes to web push.
 #[utoipa::path(
-    get, path = "/api/push/key", tag = "notifications", security(()),
+    get, path = "/api/push/key", operation_id = "getPushKey", tag = "notifications", security(()),
     responses((status = OK, body = PublicKeyView)),
 )]
 async fn public_key(State(community): Shared) -> Json<PublicKeyView> {
@@ -332,7 +341,8 @@ async fn public_key(State(community): Shared) -> Json<PublicKeyView> {
 
 /// The devices on which the caller gets pushes.
 #[utoipa::path(
-    get, path = "/api/push/devices", tag = "notifications", responses((status = OK, body = DevicesView)),
+    get, path = "/api/push/devices", operation_id = "listDevices",
+    tag = "notifications", responses((status = OK, body = DevicesView)),
 )]
 async fn list(identity: Identity, State(community): Shared) -> Result<Json<DevicesView>, Problem> {
     let devices = community.notifications.devices.of(&identity.user_id).await?;
@@ -341,7 +351,8 @@ async fn list(identity: Identity, State(community): Shared) -> Result<Json<Devic
 
 /// Register a device for pushes; at each start of the app, as services change their tokens. The same one again keeps its id.
 #[utoipa::path(
-    post, path = "/api/push/devices", tag = "notifications", request_body = DeviceBody,
+    post, path = "/api/push/devices", operation_id = "registerDevice",
+    tag = "notifications", request_body = DeviceBody,
     responses((status = CREATED, body = DeviceView), (status = BAD_REQUEST, body = Problem)),
 )]
 async fn register(
@@ -362,7 +373,7 @@ async fn register(
 
 /// Send no more pushes to a device.
 #[utoipa::path(
-    delete, path = "/api/push/devices/{id}", tag = "notifications",
+    delete, path = "/api/push/devices/{id}", operation_id = "removeDevice", tag = "notifications",
     responses((status = NO_CONTENT), (status = NOT_FOUND, body = Problem)),
 )]
 async fn remove(

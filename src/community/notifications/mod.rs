@@ -86,11 +86,11 @@ struct UnreadView {
 /// Up to which notification.
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", example = json!({"upTo": "1"}))]
 struct UpToBody {
     /// The id of a notification; absent for all that there are.
     #[deserr(default)]
-    #[schema(value_type = Option<Id>)]
+    #[schema(value_type = Option<String>, pattern = "^[0-9]{1,19}$", max_length = 19, example = "1")]
     up_to: Maybe<Id>,
 }
 
@@ -120,7 +120,8 @@ fn number_of(id: &str) -> Result<u64, Problem> {
 
 /// The caller's notifications, the last one first. The last 500 are kept.
 #[utoipa::path(
-    get, path = "/api/notifications", tag = "notifications", params(PageQuery),
+    get, path = "/api/notifications", operation_id = "listNotifications",
+    tag = "notifications", params(PageQuery),
     responses((status = OK, body = PageBody<NotificationView>), (status = BAD_REQUEST, body = Problem)),
 )]
 async fn list(
@@ -134,7 +135,8 @@ async fn list(
 
 /// How many notifications the caller has not read.
 #[utoipa::path(
-    get, path = "/api/notifications/unread-count", tag = "notifications",
+    get, path = "/api/notifications/unread-count", operation_id = "countUnreadNotifications",
+    tag = "notifications",
     responses((status = OK, body = UnreadView)),
 )]
 async fn unread(identity: Identity, State(community): Shared) -> Result<Json<UnreadView>, Problem> {
@@ -143,7 +145,7 @@ async fn unread(identity: Identity, State(community): Shared) -> Result<Json<Unr
 
 /// Mark a notification as read, on all devices.
 #[utoipa::path(
-    post, path = "/api/notifications/{id}/read", tag = "notifications",
+    post, path = "/api/notifications/{id}/read", operation_id = "markNotificationRead", tag = "notifications",
     responses((status = OK, body = UnreadView), (status = NOT_FOUND, body = Problem)),
 )]
 async fn read(
@@ -156,7 +158,8 @@ async fn read(
 
 /// Mark notifications as read, on all devices. With `upTo`, those that came after what the user has seen stay unread.
 #[utoipa::path(
-    post, path = "/api/notifications/read-all", tag = "notifications", request_body = UpToBody,
+    post, path = "/api/notifications/read-all", operation_id = "markNotificationsRead",
+    tag = "notifications", request_body = UpToBody,
     responses((status = OK, body = UnreadView), (status = BAD_REQUEST, body = Problem)),
 )]
 async fn read_all(
@@ -170,7 +173,8 @@ async fn read_all(
 /// Say that a device shows the notifications up to one: they are not pushed to the others. An app that is in front sends this
 /// within ten seconds after it hears `notification.created`.
 #[utoipa::path(
-    post, path = "/api/notifications/shown", tag = "notifications", request_body = UpToBody,
+    post, path = "/api/notifications/shown", operation_id = "markNotificationsShown",
+    tag = "notifications", request_body = UpToBody,
     responses((status = NO_CONTENT), (status = BAD_REQUEST, body = Problem)),
 )]
 async fn shown(
@@ -184,7 +188,7 @@ async fn shown(
 
 /// Remove a notification.
 #[utoipa::path(
-    delete, path = "/api/notifications/{id}", tag = "notifications",
+    delete, path = "/api/notifications/{id}", operation_id = "removeNotification", tag = "notifications",
     responses((status = NO_CONTENT), (status = NOT_FOUND, body = Problem)),
 )]
 async fn remove(

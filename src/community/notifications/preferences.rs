@@ -225,6 +225,7 @@ fn clock(time: Time) -> String {
 /// Hours in which nothing rings on any device. They may go over midnight.
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, deny_unknown_fields)]
+#[schema(example = json!({"from": "22:30", "to": "08:00"}))]
 struct QuietHoursBody {
     #[schema(inline)]
     from: Clock,
@@ -391,8 +392,11 @@ impl PreferencesBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PreferencesView {
+    #[schema(required = true)]
     language: Option<Language>,
+    #[schema(required = true)]
     time_zone: Option<String>,
+    #[schema(required = true)]
     quiet_hours: Option<QuietHoursView>,
     digests: Digests,
     digest_hour: String,
@@ -437,7 +441,7 @@ impl From<Preferences> for PreferencesView {
 
 /// What the caller wants to be told, by which way, and when.
 #[utoipa::path(
-    get, path = "/api/notifications/preferences", tag = "notifications",
+    get, path = "/api/notifications/preferences", operation_id = "getPreferences", tag = "notifications",
     responses((status = OK, body = PreferencesView)),
 )]
 async fn read(identity: Identity, State(community): Shared) -> Result<Json<PreferencesView>, Problem> {
@@ -446,7 +450,8 @@ async fn read(identity: Identity, State(community): Shared) -> Result<Json<Prefe
 
 /// Change what the caller wants to be told.
 #[utoipa::path(
-    patch, path = "/api/notifications/preferences", tag = "notifications", request_body = PreferencesBody,
+    patch, path = "/api/notifications/preferences", operation_id = "changePreferences",
+    tag = "notifications", request_body = PreferencesBody,
     responses((status = OK, body = PreferencesView), (status = BAD_REQUEST, body = Problem)),
 )]
 async fn change(
@@ -470,13 +475,14 @@ struct MuteBody {
     thing: Id,
     /// For how many hours; absent for ever, 0 to hear of it again.
     #[deserr(default)]
-    #[schema(value_type = Option<u32>, maximum = 8760)]
+    #[schema(value_type = Option<u32>, minimum = 0, maximum = 8760)]
     hours: Maybe<Whole<0, 8760>>,
 }
 
 /// Hear nothing of an event, a post or a conversation for a while; at most 200 things at a time.
 #[utoipa::path(
-    post, path = "/api/notifications/mute", tag = "notifications", request_body = MuteBody,
+    post, path = "/api/notifications/mute", operation_id = "mute",
+    tag = "notifications", request_body = MuteBody,
     responses((status = OK, body = PreferencesView), (status = CONFLICT, body = Problem)),
 )]
 async fn mute(

@@ -31,6 +31,7 @@ pub(in crate::community) struct NotificationView {
     /// What that is called.
     title: String,
     /// Who caused it last, if somebody did.
+    #[schema(required = true)]
     actor_id: Option<String>,
     /// How often it happened since the user read of it.
     count: u32,
@@ -58,7 +59,7 @@ impl From<Numbered> for NotificationView {
 
 /// What the personal channel publishes of notifications. The count is the whole number, never a difference.
 #[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "type", rename_all_fields = "camelCase")]
+#[serde(tag = "type")]
 pub(in crate::community) enum NotificationMessage {
     /// There is a new one. One of the same thing that was unread is in it, and gone.
     #[serde(rename = "notification.created")]
@@ -68,7 +69,11 @@ pub(in crate::community) enum NotificationMessage {
     Read { id: String, unread: usize },
     /// All up to this one were read, on some device.
     #[serde(rename = "notifications.read")]
-    ReadUpTo { up_to: String, unread: usize },
+    ReadUpTo {
+        #[serde(rename = "upTo")]
+        up_to: String,
+        unread: usize,
+    },
 }
 
 /// What the devices hear of a new notification.

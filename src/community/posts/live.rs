@@ -21,14 +21,19 @@ const NAMESPACE: &str = "post";
 /// On what nodes tell each other which post's reactions changed, and the name of the task that publishes them.
 const REACTIONS: &str = "post reactions";
 
-/// What `post:{id}` publishes: the reactions to the post changed.
+/// What `post:{id}` publishes.
 #[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "type", rename = "post.reacted", rename_all = "camelCase")]
-pub(in crate::community) struct ReactionsMessage {
-    post_id: String,
-    /// How many reactions of each kind.
-    #[schema(value_type = BTreeMap<String, u64>)]
-    reactions: BTreeMap<ReactionType, u64>,
+#[serde(tag = "type")]
+pub(in crate::community) enum ReactionsMessage {
+    /// The reactions to the post changed.
+    #[serde(rename = "post.reacted")]
+    Reacted {
+        #[serde(rename = "postId")]
+        post_id: String,
+        /// How many reactions of each kind.
+        #[schema(value_type = BTreeMap<String, u64>)]
+        reactions: BTreeMap<ReactionType, u64>,
+    },
 }
 
 /// Lets into a post's channel who may read the post.
@@ -89,7 +94,7 @@ impl Reactions {
     /// Whether they are published; not, if a part of the node does not answer now.
     async fn publish(&self, engine: &Engine, post_id: &str) -> anyhow::Result<bool> {
         let Ok((reactions, number)) = self.posts.reactions_now(post_id).await else { return Ok(false) };
-        let message = ReactionsMessage { post_id: post_id.to_owned(), reactions };
+        let message = ReactionsMessage::Reacted { post_id: post_id.to_owned(), reactions };
         let data = Bytes::from(serde_json::to_vec(&message)?);
         let publish = Publish {
             // Where two nodes publish for a moment, nobody sees older counts after newer ones.

@@ -60,6 +60,7 @@ struct Reaction {
 pub(super) struct PostBody {
     id: String,
     /// Null when the account is gone or cannot be read now.
+    #[schema(required = true)]
     author: Option<Person>,
     content: String,
     visibility: Visibility,
@@ -76,12 +77,13 @@ pub(super) struct SeenPost {
     #[serde(flatten)]
     post: PostBody,
     /// The caller's own reaction.
+    #[schema(required = true)]
     my_reaction: Option<ReactionType>,
 }
 
 /// What `posts:feed` publishes.
 #[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "type", rename_all_fields = "camelCase")]
+#[serde(tag = "type")]
 pub(super) enum PostMessage {
     /// There is a new public post.
     #[serde(rename = "post.created")]
@@ -156,7 +158,7 @@ impl Community {
 
 /// The caller's feed, newest first.
 #[utoipa::path(
-    get, path = "/api/posts", tag = "posts", params(PageQuery),
+    get, path = "/api/posts", operation_id = "listPosts", tag = "posts", params(PageQuery),
     responses((status = OK, body = PageBody<SeenPost>), (status = BAD_REQUEST, body = Problem)),
 )]
 async fn feed(
@@ -171,7 +173,8 @@ async fn feed(
 
 /// Say something. Public posts are published to `posts:feed`.
 #[utoipa::path(
-    post, path = "/api/posts", tag = "posts", params(IdempotencyKey), request_body = NewPost,
+    post, path = "/api/posts", operation_id = "createPost",
+    tag = "posts", params(IdempotencyKey), request_body = NewPost,
     responses((status = CREATED, body = PostBody), (status = BAD_REQUEST, body = Problem)),
 )]
 async fn create(
@@ -201,7 +204,7 @@ async fn create(
 
 /// One post.
 #[utoipa::path(
-    get, path = "/api/posts/{id}", tag = "posts",
+    get, path = "/api/posts/{id}", operation_id = "getPost", tag = "posts",
     responses((status = OK, body = SeenPost), (status = NOT_FOUND, body = Problem)),
 )]
 async fn read(
@@ -217,7 +220,8 @@ async fn read(
 /// React to a post; again with another reaction replaces the one before. `post:{id}` publishes the counts, at most four
 /// times a second.
 #[utoipa::path(
-    post, path = "/api/posts/{id}/react", tag = "posts", request_body = Reaction,
+    post, path = "/api/posts/{id}/react", operation_id = "reactToPost",
+    tag = "posts", request_body = Reaction,
     responses((status = OK, body = SeenPost), (status = NOT_FOUND, body = Problem)),
 )]
 async fn react(
@@ -231,7 +235,7 @@ async fn react(
 
 /// Take the own reaction back.
 #[utoipa::path(
-    delete, path = "/api/posts/{id}/react", tag = "posts",
+    delete, path = "/api/posts/{id}/react", operation_id = "removeReaction", tag = "posts",
     responses((status = OK, body = SeenPost), (status = NOT_FOUND, body = Problem)),
 )]
 async fn take_back(

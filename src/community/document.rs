@@ -1,0 +1,96 @@
+//! What the API's document says of the whole: its parts in the order in which one reads of them, and what channels publish.
+
+use mundotango_gateway::problem::{FieldError, Problem};
+use serde_json::{Value, json};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::{bookmarks, events, notifications, posts};
+
+/// The document without its operations.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "MundoTango",
+        description = "The community of tango dancers: REST, and the same operations as RPCs on a socket. \
+            `x-channels` says what subscribers receive.",
+    ),
+    // Relative to where the document is read from, so that it fits every address.
+    servers((url = "/", description = "this server")),
+    security(("bearer" = [])),
+    tags(
+        (name = "auth", description = "Making an account, logging in and out, and getting back in by mail."),
+        (name = "users", description = "The own profile, and those of others."),
+        (name = "posts", description = "The feed, posts, and reactions to them."),
+        (name = "bookmarks", description = "Posts to come back to."),
+        (name = "events", description = "Milongas, classes and festivals, and who comes."),
+        (name = "notifications", description = "What a user is told, by which ways, and on which devices."),
+        (name = "life-ceo", description = "Conversations with agents."),
+        (name = "analytics", description = "What happened, told by clients, and the numbers of it for admins."),
+        (name = "mail", description = "Leaving lists, and what mail providers report."),
+        (name = "monitoring", description = "Whether the node lives and can take work."),
+        (name = "jobs", description = "Queues and schedules; for admins."),
+        (name = "system", description = "The running nodes; for admins."),
+        (name = "admin", description = "Accounts and mail addresses; for admins."),
+        (name = "server", description = "The server API, for an application's own backend, with a key of its own."),
+    ),
+    components(schemas(
+        posts::PostMessage,
+        posts::live::ReactionsMessage,
+        bookmarks::BookmarkMessage,
+        events::bodies::EventMessage,
+        notifications::views::NotificationMessage,
+        crate::life_ceo::AgentMessage,
+        FieldError,
+        Problem
+    )),
+    modifiers(&BearerScheme, &Channels),
+)]
+pub(super) struct Document;
+
+struct BearerScheme;
+
+impl Modify for BearerScheme {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Channels by the form of their names: who may hear them, and the schemas of which each publication has one.
+const CHANNELS: &[(&str, &str, &[&str])] = &[
+    ("posts:feed", "New public posts. For everybody who is logged in.", &["PostMessage"]),
+    ("post:{id}", "The reactions to a post. For those who may read the post.", &["ReactionsMessage"]),
+    ("events:all", "New, changed and cancelled events. For everybody who is logged in.", &["EventMessage"]),
+    (
+        "event:{id}",
+        "Answers to an event, and its changes. For everybody who is logged in.",
+        &["EventMessage"],
+    ),
+    (
+        "#{userId}",
+        "What concerns a user alone, on all of the user's devices. Connections are subscribed to it by themselves.",
+        &["EventMessage", "NotificationMessage", "BookmarkMessage"],
+    ),
+    (
+        "agent:{conversationId}",
+        "An agent's answer as it is said. For the conversation's user.",
+        &["AgentMessage"],
+    ),
+];
+
+/// `x-channels`, as OpenAPI itself knows requests alone.
+struct Channels;
+
+impl Modify for Channels {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let channels = CHANNELS.iter().map(|(name, about, messages)| {
+            let schemas = messages.iter().map(|name| json!({"$ref": format!("#/components/schemas/{name}")}));
+            let message = json!({"oneOf": schemas.collect::<Vec<_>>()});
+            ((*name).to_owned(), json!({"description": about, "message": message}))
+        });
+        let channels: Value = channels.collect::<serde_json::Map<_, _>>().into();
+        document.extensions.get_or_insert_default().insert("x-channels".to_owned(), channels);
+    }
+}

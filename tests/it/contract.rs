@@ -1,0 +1,239 @@
+//! The API's document is what the server does: the one that is served is the one that clients were made from, and what
+//! channels publish fits it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use jsonschema::Validator;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::server::{Server, User};
+
+/// The document as it is kept.
+const DOCUMENT: &str = "docs/openapi.json";
+
+/// The served document, without the routes of tests.
+async fn document(server: &Server) -> Value {
+    let (status, mut document) = server.call(Method::GET, "/api/docs/json", None, None).await;
+    assert_eq!(status, StatusCode::OK);
+    let paths = document["paths"].as_object_mut().unwrap();
+    paths.retain(|path, _| !path.starts_with("/api/test-hooks/"));
+    document["components"]["schemas"].as_object_mut().unwrap().remove("Victim");
+    document
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_document_that_is_kept_is_the_one_that_is_served() {
+    let server = Server::start().await;
+    let served = serde_json::to_string_pretty(&document(&server).await).unwrap() + "\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(DOCUMENT);
+    if std::env::var_os("MUNDOTANGO_WRITE_DOCS").is_some() {
+        fs::write(&path, &served).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    let differs = kept.lines().zip(served.lines()).find(|(kept, served)| kept != served);
+    assert!(
+        kept == served,
+        "{DOCUMENT} is not what is served, first at {differs:?}: MUNDOTANGO_WRITE_DOCS=1 cargo test --test it contract"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_that_is_compressed_ends_well() {
+    let server = Server::start().await;
+    let account = server.register("ana").await;
+    let ana = server.user(&account.id, "admin");
+    let request = server.http.get(server.url("/api/admin/system/export")).bearer_auth(&ana.token);
+    let answer = request.header("accept-encoding", "gzip").send().await.unwrap();
+    assert_eq!(answer.headers()["content-encoding"], "gzip");
+    let bytes = answer.bytes().await.expect("the stream is whole");
+    assert!(bytes.starts_with(&[0x1f, 0x8b]), "gzip");
+    let log = server.whole_log().await;
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+/// Validators of what channels publish, by the forms of their names.
+fn validators(document: &Value) -> BTreeMap<String, Validator> {
+    let channels = document["x-channels"].as_object().unwrap();
+    let validator = |about: &Value| {
+        let schema = json!({"allOf": [about["message"]], "components": {"schemas": document["components"]["schemas"]}});
+        jsonschema::draft202012::new(&schema).unwrap()
+    };
+    channels.iter().map(|(name, about)| (name.clone(), validator(about))).collect()
+}
+
+/// The form of a channel's name: `event:{id}` of `event:01a2…`.
+fn form<'a>(forms: impl Iterator<Item = &'a String>, channel: &str) -> &'a str {
+    let mut forms: Vec<_> =
+        forms.filter(|form| form.split('{').next().is_some_and(|it| channel.starts_with(it))).collect();
+    forms.sort_by_key(|form| form.len());
+    // A name without a part that changes is the channel itself.
+    let exact = forms.iter().position(|form| form.as_str() == channel);
+    let open = forms.iter().position(|form| form.contains('{'));
+    exact
+        .or(open)
+        .map(|index| forms[index].as_str())
+        .unwrap_or_else(|| panic!("no channel of the form of {channel}"))
+}
+
+/// A session that keeps what it receives.
+struct Listener {
+    socket: tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
+    next_id: u64,
+    /// Channels with what they published.
+    heard: Vec<(String, Value)>,
+}
+
+impl Listener {
+    async fn connect(server: &Server, user: &User) -> Self {
+        let (socket, _) = connect_async(server.websocket_url()).await.unwrap();
+        let mut listener = Self { socket, next_id: 0, heard: Vec::new() };
+        listener.ask("connect", json!({"token": user.token})).await;
+        listener
+    }
+
+    async fn ask(&mut self, what: &str, body: Value) {
+        self.next_id += 1;
+        let command = json!({"id": self.next_id, what: body});
+        self.socket.send(Message::text(command.to_string())).await.unwrap();
+        let id = self.next_id;
+        let reply = self.until(|reply| reply["id"] == id).await;
+        assert!(reply["error"].is_null(), "{what}: {reply}");
+    }
+
+    async fn subscribe(&mut self, channel: &str) {
+        self.ask("subscribe", json!({"channel": channel})).await;
+    }
+
+    /// Reads until a reply is the one that is waited for.
+    async fn until(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let frame = tokio::time::timeout(std::time::Duration::from_secs(30), self.socket.next());
+            let Message::Text(text) = frame.await.expect("nothing more came").unwrap().unwrap() else {
+                continue;
+            };
+            let mut found = None;
+            for reply in serde_json::Deserializer::from_str(&text).into_iter::<Value>() {
+                let reply = reply.unwrap();
+                let push = &reply["push"];
+                if push["pub"].is_object() {
+                    let channel = push["channel"].as_str().unwrap().to_owned();
+                    self.heard.push((channel, push["pub"]["data"].clone()));
+                }
+                if is_it(&reply) {
+                    found = Some(reply);
+                }
+            }
+            if let Some(found) = found {
+                return found;
+            }
+            if text == "{}" {
+                self.socket.send(Message::text("{}")).await.unwrap();
+            }
+        }
+    }
+
+    /// Waits until something of these types was heard.
+    async fn hear(&mut self, kinds: &[&str]) {
+        for kind in kinds {
+            if !self.heard.iter().any(|(_, message)| message["type"] == *kind) {
+                self.until(|reply| reply["push"]["pub"]["data"]["type"] == *kind).await;
+            }
+        }
+    }
+}
+
+/// All messages that the document has, by the schema and the value of `type`.
+fn types(document: &Value) -> BTreeSet<(String, String)> {
+    let mut types = BTreeSet::new();
+    for about in document["x-channels"].as_object().unwrap().values() {
+        for reference in about["message"]["oneOf"].as_array().unwrap() {
+            let name = reference["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+            let schema = &document["components"]["schemas"][name];
+            let variants = schema["oneOf"].as_array().cloned().unwrap_or_else(|| vec![schema.clone()]);
+            for variant in variants {
+                let kind = &variant["properties"]["type"];
+                let kind = kind["enum"][0].as_str().or_else(|| kind["const"].as_str());
+                types.insert((
+                    name.to_owned(),
+                    kind.unwrap_or_else(|| panic!("{name} has no type: {variant}")).to_owned(),
+                ));
+            }
+        }
+    }
+    types
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_publication_fits_its_schema() {
+    let server = Server::start().await;
+    let document = document(&server).await;
+    let validators = validators(&document);
+    let (ana, beto, carla) =
+        (server.register("ana").await, server.register("beto").await, server.register("carla").await);
+    let mut listeners = [
+        Listener::connect(&server, &ana).await,
+        Listener::connect(&server, &beto).await,
+        Listener::connect(&server, &carla).await,
+    ];
+    for channel in ["posts:feed", "events:all"] {
+        listeners[0].subscribe(channel).await;
+    }
+    let (_, post) = server.post("/api/posts", &ana, json!({"content": "Who dances?"})).await;
+    let id = post["id"].as_str().unwrap();
+    listeners[0].subscribe(&format!("post:{id}")).await;
+    server.post(&format!("/api/posts/{id}/react"), &beto, json!({"reactionType": "heart"})).await;
+    server.call(Method::PUT, &format!("/api/posts/{id}/bookmark"), Some(&ana.token), None).await;
+    server.call(Method::DELETE, &format!("/api/posts/{id}/bookmark"), Some(&ana.token), None).await;
+    listeners[0].hear(&["post.created", "post.reacted", "bookmark.changed"]).await;
+
+    let event = json!({
+        "title": "Milonga", "eventDate": "2030-01-01T20:00:00-03:00", "eventType": "milonga", "capacity": 1,
+        "location": {"text": "La Viruta", "city": "Buenos Aires", "latitude": -34.6, "longitude": -58.4},
+    });
+    let (status, event) = server.post("/api/events", &ana, event).await;
+    assert_eq!(status, StatusCode::CREATED, "{event}");
+    let path = format!("/api/events/{}", event["id"].as_str().unwrap());
+    listeners[0].subscribe(&format!("event:{}", event["id"].as_str().unwrap())).await;
+    // The second one waits, and gets the place of the first one.
+    for (user, status) in [(&beto, "going"), (&carla, "going"), (&beto, "declined")] {
+        let (code, answer) = server.post(&format!("{path}/rsvp"), user, json!({"status": status})).await;
+        assert_eq!(code, StatusCode::OK, "{answer}");
+    }
+    listeners[2].hear(&["event.promoted", "notification.created"]).await;
+    let change = json!({"eventDate": "2030-01-02T20:00:00-03:00"});
+    let (status, changed) = server.call(Method::PATCH, &path, Some(&ana.token), Some(change)).await;
+    assert_eq!(status, StatusCode::OK, "{changed}");
+    server.post(&format!("{path}/cancel"), &ana, json!({"reason": "The hall is flooded."})).await;
+    let (_, list) = server.get("/api/notifications", &carla).await;
+    let notification = list["items"][0]["id"].as_str().unwrap();
+    server.post(&format!("/api/notifications/{notification}/read"), &carla, json!({})).await;
+    server.post("/api/notifications/read-all", &carla, json!({})).await;
+    listeners[2].hear(&["notification.read", "notifications.read"]).await;
+    listeners[0].hear(&["event.created", "event.rsvp", "event.changed", "event.cancelled"]).await;
+
+    let (_, said) = server.post("/api/life-ceo/chat", &beto, json!({"message": "Hi", "stream": true})).await;
+    let conversation = said["conversationId"].as_str().unwrap();
+    listeners[1].subscribe(said["channel"].as_str().unwrap()).await;
+    let again = json!({"message": "And then?", "conversationId": conversation});
+    server.post("/api/life-ceo/chat", &beto, again).await;
+    listeners[1].hear(&["agent.turn", "agent.delta"]).await;
+
+    let mut seen = BTreeSet::new();
+    for (channel, message) in listeners.iter().flat_map(|listener| &listener.heard) {
+        let form = form(validators.keys(), channel);
+        let wrong: Vec<_> = validators[form].iter_errors(message).map(|error| error.to_string()).collect();
+        assert!(wrong.is_empty(), "{channel}: {message} is not of {form}: {wrong:?}");
+        seen.insert(message["type"].as_str().unwrap().to_owned());
+    }
+    let unseen: Vec<_> = types(&document).into_iter().filter(|(_, kind)| !seen.contains(kind)).collect();
+    assert!(unseen.is_empty(), "nothing of these was published: {unseen:?}");
+    // What a client could mistake for another message is none.
+    let wrong = json!({"type": "post.reacted", "post_id": id, "reactions": {}});
+    assert!(!validators["post:{id}"].is_valid(&wrong));
+}
