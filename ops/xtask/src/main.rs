@@ -2,6 +2,7 @@
 
 mod bench;
 mod chart;
+mod contract;
 mod deb;
 mod deploy;
 mod earlier;
@@ -10,6 +11,7 @@ mod image;
 mod k6;
 mod lint;
 mod parts;
+mod postman;
 mod rolling;
 mod services;
 mod sight;
@@ -79,6 +81,10 @@ enum Task {
     },
     /// Make the dashboards, the alerts and their tests.
     Sight(sight::Options),
+    /// Hold the server to the API's document: linted, made into clients that are used, tried by Postman's and made-up requests.
+    Contract(contract::Options),
+    /// Make Postman's collection and environment from the API's document.
+    Postman(postman::Options),
     /// Check the Helm chart: rendered, held against Kubernetes' schemas, and refusing what cannot work.
     Chart {
         /// A node's program, which has to accept what the chart tells it.
@@ -147,6 +153,7 @@ fn main() -> anyhow::Result<()> {
             drop(services);
             let node = target_folder().join("debug/mundotango");
             steps.run("sight", || sight::run_with(&sight::Options::checking()))?;
+            steps.run("contract", || contract::run_with(&contract::Options::short(&node)))?;
             steps.run("chart", || chart::check(Some(&node)))?;
             steps.run("image", || image::check(&node))?;
             steps.run("cargo-fuzz", fuzz::install)?;
@@ -186,6 +193,8 @@ fn main() -> anyhow::Result<()> {
         }
         // Its queries are for other programs, so they hold no steps.
         Task::Sight(options) => return sight::run_with(&options),
+        Task::Contract(options) => steps.run("contract", || contract::run_with(&options))?,
+        Task::Postman(options) => return postman::run_with(&options),
         Task::Chart { binary } => steps.run("chart", || chart::check(binary.as_deref()))?,
         Task::Deb { profile } => steps.run("deb", || deb::make(&profile))?,
         Task::Image { binary } => steps.run("image", || image::check(&binary))?,

@@ -1,0 +1,101 @@
+//! The order of requests, and what comes of each on a fresh server.
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+/// Operations after which a token is no longer good.
+const LAST: [&str; 2] = ["logOut", "logOutEverywhere"];
+/// The last requests: after leaving once one has to come back, to leave everywhere.
+const LEAVING: [&str; 3] = ["logOut", "logIn", "logOutEverywhere"];
+/// Operations that others of their folder need.
+const EARLY: [&str; 1] = ["sayToAgent"];
+/// Operations that keep others of their folder from working.
+const LATE: [&str; 1] = ["cancelEvent"];
+/// What operations answer that cannot be done with an example, as the links and ids in them were never made; or may be done
+/// or not, as what they are about is made in a moment.
+const OTHERWISE: &[(&str, &[u16])] = &[
+    ("verifyEmail", &[410]),
+    ("confirmEmail", &[410]),
+    ("resetPassword", &[410]),
+    ("undoEmailChange", &[410]),
+    ("markNotificationRead", &[200, 404]),
+    ("removeNotification", &[204, 404]),
+    ("showUnsubscribePage", &[404]),
+    ("unsubscribe", &[404]),
+    ("receiveSesNews", &[404]),
+    ("receiveSendgridNews", &[404]),
+    ("receiveDeliveryReport", &[400]),
+    ("liftMailAddress", &[404]),
+    ("getJob", &[404]),
+    ("dropJob", &[404]),
+    ("retryJob", &[404]),
+];
+
+/// An operation of the document.
+pub(super) struct Operation<'a> {
+    pub(super) path: &'a str,
+    pub(super) method: &'a str,
+    pub(super) id: &'a str,
+    pub(super) tag: &'a str,
+    pub(super) about: &'a Value,
+}
+
+impl<'a> Operation<'a> {
+    /// All operations.
+    pub(super) fn all(document: &'a Value) -> anyhow::Result<Vec<Self>> {
+        let mut all = Vec::new();
+        for (path, item) in document["paths"].as_object().context("no paths")? {
+            for (method, about) in item.as_object().into_iter().flatten() {
+                let text =
+                    |value: &'a Value| value.as_str().with_context(|| format!("{method} {path}: {value}"));
+                let (id, tag) = (text(&about["operationId"])?, text(&about["tags"][0])?);
+                all.push(Self { path, method, id, tag, about });
+            }
+        }
+        Ok(all)
+    }
+
+    /// The statuses that it may answer with here.
+    pub(super) fn expected(&self) -> Vec<u16> {
+        if let Some((_, statuses)) = OTHERWISE.iter().find(|(id, _)| *id == self.id) {
+            return statuses.to_vec();
+        }
+        self.statuses().filter(|status| *status < 300).collect()
+    }
+
+    fn statuses(&self) -> impl Iterator<Item = u16> {
+        let responses = self.about["responses"].as_object().into_iter().flatten();
+        responses.filter_map(|(status, _)| status.parse().ok())
+    }
+
+    /// What is made comes first, then what is read and changed, and at last what is taken away.
+    fn rank(&self) -> u8 {
+        let is_of_one = self.path.ends_with('}');
+        match self.method {
+            _ if LATE.contains(&self.id) => 9,
+            _ if EARLY.contains(&self.id) => 0,
+            "post" if self.statuses().any(|status| status == 201) => 0,
+            "get" if !is_of_one => 2,
+            "get" => 3,
+            "put" => 1,
+            "patch" => 4,
+            "delete" => 8,
+            _ => 5,
+        }
+    }
+}
+
+/// The operations of a folder, in their order.
+pub(super) fn of_folder<'a>(
+    all: &'a [Operation<'a>],
+    tag: &'a str,
+) -> impl Iterator<Item = &'a Operation<'a>> {
+    let mut own: Vec<_> = all.iter().filter(|one| one.tag == tag && !LAST.contains(&one.id)).collect();
+    own.sort_by_key(|one| (one.rank(), one.path));
+    own.into_iter()
+}
+
+/// The operations that come after all others.
+pub(super) fn last<'a>(all: &'a [Operation<'a>]) -> impl Iterator<Item = &'a Operation<'a>> {
+    LEAVING.into_iter().filter_map(move |id| all.iter().find(|one| one.id == id))
+}
