@@ -30,11 +30,13 @@ struct ActorMessage {
     bytes: u32,
     /// How long it waited in the mailbox, in microseconds; absent where that is not known, as of what a client sent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     waited_micros: Option<u32>,
     /// How long its handling took, in microseconds.
     took_micros: u32,
     /// The id of the trace that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     trace_id: Option<String>,
     /// Whether its handling ended by a panic.
     panicked: bool,
@@ -108,6 +110,7 @@ struct ActorDetails {
     state: &'static str,
     /// Since when it runs, or last started anew.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     since: Option<Time>,
     /// How often it was started anew after a crash.
     restarts: u32,
@@ -115,14 +118,17 @@ struct ActorDetails {
     mailbox_depth: usize,
     /// Messages that may wait there; absent where there is no mailbox. Of a channel these are publications.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     mailbox_bound: Option<usize>,
     /// Messages that it has handled.
     messages_handled: u64,
     /// When it was done with a message last.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     last_progress: Option<Time>,
     /// What it does at the moment; absent while it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     doing: Option<ActorDoing>,
     /// Its last crashes, the newest first. The node remembers the last few of each actor and 64 below each keeper.
     failures: Vec<ActorFailure>,
@@ -158,7 +164,7 @@ impl ActorDetails {
 
 /// One actor, of whichever node: its state, its last crashes, and what it handled last.
 #[utoipa::path(
-    get, path = "/api/admin/system/actors/{id}", tag = "system",
+    get, path = "/api/admin/system/actors/{id}", operation_id = "getActor", tag = "system",
     params(("id" = String, Path, description = "The actor's id, as the tree and the lists of what is slow have it.")),
     responses(
         (status = OK, body = ActorDetails), (status = FORBIDDEN, body = Problem), (status = NOT_FOUND, body = Problem),

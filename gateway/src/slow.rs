@@ -52,12 +52,15 @@ struct AskedNode {
     name: String,
     /// When it looked.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     at: Option<Time>,
     /// Since when it counts handled messages: the newest few thousand of each of its threads, of the last ten minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     since: Option<Time>,
     /// Why it does not answer. Nothing of it is in the lists then.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error: Option<String>,
 }
 
@@ -100,6 +103,7 @@ struct FullMailbox {
     waiting: usize,
     /// Messages that may wait.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     bound: Option<usize>,
 }
 
@@ -143,6 +147,7 @@ struct BusyActor {
     longest_micros: u64,
     /// What it does at the moment; absent while it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     doing: Option<ActorDoing>,
 }
 
@@ -327,7 +332,7 @@ impl From<HotPartition> for ContendedPartition {
 /// What is slow on all nodes or on one: slow consumers, long mailboxes, slow handlers, busy actors, large channels and hot
 /// partitions. Looked at once a second at most, however many ask.
 #[utoipa::path(
-    get, path = "/api/admin/system/slow", tag = "system", params(SlowQuery),
+    get, path = "/api/admin/system/slow", operation_id = "getSlow", tag = "system", params(SlowQuery),
     responses(
         (status = OK, body = Slow), (status = FORBIDDEN, body = Problem), (status = NOT_FOUND, body = Problem),
     ),

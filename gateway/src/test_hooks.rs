@@ -51,7 +51,7 @@ struct Stall {
 }
 
 /// Keeps a channel's actor from its other messages.
-#[utoipa::path(post, path = "/api/test-hooks/stall", tag = "test hooks", request_body = Stall, responses((status = NO_CONTENT)))]
+#[utoipa::path(post, path = "/api/test-hooks/stall", operation_id = "stall", tag = "test hooks", request_body = Stall, responses((status = NO_CONTENT)))]
 async fn stall(
     State(engine): State<Arc<Engine>>,
     ValidJson(stall): ValidJson<Stall>,

@@ -96,12 +96,15 @@ struct ChosenBody {
     id: String,
     /// The id of a user whose commands and requests are traced.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     user: Option<String>,
     /// A channel whose publications and commands are traced.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     channel: Option<String>,
     /// A command of sockets such as `subscribe`, or a route such as `POST /api/posts`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     command: Option<String>,
     /// Until when.
     until: Time,
@@ -130,7 +133,7 @@ struct ChosenList {
 /// What is to be traced; one of `user`, `channel` and `command`.
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", example = json!({"command": "POST /api/posts", "minutes": 10}))]
 struct NewChosen {
     /// The id of a user: all requests and commands.
     #[deserr(default)]
@@ -173,7 +176,7 @@ impl NewChosen {
 
 /// What is traced always; for admins.
 #[utoipa::path(
-    get, path = "/api/admin/system/traces", tag = "system",
+    get, path = "/api/admin/system/traces", operation_id = "listTraces", tag = "system",
     responses((status = OK, body = ChosenList), (status = FORBIDDEN, body = Problem)),
 )]
 async fn list(identity: Identity, State(state): State<TracesState>) -> Result<Json<ChosenList>, Problem> {
@@ -184,7 +187,8 @@ async fn list(identity: Identity, State(state): State<TracesState>) -> Result<Js
 
 /// Trace a user, a channel or a command always, on all nodes, for some minutes, whatever `traces.ratio` says; for admins.
 #[utoipa::path(
-    post, path = "/api/admin/system/traces", tag = "system", request_body = NewChosen,
+    post, path = "/api/admin/system/traces", operation_id = "createTrace", tag = "system",
+    request_body = NewChosen,
     responses(
         (status = CREATED, body = ChosenBody), (status = BAD_REQUEST, body = Problem),
         (status = FORBIDDEN, body = Problem),
@@ -214,7 +218,7 @@ async fn choose(
 
 /// Trace something no longer than the rest; for admins.
 #[utoipa::path(
-    delete, path = "/api/admin/system/traces/{id}", tag = "system",
+    delete, path = "/api/admin/system/traces/{id}", operation_id = "removeTrace", tag = "system",
     responses((status = NO_CONTENT), (status = FORBIDDEN, body = Problem), (status = NOT_FOUND, body = Problem)),
 )]
 async fn forget(

@@ -29,6 +29,10 @@ const OTHERWISE: &[(&str, &[u16])] = &[
     ("getJob", &[404]),
     ("dropJob", &[404]),
     ("retryJob", &[404]),
+    ("getActor", &[404]),
+    // Traces are sent nowhere there.
+    ("createTrace", &[201, 409]),
+    ("removeTrace", &[204, 404]),
 ];
 
 /// An operation of the document.
