@@ -210,6 +210,21 @@ impl Perform for Control {
         Load { sessions: sessions.len(), users: sessions.users(), channels, subscriptions }
     }
 
+    fn shed_percent(&self) -> u32 {
+        self.context.session_options.shed_percent
+    }
+
+    async fn shed(&self, sessions: usize, over: Duration) {
+        let moved = mundotango_ops::metrics().realtime_sessions_moved_total.with_label_values(&["surplus"]);
+        let sessions = self.context.sessions.some(sessions);
+        let step = over.checked_div(u32::try_from(sessions.len()).unwrap_or(u32::MAX)).unwrap_or_default();
+        for session in sessions {
+            session.tell(SessionMessage::Disconnect(Disconnect::ForceReconnect.into()));
+            moved.inc();
+            tokio::time::sleep(step).await;
+        }
+    }
+
     async fn session_left(&self, channel: &ChannelName, info: ClientInfo) {
         self.context.announce_leave(channel, info).await;
     }

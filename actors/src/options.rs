@@ -30,6 +30,13 @@ pub struct SessionOptions {
     /// Time past a token's expiry for the client to refresh it before the session ends with code 3005.
     #[serde(with = "friendly")]
     pub expired_grace: Duration,
+    /// After how long a session ends with code 3011, so that its client connects anew, maybe to another node; each session's
+    /// own time is up to a tenth shorter or longer. 0 for never.
+    #[serde(with = "friendly")]
+    pub max_age: Duration,
+    /// How many percent of its sessions a node with more than its share of the cluster's asks in a second to connect anew,
+    /// with code 3011; 0 for none.
+    pub shed_percent: u32,
     /// Most channels a session is subscribed to.
     pub channel_limit: usize,
     /// Largest frame that a client may send, in bytes.
@@ -70,6 +77,8 @@ impl Default for SessionOptions {
             pong_timeout: Duration::from_secs(8),
             stale_timeout: Duration::from_secs(10),
             expired_grace: Duration::from_secs(25),
+            max_age: Duration::ZERO,
+            shed_percent: 1,
             channel_limit: 128,
             max_frame_bytes: 64 * 1024,
             outbox_bytes: 1024 * 1024,

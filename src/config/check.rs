@@ -50,6 +50,7 @@ impl Config {
             self.session.pong_timeout < self.session.ping_interval,
             "session.pong_timeout: must be shorter than session.ping_interval",
         );
+        require(self.session.shed_percent <= 100, "session.shed_percent: can be 100 at most");
         require(self.drain.window < self.drain.deadline, "drain.window: must be shorter than drain.deadline");
         let personal = &self.session.personal_channel_namespace;
         require(

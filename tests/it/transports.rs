@@ -98,6 +98,38 @@ async fn commands_find_their_stream_by_its_secret() {
     assert_eq!(foreign.send().await.unwrap().status(), StatusCode::FORBIDDEN);
 }
 
+/// An old session ends so that its client comes again, and a session goes on as long as its age allows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d4_sessions_of_all_transports_move_when_they_are_old() {
+    let server = server(&[("SESSION__MAX_AGE", "2s")]).await;
+    let ana = server.user("ana", "user");
+    let connect = json!({"id": 1, "connect": {"token": ana.token}});
+    let wanted = json!({"code": 3011, "reason": "force reconnect"});
+    let sse = format!("/connection/sse?cf_connect={}", query(&connect));
+    let begin = tokio::time::Instant::now();
+    let (mut socket, _) = connect_async(server.websocket_url()).await.unwrap();
+    socket.send(Message::text(connect.to_string())).await.unwrap();
+    let mut streams = [
+        Lines::open(&server, Method::POST, "/connection/http_stream", connect).await,
+        Lines::open(&server, Method::GET, &sse, json!("")).await,
+    ];
+    for lines in &mut streams {
+        assert!(lines.next().await.unwrap()["connect"].is_object());
+        assert_eq!(lines.next().await.unwrap()["push"]["disconnect"], wanted);
+        assert!(lines.next().await.is_none(), "after the last message the body ends");
+    }
+    let close = loop {
+        let message = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
+        if let Message::Close(close) = message {
+            break close.unwrap();
+        }
+    };
+    assert_eq!((u16::from(close.code), close.reason.as_str()), (3011, "force reconnect"));
+    assert!(begin.elapsed() >= Duration::from_millis(1800), "a tenth earlier at most");
+    let metrics = server.http.get(server.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("realtime_sessions_moved_total{reason=\"age\"} 3"), "{metrics}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_whose_client_goes_takes_its_session_along() {
     let server = server(&[]).await;

@@ -117,6 +117,7 @@ mod tests {
             channels: 0,
             subscriptions: 0,
             draining: false,
+            accepts: true,
             gone: false,
             settings: std::collections::BTreeMap::new(),
         }

@@ -33,6 +33,9 @@ pub struct NodeInfo {
     pub subscriptions: usize,
     /// True if it is going away.
     pub draining: bool,
+    /// True if it takes sessions that come, as far as it knows itself; nodes of versions before this never say so.
+    #[serde(default)]
+    pub accepts: bool,
     /// True if it is gone now.
     #[serde(default)]
     pub gone: bool,

@@ -1,6 +1,7 @@
 //! The node among the others: membership, and the traces of dead nodes. Nodes ask each other by [`requests`].
 
 mod answers;
+mod balance;
 mod members;
 mod messages;
 mod requests;
@@ -63,6 +64,12 @@ pub(crate) trait Perform: Send + Sync {
 
     /// How much the node has to do.
     fn load(&self) -> Load;
+
+    /// How many percent of its sessions the node may move in a second.
+    fn shed_percent(&self) -> u32;
+
+    /// Asks the clients of so many sessions to connect anew, one after the other over a time.
+    async fn shed(&self, sessions: usize, over: Duration);
 
     /// A session of a dead node left a channel.
     async fn session_left(&self, channel: &ChannelName, info: ClientInfo);
@@ -148,6 +155,9 @@ impl Cluster {
         });
         self.spawn(node, "burials", Pace::OnDemand, |cluster, node, vitals| {
             async move { cluster.bury_the_dead(&*node, &vitals).await }.boxed()
+        });
+        self.spawn(node, "balance", Pace::Timed, |cluster, node, vitals| {
+            async move { cluster.keep_balance(&*node, &vitals).await }.boxed()
         });
         self.spawn(node, "returns", Pace::OnDemand, |cluster, node, vitals| {
             async move {
@@ -239,6 +249,7 @@ impl Cluster {
             channels: load.channels,
             subscriptions: load.subscriptions,
             draining: self.is_draining(),
+            accepts: !self.is_draining() && self.conflicts().is_empty(),
             gone,
             settings: self.settings.digests(),
         }

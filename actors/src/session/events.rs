@@ -109,7 +109,12 @@ impl Session {
             Due::Ping => self.reply(&Reply::ping()),
             // The pong may be among what is not read yet.
             Due::End(Disconnect::NoPong) if self.is_paused() => self.timers.wait_for_pong(),
-            Due::End(reason) => self.handle.outbox().end(reason),
+            Due::End(reason) => {
+                if reason == Disconnect::ForceReconnect {
+                    mundotango_ops::metrics().realtime_sessions_moved_total.with_label_values(&["age"]).inc();
+                }
+                self.handle.outbox().end(reason);
+            }
             Due::GiveUp => self.handle.outbox().give_up(),
             Due::Resume => {}
             Due::Subscriptions => self.end_expired_subscriptions().await,

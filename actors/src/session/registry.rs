@@ -161,6 +161,14 @@ impl Sessions {
         self.maps.lock().sessions().cloned().collect()
     }
 
+    /// So many connected sessions that do not end yet; fewer if there are not so many.
+    pub(crate) fn some(&self, count: usize) -> Vec<Arc<SessionHandle>> {
+        let maps = self.maps.lock();
+        let stays =
+            |session: &&Arc<SessionHandle>| session.user().is_some() && session.outbox().ending().is_none();
+        maps.sessions().filter(stays).take(count).cloned().collect()
+    }
+
     /// Ends those of a user's sessions that `which` says; how many there were.
     pub fn disconnect_user(
         &self,

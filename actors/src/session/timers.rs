@@ -11,6 +11,9 @@ use crate::options::SessionOptions;
 const REFUSED_FOR: Duration = Duration::from_secs(3);
 /// How long the socket of a session that ends may take for what was written before the end.
 const END_PATIENCE: Duration = Duration::from_secs(1);
+/// How much shorter or longer than [`SessionOptions::max_age`] a session's own time is, as a share of it: sessions that
+/// came together shall not go together.
+const AGE_JITTER: f64 = 0.1;
 /// Bytes that a socket has to take within the time of a pong. A slower one ends with [`Disconnect::Slow`].
 const WRITE_BYTES: usize = 64 * 1024;
 
@@ -34,6 +37,7 @@ pub(crate) enum Due {
 pub(crate) struct Timers {
     ping_interval: Duration,
     pong_timeout: Duration,
+    max_age: Duration,
     wants_pongs: bool,
     stale_at: Option<Instant>,
     ping_at: Option<Instant>,
@@ -41,6 +45,8 @@ pub(crate) struct Timers {
     /// Until when a second pong to the same ping does no harm.
     pongs_until: Option<Instant>,
     expires_at: Option<Instant>,
+    /// When the client is asked to connect anew.
+    moves_at: Option<Instant>,
     subscriptions_at: Option<Instant>,
     /// Until when the socket has to have taken what it was given.
     write_by: Option<Instant>,
@@ -54,12 +60,14 @@ impl Timers {
         Self {
             ping_interval: options.ping_interval,
             pong_timeout: options.pong_timeout,
+            max_age: options.max_age,
             wants_pongs: true,
             stale_at: Some(Instant::now() + options.stale_timeout),
             ping_at: None,
             pong_by: None,
             pongs_until: None,
             expires_at: None,
+            moves_at: None,
             subscriptions_at: None,
             write_by: None,
             resume_at: None,
@@ -72,7 +80,10 @@ impl Timers {
         self.wants_pongs = wants_pongs;
         self.stale_at = None;
         // Sessions that came together shall not be pinged together.
-        self.ping_at = Some(Instant::now() + self.ping_interval.mul_f64(rand::random_range(0.5..1.0)));
+        let now = Instant::now();
+        self.ping_at = Some(now + self.ping_interval.mul_f64(rand::random_range(0.5..1.0)));
+        let of_age = 1.0 + rand::random_range(-AGE_JITTER..AGE_JITTER);
+        self.moves_at = (!self.max_age.is_zero()).then(|| now + self.max_age.mul_f64(of_age));
     }
 
     /// The connect command was refused: the client has a moment to read why.
@@ -137,6 +148,7 @@ impl Timers {
         *self = Self {
             ping_interval,
             pong_timeout,
+            max_age: self.max_age,
             wants_pongs: self.wants_pongs,
             is_ending: self.is_ending,
             write_by: self.write_by,
@@ -145,6 +157,7 @@ impl Timers {
             pong_by: None,
             pongs_until: None,
             expires_at: None,
+            moves_at: None,
             subscriptions_at: None,
             resume_at: None,
         };
@@ -156,6 +169,7 @@ impl Timers {
             (self.stale_at, Due::End(Disconnect::Stale)),
             (self.pong_by, Due::End(Disconnect::NoPong)),
             (self.expires_at, Due::End(Disconnect::Expired)),
+            (self.moves_at, Due::End(Disconnect::ForceReconnect)),
             (self.subscriptions_at, Due::Subscriptions),
             (self.resume_at, Due::Resume),
             (self.ping_at, Due::Ping),
@@ -230,6 +244,30 @@ mod tests {
         let start = Instant::now();
         assert_eq!(timers.due().await, Due::End(Disconnect::Stale));
         assert_eq!(start.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_that_came_together_do_not_go_together() {
+        let options = SessionOptions {
+            max_age: Duration::from_hours(1),
+            ping_interval: Duration::from_hours(9),
+            ..SessionOptions::default()
+        };
+        let mut ends = Vec::new();
+        for _ in 0..100 {
+            let mut timers = Timers::new(&options);
+            timers.connected(true);
+            let start = Instant::now();
+            assert_eq!(timers.due().await, Due::End(Disconnect::ForceReconnect));
+            ends.push(start.elapsed().as_secs());
+        }
+        ends.sort_unstable();
+        assert!((3240..3960).contains(&ends[0]) && ends[99] < 3961, "{ends:?}");
+        assert!(ends[99] - ends[0] > 360, "spread over most of twelve minutes: {ends:?}");
+
+        let mut forever = Timers::new(&SessionOptions::default());
+        forever.connected(true);
+        assert_eq!(forever.moves_at, None, "off unless it is set");
     }
 
     #[tokio::test(start_paused = true)]

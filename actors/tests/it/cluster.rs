@@ -275,6 +275,7 @@ fn ghost(id: &str) -> NodeInfo {
         channels: 0,
         subscriptions: 0,
         draining: false,
+        accepts: true,
         gone: false,
         settings: BTreeMap::new(),
     }

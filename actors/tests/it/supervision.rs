@@ -144,7 +144,7 @@ async fn the_nodes_own_tasks_are_in_the_tree() {
     };
     assert_eq!(
         names("node"),
-        ["heartbeats", "hot state heartbeats", "members", "burials", "returns", "requests"]
+        ["heartbeats", "hot state heartbeats", "members", "burials", "balance", "returns", "requests"]
     );
     assert!(names("channels").contains(&"histories".to_owned()));
     until("heartbeats make progress", || keeper(&engine, "node").children[0].messages_handled > 0).await;

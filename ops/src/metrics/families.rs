@@ -89,6 +89,7 @@ metrics! {
     realtime_sessions_opened_total: IntCounterVec = counters("Sessions opened", &[labels::TRANSPORT]);
     realtime_session_duration_seconds: HistogramVec = durations("Time from the begin of a session until its end", &[labels::TRANSPORT], buckets::LIFE);
     realtime_disconnects_total: IntCounterVec = counters("Sessions ended, by disconnect code", &[labels::DISCONNECT_CODE]);
+    realtime_sessions_moved_total: IntCounterVec = counters("Sessions asked to connect anew, as they were old or the node had more than its share", &[labels::MOVED]);
     realtime_commands_total: IntCounterVec = counters("Commands of clients", &[labels::COMMAND]);
     realtime_command_errors_total: IntCounterVec = counters("Commands answered with an error, by its code", &[labels::ERROR_CODE]);
     realtime_publications_total: IntCounterVec = counters("Publications", &[labels::NAMESPACE]);

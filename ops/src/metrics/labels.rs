@@ -105,6 +105,8 @@ pub(super) const DISCONNECT_CODE: Label = (
         "3014", "3500", "3501", "3502", "3503", "3504", "3505", "3506", "3507", "3508", "3509", "custom",
     ],
 );
+/// Why sessions are asked to connect anew.
+pub(super) const MOVED: Label = ("reason", &["age", "surplus"]);
 /// Namespaces of channels.
 pub(super) const NAMESPACE: Label = ("namespace", OPEN);
 /// What can become of a message to another node.
