@@ -12,6 +12,7 @@ mod k6;
 mod lint;
 mod parts;
 mod postman;
+mod rehearsal;
 mod rolling;
 mod services;
 mod sight;
@@ -110,6 +111,8 @@ enum Task {
         #[arg(long, default_value = "HEAD~1")]
         from: String,
     },
+    /// Rehearse deployments of three nodes behind HAProxy under load: a good one, and bad ones that are rolled back.
+    Rehearse(rehearsal::Options),
     /// Measure side by side, and print the tables of BENCHMARKS.md.
     Bench {
         /// What to measure [default: everything]
@@ -150,8 +153,11 @@ fn main() -> anyhow::Result<()> {
                     test(&["--workspace", "--test", "it", FAIRNESS, "--", "--nocapture"])
                 })?;
             }
-            drop(services);
             let node = target_folder().join("debug/mundotango");
+            if filter.is_empty() {
+                steps.run("rehearsal", || rehearsal::short(&node, &services.node_variables()))?;
+            }
+            drop(services);
             steps.run("sight", || sight::run_with(&sight::Options::checking()))?;
             steps.run("contract", || contract::run_with(&contract::Options::short(&node)))?;
             steps.run("chart", || chart::check(Some(&node)))?;
@@ -203,6 +209,9 @@ fn main() -> anyhow::Result<()> {
             steps.run("parts", parts::install)?;
             let binary = steps.run("the earlier build", || earlier::build_of(&from, Profile::Debug))?;
             steps.run("upgrade", || rolling::upgrade(&binary))?;
+        }
+        Task::Rehearse(options) => {
+            steps.run("rehearsal", || rehearsal::rehearse(&options))?;
         }
         Task::Bench { what, before } => bench::all(what, before.as_deref(), &mut steps)?,
     }

@@ -10,3 +10,4 @@ mod socket;
 pub(crate) use release::{Release, release};
 pub(crate) use slo::{Watch, watch};
 pub(crate) use smoke::{Smoke, smoke};
+pub(crate) use socket::Socket;

@@ -16,7 +16,7 @@ use tungstenite::{Connector, Message, WebSocket};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An open session.
-pub(super) struct Socket {
+pub(crate) struct Socket {
     stream: WebSocket<MaybeTlsStream<TcpStream>>,
     /// The same connection, whose time limit for reads is set anew for each.
     connection: TcpStream,
@@ -27,7 +27,7 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Opens a socket at a site, whose address begins with `http://` or `https://`.
-    pub(super) fn open(site: &str) -> anyhow::Result<Self> {
+    pub(crate) fn open(site: &str) -> anyhow::Result<Self> {
         let url = format!("{}/connection/websocket", site.replacen("http", "ws", 1));
         let mut request = url.as_str().into_client_request()?;
         // Where the site's own pages are from, as browsers say it: others are refused.
@@ -44,7 +44,7 @@ impl Socket {
     }
 
     /// The answer to a command.
-    pub(super) fn call(&mut self, command: &str, parameters: &Value) -> anyhow::Result<Value> {
+    pub(crate) fn call(&mut self, command: &str, parameters: &Value) -> anyhow::Result<Value> {
         self.last_id += 1;
         let id = self.last_id;
         self.stream.send(Message::text(json!({ "id": id, command: parameters }).to_string()))?;
@@ -61,6 +61,28 @@ impl Socket {
             |message: &Value| message["push"]["channel"] == channel && message["push"]["pub"].is_object();
         let mut message = self.wait_for(is_one).with_context(|| format!("nothing came in {channel}"))?;
         Ok(message["push"]["pub"].take())
+    }
+
+    /// The next push, if one comes within a time.
+    pub(crate) fn push_within(&mut self, patience: Duration) -> anyhow::Result<Option<Value>> {
+        let start = Instant::now();
+        loop {
+            if let Some(index) = self.unread.iter().position(|message| message["push"].is_object()) {
+                return Ok(self.unread.remove(index).map(|mut message| message["push"].take()));
+            }
+            let left = patience.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.connection.set_read_timeout(Some(left))?;
+            match self.stream.read() {
+                Ok(Message::Text(text)) => self.keep(text.as_str())?,
+                Ok(Message::Close(frame)) => anyhow::bail!("the server closed the socket: {frame:?}"),
+                Ok(_) => {}
+                Err(tungstenite::Error::Io(error)) if is_late(&error) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     fn wait_for(&mut self, is_it: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
@@ -92,6 +114,11 @@ impl Socket {
         }
         Ok(())
     }
+}
+
+/// Whether nothing came before the time limit of a read.
+fn is_late(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }
 
 /// Connects to the first of a host's addresses that answers.

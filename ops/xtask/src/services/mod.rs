@@ -1,7 +1,7 @@
 //! `cargo xtask services`: the engines of a cluster as plain processes on this machine, without containers.
 
 mod cql;
-mod cql_client;
+pub(crate) mod cql_client;
 mod hold;
 mod java;
 mod kind;

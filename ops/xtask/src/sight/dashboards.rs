@@ -171,6 +171,7 @@ fn realtime() -> Dashboard {
                     .stacked(),
                 graph("Opened", "ops", [rate_by("realtime_sessions_opened_total", "transport")]),
                 graph("Ended by code", "ops", [rate_by("realtime_disconnects_total", "code")]),
+                graph("Asked to connect anew", "ops", [rate_by("realtime_sessions_moved_total", "reason")]),
                 graph("Sessions by node", "short", [sum_by("realtime_sessions_active", "instance")])
                     .stacked(),
             ],
