@@ -25,7 +25,7 @@ const ANNOUNCED_OVER: SignedDuration = SignedDuration::from_hours(60 * 24);
 const DAYS_AHEAD: (i64, i64) = (1, 90);
 /// Of a hundred events, how many have no room for everybody.
 const WITH_CAPACITY: u64 = 50;
-const CAPACITIES: [&u32; 5] = [&20, &40, &80, &150, &400];
+const CAPACITIES: [&u32; 5] = [&10, &20, &40, &80, &200];
 const TYPES: [(&EventType, &str); 6] = [
     (&EventType::Milonga, "Milonga"),
     (&EventType::Practica, "Práctica"),
