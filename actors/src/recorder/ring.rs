@@ -154,7 +154,7 @@ mod tests {
         let mark = u64::MAX - 7;
         let has_mark =
             || all().iter().filter(|ring| ring.newest_first().any(|words| words[1] == mark)).count();
-        let one = || std::thread::spawn(move || write([0, mark, 0, 0, 0, 0])).join().unwrap();
+        let one = || std::thread::scope(|scope| scope.spawn(|| write([0, mark, 0, 0, 0, 0])).join().unwrap());
         for _ in 0..50 {
             one();
         }
