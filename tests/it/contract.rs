@@ -75,10 +75,8 @@ fn form<'a>(forms: impl Iterator<Item = &'a String>, channel: &str) -> &'a str {
     // A name without a part that changes is the channel itself.
     let exact = forms.iter().position(|form| form.as_str() == channel);
     let open = forms.iter().position(|form| form.contains('{'));
-    exact
-        .or(open)
-        .map(|index| forms[index].as_str())
-        .unwrap_or_else(|| panic!("no channel of the form of {channel}"))
+    let Some(index) = exact.or(open) else { panic!("no channel of the form of {channel}") };
+    forms[index]
 }
 
 /// A session that keeps what it receives.

@@ -155,7 +155,7 @@ fn required(method: &str) -> &'static [&'static str] {
     }
 }
 
-fn object(properties: Value, required: &[&str]) -> Value {
+fn object(properties: &Value, required: &[&str]) -> Value {
     json!({"type": "object", "properties": properties, "required": required})
 }
 
@@ -183,10 +183,10 @@ fn schema(kind: Kind, is_required: bool) -> Value {
         }
         Position => {
             let epoch = json!({"type": ["string", "null"]});
-            object(json!({"offset": number, "epoch": epoch}), &[])
+            object(&json!({"offset": number, "epoch": epoch}), &[])
         }
         Kind::Disconnect => object(
-            json!({
+            &json!({
                 "code": {"type": "integer", "minimum": 3000, "maximum": 4999, "example": 4000},
                 "reason": {"type": ["string", "null"], "maxLength": 32, "example": "bye"},
             }),
@@ -212,49 +212,49 @@ fn result(method: &str) -> Value {
     let number =
         json!({"type": "integer", "format": "uint64", "x-64-bit": true, "minimum": 0, "maximum": u64::MAX});
     let time = json!({"type": ["integer", "null"], "format": "int64"});
-    let list = |name: &str, items: Value| object(json!({name: {"type": "array", "items": items}}), &[name]);
+    let list = |name: &str, items: Value| object(&json!({name: {"type": "array", "items": items}}), &[name]);
     let map = |name: &str, values: Value| {
-        object(json!({name: {"type": "object", "additionalProperties": values}}), &[name])
+        object(&json!({name: {"type": "object", "additionalProperties": values}}), &[name])
     };
     let position = json!({"offset": number, "epoch": text});
     match method {
-        "publish" => object(position, &[]),
-        "broadcast" => list("responses", outcome(object(position, &[]))),
-        "presence" => map("presence", object(json!({"client": text, "user": text}), &["client", "user"])),
+        "publish" => object(&position, &[]),
+        "broadcast" => list("responses", outcome(&object(&position, &[]))),
+        "presence" => map("presence", object(&json!({"client": text, "user": text}), &["client", "user"])),
         "presence_stats" => {
-            object(json!({"num_clients": count, "num_users": count}), &["num_clients", "num_users"])
+            object(&json!({"num_clients": count, "num_users": count}), &["num_clients", "num_users"])
         }
         "history" => {
             let publication = object(
-                json!({"data": {}, "b64data": text, "offset": number, "tags": {"type": "object"}, "time": number}),
+                &json!({"data": {}, "b64data": text, "offset": number, "tags": {"type": "object"}, "time": number}),
                 &[],
             );
             let publications = json!({"type": "array", "items": publication});
-            object(json!({"publications": publications, "offset": number, "epoch": text}), &["publications"])
+            object(&json!({"publications": publications, "offset": number, "epoch": text}), &["publications"])
         }
-        "channels" => map("channels", object(json!({"num_clients": count}), &["num_clients"])),
-        "connections" => map("connections", object(json!({"user": text, "connected_at": time}), &["user"])),
+        "channels" => map("channels", object(&json!({"num_clients": count}), &["num_clients"])),
+        "connections" => map("connections", object(&json!({"user": text, "connected_at": time}), &["user"])),
         "info" => {
             let names = ["num_clients", "num_users", "num_channels", "num_subs"];
             let mut node = json!({"uid": text, "name": text, "version": text, "uptime": time});
             for name in names {
                 node[name] = count.clone();
             }
-            list("nodes", object(node, &["uid", "name", "version"]))
+            list("nodes", object(&node, &["uid", "name", "version"]))
         }
-        "rpc" => object(json!({"data": {"description": "What the route answers."}}), &["data"]),
+        "rpc" => object(&json!({"data": {"description": "What the route answers."}}), &["data"]),
         "get_user_status" => {
             let status = json!({"user": text, "active": time, "online": time, "online_since": time});
-            list("statuses", object(status, &["user", "active", "online", "online_since"]))
+            list("statuses", object(&status, &["user", "active", "online", "online_since"]))
         }
         _ => json!({"type": "object"}),
     }
 }
 
 /// A result, or an error.
-fn outcome(result: Value) -> Value {
-    let failed = object(json!({"error": error()}), &["error"]);
-    json!({"oneOf": [object(json!({"result": result}), &["result"]), failed]})
+fn outcome(result: &Value) -> Value {
+    let failed = object(&json!({"error": error()}), &["error"]);
+    json!({"oneOf": [object(&json!({"result": result}), &["result"]), failed]})
 }
 
 fn error() -> Value {
@@ -274,7 +274,7 @@ fn operation(method: &str) -> Value {
             "properties": {"replies": {"type": "array", "items": {"type": "object"}}},
         })
     } else {
-        outcome(result(method))
+        outcome(&result(method))
     };
     let failed =
         |about: &str| json!({"description": about, "content": {"application/json": {"schema": error()}}});
@@ -283,7 +283,7 @@ fn operation(method: &str) -> Value {
         "description": "`transport` for errors as statuses; else they have the status 200 and stand in `error`.",
         "schema": {"type": "string", "enum": ["transport"]},
     });
-    let body = object(Value::Object(properties), required);
+    let body = object(&Value::Object(properties), required);
     let mut malformed = failed("The body is not of the method's types, or cannot be taken as it is.");
     malformed["content"]["application/problem+json"] =
         json!({"schema": {"$ref": "#/components/schemas/Problem"}});

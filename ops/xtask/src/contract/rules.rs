@@ -176,7 +176,7 @@ impl<'a> Rules<'a> {
             let is_page = response["content"]["text/html"].is_object();
             if status.as_str() >= "400"
                 && !is_page
-                && !self.is_health(response)
+                && !Self::is_health(response)
                 && operation["tags"][0] != "server"
             {
                 let problem = &response["content"]["application/problem+json"]["schema"]["$ref"];
@@ -192,7 +192,7 @@ impl<'a> Rules<'a> {
     }
 
     /// The health of a node is the same document whatever the status.
-    fn is_health(&self, response: &Value) -> bool {
+    fn is_health(response: &Value) -> bool {
         response["content"]["application/json"]["schema"]["$ref"] == "#/components/schemas/Health"
     }
 
@@ -216,7 +216,7 @@ impl<'a> Rules<'a> {
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             self.input(&format!("{place}.{name}"), property, is_body);
         }
-        for part in ["oneOf", "allOf", "anyOf"].iter().flat_map(|part| schema[*part].as_array()).flatten() {
+        for part in ["oneOf", "allOf", "anyOf"].iter().filter_map(|part| schema[*part].as_array()).flatten() {
             self.input(place, part, is_body);
         }
     }
@@ -230,7 +230,7 @@ impl<'a> Rules<'a> {
             self.must(!is_twice, &format!("{place}.{name}"), "may be absent and may be null");
             self.output(&format!("{place}.{name}"), property);
         }
-        for part in ["oneOf", "allOf", "anyOf"].iter().flat_map(|part| schema[*part].as_array()).flatten() {
+        for part in ["oneOf", "allOf", "anyOf"].iter().filter_map(|part| schema[*part].as_array()).flatten() {
             self.output(place, part);
         }
     }

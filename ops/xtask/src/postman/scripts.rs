@@ -62,10 +62,11 @@ pub(super) fn after(operation: &Operation<'_>) -> String {
         }
     }
     for (variable, place) in variables(operation) {
-        script += &format!(
+        let token = format!(
             "\nif (pm.response.code < 300) {{\n    const value = pm.response.json(){place};\n    \
              if (value) pm.environment.set('{variable}', value);\n}}"
         );
+        script.push_str(&token);
     }
     script
 }
