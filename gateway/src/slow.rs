@@ -39,6 +39,7 @@ struct SlowQuery {
     limit: Option<Param<Whole<1, 100>>>,
     /// The id of the node to look at; all if absent.
     #[deserr(default)]
+    #[param(value_type = Option<String>, max_length = 64)]
     node: Option<String>,
 }
 

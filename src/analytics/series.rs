@@ -82,7 +82,7 @@ struct SeriesQuery {
     #[param(value_type = Option<String>, max_length = 64, example = "Europe/Berlin")]
     zone: Zone,
     /// `15m`, `hour`, `day`, `week` or `month`.
-    #[param(value_type = Step, inline)]
+    #[param(value_type = Step, inline, example = "day")]
     step: Choice<Step>,
 }
 

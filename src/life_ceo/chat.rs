@@ -224,8 +224,10 @@ async fn turns(
 ) -> Result<Json<PageBody<TurnBody>>, Problem> {
     life_ceo.own(&id, &identity.user_id).await?;
     let page = life_ceo.store.turns(&id, query.page.request()).await?;
-    let left_off = |turn: &Turn| !turn.finished || turn.speaker == Speaker::User;
-    if page.next.is_none() && page.items.last().is_some_and(left_off) {
+    // Whatever page is read: only the last turn tells.
+    let beyond = if page.next.is_some() { life_ceo.store.last_turns(&id, 1).await? } else { Vec::new() };
+    let last = beyond.last().or(page.items.last());
+    if last.is_some_and(|turn| !turn.finished || turn.speaker == Speaker::User) {
         // Its owner may be gone: whoever owns it now finishes the answer.
         life_ceo.ask(&id, &Ask::Wake).await?;
     }

@@ -123,7 +123,7 @@ fn resolved<'a>(document: &'a Value, schema: &'a Value) -> (&'a Value, String, b
 const LINES: [&str; 3] = ["FullName", "City", "Title"];
 
 /// Fields of which a body has one: it holds another one of them.
-const EITHER: [&str; 2] = ["web", "apns"];
+const EITHER: [&str; 5] = ["web", "apns", "user", "channel", "command"];
 
 /// Values that a field may not hold, and why.
 fn bad_values(document: &Value, schema: &Value) -> Vec<(&'static str, Value)> {

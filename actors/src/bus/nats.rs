@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use mundotango_ops::ServerUrls;
-use mundotango_ops::traces::{Kind, Span, TraceContext};
+use mundotango_ops::traces::{Kind, Span, TraceContext, current};
 use mundotango_storage::TlsFiles;
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
@@ -293,7 +293,7 @@ impl Bus for NatsBus {
         self.check_size(&payload)?;
         let span = span("nats publish", Kind::Producer, subject);
         let subject = self.subject(subject);
-        let sent = match headers(span.context()) {
+        let sent = match headers(span.context().or_else(current)) {
             Some(headers) => self.in_time(self.client.publish_with_headers(subject, headers, payload)).await,
             None => self.in_time(self.client.publish(subject, payload)).await,
         };
@@ -315,7 +315,7 @@ impl Bus for NatsBus {
         self.check_size(&payload)?;
         let span = span("nats request", Kind::Client, subject);
         let mut request = async_nats::Request::new().payload(payload).timeout(Some(timeout));
-        if let Some(headers) = headers(span.context()) {
+        if let Some(headers) = headers(span.context().or_else(current)) {
             request = request.headers(headers);
         }
         let answered = self.client.send_request(self.subject(subject), request).await;
@@ -343,7 +343,7 @@ impl Bus for NatsBus {
         let mut answers = self.in_time(self.client.subscribe(inbox.clone())).await?;
         let subject = self.subject(subject);
         let asking = async {
-            match headers(span.context()) {
+            match headers(span.context().or_else(current)) {
                 Some(headers) => {
                     let asking = self.client.publish_with_reply_and_headers(subject, inbox, headers, payload);
                     asking.await

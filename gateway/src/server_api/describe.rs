@@ -175,8 +175,8 @@ fn schema(kind: Kind, is_required: bool) -> Value {
         Flag => json!({"type": "boolean", "example": false}),
         Number => number,
         Seconds => json!({
-            "type": "integer", "format": "int64", "minimum": 0, "maximum": 253_402_207_200_u64, "example": 0,
-            "description": "Unix seconds; 0 for none.",
+            "type": "integer", "format": "int64", "x-64-bit": true, "minimum": i64::MIN, "maximum": 253_402_207_200_u64,
+            "example": 0, "description": "Unix seconds; 0 for none.",
         }),
         Limit => {
             json!({"type": "integer", "format": "int64", "x-64-bit": true, "minimum": i64::MIN, "maximum": i64::MAX, "example": 10})
@@ -202,6 +202,8 @@ fn schema(kind: Kind, is_required: bool) -> Value {
     };
     if !is_required {
         schema["type"] = json!([schema["type"], "null"]);
+    } else if matches!(kind, Text(_)) {
+        schema["minLength"] = 1.into();
     }
     schema
 }
@@ -283,7 +285,11 @@ fn operation(method: &str) -> Value {
         "description": "`transport` for errors as statuses; else they have the status 200 and stand in `error`.",
         "schema": {"type": "string", "enum": ["transport"]},
     });
-    let body = object(&Value::Object(properties), required);
+    let mut body = object(&Value::Object(properties), required);
+    body["additionalProperties"] = false.into();
+    if required.is_empty() {
+        body["type"] = json!(["object", "null"]);
+    }
     let mut malformed = failed("The body is not of the method's types, or cannot be taken as it is.");
     malformed["content"]["application/problem+json"] =
         json!({"schema": {"$ref": "#/components/schemas/Problem"}});

@@ -182,6 +182,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_is_as_the_specification_has_it() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (taken, request) = outcome(answer("200 OK", b"")).await;
         assert_eq!(taken, Ok(0));
         let head = request.to_lowercase();
@@ -195,6 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_what_was_certainly_not_taken_is_sent_again() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let late = outcome(answer("503 Service Unavailable\r\nretry-after: 2", b"busy")).await.0;
         let Err(SendError::Later { why, after }) = late else { panic!("{late:?}") };
         assert!(why.contains("busy") && after == Some(Duration::from_secs(2)), "{why} {after:?}");

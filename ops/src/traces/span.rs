@@ -340,6 +340,7 @@ mod tests {
     fn on() -> TraceContext {
         let endpoint = Some("http://127.0.0.1:1".to_owned());
         let options = TracesOptions { endpoint, ratio: 0.0, ..TracesOptions::default() };
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         // Another test may have done it.
         let _ = start(&options, &Instance { id: "1", name: "a", version: "0" });
         CAUSE.parse().unwrap()

@@ -276,7 +276,7 @@ mod tests {
         let mut named = 0;
         for (file, text) in &all {
             for after in text.split("cargo xtask ").skip(1) {
-                let is_name = |c: char| c.is_ascii_lowercase() || c == '-';
+                let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
                 let name = after.split(|c| !is_name(c)).next().unwrap_or_default();
                 assert!(
                     name.is_empty() || known.find_subcommand(name).is_some(),

@@ -19,7 +19,7 @@ use crate::postman::DOCUMENT;
 use crate::{parts, postman, root, target_folder};
 
 /// Seconds in which schemathesis makes up requests, in a test run.
-const SHORT: u64 = 80;
+const SHORT: u64 = 45;
 /// The seed of a test run.
 const SEED: u64 = 13;
 

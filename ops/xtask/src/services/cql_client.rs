@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -21,6 +22,9 @@ const ONE: u16 = 0x0001;
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
+/// Longest wait for a statement's answer: dropping a keyspace with its tables takes seconds.
+const STATEMENT_PATIENCE: Duration = Duration::from_secs(60);
+
 /// A connection.
 pub(crate) struct CqlClient {
     stream: TcpStream,
@@ -38,6 +42,7 @@ impl CqlClient {
             options.extend(text.as_bytes());
         }
         client.ask(STARTUP, &options, READY)?;
+        client.stream.set_read_timeout(Some(STATEMENT_PATIENCE))?;
         Ok(client)
     }
 
