@@ -146,7 +146,8 @@ async fn what_is_slow_is_at_the_top_of_its_list() {
     let (_large, _) = subscribed(&server, &ana, "room:large").await;
     let (_larger, _) = subscribed(&server, &ana, "room:large").await;
     let (_small, _) = subscribed(&server, &ana, "room:small").await;
-    let channel = first(&server, &admin, "channels", |channel| channel["name"] == "room:large").await;
+    let is_full = |channel: &Value| channel["name"] == "room:large" && channel["subscribers"] == 2;
+    let channel = first(&server, &admin, "channels", is_full).await;
     assert_eq!((&channel["subscribers"], &channel["nodes"][0]["node"]), (&json!(2), &json!(node)));
 
     // Nobody reads this socket: what the kernel does not take waits.
