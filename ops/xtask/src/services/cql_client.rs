@@ -23,7 +23,7 @@ const ONE: u16 = 0x0001;
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// Longest wait for a statement's answer: dropping a keyspace with its tables takes seconds.
-const STATEMENT_PATIENCE: Duration = Duration::from_secs(60);
+const STATEMENT_PATIENCE: Duration = Duration::from_mins(1);
 
 /// A connection.
 pub(crate) struct CqlClient {
