@@ -2,8 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use mundotango_actors::{ActorView, Doing, Failure, HandledMessage, NodeError};
+use mundotango_actors::{ActorView, Doing, Failure, HandledMessage};
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -181,10 +180,7 @@ async fn actor(
     let (Some(node), Some(kind), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(Problem::not_found("actor"));
     };
-    match state.engine.actor_of(node, kind, name).await {
-        Ok(Some(view)) => Ok(Json(ActorDetails::new(node, kind, name, view))),
-        Ok(None) => Err(Problem::not_found("actor")),
-        Err(NodeError::Gone) => Err(Problem::new(StatusCode::NOT_FOUND, "there is no such node")),
-        Err(error) => Err(Problem::unavailable(error.to_string())),
-    }
+    let view = state.engine.actor_of(node, kind, name).await?;
+    let view = view.ok_or_else(|| Problem::not_found("actor"))?;
+    Ok(Json(ActorDetails::new(node, kind, name, view)))
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use deserr::Deserr;
 use mundotango_actors::{NodeError, NodeInfo, SlowView};
 use mundotango_storage::db::HotPartition;
@@ -349,7 +348,7 @@ async fn slow(
         return Ok(Json(Slow::of(&state.engine.slow().await, limit)));
     };
     let node = state.engine.nodes().into_iter().find(|node| node.id == id);
-    let node = node.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such node"))?;
+    let node = node.ok_or(NodeError::Gone)?;
     let view = state.engine.slow_of(&id).await;
     Ok(Json(Slow::of(&[(node, view)], limit)))
 }

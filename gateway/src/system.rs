@@ -210,10 +210,17 @@ async fn tree(
 ) -> Result<Json<ActorNode>, Problem> {
     state.admit(&identity)?;
     let node = query.node.as_deref().unwrap_or_else(|| state.engine.node_id());
-    match state.engine.tree_of(node, children(query.limit)).await {
-        Ok(tree) => Ok(Json(ActorNode::of(node, tree))),
-        Err(NodeError::Gone) => Err(Problem::new(StatusCode::NOT_FOUND, "there is no such node")),
-        Err(error) => Err(Problem::unavailable(error.to_string())),
+    let tree = state.engine.tree_of(node, children(query.limit)).await?;
+    Ok(Json(ActorNode::of(node, tree)))
+}
+
+/// Why an operator is not told of a node.
+impl From<NodeError> for Problem {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::Gone => Self::new(StatusCode::NOT_FOUND, "there is no such node"),
+            error => Self::unavailable(error.to_string()),
+        }
     }
 }
 

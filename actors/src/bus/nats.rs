@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use mundotango_ops::ServerUrls;
-use mundotango_ops::traces::{Kind, Span, TraceContext, current};
+use mundotango_ops::traces::{Kind, Span, current};
 use mundotango_storage::TlsFiles;
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
@@ -257,10 +257,11 @@ fn span(name: &'static str, kind: Kind, subject: &str) -> Span {
     span
 }
 
-/// The headers by which a message's trace goes along, where it has one that is recorded.
-fn headers(trace: Option<TraceContext>) -> Option<HeaderMap> {
+/// The headers by which a message's trace goes along: that of its span, or of the work at hand on a node that records none.
+fn headers(span: &Span) -> Option<HeaderMap> {
+    let trace = span.context().or_else(current)?;
     let mut headers = HeaderMap::new();
-    headers.insert(TRACEPARENT, trace?.traceparent());
+    headers.insert(TRACEPARENT, trace.traceparent());
     Some(headers)
 }
 
@@ -293,7 +294,7 @@ impl Bus for NatsBus {
         self.check_size(&payload)?;
         let span = span("nats publish", Kind::Producer, subject);
         let subject = self.subject(subject);
-        let sent = match headers(span.context().or_else(current)) {
+        let sent = match headers(&span) {
             Some(headers) => self.in_time(self.client.publish_with_headers(subject, headers, payload)).await,
             None => self.in_time(self.client.publish(subject, payload)).await,
         };
@@ -315,7 +316,7 @@ impl Bus for NatsBus {
         self.check_size(&payload)?;
         let span = span("nats request", Kind::Client, subject);
         let mut request = async_nats::Request::new().payload(payload).timeout(Some(timeout));
-        if let Some(headers) = headers(span.context().or_else(current)) {
+        if let Some(headers) = headers(&span) {
             request = request.headers(headers);
         }
         let answered = self.client.send_request(self.subject(subject), request).await;
@@ -343,7 +344,7 @@ impl Bus for NatsBus {
         let mut answers = self.in_time(self.client.subscribe(inbox.clone())).await?;
         let subject = self.subject(subject);
         let asking = async {
-            match headers(span.context().or_else(current)) {
+            match headers(&span) {
                 Some(headers) => {
                     let asking = self.client.publish_with_reply_and_headers(subject, inbox, headers, payload);
                     asking.await

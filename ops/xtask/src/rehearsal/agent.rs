@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::door::Door;
-use super::load::Shared;
+use super::shared::Shared;
 use super::sockets::{Place, come_back, may_come_again};
 use crate::deploy::Socket;
 

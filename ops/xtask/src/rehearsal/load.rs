@@ -1,16 +1,17 @@
 //! What users do all the while, through the balancer, and what they see of a deployment.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::agent::{self, Conversation};
 use super::door::Door;
+use super::shared::Shared;
 use super::sockets::{self, Subscriber};
 
 /// Sessions with recovery. With fewer than a hundred a node nodes shed none.
@@ -29,62 +30,6 @@ pub(super) const PASSWORD: &str = "abrazo-1234";
 pub(super) const API_KEY: &str = "the key of a rehearsal";
 /// The most failures that are told one by one.
 const TOLD: usize = 20;
-
-/// What all who use the community share.
-pub(super) struct Shared {
-    /// The balancer's address.
-    pub(super) url: String,
-    /// Names of this rehearsal begin so.
-    pub(super) prefix: String,
-    ended: AtomicBool,
-    publishing_ended: AtomicBool,
-    /// Whether what runs refuses logins, which is what is broken in one of the versions.
-    logins_broken: AtomicBool,
-    pub(super) subscribed: AtomicU64,
-    requests: AtomicU64,
-    /// The longest of them.
-    longest_ms: AtomicU64,
-    refused_logins: AtomicU64,
-    /// Requests whose connection was closed without an answer.
-    sent_again: AtomicU64,
-    failures: Mutex<Vec<String>>,
-}
-
-impl Shared {
-    pub(super) fn goes_on(&self) -> bool {
-        !self.ended.load(Ordering::Relaxed)
-    }
-
-    /// Something that its user would have noticed.
-    pub(super) fn failed(&self, what: String) {
-        println!("FAILED: {what}");
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).push(what);
-    }
-
-    /// The body of an answer with a status that is right; none, and a failure, for any other outcome. Where a connection
-    /// was closed without an answer the request is sent once more, as clients of HTTP do; all are safe to be sent twice.
-    pub(super) fn asked(
-        &self,
-        what: &str,
-        ask: impl Fn() -> anyhow::Result<(u16, Value)>,
-        right: &[u16],
-    ) -> Option<Value> {
-        let start = Instant::now();
-        let outcome = ask().or_else(|_| {
-            self.sent_again.fetch_add(1, Ordering::Relaxed);
-            ask()
-        });
-        let took = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.longest_ms.fetch_max(took, Ordering::Relaxed);
-        match outcome {
-            Ok((status, body)) if right.contains(&status) => return Some(body),
-            Ok((status, body)) => self.failed(format!("{what}: {status} {body} after {took} ms")),
-            Err(error) => self.failed(format!("{what}: {error:#} after {took} ms")),
-        }
-        None
-    }
-}
 
 /// Everybody who uses the community.
 pub(super) struct Load {
@@ -133,19 +78,7 @@ pub(super) fn email(name: &str) -> String {
 impl Load {
     /// Starts everybody, and waits until all sessions are subscribed.
     pub(super) fn start(url: &str, prefix: &str) -> anyhow::Result<Self> {
-        let shared = Arc::new(Shared {
-            url: url.to_owned(),
-            prefix: prefix.to_owned(),
-            ended: AtomicBool::new(false),
-            publishing_ended: AtomicBool::new(false),
-            logins_broken: AtomicBool::new(false),
-            subscribed: AtomicU64::new(0),
-            requests: AtomicU64::new(0),
-            longest_ms: AtomicU64::new(0),
-            refused_logins: AtomicU64::new(0),
-            sent_again: AtomicU64::new(0),
-            failures: Mutex::default(),
-        });
+        let shared = Arc::new(Shared::new(url, prefix));
         let door = Door::new(url);
         let (status, body) = register(&door, &format!("{prefix}-user"))?;
         let token = body["token"].as_str().with_context(|| format!("{status} {body}"))?.to_owned();

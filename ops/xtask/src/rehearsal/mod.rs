@@ -11,6 +11,7 @@ mod deployment;
 mod door;
 mod load;
 mod nodes;
+mod shared;
 mod slow;
 mod sockets;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::load::Shared;
+use super::shared::Shared;
 use crate::deploy::Socket;
 
 /// Shortest pause before a client that was cut comes back, and what is added to it at most, in milliseconds.
