@@ -1,19 +1,14 @@
 //! What channels cost that are large, and what many cost that are idle: `cargo bench -p mundotango-actors --bench channels`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use std::sync::Arc;
+mod support;
+
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use mundotango_actors::{
-    Authenticator, ChannelsOptions, Credentials, DirectSocket, DirectWrite, Engine, EngineParts,
-    NamespaceOptions, NodeParts, Outgoing, Publish, Session, SessionOptions, SubscriptionGrant, TokenRefusal,
-    Transport,
-};
-use mundotango_protocol::{ChannelName, Encoding, Publication};
-use mundotango_storage::hot::MemoryHotState;
-use serde_json::{Value, json};
+use mundotango_actors::{NamespaceOptions, Publish};
+use mundotango_protocol::{ChannelName, Publication};
+use support::{engine, session};
 
 /// Channels that are idle.
 const IDLE: usize = 100_000;
@@ -21,73 +16,6 @@ const IDLE: usize = 100_000;
 const SUBSCRIBERS: usize = 50_000;
 /// Longer than presence takes to be refreshed.
 const WATCHED: Duration = Duration::from_secs(40);
-
-/// A socket that takes everything: what is measured is the channel's work, not the kernel's.
-struct Sink;
-
-impl DirectSocket for Sink {
-    fn try_write(&self, _messages: &[Bytes]) -> DirectWrite {
-        DirectWrite::Written
-    }
-}
-
-/// Takes a token for the user's id.
-struct Anybody;
-
-#[async_trait]
-impl Authenticator for Anybody {
-    async fn connection(&self, token: &str) -> Result<Credentials, TokenRefusal> {
-        Ok(Credentials { user: token.to_owned(), ..Credentials::default() })
-    }
-
-    async fn subscription(&self, _token: &str) -> Result<SubscriptionGrant, TokenRefusal> {
-        Err(TokenRefusal::Invalid)
-    }
-}
-
-async fn engine() -> Arc<Engine> {
-    let open = NamespaceOptions {
-        history_size: 100,
-        history_ttl: Duration::from_mins(10),
-        force_recovery: true,
-        presence: true,
-        allow_subscribe_for_client: true,
-        ..NamespaceOptions::default()
-    };
-    let session_options =
-        SessionOptions { personal_channel: false, commands_per_second: 0, ..SessionOptions::default() };
-    Engine::start(EngineParts {
-        node: NodeParts::alone(),
-        version: "bench".to_owned(),
-        session_options,
-        channels_options: ChannelsOptions { without_namespace: open, ..ChannelsOptions::default() },
-        hot: Arc::new(MemoryHotState::new()),
-        authenticator: Arc::new(Anybody),
-    })
-    .await
-    .unwrap()
-}
-
-async fn session(engine: &Engine, user: usize, channels: impl Iterator<Item = String>) -> Session {
-    let mut session = engine.open_session(Transport::WebSocket, Encoding::Json);
-    let send = async |session: &mut Session, command: Value| {
-        session.receive(Bytes::from(command.to_string())).await;
-        // The reply says that the command is done.
-        loop {
-            let wakeup = session.wait().await;
-            if let Some(Outgoing::Messages(_)) = session.proceed(wakeup).await {
-                session.written();
-                break;
-            }
-        }
-    };
-    send(&mut session, json!({"id": 1, "connect": {"token": user.to_string()}})).await;
-    for channel in channels {
-        send(&mut session, json!({"id": 2, "subscribe": {"channel": channel}})).await;
-    }
-    session.handle().outbox().attach(Arc::new(Sink));
-    session
-}
 
 /// The process' CPU time so far, in milliseconds.
 fn cpu_millis() -> f64 {
@@ -97,8 +25,13 @@ fn cpu_millis() -> f64 {
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) * 10.0
 }
 
+/// What costs most where channels are many or large.
+fn options() -> NamespaceOptions {
+    NamespaceOptions { force_recovery: true, presence: true, ..NamespaceOptions::default() }
+}
+
 async fn idle_channels() {
-    let engine = engine().await;
+    let engine = engine(options()).await;
     let mut sessions = Vec::new();
     for number in 0..IDLE / 100 {
         let channels = (0..100).map(|channel| format!("{number}-{channel}"));
@@ -112,7 +45,7 @@ async fn idle_channels() {
 }
 
 async fn a_large_channel() {
-    let engine = engine().await;
+    let engine = engine(options()).await;
     let mut sessions = Vec::new();
     for number in 0..SUBSCRIBERS {
         sessions.push(session(&engine, number, std::iter::once("large".to_owned())).await);

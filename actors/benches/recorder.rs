@@ -1,19 +1,14 @@
 //! What the flight recorder costs, on and off in turns: `cargo bench -p mundotango-actors --bench recorder`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+mod support;
 
-use async_trait::async_trait;
+use std::time::Instant;
+
 use bytes::Bytes;
-use mundotango_actors::{
-    Authenticator, ChannelsOptions, Credentials, DirectSocket, DirectWrite, Engine, EngineParts,
-    NamespaceOptions, NodeParts, Outgoing, Publish, Session, SessionOptions, SubscriptionGrant, TokenRefusal,
-    Transport, record_messages,
-};
-use mundotango_protocol::{ChannelName, Encoding, Publication};
-use mundotango_storage::hot::MemoryHotState;
-use serde_json::{Value, json};
+use mundotango_actors::{Engine, NamespaceOptions, Publish, Session, record_messages};
+use mundotango_protocol::{ChannelName, Publication};
+use support::{engine, session};
 
 /// Turns of each measurement, half of them with the recorder on. What else the machine does falls on both alike.
 const TURNS: usize = 40;
@@ -21,69 +16,6 @@ const TURNS: usize = 40;
 const PUBLICATIONS: usize = 1000;
 /// Commands of a turn.
 const COMMANDS: usize = 20_000;
-
-/// A socket that takes everything: what is measured is the actors' work, not the kernel's.
-struct Sink;
-
-impl DirectSocket for Sink {
-    fn try_write(&self, _messages: &[Bytes]) -> DirectWrite {
-        DirectWrite::Written
-    }
-}
-
-/// Takes a token for the user's id.
-struct Anybody;
-
-#[async_trait]
-impl Authenticator for Anybody {
-    async fn connection(&self, token: &str) -> Result<Credentials, TokenRefusal> {
-        Ok(Credentials { user: token.to_owned(), ..Credentials::default() })
-    }
-
-    async fn subscription(&self, _token: &str) -> Result<SubscriptionGrant, TokenRefusal> {
-        Err(TokenRefusal::Invalid)
-    }
-}
-
-async fn engine() -> Arc<Engine> {
-    let open = NamespaceOptions {
-        history_size: 100,
-        history_ttl: Duration::from_mins(10),
-        allow_subscribe_for_client: true,
-        ..NamespaceOptions::default()
-    };
-    let session_options =
-        SessionOptions { personal_channel: false, commands_per_second: 0, ..SessionOptions::default() };
-    Engine::start(EngineParts {
-        node: NodeParts::alone(),
-        version: "bench".to_owned(),
-        session_options,
-        channels_options: ChannelsOptions { without_namespace: open, ..ChannelsOptions::default() },
-        hot: Arc::new(MemoryHotState::new()),
-        authenticator: Arc::new(Anybody),
-    })
-    .await
-    .unwrap()
-}
-
-async fn session(engine: &Engine, user: usize) -> Session {
-    let mut session = engine.open_session(Transport::WebSocket, Encoding::Json);
-    let send = async |session: &mut Session, command: Value| {
-        session.receive(Bytes::from(command.to_string())).await;
-        // The reply says that the command is done.
-        loop {
-            let wakeup = session.wait().await;
-            if let Some(Outgoing::Messages(_)) = session.proceed(wakeup).await {
-                session.written();
-                break;
-            }
-        }
-    };
-    send(&mut session, json!({"id": 1, "connect": {"token": user.to_string()}})).await;
-    send(&mut session, json!({"id": 2, "subscribe": {"channel": "measured"}})).await;
-    session.handle().outbox().attach(Arc::new(Sink));
-    session
-}
 
 /// Prints the medians with the recorder off and on, in microseconds for each of `count`, and their ratio.
 async fn compare(what: &str, count: usize, turn: impl AsyncFn()) {
@@ -137,11 +69,11 @@ async fn commands(session: Session) {
 #[tokio::main(worker_threads = 2)]
 async fn main() {
     println!("| | off | on | on / off |\n|---|---|---|---|");
-    let engine = engine().await;
+    let engine = engine(NamespaceOptions::default()).await;
     let mut sessions = Vec::new();
     for subscribers in [1, 10, 100, 1000] {
         for number in sessions.len()..subscribers {
-            sessions.push(session(&engine, number).await);
+            sessions.push(session(&engine, number, std::iter::once("measured".to_owned())).await);
         }
         publications(&engine, subscribers).await;
     }
