@@ -11,6 +11,7 @@ pub mod events;
 pub mod letters;
 mod limits;
 pub mod notifications;
+pub mod policy;
 pub mod posts;
 pub mod roles;
 

@@ -46,7 +46,7 @@ pub(crate) fn require(identity: &Identity, role: Role) -> Result<(), Problem> {
 }
 
 /// A name that is no role, as that of a later version, allows nothing beyond the user's own things.
-fn role_of(identity: &Identity) -> Role {
+pub(super) fn role_of(identity: &Identity) -> Role {
     Role::parse(&identity.role).unwrap_or_default()
 }
 

@@ -23,7 +23,8 @@ use super::schedule::{GivenTime, Schedule, Zone};
 use super::store::Event;
 use crate::community::effects::Effect;
 use crate::community::letters;
-use crate::community::{Community, Person, roles};
+use crate::community::policy::{self, Action, Object, Viewer};
+use crate::community::{Community, Person};
 use crate::texts::{Description, Reason, Title};
 
 type Shared = State<Arc<Community>>;
@@ -142,9 +143,8 @@ impl Community {
     /// The event, if the caller may change it.
     async fn own_event(&self, id: &str, identity: &Identity) -> Result<Event, Problem> {
         let event = self.events.event(id).await?.ok_or_else(|| Problem::not_found("event"))?;
-        if event.host_id != identity.user_id && !roles::is_admin(identity) {
-            return Err(Problem::forbidden("only its host may do this"));
-        }
+        let object = Object::Event { host: &event.host_id };
+        policy::may(Viewer::from(identity), Action::Change, &object).allows("event")?;
         Ok(event)
     }
 }

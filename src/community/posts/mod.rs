@@ -24,6 +24,7 @@ use utoipa_axum::routes;
 use self::rules::ReactionType;
 use self::store::{Post, Visibility};
 use super::effects::Effect;
+use super::policy::{self, Action, Object, Viewer};
 use super::{Community, Person, label};
 use crate::texts::PostText;
 
@@ -103,9 +104,9 @@ impl PostBody {
     }
 }
 
-/// Without friendships yet, friends' posts are their author's alone.
 fn may_read(user_id: &str, post: &Post) -> bool {
-    post.visibility == Visibility::Public || post.author_id == user_id
+    let object = Object::Post { author: &post.author_id, visibility: post.visibility };
+    policy::may(Viewer::user(user_id), Action::Read, &object).is_allowed()
 }
 
 impl Community {
