@@ -6,10 +6,10 @@ use mundotango_gateway::input::Time;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::place::LocationBody;
 use super::rules::{RsvpCounts, RsvpStatus};
 use super::store::{Event, EventType, Rsvp};
 use crate::community::Person;
+use crate::community::place::LocationBody;
 
 /// Where new and changed events are published.
 pub(super) const ALL_CHANNEL: &str = "events:all";

@@ -17,12 +17,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::bodies::{ALL_CHANNEL, EventBody, EventMessage};
-use super::place::GivenLocation;
 use super::rules::{Cancelled, Plan};
 use super::schedule::{GivenTime, Schedule, Zone};
 use super::store::Event;
 use crate::community::effects::Effect;
 use crate::community::letters;
+use crate::community::place::GivenLocation;
 use crate::community::policy::{self, Action, Object, Viewer};
 use crate::community::{Community, Person};
 use crate::texts::{Description, Reason, Title};

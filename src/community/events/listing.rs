@@ -8,9 +8,9 @@ use mundotango_storage::db::{Db, Entry, Index, Order, day_of_id, key, number};
 use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
 use serde::{Deserialize, Serialize};
 
-use super::location::{Coordinates, Location};
 use super::schedule::{LONGEST, UNTOLD};
 use super::store::{EVENTS, Event, EventType};
+use crate::community::location::{Coordinates, Location};
 
 /// The lists: `all`; `city:` with the name in lower case; `no-city` of locations that tell no city apart; `cell:` with the
 /// cell of one degree. Each once more with `long:` before its name, of those that last longer than most. By start, then by id.

@@ -3,8 +3,6 @@
 pub(super) mod bodies;
 mod change;
 pub mod listing;
-pub mod location;
-mod place;
 pub mod rules;
 pub mod schedule;
 pub mod store;
@@ -29,13 +27,13 @@ use utoipa_axum::routes;
 
 use self::bodies::{ALL_CHANNEL, Answered, Attendee, EventBody, EventMessage, RsvpView};
 use self::listing::EventFilter;
-use self::place::{GivenLocation, Near};
 use self::rules::{RsvpChoice, RsvpCounts};
 use self::schedule::{GivenTime, Schedule, Zone};
 use self::store::{Event, EventError, EventType, RsvpOutcome};
 use super::effects::Effect;
 use super::letters;
 use super::notifications::kinds::NotificationKind;
+use super::place::{GivenLocation, Near};
 use super::{Community, label, personal_channel};
 use crate::texts::{City, Description, Title};
 

@@ -10,9 +10,9 @@ use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::listing::{self, EventFilter};
-use super::location::Location;
 use super::rules::{Attendance, Cancelled, MOST_MOVES, Plan, RsvpChoice, RsvpCounts, RsvpStatus, changes};
 use super::schedule::Schedule;
+use crate::community::location::Location;
 
 /// The events.
 pub static EVENTS: Kind<Facts, Attendance, Row> =

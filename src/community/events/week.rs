@@ -23,13 +23,13 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use super::change::{announce_cancelled, announce_change};
-use super::location::Location;
 use super::rules::{Cancelled, Plan, RsvpChoice, RsvpCounts};
 use super::schedule::{GivenTime, Schedule, Zone};
 use super::store::{Event, EventStore, EventType};
 use crate::community::accounts::store::{AccountStore, User};
 use crate::community::clocks::WEEKS;
 use crate::community::letters::{self, Letters};
+use crate::community::location::Location;
 use crate::email::{MailOptions, Message, SendError, Transport};
 
 /// When events begin, on each day of the week.

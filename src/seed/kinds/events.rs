@@ -8,10 +8,10 @@ use mundotango_storage::db::Db;
 use mundotango_storage::zone_named;
 
 use super::{Generator, as_sent};
-use crate::community::events::location::{Coordinates, Location};
 use crate::community::events::rules::RsvpCounts;
 use crate::community::events::schedule::Schedule;
 use crate::community::events::store::{Event, EventStore, EventType};
+use crate::community::location::{Coordinates, Location};
 use crate::seed::plan::Plan;
 use crate::seed::words;
 use crate::texts::{City, Description, Place, Title};

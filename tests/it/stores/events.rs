@@ -3,10 +3,10 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use mundotango::community::events::listing::EventFilter;
-use mundotango::community::events::location::{Coordinates, Location};
 use mundotango::community::events::rules::{RsvpChoice, RsvpCounts, RsvpStatus};
 use mundotango::community::events::schedule::Schedule;
 use mundotango::community::events::store::{Event, EventError, EventStore, EventType, Rsvp};
+use mundotango::community::location::{Coordinates, Location};
 use mundotango_protocol::new_id;
 use mundotango_storage::db::Db;
 use mundotango_storage::{PageRequest, PageStart, StoreError, now};
