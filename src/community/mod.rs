@@ -45,7 +45,7 @@ use notifications::Notifications;
 use posts::store::PostStore;
 
 /// The kinds of partitions that the features keep.
-pub fn kinds() -> [&'static KindSpec; 10] {
+pub fn kinds() -> [&'static KindSpec; 11] {
     [
         accounts::store::USERS.spec(),
         accounts::names::NAMES.spec(),
@@ -53,6 +53,7 @@ pub fn kinds() -> [&'static KindSpec; 10] {
         posts::store::POST_REACTIONS.spec(),
         bookmarks::store::BOOKMARKS.spec(),
         events::store::EVENTS.spec(),
+        events::door::DOORS.spec(),
         notifications::store::NOTIFICATIONS.spec(),
         notifications::preferences::PREFERENCES.spec(),
         notifications::devices::DEVICES.spec(),
@@ -61,8 +62,12 @@ pub fn kinds() -> [&'static KindSpec; 10] {
 }
 
 /// The indexes that the features keep.
-pub fn indexes() -> [&'static IndexSpec; 2] {
-    [posts::store::FEEDS.spec(), events::listing::EVENTS_BY_START.spec()]
+pub fn indexes() -> [&'static IndexSpec; 3] {
+    [
+        posts::store::FEEDS.spec(),
+        events::listing::EVENTS_BY_START.spec(),
+        events::mine::EVENTS_OF_PEOPLE.spec(),
+    ]
 }
 
 /// All that a feature needs of a store, for its tests.

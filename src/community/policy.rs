@@ -6,6 +6,7 @@
 use mundotango_gateway::Identity;
 use mundotango_gateway::problem::Problem;
 
+use super::events::rules::AttendeeList;
 use super::posts::store::Visibility;
 use super::roles::{Role, role_of};
 
@@ -40,6 +41,26 @@ pub enum Action {
     Read,
     /// Change it, cancel it, or take it away.
     Change,
+    /// See who comes to it.
+    ReadAttendees,
+    /// Note who came to it.
+    CheckIn,
+    /// Say who gives it, and give it away.
+    HandOver,
+}
+
+/// What part a viewer has in an event who does not own it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Involvement {
+    /// None.
+    #[default]
+    None,
+    /// Has a place.
+    Going,
+    /// Lets guests in.
+    Door,
+    /// Changes it as the owner does.
+    Editor,
 }
 
 /// What it is wanted of, as far as that decides.
@@ -54,8 +75,14 @@ pub enum Object<'a> {
     },
     /// An event.
     Event {
-        /// The user who gives it.
-        host: &'a str,
+        /// The user who owns it.
+        owner: &'a str,
+        /// What part the viewer has in it.
+        involved: Involvement,
+        /// Whether it is for its hosts alone.
+        is_draft: bool,
+        /// To whom it is told who comes.
+        attendees: AttendeeList,
     },
 }
 
@@ -102,11 +129,39 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
         (Object::Post { author, .. }, Action::Change) => {
             allowed_if(viewer.is(author) || is_admin, Verdict::Forbidden("only its author may do this"))
         }
-        (Object::Event { .. }, Action::Read) => Verdict::Allowed,
-        (Object::Event { host }, Action::Change) => {
-            allowed_if(viewer.is(host) || is_admin, Verdict::Forbidden("only its host may do this"))
+        (Object::Event { owner, involved, is_draft, attendees }, action) => {
+            let owns = viewer.is(owner) || is_admin;
+            of_event(action, owns, *involved, *is_draft, *attendees)
         }
+        (Object::Post { .. }, _) => Verdict::Hidden,
     }
+}
+
+fn of_event(
+    action: Action,
+    owns: bool,
+    involved: Involvement,
+    is_draft: bool,
+    attendees: AttendeeList,
+) -> Verdict {
+    let is_host = owns || involved >= Involvement::Door;
+    if is_draft && !is_host {
+        return Verdict::Hidden;
+    }
+    let (is_so, otherwise) = match action {
+        Action::Read => (true, ""),
+        Action::Change => (owns || involved == Involvement::Editor, "only its host may do this"),
+        Action::CheckIn => (is_host, "only its hosts may do this"),
+        Action::HandOver => (owns, "only its owner may do this"),
+        Action::ReadAttendees => match attendees {
+            AttendeeList::Everyone => (true, ""),
+            AttendeeList::Going => {
+                (is_host || involved == Involvement::Going, "only those who are going see who comes")
+            }
+            AttendeeList::Hosts => (is_host, "only its hosts see who comes"),
+        },
+    };
+    allowed_if(is_so, Verdict::Forbidden(otherwise))
 }
 
 #[cfg(test)]
@@ -120,14 +175,42 @@ mod tests {
         assert_eq!(may(Viewer::user("ana"), Action::Read, &post), Verdict::Allowed);
     }
 
+    fn event(involved: Involvement, is_draft: bool, attendees: AttendeeList) -> Object<'static> {
+        Object::Event { owner: "ana", involved, is_draft, attendees }
+    }
+
     #[test]
-    fn only_its_host_and_admins_change_an_event() {
-        let event = Object::Event { host: "ana" };
-        assert!(may(Viewer::user("ana"), Action::Change, &event).is_allowed());
-        assert!(may(Viewer { user_id: "eva", role: Role::Admin }, Action::Change, &event).is_allowed());
-        let moderator = Viewer { user_id: "mia", role: Role::Moderator };
-        for viewer in [Viewer::user("ben"), moderator] {
-            assert!(matches!(may(viewer, Action::Change, &event), Verdict::Forbidden(_)));
+    fn each_part_in_an_event_allows_what_the_ones_below_it_do() {
+        use Involvement::{Door, Editor, Going, None};
+        let ben = Viewer::user("ben");
+        let may = |viewer, action, involved| {
+            may(viewer, action, &event(involved, false, AttendeeList::Going)).is_allowed()
+        };
+        for (action, allowed) in [
+            (Action::Read, [true, true, true, true]),
+            (Action::ReadAttendees, [false, true, true, true]),
+            (Action::CheckIn, [false, false, true, true]),
+            (Action::Change, [false, false, false, true]),
+            (Action::HandOver, [false, false, false, false]),
+        ] {
+            assert_eq!(
+                [None, Going, Door, Editor].map(|involved| may(ben, action, involved)),
+                allowed,
+                "{action:?}"
+            );
+            assert!(may(Viewer::user("ana"), action, None), "the owner: {action:?}");
+            assert!(may(Viewer { user_id: "eva", role: Role::Admin }, action, None), "an admin: {action:?}");
         }
+        let moderator = Viewer { user_id: "mia", role: Role::Moderator };
+        assert!(!may(moderator, Action::Change, None));
+    }
+
+    #[test]
+    fn a_draft_is_hidden_from_all_but_its_hosts() {
+        let draft = |involved| event(involved, true, AttendeeList::Everyone);
+        let seen = |viewer, involved| may(viewer, Action::Read, &draft(involved));
+        assert_eq!(seen(Viewer::user("ben"), Involvement::None), Verdict::Hidden);
+        assert_eq!(seen(Viewer::user("ben"), Involvement::Door), Verdict::Allowed);
+        assert_eq!(seen(Viewer::user("ana"), Involvement::None), Verdict::Allowed);
     }
 }

@@ -6,25 +6,83 @@ use mundotango_gateway::input::Time;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::rules::{RsvpCounts, RsvpStatus};
-use super::store::{Event, EventType, Rsvp};
+use super::answers::Rsvp;
+use super::places::{DanceRole, Heads, Limit, Limits, Party};
+use super::rules::{AttendeeList, RsvpStatus};
+use super::store::{Event, EventType};
 use crate::community::Person;
 use crate::community::place::LocationBody;
 
 /// Where new and changed events are published.
 pub(super) const ALL_CHANNEL: &str = "events:all";
 
-/// How many answered what.
+/// How many people answered what, guests among them.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(in crate::community) struct CountsBody {
     going: u32,
     maybe: u32,
     waitlisted: u32,
+    /// Those who are going, by what they dance.
+    going_by_role: HeadsBody,
 }
 
-impl From<RsvpCounts> for CountsBody {
-    fn from(counts: RsvpCounts) -> Self {
-        Self { going: counts.going, maybe: counts.maybe, waitlisted: counts.waitlisted }
+impl CountsBody {
+    pub(super) fn of(event: &Event) -> Self {
+        let counts = event.counts;
+        Self {
+            going: counts.going,
+            maybe: counts.maybe,
+            waitlisted: counts.waitlisted,
+            going_by_role: event.going.into(),
+        }
+    }
+}
+
+/// People by what they dance.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+struct HeadsBody {
+    lead: u32,
+    follow: u32,
+    both: u32,
+    none: u32,
+}
+
+impl From<Heads> for HeadsBody {
+    fn from(heads: Heads) -> Self {
+        Self { lead: heads.leads, follow: heads.follows, both: heads.both, none: heads.none }
+    }
+}
+
+/// How many of a role may come.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+struct RoleLimitsBody {
+    /// Who lead; null for no limit.
+    #[schema(required = true)]
+    lead: Option<u32>,
+    /// Who follow; null for no limit.
+    #[schema(required = true)]
+    follow: Option<u32>,
+}
+
+impl From<Limits> for RoleLimitsBody {
+    fn from(limits: Limits) -> Self {
+        Self { lead: limits.leads, follow: limits.follows }
+    }
+}
+
+/// Who comes by an answer.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(in crate::community) struct PartyBody {
+    /// What the user dances.
+    role: DanceRole,
+    /// What each of the guests dances.
+    guests: Vec<DanceRole>,
+}
+
+impl From<Party> for PartyBody {
+    fn from(party: Party) -> Self {
+        Self { role: party.role, guests: party.guests }
     }
 }
 
@@ -55,6 +113,11 @@ pub(in crate::community) struct EventBody {
     /// Null for no limit.
     #[schema(required = true)]
     capacity: Option<u32>,
+    role_limits: RoleLimitsBody,
+    /// To whom it is told who comes.
+    attendees: AttendeeList,
+    /// Whether it is for its hosts alone.
+    is_draft: bool,
     counts: CountsBody,
     /// Since when it is known that the event does not take place; null where it does.
     #[schema(required = true)]
@@ -69,6 +132,7 @@ pub(in crate::community) struct EventBody {
 
 impl EventBody {
     pub(super) fn new(event: Event, people: &BTreeMap<String, Person>) -> Self {
+        let counts = CountsBody::of(&event);
         Self {
             host: people.get(&event.host_id).cloned(),
             id: event.id,
@@ -81,8 +145,11 @@ impl EventBody {
             local_end: event.when.end.as_ref().map(|end| end.datetime().to_string()),
             location: event.location.into(),
             event_type: event.event_type,
-            capacity: event.capacity,
-            counts: event.counts.into(),
+            capacity: event.settings.limits.total,
+            role_limits: event.settings.limits.into(),
+            attendees: event.settings.attendees,
+            is_draft: event.is_draft,
+            counts,
             cancelled_at: event.cancelled.as_ref().map(|cancelled| cancelled.at.into()),
             cancel_reason: event.cancelled.and_then(|cancelled| cancelled.reason),
             version: event.version,
@@ -98,6 +165,8 @@ pub(in crate::community) struct RsvpView {
     pub(super) event_id: String,
     pub(super) user_id: String,
     status: RsvpStatus,
+    #[serde(flatten)]
+    party: PartyBody,
     updated_at: Time,
 }
 
@@ -107,6 +176,7 @@ impl From<Rsvp> for RsvpView {
             event_id: rsvp.event_id,
             user_id: rsvp.user_id,
             status: rsvp.status,
+            party: rsvp.party.into(),
             updated_at: rsvp.updated_at.into(),
         }
     }
@@ -114,10 +184,47 @@ impl From<Rsvp> for RsvpView {
 
 /// The caller's answer, and how the event stands now.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Answered {
     #[serde(flatten)]
     pub(super) rsvp: RsvpView,
+    /// The caller's place among those who wait, from 1 on; null for who does not wait, or is behind the 500th.
+    #[schema(required = true)]
+    pub(super) position: Option<usize>,
+    /// The limit that keeps the caller waiting.
+    #[schema(required = true)]
+    pub(super) waits_for: Option<Limit>,
     pub(super) counts: CountsBody,
+}
+
+/// The caller's own answer to an event.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OwnRsvp {
+    status: RsvpStatus,
+    #[serde(flatten)]
+    party: PartyBody,
+    /// The caller's place among those who wait, from 1 on; null for who does not wait, or is behind the 500th, and in lists.
+    #[schema(required = true)]
+    position: Option<usize>,
+    updated_at: Time,
+}
+
+impl OwnRsvp {
+    pub(super) fn new(rsvp: Rsvp, position: Option<usize>) -> Self {
+        Self { status: rsvp.status, party: rsvp.party.into(), position, updated_at: rsvp.updated_at.into() }
+    }
+}
+
+/// An event, as the caller sees it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SeenEvent {
+    #[serde(flatten)]
+    pub(super) event: EventBody,
+    /// The caller's own answer.
+    #[schema(required = true)]
+    pub(super) my_rsvp: Option<OwnRsvp>,
 }
 
 /// Somebody who answered.
@@ -129,6 +236,8 @@ pub(super) struct Attendee {
     #[schema(required = true)]
     pub(super) user: Option<Person>,
     pub(super) status: RsvpStatus,
+    #[serde(flatten)]
+    pub(super) party: PartyBody,
     pub(super) updated_at: Time,
 }
 
@@ -148,10 +257,12 @@ pub(in crate::community) enum EventMessage {
     /// Somebody answered.
     #[serde(rename = "event.rsvp")]
     Answered {
-        rsvp: RsvpView,
-        counts: CountsBody,
+        /// Null where it is not told to everybody who comes, and where places were given by a change of the event.
         #[schema(required = true)]
-        promoted: Option<RsvpView>,
+        rsvp: Option<RsvpView>,
+        counts: CountsBody,
+        /// Those who waited and have places by it; empty where it is not told to everybody who comes.
+        promoted: Vec<RsvpView>,
         /// Rises with each answer that is taken. Messages of several servers may cross: counts of an older one are dropped.
         version: u64,
     },

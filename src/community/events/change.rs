@@ -1,36 +1,34 @@
 //! Changing an event and cancelling it; for its host.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use deserr::{Deserr, ValuePointerRef};
-use jiff::Timestamp;
 use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{Path, ValidJson};
-use mundotango_gateway::input::{BadFields, Given, Maybe};
+use mundotango_gateway::input::{BadFields, Choice, Given, Maybe, Whole};
 use mundotango_gateway::problem::{FieldCode, FieldError, Problem};
-use mundotango_storage::StoreError;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::bodies::{ALL_CHANNEL, EventBody, EventMessage};
-use super::rules::{Cancelled, Plan};
+use super::announce::{announce_cancelled, announce_change, announce_new};
+use super::bodies::EventBody;
+use super::places::Limits;
+use super::requests::RoleLimits;
+use super::rules::{AttendeeList, Cancelled, Plan, Settings};
 use super::schedule::{GivenTime, Schedule, Zone};
-use super::store::Event;
-use crate::community::effects::Effect;
-use crate::community::letters;
+use super::store::{Change, Edited, Event};
+use crate::community::Community;
 use crate::community::place::GivenLocation;
-use crate::community::policy::{self, Action, Object, Viewer};
-use crate::community::{Community, Person};
+use crate::community::policy::Action;
 use crate::texts::{Description, Reason, Title};
 
 type Shared = State<Arc<Community>>;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
-    OpenApiRouter::new().routes(routes!(change)).routes(routes!(cancel))
+    OpenApiRouter::new().routes(routes!(change)).routes(routes!(publish)).routes(routes!(cancel))
 }
 
 /// A change of an event; what is absent stays.
@@ -62,6 +60,18 @@ struct EventChange {
     #[deserr(default)]
     #[schema(value_type = GivenLocation, required = false)]
     location: Given<GivenLocation>,
+    /// How many may come; null for no limit. Not less than are going; where it is more than before, those who wait move up.
+    #[deserr(default)]
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    capacity: Maybe<Whole<1, { u32::MAX }>>,
+    /// How many may come who lead, and who follow; null for no limits.
+    #[deserr(default)]
+    #[schema(value_type = Option<RoleLimits>)]
+    role_limits: Maybe<RoleLimits>,
+    /// To whom it is told who comes.
+    #[deserr(default)]
+    #[schema(value_type = AttendeeList, required = false)]
+    attendees: Given<Choice<AttendeeList>>,
 }
 
 impl EventChange {
@@ -104,51 +114,6 @@ struct CancelBody {
     reason: Maybe<Reason>,
 }
 
-/// Tells those who look at events of a change, and has those told who answered, if time or place are others.
-pub(super) fn announce_change(
-    before: &Event,
-    after: &Event,
-    people: &BTreeMap<String, Person>,
-    now: Timestamp,
-    tell: Option<Timestamp>,
-) -> Result<Vec<Effect>, StoreError> {
-    let message = EventMessage::Changed { event: Box::new(EventBody::new(after.clone(), people)) };
-    let mut effects = vec![
-        Effect::publish(ALL_CHANNEL, &message)?,
-        Effect::publish(format!("event:{}", after.id), &message)?,
-    ];
-    if before.when.starts_at() != after.when.starts_at() {
-        effects.extend(letters::events::reminders(after, now)?);
-    }
-    if let Some(at) = tell {
-        effects.push(letters::events::moved(&after.id, at)?);
-    }
-    Ok(effects)
-}
-
-/// Tells those who look at events that one does not take place, and has those told who answered.
-pub(super) fn announce_cancelled(
-    event: &Event,
-    people: &BTreeMap<String, Person>,
-) -> Result<Vec<Effect>, StoreError> {
-    let message = EventMessage::Cancelled { event: Box::new(EventBody::new(event.clone(), people)) };
-    Ok(vec![
-        Effect::publish(ALL_CHANNEL, &message)?,
-        Effect::publish(format!("event:{}", event.id), &message)?,
-        letters::events::cancelled(event)?,
-    ])
-}
-
-impl Community {
-    /// The event, if the caller may change it.
-    async fn own_event(&self, id: &str, identity: &Identity) -> Result<Event, Problem> {
-        let event = self.events.event(id).await?.ok_or_else(|| Problem::not_found("event"))?;
-        let object = Object::Event { host: &event.host_id };
-        policy::may(Viewer::from(identity), Action::Change, &object).allows("event")?;
-        Ok(event)
-    }
-}
-
 /// Change an event; for its host. Those who answered are told where time or place are others.
 #[utoipa::path(
     patch, path = "/api/events/{id}", operation_id = "changeEvent",
@@ -167,7 +132,7 @@ async fn change(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<EventChange>,
 ) -> Result<Json<EventBody>, Problem> {
-    let event = community.own_event(&id, &identity).await?;
+    let event = community.event_for(&id, &identity, Action::Change).await?;
     let when = body.schedule(&event.when).map_err(|error| Problem::invalid(vec![error]))?;
     let is_over = |when: &Schedule| when.over_at() <= mundotango_storage::now();
     if when.as_ref().is_some_and(is_over) {
@@ -175,21 +140,62 @@ async fn change(
         return Err(Problem::invalid_field("eventDate", FieldCode::OutOfRange, message));
     }
     let people = community.people(vec![event.host_id]).await;
-    let plan = move |plan: Plan| Plan {
-        title: body.title.0.clone().map_or(plan.title, Title::into_string),
-        description: match &body.description {
-            Maybe::Absent => plan.description,
-            Maybe::Null => String::new(),
-            Maybe::Value(description) => description.clone().into_string(),
-        },
-        when: when.clone().unwrap_or(plan.when),
-        location: body.location.0.as_ref().map_or(plan.location, |location| location.0.clone()),
+    let edit = move |before: Edited| {
+        let Edited { plan, settings } = before;
+        let total = match body.capacity {
+            Maybe::Absent => settings.limits.total,
+            Maybe::Null => None,
+            Maybe::Value(capacity) => Some(capacity.get()),
+        };
+        let limits = match &body.role_limits {
+            Maybe::Absent => Limits { total, ..settings.limits },
+            Maybe::Null => Limits::total(total),
+            Maybe::Value(limits) => limits.clone().limits(total),
+        };
+        Edited {
+            plan: Plan {
+                title: body.title.0.clone().map_or(plan.title, Title::into_string),
+                description: match &body.description {
+                    Maybe::Absent => plan.description,
+                    Maybe::Null => String::new(),
+                    Maybe::Value(description) => description.clone().into_string(),
+                },
+                when: when.clone().unwrap_or(plan.when),
+                location: body.location.0.as_ref().map_or(plan.location, |location| location.0.clone()),
+            },
+            settings: Settings {
+                limits,
+                attendees: body.attendees.0.as_ref().map_or(settings.attendees, |choice| choice.0),
+            },
+        }
     };
     let (now, of_host) = (mundotango_storage::now(), people.clone());
-    let effects =
-        move |before: &Event, after: &Event, tell| announce_change(before, after, &of_host, now, tell);
-    let changed = community.events.change(&id, now, plan, effects).await?;
+    let effects = move |change: &Change| announce_change(change, &of_host, now);
+    let changed = community.events.change(&id, now, edit, effects).await?;
     Ok(Json(EventBody::new(changed.ok_or_else(|| Problem::not_found("event"))?, &people)))
+}
+
+/// Show a draft to everybody; for its host.
+#[utoipa::path(
+    post, path = "/api/events/{id}/publish", operation_id = "publishEvent", tag = "events",
+    responses(
+        (status = OK, body = EventBody),
+        (status = FORBIDDEN, body = Problem),
+        (status = NOT_FOUND, body = Problem),
+        (status = CONFLICT, body = Problem),
+    ),
+)]
+async fn publish(
+    identity: Identity,
+    State(community): Shared,
+    Path(id): Path<String>,
+) -> Result<Json<EventBody>, Problem> {
+    let event = community.event_for(&id, &identity, Action::Change).await?;
+    let people = community.people(vec![event.host_id]).await;
+    let (now, of_host) = (mundotango_storage::now(), people.clone());
+    let effects = move |event: &Event| announce_new(event, &of_host, now);
+    let published = community.events.publish(&id, now, effects).await?;
+    Ok(Json(EventBody::new(published.ok_or_else(|| Problem::not_found("event"))?, &people)))
 }
 
 /// Cancel an event; for its host. Those who answered are told.
@@ -209,7 +215,7 @@ async fn cancel(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<CancelBody>,
 ) -> Result<Json<EventBody>, Problem> {
-    let event = community.own_event(&id, &identity).await?;
+    let event = community.event_for(&id, &identity, Action::Change).await?;
     let people = community.people(vec![event.host_id]).await;
     let reason = body.reason.value().map(Reason::into_string);
     let (cancelled, of_host) = (Cancelled { at: mundotango_storage::now(), reason }, people.clone());

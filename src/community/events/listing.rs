@@ -115,23 +115,23 @@ fn cell_list(cell: &str) -> String {
 }
 
 /// A start that sorts as the time does, also before 1970.
-fn sortable(start: Timestamp) -> String {
+pub(super) fn sortable(start: Timestamp) -> String {
     number(start.as_millisecond().cast_unsigned() ^ (1 << 63))
 }
 
-fn bucket(key: &str) -> Option<i64> {
+pub(super) fn bucket(key: &str) -> Option<i64> {
     let start: u64 = key.get(..DIGITS)?.parse().ok()?;
     i64::try_from(start / MILLIS_OF_A_BUCKET).ok()
 }
 
 /// The id of the event to which an entry of this key leads.
-fn id_of(key: &str) -> Option<&str> {
+pub(super) fn id_of(key: &str) -> Option<&str> {
     bucket(key)?;
     key.get(DIGITS..)?.strip_prefix('/').filter(|id| day_of_id(id).is_some())
 }
 
 /// The key of an event's entries.
-fn key_of(event: &Event) -> String {
+pub(super) fn key_of(event: &Event) -> String {
     key(&[&sortable(event.when.starts_at()), &event.id])
 }
 

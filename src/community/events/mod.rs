@@ -1,8 +1,16 @@
 //! Events: giving one, finding one, and coming to it.
 
+mod announce;
+pub mod answers;
 pub(super) mod bodies;
 mod change;
+pub mod door;
+mod errors;
+pub mod hosts;
 pub mod listing;
+pub mod mine;
+pub mod places;
+mod requests;
 pub mod rules;
 pub mod schedule;
 pub mod store;
@@ -14,28 +22,28 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use deserr::{Deserr, ValuePointerRef};
 use jiff::Timestamp;
 use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path, ValidJson};
-use mundotango_gateway::input::{BadFields, Choice, Maybe, Time, Whole};
-use mundotango_gateway::problem::{Code, FieldError, Problem};
+use mundotango_gateway::input::{Time, Whole};
+use mundotango_gateway::problem::Problem;
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
-use mundotango_storage::StoreError;
-use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::bodies::{ALL_CHANNEL, Answered, Attendee, EventBody, EventMessage, RsvpView};
+pub(super) use self::announce::announce_places;
+use self::announce::{announce_answer, announce_new};
+use self::answers::RsvpOutcome;
+use self::bodies::{Answered, Attendee, CountsBody, EventBody, OwnRsvp, SeenEvent};
 use self::listing::EventFilter;
-use self::rules::{RsvpChoice, RsvpCounts};
-use self::schedule::{GivenTime, Schedule, Zone};
-use self::store::{Event, EventError, EventType, RsvpOutcome};
+use self::places::Heads;
+use self::requests::{As, EventsQuery, MineQuery, NewEvent, RsvpBody};
+use self::rules::{RsvpCounts, RsvpStatus, Settings};
+use self::store::Event;
 use super::effects::Effect;
-use super::letters;
-use super::notifications::kinds::NotificationKind;
-use super::place::{GivenLocation, Near};
-use super::{Community, label, personal_channel};
-use crate::texts::{City, Description, Title};
+use super::place::Near;
+use super::policy::Action;
+use super::{Community, label};
+use crate::texts::{City, Description};
 
 type Shared = State<Arc<Community>>;
 
@@ -49,143 +57,18 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
         .routes(routes!(read))
+        .routes(routes!(mine))
         .routes(routes!(rsvp))
         .routes(routes!(attendees))
         .merge(change::router())
-}
-
-#[derive(Debug, Deserr, ToSchema)]
-#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields, validate = in_order -> BadFields)]
-#[schema(rename_all = "camelCase", example = json!({
-    "title": "Milonga at La Viruta", "description": "Live music from ten on.",
-    "eventDate": "2030-12-04T21:00", "endDate": "2030-12-05T03:00", "timeZone": "America/Argentina/Buenos_Aires",
-    "location": {"text": "La Viruta, Armenia 1366", "city": "Buenos Aires", "latitude": -34.59, "longitude": -58.42},
-    "eventType": "milonga", "capacity": 120,
-}))]
-struct NewEvent {
-    title: Title,
-    #[deserr(default)]
-    #[schema(value_type = Option<Description>)]
-    description: Maybe<Description>,
-    /// When it starts.
-    event_date: GivenTime,
-    /// When it ends, at most 31 days later. Without one the event is taken to be over 12 hours after its start.
-    #[deserr(default)]
-    #[schema(value_type = Option<GivenTime>)]
-    end_date: Maybe<GivenTime>,
-    /// Where the clocks are that the times are read from. UTC if absent.
-    #[deserr(default)]
-    #[schema(value_type = Option<Zone>)]
-    time_zone: Maybe<Zone>,
-    location: GivenLocation,
-    #[schema(value_type = EventType)]
-    event_type: Choice<EventType>,
-    /// How many may come; absent for no limit.
-    #[deserr(default)]
-    #[schema(value_type = Option<u32>, minimum = 1)]
-    capacity: Maybe<Whole<1, { u32::MAX }>>,
-}
-
-impl NewEvent {
-    fn schedule(&self) -> Result<Schedule, FieldError> {
-        let end = match self.end_date {
-            Maybe::Value(end) => Some(end),
-            Maybe::Absent | Maybe::Null => None,
-        };
-        let zone = if let Maybe::Value(zone) = &self.time_zone { Some(zone) } else { None };
-        Schedule::given(self.event_date, end, zone)
-    }
-}
-
-/// Times that contradict each other are told together with what else is wrong.
-fn in_order(event: NewEvent, _at: ValuePointerRef<'_>) -> Result<NewEvent, BadFields> {
-    event.schedule()?;
-    Ok(event)
-}
-
-/// What the list of events is narrowed to.
-#[derive(Debug, Deserr, IntoParams)]
-#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
-#[into_params(parameter_in = Query, rename_all = "camelCase")]
-struct EventsQuery {
-    /// Only in this city.
-    #[deserr(default)]
-    #[param(value_type = Option<City>)]
-    city: Option<City>,
-    /// Only of this kind.
-    #[deserr(default)]
-    #[param(value_type = Option<EventType>)]
-    event_type: Option<Choice<EventType>>,
-    /// Not before this time; if absent, nothing that is over.
-    #[deserr(default)]
-    from: Option<Time>,
-    /// Before this time.
-    #[deserr(default)]
-    to: Option<Time>,
-    /// Only near a point: `latitude,longitude,kilometres`.
-    #[deserr(default)]
-    #[param(value_type = Option<String>, max_length = 100, example = "-34.6,-58.4,10")]
-    near: Option<Near>,
-}
-
-#[derive(Debug, Deserr, ToSchema)]
-#[deserr(error = BadFields, deny_unknown_fields)]
-struct RsvpBody {
-    /// Going if absent.
-    #[deserr(default)]
-    #[schema(value_type = RsvpChoice, required = false)]
-    status: Choice<RsvpChoice>,
-}
-
-/// Tells those who look at an event of an answer to it, and whoever got a place by it.
-fn announce_answer(outcome: &RsvpOutcome) -> Result<Vec<Effect>, StoreError> {
-    let promoted = outcome.promoted.clone().map(RsvpView::from);
-    let mut effects = Vec::new();
-    if let Some(rsvp) = &promoted {
-        let message = EventMessage::Promoted { rsvp: rsvp.clone(), title: outcome.event.title.clone() };
-        effects.push(Effect::publish(personal_channel(&rsvp.user_id), &message)?);
-        effects.push(letters::events::promoted(&rsvp.user_id, &rsvp.event_id)?);
-        let over_at = Some(outcome.event.when.over_at());
-        let told = letters::events::tell(&outcome.event, NotificationKind::EventPromoted, over_at);
-        effects.push(told.effect(&rsvp.user_id)?);
-    }
-    if let Some(at) = outcome.tell_host {
-        effects.push(letters::events::untold(&outcome.event.id, at)?);
-    }
-    let message = EventMessage::Answered {
-        rsvp: outcome.rsvp.clone().into(),
-        counts: outcome.event.counts.into(),
-        promoted,
-        version: outcome.event.version,
-    };
-    effects.push(Effect::publish(format!("event:{}", outcome.event.id), &message)?);
-    Ok(effects)
-}
-
-impl From<EventError> for Problem {
-    fn from(error: EventError) -> Self {
-        match error {
-            EventError::Over => {
-                let detail = "the event is over and takes no answers or changes";
-                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Over)
-            }
-            EventError::Cancelled => {
-                let detail = "the event is cancelled and takes no answers or changes";
-                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Over)
-            }
-            EventError::MovedTooOften => {
-                let detail = "time and place of an event can be changed 20 times";
-                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
-            }
-            EventError::Store(error) => error.into(),
-        }
-    }
+        .merge(door::router())
+        .merge(hosts::router())
 }
 
 fn count_answer(outcome: &RsvpOutcome) {
     let (event_type, status) = (label(outcome.event.event_type), label(outcome.rsvp.status));
-    let promoted = outcome.promoted.as_ref().map(|_| "promoted");
-    for action in [Some(status.as_str()), promoted].into_iter().flatten() {
+    let promoted = outcome.promoted.answers.iter().map(|_| "promoted");
+    for action in promoted.chain([status.as_str()]) {
         let labels = [event_type.as_str(), action];
         mundotango_ops::metrics().event_rsvps_total.with_label_values(&labels).inc();
     }
@@ -194,13 +77,13 @@ fn count_answer(outcome: &RsvpOutcome) {
 /// Events by the time they start, soonest first.
 #[utoipa::path(
     get, path = "/api/events", operation_id = "listEvents", tag = "events", params(EventsQuery, PageQuery),
-    responses((status = OK, body = PageBody<EventBody>), (status = BAD_REQUEST, body = Problem)),
+    responses((status = OK, body = PageBody<SeenEvent>), (status = BAD_REQUEST, body = Problem)),
 )]
 async fn list(
-    _: Identity,
+    identity: Identity,
     State(community): Shared,
     ListQuery { filter, page: paging }: ListQuery<EventsQuery>,
-) -> Result<Json<PageBody<EventBody>>, Problem> {
+) -> Result<Json<PageBody<SeenEvent>>, Problem> {
     let filter = EventFilter {
         city: filter.city.map(City::into_string),
         event_type: filter.event_type.map(|choice| choice.0),
@@ -210,11 +93,46 @@ async fn list(
         near: filter.near.map(|Near(point, km)| (point, km)),
     };
     let page = community.events.events(&filter, paging.request()).await?;
+    let ids: Vec<_> = page.items.iter().map(|event| event.id.clone()).collect();
+    let answers = community.events.rsvps_of(&ids, &identity.user_id).await?;
     let people = community.people(page.items.iter().map(|event| event.host_id.clone()).collect()).await;
-    Ok(Json(paging.body(page.map(|event| EventBody::new(event, &people)))))
+    let mut answers = answers.into_iter();
+    let seen = page.map(|event| SeenEvent {
+        event: EventBody::new(event, &people),
+        my_rsvp: answers.next().flatten().map(|rsvp| OwnRsvp::new(rsvp, None)),
+    });
+    Ok(Json(paging.body(seen)))
 }
 
-/// Give an event. It is published to `events:all`.
+/// The caller's own events by the time they start, soonest first: those that the caller answered, or gives. Those that do not
+/// take place are among them.
+#[utoipa::path(
+    get, path = "/api/events/mine", operation_id = "listMyEvents", tag = "events", params(MineQuery, PageQuery),
+    responses((status = OK, body = PageBody<SeenEvent>), (status = BAD_REQUEST, body = Problem)),
+)]
+async fn mine(
+    identity: Identity,
+    State(community): Shared,
+    ListQuery { filter, page: paging }: ListQuery<MineQuery>,
+) -> Result<Json<PageBody<SeenEvent>>, Problem> {
+    let from = filter.from.map_or_else(this_minute, |Time(from)| from);
+    let (user, request) = (&identity.user_id, paging.request());
+    let page = match filter.role.map(|role| role.0).unwrap_or_default() {
+        As::Guest => {
+            let page = community.events.of_user(user, from, request).await?;
+            page.map(|(event, rsvp)| (event, Some(rsvp)))
+        }
+        As::Host => community.events.of_host(user, from, request).await?.map(|event| (event, None)),
+    };
+    let people = community.people(page.items.iter().map(|(event, _)| event.host_id.clone()).collect()).await;
+    let seen = page.map(|(event, rsvp)| SeenEvent {
+        event: EventBody::new(event, &people),
+        my_rsvp: rsvp.map(|rsvp| OwnRsvp::new(rsvp, None)),
+    });
+    Ok(Json(paging.body(seen)))
+}
+
+/// Give an event. It is published to `events:all`, unless it is a draft.
 #[utoipa::path(
     post, path = "/api/events", operation_id = "createEvent",
     tag = "events", params(IdempotencyKey), request_body = NewEvent,
@@ -227,8 +145,11 @@ async fn create(
     ValidJson(body): ValidJson<NewEvent>,
 ) -> Result<(StatusCode, Json<EventBody>), Problem> {
     let when = body.schedule().map_err(|error| Problem::invalid(vec![error]))?;
+    let total = body.capacity.value().map(Whole::get);
+    let role_limits = body.role_limits.value().unwrap_or_default();
     let event = Event {
         created_at: new_id.made_at(),
+        changed_at: new_id.made_at(),
         id: new_id.into_text(),
         host_id: identity.user_id,
         title: body.title.into_string(),
@@ -236,16 +157,18 @@ async fn create(
         when,
         location: body.location.0,
         event_type: body.event_type.0,
-        capacity: body.capacity.value().map(Whole::get),
+        settings: Settings { limits: role_limits.limits(total), attendees: body.attendees.0 },
+        is_draft: body.draft,
         counts: RsvpCounts::default(),
+        going: Heads::default(),
+        sequence: 0,
         version: 0,
         cancelled: None,
     };
     let people = community.people(vec![event.host_id.clone()]).await;
     let body = EventBody::new(event.clone(), &people);
-    let effect = Effect::publish(ALL_CHANNEL, &EventMessage::Created { event: Box::new(body.clone()) })?;
-    let reminders = letters::events::reminders(&event, event.created_at)?;
-    let effects = [Some(effect), reminders].into_iter().flatten().map(|effect| effect.kept());
+    let effects = announce_new(&event, &people, event.created_at)?;
+    let effects = effects.iter().filter(|_| !event.is_draft).map(Effect::kept);
     community.events.create(&event, &effects.collect::<Result<Vec<_>, _>>()?).await?;
     mundotango_ops::metrics().events_created_total.with_label_values(&[&label(event.event_type)]).inc();
     Ok((StatusCode::CREATED, Json(body)))
@@ -254,19 +177,27 @@ async fn create(
 /// One event.
 #[utoipa::path(
     get, path = "/api/events/{id}", operation_id = "getEvent", tag = "events",
-    responses((status = OK, body = EventBody), (status = NOT_FOUND, body = Problem)),
+    responses((status = OK, body = SeenEvent), (status = NOT_FOUND, body = Problem)),
 )]
 async fn read(
-    _: Identity,
+    identity: Identity,
     State(community): Shared,
     Path(id): Path<String>,
-) -> Result<Json<EventBody>, Problem> {
-    let event = community.events.event(&id).await?.ok_or_else(|| Problem::not_found("event"))?;
+) -> Result<Json<SeenEvent>, Problem> {
+    let event = community.event_for(&id, &identity, Action::Read).await?;
+    let rsvp = community.events.rsvp_of(&id, &identity.user_id).await?;
+    let position = match &rsvp {
+        Some(rsvp) => community.events.position(rsvp).await?,
+        None => None,
+    };
     let people = community.people(vec![event.host_id.clone()]).await;
-    Ok(Json(EventBody::new(event, &people)))
+    let my_rsvp = rsvp.map(|rsvp| OwnRsvp::new(rsvp, position));
+    Ok(Json(SeenEvent { event: EventBody::new(event, &people), my_rsvp }))
 }
 
-/// Answer an event. Who wants to come to a full one is waitlisted, and gets the next free place. What is over takes no answers.
+/// Answer an event. Who wants to come to a full one is waitlisted, and gets the next free place; who leads and who follows wait
+/// apart where each has a limit. A party that has a place and grows is refused where there is no room. What is over takes no
+/// answers.
 #[utoipa::path(
     post, path = "/api/events/{id}/rsvp", operation_id = "answerEvent",
     tag = "events", params(IdempotencyKey), request_body = RsvpBody,
@@ -283,33 +214,43 @@ async fn rsvp(
     ValidJson(body): ValidJson<RsvpBody>,
 ) -> Result<Json<Answered>, Problem> {
     let now = mundotango_storage::now();
-    let outcome = community.events.rsvp(&id, &identity.user_id, body.status.0, now, announce_answer).await?;
+    let outcome = community.events.rsvp(&id, &identity.user_id, body, now, announce_answer).await?;
     let outcome = outcome.ok_or_else(|| Problem::not_found("event"))?;
     if outcome.previous != Some(outcome.rsvp.status) {
         count_answer(&outcome);
     }
-    Ok(Json(Answered { rsvp: outcome.rsvp.into(), counts: outcome.event.counts.into() }))
+    let position = match outcome.rsvp.status {
+        RsvpStatus::Waitlisted => community.events.position(&outcome.rsvp).await?,
+        RsvpStatus::Going | RsvpStatus::Maybe | RsvpStatus::Declined => None,
+    };
+    let (waits_for, counts) = (outcome.waits_for, CountsBody::of(&outcome.event));
+    Ok(Json(Answered { rsvp: outcome.rsvp.into(), position, waits_for, counts }))
 }
 
-/// Who answered.
+/// Who answered, for those to whom the event tells it.
 #[utoipa::path(
     get, path = "/api/events/{id}/attendees", operation_id = "listAttendees",
     tag = "events", params(PageQuery),
-    responses((status = OK, body = PageBody<Attendee>), (status = NOT_FOUND, body = Problem)),
+    responses(
+        (status = OK, body = PageBody<Attendee>),
+        (status = FORBIDDEN, body = Problem),
+        (status = NOT_FOUND, body = Problem),
+    ),
 )]
 async fn attendees(
-    _: Identity,
+    identity: Identity,
     State(community): Shared,
     Path(id): Path<String>,
     query: ListQuery<Everything>,
 ) -> Result<Json<PageBody<Attendee>>, Problem> {
-    community.events.event(&id).await?.ok_or_else(|| Problem::not_found("event"))?;
+    community.event_for(&id, &identity, Action::ReadAttendees).await?;
     let page = community.events.rsvps(&id, query.page.request()).await?;
     let people = community.people(page.items.iter().map(|rsvp| rsvp.user_id.clone()).collect()).await;
     let page = page.map(|rsvp| Attendee {
         user: people.get(&rsvp.user_id).cloned(),
         user_id: rsvp.user_id,
         status: rsvp.status,
+        party: rsvp.party.into(),
         updated_at: rsvp.updated_at.into(),
     });
     Ok(Json(query.page.body(page)))

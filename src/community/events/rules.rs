@@ -3,10 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::places::{Heads, Limits, Line, Party};
 use super::schedule::Schedule;
 use crate::community::location::Location;
 
-/// How many answered what.
+/// How many people answered what, guests among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RsvpCounts {
     /// Have a place.
@@ -44,6 +45,65 @@ pub enum RsvpStatus {
     /// Wants a place; the event is full.
     Waitlisted,
 }
+
+/// What a user answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewAnswer {
+    /// Whether the user comes.
+    pub choice: RsvpChoice,
+    /// Who comes; `None` for those of the answer before, or the user alone.
+    pub party: Option<Party>,
+}
+
+impl From<RsvpChoice> for NewAnswer {
+    fn from(choice: RsvpChoice) -> Self {
+        Self { choice, party: None }
+    }
+}
+
+/// To whom it is told who comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AttendeeList {
+    /// To everybody.
+    #[default]
+    Everyone,
+    /// To those who have a place, and to the hosts.
+    Going,
+    /// To the hosts.
+    Hosts,
+}
+
+/// How an event is given: what hosts set, and those who come do not read as its text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// How many may come.
+    #[serde(default)]
+    pub limits: Limits,
+    /// To whom it is told who comes.
+    #[serde(default)]
+    pub attendees: AttendeeList,
+}
+
+impl Settings {
+    /// Of an event that so many may come to, and nothing else is said of.
+    pub fn capacity(total: Option<u32>) -> Self {
+        Self { limits: Limits::total(total), ..Self::default() }
+    }
+}
+
+/// What a host may do who does not own the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CoHostRole {
+    /// Changes and cancels it, sees who comes, and checks them in.
+    Editor,
+    /// Sees who comes, and checks them in.
+    Door,
+}
+
+/// Most hosts beside the owner.
+pub const MOST_CO_HOSTS: usize = 20;
 
 /// What an event was changed to since it was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,24 +151,54 @@ const TELLING_IS_LOST: SignedDuration = SignedDuration::from_hours(1);
 /// What changes about an event besides the answers themselves.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Attendance {
-    /// How many answered what.
+    /// How many people answered what.
     pub counts: RsvpCounts,
-    /// The number of the next one who joins the waitlist. It only rises, so that no clock decides who came first.
+    /// Those who are going and dance; what is left of `counts.going` does not or has not said.
+    #[serde(default)]
+    pub dancing: Heads,
+    /// The number of the next party that joins a line. It only rises, so that no clock decides who came first.
     pub next_in_line: u64,
-    /// No number of the waitlist lies before this one, so that nobody reads over those who got a place long ago.
+    /// No number of the line of all lies before this one, so that nobody reads over those who got a place long ago.
     pub first_in_line: u64,
+    /// Likewise of those who lead, who follow, and who do not dance, where these wait apart.
+    #[serde(default)]
+    pub first_of_role: [u64; 3],
+    /// How many parties wait in each of these lines.
+    #[serde(default)]
+    pub waiting_of_role: [u32; 3],
     /// How often the event was answered or changed. It rises with each, also with those that are written together.
     #[serde(default)]
     pub answers: u64,
     /// What the event was changed to; absent where it is as it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Box<Plan>>,
+    /// What its hosts have set since; absent where it is as it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Box<Settings>>,
+    /// Who owns it, if that is no longer the user who made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// To whom the owner offers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered_to: Option<String>,
+    /// How many co-hosts there are.
+    #[serde(default)]
+    pub co_hosts: usize,
+    /// That a draft was published.
+    #[serde(default)]
+    pub is_published: bool,
     /// That it does not take place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled: Option<Box<Cancelled>>,
     /// How often time or place were changed.
     #[serde(default)]
     pub moves: u32,
+    /// How often what calendars show was changed: SEQUENCE of RFC 5546, section 2.1.4.
+    #[serde(default)]
+    pub sequence: u32,
+    /// When the event itself was changed last, not its answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Timestamp>,
     /// When it was to be at first, where those who answered are still to be told that time or place are others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_from: Option<Box<MovedFrom>>,
@@ -118,16 +208,6 @@ pub struct Attendance {
     /// When the host is to be told of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told_at: Option<Timestamp>,
-}
-
-/// Whether a choice changes what stands already. Who waits and asks again keeps the place in the line.
-pub fn changes(previous: Option<RsvpStatus>, choice: RsvpChoice) -> bool {
-    !matches!(
-        (previous, choice),
-        (Some(RsvpStatus::Going | RsvpStatus::Waitlisted), RsvpChoice::Going)
-            | (Some(RsvpStatus::Maybe), RsvpChoice::Maybe)
-            | (Some(RsvpStatus::Declined), RsvpChoice::Declined)
-    )
 }
 
 impl Attendance {
@@ -166,46 +246,73 @@ impl Attendance {
         std::mem::take(&mut self.untold)
     }
 
-    /// Takes an answer back.
-    pub fn leave(&mut self, before: RsvpStatus) {
-        if let Some(count) = self.count_of(before) {
-            *count = count.saturating_sub(1);
-        }
-    }
-
-    /// What a choice amounts to, and the number in the line of one who has to wait. A place is free only if there is room
-    /// and nobody waits for it.
-    pub fn enter(&mut self, choice: RsvpChoice, capacity: Option<u32>) -> (RsvpStatus, Option<u64>) {
+    /// Notes a change of the event itself; whether calendars show it.
+    pub fn note_change(&mut self, is_shown_by_calendars: bool, now: Timestamp) {
         self.answers += 1;
-        let is_free = self.has_room(capacity) && self.counts.waitlisted == 0;
-        let status = match choice {
-            RsvpChoice::Going if is_free => RsvpStatus::Going,
-            RsvpChoice::Going => RsvpStatus::Waitlisted,
-            RsvpChoice::Maybe => RsvpStatus::Maybe,
-            RsvpChoice::Declined => RsvpStatus::Declined,
-        };
-        if let Some(count) = self.count_of(status) {
-            *count += 1;
+        self.sequence += u32::from(is_shown_by_calendars);
+        self.changed_at = Some(now);
+    }
+
+    /// Those who are going, by what they dance.
+    pub fn going(&self) -> Heads {
+        let dancing = Heads { none: 0, ..self.dancing };
+        Heads { none: self.counts.going.saturating_sub(dancing.total()), ..dancing }
+    }
+
+    /// Counts a party with a status.
+    pub fn count(&mut self, status: RsvpStatus, party: Heads) {
+        if status == RsvpStatus::Going {
+            self.dancing = self.dancing.and(Heads { none: 0, ..party });
         }
-        let number = (status == RsvpStatus::Waitlisted).then_some(self.next_in_line);
-        self.next_in_line += u64::from(number.is_some());
-        (status, number)
+        if let Some(count) = self.count_of(status) {
+            *count = count.saturating_add(party.total());
+        }
     }
 
-    /// Whether there is a place for one who waits.
-    pub fn promotes(&self, capacity: Option<u32>) -> bool {
-        self.counts.waitlisted > 0 && self.has_room(capacity)
+    /// Counts a party no longer.
+    pub fn uncount(&mut self, status: RsvpStatus, party: Heads) {
+        if status == RsvpStatus::Going {
+            self.dancing = self.dancing.without(party);
+        }
+        if let Some(count) = self.count_of(status) {
+            *count = count.saturating_sub(party.total());
+        }
     }
 
-    /// Gives a place to the one who waited with this number, the first in the line.
-    pub fn promote(&mut self, number: u64) {
-        self.leave(RsvpStatus::Waitlisted);
-        self.counts.going += 1;
-        self.first_in_line = number + 1;
+    /// The number of one more party in a line.
+    pub fn join(&mut self, line: Line) -> u64 {
+        if let Some(waiting) = role_of(line).and_then(|at| self.waiting_of_role.get_mut(at)) {
+            *waiting = waiting.saturating_add(1);
+        }
+        let number = self.next_in_line;
+        self.next_in_line += 1;
+        number
     }
 
-    fn has_room(&self, capacity: Option<u32>) -> bool {
-        capacity.is_none_or(|capacity| self.counts.going < capacity)
+    /// A party leaves a line.
+    pub fn leave(&mut self, line: Line) {
+        if let Some(waiting) = role_of(line).and_then(|at| self.waiting_of_role.get_mut(at)) {
+            *waiting = waiting.saturating_sub(1);
+        }
+    }
+
+    /// Whether there may be a party in a line.
+    pub fn is_waited_in(&self, line: Line) -> bool {
+        self.counts.waitlisted > 0
+            && role_of(line).is_none_or(|at| self.waiting_of_role.get(at).is_some_and(|waiting| *waiting > 0))
+    }
+
+    /// No party in a line has a lower number.
+    pub fn first_in(&self, line: Line) -> u64 {
+        role_of(line).and_then(|at| self.first_of_role.get(at)).copied().unwrap_or(self.first_in_line)
+    }
+
+    /// Nobody is left in a line up to a number.
+    pub fn pass(&mut self, line: Line, number: u64) {
+        match role_of(line).and_then(|at| self.first_of_role.get_mut(at)) {
+            Some(first) => *first = number + 1,
+            None => self.first_in_line = number + 1,
+        }
     }
 
     fn count_of(&mut self, status: RsvpStatus) -> Option<&mut u32> {
@@ -218,32 +325,45 @@ impl Attendance {
     }
 }
 
+/// Where a line's figures are kept; `None` for the line of all, whose are fields of their own.
+fn role_of(line: Line) -> Option<usize> {
+    match line {
+        Line::Any => None,
+        Line::Leads => Some(0),
+        Line::Follows => Some(1),
+        Line::Others => Some(2),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::places::DanceRole;
     use super::*;
 
     #[test]
-    fn a_full_event_waitlists_and_a_freed_place_promotes() {
-        let (mut event, capacity) = (Attendance::default(), Some(1));
-        assert_eq!(event.enter(RsvpChoice::Going, capacity), (RsvpStatus::Going, None));
-        assert_eq!(event.enter(RsvpChoice::Going, capacity), (RsvpStatus::Waitlisted, Some(0)));
-        assert_eq!(event.enter(RsvpChoice::Going, capacity), (RsvpStatus::Waitlisted, Some(1)));
-        assert!(!event.promotes(capacity));
-        event.leave(RsvpStatus::Going);
-        assert_eq!(event.enter(RsvpChoice::Maybe, capacity), (RsvpStatus::Maybe, None));
-        assert!(event.promotes(capacity));
-        event.promote(0);
-        assert!(!event.promotes(capacity));
-        assert_eq!(event.counts, RsvpCounts { going: 1, maybe: 1, waitlisted: 1 });
-        assert_eq!(event.first_in_line, 1);
+    fn counts_are_of_people_and_those_of_builds_before_are_of_no_role() {
+        let mut event: Attendance = serde_json::from_str(
+            r#"{"counts": {"going": 3, "maybe": 0, "waitlisted": 0}, "next_in_line": 0, "first_in_line": 0}"#,
+        )
+        .unwrap();
+        assert_eq!(event.going(), Heads { none: 3, ..Heads::default() });
+        let couple = Party { role: DanceRole::Lead, guests: vec![DanceRole::Follow] }.heads();
+        event.count(RsvpStatus::Going, couple);
+        assert_eq!(event.going(), Heads { leads: 1, follows: 1, both: 0, none: 3 });
+        event.uncount(RsvpStatus::Going, Party::default().heads());
+        event.uncount(RsvpStatus::Going, couple);
+        assert_eq!((event.going(), event.counts.going), (Heads { none: 2, ..Heads::default() }, 2));
     }
 
     #[test]
-    fn a_newcomer_does_not_overtake_who_waits() {
+    fn each_line_has_a_beginning_of_its_own_and_numbers_are_of_all() {
         let mut event = Attendance::default();
-        event.enter(RsvpChoice::Going, Some(1));
-        event.enter(RsvpChoice::Going, Some(1));
-        // As when the capacity was raised and nobody has been promoted yet.
-        assert_eq!(event.enter(RsvpChoice::Going, Some(3)).0, RsvpStatus::Waitlisted);
+        assert_eq!([Line::Any, Line::Leads, Line::Any].map(|line| event.join(line)), [0, 1, 2]);
+        event.counts.waitlisted = 3;
+        assert_eq!(Line::ALL.map(|line| event.is_waited_in(line)), [true, true, false, false]);
+        event.pass(Line::Leads, 1);
+        event.leave(Line::Leads);
+        assert_eq!(Line::ALL.map(|line| event.first_in(line)), [0, 2, 0, 0]);
+        assert!(!event.is_waited_in(Line::Leads));
     }
 }

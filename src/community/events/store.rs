@@ -1,27 +1,24 @@
-//! Events and the answers to them: a partition an event, with a row for each answer and for each who waits.
+//! Events: a partition each, with a row for each answer, for each who waits, and for each host beside the owner.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mundotango_storage::db::{
-    Db, Decision, Effect, Found, Kind, Part, RowRange, Wants, behind, key, last_part, number, prefix,
-};
-use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use mundotango_storage::db::{Db, Decision, Effect, Entry, Found, Kind, Part, Wants};
+use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
+use super::answers::{Answer, Promoted, promote};
 use super::listing::{self, EventFilter};
-use super::rules::{Attendance, Cancelled, MOST_MOVES, Plan, RsvpChoice, RsvpCounts, RsvpStatus, changes};
+use super::mine;
+use super::places::{Heads, Limit};
+use super::rules::{Attendance, Cancelled, CoHostRole, MOST_MOVES, Plan, RsvpCounts, Settings};
 use super::schedule::Schedule;
 use crate::community::location::Location;
+use crate::community::policy::{Involvement, Object};
 
 /// The events.
 pub static EVENTS: Kind<Facts, Attendance, Row> =
     Kind::new("events", "an event: 200,000 answers of 150 B, 30 MB").cached(Duration::from_mins(10));
-
-/// Below this lie the answers, by user.
-const ANSWERS: &str = "a";
-/// Below this lie those who wait, by their numbers.
-const WAITING: &str = "w";
 
 /// What never changes about an event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,11 +33,34 @@ pub struct Facts {
     when: Option<Schedule>,
     location: Location,
     event_type: EventType,
+    /// How many may come, for builds that know no other settings.
     capacity: Option<u32>,
+    /// Absent where such a build wrote it.
+    #[serde(default)]
+    settings: Option<Settings>,
+    /// Whether it was made for its hosts alone at first.
+    #[serde(default)]
+    is_draft: bool,
     created_at: Timestamp,
 }
 
 impl Facts {
+    /// How it is given now.
+    pub(super) fn settings(&self, head: &Attendance) -> Settings {
+        let made = || self.settings.clone().unwrap_or_else(|| Settings::capacity(self.capacity));
+        head.settings.as_deref().cloned().unwrap_or_else(made)
+    }
+
+    /// Who owns it now.
+    pub(super) fn owner(&self, head: &Attendance) -> String {
+        head.owner.clone().unwrap_or_else(|| self.host_id.clone())
+    }
+
+    /// Whether it is for its hosts alone.
+    pub(super) fn is_draft(&self, head: &Attendance) -> bool {
+        self.is_draft && !head.is_published
+    }
+
     fn schedule(&self) -> Schedule {
         self.when.clone().unwrap_or_else(|| Schedule::at(self.event_date))
     }
@@ -54,17 +74,8 @@ pub enum Row {
     Answer(Answer),
     /// The user who waits with a number.
     Waiting(String),
-}
-
-/// A user's answer as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
-    status: RsvpStatus,
-    /// When the status was reached.
-    at: Timestamp,
-    /// The number in the line of one who waits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    number: Option<u64>,
+    /// What a user may do who is a host beside the owner.
+    CoHost(CoHostRole),
 }
 
 /// One event.
@@ -72,7 +83,7 @@ pub struct Answer {
 pub struct Event {
     /// Sorted by the time of its making.
     pub id: String,
-    /// The user who gives it.
+    /// The user who owns it.
     pub host_id: String,
     /// Its name.
     pub title: String,
@@ -84,12 +95,20 @@ pub struct Event {
     pub location: Location,
     /// What kind it is.
     pub event_type: EventType,
-    /// How many may come; `None` for no limit.
-    pub capacity: Option<u32>,
+    /// How it is given.
+    pub settings: Settings,
+    /// Whether it is for its hosts alone.
+    pub is_draft: bool,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it was changed last, not its answers.
+    pub changed_at: Timestamp,
+    /// How often what calendars show was changed.
+    pub sequence: u32,
     /// How many answered what.
     pub counts: RsvpCounts,
+    /// Those who are going, by what they dance.
+    pub going: Heads,
     /// Rises with each answer and each change.
     pub version: u64,
     /// That it does not take place.
@@ -109,19 +128,6 @@ pub enum EventType {
     Concert,
 }
 
-/// A user's answer to an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rsvp {
-    /// The event.
-    pub event_id: String,
-    /// The user who answers.
-    pub user_id: String,
-    /// What the answer amounts to.
-    pub status: RsvpStatus,
-    /// When the status was reached.
-    pub updated_at: Timestamp,
-}
-
 /// Why an answer or a change is not taken.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EventError {
@@ -134,49 +140,76 @@ pub enum EventError {
     /// Time and place were changed as often as they may be.
     #[error("the event was moved as often as it may be")]
     MovedTooOften,
+    /// It is for its hosts alone yet.
+    #[error("the event is a draft")]
+    Draft,
+    /// More people than a limit has room for.
+    #[error("there is no room for so many")]
+    NoRoom(Limit),
+    /// There is room, for which others wait.
+    #[error("others wait for a place")]
+    OthersWait,
+    /// More have a place than the new limits allow.
+    #[error("more have a place than that")]
+    BelowGoing(Limit, Heads),
+    /// It has as many hosts as it may.
+    #[error("the event has as many hosts as it may have")]
+    TooManyHosts,
+    /// The owner offers it to nobody, or to somebody else.
+    #[error("the event is not offered to this user")]
+    NotOffered,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What came of an answer.
+/// What of an event can be changed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RsvpOutcome {
-    /// The user's answer as it stands.
-    pub rsvp: Rsvp,
-    /// The user's status before.
-    pub previous: Option<RsvpStatus>,
-    /// The user who waited and got the place that this answer freed.
-    pub promoted: Option<Rsvp>,
-    /// The event with its counts after the change.
-    pub event: Event,
-    /// When the host is to be told of the answer, where that is still to be arranged.
-    pub tell_host: Option<Timestamp>,
+pub struct Edited {
+    /// What it is, when and where.
+    pub plan: Plan,
+    /// How it is given.
+    pub settings: Settings,
+}
+
+/// A change of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The event before it.
+    pub before: Event,
+    /// The event after it.
+    pub after: Event,
+    /// When those who answered are to be told, where time or place are others and that is still to be arranged.
+    pub tell_moved: Option<Timestamp>,
+    /// Those who waited and have places by it.
+    pub promoted: Promoted,
 }
 
 impl Event {
-    /// What of it can be changed.
-    fn plan(&self) -> Plan {
-        Plan {
+    fn edited(&self) -> Edited {
+        let plan = Plan {
             title: self.title.clone(),
             description: self.description.clone(),
             when: self.when.clone(),
             location: self.location.clone(),
-        }
+        };
+        Edited { plan, settings: self.settings.clone() }
     }
 
     pub(super) fn new(id: &str, found: Found<Facts, Attendance>) -> Self {
         Self::of(id, found.facts, found.head)
     }
 
-    fn of(id: &str, facts: Facts, head: Attendance) -> Self {
+    pub(super) fn of(id: &str, facts: Facts, head: Attendance) -> Self {
         let made = Plan {
             when: facts.schedule(),
-            title: facts.title,
-            description: facts.description,
-            location: facts.location,
+            title: facts.title.clone(),
+            description: facts.description.clone(),
+            location: facts.location.clone(),
         };
-        let Facts { host_id, event_type, capacity, created_at, .. } = facts;
+        let going = head.going();
+        let (host_id, settings, is_draft) =
+            (facts.owner(&head), facts.settings(&head), facts.is_draft(&head));
         let Plan { title, description, when, location } = head.plan.map_or(made, |plan| *plan);
         Self {
             id: id.to_owned(),
@@ -185,86 +218,44 @@ impl Event {
             description,
             when,
             location,
-            event_type,
-            capacity,
-            created_at,
+            event_type: facts.event_type,
+            settings,
+            is_draft,
+            created_at: facts.created_at,
+            changed_at: head.changed_at.unwrap_or(facts.created_at),
+            sequence: head.sequence,
             counts: head.counts,
+            going,
             version: head.answers,
             cancelled: head.cancelled.map(|cancelled| *cancelled),
         }
     }
+
+    /// As policy looks at it, for a user who is involved in it so.
+    pub(in crate::community) fn object(&self, involved: Involvement) -> Object<'_> {
+        Object::Event {
+            owner: &self.host_id,
+            involved,
+            is_draft: self.is_draft,
+            attendees: self.settings.attendees,
+        }
+    }
 }
 
-/// Fails for an event that is over or does not take place.
-fn still_to_come(part: &Part<'_, Facts, Attendance, Row>, now: Timestamp) -> Result<(), EventError> {
+/// Fails for an event that is over, does not take place, or is not published.
+pub(super) fn still_to_come(
+    part: &Part<'_, Facts, Attendance, Row>,
+    now: Timestamp,
+) -> Result<(), EventError> {
     if part.head.cancelled.is_some() {
         return Err(EventError::Cancelled);
+    }
+    if part.facts.is_draft(&part.head) {
+        return Err(EventError::Draft);
     }
     let over_at =
         part.head.plan.as_ref().map_or_else(|| part.facts.schedule().over_at(), |plan| plan.when.over_at());
     if now >= over_at { Err(EventError::Over) } else { Ok(()) }
-}
-
-fn answer_key(user_id: &str) -> String {
-    key(&[ANSWERS, user_id])
-}
-
-fn rsvp_of(event_id: &str, user_id: &str, answer: &Answer) -> Rsvp {
-    Rsvp {
-        event_id: event_id.to_owned(),
-        user_id: user_id.to_owned(),
-        status: answer.status,
-        updated_at: answer.at,
-    }
-}
-
-fn answer_of(part: &mut Part<'_, Facts, Attendance, Row>, user_id: &str) -> Option<Answer> {
-    match part.row(&answer_key(user_id)) {
-        Some(Row::Answer(answer)) => Some(answer.clone()),
-        Some(Row::Waiting(_)) | None => None,
-    }
-}
-
-/// Puts a user's answer in the place of the one before.
-fn replace_answer(
-    part: &mut Part<'_, Facts, Attendance, Row>,
-    user_id: &str,
-    before: Option<Answer>,
-    choice: RsvpChoice,
-    now: Timestamp,
-) -> Answer {
-    if let Some(before) = before {
-        part.head.leave(before.status);
-        if let Some(place) = before.number {
-            part.remove(key(&[WAITING, &number(place)]));
-        }
-    }
-    let (status, place) = part.head.enter(choice, part.facts.capacity);
-    if let Some(place) = place {
-        part.set(key(&[WAITING, &number(place)]), Row::Waiting(user_id.to_owned()));
-    }
-    let answer = Answer { status, at: now, number: place };
-    part.set(answer_key(user_id), Row::Answer(answer.clone()));
-    answer
-}
-
-/// Gives a free place to the first who waits; who that is.
-fn promote_first(part: &mut Part<'_, Facts, Attendance, Row>, now: Timestamp) -> Option<(String, Answer)> {
-    if !part.head.promotes(part.facts.capacity) {
-        return None;
-    }
-    let line = (key(&[WAITING, &number(part.head.first_in_line)]), behind(&prefix(&[WAITING])));
-    let first = part.between(&line.0, &line.1, 1).into_iter().next();
-    let (place, user) = match first? {
-        (place, Row::Waiting(user)) => (place, user.clone()),
-        (_, Row::Answer(_)) => return None,
-    };
-    let waited = answer_of(part, &user)?;
-    part.head.promote(waited.number.unwrap_or(part.head.first_in_line));
-    let answer = Answer { status: RsvpStatus::Going, at: now, number: None };
-    part.remove(place);
-    part.set(answer_key(&user), Row::Answer(answer.clone()));
-    Some((user, answer))
 }
 
 /// The events of a store.
@@ -277,6 +268,10 @@ impl EventStore {
         Self(db)
     }
 
+    pub(super) fn db(&self) -> &Db {
+        &self.0
+    }
+
     /// Adds an event, with what that causes. Its id is a UUID of version 7.
     pub async fn create(&self, event: &Event, effects: &[Effect]) -> Result<(), StoreError> {
         let facts = Facts {
@@ -287,10 +282,12 @@ impl EventStore {
             when: Some(event.when.clone()),
             location: event.location.clone(),
             event_type: event.event_type,
-            capacity: event.capacity,
+            capacity: event.settings.limits.total,
+            settings: Some(event.settings.clone()),
+            is_draft: event.is_draft,
             created_at: event.created_at,
         };
-        self.0.create(&EVENTS, &event.id, &facts, &listing::entries(event)?, effects).await
+        self.0.create(&EVENTS, &event.id, &facts, &entries(event)?, effects).await
     }
 
     /// The event with this id.
@@ -303,89 +300,82 @@ impl EventStore {
         listing::events(&self.0, filter, page).await
     }
 
-    /// Records a user's answer; `None` if there is no such event.
+    /// Changes an event; as it is then, `None` if there is none. `edit` makes the event that is wanted of the one that is, and
+    /// `effects` are what the change causes.
     ///
-    /// However many race, no more than the capacity are going: who comes too late is waitlisted, in the order of coming. A
-    /// place that is given back goes to the first who waits in the same step. Saying again what stands already changes
-    /// nothing. `effects` are what an answer that is new causes. What is over or cancelled takes none.
-    pub async fn rsvp<E: Serialize>(
-        &self,
-        event_id: &str,
-        user_id: &str,
-        choice: RsvpChoice,
-        now: Timestamp,
-        effects: impl Fn(&RsvpOutcome) -> Result<Vec<E>, StoreError> + Send + 'static,
-    ) -> Result<Option<RsvpOutcome>, EventError> {
-        let (id, user) = (event_id.to_owned(), user_id.to_owned());
-        let wants = Wants::head().row(answer_key(user_id));
-        self.0
-            .change(&EVENTS, event_id, wants, move |part| {
-                let before = answer_of(part, &user);
-                let previous = before.as_ref().map(|before| before.status);
-                let stands = before.clone().filter(|_| !changes(previous, choice));
-                let is_new = stands.is_none();
-                if is_new {
-                    still_to_come(part, now)?;
-                }
-                let (answer, promoted) = match stands {
-                    Some(answer) => (answer, None),
-                    None => (replace_answer(part, &user, before, choice, now), promote_first(part, now)),
-                };
-                // Who toggles an answer does not tell the host each time.
-                let tells =
-                    previous.is_none() && answer.status != RsvpStatus::Declined && user != part.facts.host_id;
-                let tell_host = if tells { part.head.note_untold(now) } else { None };
-                let outcome = RsvpOutcome {
-                    rsvp: rsvp_of(&id, &user, &answer),
-                    previous,
-                    promoted: promoted.map(|(user, answer)| rsvp_of(&id, &user, &answer)),
-                    event: Event::of(&id, part.facts.clone(), part.head.clone()),
-                    tell_host,
-                };
-                if !is_new {
-                    return Ok(Decision::Stands(outcome));
-                }
-                for effect in effects(&outcome)? {
-                    part.emit(&effect)?;
-                }
-                Ok(Decision::Write(outcome))
-            })
-            .await
-    }
-
-    /// Changes an event; as it is then, `None` if there is none. `plan` makes the new plan of the one that is, and `effects` are
-    /// what the change causes, of the event before and after it, and when those who answered are to be told, where time or place
-    /// are others and that is still to be arranged.
+    /// Limits below those who are going are refused; higher ones give places to those who wait, in the same change.
     pub async fn change<E: Serialize>(
         &self,
         event_id: &str,
         now: Timestamp,
-        plan: impl Fn(Plan) -> Plan + Send + 'static,
-        effects: impl Fn(&Event, &Event, Option<Timestamp>) -> Result<Vec<E>, StoreError> + Send + 'static,
+        edit: impl Fn(Edited) -> Edited + Send + 'static,
+        effects: impl Fn(&Change) -> Result<Vec<E>, StoreError> + Send + 'static,
     ) -> Result<Option<Event>, EventError> {
         let id = event_id.to_owned();
         self.0
             .change(&EVENTS, event_id, Wants::head(), move |part| {
-                still_to_come(part, now)?;
                 let before = Event::of(&id, part.facts.clone(), part.head.clone());
-                let planned = plan(before.plan());
-                if planned == before.plan() {
+                if !before.is_draft {
+                    still_to_come(part, now)?;
+                }
+                let edited = edit(before.edited());
+                if edited == before.edited() {
                     return Ok(Decision::Stands(before));
                 }
-                let is_move = planned.when != before.when || planned.location != before.location;
+                let limits = edited.settings.limits;
+                if let Some(limit) = limits.broken_by(part.head.going())
+                    && limits != before.settings.limits
+                {
+                    return Err(EventError::BelowGoing(limit, part.head.going()));
+                }
+                let is_move = edited.plan.when != before.when || edited.plan.location != before.location;
                 if is_move && part.head.moves >= MOST_MOVES {
                     return Err(EventError::MovedTooOften);
                 }
-                let tell =
-                    if is_move { part.head.note_move(&before.when, &before.location, now) } else { None };
-                part.head.plan = Some(Box::new(planned));
-                part.head.answers += 1;
+                let tell_moved = if is_move && !before.is_draft {
+                    part.head.note_move(&before.when, &before.location, now)
+                } else {
+                    None
+                };
+                part.head.plan = Some(Box::new(edited.plan));
+                part.head.settings = Some(Box::new(edited.settings));
+                part.head.note_change(is_move, now);
+                let promoted = if before.is_draft { Promoted::default() } else { promote(part, &id, now) };
                 let after = Event::of(&id, part.facts.clone(), part.head.clone());
                 // Those of before lead to an event that starts at another time, and are left out.
-                for entry in listing::entries(&after)? {
+                for entry in entries(&after)? {
                     part.enter(entry);
                 }
-                for effect in effects(&before, &after, tell)? {
+                let change = Change { before, after, tell_moved, promoted };
+                for effect in effects(&change)? {
+                    part.emit(&effect)?;
+                }
+                Ok(Decision::Write(change.after))
+            })
+            .await
+    }
+
+    /// Shows a draft to everybody; as it is then, `None` if there is none. `effects` are what that causes.
+    pub async fn publish<E: Serialize>(
+        &self,
+        event_id: &str,
+        now: Timestamp,
+        effects: impl Fn(&Event) -> Result<Vec<E>, StoreError> + Send + 'static,
+    ) -> Result<Option<Event>, EventError> {
+        let id = event_id.to_owned();
+        self.0
+            .change(&EVENTS, event_id, Wants::head(), move |part| {
+                if !part.facts.is_draft(&part.head) {
+                    return Ok(Decision::Stands(Event::of(&id, part.facts.clone(), part.head.clone())));
+                }
+                part.head.is_published = true;
+                still_to_come(part, now)?;
+                part.head.note_change(false, now);
+                let after = Event::of(&id, part.facts.clone(), part.head.clone());
+                for entry in entries(&after)? {
+                    part.enter(entry);
+                }
+                for effect in effects(&after)? {
                     part.emit(&effect)?;
                 }
                 Ok(Decision::Write(after))
@@ -406,9 +396,11 @@ impl EventStore {
                 if part.head.cancelled.is_some() {
                     return Ok(Decision::Stands(Event::of(&id, part.facts.clone(), part.head.clone())));
                 }
-                still_to_come(part, cancelled.at)?;
+                if !part.facts.is_draft(&part.head) {
+                    still_to_come(part, cancelled.at)?;
+                }
                 part.head.cancelled = Some(Box::new(cancelled.clone()));
-                part.head.answers += 1;
+                part.head.note_change(true, cancelled.at);
                 let after = Event::of(&id, part.facts.clone(), part.head.clone());
                 for effect in effects(&after)? {
                     part.emit(&effect)?;
@@ -457,31 +449,13 @@ impl EventStore {
         });
         taken.await.map(drop)
     }
+}
 
-    /// A user's answer to an event.
-    pub async fn rsvp_of(&self, event_id: &str, user_id: &str) -> Result<Option<Rsvp>, StoreError> {
-        let row = self.0.row(&EVENTS, event_id, &answer_key(user_id)).await?;
-        Ok(match row {
-            Some(Row::Answer(answer)) => Some(rsvp_of(event_id, user_id, &answer)),
-            Some(Row::Waiting(_)) | None => None,
-        })
-    }
-
-    /// All answers to an event, by user id, which is the cursor.
-    pub async fn rsvps(&self, event_id: &str, page: PageRequest) -> Result<Page<Rsvp>, StoreError> {
-        let (after, skip) = match page.start {
-            PageStart::First => (None, 0),
-            PageStart::After(user_id) => (Some(answer_key(&user_id)), 0),
-            PageStart::Skip(items) => (None, items),
-        };
-        let range = RowRange::first(prefix(&[ANSWERS]), skip + page.limit).after(after);
-        let rows = self.0.rows(&EVENTS, event_id, &range).await?;
-        let items = rows.items.into_iter().skip(skip).filter_map(|(key, row)| match row {
-            Row::Answer(answer) => Some(rsvp_of(event_id, &last_part(&key), &answer)),
-            Row::Waiting(_) => None,
-        });
-        Ok(Page { items: items.collect(), next: rows.next.map(|key| last_part(&key)) })
-    }
+/// The entries that lead to an event. Nobody but its hosts is led to a draft.
+fn entries(event: &Event) -> Result<Vec<Entry>, StoreError> {
+    let mut entries = if event.is_draft { Vec::new() } else { listing::entries(event)? };
+    entries.push(mine::host_entry(event)?);
+    Ok(entries)
 }
 
 #[cfg(test)]

@@ -22,10 +22,11 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use super::change::{announce_cancelled, announce_change};
-use super::rules::{Cancelled, Plan, RsvpChoice, RsvpCounts};
+use super::announce::{announce_cancelled, announce_change};
+use super::places::Heads;
+use super::rules::{Cancelled, Plan, RsvpChoice, RsvpCounts, Settings};
 use super::schedule::{GivenTime, Schedule, Zone};
-use super::store::{Event, EventStore, EventType};
+use super::store::{Change, Edited, Event, EventStore, EventType};
 use crate::community::accounts::store::{AccountStore, User};
 use crate::community::clocks::WEEKS;
 use crate::community::letters::{self, Letters};
@@ -198,8 +199,12 @@ impl World {
             when,
             location: Location { text: "La Viruta".to_owned(), city: None, coordinates: None },
             event_type: EventType::Milonga,
-            capacity: None,
+            settings: Settings::default(),
+            is_draft: false,
             created_at: now,
+            changed_at: now,
+            going: Heads::default(),
+            sequence: 0,
             counts: RsvpCounts::default(),
             version: 0,
             cancelled: None,
@@ -255,11 +260,12 @@ impl World {
                 self.done.insert(id);
             }
             Step::Move { event_id, when } => {
-                let plan = move |plan: Plan| Plan { when: when.clone(), ..plan };
-                let effects = move |before: &Event, after: &Event, tell| {
-                    announce_change(before, after, &BTreeMap::new(), now, tell)
+                let edit = move |before: Edited| {
+                    let plan = Plan { when: when.clone(), ..before.plan };
+                    Edited { plan, ..before }
                 };
-                self.events.change(&event_id, now, plan, effects).await.unwrap().unwrap();
+                let effects = move |change: &Change| announce_change(change, &BTreeMap::new(), now);
+                self.events.change(&event_id, now, edit, effects).await.unwrap().unwrap();
             }
             Step::Cancel { event_id } => {
                 let effects = |after: &Event| announce_cancelled(after, &BTreeMap::new());

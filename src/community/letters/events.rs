@@ -38,6 +38,8 @@ static MOVES: JobKind<Moves> = fan_out("event_moves").useless_after(Duration::fr
 /// Tells all who answered that an event does not take place.
 static CANCELLATIONS: JobKind<Cancellation> =
     fan_out("event_cancellations").useless_after(Duration::from_hours(72));
+/// Gives places to those who wait, where one change could not give them all.
+pub(super) static PLACES: JobKind<OfEvent> = JobKind::new("event_places", &NOTIFICATION, 1);
 /// Tells the host of answers.
 static UNTOLD: JobKind<OfEvent> = JobKind::new("event_answers", &NOTIFICATION, 1);
 
@@ -60,8 +62,8 @@ const ANSWERS_AT_ONCE: usize = 100;
 const ANSWERS_OF_A_JOB: usize = 1_000;
 
 #[derive(Debug, Serialize, Deserialize)]
-struct OfEvent {
-    event_id: String,
+pub(super) struct OfEvent {
+    pub(super) event_id: String,
 }
 
 /// A letter to one who answered.
@@ -147,6 +149,12 @@ pub(in crate::community) fn moved(event_id: &str, at: Timestamp) -> Result<Effec
 /// Tells those who answered that an event does not take place.
 pub(in crate::community) fn cancelled(event: &Event) -> Result<Effect, StoreError> {
     let job = CANCELLATIONS.job(&Cancellation { event_id: event.id.clone(), after: None })?;
+    Ok(Effect::job(job.group(event.id.as_str())))
+}
+
+/// Has places given to those who wait.
+pub(in crate::community) fn places(event: &Event) -> Result<Effect, StoreError> {
+    let job = PLACES.job(&OfEvent { event_id: event.id.clone() })?;
     Ok(Effect::job(job.group(event.id.as_str())))
 }
 
@@ -442,7 +450,12 @@ impl Letters {
         let mut start = after.map_or(PageStart::First, PageStart::After);
         for _ in 0..ANSWERS_OF_A_JOB / ANSWERS_AT_ONCE {
             let page = self.events.rsvps(&event.id, PageRequest { start, limit: ANSWERS_AT_ONCE }).await?;
-            for answer in page.items.iter().filter(|answer| (telling.is_told)(answer.status)) {
+            let told: Vec<_> = page.items.iter().filter(|answer| (telling.is_told)(answer.status)).collect();
+            if telling.kind == NotificationKind::EventMoved {
+                let users: Vec<_> = told.iter().map(|answer| answer.user_id.as_str()).collect();
+                self.events.lead_again(event, &users).await?;
+            }
+            for answer in told {
                 // Whoever does this job again finds the jobs that are there, or were done.
                 let told = tell(event, telling.kind, stale_at).job(&answer.user_id)?;
                 let id = telling.id(&answer.user_id);

@@ -4,6 +4,7 @@
 pub(super) mod accounts;
 pub(super) mod digests;
 pub(super) mod events;
+mod places;
 pub(super) mod unsubscribe;
 
 use std::sync::Arc;
@@ -61,7 +62,8 @@ const DESTINATION: &str = "the mail server";
 
 /// The jobs that are done by those who write letters.
 pub fn handled(pools: NewPools, letters: &Arc<Letters>) -> NewPools {
-    digests::handled(events::handled(accounts::handled(pools, letters), letters), letters)
+    let pools = events::handled(accounts::handled(pools, letters), letters);
+    digests::handled(places::handled(pools, letters), letters)
 }
 
 /// The secret that signs return paths. It is made of the node's secret, so all nodes have the same.

@@ -8,7 +8,8 @@ use mundotango_storage::db::Db;
 use mundotango_storage::zone_named;
 
 use super::{Generator, as_sent};
-use crate::community::events::rules::RsvpCounts;
+use crate::community::events::places::Heads;
+use crate::community::events::rules::{RsvpCounts, Settings};
 use crate::community::events::schedule::Schedule;
 use crate::community::events::store::{Event, EventStore, EventType};
 use crate::community::location::{Coordinates, Location};
@@ -93,9 +94,13 @@ impl Generator for Events {
                 coordinates: Some(coordinates),
             },
             event_type: **event_type,
-            capacity,
+            settings: Settings::capacity(capacity),
+            is_draft: false,
             created_at,
+            changed_at: created_at,
             counts: RsvpCounts::default(),
+            going: Heads::default(),
+            sequence: 0,
             version: 0,
             cancelled: None,
         };

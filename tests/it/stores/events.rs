@@ -2,10 +2,15 @@
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use mundotango::community::events::answers::{Rsvp, RsvpOutcome};
+use mundotango::community::events::door::CheckIn;
 use mundotango::community::events::listing::EventFilter;
-use mundotango::community::events::rules::{RsvpChoice, RsvpCounts, RsvpStatus};
+use mundotango::community::events::places::{DanceRole, Heads, Limit, Limits, Party};
+use mundotango::community::events::rules::{
+    AttendeeList, CoHostRole, NewAnswer, RsvpChoice, RsvpCounts, RsvpStatus, Settings,
+};
 use mundotango::community::events::schedule::Schedule;
-use mundotango::community::events::store::{Event, EventError, EventStore, EventType, Rsvp};
+use mundotango::community::events::store::{Edited, Event, EventError, EventStore, EventType};
 use mundotango::community::location::{Coordinates, Location};
 use mundotango_protocol::new_id;
 use mundotango_storage::db::Db;
@@ -26,6 +31,7 @@ fn uuid_part(id: &str) -> u64 {
 
 fn event(start: Timestamp, capacity: Option<u32>) -> Event {
     let buenos_aires = TimeZone::get("America/Argentina/Buenos_Aires").unwrap();
+    let made_at = now();
     Event {
         id: new_id(),
         host_id: new_id(),
@@ -34,8 +40,12 @@ fn event(start: Timestamp, capacity: Option<u32>) -> Event {
         when: Schedule { start: start.to_zoned_datetime(buenos_aires), end: None },
         location: Location { text: "La Viruta, Buenos Aires".to_owned(), ..Location::default() },
         event_type: EventType::Milonga,
-        capacity,
-        created_at: now(),
+        settings: Settings::capacity(capacity),
+        is_draft: false,
+        created_at: made_at,
+        changed_at: made_at,
+        going: Heads::default(),
+        sequence: 0,
         counts: RsvpCounts::default(),
         version: 0,
         cancelled: None,
@@ -53,6 +63,224 @@ pub async fn events(nodes: &[Db; 2]) {
     the_waitlist_moves_up_in_order(store).await;
     capacity_is_never_exceeded(store).await;
     places_are_given_once(&nodes).await;
+    parties_and_roles_keep_their_limits(&nodes).await;
+    a_party_grows_only_into_room(store).await;
+    more_room_is_given_to_those_who_wait(store).await;
+    an_event_changes_hands_once(&nodes).await;
+    the_events_of_a_person_are_listed(store).await;
+    the_earliest_check_in_counts(&nodes).await;
+}
+
+fn party(role: DanceRole, guests: &[DanceRole]) -> NewAnswer {
+    NewAnswer { choice: RsvpChoice::Going, party: Some(Party { role, guests: guests.to_vec() }) }
+}
+
+async fn limited(store: &EventStore, limits: Limits) -> Event {
+    let mut event = event(quiet_time(), None);
+    event.settings = Settings { limits, attendees: AttendeeList::Everyone };
+    store.create(&event, &[]).await.unwrap();
+    event
+}
+
+/// All answers of an event are summed up: heads by status, and heads of those who are going by role.
+async fn summed_up(store: &EventStore, event_id: &str) -> (RsvpCounts, Heads) {
+    let (mut counts, mut going) = (RsvpCounts::default(), Heads::default());
+    let mut start = PageStart::First;
+    loop {
+        let page = store.rsvps(event_id, PageRequest { start, limit: 100 }).await.unwrap();
+        for rsvp in &page.items {
+            let heads = rsvp.party.heads();
+            match rsvp.status {
+                RsvpStatus::Going => {
+                    counts.going += heads.total();
+                    going = going.and(heads);
+                }
+                RsvpStatus::Maybe => counts.maybe += heads.total(),
+                RsvpStatus::Waitlisted => counts.waitlisted += heads.total(),
+                RsvpStatus::Declined => {}
+            }
+        }
+        match page.next {
+            Some(next) => start = PageStart::After(next),
+            None => return (counts, going),
+        }
+    }
+}
+
+/// 300 users answer, leave, and change their parties on two nodes at once.
+async fn parties_and_roles_keep_their_limits(nodes: &[EventStore; 2]) {
+    let limits = Limits { total: Some(50), leads: Some(20), follows: Some(22) };
+    let event = limited(&nodes[0], limits).await;
+    let mut racers = JoinSet::new();
+    for user in 0..300_usize {
+        let (events, id) = (nodes[user % 2].clone(), event.id.clone());
+        racers.spawn(async move {
+            let name = format!("user {user:03}");
+            let first = match user % 5 {
+                0 => party(DanceRole::Lead, &[]),
+                1 => party(DanceRole::Follow, &[]),
+                2 => party(DanceRole::Lead, &[DanceRole::Follow]),
+                3 => party(DanceRole::Both, &[]),
+                _ => party(DanceRole::None, &[DanceRole::None]),
+            };
+            let mut answers = vec![first];
+            if user % 3 == 0 {
+                answers.push(RsvpChoice::Declined.into());
+            }
+            if user % 6 == 0 {
+                answers.push(party(DanceRole::Follow, &[DanceRole::Both]));
+            }
+            for answer in answers {
+                match events.rsvp(&id, &name, answer, now(), |_| NO_EFFECTS).await {
+                    Ok(Some(outcome)) => assert_eq!(limits.broken_by(outcome.event.going), None),
+                    Err(EventError::NoRoom(_) | EventError::OthersWait) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+    }
+    racers.join_all().await;
+    let kept = nodes[1].event(&event.id).await.unwrap().unwrap();
+    assert_eq!(summed_up(&nodes[0], &event.id).await, (kept.counts, kept.going));
+    assert_eq!(limits.broken_by(kept.going), None);
+    assert!(kept.counts.waitlisted > 0 && kept.counts.going > 40, "{:?}", kept.counts);
+    // Everybody leaves: whoever waits moves up until nobody is left.
+    for user in 0..300 {
+        let name = format!("user {user:03}");
+        let outcome =
+            nodes[user % 2].rsvp(&event.id, &name, RsvpChoice::Declined, now(), |_| NO_EFFECTS).await;
+        assert_eq!(limits.broken_by(outcome.unwrap().unwrap().event.going), None);
+    }
+    let kept = nodes[0].event(&event.id).await.unwrap().unwrap();
+    assert_eq!((kept.counts, kept.going), (RsvpCounts::default(), Heads::default()));
+}
+
+async fn a_party_grows_only_into_room(store: &EventStore) {
+    let event = limited(store, Limits::total(Some(3))).await;
+    let answer =
+        async |user: &str, new: NewAnswer| store.rsvp(&event.id, user, new, now(), |_| NO_EFFECTS).await;
+    let one = || party(DanceRole::Lead, &[]);
+    let couple = || party(DanceRole::Lead, &[DanceRole::Follow]);
+    assert_eq!(answer("a", one()).await.unwrap().unwrap().event.counts.going, 1);
+    assert_eq!(answer("a", couple()).await.unwrap().unwrap().event.counts.going, 2);
+    let again = answer("a", RsvpChoice::Going.into()).await.unwrap().unwrap();
+    assert_eq!(
+        (again.event.counts.going, again.rsvp.party.guests.len()),
+        (2, 1),
+        "an answer without a party keeps it"
+    );
+    let three = party(DanceRole::Lead, &[DanceRole::Follow, DanceRole::None, DanceRole::None]);
+    assert!(matches!(answer("b", three).await, Err(EventError::NoRoom(Limit::Capacity))), "never fits");
+    let waits = answer("b", couple()).await.unwrap().unwrap();
+    assert_eq!((waits.rsvp.status, waits.waits_for), (RsvpStatus::Waitlisted, Some(Limit::Capacity)));
+    let passes = answer("c", one()).await.unwrap().unwrap();
+    assert_eq!(passes.rsvp.status, RsvpStatus::Waitlisted, "a smaller party does not pass");
+    assert_eq!(store.position(&passes.rsvp).await.unwrap(), Some(2));
+    let grows = party(DanceRole::Lead, &[DanceRole::Follow, DanceRole::Follow]);
+    assert!(matches!(answer("a", grows).await, Err(EventError::OthersWait)));
+    let smaller = answer("a", one()).await.unwrap().unwrap();
+    assert_eq!(promoted(&smaller), [("b".to_owned(), RsvpStatus::Going)], "a smaller party frees places");
+}
+
+async fn more_room_is_given_to_those_who_wait(store: &EventStore) {
+    let event = limited(store, Limits::total(Some(1))).await;
+    for user in 0..130 {
+        let name = format!("user {user:03}");
+        store.rsvp(&event.id, &name, RsvpChoice::Going, now(), |_| NO_EFFECTS).await.unwrap().unwrap();
+    }
+    let limit_to = async |total| {
+        let edit = move |before: Edited| Edited { settings: Settings::capacity(total), ..before };
+        store.change(&event.id, now(), edit, |_| NO_EFFECTS).await
+    };
+    assert_eq!(limit_to(Some(3)).await.unwrap().unwrap().counts.going, 3);
+    assert!(matches!(limit_to(Some(2)).await, Err(EventError::BelowGoing(Limit::Capacity, _))));
+    let mut going = limit_to(None).await.unwrap().unwrap().counts.going;
+    while going < 130 {
+        store
+            .promote(&event.id, now(), |_, promoted| {
+                assert!(!promoted.answers.is_empty());
+                NO_EFFECTS
+            })
+            .await
+            .unwrap();
+        let before =
+            std::mem::replace(&mut going, store.event(&event.id).await.unwrap().unwrap().counts.going);
+        assert!(going > before && going <= before + 50, "{before} {going}");
+    }
+    assert_eq!(summed_up(store, &event.id).await.0, RsvpCounts { going: 130, maybe: 0, waitlisted: 0 });
+}
+
+async fn an_event_changes_hands_once(nodes: &[EventStore; 2]) {
+    let event = event(quiet_time(), None);
+    let store = &nodes[0];
+    store.create(&event, &[]).await.unwrap();
+    let refused = store.take_over(&event.id, "ben", now(), |_| NO_EFFECTS).await;
+    assert!(matches!(refused, Err(EventError::NotOffered)));
+    for to in ["ben", "eva"] {
+        store.offer(&event.id, Some(to.to_owned()), |_| NO_EFFECTS).await.unwrap().unwrap();
+    }
+    let mut racers = JoinSet::new();
+    for (number, user) in ["ben", "eva", "ben", "eva"].into_iter().enumerate() {
+        let (store, id) = (nodes[number % 2].clone(), event.id.clone());
+        racers.spawn(async move {
+            store.take_over(&id, user, now(), |_| NO_EFFECTS).await.is_ok().then_some(user)
+        });
+    }
+    let takers: Vec<_> = racers.join_all().await.into_iter().flatten().collect();
+    assert!(takers.iter().all(|user| *user == "eva") && !takers.is_empty(), "{takers:?}");
+    let taken = store.event(&event.id).await.unwrap().unwrap();
+    assert_eq!(taken.host_id, "eva");
+    assert_eq!(store.co_hosts(&event.id).await.unwrap(), [(event.host_id.clone(), CoHostRole::Editor)]);
+    let hosted = store.of_host("eva", event.when.starts_at(), first(10)).await.unwrap().items;
+    assert_eq!(hosted, [taken]);
+    assert!(store.of_host(&event.host_id, event.when.starts_at(), first(10)).await.unwrap().items.is_empty());
+}
+
+async fn the_events_of_a_person_are_listed(store: &EventStore) {
+    let (user, start) = (new_id(), quiet_time());
+    let mut made = Vec::new();
+    for number in 0..7 {
+        let event = event(start + SignedDuration::from_hours(number), Some(1));
+        store.create(&event, &[]).await.unwrap();
+        let choice = if number == 3 { RsvpChoice::Declined } else { RsvpChoice::Going };
+        store.rsvp(&event.id, &user, choice, now(), |_| NO_EFFECTS).await.unwrap().unwrap();
+        made.push(event.id);
+    }
+    store.rsvp(&made[5], &user, RsvpChoice::Declined, now(), |_| NO_EFFECTS).await.unwrap().unwrap();
+    let wanted: Vec<_> = [0, 1, 2, 4, 6].map(|number: usize| made[number].clone()).to_vec();
+    for limit in [1, 2, 50] {
+        let read = async |page: PageRequest| store.of_user(&user, start, page).await;
+        assert_eq!(
+            walk(limit, read, |(event, _): &(Event, Rsvp)| event.id.clone()).await,
+            wanted,
+            "by {limit}"
+        );
+    }
+    let later = store.of_user(&user, start + SignedDuration::from_hours(2), first(10)).await.unwrap();
+    assert_eq!(later.items.len(), 3);
+}
+
+async fn the_earliest_check_in_counts(nodes: &[EventStore; 2]) {
+    let (event_id, at) = (new_id(), now());
+    let mut racers = JoinSet::new();
+    for device in 0..8_i64 {
+        let (store, id) = (nodes[usize::try_from(device).unwrap() % 2].clone(), event_id.clone());
+        racers.spawn(async move {
+            let noted = |user: i64| {
+                let later = SignedDuration::from_secs((device * 3 + user) % 8);
+                let check_in =
+                    CheckIn { at: at + later, by: "host".to_owned(), device: Some(device.to_string()) };
+                (format!("user {user}"), check_in)
+            };
+            store.check_in(&id, (0..20).map(noted).collect()).await.unwrap()
+        });
+    }
+    let counts = racers.join_all().await;
+    assert_eq!(counts.into_iter().max(), Some(20));
+    let answers: Vec<_> = (0..21).map(|user| format!("user {user}")).collect();
+    let came = nodes[1].came(&event_id, &answers).await.unwrap();
+    assert_eq!(came.len(), 20);
+    assert!(came.values().all(|check_in| check_in.at == at), "{came:?}");
 }
 
 async fn finds_what_it_created(store: &EventStore) {
@@ -194,6 +422,10 @@ async fn answers_replace_each_other(store: &EventStore) {
     }
 }
 
+fn promoted(outcome: &RsvpOutcome) -> Vec<(String, RsvpStatus)> {
+    outcome.promoted.answers.iter().map(|rsvp| (rsvp.user_id.clone(), rsvp.status)).collect()
+}
+
 async fn the_waitlist_moves_up_in_order(store: &EventStore) {
     let event = event(quiet_time(), Some(1));
     store.create(&event, &[]).await.unwrap();
@@ -211,15 +443,12 @@ async fn the_waitlist_moves_up_in_order(store: &EventStore) {
     answer("b", RsvpChoice::Declined).await;
 
     let freed = answer("d", RsvpChoice::Maybe).await;
-    assert_eq!(
-        freed.promoted.map(|rsvp| (rsvp.user_id, rsvp.status)),
-        Some(("c".to_owned(), RsvpStatus::Going))
-    );
+    assert_eq!(promoted(&freed), [("c".to_owned(), RsvpStatus::Going)]);
     assert_eq!(freed.event.counts, RsvpCounts { going: 1, maybe: 1, waitlisted: 1 });
     let freed = answer("c", RsvpChoice::Declined).await;
-    assert_eq!(freed.promoted.map(|rsvp| rsvp.user_id), Some("a".to_owned()));
+    assert_eq!(promoted(&freed), [("a".to_owned(), RsvpStatus::Going)]);
     let freed = answer("a", RsvpChoice::Declined).await;
-    assert_eq!((freed.promoted, freed.event.counts.going), (None, 0));
+    assert_eq!((promoted(&freed), freed.event.counts.going), (Vec::new(), 0));
 }
 
 async fn capacity_is_never_exceeded(store: &EventStore) {

@@ -1,0 +1,120 @@
+//! What changes of events cause: who is told, and what is done later.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use mundotango_storage::StoreError;
+
+use super::answers::{Promoted, Rsvp, RsvpOutcome};
+use super::bodies::{ALL_CHANNEL, CountsBody, EventBody, EventMessage, RsvpView};
+use super::rules::AttendeeList;
+use super::store::{Change, Event};
+use crate::community::effects::Effect;
+use crate::community::letters;
+use crate::community::notifications::kinds::NotificationKind;
+use crate::community::{Person, personal_channel};
+
+/// Tells those who look at events of a new one, and has those reminded who will be going.
+pub(super) fn announce_new(
+    event: &Event,
+    people: &BTreeMap<String, Person>,
+    now: Timestamp,
+) -> Result<Vec<Effect>, StoreError> {
+    let message = EventMessage::Created { event: Box::new(EventBody::new(event.clone(), people)) };
+    let effects = [Some(Effect::publish(ALL_CHANNEL, &message)?), letters::events::reminders(event, now)?];
+    Ok(effects.into_iter().flatten().collect())
+}
+
+/// Tells those who waited of their places, and has more places given where there are more.
+fn announce_promoted(event: &Event, promoted: &Promoted) -> Result<Vec<Effect>, StoreError> {
+    let mut effects = Vec::new();
+    for rsvp in &promoted.answers {
+        let message = EventMessage::Promoted { rsvp: rsvp.clone().into(), title: event.title.clone() };
+        effects.push(Effect::publish(personal_channel(&rsvp.user_id), &message)?);
+        effects.push(letters::events::promoted(&rsvp.user_id, &rsvp.event_id)?);
+        let over_at = Some(event.when.over_at());
+        let told = letters::events::tell(event, NotificationKind::EventPromoted, over_at);
+        effects.push(told.effect(&rsvp.user_id)?);
+    }
+    if promoted.has_more {
+        effects.push(letters::events::places(event)?);
+    }
+    Ok(effects)
+}
+
+/// What those hear who look at an event, of an answer and of those who got places.
+fn answered(event: &Event, rsvp: Option<&Rsvp>, promoted: &Promoted) -> Result<Effect, StoreError> {
+    let is_told = event.settings.attendees == AttendeeList::Everyone;
+    let view = |rsvp: &Rsvp| RsvpView::from(rsvp.clone());
+    let message = EventMessage::Answered {
+        rsvp: rsvp.filter(|_| is_told).map(view),
+        counts: CountsBody::of(event),
+        promoted: promoted.answers.iter().filter(|_| is_told).map(view).collect(),
+        version: event.version,
+    };
+    Effect::publish(format!("event:{}", event.id), &message)
+}
+
+/// Tells those who look at an event of an answer to it, and whoever got a place by it.
+pub(super) fn announce_answer(outcome: &RsvpOutcome) -> Result<Vec<Effect>, StoreError> {
+    let mut effects = announce_promoted(&outcome.event, &outcome.promoted)?;
+    if let Some(at) = outcome.tell_host {
+        effects.push(letters::events::untold(&outcome.event.id, at)?);
+    }
+    effects.push(answered(&outcome.event, Some(&outcome.rsvp), &outcome.promoted)?);
+    Ok(effects)
+}
+
+/// Tells those who look at an event of places that were given by a change of it, and those who have them.
+pub(in crate::community) fn announce_places(
+    event: &Event,
+    promoted: &Promoted,
+) -> Result<Vec<Effect>, StoreError> {
+    let mut effects = announce_promoted(event, promoted)?;
+    effects.push(answered(event, None, promoted)?);
+    Ok(effects)
+}
+
+/// Tells those who look at events of a change, has those told who answered, if time or place are others, and tells those who
+/// have places by it.
+pub(super) fn announce_change(
+    change: &Change,
+    people: &BTreeMap<String, Person>,
+    now: Timestamp,
+) -> Result<Vec<Effect>, StoreError> {
+    let Change { before, after, .. } = change;
+    if after.is_draft {
+        return Ok(Vec::new());
+    }
+    let message = EventMessage::Changed { event: Box::new(EventBody::new(after.clone(), people)) };
+    let mut effects = vec![
+        Effect::publish(ALL_CHANNEL, &message)?,
+        Effect::publish(format!("event:{}", after.id), &message)?,
+    ];
+    if before.when.starts_at() != after.when.starts_at() {
+        effects.extend(letters::events::reminders(after, now)?);
+    }
+    if let Some(at) = change.tell_moved {
+        effects.push(letters::events::moved(&after.id, at)?);
+    }
+    if !change.promoted.answers.is_empty() {
+        effects.extend(announce_places(after, &change.promoted)?);
+    }
+    Ok(effects)
+}
+
+/// Tells those who look at events that one does not take place, and has those told who answered.
+pub(super) fn announce_cancelled(
+    event: &Event,
+    people: &BTreeMap<String, Person>,
+) -> Result<Vec<Effect>, StoreError> {
+    if event.is_draft {
+        return Ok(Vec::new());
+    }
+    let message = EventMessage::Cancelled { event: Box::new(EventBody::new(event.clone(), people)) };
+    Ok(vec![
+        Effect::publish(ALL_CHANNEL, &message)?,
+        Effect::publish(format!("event:{}", event.id), &message)?,
+        letters::events::cancelled(event)?,
+    ])
+}

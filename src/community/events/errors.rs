@@ -1,0 +1,61 @@
+//! Why answers and changes of events are refused, as clients see it.
+
+use axum::http::StatusCode;
+use mundotango_gateway::problem::{Code, Problem};
+
+use super::places::{Heads, Limit};
+use super::rules::MOST_CO_HOSTS;
+use super::store::EventError;
+
+impl From<EventError> for Problem {
+    fn from(error: EventError) -> Self {
+        match error {
+            EventError::Over => {
+                let detail = "the event is over and takes no answers or changes";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Over)
+            }
+            EventError::Cancelled => {
+                let detail = "the event is cancelled and takes no answers or changes";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Over)
+            }
+            EventError::MovedTooOften => {
+                let detail = "time and place of an event can be changed 20 times";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
+            }
+            // Who may see it has an event that takes no answers; for all others there is none.
+            EventError::Draft => Self::not_found("event"),
+            EventError::NoRoom(limit) => {
+                let detail = format!("there is no room for so many: {}", of_limit(limit));
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
+            }
+            EventError::OthersWait => {
+                let detail = "others wait for a place: a larger party passes nobody";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
+            }
+            EventError::BelowGoing(limit, going) => {
+                let Heads { leads, follows, .. } = going;
+                let total = going.total();
+                let detail = format!(
+                    "{total} are going, {leads} of them lead and {follows} follow: {}",
+                    of_limit(limit)
+                );
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
+            }
+            EventError::TooManyHosts => {
+                let detail = format!("an event has {} hosts beside its owner at most", MOST_CO_HOSTS);
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
+            }
+            EventError::NotOffered => Self::not_found("offer of this event to you"),
+            EventError::Store(error) => error.into(),
+        }
+    }
+}
+
+fn of_limit(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Capacity => "more than may come in all",
+        Limit::Leads => "more than may come who lead",
+        Limit::Follows => "more than may come who follow",
+        Limit::Dancers => "more than may come who dance",
+    }
+}

@@ -1,0 +1,183 @@
+//! What clients send about events.
+
+use deserr::{Deserr, ValuePointerRef};
+use mundotango_gateway::input::{BadFields, Choice, Given, Maybe, Time, Whole};
+use mundotango_gateway::problem::{FieldCode, FieldError};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::places::{DanceRole, Limits, MOST_GUESTS, Party};
+use super::rules::{AttendeeList, NewAnswer, RsvpChoice};
+use super::schedule::{GivenTime, Schedule, Zone};
+use super::store::EventType;
+use crate::community::place::{GivenLocation, Near};
+use crate::texts::{City, Description, Title};
+
+#[derive(Debug, Deserr, ToSchema)]
+#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields, validate = in_order -> BadFields)]
+#[schema(rename_all = "camelCase", example = json!({
+    "title": "Milonga at La Viruta", "description": "Live music from ten on.",
+    "eventDate": "2030-12-04T21:00", "endDate": "2030-12-05T03:00", "timeZone": "America/Argentina/Buenos_Aires",
+    "location": {"text": "La Viruta, Armenia 1366", "city": "Buenos Aires", "latitude": -34.59, "longitude": -58.42},
+    "eventType": "milonga", "capacity": 120,
+}))]
+pub(super) struct NewEvent {
+    pub(super) title: Title,
+    #[deserr(default)]
+    #[schema(value_type = Option<Description>)]
+    pub(super) description: Maybe<Description>,
+    /// When it starts.
+    pub(super) event_date: GivenTime,
+    /// When it ends, at most 31 days later. Without one the event is taken to be over 12 hours after its start.
+    #[deserr(default)]
+    #[schema(value_type = Option<GivenTime>)]
+    pub(super) end_date: Maybe<GivenTime>,
+    /// Where the clocks are that the times are read from. UTC if absent.
+    #[deserr(default)]
+    #[schema(value_type = Option<Zone>)]
+    pub(super) time_zone: Maybe<Zone>,
+    pub(super) location: GivenLocation,
+    #[schema(value_type = EventType)]
+    pub(super) event_type: Choice<EventType>,
+    /// How many may come; absent for no limit.
+    #[deserr(default)]
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    pub(super) capacity: Maybe<Whole<1, { u32::MAX }>>,
+    /// How many may come who lead, and who follow; absent for no limits.
+    #[deserr(default)]
+    #[schema(value_type = Option<RoleLimits>)]
+    pub(super) role_limits: Maybe<RoleLimits>,
+    /// To whom it is told who comes. To everybody if absent.
+    #[deserr(default)]
+    #[schema(value_type = AttendeeList, required = false)]
+    pub(super) attendees: Choice<AttendeeList>,
+    /// Whether it is for its hosts alone until it is published.
+    #[deserr(default)]
+    #[schema(required = false)]
+    pub(super) draft: bool,
+}
+
+/// How many may come of each role. Who dances either is counted where there is room.
+#[derive(Clone, Debug, Default, Deserr, ToSchema)]
+#[deserr(error = BadFields, deny_unknown_fields)]
+pub(super) struct RoleLimits {
+    /// Who lead; absent for no limit.
+    #[deserr(default)]
+    #[schema(value_type = Option<u32>, minimum = 0)]
+    pub(super) lead: Maybe<Whole<0, { u32::MAX }>>,
+    /// Who follow; absent for no limit.
+    #[deserr(default)]
+    #[schema(value_type = Option<u32>, minimum = 0)]
+    pub(super) follow: Maybe<Whole<0, { u32::MAX }>>,
+}
+
+impl RoleLimits {
+    pub(super) fn limits(self, total: Option<u32>) -> Limits {
+        let of = |limit: Maybe<Whole<0, { u32::MAX }>>| limit.value().map(Whole::get);
+        Limits { total, leads: of(self.lead), follows: of(self.follow) }
+    }
+}
+
+impl NewEvent {
+    pub(super) fn schedule(&self) -> Result<Schedule, FieldError> {
+        let end = match self.end_date {
+            Maybe::Value(end) => Some(end),
+            Maybe::Absent | Maybe::Null => None,
+        };
+        let zone = if let Maybe::Value(zone) = &self.time_zone { Some(zone) } else { None };
+        Schedule::given(self.event_date, end, zone)
+    }
+}
+
+/// Times that contradict each other are told together with what else is wrong.
+fn in_order(event: NewEvent, _at: ValuePointerRef<'_>) -> Result<NewEvent, BadFields> {
+    event.schedule()?;
+    Ok(event)
+}
+
+#[derive(Debug, Deserr, ToSchema)]
+#[deserr(error = BadFields, deny_unknown_fields, validate = whole_party -> BadFields)]
+pub(super) struct RsvpBody {
+    /// Going if absent.
+    #[deserr(default)]
+    #[schema(value_type = RsvpChoice, required = false)]
+    pub(super) status: Choice<RsvpChoice>,
+    /// What the caller dances. Without `role` and `guests` those of the answer before come, or the caller alone.
+    #[deserr(default)]
+    #[schema(value_type = DanceRole, required = false)]
+    pub(super) role: Given<Choice<DanceRole>>,
+    /// What each of the guests dances whom the caller brings; a couple is one who leads with a guest who follows. They have
+    /// places together or wait together.
+    #[deserr(default)]
+    #[schema(value_type = Vec<DanceRole>, max_items = 9, required = false)]
+    pub(super) guests: Given<Vec<Choice<DanceRole>>>,
+}
+
+fn whole_party(body: RsvpBody, at: ValuePointerRef<'_>) -> Result<RsvpBody, BadFields> {
+    let guests = body.guests.0.as_ref().map_or(0, Vec::len);
+    if guests > MOST_GUESTS {
+        let message = format!("must have at most {MOST_GUESTS} items");
+        return Err(BadFields::one(at.push_key("guests"), FieldCode::TooLong, message));
+    }
+    Ok(body)
+}
+
+impl From<RsvpBody> for NewAnswer {
+    fn from(body: RsvpBody) -> Self {
+        let party = (body.role.0.is_some() || body.guests.0.is_some()).then(|| Party {
+            role: body.role.0.map(|role| role.0).unwrap_or_default(),
+            guests: body.guests.0.unwrap_or_default().into_iter().map(|role| role.0).collect(),
+        });
+        Self { choice: body.status.0, party }
+    }
+}
+
+/// What the list of events is narrowed to.
+#[derive(Debug, Deserr, IntoParams)]
+#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub(super) struct EventsQuery {
+    /// Only in this city.
+    #[deserr(default)]
+    #[param(value_type = Option<City>)]
+    pub(super) city: Option<City>,
+    /// Only of this kind.
+    #[deserr(default)]
+    #[param(value_type = Option<EventType>)]
+    pub(super) event_type: Option<Choice<EventType>>,
+    /// Not before this time; if absent, nothing that is over.
+    #[deserr(default)]
+    pub(super) from: Option<Time>,
+    /// Before this time.
+    #[deserr(default)]
+    pub(super) to: Option<Time>,
+    /// Only near a point: `latitude,longitude,kilometres`.
+    #[deserr(default)]
+    #[param(value_type = Option<String>, max_length = 100, example = "-34.6,-58.4,10")]
+    pub(super) near: Option<Near>,
+}
+
+/// As what the caller has to do with events.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum As {
+    /// The caller answered, and did not decline.
+    #[default]
+    Guest,
+    /// The caller owns them.
+    Host,
+}
+
+/// What the list of the caller's events is narrowed to.
+#[derive(Debug, Deserr, IntoParams)]
+#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub(super) struct MineQuery {
+    /// As a guest if absent.
+    #[deserr(default, rename = "as")]
+    #[param(value_type = Option<As>, rename = "as")]
+    pub(super) role: Option<Choice<As>>,
+    /// That start at this time or later; from now on if absent.
+    #[deserr(default)]
+    pub(super) from: Option<Time>,
+}
