@@ -39,6 +39,7 @@ use super::{bookmarks, events, notifications, posts};
         posts::live::ReactionsMessage,
         bookmarks::BookmarkMessage,
         events::bodies::EventMessage,
+        events::hosts::HostMessage,
         notifications::views::NotificationMessage,
         crate::life_ceo::AgentMessage,
         FieldError,
@@ -65,13 +66,13 @@ const CHANNELS: &[(&str, &str, &[&str])] = &[
     ("events:all", "New, changed and cancelled events. For everybody who is logged in.", &["EventMessage"]),
     (
         "event:{id}",
-        "Answers to an event, and its changes. For everybody who is logged in.",
+        "Answers to an event, and its changes. For those who may see the event.",
         &["EventMessage"],
     ),
     (
         "#{userId}",
         "What concerns a user alone, on all of the user's devices. Connections are subscribed to it by themselves.",
-        &["EventMessage", "NotificationMessage", "BookmarkMessage"],
+        &["EventMessage", "HostMessage", "NotificationMessage", "BookmarkMessage"],
     ),
     (
         "agent:{conversationId}",

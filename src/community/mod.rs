@@ -119,11 +119,13 @@ impl Community {
         let refresh_token_ttl = auth.refresh_token_ttl;
         let posts = PostStore::new(db.clone());
         posts::live::start(&posts, &engine);
+        let events = EventStore::new(db.clone());
+        events::live::start(&events, &engine);
         Ok(Self {
             accounts: AccountStore::new(db.clone()),
             posts,
             bookmarks: BookmarkStore::new(db.clone()),
-            events: EventStore::new(db.clone()),
+            events,
             notifications: Notifications::new(db, pusher),
             unsubscribe: letters::unsubscribe::key(&tokens)?,
             tokens,

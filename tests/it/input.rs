@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::server::{Server, User};
 
 /// A good body of every route that has one, and the path by which it is called here.
-fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)> {
+pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)> {
     let account =
         json!({"email": "b@example.com", "password": "abrazo-1234", "username": "beto", "fullName": "B"});
     let mut user = account.clone();
@@ -20,10 +20,10 @@ fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)> {
         "title": "Milonga", "description": "Live music", "eventDate": "2030-01-01T20:00:00-03:00", "capacity": 20,
         "endDate": "2030-01-02T02:00", "timeZone": "America/Argentina/Buenos_Aires",
         "location": {"text": "La Viruta", "city": "Buenos Aires", "latitude": -34.6, "longitude": -58.4},
-        "eventType": "milonga",
+        "eventType": "milonga", "roleLimits": {"lead": 10, "follow": 10}, "attendees": "going", "draft": true,
     });
     let mut event_change = event_body.clone();
-    for fixed in ["capacity", "eventType"] {
+    for fixed in ["draft", "eventType"] {
         event_change.as_object_mut().unwrap().remove(fixed);
     }
     let analytics =
@@ -89,7 +89,22 @@ fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)> {
         ("post /api/events", "/api/events".to_owned(), event_body),
         ("patch /api/events/{id}", format!("/api/events/{event}"), event_change),
         ("post /api/events/{id}/cancel", format!("/api/events/{event}/cancel"), json!({"reason": "x"})),
-        ("post /api/events/{id}/rsvp", format!("/api/events/{event}/rsvp"), json!({"status": "going"})),
+        (
+            "post /api/events/{id}/rsvp",
+            format!("/api/events/{event}/rsvp"),
+            json!({"status": "going", "role": "lead", "guests": ["follow"]}),
+        ),
+        (
+            "post /api/events/{id}/door",
+            format!("/api/events/{event}/door"),
+            json!({"checkIns": [{"userId": "x", "at": "2026-01-01T20:00:00Z", "device": "Phone"}]}),
+        ),
+        (
+            "put /api/events/{id}/hosts/{userId}",
+            format!("/api/events/{event}/hosts/x"),
+            json!({"role": "door"}),
+        ),
+        ("put /api/events/{id}/offer", format!("/api/events/{event}/offer"), json!({"userId": "x"})),
         (
             "post /api/admin/system/traces",
             "/api/admin/system/traces".to_owned(),

@@ -32,6 +32,7 @@ mod operations;
 mod outages;
 mod outbox;
 mod pages;
+mod policy;
 mod process;
 mod proxy;
 mod push_service;

@@ -288,6 +288,11 @@ impl Server {
 
     /// The result of a subscription on a socket of its own, which is closed again.
     pub async fn subscribe_once(&self, user: &User, subscribe: Value) -> Value {
+        self.try_subscribe_once(user, subscribe).await.unwrap()
+    }
+
+    /// The same, or the error.
+    pub async fn try_subscribe_once(&self, user: &User, subscribe: Value) -> Result<Value, Value> {
         let (mut socket, _) = connect_async(self.websocket_url()).await.unwrap();
         let connect = json!({"id": 1, "connect": {"token": user.token}});
         let commands = format!("{connect}\n{}", json!({"id": 2, "subscribe": subscribe}));
@@ -296,9 +301,11 @@ impl Server {
             let Message::Text(text) = socket.next().await.unwrap().unwrap() else { continue };
             for reply in serde_json::Deserializer::from_str(&text).into_iter::<Value>() {
                 let mut reply = reply.unwrap();
-                assert!(reply["error"].is_null(), "{reply}");
+                if !reply["error"].is_null() {
+                    return Err(reply["error"].take());
+                }
                 if reply["subscribe"].is_object() {
-                    return reply["subscribe"].take();
+                    return Ok(reply["subscribe"].take());
                 }
             }
         }

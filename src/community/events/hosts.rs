@@ -20,7 +20,7 @@ use utoipa_axum::routes;
 
 use super::bodies::EventBody;
 use super::mine;
-use super::rules::{CoHostRole, MOST_CO_HOSTS};
+use super::rules::{CoHostRole, MOST_CO_HOSTS, RsvpStatus};
 use super::store::{EVENTS, Event, EventError, EventStore, Row, still_to_come};
 use crate::community::effects::Effect;
 use crate::community::policy::{self, Action, Involvement, Viewer};
@@ -193,7 +193,6 @@ impl Community {
         user_id: &str,
         action: Action,
     ) -> Result<Involvement, StoreError> {
-        use super::rules::RsvpStatus;
         Ok(match self.events.co_host(&event.id, user_id).await? {
             Some(CoHostRole::Editor) => Involvement::Editor,
             Some(CoHostRole::Door) => Involvement::Door,

@@ -8,6 +8,7 @@ pub mod door;
 mod errors;
 pub mod hosts;
 pub mod listing;
+pub(super) mod live;
 pub mod mine;
 pub mod places;
 mod requests;

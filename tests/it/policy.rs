@@ -1,0 +1,402 @@
+//! Who may do what: every operation of the API's document and every channel, asked as every kind of caller. One that has no
+//! row here fails the test.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::input::good_bodies;
+use crate::server::{Server, User};
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Caller {
+    /// Nobody is logged in.
+    Anonymous,
+    /// A user who has nothing to do with it.
+    Stranger,
+    /// Has a place at the event.
+    Going,
+    /// Is a moderator.
+    Moderator,
+    /// Lets guests in to the event.
+    Door,
+    /// Changes the event as its owner does.
+    Editor,
+    /// Gave the event, wrote the post.
+    Owner,
+    /// Is an admin.
+    Admin,
+}
+
+use Caller::{Admin, Anonymous, Door, Editor, Going, Moderator, Owner, Stranger};
+
+/// Those who may do the least come first, as what the others do may change what these see.
+const CALLERS: [Caller; 8] = [Anonymous, Stranger, Going, Moderator, Door, Editor, Owner, Admin];
+
+/// Of what an event is an example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Open,
+    /// Tells those who are going who comes.
+    ToGoing,
+    /// Tells hosts alone who comes.
+    ToHosts,
+    Draft,
+}
+
+const EVENTS: [Event; 4] = [Event::Open, Event::ToGoing, Event::ToHosts, Event::Draft];
+
+/// What an operation asks for.
+#[derive(Clone, Copy, Debug)]
+enum Rule {
+    /// Anybody, also without a token.
+    Public,
+    /// Anybody with a token of one's own for it, which no caller here has.
+    Secret,
+    /// A key of the server API.
+    ApiKey,
+    /// Whoever is logged in, for things of one's own.
+    User,
+    /// A moderator.
+    Moderates,
+    /// An admin.
+    Administers,
+    /// Whoever sees the event.
+    SeesEvent,
+    /// Whoever is told who comes to the event.
+    SeesAttendees,
+    /// Whoever lets guests in.
+    ChecksIn,
+    /// Whoever changes the event.
+    ChangesEvent,
+    /// Its owner.
+    HandsOver,
+    /// Whoever it is offered to.
+    IsOffered,
+    /// Whoever may read the post.
+    ReadsPost,
+}
+
+use Rule::{
+    Administers, ApiKey, ChangesEvent, ChecksIn, HandsOver, IsOffered, Public, ReadsPost, Secret,
+    SeesAttendees, SeesEvent,
+};
+
+/// What is to come of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It is done, or refused for another reason than who asks.
+    Allowed,
+    /// 401.
+    Unknown,
+    /// 403.
+    Forbidden,
+    /// 404.
+    Hidden,
+}
+
+use Outcome::{Allowed, Forbidden, Hidden, Unknown};
+
+fn rule(operation: &str) -> Option<Rule> {
+    Some(match operation {
+        "confirmEmail"
+        | "forgotPassword"
+        | "logIn"
+        | "refreshTokens"
+        | "register"
+        | "resetPassword"
+        | "undoEmailChange"
+        | "verifyEmail"
+        | "getHealth"
+        | "isLive"
+        | "isReady"
+        | "showUnsubscribePage"
+        | "unsubscribe"
+        | "recordEvents"
+        | "getPushKey" => Public,
+        "receiveSendgridNews" | "receiveSesNews" | "receiveDeliveryReport" => Secret,
+        "logOut"
+        | "logOutEverywhere"
+        | "resendVerification"
+        | "listBookmarks"
+        | "listEvents"
+        | "createEvent"
+        | "listMyEvents"
+        | "sayToAgent"
+        | "listTurns"
+        | "listNotifications"
+        | "mute"
+        | "getPreferences"
+        | "changePreferences"
+        | "markNotificationsRead"
+        | "markNotificationsShown"
+        | "countUnreadNotifications"
+        | "removeNotification"
+        | "markNotificationRead"
+        | "listPosts"
+        | "createPost"
+        | "removeBookmark"
+        | "listDevices"
+        | "registerDevice"
+        | "removeDevice"
+        | "getMe"
+        | "changeMe"
+        | "changeEmail"
+        | "getUser" => Rule::User,
+        "getFeatures" | "getFunnel" | "getRetention" | "getSeries" | "getTop" | "listQueues" | "listJobs"
+        | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"
+        | "getMailAddress" | "getActor" | "exportStore" | "listFindings" | "listNodes" | "getSlow"
+        | "listTraces" | "createTrace" | "removeTrace" | "getTree" | "listTrees" | "createUser" => {
+            Administers
+        }
+        "getEvent" | "answerEvent" | "listHosts" => SeesEvent,
+        "listAttendees" => SeesAttendees,
+        "listDoor" | "checkIn" => ChecksIn,
+        "changeEvent" | "cancelEvent" | "publishEvent" => ChangesEvent,
+        "setHost" | "removeHost" | "offerEvent" | "withdrawEventOffer" => HandsOver,
+        "acceptEvent" => IsOffered,
+        "getPost" | "addBookmark" | "reactToPost" | "removeReaction" => ReadsPost,
+        name if name.starts_with("server") => ApiKey,
+        _ => return None,
+    })
+}
+
+/// What comes of it where the caller is logged in, of an event.
+fn of_event(rule: Rule, event: Event, caller: Caller) -> Outcome {
+    let is_host = caller >= Door;
+    if event == Event::Draft && !is_host {
+        return Hidden;
+    }
+    let may = match rule {
+        SeesEvent => true,
+        SeesAttendees => match event {
+            Event::Open | Event::Draft => true,
+            Event::ToGoing => is_host || caller == Going,
+            Event::ToHosts => is_host,
+        },
+        ChecksIn => is_host,
+        ChangesEvent => caller >= Editor,
+        HandsOver => caller >= Owner,
+        _ => return if caller == Owner { Allowed } else { Hidden },
+    };
+    if may { Allowed } else { Forbidden }
+}
+
+fn outcome(status: StatusCode) -> Outcome {
+    match status {
+        StatusCode::UNAUTHORIZED => Unknown,
+        StatusCode::FORBIDDEN => Forbidden,
+        StatusCode::NOT_FOUND => Hidden,
+        _ => Allowed,
+    }
+}
+
+struct World {
+    server: Server,
+    callers: BTreeMap<Caller, User>,
+    other: User,
+}
+
+impl World {
+    async fn new() -> Self {
+        let server = Server::start().await;
+        let owner = server.register("owner").await;
+        let other = server.register("other").await;
+        let mut callers = BTreeMap::from([(Owner, owner)]);
+        for (caller, role) in [
+            (Stranger, "user"),
+            (Going, "user"),
+            (Moderator, "moderator"),
+            (Door, "user"),
+            (Editor, "user"),
+            (Admin, "admin"),
+        ] {
+            let account = server.register(&format!("{caller:?}").to_lowercase()).await;
+            callers.insert(caller, server.user(&account.id, role));
+        }
+        Self { server, callers, other }
+    }
+
+    fn user(&self, caller: Caller) -> &User {
+        &self.callers[&caller]
+    }
+
+    async fn done(&self, method: Method, path: &str, caller: Caller, body: Value) -> Value {
+        let token = self.user(caller).token.as_str();
+        let (status, answer) = self.server.call(method, path, Some(token), Some(body)).await;
+        assert!(status.is_success(), "{path}: {status} {answer}");
+        answer
+    }
+
+    /// An event with hosts, and a guest where it takes answers.
+    async fn event(&self, event: Event) -> String {
+        let attendees = match event {
+            Event::Open | Event::Draft => "everyone",
+            Event::ToGoing => "going",
+            Event::ToHosts => "hosts",
+        };
+        let body = json!({
+            "title": "Milonga", "eventDate": "2030-01-01T20:00:00Z", "location": "La Viruta", "eventType": "milonga",
+            "attendees": attendees, "draft": event == Event::Draft,
+        });
+        let made = self.done(Method::POST, "/api/events", Owner, body).await;
+        let id = made["id"].as_str().unwrap().to_owned();
+        for (caller, role) in [(Door, "door"), (Editor, "editor")] {
+            let path = format!("/api/events/{id}/hosts/{}", self.user(caller).id);
+            self.done(Method::PUT, &path, Owner, json!({"role": role})).await;
+        }
+        if event != Event::Draft {
+            self.done(Method::POST, &format!("/api/events/{id}/rsvp"), Going, json!({})).await;
+        }
+        id
+    }
+
+    async fn post(&self, visibility: &str) -> String {
+        let body = json!({"content": "x", "visibility": visibility});
+        self.done(Method::POST, "/api/posts", Owner, body).await["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn ask(&self, method: &Method, path: &str, caller: Caller, body: Option<&Value>) -> StatusCode {
+        let token = self.callers.get(&caller).map(|user| user.token.as_str());
+        self.server.call(method.clone(), path, token, body.cloned()).await.0
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_and_caller_has_a_row_that_holds() {
+    let world = World::new().await;
+    let (_, document) = world.server.call(Method::GET, "/api/docs/json", None, None).await;
+    let mut bodies = good_bodies("{id}", "{id}");
+    // What is set in the path or would end a caller's own account.
+    bodies.get_mut("put /api/events/{id}/offer").unwrap().1["userId"] = json!(world.other.id);
+    let (mut cells, mut missing, mut wrong) = (0, Vec::new(), Vec::new());
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (name, operation) in methods.as_object().unwrap() {
+            let id = operation["operationId"].as_str().unwrap_or_default();
+            if operation["tags"] == json!(["test hooks"]) {
+                continue;
+            }
+            let Some(rule) = rule(id) else {
+                missing.push(id.to_owned());
+                continue;
+            };
+            let method: Method = name.to_uppercase().parse().unwrap();
+            let body = bodies.get(&format!("{name} {path}")).map(|(_, body)| body);
+            let mut check = |what: String, wanted: Outcome, status: StatusCode| {
+                cells += 1;
+                // Where there is no such thing for whoever may ask, that is what is said.
+                let fits = outcome(status) == wanted
+                    || (wanted == Allowed && what.ends_with("nothing") && outcome(status) == Hidden);
+                if !fits {
+                    wrong.push(format!("{id}, {what}: {wanted:?} wanted, {status}"));
+                }
+            };
+            match rule {
+                SeesEvent | SeesAttendees | ChecksIn | ChangesEvent | HandsOver | IsOffered => {
+                    for event in EVENTS {
+                        let event_id = world.event(event).await;
+                        let path = path.replace("{id}", &event_id).replace("{userId}", &world.other.id);
+                        for caller in CALLERS {
+                            // A host answers a draft as well as anybody: not.
+                            let is_answer = id == "answerEvent" && event == Event::Draft;
+                            let wanted = match caller {
+                                Anonymous => Unknown,
+                                _ if is_answer => Hidden,
+                                _ => of_event(rule, event, caller),
+                            };
+                            check(
+                                format!("{event:?}, {caller:?}"),
+                                wanted,
+                                world.ask(&method, &path, caller, body).await,
+                            );
+                        }
+                    }
+                }
+                ReadsPost => {
+                    for visibility in ["public", "friends", "private"] {
+                        let post_id = world.post(visibility).await;
+                        let path = path.replace("{id}", &post_id);
+                        for caller in CALLERS {
+                            let wanted = match caller {
+                                Anonymous => Unknown,
+                                Owner => Allowed,
+                                _ if visibility == "public" => Allowed,
+                                _ => Hidden,
+                            };
+                            check(
+                                format!("{visibility}, {caller:?}"),
+                                wanted,
+                                world.ask(&method, &path, caller, body).await,
+                            );
+                        }
+                    }
+                }
+                _ => {
+                    let path = path.replace('{', "no-").replace('}', "");
+                    for caller in CALLERS {
+                        let wanted = match (rule, caller) {
+                            (Public | Secret, _) => continue,
+                            (_, Anonymous) | (ApiKey, _) => Unknown,
+                            (Rule::User, _) | (_, Admin) | (Rule::Moderates, Moderator) => Allowed,
+                            _ => Forbidden,
+                        };
+                        // Who logs out is asked no more.
+                        if id.starts_with("logOut") && wanted == Allowed {
+                            continue;
+                        }
+                        check(
+                            format!("{caller:?}, nothing"),
+                            wanted,
+                            world.ask(&method, &path, caller, body).await,
+                        );
+                    }
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no row for {missing:?}");
+    println!("{cells} cells, {} failures", wrong.len());
+    assert!(wrong.is_empty(), "{} of {cells}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_channel_and_caller_has_a_row_that_holds() {
+    let world = World::new().await;
+    let (_, document) = world.server.call(Method::GET, "/api/docs/json", None, None).await;
+    let mut forms: BTreeSet<_> = document["x-channels"].as_object().unwrap().keys().cloned().collect();
+    let said = world.done(Method::POST, "/api/life-ceo/chat", Owner, json!({"message": "Hi"})).await;
+    let conversation = said["conversationId"].as_str().unwrap();
+    let logged_in = CALLERS.into_iter().filter(|caller| *caller != Anonymous).collect::<Vec<_>>();
+    let mut wrong = Vec::new();
+    let mut check = async |form: &str, channel: String, heard_by: &dyn Fn(Caller) -> bool| {
+        forms.remove(form);
+        for caller in &logged_in {
+            let subscribed =
+                world.server.try_subscribe_once(world.user(*caller), json!({"channel": channel})).await;
+            if subscribed.is_ok() != heard_by(*caller) {
+                wrong.push(format!("{form}, {channel}, {caller:?}: {subscribed:?}"));
+            }
+        }
+    };
+    check("posts:feed", "posts:feed".to_owned(), &|_| true).await;
+    check("events:all", "events:all".to_owned(), &|_| true).await;
+    for (visibility, is_public) in [("public", true), ("friends", false), ("private", false)] {
+        let channel = format!("post:{}", world.post(visibility).await);
+        check("post:{id}", channel, &|caller| is_public || caller == Owner).await;
+    }
+    for event in EVENTS {
+        let channel = format!("event:{}", world.event(event).await);
+        let is_draft = event == Event::Draft;
+        // A role in a token is for REST: a socket is a user's.
+        check("event:{id}", channel, &|caller| !is_draft || matches!(caller, Door | Editor | Owner)).await;
+    }
+    check("event:{id}", "event:nonesuch".to_owned(), &|_| false).await;
+    check("agent:{conversationId}", format!("agent:{conversation}"), &|caller| caller == Owner).await;
+    // A connection is subscribed to its own by itself.
+    let own = world.user(Owner).id.clone();
+    check("#{userId}", format!("#{own}"), &|caller| caller == Owner).await;
+    assert!(forms.is_empty(), "no row for {forms:?}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
