@@ -11,6 +11,7 @@ pub mod events;
 pub mod letters;
 mod limits;
 pub mod location;
+pub mod money;
 pub mod notifications;
 mod place;
 pub mod policy;

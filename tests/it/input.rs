@@ -20,7 +20,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "title": "Milonga", "description": "Live music", "eventDate": "2030-01-01T20:00:00-03:00", "capacity": 20,
         "endDate": "2030-01-02T02:00", "timeZone": "America/Argentina/Buenos_Aires",
         "location": {"text": "La Viruta", "city": "Buenos Aires", "latitude": -34.6, "longitude": -58.4},
-        "eventType": "milonga", "roleLimits": {"lead": 10, "follow": 10}, "attendees": "going", "draft": true,
+        "eventType": "milonga", "roleLimits": {"lead": 10, "follow": 10}, "ticketPrice": {"minor": 1250, "currency": "EUR"}, "attendees": "going", "draft": true,
     });
     let mut event_change = event_body.clone();
     for fixed in ["draft", "eventType"] {
@@ -33,7 +33,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "language": "es", "timeZone": "Europe/Madrid", "quietHours": {"from": "22:00", "to": "08:00"}, "digests": "daily",
         "digestHour": "09:00", "silentPush": true, "analytics": true, "activityLetters": true,
         "kinds": {
-            "eventPromoted": ways, "eventReminder": ways, "eventMoved": ways, "eventCancelled": ways,
+            "eventPromoted": ways, "eventOffered": ways, "eventReminder": ways, "eventMoved": ways, "eventCancelled": ways,
             "eventAnswers": ways,
         },
     });

@@ -74,6 +74,7 @@ fn event(number: usize) -> Event {
         settings: Settings::capacity((number > 0).then_some(5)),
         is_draft: false,
         going: Heads::default(),
+        held: 0,
         sequence: 0,
         changed_at: now(),
         created_at: now(),

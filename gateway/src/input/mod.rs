@@ -48,6 +48,13 @@ impl BadFields {
         Self(vec![error.with_allowed(allowed)])
     }
 
+    /// Together with what else is wrong.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.extend(other.0);
+        self
+    }
+
     /// Adds what was found elsewhere.
     pub(crate) fn extend(&mut self, errors: impl IntoIterator<Item = FieldError>) {
         self.0.extend(errors);

@@ -32,12 +32,18 @@ fn announce_promoted(event: &Event, promoted: &Promoted) -> Result<Vec<Effect>, 
         let message = EventMessage::Promoted { rsvp: rsvp.clone().into(), title: event.title.clone() };
         effects.push(Effect::publish(personal_channel(&rsvp.user_id), &message)?);
         effects.push(letters::events::promoted(&rsvp.user_id, &rsvp.event_id)?);
-        let over_at = Some(event.when.over_at());
-        let told = letters::events::tell(event, NotificationKind::EventPromoted, over_at);
-        effects.push(told.effect(&rsvp.user_id)?);
+        let (kind, stale_at) = match rsvp.held_until {
+            Some(until) => (NotificationKind::EventOffered, until),
+            None => (NotificationKind::EventPromoted, event.when.over_at()),
+        };
+        effects.push(letters::events::tell(event, kind, Some(stale_at)).effect(&rsvp.user_id)?);
+    }
+    // Those of one change are held until the same time.
+    if let Some(until) = promoted.answers.iter().find_map(|rsvp| rsvp.held_until) {
+        effects.push(letters::events::places(event, Some(until))?);
     }
     if promoted.has_more {
-        effects.push(letters::events::places(event)?);
+        effects.push(letters::events::places(event, None)?);
     }
     Ok(effects)
 }
@@ -58,6 +64,9 @@ fn answered(event: &Event, rsvp: Option<&Rsvp>, promoted: &Promoted) -> Result<E
 /// Tells those who look at an event of an answer to it, and whoever got a place by it.
 pub(super) fn announce_answer(outcome: &RsvpOutcome) -> Result<Vec<Effect>, StoreError> {
     let mut effects = announce_promoted(&outcome.event, &outcome.promoted)?;
+    if let Some(until) = outcome.rsvp.held_until {
+        effects.push(letters::events::places(&outcome.event, Some(until))?);
+    }
     if let Some(at) = outcome.tell_host {
         effects.push(letters::events::untold(&outcome.event.id, at)?);
     }

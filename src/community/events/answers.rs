@@ -1,48 +1,27 @@
 //! Answers to events: who comes, who waits, and who moves up.
 
-use std::collections::VecDeque;
-
 use jiff::Timestamp;
-use mundotango_storage::db::{Decision, Part, RowRange, Wants, behind, key, last_part, number, prefix};
+use mundotango_storage::db::{Decision, RowRange, Wants, last_part, prefix};
 use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::mine;
-use super::places::{First, Limit, Limits, Line, Party, next_in};
-use super::rules::{Attendance, NewAnswer, RsvpChoice, RsvpStatus};
-use super::store::{EVENTS, Event, EventError, EventStore, Facts, Row, still_to_come};
+use super::places::{Limit, Line, Party};
+use super::rules::{NewAnswer, RsvpStatus};
+use super::seating::{answer, answer_key, answer_of, below, promote, rsvp_of, seat_paid, waiting_key};
+use super::store::{EVENTS, Event, EventError, EventStore, Row, still_to_come};
 
-type EventPart<'a> = Part<'a, Facts, Attendance, Row>;
+/// Those who waited and have places now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Promoted {
+    /// Their answers, in the order of their places.
+    pub answers: Vec<Rsvp>,
+    /// Whether there may be more: so many get places in one change.
+    pub has_more: bool,
+}
 
-/// Below this lie the answers, by user.
-const ANSWERS: &str = "a";
-/// Most parties that one change gives places to; a job goes on behind them.
-const MOST_PROMOTED: u32 = 50;
 /// Further behind in a line nobody is told how far.
 pub const FURTHEST_POSITION: usize = 500;
-
-/// A user's answer as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
-    status: RsvpStatus,
-    /// When the status was reached.
-    at: Timestamp,
-    /// Who comes.
-    #[serde(default, skip_serializing_if = "Party::is_one")]
-    party: Party,
-    /// The number in the line of one who waits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    number: Option<u64>,
-    /// In which line that is.
-    #[serde(default, skip_serializing_if = "Line::is_of_all")]
-    line: Line,
-}
-
-impl Answer {
-    fn place(&self) -> Option<(Line, u64)> {
-        self.number.map(|number| (self.line, number))
-    }
-}
 
 /// A user's answer to an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +38,10 @@ pub struct Rsvp {
     pub updated_at: Timestamp,
     /// Where the user waits: in which line, and with which number.
     pub place: Option<(Line, u64)>,
+    /// Until when a place is held for the user.
+    pub held_until: Option<Timestamp>,
+    /// The payment by which the user took the place.
+    pub payment: Option<String>,
 }
 
 /// What came of an answer.
@@ -76,258 +59,6 @@ pub struct RsvpOutcome {
     pub event: Event,
     /// When the host is to be told of the answer, where that is still to be arranged.
     pub tell_host: Option<Timestamp>,
-}
-
-/// Those who waited and have places now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Promoted {
-    /// Their answers, in the order of their places.
-    pub answers: Vec<Rsvp>,
-    /// Whether there may be more: so many get places in one change.
-    pub has_more: bool,
-}
-
-fn answer_key(user_id: &str) -> String {
-    key(&[ANSWERS, user_id])
-}
-
-/// Below this lie the users who wait in a line, by their numbers.
-fn below(line: Line) -> &'static str {
-    match line {
-        Line::Any => "w",
-        Line::Leads => "wl",
-        Line::Follows => "wf",
-        Line::Others => "wo",
-    }
-}
-
-fn waiting_key(line: Line, place: u64) -> String {
-    key(&[below(line), &number(place)])
-}
-
-fn rsvp_of(event_id: &str, user_id: &str, answer: Answer) -> Rsvp {
-    Rsvp {
-        event_id: event_id.to_owned(),
-        user_id: user_id.to_owned(),
-        status: answer.status,
-        updated_at: answer.at,
-        place: answer.place(),
-        party: answer.party,
-    }
-}
-
-fn answer_of(part: &mut EventPart<'_>, user_id: &str) -> Option<Answer> {
-    match part.row(&answer_key(user_id)) {
-        Some(Row::Answer(answer)) => Some(answer.clone()),
-        _ => None,
-    }
-}
-
-/// Whether an answer says what another one said already. Who waits and asks again keeps the place in the line.
-fn stands(before: &Answer, choice: RsvpChoice, party: &Party) -> bool {
-    let is_same = matches!(
-        (before.status, choice),
-        (RsvpStatus::Going | RsvpStatus::Waitlisted, RsvpChoice::Going)
-            | (RsvpStatus::Maybe, RsvpChoice::Maybe)
-            | (RsvpStatus::Declined, RsvpChoice::Declined)
-    );
-    is_same && before.party == *party
-}
-
-/// What a new answer comes to, and whether anything changes by it.
-fn answer(
-    part: &mut EventPart<'_>,
-    user_id: &str,
-    new: &NewAnswer,
-    now: Timestamp,
-) -> Result<(Answer, bool), EventError> {
-    let before = answer_of(part, user_id);
-    let choice = new.choice;
-    let party = match (choice, &new.party, &before) {
-        (RsvpChoice::Declined, ..) => Party::default(),
-        (_, Some(party), _) => party.clone(),
-        (_, None, Some(before)) => before.party.clone(),
-        (_, None, None) => Party::default(),
-    };
-    if let Some(before) = before.as_ref().filter(|before| stands(before, choice, &party)) {
-        return Ok((before.clone(), false));
-    }
-    still_to_come(part, now)?;
-    let limits = part.facts.settings(&part.head).limits;
-    let heads = party.heads();
-    // A party that never fits would hold up all who wait behind it.
-    if choice == RsvpChoice::Going
-        && let Some(limit) = limits.broken_by(heads)
-    {
-        return Err(EventError::NoRoom(limit));
-    }
-    part.head.answers += 1;
-    if let Some(before) = before {
-        let known = before.party.heads();
-        match (before.status, choice) {
-            (RsvpStatus::Going, RsvpChoice::Going) if !heads.is_within(known) => {
-                grow(part, &before, &party, &limits)?;
-                return Ok((keep(part, user_id, Answer { party, ..before }), true));
-            }
-            (RsvpStatus::Going, RsvpChoice::Going) => {
-                part.head.uncount(RsvpStatus::Going, known);
-                part.head.count(RsvpStatus::Going, heads);
-                return Ok((keep(part, user_id, Answer { party, ..before }), true));
-            }
-            // Fewer of the same wait where they are.
-            (RsvpStatus::Waitlisted, RsvpChoice::Going)
-                if heads.is_within(known) && Line::of(heads, &limits) == before.line =>
-            {
-                part.head.uncount(RsvpStatus::Waitlisted, known);
-                part.head.count(RsvpStatus::Waitlisted, heads);
-                return Ok((keep(part, user_id, Answer { party, ..before }), true));
-            }
-            _ => leave(part, &before),
-        }
-    }
-    let entered = enter(part, user_id, choice, party, &limits, now);
-    Ok((keep(part, user_id, entered), true))
-}
-
-fn keep(part: &mut EventPart<'_>, user_id: &str, answer: Answer) -> Answer {
-    part.set(answer_key(user_id), Row::Answer(answer.clone()));
-    answer
-}
-
-/// A party that has a place brings others as well, or others than before: they need room, and pass nobody who waits.
-fn grow(part: &mut EventPart<'_>, before: &Answer, party: &Party, limits: &Limits) -> Result<(), EventError> {
-    let (known, heads) = (before.party.heads(), party.heads());
-    let together = part.head.going().without(known).and(heads);
-    if let Some(limit) = limits.broken_by(together) {
-        return Err(EventError::NoRoom(limit));
-    }
-    if part.head.counts.waitlisted > 0 {
-        return Err(EventError::OthersWait);
-    }
-    part.head.uncount(RsvpStatus::Going, known);
-    part.head.count(RsvpStatus::Going, heads);
-    Ok(())
-}
-
-/// Takes an answer back.
-fn leave(part: &mut EventPart<'_>, before: &Answer) {
-    part.head.uncount(before.status, before.party.heads());
-    if let Some((line, place)) = before.place() {
-        part.head.leave(line);
-        part.remove(waiting_key(line, place));
-    }
-}
-
-/// What a choice amounts to. A place is free only if there is room and nobody waits; who passes somebody in a line of its own
-/// does so in [`promote`].
-fn enter(
-    part: &mut EventPart<'_>,
-    user_id: &str,
-    choice: RsvpChoice,
-    party: Party,
-    limits: &Limits,
-    now: Timestamp,
-) -> Answer {
-    let heads = party.heads();
-    let has_room = limits.broken_by(part.head.going().and(heads)).is_none();
-    let status = match choice {
-        RsvpChoice::Going if has_room && part.head.counts.waitlisted == 0 => RsvpStatus::Going,
-        RsvpChoice::Going => RsvpStatus::Waitlisted,
-        RsvpChoice::Maybe => RsvpStatus::Maybe,
-        RsvpChoice::Declined => RsvpStatus::Declined,
-    };
-    part.head.count(status, heads);
-    let line = Line::of(heads, limits);
-    let place = (status == RsvpStatus::Waitlisted).then(|| part.head.join(line));
-    if let Some(place) = place {
-        part.set(waiting_key(line, place), Row::Waiting(user_id.to_owned()));
-    }
-    let line = if place.is_some() { line } else { Line::default() };
-    Answer { status, at: now, party, number: place, line }
-}
-
-/// Those who wait in a line, as far as they were read.
-struct Queue {
-    line: Line,
-    waiting: VecDeque<(u64, String, Answer)>,
-    /// Whether there are more behind them.
-    is_cut: bool,
-    /// Whether one was passed over who cannot get a place as the limits are.
-    skips: bool,
-}
-
-fn queue(part: &mut EventPart<'_>, line: Line, limits: &Limits, most: usize) -> Queue {
-    let start = waiting_key(line, part.head.first_in(line));
-    let rows = part.between(&start, &behind(&prefix(&[below(line)])), most);
-    let rows: Vec<_> = rows
-        .into_iter()
-        .filter_map(|(key, row)| if let Row::Waiting(user) = row { Some((key, user.clone())) } else { None })
-        .collect();
-    let mut queue = Queue { line, waiting: VecDeque::new(), is_cut: rows.len() >= most, skips: false };
-    for (key, user) in rows {
-        let answer = answer_of(part, &user);
-        match answer.and_then(|answer| Some((answer.place()?, answer))) {
-            Some((place, answer)) if waiting_key(place.0, place.1) == key => {
-                if limits.broken_by(answer.party.heads()).is_some() {
-                    queue.skips = true;
-                } else {
-                    queue.waiting.push_back((place.1, user, answer));
-                }
-            }
-            // Nobody waits there any longer.
-            _ => part.remove(key),
-        }
-    }
-    queue
-}
-
-/// Gives free places to those who wait, in their order.
-pub(super) fn promote(part: &mut EventPart<'_>, event_id: &str, now: Timestamp) -> Promoted {
-    let mut promoted = Promoted::default();
-    let limits = part.facts.settings(&part.head).limits;
-    let room = limits.room(part.head.going()).min(MOST_PROMOTED);
-    if part.head.counts.waitlisted == 0 || room == 0 {
-        return promoted;
-    }
-    let most = usize::try_from(room).unwrap_or_default() + 1;
-    let waited_in: Vec<_> = Line::ALL.into_iter().filter(|line| part.head.is_waited_in(*line)).collect();
-    let mut queues: Vec<_> = waited_in.into_iter().map(|line| queue(part, line, &limits, most)).collect();
-    if part.is_missing() {
-        return promoted;
-    }
-    loop {
-        let firsts: Vec<_> = queues
-            .iter()
-            .filter_map(|queue| {
-                let (number, _, answer) = queue.waiting.front()?;
-                Some(First { line: queue.line, number: *number, party: answer.party.heads() })
-            })
-            .collect();
-        let Some(next) = next_in(part.head.going(), &limits, &firsts) else { break };
-        let Some(queue) = queues.iter_mut().find(|queue| queue.line == next.line) else { break };
-        let Some((place, user, answer)) = queue.waiting.pop_front() else { break };
-        part.head.uncount(RsvpStatus::Waitlisted, next.party);
-        part.head.count(RsvpStatus::Going, next.party);
-        part.head.leave(next.line);
-        if !queue.skips {
-            part.head.pass(next.line, place);
-        }
-        part.remove(waiting_key(next.line, place));
-        let is_going = Answer {
-            status: RsvpStatus::Going,
-            at: now,
-            party: answer.party,
-            number: None,
-            line: Line::default(),
-        };
-        let is_going = keep(part, &user, is_going);
-        promoted.answers.push(rsvp_of(event_id, &user, is_going));
-        if queue.waiting.is_empty() && queue.is_cut {
-            promoted.has_more = true;
-            break;
-        }
-    }
-    promoted
 }
 
 impl EventStore {
@@ -348,7 +79,7 @@ impl EventStore {
         let wants = Wants::head().row(answer_key(user_id));
         self.db()
             .change(&EVENTS, event_id, wants, move |part| {
-                let previous = answer_of(part, &user).map(|before| before.status);
+                let previous = answer_of(part, &user).map(|before| before.status());
                 let (answered, is_new) = answer(part, &user, &new, now)?;
                 let mut promoted = if is_new { promote(part, &id, now) } else { Promoted::default() };
                 // Who joined a line may have moved up at once, past those who wait for the other role.
@@ -364,7 +95,7 @@ impl EventStore {
                 let waits_for = (rsvp.status == RsvpStatus::Waitlisted)
                     .then(|| {
                         let limits = part.facts.settings(&part.head).limits;
-                        limits.broken_by(part.head.going().and(rsvp.party.heads()))
+                        limits.broken_by(part.head.seated().and(rsvp.party.heads()))
                     })
                     .flatten();
                 let event = Event::of(&id, part.facts.clone(), part.head.clone());
@@ -383,6 +114,52 @@ impl EventStore {
             .await
     }
 
+    /// Gives a place for good to a user who paid; the answer then, or `None` inside where there is none to give any longer.
+    /// The same payment may be told of again.
+    pub async fn take_paid<E: Serialize>(
+        &self,
+        event_id: &str,
+        user_id: &str,
+        payment: &str,
+        now: Timestamp,
+        effects: impl Fn(&RsvpOutcome) -> Result<Vec<E>, StoreError> + Send + 'static,
+    ) -> Result<Option<Option<Rsvp>>, StoreError> {
+        let (id, user, payment) = (event_id.to_owned(), user_id.to_owned(), payment.to_owned());
+        let wants = Wants::head().row(answer_key(user_id));
+        self.db()
+            .change(&EVENTS, event_id, wants, move |part| {
+                let before = answer_of(part, &user);
+                let previous = before.as_ref().map(|before| before.status());
+                let seated = match seat_paid(part, &user, &payment, now) {
+                    Ok(Some(seated)) => seated,
+                    Ok(None) | Err(EventError::Over | EventError::Cancelled | EventError::Draft) => {
+                        return Ok(Decision::Stands(None));
+                    }
+                    Err(EventError::Store(error)) => return Err(error),
+                    Err(other) => return Err(StoreError::Damaged(other.to_string())),
+                };
+                let rsvp = rsvp_of(&id, &user, seated);
+                if previous == Some(RsvpStatus::Going) {
+                    return Ok(Decision::Stands(Some(rsvp)));
+                }
+                let event = Event::of(&id, part.facts.clone(), part.head.clone());
+                part.enter(mine::guest_entry(&user, &event)?);
+                let outcome = RsvpOutcome {
+                    rsvp,
+                    previous,
+                    promoted: Promoted::default(),
+                    waits_for: None,
+                    event,
+                    tell_host: None,
+                };
+                for effect in effects(&outcome)? {
+                    part.emit(&effect)?;
+                }
+                Ok(Decision::Write(Some(outcome.rsvp)))
+            })
+            .await
+    }
+
     /// Gives free places to those who wait, where one change could not give them all. `effects` are what that causes.
     pub async fn promote<E: Serialize>(
         &self,
@@ -392,11 +169,13 @@ impl EventStore {
     ) -> Result<(), StoreError> {
         let id = event_id.to_owned();
         let given = self.db().change(&EVENTS, event_id, Wants::head(), move |part| {
+            let before = part.head.clone();
             let promoted = match still_to_come(part, now) {
                 Ok(()) => promote(part, &id, now),
                 Err(_) => Promoted::default(),
             };
-            if promoted.answers.is_empty() {
+            // Also where places were only taken back, whose holds have ended.
+            if promoted.answers.is_empty() && part.head == before {
                 return Ok::<_, StoreError>(Decision::Stands(()));
             }
             part.head.answers += 1;
@@ -454,6 +233,6 @@ impl EventStore {
 fn rsvp_in(event_id: &str, user_id: &str, row: Row) -> Option<Rsvp> {
     match row {
         Row::Answer(answer) => Some(rsvp_of(event_id, user_id, answer)),
-        Row::Waiting(_) | Row::CoHost(_) => None,
+        Row::Waiting(_) | Row::Held(_) | Row::CoHost(_) => None,
     }
 }

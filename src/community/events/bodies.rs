@@ -11,6 +11,7 @@ use super::places::{DanceRole, Heads, Limit, Limits, Party};
 use super::rules::{AttendeeList, RsvpStatus};
 use super::store::{Event, EventType};
 use crate::community::Person;
+use crate::community::money::Money;
 use crate::community::place::LocationBody;
 
 /// Where new and changed events are published.
@@ -23,6 +24,8 @@ pub(in crate::community) struct CountsBody {
     going: u32,
     maybe: u32,
     waitlisted: u32,
+    /// Places that are held for people who are to pay for them.
+    held: u32,
     /// Those who are going, by what they dance.
     going_by_role: HeadsBody,
 }
@@ -34,6 +37,7 @@ impl CountsBody {
             going: counts.going,
             maybe: counts.maybe,
             waitlisted: counts.waitlisted,
+            held: event.held,
             going_by_role: event.going.into(),
         }
     }
@@ -116,6 +120,9 @@ pub(in crate::community) struct EventBody {
     role_limits: RoleLimitsBody,
     /// To whom it is told who comes.
     attendees: AttendeeList,
+    /// What a place costs; null for nothing.
+    #[schema(required = true)]
+    ticket_price: Option<Money>,
     /// Whether it is for its hosts alone.
     is_draft: bool,
     counts: CountsBody,
@@ -148,6 +155,7 @@ impl EventBody {
             capacity: event.settings.limits.total,
             role_limits: event.settings.limits.into(),
             attendees: event.settings.attendees,
+            ticket_price: event.settings.ticket,
             is_draft: event.is_draft,
             counts,
             cancelled_at: event.cancelled.as_ref().map(|cancelled| cancelled.at.into()),
@@ -191,6 +199,9 @@ pub(super) struct Answered {
     /// The caller's place among those who wait, from 1 on; null for who does not wait, or is behind the 500th.
     #[schema(required = true)]
     pub(super) position: Option<usize>,
+    /// Until when a place is held for the caller, who keeps it by paying.
+    #[schema(required = true)]
+    pub(super) held_until: Option<Time>,
     /// The limit that keeps the caller waiting.
     #[schema(required = true)]
     pub(super) waits_for: Option<Limit>,
@@ -207,6 +218,9 @@ pub(super) struct OwnRsvp {
     /// The caller's place among those who wait, from 1 on; null for who does not wait, or is behind the 500th, and in lists.
     #[schema(required = true)]
     position: Option<usize>,
+    /// Until when a place is held for the caller, who keeps it by paying.
+    #[schema(required = true)]
+    held_until: Option<Time>,
     updated_at: Time,
 }
 

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use super::announce::{announce_cancelled, announce_change, announce_new};
 use super::bodies::EventBody;
 use super::places::Limits;
-use super::requests::RoleLimits;
+use super::requests::{RoleLimits, TicketPrice};
 use super::rules::{AttendeeList, Cancelled, Plan, Settings};
 use super::schedule::{GivenTime, Schedule, Zone};
 use super::store::{Change, Edited, Event};
@@ -72,6 +72,10 @@ struct EventChange {
     #[deserr(default)]
     #[schema(value_type = AttendeeList, required = false)]
     attendees: Given<Choice<AttendeeList>>,
+    /// What a place costs from now on; null for nothing. Who has a place keeps it.
+    #[deserr(default)]
+    #[schema(value_type = Option<TicketPrice>)]
+    ticket_price: Maybe<TicketPrice>,
 }
 
 impl EventChange {
@@ -166,6 +170,11 @@ async fn change(
             settings: Settings {
                 limits,
                 attendees: body.attendees.0.as_ref().map_or(settings.attendees, |choice| choice.0),
+                ticket: match &body.ticket_price {
+                    Maybe::Absent => settings.ticket,
+                    Maybe::Null => None,
+                    Maybe::Value(price) => Some(price.clone().money()),
+                },
             },
         }
     };

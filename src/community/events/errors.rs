@@ -28,6 +28,11 @@ impl From<EventError> for Problem {
                 let detail = format!("there is no room for so many: {}", of_limit(limit));
                 Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
             }
+            EventError::HasTicket => {
+                let detail =
+                    "a party that has a ticket, or holds a place for one, does not change: decline first";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Conflict)
+            }
             EventError::OthersWait => {
                 let detail = "others wait for a place: a larger party passes nobody";
                 Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)

@@ -14,6 +14,7 @@ pub mod places;
 mod requests;
 pub mod rules;
 pub mod schedule;
+pub mod seating;
 pub mod store;
 #[cfg(test)]
 mod week;
@@ -37,7 +38,7 @@ use self::answers::RsvpOutcome;
 use self::bodies::{Answered, Attendee, CountsBody, EventBody, OwnRsvp, SeenEvent};
 use self::listing::EventFilter;
 use self::places::Heads;
-use self::requests::{As, EventsQuery, MineQuery, NewEvent, RsvpBody};
+use self::requests::{As, EventsQuery, MineQuery, NewEvent, RsvpBody, TicketPrice};
 use self::rules::{RsvpCounts, RsvpStatus, Settings};
 use self::store::Event;
 use super::effects::Effect;
@@ -158,10 +159,15 @@ async fn create(
         when,
         location: body.location.0,
         event_type: body.event_type.0,
-        settings: Settings { limits: role_limits.limits(total), attendees: body.attendees.0 },
+        settings: Settings {
+            limits: role_limits.limits(total),
+            attendees: body.attendees.0,
+            ticket: body.ticket_price.value().map(TicketPrice::money),
+        },
         is_draft: body.draft,
         counts: RsvpCounts::default(),
         going: Heads::default(),
+        held: 0,
         sequence: 0,
         version: 0,
         cancelled: None,
@@ -222,10 +228,11 @@ async fn rsvp(
     }
     let position = match outcome.rsvp.status {
         RsvpStatus::Waitlisted => community.events.position(&outcome.rsvp).await?,
-        RsvpStatus::Going | RsvpStatus::Maybe | RsvpStatus::Declined => None,
+        RsvpStatus::Going | RsvpStatus::Held | RsvpStatus::Maybe | RsvpStatus::Declined => None,
     };
     let (waits_for, counts) = (outcome.waits_for, CountsBody::of(&outcome.event));
-    Ok(Json(Answered { rsvp: outcome.rsvp.into(), position, waits_for, counts }))
+    let held_until = outcome.rsvp.held_until.map(Into::into);
+    Ok(Json(Answered { rsvp: outcome.rsvp.into(), position, held_until, waits_for, counts }))
 }
 
 /// Who answered, for those to whom the event tells it.

@@ -10,6 +10,7 @@ use super::places::{DanceRole, Limits, MOST_GUESTS, Party};
 use super::rules::{AttendeeList, NewAnswer, RsvpChoice};
 use super::schedule::{GivenTime, Schedule, Zone};
 use super::store::EventType;
+use crate::community::money::{Currency, Money};
 use crate::community::place::{GivenLocation, Near};
 use crate::texts::{City, Description, Title};
 
@@ -51,10 +52,31 @@ pub(super) struct NewEvent {
     #[deserr(default)]
     #[schema(value_type = AttendeeList, required = false)]
     pub(super) attendees: Choice<AttendeeList>,
+    /// What a place costs, for each of a party; absent for nothing. Who answers holds a place, and keeps it by paying.
+    #[deserr(default)]
+    #[schema(value_type = Option<TicketPrice>)]
+    pub(super) ticket_price: Maybe<TicketPrice>,
     /// Whether it is for its hosts alone until it is published.
     #[deserr(default)]
     #[schema(required = false)]
     pub(super) draft: bool,
+}
+
+/// What a place costs.
+#[derive(Clone, Debug, Deserr, ToSchema)]
+#[deserr(error = BadFields, deny_unknown_fields)]
+#[schema(example = json!({"minor": 1250, "currency": "EUR"}))]
+pub(super) struct TicketPrice {
+    /// In the smallest unit of the currency: 1250 is 12.50 EUR, and 1250 JPY.
+    #[schema(value_type = u32, minimum = 1)]
+    minor: Whole<1, { u32::MAX }>,
+    currency: Currency,
+}
+
+impl TicketPrice {
+    pub(super) fn money(self) -> Money {
+        Money::new(self.minor.get().into(), self.currency)
+    }
 }
 
 /// How many may come of each role. Who dances either is counted where there is room.

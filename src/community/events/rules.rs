@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::places::{Heads, Limits, Line, Party};
 use super::schedule::Schedule;
 use crate::community::location::Location;
+use crate::community::money::Money;
 
 /// How many people answered what, guests among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,8 @@ pub enum RsvpStatus {
     Declined,
     /// Wants a place; the event is full.
     Waitlisted,
+    /// Has a place for a while, and keeps it by paying.
+    Held,
 }
 
 /// What a user answers.
@@ -83,6 +86,9 @@ pub struct Settings {
     /// To whom it is told who comes.
     #[serde(default)]
     pub attendees: AttendeeList,
+    /// What a place costs; `None` for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<Money>,
 }
 
 impl Settings {
@@ -156,6 +162,9 @@ pub struct Attendance {
     /// Those who are going and dance; what is left of `counts.going` does not or has not said.
     #[serde(default)]
     pub dancing: Heads,
+    /// Those who have places for a while, by what they dance.
+    #[serde(default)]
+    pub held: Heads,
     /// The number of the next party that joins a line. It only rises, so that no clock decides who came first.
     pub next_in_line: u64,
     /// No number of the line of all lies before this one, so that nobody reads over those who got a place long ago.
@@ -259,10 +268,17 @@ impl Attendance {
         Heads { none: self.counts.going.saturating_sub(dancing.total()), ..dancing }
     }
 
+    /// Those who have a place, for good or for a while.
+    pub fn seated(&self) -> Heads {
+        self.going().and(self.held)
+    }
+
     /// Counts a party with a status.
     pub fn count(&mut self, status: RsvpStatus, party: Heads) {
-        if status == RsvpStatus::Going {
-            self.dancing = self.dancing.and(Heads { none: 0, ..party });
+        match status {
+            RsvpStatus::Going => self.dancing = self.dancing.and(Heads { none: 0, ..party }),
+            RsvpStatus::Held => self.held = self.held.and(party),
+            RsvpStatus::Maybe | RsvpStatus::Waitlisted | RsvpStatus::Declined => {}
         }
         if let Some(count) = self.count_of(status) {
             *count = count.saturating_add(party.total());
@@ -271,8 +287,10 @@ impl Attendance {
 
     /// Counts a party no longer.
     pub fn uncount(&mut self, status: RsvpStatus, party: Heads) {
-        if status == RsvpStatus::Going {
-            self.dancing = self.dancing.without(party);
+        match status {
+            RsvpStatus::Going => self.dancing = self.dancing.without(party),
+            RsvpStatus::Held => self.held = self.held.without(party),
+            RsvpStatus::Maybe | RsvpStatus::Waitlisted | RsvpStatus::Declined => {}
         }
         if let Some(count) = self.count_of(status) {
             *count = count.saturating_sub(party.total());
@@ -320,7 +338,7 @@ impl Attendance {
             RsvpStatus::Going => Some(&mut self.counts.going),
             RsvpStatus::Maybe => Some(&mut self.counts.maybe),
             RsvpStatus::Waitlisted => Some(&mut self.counts.waitlisted),
-            RsvpStatus::Declined => None,
+            RsvpStatus::Declined | RsvpStatus::Held => None,
         }
     }
 }

@@ -7,12 +7,13 @@ use mundotango_storage::db::{Db, Decision, Effect, Entry, Found, Kind, Part, Wan
 use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
-use super::answers::{Answer, Promoted, promote};
+use super::answers::Promoted;
 use super::listing::{self, EventFilter};
 use super::mine;
 use super::places::{Heads, Limit};
 use super::rules::{Attendance, Cancelled, CoHostRole, MOST_MOVES, Plan, RsvpCounts, Settings};
 use super::schedule::Schedule;
+use super::seating::{Answer, promote};
 use crate::community::location::Location;
 use crate::community::policy::{Involvement, Object};
 
@@ -74,6 +75,8 @@ pub enum Row {
     Answer(Answer),
     /// The user who waits with a number.
     Waiting(String),
+    /// The user for whom a place is held.
+    Held(String),
     /// What a user may do who is a host beside the owner.
     CoHost(CoHostRole),
 }
@@ -109,6 +112,8 @@ pub struct Event {
     pub counts: RsvpCounts,
     /// Those who are going, by what they dance.
     pub going: Heads,
+    /// How many places are held for people who are to pay for them.
+    pub held: u32,
     /// Rises with each answer and each change.
     pub version: u64,
     /// That it does not take place.
@@ -146,6 +151,9 @@ pub enum EventError {
     /// More people than a limit has room for.
     #[error("there is no room for so many")]
     NoRoom(Limit),
+    /// A party that has a ticket, or holds a place for one, does not change.
+    #[error("a party with a ticket does not change")]
+    HasTicket,
     /// There is room, for which others wait.
     #[error("others wait for a place")]
     OthersWait,
@@ -207,7 +215,7 @@ impl Event {
             description: facts.description.clone(),
             location: facts.location.clone(),
         };
-        let going = head.going();
+        let (going, held) = (head.going(), head.held.total());
         let (host_id, settings, is_draft) =
             (facts.owner(&head), facts.settings(&head), facts.is_draft(&head));
         let Plan { title, description, when, location } = head.plan.map_or(made, |plan| *plan);
@@ -226,6 +234,7 @@ impl Event {
             sequence: head.sequence,
             counts: head.counts,
             going,
+            held,
             version: head.answers,
             cancelled: head.cancelled.map(|cancelled| *cancelled),
         }
@@ -323,10 +332,10 @@ impl EventStore {
                     return Ok(Decision::Stands(before));
                 }
                 let limits = edited.settings.limits;
-                if let Some(limit) = limits.broken_by(part.head.going())
+                if let Some(limit) = limits.broken_by(part.head.seated())
                     && limits != before.settings.limits
                 {
-                    return Err(EventError::BelowGoing(limit, part.head.going()));
+                    return Err(EventError::BelowGoing(limit, part.head.seated()));
                 }
                 let is_move = edited.plan.when != before.when || edited.plan.location != before.location;
                 if is_move && part.head.moves >= MOST_MOVES {

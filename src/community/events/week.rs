@@ -204,6 +204,7 @@ impl World {
             created_at: now,
             changed_at: now,
             going: Heads::default(),
+            held: 0,
             sequence: 0,
             counts: RsvpCounts::default(),
             version: 0,

@@ -152,9 +152,13 @@ pub(in crate::community) fn cancelled(event: &Event) -> Result<Effect, StoreErro
     Ok(Effect::job(job.group(event.id.as_str())))
 }
 
-/// Has places given to those who wait.
-pub(in crate::community) fn places(event: &Event) -> Result<Effect, StoreError> {
+/// Has places given to those who wait, at a time when holds end, or now.
+pub(in crate::community) fn places(event: &Event, at: Option<Timestamp>) -> Result<Effect, StoreError> {
     let job = PLACES.job(&OfEvent { event_id: event.id.clone() })?;
+    let job = match at {
+        Some(at) => job.due(at),
+        None => job,
+    };
     Ok(Effect::job(job.group(event.id.as_str())))
 }
 
@@ -190,17 +194,24 @@ impl Handler<ToGuest> for Promoted {
     async fn run(&self, attempted: &Attempted, job: ToGuest) -> Result<(), Failure> {
         let Own(letters) = &self.0;
         let Some(event) = letters.events.event(&job.event_id).await? else { return Ok(()) };
-        let is_going = letters.status(&job).await? == Some(RsvpStatus::Going);
+        let answer = letters.events.rsvp_of(&job.event_id, &job.user_id).await?;
         // Who gave the place back meanwhile, or comes too late, is not told of it.
-        if !is_going || event.cancelled.is_some() || event.when.over_at() <= now() {
+        let kind = match answer.map(|answer| (answer.status, answer.held_until)) {
+            Some((RsvpStatus::Going, _)) => NotificationKind::EventPromoted,
+            Some((RsvpStatus::Held, Some(until))) if until > now() => NotificationKind::EventOffered,
+            _ => return Ok(()),
+        };
+        if event.cancelled.is_some() || event.when.over_at() <= now() {
             return Ok(());
         }
-        let Some(reader) =
-            letters.guest(&job.user_id, &job.event_id, NotificationKind::EventPromoted).await?
-        else {
-            return Ok(());
+        let Some(reader) = letters.guest(&job.user_id, &job.event_id, kind).await? else { return Ok(()) };
+        let (name, event) = (reader.name(), letters.lines_of(&event, &reader));
+        let letter = if kind == NotificationKind::EventPromoted {
+            Letter::Promoted { name, event }
+        } else {
+            let text = kind.words(reader.language, &event.title, 1);
+            Letter::Notification { name, text, url: event.url }
         };
-        let letter = Letter::Promoted { name: reader.name(), event: letters.lines_of(&event, &reader) };
         letters.send(attempted, &reader, &letter).await
     }
 }

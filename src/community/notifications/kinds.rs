@@ -12,6 +12,8 @@ use crate::email::Language;
 pub enum NotificationKind {
     /// The user waited for a place at an event and has one.
     EventPromoted,
+    /// The user waited for a place at an event, and one is held until the user pays.
+    EventOffered,
     /// An event that the user comes to begins soon.
     EventReminder,
     /// An event that the user answered is at another time or place.
@@ -36,13 +38,26 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::EventPromoted,
+        Self::EventOffered,
         Self::EventReminder,
         Self::EventMoved,
         Self::EventCancelled,
         Self::EventAnswers,
     ];
+
+    /// Its name, as clients write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EventPromoted => "eventPromoted",
+            Self::EventOffered => "eventOffered",
+            Self::EventReminder => "eventReminder",
+            Self::EventMoved => "eventMoved",
+            Self::EventCancelled => "eventCancelled",
+            Self::EventAnswers => "eventAnswers",
+        }
+    }
 
     /// By which ways users are told who have said nothing.
     pub const fn usual_ways(self) -> Ways {
@@ -52,7 +67,11 @@ impl NotificationKind {
     /// Whether a letter of its own tells of it, at once; else the digest does.
     pub const fn has_letter(self) -> bool {
         match self {
-            Self::EventPromoted | Self::EventReminder | Self::EventMoved | Self::EventCancelled => true,
+            Self::EventPromoted
+            | Self::EventOffered
+            | Self::EventReminder
+            | Self::EventMoved
+            | Self::EventCancelled => true,
             Self::EventAnswers => false,
         }
     }
@@ -60,7 +79,7 @@ impl NotificationKind {
     /// How long it is worth a push.
     pub const fn push_within(self) -> Duration {
         match self {
-            Self::EventPromoted | Self::EventReminder => Duration::from_hours(12),
+            Self::EventPromoted | Self::EventOffered | Self::EventReminder => Duration::from_hours(12),
             Self::EventMoved | Self::EventCancelled | Self::EventAnswers => Duration::from_hours(24),
         }
     }
@@ -69,12 +88,14 @@ impl NotificationKind {
     pub fn words(self, language: Language, title: &str, count: u32) -> String {
         match (language, self) {
             (Language::En, Self::EventPromoted) => format!("You have a place at {title}"),
+            (Language::En, Self::EventOffered) => format!("A place at {title} is held until you pay"),
             (Language::En, Self::EventReminder) => format!("{title} begins soon"),
             (Language::En, Self::EventMoved) => format!("{title} is at another time or place"),
             (Language::En, Self::EventCancelled) => format!("{title} does not take place"),
             (Language::En, Self::EventAnswers) if count == 1 => format!("One new answer to {title}"),
             (Language::En, Self::EventAnswers) => format!("{count} new answers to {title}"),
             (Language::Es, Self::EventPromoted) => format!("Tienes un lugar en {title}"),
+            (Language::Es, Self::EventOffered) => format!("Un lugar en {title} te espera hasta que pagues"),
             (Language::Es, Self::EventReminder) => format!("{title} empieza pronto"),
             (Language::Es, Self::EventMoved) => format!("{title} cambió de hora o de lugar"),
             (Language::Es, Self::EventCancelled) => format!("{title} se canceló"),
@@ -89,5 +110,18 @@ pub fn several(language: Language, count: usize) -> String {
     match language {
         Language::En => format!("{count} new notifications"),
         Language::Es => format!("{count} avisos nuevos"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_there_once_by_the_name_that_is_kept() {
+        let names = NotificationKind::ALL.map(|kind| (serde_json::to_value(kind).unwrap(), kind.as_str()));
+        assert!(names.iter().all(|(kept, name)| kept == name), "{names:?}");
+        let distinct: std::collections::BTreeSet<_> = names.iter().map(|(_, name)| name).collect();
+        assert_eq!(distinct.len(), NotificationKind::ALL.len());
     }
 }

@@ -9,6 +9,7 @@ pub mod rules;
 pub mod store;
 pub mod tell;
 pub(super) mod views;
+mod ways;
 #[cfg(test)]
 mod week;
 

@@ -25,6 +25,7 @@ use utoipa_axum::routes;
 
 use super::kinds::{NotificationKind, Ways};
 use super::quiet::{Digests, QuietHours, next_digest};
+use super::ways::KindsBody;
 use crate::community::Community;
 use crate::community::events::schedule::Zone;
 use crate::email::{Language, MailingList};
@@ -231,70 +232,6 @@ struct QuietHoursBody {
     from: Clock,
     #[schema(inline)]
     to: Clock,
-}
-
-/// By which ways the user is told of a kind; what is absent stays.
-#[derive(Debug, Default, Deserr, ToSchema)]
-#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
-#[schema(rename_all = "camelCase")]
-struct WaysBody {
-    /// In the list, and on the user's own channel.
-    #[deserr(default)]
-    #[schema(value_type = bool, required = false)]
-    in_app: Given<bool>,
-    /// On the devices.
-    #[deserr(default)]
-    #[schema(value_type = bool, required = false)]
-    push: Given<bool>,
-    /// By letters: of its own where the kind has one, else in the digest.
-    #[deserr(default)]
-    #[schema(value_type = bool, required = false)]
-    email: Given<bool>,
-}
-
-impl WaysBody {
-    fn set(&self, ways: Ways) -> Ways {
-        Ways {
-            in_app: self.in_app.0.unwrap_or(ways.in_app),
-            push: self.push.0.unwrap_or(ways.push),
-            email: self.email.0.unwrap_or(ways.email),
-        }
-    }
-}
-
-/// What is changed about kinds.
-#[expect(clippy::struct_field_names, reason = "they are the kinds' own names")]
-#[derive(Debug, Default, Deserr, ToSchema)]
-#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
-#[schema(rename_all = "camelCase")]
-struct KindsBody {
-    #[deserr(default)]
-    #[schema(value_type = WaysBody, required = false)]
-    event_promoted: Given<WaysBody>,
-    #[deserr(default)]
-    #[schema(value_type = WaysBody, required = false)]
-    event_reminder: Given<WaysBody>,
-    #[deserr(default)]
-    #[schema(value_type = WaysBody, required = false)]
-    event_moved: Given<WaysBody>,
-    #[deserr(default)]
-    #[schema(value_type = WaysBody, required = false)]
-    event_cancelled: Given<WaysBody>,
-    #[deserr(default)]
-    #[schema(value_type = WaysBody, required = false)]
-    event_answers: Given<WaysBody>,
-}
-
-impl KindsBody {
-    fn of(&self, kind: NotificationKind) -> Option<&WaysBody> {
-        match kind {
-            NotificationKind::EventPromoted => self.event_promoted.0.as_ref(),
-            NotificationKind::EventReminder => self.event_reminder.0.as_ref(),
-            NotificationKind::EventMoved => self.event_moved.0.as_ref(),
-            NotificationKind::EventCancelled => self.event_cancelled.0.as_ref(),
-            NotificationKind::EventAnswers => self.event_answers.0.as_ref(),
-        }
-    }
 }
 
 /// A change of what the user wants; what is absent stays, and null clears.

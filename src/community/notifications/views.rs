@@ -13,6 +13,7 @@ use crate::community::effects::Effect;
 pub(in crate::community) fn link_of(told: &Notification) -> String {
     match told.kind {
         NotificationKind::EventPromoted
+        | NotificationKind::EventOffered
         | NotificationKind::EventReminder
         | NotificationKind::EventMoved
         | NotificationKind::EventCancelled

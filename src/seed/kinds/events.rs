@@ -100,6 +100,7 @@ impl Generator for Events {
             changed_at: created_at,
             counts: RsvpCounts::default(),
             going: Heads::default(),
+            held: 0,
             sequence: 0,
             version: 0,
             cancelled: None,

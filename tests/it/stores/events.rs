@@ -7,7 +7,7 @@ use mundotango::community::events::door::CheckIn;
 use mundotango::community::events::listing::EventFilter;
 use mundotango::community::events::places::{DanceRole, Heads, Limit, Limits, Party};
 use mundotango::community::events::rules::{
-    AttendeeList, CoHostRole, NewAnswer, RsvpChoice, RsvpCounts, RsvpStatus, Settings,
+    CoHostRole, NewAnswer, RsvpChoice, RsvpCounts, RsvpStatus, Settings,
 };
 use mundotango::community::events::schedule::Schedule;
 use mundotango::community::events::store::{Edited, Event, EventError, EventStore, EventType};
@@ -45,6 +45,7 @@ fn event(start: Timestamp, capacity: Option<u32>) -> Event {
         created_at: made_at,
         changed_at: made_at,
         going: Heads::default(),
+        held: 0,
         sequence: 0,
         counts: RsvpCounts::default(),
         version: 0,
@@ -77,7 +78,7 @@ fn party(role: DanceRole, guests: &[DanceRole]) -> NewAnswer {
 
 async fn limited(store: &EventStore, limits: Limits) -> Event {
     let mut event = event(quiet_time(), None);
-    event.settings = Settings { limits, attendees: AttendeeList::Everyone };
+    event.settings = Settings { limits, ..Settings::default() };
     store.create(&event, &[]).await.unwrap();
     event
 }

@@ -1,0 +1,403 @@
+//! Seating: what an answer comes to on the event's partition. Who gets a place, who holds one until it is paid, who waits, and
+//! who moves up.
+
+use std::collections::VecDeque;
+
+use jiff::{SignedDuration, Timestamp};
+use mundotango_storage::db::{Part, behind, key, last_part, number, prefix};
+use mundotango_storage::to_the_millisecond;
+use serde::{Deserialize, Serialize};
+
+use super::answers::{Promoted, Rsvp};
+use super::places::{First, Limits, Line, Party, next_in};
+use super::rules::{Attendance, NewAnswer, RsvpChoice, RsvpStatus};
+use super::store::{EventError, Facts, Row, still_to_come};
+
+/// The partition of an event.
+pub(super) type EventPart<'a> = Part<'a, Facts, Attendance, Row>;
+
+/// Below this lie the answers, by user.
+const ANSWERS: &str = "a";
+/// Most parties that one change gives places to; a job goes on behind them.
+const MOST_PROMOTED: u32 = 50;
+/// How long a place is held for one who is to pay for it. A page to pay on takes 35 minutes of it at the least.
+const HELD_FOR: SignedDuration = SignedDuration::from_hours(1);
+/// A hold that ends sooner than this begins anew when its user asks again, if nobody waits.
+const RENEWED_BELOW: SignedDuration = SignedDuration::from_mins(40);
+/// How long a place is held for one who waited for it, and has to see the letter first.
+const OFFERED_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// Most holds that one change ends.
+const MOST_LAPSED: usize = 50;
+/// Below this lie the users who hold places, by when the holds end.
+const HELD: &str = "x";
+
+/// A user's answer as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    status: RsvpStatus,
+    /// When the status was reached.
+    at: Timestamp,
+    /// Who comes.
+    #[serde(default, skip_serializing_if = "Party::is_one")]
+    party: Party,
+    /// The number in the line of one who waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    number: Option<u64>,
+    /// In which line that is.
+    #[serde(default, skip_serializing_if = "Line::is_of_all")]
+    line: Line,
+    /// Until when a place is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+    /// The payment by which a place was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payment: Option<String>,
+}
+
+impl Answer {
+    fn new(status: RsvpStatus, at: Timestamp, party: Party) -> Self {
+        Self { status, at, party, number: None, line: Line::default(), until: None, payment: None }
+    }
+
+    /// The status that was reached last.
+    pub(super) fn status(&self) -> RsvpStatus {
+        self.status
+    }
+
+    fn place(&self) -> Option<(Line, u64)> {
+        self.number.map(|number| (self.line, number))
+    }
+}
+
+pub(super) fn answer_key(user_id: &str) -> String {
+    key(&[ANSWERS, user_id])
+}
+
+/// Below this lie the users who wait in a line, by their numbers.
+pub(super) fn below(line: Line) -> &'static str {
+    match line {
+        Line::Any => "w",
+        Line::Leads => "wl",
+        Line::Follows => "wf",
+        Line::Others => "wo",
+    }
+}
+
+fn held_key(until: Timestamp, user_id: &str) -> String {
+    key(&[HELD, &number(until.as_millisecond().unsigned_abs()), user_id])
+}
+
+pub(super) fn waiting_key(line: Line, place: u64) -> String {
+    key(&[below(line), &number(place)])
+}
+
+pub(super) fn rsvp_of(event_id: &str, user_id: &str, answer: Answer) -> Rsvp {
+    Rsvp {
+        event_id: event_id.to_owned(),
+        user_id: user_id.to_owned(),
+        status: answer.status,
+        updated_at: answer.at,
+        place: answer.place(),
+        held_until: answer.until,
+        payment: answer.payment,
+        party: answer.party,
+    }
+}
+
+pub(super) fn answer_of(part: &mut EventPart<'_>, user_id: &str) -> Option<Answer> {
+    match part.row(&answer_key(user_id)) {
+        Some(Row::Answer(answer)) => Some(answer.clone()),
+        _ => None,
+    }
+}
+
+/// Whether an answer says what another one said already. Who waits and asks again keeps the place in the line.
+fn stands(before: &Answer, choice: RsvpChoice, party: &Party) -> bool {
+    let is_same = matches!(
+        (before.status, choice),
+        (RsvpStatus::Going | RsvpStatus::Held | RsvpStatus::Waitlisted, RsvpChoice::Going)
+            | (RsvpStatus::Maybe, RsvpChoice::Maybe)
+            | (RsvpStatus::Declined, RsvpChoice::Declined)
+    );
+    is_same && before.party == *party
+}
+
+/// What a new answer comes to, and whether anything changes by it.
+pub(super) fn answer(
+    part: &mut EventPart<'_>,
+    user_id: &str,
+    new: &NewAnswer,
+    now: Timestamp,
+) -> Result<(Answer, bool), EventError> {
+    lapse(part, now);
+    let before = answer_of(part, user_id);
+    let choice = new.choice;
+    let party = match (choice, &new.party, &before) {
+        (RsvpChoice::Declined, ..) => Party::default(),
+        (_, Some(party), _) => party.clone(),
+        (_, None, Some(before)) => before.party.clone(),
+        (_, None, None) => Party::default(),
+    };
+    let nobody_waits = part.head.counts.waitlisted == 0;
+    let is_renewed = |before: &Answer| {
+        nobody_waits && before.until.is_some_and(|until| until.duration_since(now) < RENEWED_BELOW)
+    };
+    if let Some(before) =
+        before.as_ref().filter(|before| stands(before, choice, &party) && !is_renewed(before))
+    {
+        return Ok((before.clone(), false));
+    }
+    still_to_come(part, now)?;
+    let limits = part.facts.settings(&part.head).limits;
+    let heads = party.heads();
+    // A party that never fits would hold up all who wait behind it.
+    if choice == RsvpChoice::Going
+        && let Some(limit) = limits.broken_by(heads)
+    {
+        return Err(EventError::NoRoom(limit));
+    }
+    // The price is of those who came when it was told.
+    let has_ticket = |before: &Answer| before.until.is_some() || before.payment.is_some();
+    if choice == RsvpChoice::Going
+        && before.as_ref().is_some_and(|before| has_ticket(before) && before.party != party)
+    {
+        return Err(EventError::HasTicket);
+    }
+    part.head.answers += 1;
+    if let Some(before) = before {
+        let known = before.party.heads();
+        match (before.status, choice) {
+            (RsvpStatus::Going, RsvpChoice::Going) if !heads.is_within(known) => {
+                grow(part, &before, &party, &limits)?;
+                return Ok((keep(part, user_id, Answer { party, ..before }), true));
+            }
+            (RsvpStatus::Going, RsvpChoice::Going) => {
+                part.head.uncount(RsvpStatus::Going, known);
+                part.head.count(RsvpStatus::Going, heads);
+                return Ok((keep(part, user_id, Answer { party, ..before }), true));
+            }
+            // Fewer of the same wait where they are.
+            (RsvpStatus::Waitlisted, RsvpChoice::Going)
+                if heads.is_within(known) && Line::of(heads, &limits) == before.line =>
+            {
+                part.head.uncount(RsvpStatus::Waitlisted, known);
+                part.head.count(RsvpStatus::Waitlisted, heads);
+                return Ok((keep(part, user_id, Answer { party, ..before }), true));
+            }
+            _ => leave(part, user_id, &before),
+        }
+    }
+    let entered = enter(part, user_id, choice, party, &limits, now);
+    Ok((keep(part, user_id, entered), true))
+}
+
+fn keep(part: &mut EventPart<'_>, user_id: &str, answer: Answer) -> Answer {
+    part.set(answer_key(user_id), Row::Answer(answer.clone()));
+    answer
+}
+
+/// A party that has a place brings others as well, or others than before: they need room, and pass nobody who waits.
+fn grow(part: &mut EventPart<'_>, before: &Answer, party: &Party, limits: &Limits) -> Result<(), EventError> {
+    let (known, heads) = (before.party.heads(), party.heads());
+    let together = part.head.seated().without(known).and(heads);
+    if let Some(limit) = limits.broken_by(together) {
+        return Err(EventError::NoRoom(limit));
+    }
+    if part.head.counts.waitlisted > 0 {
+        return Err(EventError::OthersWait);
+    }
+    part.head.uncount(RsvpStatus::Going, known);
+    part.head.count(RsvpStatus::Going, heads);
+    Ok(())
+}
+
+/// Takes an answer back.
+fn leave(part: &mut EventPart<'_>, user_id: &str, before: &Answer) {
+    part.head.uncount(before.status, before.party.heads());
+    if let Some(until) = before.until {
+        part.remove(held_key(until, user_id));
+    }
+    if let Some((line, place)) = before.place() {
+        part.head.leave(line);
+        part.remove(waiting_key(line, place));
+    }
+}
+
+/// What a choice amounts to. A place is free only if there is room and nobody waits; who passes somebody in a line of its own
+/// does so in [`promote`].
+fn enter(
+    part: &mut EventPart<'_>,
+    user_id: &str,
+    choice: RsvpChoice,
+    party: Party,
+    limits: &Limits,
+    now: Timestamp,
+) -> Answer {
+    let heads = party.heads();
+    let has_room = limits.broken_by(part.head.seated().and(heads)).is_none();
+    let status = match choice {
+        RsvpChoice::Going if has_room && part.head.counts.waitlisted == 0 => {
+            return seat(part, user_id, party, now, HELD_FOR);
+        }
+        RsvpChoice::Going => RsvpStatus::Waitlisted,
+        RsvpChoice::Maybe => RsvpStatus::Maybe,
+        RsvpChoice::Declined => RsvpStatus::Declined,
+    };
+    part.head.count(status, heads);
+    let mut answer = Answer::new(status, now, party);
+    if status == RsvpStatus::Waitlisted {
+        answer.line = Line::of(heads, limits);
+        let place = part.head.join(answer.line);
+        answer.number = Some(place);
+        part.set(waiting_key(answer.line, place), Row::Waiting(user_id.to_owned()));
+    }
+    answer
+}
+
+/// Gives a place: for good, or where it has to be paid for a while.
+fn seat(
+    part: &mut EventPart<'_>,
+    user_id: &str,
+    party: Party,
+    now: Timestamp,
+    held_for: SignedDuration,
+) -> Answer {
+    let heads = party.heads();
+    let is_paid = part.facts.settings(&part.head).ticket.is_some();
+    let status = if is_paid { RsvpStatus::Held } else { RsvpStatus::Going };
+    part.head.count(status, heads);
+    let mut answer = Answer::new(status, now, party);
+    if is_paid {
+        // What is kept of a time is its milliseconds.
+        let until = to_the_millisecond(now.saturating_add(held_for).unwrap_or(Timestamp::MAX));
+        part.set(held_key(until, user_id), Row::Held(user_id.to_owned()));
+        answer.until = Some(until);
+    }
+    answer
+}
+
+/// Takes back places that were held until now at the latest, and not paid.
+fn lapse(part: &mut EventPart<'_>, now: Timestamp) {
+    if part.head.held.total() == 0 {
+        return;
+    }
+    let until_now = key(&[HELD, &number(now.as_millisecond().unsigned_abs().saturating_add(1))]);
+    let rows = part.between(&prefix(&[HELD]), &until_now, MOST_LAPSED);
+    let users: Vec<_> = rows.into_iter().map(|(key, _)| (last_part(&key), key)).collect();
+    for (user, key) in users {
+        part.remove(key);
+        let Some(answer) = answer_of(part, &user) else { continue };
+        if answer.status == RsvpStatus::Held {
+            part.head.uncount(RsvpStatus::Held, answer.party.heads());
+            // Who pays too late still brings the same party.
+            keep(part, &user, Answer::new(RsvpStatus::Declined, now, answer.party));
+        }
+    }
+}
+
+/// Gives a place for good to one who paid; whether there is one.
+pub(super) fn seat_paid(
+    part: &mut EventPart<'_>,
+    user_id: &str,
+    payment: &str,
+    now: Timestamp,
+) -> Result<Option<Answer>, EventError> {
+    lapse(part, now);
+    let Some(before) = answer_of(part, user_id) else { return Ok(None) };
+    if before.status == RsvpStatus::Going {
+        // The same payment may be told of again; another one for the same place is too much.
+        return Ok(Some(before).filter(|before| before.payment.as_deref() == Some(payment)));
+    }
+    still_to_come(part, now)?;
+    let heads = before.party.heads();
+    if before.status != RsvpStatus::Held {
+        let limits = part.facts.settings(&part.head).limits;
+        let has_room = limits.broken_by(part.head.seated().and(heads)).is_none();
+        if !has_room || part.head.counts.waitlisted > 0 {
+            return Ok(None);
+        }
+    }
+    leave(part, user_id, &before);
+    part.head.count(RsvpStatus::Going, heads);
+    part.head.answers += 1;
+    let payment = Some(payment.to_owned());
+    Ok(Some(keep(part, user_id, Answer { payment, ..Answer::new(RsvpStatus::Going, now, before.party) })))
+}
+
+/// Those who wait in a line, as far as they were read.
+struct Queue {
+    line: Line,
+    waiting: VecDeque<(u64, String, Answer)>,
+    /// Whether there are more behind them.
+    is_cut: bool,
+    /// Whether one was passed over who cannot get a place as the limits are.
+    skips: bool,
+}
+
+fn queue(part: &mut EventPart<'_>, line: Line, limits: &Limits, most: usize) -> Queue {
+    let start = waiting_key(line, part.head.first_in(line));
+    let rows = part.between(&start, &behind(&prefix(&[below(line)])), most);
+    let rows: Vec<_> = rows
+        .into_iter()
+        .filter_map(|(key, row)| if let Row::Waiting(user) = row { Some((key, user.clone())) } else { None })
+        .collect();
+    let mut queue = Queue { line, waiting: VecDeque::new(), is_cut: rows.len() >= most, skips: false };
+    for (key, user) in rows {
+        let answer = answer_of(part, &user);
+        match answer.and_then(|answer| Some((answer.place()?, answer))) {
+            Some((place, answer)) if waiting_key(place.0, place.1) == key => {
+                if limits.broken_by(answer.party.heads()).is_some() {
+                    queue.skips = true;
+                } else {
+                    queue.waiting.push_back((place.1, user, answer));
+                }
+            }
+            // Nobody waits there any longer.
+            _ => part.remove(key),
+        }
+    }
+    queue
+}
+
+/// Gives free places to those who wait, in their order; also those whose holds have ended.
+pub(super) fn promote(part: &mut EventPart<'_>, event_id: &str, now: Timestamp) -> Promoted {
+    let mut promoted = Promoted::default();
+    lapse(part, now);
+    let limits = part.facts.settings(&part.head).limits;
+    let room = limits.room(part.head.seated()).min(MOST_PROMOTED);
+    if part.head.counts.waitlisted == 0 || room == 0 {
+        return promoted;
+    }
+    let most = usize::try_from(room).unwrap_or_default() + 1;
+    let waited_in: Vec<_> = Line::ALL.into_iter().filter(|line| part.head.is_waited_in(*line)).collect();
+    let mut queues: Vec<_> = waited_in.into_iter().map(|line| queue(part, line, &limits, most)).collect();
+    if part.is_missing() {
+        return promoted;
+    }
+    loop {
+        let firsts: Vec<_> = queues
+            .iter()
+            .filter_map(|queue| {
+                let (number, _, answer) = queue.waiting.front()?;
+                Some(First { line: queue.line, number: *number, party: answer.party.heads() })
+            })
+            .collect();
+        let Some(next) = next_in(part.head.seated(), &limits, &firsts) else { break };
+        let Some(queue) = queues.iter_mut().find(|queue| queue.line == next.line) else { break };
+        let Some((place, user, answer)) = queue.waiting.pop_front() else { break };
+        part.head.uncount(RsvpStatus::Waitlisted, next.party);
+        part.head.leave(next.line);
+        if !queue.skips {
+            part.head.pass(next.line, place);
+        }
+        part.remove(waiting_key(next.line, place));
+        let seated = seat(part, &user, answer.party, now, OFFERED_FOR);
+        let seated = keep(part, &user, seated);
+        promoted.answers.push(rsvp_of(event_id, &user, seated));
+        if queue.waiting.is_empty() && queue.is_cut {
+            promoted.has_more = true;
+            break;
+        }
+    }
+    promoted
+}
