@@ -212,7 +212,15 @@ async fn every_publication_fits_its_schema() {
     let change = json!({"eventDate": "2030-01-02T20:00:00-03:00"});
     let (status, changed) = server.call(Method::PATCH, &path, Some(&ana.token), Some(change)).await;
     assert_eq!(status, StatusCode::OK, "{changed}");
-    server.post(&format!("{path}/cancel"), &ana, json!({"reason": "The hall is flooded."})).await;
+    let offer = json!({"userId": beto.id});
+    let (status, offered) =
+        server.call(Method::PUT, &format!("{path}/offer"), Some(&ana.token), Some(offer)).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "{offered}");
+    let (status, taken) = server.post(&format!("{path}/offer/accept"), &beto, json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{taken}");
+    listeners[1].hear(&["event.offered"]).await;
+    listeners[0].hear(&["event.takenOver"]).await;
+    server.post(&format!("{path}/cancel"), &beto, json!({"reason": "The hall is flooded."})).await;
     let is_told = |reply: &Value| reply["push"]["pub"]["data"]["notification"]["kind"] == "eventCancelled";
     listeners[2].until(is_told).await;
     let (_, list) = server.get("/api/notifications", &carla).await;

@@ -14,6 +14,7 @@ mod doors;
 mod durability;
 mod earlier;
 mod fairness;
+mod events;
 mod faults;
 mod firefox;
 mod hostile;
