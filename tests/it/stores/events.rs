@@ -12,6 +12,7 @@ use mundotango::community::events::rules::{
 use mundotango::community::events::schedule::Schedule;
 use mundotango::community::events::store::{Edited, Event, EventError, EventStore, EventType};
 use mundotango::community::location::{Coordinates, Location};
+use mundotango::community::money::{Currency, Money};
 use mundotango_protocol::new_id;
 use mundotango_storage::db::Db;
 use mundotango_storage::{PageRequest, PageStart, StoreError, now};
@@ -67,6 +68,8 @@ pub async fn events(nodes: &[Db; 2]) {
     parties_and_roles_keep_their_limits(&nodes).await;
     a_party_grows_only_into_room(store).await;
     more_room_is_given_to_those_who_wait(store).await;
+    a_hold_ends_by_itself(&nodes).await;
+    late_money_takes_what_is_free(store).await;
     an_event_changes_hands_once(&nodes).await;
     the_events_of_a_person_are_listed(store).await;
     the_earliest_check_in_counts(&nodes).await;
@@ -209,6 +212,83 @@ async fn more_room_is_given_to_those_who_wait(store: &EventStore) {
         assert!(going > before && going <= before + 50, "{before} {going}");
     }
     assert_eq!(summed_up(store, &event.id).await.0, RsvpCounts { going: 130, maybe: 0, waitlisted: 0 });
+}
+
+async fn paid(store: &EventStore, capacity: u32) -> Event {
+    let mut event = event(quiet_time(), None);
+    let ticket = Money::new(1250, Currency::parse("EUR").unwrap());
+    event.settings = Settings { ticket: Some(ticket), ..Settings::capacity(Some(capacity)) };
+    store.create(&event, &[]).await.unwrap();
+    event
+}
+
+async fn status(store: &EventStore, event: &Event, user: &str) -> RsvpStatus {
+    store.rsvp_of(&event.id, user).await.unwrap().unwrap().status
+}
+
+/// 60 users want 10 places and pay for none; as time goes by each is offered one, in the order of coming.
+async fn a_hold_ends_by_itself(nodes: &[EventStore; 2]) {
+    let event = paid(&nodes[0], 10).await;
+    let mut at = now();
+    let mut racers = JoinSet::new();
+    for user in 0..60 {
+        let (store, id) = (nodes[user % 2].clone(), event.id.clone());
+        racers.spawn(async move {
+            let user = format!("user {user:02}");
+            store.rsvp(&id, &user, RsvpChoice::Going, at, |_| NO_EFFECTS).await.unwrap().unwrap().rsvp.status
+        });
+    }
+    let statuses = racers.join_all().await;
+    assert_eq!(statuses.iter().filter(|status| **status == RsvpStatus::Held).count(), 10);
+    let mut offered = 10;
+    while offered < 60 {
+        at += SignedDuration::from_hours(25);
+        nodes[0].promote(&event.id, at, |_, _| NO_EFFECTS).await.unwrap();
+        offered += 10;
+        let kept = nodes[1].event(&event.id).await.unwrap().unwrap();
+        assert_eq!(
+            (kept.held, kept.counts),
+            (10, RsvpCounts { going: 0, maybe: 0, waitlisted: 60 - offered })
+        );
+    }
+    at += SignedDuration::from_hours(25);
+    // The last holds end; nobody told, and still the places are free for whoever comes.
+    for user in 0..10 {
+        let newcomer = format!("newcomer {user}");
+        let answer = nodes[1].rsvp(&event.id, &newcomer, RsvpChoice::Going, at, |_| NO_EFFECTS).await;
+        assert_eq!(answer.unwrap().unwrap().rsvp.status, RsvpStatus::Held);
+    }
+    let again = nodes[0].rsvp(&event.id, "user 00", RsvpChoice::Going, at, |_| NO_EFFECTS).await;
+    assert_eq!(again.unwrap().unwrap().rsvp.status, RsvpStatus::Waitlisted);
+}
+
+async fn late_money_takes_what_is_free(store: &EventStore) {
+    let event = paid(store, 1).await;
+    let hours = |hours| now() + SignedDuration::from_hours(hours);
+    let answer = async |user: &str, at| {
+        store.rsvp(&event.id, user, RsvpChoice::Going, at, |_| NO_EFFECTS).await.unwrap().unwrap().rsvp.status
+    };
+    let pay = async |user: &str, payment: &str, at| {
+        store
+            .take_paid(&event.id, user, payment, at, |_| NO_EFFECTS)
+            .await
+            .unwrap()
+            .unwrap()
+            .map(|rsvp| rsvp.status)
+    };
+    assert_eq!(answer("a", hours(0)).await, RsvpStatus::Held);
+    assert_eq!(pay("nobody", "p0", hours(0)).await, None, "who did not answer");
+    assert_eq!(answer("b", hours(2)).await, RsvpStatus::Held, "the hold of the first has ended");
+    assert_eq!(pay("a", "p1", hours(2)).await, None, "there is no place any longer");
+    assert_eq!(pay("b", "p2", hours(2)).await, Some(RsvpStatus::Going));
+    assert_eq!(pay("b", "p2", hours(2)).await, Some(RsvpStatus::Going), "told again");
+    assert_eq!(pay("b", "p3", hours(2)).await, None, "a second payment for one place");
+    store.rsvp(&event.id, "b", RsvpChoice::Declined, hours(2), |_| NO_EFFECTS).await.unwrap().unwrap();
+    assert_eq!(pay("a", "p1", hours(3)).await, Some(RsvpStatus::Going), "late money, and a place");
+    assert_eq!(status(store, &event, "b").await, RsvpStatus::Declined);
+    let kept = store.event(&event.id).await.unwrap().unwrap();
+    assert_eq!((kept.counts.going, kept.held), (1, 0));
+    assert_eq!(pay("b", "p4", event.when.over_at()).await, None, "the event is over");
 }
 
 async fn an_event_changes_hands_once(nodes: &[EventStore; 2]) {
