@@ -67,7 +67,7 @@ pub fn indexes() -> [&'static IndexSpec; 3] {
     [
         posts::store::FEEDS.spec(),
         events::listing::EVENTS_BY_START.spec(),
-        events::mine::EVENTS_OF_PEOPLE.spec(),
+        events::listing::EVENTS_OF_PEOPLE.spec(),
     ]
 }
 

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use mundotango_storage::StoreError;
 
-use super::answers::{Promoted, Rsvp, RsvpOutcome};
+use super::answers::RsvpOutcome;
 use super::bodies::{ALL_CHANNEL, CountsBody, EventBody, EventMessage, RsvpView};
+use super::editing::Change;
 use super::rules::AttendeeList;
-use super::store::{Change, Event};
+use super::seating::{Promoted, Rsvp};
+use super::store::Event;
 use crate::community::effects::Effect;
 use crate::community::letters;
 use crate::community::notifications::kinds::NotificationKind;

@@ -5,44 +5,16 @@ use mundotango_storage::db::{Decision, RowRange, Wants, last_part, prefix};
 use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
 use serde::Serialize;
 
-use super::mine;
-use super::places::{Limit, Line, Party};
+use super::listing;
+use super::places::Limit;
 use super::rules::{NewAnswer, RsvpStatus};
-use super::seating::{answer, answer_key, answer_of, below, promote, rsvp_of, seat_paid, waiting_key};
+use super::seating::{
+    Promoted, Rsvp, answer, answer_key, answer_of, below, promote, rsvp_of, seat_paid, waiting_key,
+};
 use super::store::{EVENTS, Event, EventError, EventStore, Row, still_to_come};
-
-/// Those who waited and have places now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Promoted {
-    /// Their answers, in the order of their places.
-    pub answers: Vec<Rsvp>,
-    /// Whether there may be more: so many get places in one change.
-    pub has_more: bool,
-}
 
 /// Further behind in a line nobody is told how far.
 pub const FURTHEST_POSITION: usize = 500;
-
-/// A user's answer to an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rsvp {
-    /// The event.
-    pub event_id: String,
-    /// The user who answers.
-    pub user_id: String,
-    /// What the answer amounts to.
-    pub status: RsvpStatus,
-    /// Who comes.
-    pub party: Party,
-    /// When the status was reached.
-    pub updated_at: Timestamp,
-    /// Where the user waits: in which line, and with which number.
-    pub place: Option<(Line, u64)>,
-    /// Until when a place is held for the user.
-    pub held_until: Option<Timestamp>,
-    /// The payment by which the user took the place.
-    pub payment: Option<String>,
-}
 
 /// What came of an answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +51,7 @@ impl EventStore {
         let wants = Wants::head().row(answer_key(user_id));
         self.db()
             .change(&EVENTS, event_id, wants, move |part| {
-                let previous = answer_of(part, &user).map(|before| before.status());
+                let previous = answer_of(part, &user).map(|before| before.status);
                 let (answered, is_new) = answer(part, &user, &new, now)?;
                 let mut promoted = if is_new { promote(part, &id, now) } else { Promoted::default() };
                 // Who joined a line may have moved up at once, past those who wait for the other role.
@@ -104,7 +76,7 @@ impl EventStore {
                     return Ok(Decision::Stands(outcome));
                 }
                 if outcome.rsvp.status != RsvpStatus::Declined {
-                    part.enter(mine::guest_entry(&user, &outcome.event)?);
+                    part.enter(listing::guest_entry(&user, &outcome.event)?);
                 }
                 for effect in effects(&outcome)? {
                     part.emit(&effect)?;
@@ -129,7 +101,7 @@ impl EventStore {
         self.db()
             .change(&EVENTS, event_id, wants, move |part| {
                 let before = answer_of(part, &user);
-                let previous = before.as_ref().map(|before| before.status());
+                let previous = before.as_ref().map(|before| before.status);
                 let seated = match seat_paid(part, &user, &payment, now) {
                     Ok(Some(seated)) => seated,
                     Ok(None) | Err(EventError::Over | EventError::Cancelled | EventError::Draft) => {
@@ -143,7 +115,7 @@ impl EventStore {
                     return Ok(Decision::Stands(Some(rsvp)));
                 }
                 let event = Event::of(&id, part.facts.clone(), part.head.clone());
-                part.enter(mine::guest_entry(&user, &event)?);
+                part.enter(listing::guest_entry(&user, &event)?);
                 let outcome = RsvpOutcome {
                     rsvp,
                     previous,

@@ -6,9 +6,9 @@ use mundotango_gateway::input::Time;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::answers::Rsvp;
 use super::places::{DanceRole, Heads, Limit, Limits, Party};
 use super::rules::{AttendeeList, RsvpStatus};
+use super::seating::Rsvp;
 use super::store::{Event, EventType};
 use crate::community::Person;
 use crate::community::money::Money;

@@ -15,11 +15,12 @@ use utoipa_axum::routes;
 
 use super::announce::{announce_cancelled, announce_change, announce_new};
 use super::bodies::EventBody;
+use super::editing::Change;
 use super::places::Limits;
 use super::requests::{RoleLimits, TicketPrice};
 use super::rules::{AttendeeList, Cancelled, Plan, Settings};
 use super::schedule::{GivenTime, Schedule, Zone};
-use super::store::{Change, Edited, Event};
+use super::store::{Edited, Event};
 use crate::community::Community;
 use crate::community::place::GivenLocation;
 use crate::community::policy::Action;

@@ -19,9 +19,9 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answers::Rsvp;
 use super::bodies::PartyBody;
 use super::rules::RsvpStatus;
+use super::seating::Rsvp;
 use super::store::EventStore;
 use crate::community::policy::Action;
 use crate::community::{Community, Person};

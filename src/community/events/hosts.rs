@@ -19,7 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::bodies::EventBody;
-use super::mine;
+use super::listing;
 use super::rules::{CoHostRole, MOST_CO_HOSTS, RsvpStatus};
 use super::store::{EVENTS, Event, EventError, EventStore, Row, still_to_come};
 use crate::community::effects::Effect;
@@ -158,7 +158,7 @@ impl EventStore {
                 part.head.offered_to = None;
                 part.head.note_change(false, now);
                 let event = Event::of(&id, part.facts.clone(), part.head.clone());
-                part.enter(mine::host_entry(&event)?);
+                part.enter(listing::host_entry(&event)?);
                 for effect in effects(&event)? {
                     part.emit(&effect)?;
                 }

@@ -9,7 +9,7 @@ use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::schedule::{LONGEST, UNTOLD};
-use super::store::{EVENTS, Event, EventType};
+use super::store::{EVENTS, Event, EventStore, EventType};
 use crate::community::location::{Coordinates, Location};
 
 /// The lists: `all`; `city:` with the name in lower case; `no-city` of locations that tell no city apart; `cell:` with the
@@ -20,6 +20,18 @@ pub static EVENTS_BY_START: Index<Listed> = Index::new(
     bucket,
     Order::OldestFirst,
 );
+
+/// The lists: `guest:` and `host:` with the id of the user. By start, then by id.
+pub static EVENTS_OF_PEOPLE: Index<Nothing> = Index::new(
+    "events_of_people",
+    "30 days of a person: 1,000 entries of 100 B, 100 KB",
+    bucket,
+    Order::OldestFirst,
+);
+
+/// An entry's key tells all.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Nothing {}
 
 /// Most entries that one page looks at: past them it ends early, with a cursor to go on.
 const MAX_LOOKED_AT: usize = 2_000;
@@ -136,7 +148,7 @@ pub(super) fn key_of(event: &Event) -> String {
 }
 
 /// The entries that lead to an event.
-pub(super) fn entries(event: &Event) -> Result<Vec<Entry>, StoreError> {
+fn entries(event: &Event) -> Result<Vec<Entry>, StoreError> {
     let listed = Listed::of(event);
     let at = key_of(event);
     let mut lists = vec![ALL.to_owned()];
@@ -149,12 +161,26 @@ pub(super) fn entries(event: &Event) -> Result<Vec<Entry>, StoreError> {
     lists.into_iter().map(|list| EVENTS_BY_START.entry(list, &at, &listed)).collect()
 }
 
+pub(super) fn guest_list(user_id: &str) -> String {
+    format!("guest:{user_id}")
+}
+
+pub(super) fn host_list(user_id: &str) -> String {
+    format!("host:{user_id}")
+}
+
+/// Leads a user who answered to an event.
+pub(super) fn guest_entry(user_id: &str, event: &Event) -> Result<Entry, StoreError> {
+    EVENTS_OF_PEOPLE.entry(guest_list(user_id), &key_of(event), &Nothing {})
+}
+
+/// Leads the owner to an event.
+pub(super) fn host_entry(event: &Event) -> Result<Entry, StoreError> {
+    EVENTS_OF_PEOPLE.entry(host_list(&event.host_id), &key_of(event), &Nothing {})
+}
+
 /// The events that a filter holds, soonest first. The cursor is the key of the last entry that was looked at.
-pub(super) async fn events(
-    db: &Db,
-    filter: &EventFilter,
-    page: PageRequest,
-) -> Result<Page<Event>, StoreError> {
+async fn events(db: &Db, filter: &EventFilter, page: PageRequest) -> Result<Page<Event>, StoreError> {
     let (after, skip) = match page.start {
         PageStart::First => (None, 0),
         PageStart::Skip(items) => (None, items),
@@ -181,6 +207,20 @@ pub(super) async fn events(
         return Ok(page.cut());
     }
     Ok(Page { items: page.items, next: None })
+}
+
+/// The entries that lead to an event. Nobody but its hosts is led to a draft.
+pub(super) fn all_entries(event: &Event) -> Result<Vec<Entry>, StoreError> {
+    let mut entries = if event.is_draft { Vec::new() } else { entries(event)? };
+    entries.push(host_entry(event)?);
+    Ok(entries)
+}
+
+impl EventStore {
+    /// Events by the time they start, soonest first.
+    pub async fn events(&self, filter: &EventFilter, page: PageRequest) -> Result<Page<Event>, StoreError> {
+        events(self.db(), filter, page).await
+    }
 }
 
 /// A page on its way.

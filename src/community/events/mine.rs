@@ -3,49 +3,17 @@
 use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
-use mundotango_storage::db::{Entry, Index, Order};
 use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
-use serde::{Deserialize, Serialize};
 
-use super::answers::Rsvp;
-use super::listing::{bucket, id_of, key_of, sortable};
+use super::listing::{EVENTS_OF_PEOPLE, guest_entry, guest_list, host_list, id_of, key_of, sortable};
 use super::rules::RsvpStatus;
+use super::seating::Rsvp;
 use super::store::{EVENTS, Event, EventStore};
-
-/// The lists: `guest:` and `host:` with the id of the user. By start, then by id.
-pub static EVENTS_OF_PEOPLE: Index<Nothing> = Index::new(
-    "events_of_people",
-    "30 days of a person: 1,000 entries of 100 B, 100 KB",
-    bucket,
-    Order::OldestFirst,
-);
-
-/// An entry's key tells all.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Nothing {}
 
 /// Most entries that one page looks at: past them it ends early, with a cursor to go on.
 const MAX_LOOKED_AT: usize = 1_000;
 /// So long after a move an event is found where it was as well: those who answered get new entries by a job.
 const FOUND_AFTER_MOVE: SignedDuration = SignedDuration::from_hours(1);
-
-fn guest_list(user_id: &str) -> String {
-    format!("guest:{user_id}")
-}
-
-fn host_list(user_id: &str) -> String {
-    format!("host:{user_id}")
-}
-
-/// Leads a user who answered to an event.
-pub(super) fn guest_entry(user_id: &str, event: &Event) -> Result<Entry, StoreError> {
-    EVENTS_OF_PEOPLE.entry(guest_list(user_id), &key_of(event), &Nothing {})
-}
-
-/// Leads the owner to an event.
-pub(super) fn host_entry(event: &Event) -> Result<Entry, StoreError> {
-    EVENTS_OF_PEOPLE.entry(host_list(&event.host_id), &key_of(event), &Nothing {})
-}
 
 impl EventStore {
     /// The events that a user answered and did not decline, with the answers, from a time on, soonest first; those that do not

@@ -5,6 +5,7 @@ pub mod answers;
 pub(super) mod bodies;
 mod change;
 pub mod door;
+pub mod editing;
 mod errors;
 pub mod hosts;
 pub mod listing;

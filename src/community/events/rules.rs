@@ -64,6 +64,39 @@ impl From<RsvpChoice> for NewAnswer {
     }
 }
 
+/// A user's answer as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    pub(super) status: RsvpStatus,
+    /// When the status was reached.
+    pub(super) at: Timestamp,
+    /// Who comes.
+    #[serde(default, skip_serializing_if = "Party::is_one")]
+    pub(super) party: Party,
+    /// The number in the line of one who waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) number: Option<u64>,
+    /// In which line that is.
+    #[serde(default, skip_serializing_if = "Line::is_of_all")]
+    pub(super) line: Line,
+    /// Until when a place is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) until: Option<Timestamp>,
+    /// The payment by which a place was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) payment: Option<String>,
+}
+
+impl Answer {
+    pub(super) fn new(status: RsvpStatus, at: Timestamp, party: Party) -> Self {
+        Self { status, at, party, number: None, line: Line::default(), until: None, payment: None }
+    }
+
+    pub(super) fn place(&self) -> Option<(Line, u64)> {
+        self.number.map(|number| (self.line, number))
+    }
+}
+
 /// To whom it is told who comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]

@@ -6,11 +6,9 @@ use std::collections::VecDeque;
 use jiff::{SignedDuration, Timestamp};
 use mundotango_storage::db::{Part, behind, key, last_part, number, prefix};
 use mundotango_storage::to_the_millisecond;
-use serde::{Deserialize, Serialize};
 
-use super::answers::{Promoted, Rsvp};
 use super::places::{First, Limits, Line, Party, next_in};
-use super::rules::{Attendance, NewAnswer, RsvpChoice, RsvpStatus};
+use super::rules::{Answer, Attendance, NewAnswer, RsvpChoice, RsvpStatus};
 use super::store::{EventError, Facts, Row, still_to_come};
 
 /// The partition of an event.
@@ -31,42 +29,34 @@ const MOST_LAPSED: usize = 50;
 /// Below this lie the users who hold places, by when the holds end.
 const HELD: &str = "x";
 
-/// A user's answer as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
-    status: RsvpStatus,
-    /// When the status was reached.
-    at: Timestamp,
+/// A user's answer to an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rsvp {
+    /// The event.
+    pub event_id: String,
+    /// The user who answers.
+    pub user_id: String,
+    /// What the answer amounts to.
+    pub status: RsvpStatus,
     /// Who comes.
-    #[serde(default, skip_serializing_if = "Party::is_one")]
-    party: Party,
-    /// The number in the line of one who waits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    number: Option<u64>,
-    /// In which line that is.
-    #[serde(default, skip_serializing_if = "Line::is_of_all")]
-    line: Line,
-    /// Until when a place is held.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    until: Option<Timestamp>,
-    /// The payment by which a place was taken.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    payment: Option<String>,
+    pub party: Party,
+    /// When the status was reached.
+    pub updated_at: Timestamp,
+    /// Where the user waits: in which line, and with which number.
+    pub place: Option<(Line, u64)>,
+    /// Until when a place is held for the user.
+    pub held_until: Option<Timestamp>,
+    /// The payment by which the user took the place.
+    pub payment: Option<String>,
 }
 
-impl Answer {
-    fn new(status: RsvpStatus, at: Timestamp, party: Party) -> Self {
-        Self { status, at, party, number: None, line: Line::default(), until: None, payment: None }
-    }
-
-    /// The status that was reached last.
-    pub(super) fn status(&self) -> RsvpStatus {
-        self.status
-    }
-
-    fn place(&self) -> Option<(Line, u64)> {
-        self.number.map(|number| (self.line, number))
-    }
+/// Those who waited and have places now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Promoted {
+    /// Their answers, in the order of their places.
+    pub answers: Vec<Rsvp>,
+    /// Whether there may be more: so many get places in one change.
+    pub has_more: bool,
 }
 
 pub(super) fn answer_key(user_id: &str) -> String {

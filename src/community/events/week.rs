@@ -23,10 +23,11 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use super::announce::{announce_cancelled, announce_change};
+use super::editing::Change;
 use super::places::Heads;
 use super::rules::{Cancelled, Plan, RsvpChoice, RsvpCounts, Settings};
 use super::schedule::{GivenTime, Schedule, Zone};
-use super::store::{Change, Edited, Event, EventStore, EventType};
+use super::store::{Edited, Event, EventStore, EventType};
 use crate::community::accounts::store::{AccountStore, User};
 use crate::community::clocks::WEEKS;
 use crate::community::letters::{self, Letters};

@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use mundotango::community::events::answers::{Rsvp, RsvpOutcome};
+use mundotango::community::events::answers::RsvpOutcome;
 use mundotango::community::events::door::CheckIn;
 use mundotango::community::events::listing::EventFilter;
 use mundotango::community::events::places::{DanceRole, Heads, Limit, Limits, Party};
@@ -10,6 +10,7 @@ use mundotango::community::events::rules::{
     CoHostRole, NewAnswer, RsvpChoice, RsvpCounts, RsvpStatus, Settings,
 };
 use mundotango::community::events::schedule::Schedule;
+use mundotango::community::events::seating::Rsvp;
 use mundotango::community::events::store::{Edited, Event, EventError, EventStore, EventType};
 use mundotango::community::location::{Coordinates, Location};
 use mundotango::community::money::{Currency, Money};
