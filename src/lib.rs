@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod email;
 pub mod engines;
 mod export_route;
+pub mod icalendar;
 mod invalidations;
 mod jobs_cli;
 mod jobs_routes;

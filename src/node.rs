@@ -30,6 +30,7 @@ use crate::community::letters::{self, Letters};
 use crate::community::notifications::ladder::{self, Teller};
 use crate::community::notifications::preferences::PreferenceStore;
 use crate::community::notifications::tell::{NOTIFICATION, PUSHES};
+use crate::community::site::Site;
 use crate::community::{self, Community, CommunityParts, roles};
 use crate::config::{Config, ConfigSource, JobsOptions};
 use crate::data_folder;
@@ -317,6 +318,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
         revocations: Arc::clone(&revocations),
         jobs: jobs.clone(),
         pusher: Arc::clone(&pusher),
+        site: Site::of(&config.mail)?,
     };
     let community = Community::new(&db, parts, &config.auth)?;
     let letters = Letters::new(&db, jobs.clone(), Arc::clone(&tokens), &config.mail, transport(config)?)?;

@@ -18,6 +18,11 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The header of W3C's Trace Context.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
+/// Longest part of a path that the log shows, in bytes: no id is longer.
+const LONGEST_SHOWN: usize = 64;
+/// What it shows of a longer one.
+const HIDDEN: &str = "(hidden)";
+
 /// Where a node says how it is.
 const HEALTH: &str = "/api/health";
 
@@ -61,7 +66,7 @@ struct Line {
 
 impl Line {
     fn begin(request: &Request) -> Self {
-        let path = request.uri().path().to_owned();
+        let path = shown(request.uri().path());
         Self { started: Instant::now(), method: request.method().clone(), path }
     }
 
@@ -69,6 +74,15 @@ impl Line {
         let (status, millis) = (response.status().as_u16(), self.started.elapsed().as_millis());
         tracing::debug!(method = %self.method, path = self.path, status, millis, "answered");
     }
+}
+
+/// A path without the secrets in it: a part that is longer than any id is what opens something.
+fn shown(path: &str) -> String {
+    let parts = path.split('/').map(|part| match part.len() {
+        0..=LONGEST_SHOWN => part,
+        _ => HIDDEN,
+    });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 /// Middleware that counts, times and traces requests by route.
@@ -174,5 +188,25 @@ fn method_label(method: &Method) -> &'static str {
         Method::HEAD => "HEAD",
         Method::OPTIONS => "OPTIONS",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_shown_without_the_secrets_in_it() {
+        let id = "01a22267-5695-774a-9335-497936266a2f";
+        for (path, wanted) in [
+            (format!("/api/events/{id}/rsvp"), format!("/api/events/{id}/rsvp")),
+            (
+                format!("/api/calendars/feed/{}.ics", "x".repeat(86)),
+                "/api/calendars/feed/(hidden)".to_owned(),
+            ),
+            ("/".to_owned(), "/".to_owned()),
+        ] {
+            assert_eq!(shown(&path), wanted);
+        }
     }
 }

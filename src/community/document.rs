@@ -24,6 +24,7 @@ use super::{bookmarks, events, notifications, posts};
         (name = "posts", description = "The feed, posts, and reactions to them."),
         (name = "bookmarks", description = "Posts to come back to."),
         (name = "events", description = "Milongas, classes and festivals, and who comes."),
+        (name = "calendars", description = "Events for calendar programs, and out of their files."),
         (name = "notifications", description = "What a user is told, by which ways, and on which devices."),
         (name = "life-ceo", description = "Conversations with agents."),
         (name = "analytics", description = "What happened, told by clients, and the numbers of it for admins."),

@@ -1,4 +1,4 @@
-//! How often somebody may register, log in and refresh.
+//! How often somebody may register, log in and refresh, and fetch and import calendars.
 //!
 //! Each address has a quota for each of the three. Guessing passwords is held up by counting failures alone: those of an
 //! address at an account close the account for that address, so nobody can lock the owner out from elsewhere. Failures of
@@ -25,6 +25,10 @@ use crate::config::RateOptions;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
+/// How often a calendar is fetched by its address, by all programs that have it.
+const CALENDAR: Quota = Quota { limit: 60, window: HOUR };
+/// How many files with events a user imports.
+const IMPORTS: Quota = Quota { limit: 20, window: HOUR };
 /// In what time [`RateOptions::failed_logins`] come back.
 const FAILURES_WINDOW: Duration = Duration::from_mins(15);
 /// How often a slowed account may be tried.
@@ -92,6 +96,18 @@ impl Limits {
     /// A letter with a link that somebody asks for.
     pub(super) async fn link(&self, address: &Address) -> Result<(), Problem> {
         self.per_address("link", self.options.links_per_address, HOUR, address).await
+    }
+
+    /// A calendar that is fetched by its address.
+    pub(super) async fn calendar(&self, calendar_id: &str) -> Result<(), Problem> {
+        let wait = self.take(&format!("calendar:{calendar_id}"), CALENDAR).await;
+        wait.map_or(Ok(()), |wait| Err(too_many("requests for this calendar", wait)))
+    }
+
+    /// A file with events that a user imports.
+    pub(super) async fn import(&self, user_id: &str) -> Result<(), Problem> {
+        let wait = self.take(&format!("import:{user_id}"), IMPORTS).await;
+        wait.map_or(Ok(()), |wait| Err(too_many("imported files", wait)))
     }
 
     /// Lets an attempt at an account through, or says when to come again. To be asked before the password is looked at,

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod bookmarks;
+pub mod calendars;
 #[cfg(test)]
 mod clocks;
 mod coalescer;
@@ -17,6 +18,7 @@ mod place;
 pub mod policy;
 pub mod posts;
 pub mod roles;
+pub mod site;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,13 +42,16 @@ use crate::email::UnsubscribeKey;
 use accounts::passwords::Passwords;
 use accounts::store::{AccountStore, User};
 use bookmarks::store::BookmarkStore;
+use calendars::imported::ImportedStore;
+use calendars::store::CalendarStore;
 use events::store::EventStore;
 use limits::Limits;
 use notifications::Notifications;
 use posts::store::PostStore;
+use site::Site;
 
 /// The kinds of partitions that the features keep.
-pub fn kinds() -> [&'static KindSpec; 11] {
+pub fn kinds() -> [&'static KindSpec; 13] {
     [
         accounts::store::USERS.spec(),
         accounts::names::NAMES.spec(),
@@ -59,6 +64,8 @@ pub fn kinds() -> [&'static KindSpec; 11] {
         notifications::preferences::PREFERENCES.spec(),
         notifications::devices::DEVICES.spec(),
         notifications::devices::DESTINATIONS.spec(),
+        calendars::store::CALENDARS.spec(),
+        calendars::imported::IMPORTED_EVENTS.spec(),
     ]
 }
 
@@ -85,6 +92,9 @@ pub struct Community {
     posts: PostStore,
     bookmarks: BookmarkStore,
     events: EventStore,
+    calendars: CalendarStore,
+    imported: ImportedStore,
+    site: Site,
     tokens: Arc<Tokens>,
     revocations: Arc<Revocations>,
     passwords: Passwords,
@@ -109,12 +119,14 @@ pub struct CommunityParts {
     pub jobs: Jobs,
     /// Reaches devices.
     pub pusher: Arc<Pusher>,
+    /// Where the community is on the web.
+    pub site: Site,
 }
 
 impl Community {
     /// The community on its store.
     pub fn new(db: &Db, parts: CommunityParts, auth: &AuthOptions) -> anyhow::Result<Self> {
-        let CommunityParts { hot, engine, tokens, revocations, jobs, pusher } = parts;
+        let CommunityParts { hot, engine, tokens, revocations, jobs, pusher, site } = parts;
         let passwords = Passwords::new(auth.password_concurrency)?;
         let limits = Limits::new(auth.rates.clone(), hot);
         let refresh_token_ttl = auth.refresh_token_ttl;
@@ -127,6 +139,9 @@ impl Community {
             posts,
             bookmarks: BookmarkStore::new(db.clone()),
             events,
+            calendars: CalendarStore::new(db.clone()),
+            imported: ImportedStore::new(db.clone()),
+            site,
             notifications: Notifications::new(db, pusher),
             unsubscribe: letters::unsubscribe::key(&tokens)?,
             tokens,
@@ -187,6 +202,7 @@ pub fn router(community: Arc<Community>) -> OpenApiRouter {
         .merge(posts::router())
         .merge(bookmarks::router())
         .merge(events::router())
+        .merge(calendars::router())
         .merge(notifications::router())
         .merge(letters::unsubscribe::router())
         .with_state(community)

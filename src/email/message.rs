@@ -4,11 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use lettre::address::Envelope;
-use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{MultiPart, SinglePart};
+use lettre::message::header::{ContentType, ContentTypeErr, HeaderName, HeaderValue};
+use lettre::message::{Attachment, MultiPart, SinglePart};
 
 use super::address::{ascii_domain, refuse_controls};
 use super::{Address, AddressError, Mailbox, Rendered};
+use crate::icalendar::Method;
 
 /// Longest id of a job, in bytes: it becomes the name of a file, a part of two headers, and a part of a
 /// return path.
@@ -32,6 +33,30 @@ pub enum ComposeError {
     /// The mail library refuses it.
     #[error("the message cannot be built")]
     Build(#[source] lettre::error::Error),
+    /// The mail library knows no such part.
+    #[error("the message's calendar cannot be named")]
+    Kind(#[source] ContentTypeErr),
+}
+
+/// What a letter tells, as a calendar program reads it (iMIP, RFC 6047).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invitation {
+    /// What it wants of the program. The calendar says the same.
+    pub method: Method,
+    /// The calendar.
+    pub calendar: String,
+}
+
+impl Invitation {
+    /// The parts of a message: one beside the texts, by which Gmail, Outlook and Apple Mail know an invitation, and a file for
+    /// programs that know none. The file is no second invitation: it is of another type.
+    fn parts(&self) -> Result<[SinglePart; 2], ContentTypeErr> {
+        let kind = format!("text/calendar; charset=utf-8; method={}", self.method.name());
+        let beside = SinglePart::builder().header(ContentType::parse(&kind)?).body(self.calendar.clone());
+        let kind = ContentType::parse("application/ics; name=\"invite.ics\"")?;
+        let file = Attachment::new("invite.ics".to_owned()).body(self.calendar.clone().into_bytes(), kind);
+        Ok([beside, file])
+    }
 }
 
 /// The id of a message, made of the id of the job that sends it. All attempts of a job have the same, so that
@@ -75,16 +100,38 @@ impl Message {
         domain: &str,
         date: Timestamp,
     ) -> Result<Self, ComposeError> {
+        Self::compose_with(from, to, rendered, None, id, domain, date)
+    }
+
+    /// The same with what calendar programs read, if there is something for them.
+    pub fn compose_with(
+        from: &Mailbox,
+        to: &Mailbox,
+        rendered: &Rendered,
+        invitation: Option<&Invitation>,
+        id: MessageId,
+        domain: &str,
+        date: Timestamp,
+    ) -> Result<Self, ComposeError> {
         refuse_controls(&rendered.subject).map_err(ComposeError::Subject)?;
         refuse_controls(domain).map_err(ComposeError::Domain)?;
         let domain = ascii_domain(domain).map_err(ComposeError::Domain)?;
         let seconds = u64::try_from(date.as_second()).map_err(|_| ComposeError::Date)?;
         let header_date = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         // Mail programs show the last part that they understand, so the plain text comes first.
-        let body = MultiPart::alternative()
+        let texts = MultiPart::alternative()
             .boundary(format!("=_{}", id.0))
             .singlepart(SinglePart::plain(rendered.text.clone()))
             .singlepart(SinglePart::html(rendered.html.clone()));
+        let body = match invitation {
+            None => texts,
+            Some(invitation) => {
+                let [beside, file] = invitation.parts().map_err(ComposeError::Kind)?;
+                // No boundary may begin with another one.
+                let whole = MultiPart::mixed().boundary(format!("=+{}", id.0));
+                whole.multipart(texts.singlepart(beside)).singlepart(file)
+            }
+        };
         let mut headers = lettre::Message::builder()
             .from(from.to_inner())
             .to(to.to_inner())
@@ -321,6 +368,35 @@ mod tests {
         let sent = message.clone().with_return_path(&path).unwrap();
         assert_eq!(sent.envelope().from().unwrap().to_string(), path.as_str());
         assert_eq!((sent.envelope().to(), sent.bytes()), (message.envelope().to(), message.bytes()));
+    }
+
+    #[test]
+    fn an_invitation_stands_beside_the_texts_and_as_a_file() {
+        let to = Mailbox::from("ana@example.com".parse::<Address>().unwrap());
+        for (method, name) in [(Method::Request, "REQUEST"), (Method::Cancel, "CANCEL")] {
+            let calendar =
+                format!("BEGIN:VCALENDAR\r\nMETHOD:{name}\r\nSUMMARY:¡Milonga! 💃\r\nEND:VCALENDAR\r\n");
+            let invitation = Invitation { method, calendar: calendar.clone() };
+            let (id, date) = (MessageId::of_job("1").unwrap(), Timestamp::UNIX_EPOCH);
+            let invited = Some(&invitation);
+            let message =
+                Message::compose_with(&to, &to, &rendered("x"), invited, id, "example.com", date).unwrap();
+            assert!(message.bytes().is_ascii());
+            let parsed = MessageParser::default().parse(message.bytes()).unwrap();
+            let kinds: Vec<_> = parsed.parts.iter().map(|part| part.content_type().unwrap()).collect();
+            let names: Vec<_> = kinds.iter().map(|kind| kind.subtype().unwrap()).collect();
+            assert_eq!(names, ["mixed", "alternative", "plain", "html", "calendar", "ics"]);
+            assert_eq!(kinds[4].attribute("method"), Some(name), "it is the one of the calendar");
+            assert_eq!(kinds[4].attribute("charset"), Some("utf-8"));
+            assert!(
+                parsed.parts[4].content_disposition().is_none(),
+                "what is attached is no invitation to some"
+            );
+            assert_eq!(parsed.parts[4].text_contents().unwrap().trim_end(), calendar.trim_end());
+            assert_eq!(parsed.parts[5].contents(), calendar.as_bytes());
+            assert_eq!(parsed.parts[5].attachment_name(), Some("invite.ics"));
+            assert_eq!(parsed.body_text(0).unwrap().replace("\r\n", "\n").trim_end(), "¡Hola!\n.\n..");
+        }
     }
 
     #[test]

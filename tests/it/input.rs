@@ -34,7 +34,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "digestHour": "09:00", "silentPush": true, "analytics": true, "activityLetters": true,
         "kinds": {
             "eventPromoted": ways, "eventOffered": ways, "eventReminder": ways, "eventMoved": ways, "eventCancelled": ways,
-            "eventAnswers": ways,
+            "eventAnswers": ways, "eventGoing": ways,
         },
     });
     let profile =
@@ -87,6 +87,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         ("post /api/posts", "/api/posts".to_owned(), json!({"content": "x", "visibility": "private"})),
         ("post /api/posts/{id}/react", format!("/api/posts/{post}/react"), json!({"reactionType": "heart"})),
         ("post /api/events", "/api/events".to_owned(), event_body),
+        ("post /api/calendars", "/api/calendars".to_owned(), json!({"kind": "city", "city": "Buenos Aires"})),
         ("patch /api/events/{id}", format!("/api/events/{event}"), event_change),
         ("post /api/events/{id}/cancel", format!("/api/events/{event}/cancel"), json!({"reason": "x"})),
         (
@@ -138,7 +139,7 @@ fn resolved<'a>(document: &'a Value, schema: &'a Value) -> (&'a Value, String, b
 const LINES: [&str; 3] = ["FullName", "City", "Title"];
 
 /// Fields of which a body has one: it holds another one of them.
-const EITHER: [&str; 5] = ["web", "apns", "user", "channel", "command"];
+const EITHER: [&str; 6] = ["web", "apns", "user", "channel", "command", "hostId"];
 
 /// Values that a field may not hold, and why.
 fn bad_values(document: &Value, schema: &Value) -> Vec<(&'static str, Value)> {

@@ -78,6 +78,8 @@ pub struct EventFilter {
     pub to: Option<Timestamp>,
     /// Within this many kilometres of a point; events without coordinates are out.
     pub near: Option<(Coordinates, f64)>,
+    /// Also those that do not take place.
+    pub with_cancelled: bool,
 }
 
 impl EventFilter {
@@ -87,6 +89,7 @@ impl EventFilter {
         self.holds_entry(&Listed::of(event))
             && self.from.is_none_or(|from| start >= from)
             && self.to.is_none_or(|to| start < to)
+            && (self.with_cancelled || event.cancelled.is_none())
     }
 
     fn holds_entry(&self, entry: &Listed) -> bool {
@@ -292,11 +295,8 @@ impl Gathering<'_> {
             let known = some.iter().filter_map(|key| id_of(key).map(|id| (key, id.to_owned())));
             let (keys, ids): (Vec<_>, Vec<_>) = known.unzip();
             let found = keys.iter().zip(&ids).zip(self.db.read_all(&EVENTS, &ids).await?);
-            // An event that is not there yet or no longer is left out, so is an entry of before the event was moved, and an
-            // event that does not take place.
-            let is_current = |key: &str, event: &Event| {
-                event.cancelled.is_none() && key_of(event) == key && self.filter.holds(event)
-            };
+            // An event that is not there yet or no longer is left out, so is an entry of before the event was moved.
+            let is_current = |key: &str, event: &Event| key_of(event) == key && self.filter.holds(event);
             self.items.extend(found.filter_map(|((key, id), found)| {
                 found.map(|found| Event::new(id, found)).filter(|event| is_current(key, event))
             }));

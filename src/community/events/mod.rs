@@ -3,11 +3,12 @@
 mod announce;
 pub mod answers;
 pub(super) mod bodies;
-mod change;
 pub mod door;
 pub mod editing;
 mod errors;
 pub mod hosts;
+pub mod calendar_entry;
+pub(super) mod change;
 pub mod listing;
 pub(super) mod live;
 pub mod mine;
@@ -66,6 +67,18 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .merge(change::router())
         .merge(door::router())
         .merge(hosts::router())
+}
+
+impl Community {
+    /// Adds an event: unless it is a draft, those who look at events are told, and those who will come are reminded.
+    pub(super) async fn give_event(&self, event: Event) -> Result<EventBody, StoreError> {
+        let people = self.people(vec![event.host_id.clone()]).await;
+        let effects = announce_new(&event, &people, event.created_at)?;
+        let effects = effects.iter().filter(|_| !event.is_draft).map(Effect::kept);
+        self.events.create(&event, &effects.collect::<Result<Vec<_>, _>>()?).await?;
+        mundotango_ops::metrics().events_created_total.with_label_values(&[&label(event.event_type)]).inc();
+        Ok(EventBody::new(event, &people))
+    }
 }
 
 fn count_answer(outcome: &RsvpOutcome) {
@@ -173,13 +186,7 @@ async fn create(
         version: 0,
         cancelled: None,
     };
-    let people = community.people(vec![event.host_id.clone()]).await;
-    let body = EventBody::new(event.clone(), &people);
-    let effects = announce_new(&event, &people, event.created_at)?;
-    let effects = effects.iter().filter(|_| !event.is_draft).map(Effect::kept);
-    community.events.create(&event, &effects.collect::<Result<Vec<_>, _>>()?).await?;
-    mundotango_ops::metrics().events_created_total.with_label_values(&[&label(event.event_type)]).inc();
-    Ok((StatusCode::CREATED, Json(body)))
+    Ok((StatusCode::CREATED, Json(community.give_event(event).await?)))
 }
 
 /// One event.
@@ -222,7 +229,14 @@ async fn rsvp(
     ValidJson(body): ValidJson<RsvpBody>,
 ) -> Result<Json<Answered>, Problem> {
     let now = mundotango_storage::now();
-    let outcome = community.events.rsvp(&id, &identity.user_id, body, now, announce_answer).await?;
+    let preferences = community.notifications.preferences.of(&identity.user_id).await?;
+    let ways = preferences.ways(NotificationKind::EventGoing);
+    let effects = move |outcome: &RsvpOutcome| {
+        let mut effects = announce_answer(outcome)?;
+        effects.extend(letters::invitations::going(outcome, ways)?);
+        Ok(effects)
+    };
+    let outcome = community.events.rsvp(&id, &identity.user_id, body, now, effects).await?;
     let outcome = outcome.ok_or_else(|| Problem::not_found("event"))?;
     if outcome.previous != Some(outcome.rsvp.status) {
         count_answer(&outcome);

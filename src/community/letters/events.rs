@@ -43,7 +43,7 @@ pub(super) static PLACES: JobKind<OfEvent> = JobKind::new("event_places", &NOTIF
 /// Tells the host of answers.
 static UNTOLD: JobKind<OfEvent> = JobKind::new("event_answers", &NOTIFICATION, 1);
 
-const fn letter<P>(name: &'static str) -> JobKind<P> {
+pub(super) const fn letter<P>(name: &'static str) -> JobKind<P> {
     JobKind::new(name, &EMAIL, 1)
         .timeout(SEND_TIMEOUT)
         .backoff(Duration::from_secs(15), Duration::from_mins(30))
@@ -205,14 +205,15 @@ impl Handler<ToGuest> for Promoted {
             return Ok(());
         }
         let Some(reader) = letters.guest(&job.user_id, &job.event_id, kind).await? else { return Ok(()) };
-        let (name, event) = (reader.name(), letters.lines_of(&event, &reader));
-        let letter = if kind == NotificationKind::EventPromoted {
-            Letter::Promoted { name, event }
+        let (name, lines) = (reader.name(), letters.lines_of(&event, &reader));
+        if kind == NotificationKind::EventPromoted {
+            let letter = Letter::Promoted { name, event: lines };
+            letters.send_inviting(attempted, &reader, &letter, &event).await
         } else {
             let text = kind.words(reader.language, &event.title, 1);
-            Letter::Notification { name, text, url: event.url }
-        };
-        letters.send(attempted, &reader, &letter).await
+            let letter = Letter::Notification { name, text, url: lines.url };
+            letters.send(attempted, &reader, &letter).await
+        }
     }
 }
 
@@ -231,8 +232,9 @@ impl Handler<MovedLetter> for Own {
         let Some(event) = letters.upcoming(&job.event_id, job.starts_at, now()).await? else { return Ok(()) };
         let kind = NotificationKind::EventMoved;
         let Some(reader) = letters.guest(&job.user_id, &job.event_id, kind).await? else { return Ok(()) };
-        let (event, before) = (letters.lines_of(&event, &reader), letters.when(&job.before, &reader));
-        letters.send(attempted, &reader, &Letter::EventMoved { name: reader.name(), event, before }).await
+        let (lines, before) = (letters.lines_of(&event, &reader), letters.when(&job.before, &reader));
+        let letter = Letter::EventMoved { name: reader.name(), event: lines, before };
+        letters.send_inviting(attempted, &reader, &letter, &event).await
     }
 }
 
@@ -244,8 +246,9 @@ impl Handler<ToGuest> for Cancelled {
         let kind = NotificationKind::EventCancelled;
         let Some(reader) = letters.guest(&job.user_id, &job.event_id, kind).await? else { return Ok(()) };
         let reason = event.cancelled.as_ref().and_then(|cancelled| cancelled.reason.clone());
-        let event = letters.lines_of(&event, &reader);
-        letters.send(attempted, &reader, &Letter::EventCancelled { name: reader.name(), event, reason }).await
+        let lines = letters.lines_of(&event, &reader);
+        let letter = Letter::EventCancelled { name: reader.name(), event: lines, reason };
+        letters.send_inviting(attempted, &reader, &letter, &event).await
     }
 }
 
@@ -437,7 +440,7 @@ impl Letters {
     }
 
     /// Who reads a letter about an event, unless that user wants none of the kind or of the event.
-    async fn guest(
+    pub(super) async fn guest(
         &self,
         user_id: &str,
         event_id: &str,
@@ -497,7 +500,7 @@ impl Letters {
         self.dates.when(&when.start, when.end.as_ref(), reader.language, zone.as_ref())
     }
 
-    fn lines_of(&self, event: &Event, reader: &Reader) -> EventLines {
+    pub(super) fn lines_of(&self, event: &Event, reader: &Reader) -> EventLines {
         EventLines {
             title: event.title.clone(),
             when: self.when(&event.when, reader),

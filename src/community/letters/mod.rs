@@ -5,6 +5,7 @@ pub(super) mod accounts;
 pub(super) mod digests;
 pub(super) mod events;
 mod places;
+pub(super) mod invitations;
 pub(super) mod unsubscribe;
 
 use std::sync::Arc;
@@ -23,9 +24,10 @@ use super::accounts::store::{AccountStore, User};
 use super::events::store::EventStore;
 use super::notifications::preferences::{PreferenceStore, Preferences};
 use super::notifications::store::NotificationStore;
+use super::site::Site;
 use crate::email::{
-    Address, Dates, Feedback, Language, Letter, MailOptions, Mailbox, Message, MessageId, Renderer,
-    ReturnPaths, SendError, SuppressionList, TemporaryScope, Transport, UnsubscribeLinks,
+    Address, Dates, Feedback, Invitation, Language, Letter, MailOptions, Mailbox, Message, MessageId,
+    Renderer, ReturnPaths, SendError, SuppressionList, TemporaryScope, Transport, UnsubscribeLinks,
 };
 
 /// The letters that wait.
@@ -51,6 +53,7 @@ pub struct Letters {
     from: Mailbox,
     bounces: Option<ReturnPaths>,
     public_url: String,
+    site: Site,
     language: Language,
 }
 
@@ -63,7 +66,8 @@ const DESTINATION: &str = "the mail server";
 /// The jobs that are done by those who write letters.
 pub fn handled(pools: NewPools, letters: &Arc<Letters>) -> NewPools {
     let pools = events::handled(accounts::handled(pools, letters), letters);
-    digests::handled(places::handled(pools, letters), letters)
+    let pools = invitations::handled(places::handled(pools, letters), letters);
+    digests::handled(pools, letters)
 }
 
 /// The secret that signs return paths. It is made of the node's secret, so all nodes have the same.
@@ -102,6 +106,7 @@ impl Letters {
             from: options.from.parse().context("mail.from")?,
             bounces,
             public_url: options.public_url.trim_end_matches('/').to_owned(),
+            site: Site::of(options)?,
             language: options.language,
         })
     }
@@ -127,6 +132,18 @@ impl Letters {
         address: &str,
         letter: &Letter,
     ) -> Result<(), Failure> {
+        self.send_with(attempted, reader, address, letter, None).await
+    }
+
+    /// The same with what calendar programs read, if there is something for them.
+    async fn send_with(
+        &self,
+        attempted: &Attempted,
+        reader: &Reader,
+        address: &str,
+        letter: &Letter,
+        invitation: Option<&Invitation>,
+    ) -> Result<(), Failure> {
         if letter.scope().list().is_some_and(|list| !reader.preferences.takes(list)) {
             count(letter, "unwanted");
             return Ok(());
@@ -134,7 +151,7 @@ impl Letters {
         let address: Address =
             address.parse().map_err(|error| Failure::Hopeless(format!("the user's address {error}")))?;
         let message = self
-            .compose(attempted, reader, &address, letter)
+            .compose(attempted, reader, &address, letter, invitation)
             .map_err(|error| Failure::Hopeless(format!("{error:#}")))?;
         let now = mundotango_storage::now();
         if let Some(why) = self.suppressions.why_not(&address, letter.scope(), message.id(), now).await? {
@@ -187,13 +204,15 @@ impl Letters {
         reader: &Reader,
         address: &Address,
         letter: &Letter,
+        invitation: Option<&Invitation>,
     ) -> anyhow::Result<Message> {
         // A name that no header can hold is left out.
         let to = Mailbox { name: reader.user.full_name.parse().ok(), address: address.clone() };
         let rendered = self.renderer.render(letter, reader.language, &self.links.of(&reader.user.id))?;
         let id = MessageId::of_job(&message_id(&attempted.id))?;
         let made = Timestamp::from_millisecond(attempted.enqueued).unwrap_or(Timestamp::UNIX_EPOCH);
-        let message = Message::compose(&self.from, &to, &rendered, id, self.from.address.domain(), made)?;
+        let domain = self.from.address.domain();
+        let message = Message::compose_with(&self.from, &to, &rendered, invitation, id, domain, made)?;
         Ok(match &self.bounces {
             Some(paths) => {
                 let return_path = paths.of(message.id(), address)?;

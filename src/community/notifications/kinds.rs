@@ -22,6 +22,8 @@ pub enum NotificationKind {
     EventCancelled,
     /// People answered an event that the user gives.
     EventAnswers,
+    /// The user said to come to an event, and has a place or waits for one.
+    EventGoing,
 }
 
 /// By which ways a user is told.
@@ -45,6 +47,7 @@ impl NotificationKind {
         Self::EventMoved,
         Self::EventCancelled,
         Self::EventAnswers,
+        Self::EventGoing,
     ];
 
     /// Its name, as clients write it.
@@ -56,12 +59,15 @@ impl NotificationKind {
             Self::EventMoved => "eventMoved",
             Self::EventCancelled => "eventCancelled",
             Self::EventAnswers => "eventAnswers",
+            Self::EventGoing => "eventGoing",
         }
     }
 
     /// By which ways users are told who have said nothing.
     pub const fn usual_ways(self) -> Ways {
-        Ways { in_app: true, push: true, email: true }
+        // What a user does is told to that user only if that is asked for.
+        let is_told = !matches!(self, Self::EventGoing);
+        Ways { in_app: is_told, push: is_told, email: is_told }
     }
 
     /// Whether a letter of its own tells of it, at once; else the digest does.
@@ -71,7 +77,8 @@ impl NotificationKind {
             | Self::EventOffered
             | Self::EventReminder
             | Self::EventMoved
-            | Self::EventCancelled => true,
+            | Self::EventCancelled
+            | Self::EventGoing => true,
             Self::EventAnswers => false,
         }
     }
@@ -79,7 +86,9 @@ impl NotificationKind {
     /// How long it is worth a push.
     pub const fn push_within(self) -> Duration {
         match self {
-            Self::EventPromoted | Self::EventOffered | Self::EventReminder => Duration::from_hours(12),
+            Self::EventPromoted | Self::EventOffered | Self::EventReminder | Self::EventGoing => {
+                Duration::from_hours(12)
+            }
             Self::EventMoved | Self::EventCancelled | Self::EventAnswers => Duration::from_hours(24),
         }
     }
@@ -94,6 +103,7 @@ impl NotificationKind {
             (Language::En, Self::EventCancelled) => format!("{title} does not take place"),
             (Language::En, Self::EventAnswers) if count == 1 => format!("One new answer to {title}"),
             (Language::En, Self::EventAnswers) => format!("{count} new answers to {title}"),
+            (Language::En, Self::EventGoing) => format!("You said to come to {title}"),
             (Language::Es, Self::EventPromoted) => format!("Tienes un lugar en {title}"),
             (Language::Es, Self::EventOffered) => format!("Un lugar en {title} te espera hasta que pagues"),
             (Language::Es, Self::EventReminder) => format!("{title} empieza pronto"),
@@ -101,6 +111,7 @@ impl NotificationKind {
             (Language::Es, Self::EventCancelled) => format!("{title} se canceló"),
             (Language::Es, Self::EventAnswers) if count == 1 => format!("Una respuesta nueva a {title}"),
             (Language::Es, Self::EventAnswers) => format!("{count} respuestas nuevas a {title}"),
+            (Language::Es, Self::EventGoing) => format!("Dijiste que vas a {title}"),
         }
     }
 }

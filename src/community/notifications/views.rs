@@ -17,7 +17,8 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         | NotificationKind::EventReminder
         | NotificationKind::EventMoved
         | NotificationKind::EventCancelled
-        | NotificationKind::EventAnswers => format!("/events/{}", told.thing),
+        | NotificationKind::EventAnswers
+        | NotificationKind::EventGoing => format!("/events/{}", told.thing),
     }
 }
 

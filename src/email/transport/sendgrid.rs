@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
-use mail_parser::{Addr, MessageParser};
+use mail_parser::{Addr, MessageParser, MimeHeaders as _};
 use serde_json::{Map, Value, json};
 
 use super::http::{Answer, Api};
@@ -77,15 +79,21 @@ fn request(message: &Message) -> Option<Value> {
     let to: Vec<_> = message.envelope().to().iter().map(|to| mailbox(to.as_ref(), to_name)).collect();
     let from = parsed.from()?.first()?;
     let off = json!({ "enable": false });
-    Some(json!({
+    // SendGrid wants the plain text first, and what calendar programs read last.
+    let mut content = vec![
+        json!({ "type": "text/plain", "value": parsed.body_text(0)? }),
+        json!({ "type": "text/html", "value": parsed.body_html(0)? }),
+    ];
+    let calendar = calendar(&parsed);
+    content.extend(calendar.map(|(method, text)| {
+        // The one type with a parameter that it takes, in this very form.
+        json!({ "type": format!("text/calendar; method={method}"), "value": text })
+    }));
+    let mut request = json!({
         "personalizations": [{ "to": to }],
         "from": mailbox(from.address()?, from.name()),
         "subject": parsed.subject()?,
-        // SendGrid wants the plain text first.
-        "content": [
-            { "type": "text/plain", "value": parsed.body_text(0)? },
-            { "type": "text/html", "value": parsed.body_html(0)? },
-        ],
+        "content": content,
         "headers": other_headers(parsed.headers_raw()),
         // It comes back with bounces.
         "custom_args": { "message_id": message.id().as_str() },
@@ -95,7 +103,22 @@ fn request(message: &Message) -> Option<Value> {
             "open_tracking": off,
             "subscription_tracking": off,
         },
-    }))
+    });
+    if let Some((_, text)) = calendar {
+        let file = STANDARD.encode(text);
+        request["attachments"] = json!([{
+            "content": file, "type": "application/ics", "filename": "invite.ics", "disposition": "attachment",
+        }]);
+    }
+    Some(request)
+}
+
+/// What calendar programs read of a message, and what it wants of them.
+fn calendar<'a>(message: &'a mail_parser::Message<'_>) -> Option<(&'a str, &'a str)> {
+    message.parts.iter().find_map(|part| {
+        let kind = part.content_type().filter(|kind| kind.subtype() == Some("calendar"))?;
+        Some((kind.attribute("method")?, part.text_contents()?))
+    })
 }
 
 fn mailbox(address: &str, name: Option<&str>) -> Value {
@@ -151,7 +174,7 @@ mod tests {
     use mundotango_ops::Secret;
 
     use super::super::TemporaryScope;
-    use super::super::stub::{Act, Stub, message};
+    use super::super::stub::{Act, Stub, invitation, message};
     use super::*;
 
     fn transport(stub: &Stub) -> SendgridTransport {
@@ -197,6 +220,21 @@ mod tests {
             },
         });
         assert_eq!(told, wanted);
+    }
+
+    #[tokio::test]
+    async fn an_invitation_is_sent_as_one() {
+        let stub = Stub::start(|_| Act::answer(202, "")).await;
+        transport(&stub).send(&invitation()).await.unwrap();
+        let told = stub.request().json();
+        let kinds: Vec<_> = told["content"].as_array().unwrap().iter().map(|one| &one["type"]).collect();
+        assert_eq!(kinds, ["text/plain", "text/html", "text/calendar; method=REQUEST"]);
+        let calendar = told["content"][2]["value"].as_str().unwrap();
+        assert!(calendar.contains("METHOD:REQUEST"), "{calendar}");
+        let file = &told["attachments"][0];
+        assert_eq!((&file["type"], &file["filename"]), (&json!("application/ics"), &json!("invite.ics")));
+        let file = STANDARD.decode(file["content"].as_str().unwrap()).unwrap();
+        assert!(file.starts_with(b"BEGIN:VCALENDAR\r\nMETHOD:REQUEST\r\n"), "{file:?}");
     }
 
     #[test]

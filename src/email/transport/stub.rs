@@ -10,7 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::http::Api;
-use crate::email::{Mailbox, Message, MessageId, Rendered};
+use crate::email::{Invitation, Mailbox, Message, MessageId, Rendered};
+use crate::icalendar::Method;
 
 /// What the provider does when it has read a request.
 #[derive(Clone, Debug)]
@@ -160,6 +161,16 @@ pub(super) fn api(stub: &Stub) -> Api {
 
 /// A letter with all that is hard about letters.
 pub(super) fn message() -> Message {
+    message_with(None)
+}
+
+/// The same with an invitation.
+pub(super) fn invitation() -> Message {
+    let calendar = "BEGIN:VCALENDAR\r\nMETHOD:REQUEST\r\nSUMMARY:¡Milonga!\r\nEND:VCALENDAR\r\n".to_owned();
+    message_with(Some(&Invitation { method: Method::Request, calendar }))
+}
+
+fn message_with(invitation: Option<&Invitation>) -> Message {
     let rendered = Rendered {
         subject: "¡Hola, Ana! 🕺".to_owned(),
         html: "<p>¡Hola &amp; adiós!</p>".to_owned(),
@@ -169,5 +180,6 @@ pub(super) fn message() -> Message {
     let from: Mailbox = "MundoTango <no-reply@example.com>".parse().unwrap();
     let to: Mailbox = "Ana \"la ñata\" <ana@milonga.españa>".parse().unwrap();
     let date = "2026-07-04T22:00:00Z".parse().unwrap();
-    Message::compose(&from, &to, &rendered, MessageId::of_job("job-1").unwrap(), "example.com", date).unwrap()
+    let id = MessageId::of_job("job-1").unwrap();
+    Message::compose_with(&from, &to, &rendered, invitation, id, "example.com", date).unwrap()
 }

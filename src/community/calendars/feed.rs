@@ -1,0 +1,125 @@
+//! What is in a calendar at the moment at which somebody looks: so many events at most, and none that its user may not see.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+
+use super::store::Shows;
+use crate::community::Community;
+use crate::community::events::calendar_entry;
+use crate::community::events::listing::EventFilter;
+use crate::community::events::rules::RsvpStatus;
+use crate::community::events::store::Event;
+use crate::community::policy::{self, Action, Object, Viewer};
+use crate::email::Language;
+use crate::icalendar::Entry;
+
+/// Most events of a calendar.
+pub const MOST_EVENTS: usize = 500;
+/// Of these, most that are to come; the rest is left to what was, so that what was cancelled does not just vanish.
+const MOST_TO_COME: usize = 400;
+/// How long events stay in a calendar after they began, also those that were cancelled.
+pub const LOOKS_BACK: SignedDuration = SignedDuration::from_hours(60 * 24);
+/// How far ahead a calendar looks.
+pub const LOOKS_AHEAD: SignedDuration = SignedDuration::from_hours(366 * 24);
+/// Events that are read at once.
+const AT_ONCE: usize = 100;
+/// Most reads of a list for one calendar: a page may be short where filters leave much out.
+const MOST_READS: usize = 8;
+
+/// An event, and what the calendar's user answered.
+type Shown = (Event, Option<RsvpStatus>);
+
+/// Reads a list up to a time or a number of events, however much of it is left out.
+async fn gather<T, F: Future<Output = Result<Page<T>, StoreError>>>(
+    until: Timestamp,
+    most: usize,
+    event: impl Fn(&T) -> &Event,
+    read: impl Fn(PageRequest) -> F,
+) -> Result<Vec<T>, StoreError> {
+    let (mut all, mut start) = (Vec::new(), PageStart::First);
+    for _ in 0..MOST_READS {
+        let page = read(PageRequest { start, limit: AT_ONCE.min(most - all.len()) }).await?;
+        let with_all = all.len() + page.items.len();
+        all.extend(page.items.into_iter().take_while(|item| event(item).when.starts_at() < until));
+        match page.next {
+            Some(next) if all.len() == with_all && all.len() < most => start = PageStart::After(next),
+            _ => break,
+        }
+    }
+    Ok(all)
+}
+
+impl Community {
+    /// The events of a calendar, soonest first.
+    async fn events_of(
+        &self,
+        user_id: &str,
+        shows: &Shows,
+        now: Timestamp,
+    ) -> Result<Vec<Shown>, StoreError> {
+        let from = now.saturating_sub(LOOKS_BACK).unwrap_or(Timestamp::MIN);
+        let until = now.saturating_add(LOOKS_AHEAD).unwrap_or(Timestamp::MAX);
+        match shows {
+            Shows::Mine => {
+                let read = |page| self.events.of_user(user_id, from, page);
+                let answered = gather(until, MOST_EVENTS, |(event, _)| event, read).await?;
+                let answered =
+                    answered.into_iter().filter(|(_, answer)| answer.status != RsvpStatus::Declined);
+                Ok(answered.map(|(event, answer)| (event, Some(answer.status))).collect())
+            }
+            Shows::Host { host_id } => {
+                let read = |page| self.events.of_host(host_id, from, page);
+                let given = gather(until, MOST_EVENTS, |event| event, read).await?;
+                Ok(given.into_iter().map(|event| (event, None)).collect())
+            }
+            Shows::City { city } => {
+                let of_city =
+                    EventFilter { city: Some(city.clone()), with_cancelled: true, ..EventFilter::default() };
+                // A city has so many that what was would leave no room for what is to come.
+                let to_come = EventFilter { still_on: Some(now), to: Some(until), ..of_city.clone() };
+                let to_come =
+                    gather(until, MOST_TO_COME, |event| event, |page| self.events.events(&to_come, page));
+                let to_come = to_come.await?;
+                let past = EventFilter { from: Some(from), to: Some(now), ..of_city };
+                let past = gather(
+                    until,
+                    MOST_READS * AT_ONCE,
+                    |event| event,
+                    |page| self.events.events(&past, page),
+                );
+                let mut past = past.await?;
+                let known: BTreeSet<_> = to_come.iter().map(|event| event.id.as_str()).collect();
+                past.retain(|event| !known.contains(event.id.as_str()));
+                let left_out = past.len().saturating_sub(MOST_EVENTS - to_come.len());
+                let all = past.into_iter().skip(left_out).chain(to_come);
+                Ok(all.map(|event| (event, None)).collect())
+            }
+        }
+    }
+
+    /// What a calendar shows its user now.
+    pub(super) async fn entries_of(
+        &self,
+        user_id: &str,
+        shows: &Shows,
+        language: Language,
+        now: Timestamp,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut shown = self.events_of(user_id, shows, now).await?;
+        // What was right when the address was made may be wrong now.
+        let viewer = Viewer::user(user_id);
+        shown.retain(|(event, _)| {
+            policy::may(viewer, Action::Read, &Object::Event { host: &event.host_id }).is_allowed()
+        });
+        let hosts = self.people(shown.iter().map(|(event, _)| event.host_id.clone()).collect()).await;
+        let names: BTreeMap<_, _> =
+            hosts.iter().map(|(id, person)| (id.as_str(), person.full_name.as_str())).collect();
+        let entries = shown.iter().map(|(event, answer)| {
+            let host = names.get(event.host_id.as_str()).copied();
+            calendar_entry::entry(event, *answer, host, &self.site, language)
+        });
+        Ok(entries.collect())
+    }
+}
