@@ -4,6 +4,7 @@
 
 mod analytics;
 mod autopush;
+mod calendars;
 mod cli;
 mod cluster;
 mod collector;

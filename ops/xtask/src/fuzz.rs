@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::{root, run, target_folder};
 
 /// The targets, by the names of their programs, each with the number by which its executions are divided: a script of
-/// sessions starts an engine and takes about that much longer than reading a frame.
+/// sessions starts an engine and takes about that much longer than reading a frame, and a calendar is a long text.
 const TARGETS: &[(&str, u64)] = &[
     ("json_frames", 1),
     ("protobuf_frames", 1),
@@ -14,6 +14,7 @@ const TARGETS: &[(&str, u64)] = &[
     ("tokens", 1),
     ("deltas", 1),
     ("sessions", 100),
+    ("calendars", 10),
 ];
 /// Longest input, in bytes.
 const MAX_INPUT_BYTES: usize = 4096;

@@ -29,6 +29,7 @@ pub(crate) fn install() -> anyhow::Result<()> {
     javascript_packages()?;
     python_sdk()?;
     python_sdk_tests()?;
+    python_calendars()?;
     java_sdk()?;
     services::install()
 }
@@ -83,7 +84,8 @@ pub(crate) fn unless_done_from(
 
 fn javascript_packages() -> anyhow::Result<()> {
     npm_packages(&root().join("tests/sdk/javascript"))?;
-    npm_packages(&root().join("tests/smtp"))
+    npm_packages(&root().join("tests/smtp"))?;
+    npm_packages(&root().join("tests/calendars"))
 }
 
 /// Installs what a folder's lock file lists.
@@ -97,6 +99,11 @@ pub(crate) fn npm_packages(folder: &Path) -> anyhow::Result<()> {
 
 fn python_sdk() -> anyhow::Result<()> {
     pip_packages(&folder().join("python"), &root().join("tests/sdk/python/requirements.txt"))
+}
+
+/// What reads calendars as others do.
+fn python_calendars() -> anyhow::Result<()> {
+    pip_packages(&folder().join("python-calendars"), &root().join("tests/calendars/requirements.txt"))
 }
 
 /// Installs Python packages into an environment of their own.
