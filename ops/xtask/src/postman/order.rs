@@ -26,6 +26,7 @@ const OTHERWISE: &[(&str, &[u16])] = &[
     ("receiveSendgridNews", &[404]),
     ("receiveDeliveryReport", &[400]),
     ("liftMailAddress", &[404]),
+    ("readCalendar", &[404]),
     ("getJob", &[404]),
     ("dropJob", &[404]),
     ("retryJob", &[404]),
