@@ -151,7 +151,12 @@ fn rule(operation: &str) -> Option<Rule> {
         | "listTraces" | "createTrace" | "removeTrace" | "getTree" | "listTrees" | "createUser" => {
             Administers
         }
-        "getEvent" | "answerEvent" | "listHosts" => SeesEvent,
+        "createCalendar" | "listCalendars" | "rotateCalendar" | "removeCalendar" | "importEvents" => {
+            Rule::User
+        }
+        // Its address is the secret.
+        "readCalendar" => Secret,
+        "getEvent" | "answerEvent" | "listHosts" | "getEventCalendar" => SeesEvent,
         "listAttendees" => SeesAttendees,
         "listDoor" | "checkIn" => ChecksIn,
         "changeEvent" | "cancelEvent" | "publishEvent" => ChangesEvent,

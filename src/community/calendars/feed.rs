@@ -11,7 +11,7 @@ use crate::community::events::calendar_entry;
 use crate::community::events::listing::EventFilter;
 use crate::community::events::rules::RsvpStatus;
 use crate::community::events::store::Event;
-use crate::community::policy::{self, Action, Object, Viewer};
+use crate::community::policy::{self, Action, Involvement, Viewer};
 use crate::email::Language;
 use crate::icalendar::Entry;
 
@@ -111,7 +111,7 @@ impl Community {
         // What was right when the address was made may be wrong now.
         let viewer = Viewer::user(user_id);
         shown.retain(|(event, _)| {
-            policy::may(viewer, Action::Read, &Object::Event { host: &event.host_id }).is_allowed()
+            policy::may(viewer, Action::Read, &event.object(Involvement::None)).is_allowed()
         });
         let hosts = self.people(shown.iter().map(|(event, _)| event.host_id.clone()).collect()).await;
         let names: BTreeMap<_, _> =

@@ -23,12 +23,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::community::Community;
-use crate::community::events::change::{announce_cancelled, announce_change};
-use crate::community::events::rules::{Cancelled, Plan, RsvpCounts};
+use crate::community::events::announce::{announce_cancelled, announce_change};
+use crate::community::events::editing::Change;
+use crate::community::events::rules::{Cancelled, Plan, Settings};
 use crate::community::events::schedule::{LONGEST, Schedule, Zone};
-use crate::community::events::store::{Event, EventError, EventType};
+use crate::community::events::store::{Edited, Event, EventError, EventType};
 use crate::community::location::{Coordinates, Location};
-use crate::community::policy::{self, Action, Object, Viewer};
+use crate::community::policy::{self, Action, Involvement, Viewer};
 use crate::icalendar::{self, Found, Item};
 use crate::texts::{Description, Place, Title};
 
@@ -237,7 +238,7 @@ impl Community {
             None => None,
         };
         if let Some(event) = &known {
-            let object = Object::Event { host: &event.host_id };
+            let object = event.object(Involvement::None);
             if !policy::may(Viewer::from(identity), Action::Change, &object).is_allowed() {
                 return Ok(Err("UID: the event of this name is another user's by now".into()));
             }
@@ -261,23 +262,8 @@ impl Community {
     ) -> Result<(Outcome, String), StoreError> {
         let id = self.imported.claim(user_id, uid, mundotango_protocol::new_id()).await?;
         let created_at = time_of_id(&id).unwrap_or_else(now);
-        let Plan { title, description, when, location } = wanted.plan;
-        let event = Event {
-            id: id.clone(),
-            host_id: user_id.to_owned(),
-            title,
-            description,
-            when,
-            location,
-            event_type: wanted.event_type,
-            capacity: None,
-            created_at,
-            counts: RsvpCounts::default(),
-            version: 0,
-            cancelled: None,
-            sequence: 0,
-            changed_at: created_at,
-        };
+        let edited = Edited { plan: wanted.plan, settings: Settings::default() };
+        let event = Event::made(id.clone(), user_id.to_owned(), wanted.event_type, edited, created_at);
         self.give_event(event).await?;
         Ok((Outcome::Created, id))
     }
@@ -289,9 +275,9 @@ impl Community {
         now: Timestamp,
     ) -> Result<Taken, StoreError> {
         let people = self.people(vec![before.host_id.clone()]).await;
-        let effects =
-            move |before: &Event, after: &Event, tell| announce_change(before, after, &people, now, tell);
-        match self.events.change(&before.id, now, move |plan| wanted.over(plan), effects).await {
+        let effects = move |change: &Change| announce_change(change, &people, now);
+        let edit = move |before: Edited| Edited { plan: wanted.over(before.plan), ..before };
+        match self.events.change(&before.id, now, edit, effects).await {
             // What was read of it before may be a moment old, which makes a change of none at worst.
             Ok(Some(after)) if after.changed_at == before.changed_at => {
                 Ok(Ok((Outcome::Unchanged, before.id)))

@@ -31,7 +31,7 @@ use self::store::{Shows, Subscription};
 use self::token::CalendarToken;
 use super::Community;
 use super::events::calendar_entry;
-use super::policy::{self, Action, Object, Viewer};
+use super::policy::Action;
 use crate::icalendar::Calendar;
 use crate::texts::{City, Id};
 
@@ -317,9 +317,7 @@ async fn of_event(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let event = community.events.event(&id).await?.ok_or_else(|| Problem::not_found("event"))?;
-    let object = Object::Event { host: &event.host_id };
-    policy::may(Viewer::from(&identity), Action::Read, &object).allows("event")?;
+    let event = community.event_for(&id, &identity, Action::Read).await?;
     let answered = community.events.rsvp_of(&id, &identity.user_id).await?;
     let preferences = community.notifications.preferences.of(&identity.user_id).await?;
     let language = preferences.language().unwrap_or(community.site.language());

@@ -88,7 +88,7 @@ pub(in crate::community) fn announce_places(
 
 /// Tells those who look at events of a change, has those told who answered, if time or place are others, and tells those who
 /// have places by it.
-pub(super) fn announce_change(
+pub(in crate::community) fn announce_change(
     change: &Change,
     people: &BTreeMap<String, Person>,
     now: Timestamp,
@@ -115,7 +115,7 @@ pub(super) fn announce_change(
 }
 
 /// Tells those who look at events that one does not take place, and has those told who answered.
-pub(super) fn announce_cancelled(
+pub(in crate::community) fn announce_cancelled(
     event: &Event,
     people: &BTreeMap<String, Person>,
 ) -> Result<Vec<Effect>, StoreError> {

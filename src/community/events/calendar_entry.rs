@@ -44,7 +44,7 @@ pub fn entry(
     let description: Vec<_> = description.into_iter().filter(|part| !part.is_empty()).collect();
     let status = match (&event.cancelled, answer) {
         (Some(_), _) => Status::Cancelled,
-        (None, Some(RsvpStatus::Maybe | RsvpStatus::Waitlisted)) => Status::Tentative,
+        (None, Some(RsvpStatus::Maybe | RsvpStatus::Waitlisted | RsvpStatus::Held)) => Status::Tentative,
         (None, _) => Status::Confirmed,
     };
     let summary = match (status, language) {

@@ -170,7 +170,7 @@ impl EventStore {
 
 impl Community {
     /// The event, if the caller may do something with it.
-    pub(super) async fn event_for(
+    pub(in crate::community) async fn event_for(
         &self,
         id: &str,
         identity: &Identity,

@@ -1,14 +1,14 @@
 //! Events: giving one, finding one, and coming to it.
 
-mod announce;
+pub(super) mod announce;
 pub mod answers;
 pub(super) mod bodies;
+pub mod calendar_entry;
+mod change;
 pub mod door;
 pub mod editing;
 mod errors;
 pub mod hosts;
-pub mod calendar_entry;
-pub(super) mod change;
 pub mod listing;
 pub(super) mod live;
 pub mod mine;
@@ -34,7 +34,6 @@ use mundotango_gateway::{IdempotencyKey, Identity, NewId};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) use self::announce::announce_places;
 use self::announce::{announce_answer, announce_new};
 use self::answers::RsvpOutcome;
 use self::bodies::{Answered, Attendee, CountsBody, EventBody, OwnRsvp, SeenEvent};

@@ -204,6 +204,36 @@ impl Event {
         Edited { plan, settings: self.settings.clone() }
     }
 
+    /// One that is made, and that nobody has answered.
+    pub fn made(
+        id: String,
+        host_id: String,
+        event_type: EventType,
+        edited: Edited,
+        created_at: Timestamp,
+    ) -> Self {
+        let Plan { title, description, when, location } = edited.plan;
+        Self {
+            id,
+            host_id,
+            title,
+            description,
+            when,
+            location,
+            event_type,
+            settings: edited.settings,
+            is_draft: false,
+            created_at,
+            changed_at: created_at,
+            sequence: 0,
+            counts: RsvpCounts::default(),
+            going: Heads::default(),
+            held: 0,
+            version: 0,
+            cancelled: None,
+        }
+    }
+
     pub(super) fn new(id: &str, found: Found<Facts, Attendance>) -> Self {
         Self::of(id, found.facts, found.head)
     }

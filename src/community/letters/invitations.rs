@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::events::{letter, tell};
 use super::{Letters, Own, Reader};
 use crate::community::effects::Effect;
+use crate::community::events::answers::RsvpOutcome;
 use crate::community::events::calendar_entry;
 use crate::community::events::rules::RsvpStatus;
-use crate::community::events::answers::RsvpOutcome;
 use crate::community::events::store::Event;
 use crate::community::notifications::kinds::{NotificationKind, Ways};
 use crate::email::{Address, Invitation, Letter, Mailbox};
@@ -70,7 +70,7 @@ impl Handler<Going> for Own {
         let status_waiting = match answer.status {
             RsvpStatus::Going => false,
             RsvpStatus::Waitlisted => true,
-            RsvpStatus::Maybe | RsvpStatus::Declined => return Ok(()),
+            RsvpStatus::Held | RsvpStatus::Maybe | RsvpStatus::Declined => return Ok(()),
         };
         let stands = answer.updated_at == job.answered_at && event.cancelled.is_none();
         if !stands || event.when.over_at() <= now() {

@@ -8,7 +8,7 @@ use mundotango_storage::now;
 
 use super::events::{OfEvent, PLACES};
 use super::{Letters, Own};
-use crate::community::events::announce_places;
+use crate::community::events::announce::announce_places;
 
 /// The jobs of this file.
 pub(super) fn handled(pools: NewPools, letters: &Arc<Letters>) -> NewPools {
