@@ -227,7 +227,7 @@ struct Zones<'a> {
 impl Zones<'_> {
     /// The zone that a file means by a name, which may be one of Windows.
     fn find(&self, name: &str) -> Option<TimeZone> {
-        zone_named(name).or_else(|| zone_named(self.named.resolve(name)?.name()))
+        zone_named(name).or_else(|| zone_named(&self.named.resolve(name)?.name()?))
     }
 
     /// The time of a property, and whether it is a date alone, which is midnight then.

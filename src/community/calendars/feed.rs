@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
 
@@ -16,13 +18,13 @@ use crate::email::Language;
 use crate::icalendar::Entry;
 
 /// Most events of a calendar.
-pub const MOST_EVENTS: usize = 500;
+pub(super) const MOST_EVENTS: usize = 500;
 /// Of these, most that are to come; the rest is left to what was, so that what was cancelled does not just vanish.
 const MOST_TO_COME: usize = 400;
 /// How long events stay in a calendar after they began, also those that were cancelled.
-pub const LOOKS_BACK: SignedDuration = SignedDuration::from_hours(60 * 24);
+pub(super) const LOOKS_BACK: SignedDuration = SignedDuration::from_hours(60 * 24);
 /// How far ahead a calendar looks.
-pub const LOOKS_AHEAD: SignedDuration = SignedDuration::from_hours(366 * 24);
+pub(super) const LOOKS_AHEAD: SignedDuration = SignedDuration::from_hours(366 * 24);
 /// Events that are read at once.
 const AT_ONCE: usize = 100;
 /// Most reads of a list for one calendar: a page may be short where filters leave much out.
@@ -32,11 +34,11 @@ const MOST_READS: usize = 8;
 type Shown = (Event, Option<RsvpStatus>);
 
 /// Reads a list up to a time or a number of events, however much of it is left out.
-async fn gather<T, F: Future<Output = Result<Page<T>, StoreError>>>(
+async fn gather<'a, T: Send>(
     until: Timestamp,
     most: usize,
-    event: impl Fn(&T) -> &Event,
-    read: impl Fn(PageRequest) -> F,
+    event: fn(&T) -> &Event,
+    read: impl Fn(PageRequest) -> BoxFuture<'a, Result<Page<T>, StoreError>> + Send,
 ) -> Result<Vec<T>, StoreError> {
     let (mut all, mut start) = (Vec::new(), PageStart::First);
     for _ in 0..MOST_READS {
@@ -63,14 +65,14 @@ impl Community {
         let until = now.saturating_add(LOOKS_AHEAD).unwrap_or(Timestamp::MAX);
         match shows {
             Shows::Mine => {
-                let read = |page| self.events.of_user(user_id, from, page);
+                let read = |page| self.events.of_user(user_id, from, page).boxed();
                 let answered = gather(until, MOST_EVENTS, |(event, _)| event, read).await?;
                 let answered =
                     answered.into_iter().filter(|(_, answer)| answer.status != RsvpStatus::Declined);
                 Ok(answered.map(|(event, answer)| (event, Some(answer.status))).collect())
             }
             Shows::Host { host_id } => {
-                let read = |page| self.events.of_host(host_id, from, page);
+                let read = |page| self.events.of_host(host_id, from, page).boxed();
                 let given = gather(until, MOST_EVENTS, |event| event, read).await?;
                 Ok(given.into_iter().map(|event| (event, None)).collect())
             }
@@ -80,14 +82,14 @@ impl Community {
                 // A city has so many that what was would leave no room for what is to come.
                 let to_come = EventFilter { still_on: Some(now), to: Some(until), ..of_city.clone() };
                 let to_come =
-                    gather(until, MOST_TO_COME, |event| event, |page| self.events.events(&to_come, page));
+                    gather(until, MOST_TO_COME, |event| event, |page| self.events.events(&to_come, page).boxed());
                 let to_come = to_come.await?;
                 let past = EventFilter { from: Some(from), to: Some(now), ..of_city };
                 let past = gather(
                     until,
                     MOST_READS * AT_ONCE,
                     |event| event,
-                    |page| self.events.events(&past, page),
+                    |page| self.events.events(&past, page).boxed(),
                 );
                 let mut past = past.await?;
                 let known: BTreeSet<_> = to_come.iter().map(|event| event.id.as_str()).collect();

@@ -9,7 +9,7 @@ use super::listing;
 use super::places::Limit;
 use super::rules::{NewAnswer, RsvpStatus};
 use super::seating::{
-    Promoted, Rsvp, answer, answer_key, answer_of, below, promote, rsvp_of, seat_paid, waiting_key,
+    ANSWERS, Promoted, Rsvp, answer, answer_key, answer_of, below, promote, rsvp_of, seat_paid, waiting_key,
 };
 use super::store::{EVENTS, Event, EventError, EventStore, Row, still_to_come};
 

@@ -226,7 +226,13 @@ pub(super) struct OwnRsvp {
 
 impl OwnRsvp {
     pub(super) fn new(rsvp: Rsvp, position: Option<usize>) -> Self {
-        Self { status: rsvp.status, party: rsvp.party.into(), position, updated_at: rsvp.updated_at.into() }
+        Self {
+            status: rsvp.status,
+            party: rsvp.party.into(),
+            position,
+            held_until: rsvp.held_until.map(Into::into),
+            updated_at: rsvp.updated_at.into(),
+        }
     }
 }
 

@@ -24,18 +24,18 @@ impl EventStore {
         from: Timestamp,
         page: PageRequest,
     ) -> Result<Page<(Event, Rsvp)>, StoreError> {
-        let (list, user) = (guest_list(user_id), user_id.to_owned());
         let now = mundotango_storage::now();
         let is_current = move |key: &str, event: &Event| {
             key_of(event) == key || now.duration_since(event.changed_at) < FOUND_AFTER_MOVE
         };
-        let answered = async |events: Vec<Event>| {
+        let mut walk = Walk::begin(guest_list(user_id), from, page)?;
+        while let Some(events) = walk.read_on(self, is_current).await? {
             let ids: Vec<_> = events.iter().map(|event| event.id.clone()).collect();
-            let answers = self.rsvps_of(&ids, &user).await?;
+            let answers = self.rsvps_of(&ids, user_id).await?;
             let both = events.into_iter().zip(answers).filter_map(|(event, rsvp)| Some((event, rsvp?)));
-            Ok(both.filter(|(_, rsvp)| rsvp.status != RsvpStatus::Declined).collect())
-        };
-        self.walk_person(&list, from, page, is_current, answered).await
+            walk.take(both.filter(|(_, rsvp)| rsvp.status != RsvpStatus::Declined).collect());
+        }
+        Ok(walk.into_page())
     }
 
     /// The events that a user owns, likewise; drafts among them.
@@ -45,9 +45,13 @@ impl EventStore {
         from: Timestamp,
         page: PageRequest,
     ) -> Result<Page<Event>, StoreError> {
-        let list = host_list(user_id);
-        let is_current = |key: &str, event: &Event| key_of(event) == key && event.host_id == user_id;
-        self.walk_person(&list, from, page, is_current, async |events| Ok(events)).await
+        let owner = user_id.to_owned();
+        let is_current = move |key: &str, event: &Event| key_of(event) == key && event.host_id == owner;
+        let mut walk = Walk::begin(host_list(user_id), from, page)?;
+        while let Some(events) = walk.read_on(self, &is_current).await? {
+            walk.take(events);
+        }
+        Ok(walk.into_page())
     }
 
     /// Leads users to an event that is at another time.
@@ -55,43 +59,66 @@ impl EventStore {
         let entries = users.iter().map(|user| guest_entry(user, event)).collect::<Result<Vec<_>, _>>()?;
         self.db().add_entries(&entries).await
     }
+}
 
-    async fn walk_person<T>(
-        &self,
-        list: &str,
-        from: Timestamp,
-        page: PageRequest,
-        is_current: impl Fn(&str, &Event) -> bool,
-        finish: impl AsyncFn(Vec<Event>) -> Result<Vec<T>, StoreError>,
-    ) -> Result<Page<T>, StoreError> {
-        let (mut after, mut skip) = match page.start {
+/// A page of a person's list on its way.
+struct Walk<T> {
+    list: String,
+    limit: usize,
+    skip: usize,
+    items: Vec<T>,
+    looked_at: usize,
+    /// An event that was moved may be met twice.
+    seen: HashSet<String>,
+    /// Behind which entry to go on; `None` behind the last.
+    after: Option<String>,
+}
+
+impl<T> Walk<T> {
+    fn begin(list: String, from: Timestamp, page: PageRequest) -> Result<Self, StoreError> {
+        let (after, skip) = match page.start {
             // Before the first event of that time.
             PageStart::First => (sortable(from), 0),
             PageStart::Skip(items) => (sortable(from), items),
             PageStart::After(cursor) if id_of(&cursor).is_some() => (cursor, 0),
             PageStart::After(_) => return Err(StoreError::BadCursor),
         };
-        let (mut items, mut looked_at, mut seen) = (Vec::new(), 0, HashSet::new());
-        while items.len() < page.limit && looked_at < MAX_LOOKED_AT {
-            let most = page.limit + skip - items.len();
-            let found = self.db().walk(&EVENTS_OF_PEOPLE, &[list], Some(&after), most).await?;
-            looked_at += found.items.len();
-            let known = found.items.iter().filter_map(|(key, _)| id_of(key).map(|id| (key, id.to_owned())));
-            let (keys, ids): (Vec<_>, Vec<_>) = known.unzip();
-            let read = self.db().read_all(&EVENTS, &ids).await?;
-            let events = keys.into_iter().zip(&ids).zip(read).filter_map(|((key, id), found)| {
-                let event = Event::new(id, found?);
-                (is_current(key, &event) && seen.insert(event.id.clone())).then_some(event)
-            });
-            let finished = finish(events.collect()).await?;
-            let skipped = skip.min(finished.len());
-            skip -= skipped;
-            items.extend(finished.into_iter().skip(skipped));
-            match found.next {
-                Some(next) => after = next,
-                None => return Ok(Page { items, next: None }),
-            }
+        let (items, seen) = (Vec::new(), HashSet::new());
+        Ok(Self { list, limit: page.limit, skip, items, looked_at: 0, seen, after: Some(after) })
+    }
+
+    /// The events of the next entries; `None` where the page is full, or has looked at as many as it may.
+    async fn read_on(
+        &mut self,
+        store: &EventStore,
+        is_current: impl Fn(&str, &Event) -> bool,
+    ) -> Result<Option<Vec<Event>>, StoreError> {
+        if self.items.len() >= self.limit || self.looked_at >= MAX_LOOKED_AT {
+            return Ok(None);
         }
-        Ok(Page { items, next: Some(after) })
+        let Some(after) = self.after.take() else { return Ok(None) };
+        let most = self.limit + self.skip - self.items.len();
+        let found = store.db().walk(&EVENTS_OF_PEOPLE, &[&self.list], Some(&after), most).await?;
+        self.looked_at += found.items.len();
+        self.after = found.next;
+        let known =
+            found.items.into_iter().filter_map(|(key, _)| id_of(&key).map(str::to_owned).map(|id| (key, id)));
+        let (keys, ids): (Vec<_>, Vec<_>) = known.unzip();
+        let read = store.db().read_all(&EVENTS, &ids).await?;
+        let events = keys.iter().zip(&ids).zip(read).filter_map(|((key, id), found)| {
+            let event = Event::new(id, found?);
+            (is_current(key, &event) && self.seen.insert(event.id.clone())).then_some(event)
+        });
+        Ok(Some(events.collect()))
+    }
+
+    fn take(&mut self, read: Vec<T>) {
+        let skipped = self.skip.min(read.len());
+        self.skip -= skipped;
+        self.items.extend(read.into_iter().skip(skipped));
+    }
+
+    fn into_page(self) -> Page<T> {
+        Page { items: self.items, next: self.after }
     }
 }

@@ -31,6 +31,7 @@ use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Pa
 use mundotango_gateway::input::{Time, Whole};
 use mundotango_gateway::problem::Problem;
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
+use mundotango_storage::StoreError;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -43,6 +44,8 @@ use self::requests::{As, EventsQuery, MineQuery, NewEvent, RsvpBody, TicketPrice
 use self::rules::{RsvpCounts, RsvpStatus, Settings};
 use self::store::Event;
 use super::effects::Effect;
+use super::letters;
+use super::notifications::kinds::NotificationKind;
 use super::place::Near;
 use super::policy::Action;
 use super::{Community, label};
@@ -106,6 +109,7 @@ async fn list(
         from: filter.from.map(|from| from.0),
         to: filter.to.map(|to| to.0),
         near: filter.near.map(|Near(point, km)| (point, km)),
+        with_cancelled: false,
     };
     let page = community.events.events(&filter, paging.request()).await?;
     let ids: Vec<_> = page.items.iter().map(|event| event.id.clone()).collect();

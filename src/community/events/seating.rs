@@ -15,7 +15,7 @@ use super::store::{EventError, Facts, Row, still_to_come};
 pub(super) type EventPart<'a> = Part<'a, Facts, Attendance, Row>;
 
 /// Below this lie the answers, by user.
-const ANSWERS: &str = "a";
+pub(super) const ANSWERS: &str = "a";
 /// Most parties that one change gives places to; a job goes on behind them.
 const MOST_PROMOTED: u32 = 50;
 /// How long a place is held for one who is to pay for it. A page to pay on takes 35 minutes of it at the least.

@@ -40,7 +40,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,

@@ -102,7 +102,7 @@ async fn summed_up(store: &EventStore, event_id: &str) -> (RsvpCounts, Heads) {
                 }
                 RsvpStatus::Maybe => counts.maybe += heads.total(),
                 RsvpStatus::Waitlisted => counts.waitlisted += heads.total(),
-                RsvpStatus::Declined => {}
+                RsvpStatus::Declined | RsvpStatus::Held => {}
             }
         }
         match page.next {
