@@ -59,8 +59,6 @@ enum Rule {
     ApiKey,
     /// Whoever is logged in, for things of one's own.
     User,
-    /// A moderator.
-    Moderates,
     /// An admin.
     Administers,
     /// Whoever sees the event.
@@ -344,7 +342,7 @@ async fn every_operation_and_caller_has_a_row_that_holds() {
                         let wanted = match (rule, caller) {
                             (Public | Secret, _) => continue,
                             (_, Anonymous) | (ApiKey, _) => Unknown,
-                            (Rule::User, _) | (_, Admin) | (Rule::Moderates, Moderator) => Allowed,
+                            (Rule::User, _) | (_, Admin) => Allowed,
                             _ => Forbidden,
                         };
                         // Who logs out is asked no more.
