@@ -25,9 +25,11 @@ impl Lines {
 
     /// A property with parameters, whose value holds nothing to escape.
     pub(super) fn with(&mut self, name: &str, parameters: &[Parameter<'_>], value: impl Display) {
-        let parameters: String =
-            parameters.iter().map(|(name, value)| format!(";{name}=\"{}\"", unquoted(value))).collect();
-        self.fold(&format!("{name}{parameters}:{value}"));
+        let mut line = name.to_owned();
+        for (name, value) in parameters {
+            line.extend([";", name, "=\"", &unquoted(value), "\""]);
+        }
+        self.fold(&format!("{line}:{value}"));
     }
 
     /// All lines.

@@ -40,13 +40,11 @@ impl ImportedStore {
     pub async fn claim(&self, user_id: &str, uid: &str, new_id: String) -> Result<String, StoreError> {
         let place = place(user_id, uid);
         let claimed = self.0.change(&IMPORTED_EVENTS, &place, Wants::head(), move |part| {
-            Ok::<_, StoreError>(match part.head.event_id.clone() {
-                Some(id) => Decision::Stands(id),
-                None => {
-                    part.head.event_id = Some(new_id.clone());
-                    Decision::Write(new_id.clone())
-                }
-            })
+            if let Some(id) = &part.head.event_id {
+                return Ok::<_, StoreError>(Decision::Stands(id.clone()));
+            }
+            part.head.event_id = Some(new_id.clone());
+            Ok(Decision::Write(new_id.clone()))
         });
         claimed.await?.ok_or_else(|| StoreError::Damaged("an implicit partition is not there".to_owned()))
     }

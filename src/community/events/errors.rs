@@ -47,7 +47,7 @@ impl From<EventError> for Problem {
                 Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
             }
             EventError::TooManyHosts => {
-                let detail = format!("an event has {} hosts beside its owner at most", MOST_CO_HOSTS);
+                let detail = format!("an event has {MOST_CO_HOSTS} hosts beside its owner at most");
                 Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
             }
             EventError::NotOffered => Self::not_found("offer of this event to you"),

@@ -186,7 +186,6 @@ impl Line {
     pub const ALL: [Self; 4] = [Self::Any, Self::Leads, Self::Follows, Self::Others];
 
     /// Whether it is the line of all.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     pub fn is_of_all(&self) -> bool {
         *self == Self::Any
     }

@@ -123,10 +123,9 @@ pub(super) fn answer(
     let before = answer_of(part, user_id);
     let choice = new.choice;
     let party = match (choice, &new.party, &before) {
-        (RsvpChoice::Declined, ..) => Party::default(),
+        (RsvpChoice::Declined, ..) | (_, None, None) => Party::default(),
         (_, Some(party), _) => party.clone(),
         (_, None, Some(before)) => before.party.clone(),
-        (_, None, None) => Party::default(),
     };
     let nobody_waits = part.head.counts.waitlisted == 0;
     let is_renewed = |before: &Answer| {

@@ -239,15 +239,11 @@ impl Event {
     }
 
     pub(super) fn of(id: &str, facts: Facts, head: Attendance) -> Self {
-        let made = Plan {
-            when: facts.schedule(),
-            title: facts.title.clone(),
-            description: facts.description.clone(),
-            location: facts.location.clone(),
-        };
-        let (going, held) = (head.going(), head.held.total());
+        let (when, going, held) = (facts.schedule(), head.going(), head.held.total());
         let (host_id, settings, is_draft) =
             (facts.owner(&head), facts.settings(&head), facts.is_draft(&head));
+        let Facts { title, description, location, event_type, created_at, .. } = facts;
+        let made = Plan { title, description, when, location };
         let Plan { title, description, when, location } = head.plan.map_or(made, |plan| *plan);
         Self {
             id: id.to_owned(),
@@ -256,11 +252,11 @@ impl Event {
             description,
             when,
             location,
-            event_type: facts.event_type,
+            event_type,
             settings,
             is_draft,
-            created_at: facts.created_at,
-            changed_at: head.changed_at.unwrap_or(facts.created_at),
+            created_at,
+            changed_at: head.changed_at.unwrap_or(created_at),
             sequence: head.sequence,
             counts: head.counts,
             going,
