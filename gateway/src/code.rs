@@ -91,6 +91,14 @@ codes! {
         Over = "over",
         /// There are as many of these as may be; remove some first.
         Full = "full",
+        /// It cannot be paid for now: there is nothing to pay, it is paid, or it is not held for you long enough. The detail says
+        /// which.
+        NotPayable = "not_payable",
+        /// So much cannot go back: no money came, or the rest went back, is on its way, or is disputed. The detail says what is
+        /// left.
+        NotRefundable = "not_refundable",
+        /// This server takes no payments. What costs nothing works.
+        PaymentsOff = "payments_off",
         /// The body is larger than it may be.
         BodyTooLarge = "body_too_large",
         /// The body has a content type that this route does not read; send `application/json`.
