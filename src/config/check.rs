@@ -30,6 +30,7 @@ impl Config {
         problems.extend(self.jobs.check());
         problems.extend(self.mail.check());
         problems.extend(self.push.check());
+        problems.extend(self.payments.check());
         problems.extend(self.traces.problems());
         let mut require = |holds: bool, problem: &str| {
             if !holds {

@@ -18,11 +18,13 @@ pub struct JobsOptions {
     pub push: usize,
     /// Batches of events that a node counts at the same time.
     pub analytics: usize,
+    /// Steps of payments that a node takes at the same time.
+    pub payment: usize,
 }
 
 impl Default for JobsOptions {
     fn default() -> Self {
-        Self { email: 5, notification: 10, push: 20, analytics: 5 }
+        Self { email: 5, notification: 10, push: 20, analytics: 5, payment: 5 }
     }
 }
 
@@ -34,6 +36,7 @@ impl JobsOptions {
             ("notification", self.notification),
             ("push", self.push),
             ("analytics", self.analytics),
+            ("payment", self.payment),
         ];
         let wrong = sizes.into_iter().filter(|(_, size)| !(1..=MOST).contains(size));
         wrong.map(|(name, _)| format!("jobs.{name}: must be from 1 to {MOST}")).collect()

@@ -6,6 +6,7 @@ mod check;
 mod describe;
 mod jobs;
 mod layers;
+mod payments;
 mod read;
 mod show;
 
@@ -35,6 +36,7 @@ pub use auth::{AuthOptions, RateOptions};
 pub(crate) use check::MIN_SECRET_BYTES;
 pub use jobs::JobsOptions;
 use layers::{Source, Tree};
+pub use payments::PaymentsOptions;
 
 /// All that operators can set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
@@ -62,6 +64,8 @@ pub struct Config {
     pub mail: MailOptions,
     /// Pushes to devices.
     pub push: PushOptions,
+    /// Payments by Stripe.
+    pub payments: PaymentsOptions,
     /// How a node goes away.
     pub drain: DrainOptions,
     /// What is logged, and how.
@@ -180,6 +184,7 @@ impl Default for Config {
             jobs: JobsOptions::default(),
             mail: MailOptions::default(),
             push: PushOptions::default(),
+            payments: PaymentsOptions::default(),
             drain: DrainOptions::default(),
             log: LogOptions::default(),
             traces: TracesOptions::default(),

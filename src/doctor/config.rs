@@ -62,15 +62,17 @@ const MIN_DISTINCT: usize = 9;
 /// What stands in secrets that were copied from an example.
 const WORDS: [&str; 7] = ["changeme", "change-me", "change_me", "password", "example", "01234567", "secret"];
 /// The options that hold secrets, by the last part of their names.
-const SECRET_OPTIONS: [&str; 8] = [
+const SECRET_OPTIONS: [&str; 10] = [
     "api_key",
     "hmac_secret_key",
     "key",
     "password",
     "secret",
     "secret_access_key",
+    "secret_key",
     "service_account",
     "session_token",
+    "webhook_secrets",
 ];
 
 /// What a configuration that was refused says, a finding for each of its problems.
@@ -186,6 +188,7 @@ fn holds_secret(table: &Table) -> bool {
             let is_named = SECRET_OPTIONS.contains(&name.as_str()) && !text.starts_with('/');
             is_named && !text.trim().is_empty() || text.contains("://") && text.contains('@')
         }
+        Value::Array(all) => SECRET_OPTIONS.contains(&name.as_str()) && !all.is_empty(),
         _ => false,
     })
 }
@@ -245,6 +248,7 @@ mod tests {
             ("[auth]\nsecret = \"x\"", 0o644, true),
             ("[auth]\nsecret = \"x\"", 0o640, false),
             ("[cluster]\nnats = \"nats://a:b@nats:4222\"", 0o644, true),
+            ("[payments]\nwebhook_secrets = [\"whsec_x\"]", 0o644, true),
             ("[http.tls]\nkey = \"/etc/key.pem\"", 0o644, false),
         ] {
             fs::write(&file, text).unwrap();

@@ -11,6 +11,7 @@ mod machine;
 mod mail;
 mod nats;
 mod node;
+mod payments;
 mod redis;
 mod route;
 mod store;
@@ -116,6 +117,7 @@ pub async fn look(config: &Arc<Config>, file: Option<&Path>) -> Vec<Finding> {
         // The driver talks with the servers several times before the first question.
         within(2 * LOOK_TIMEOUT, cql::look(config), || cql::late(config)).boxed(),
         within(LOOK_TIMEOUT, mail::look(config), || mail::late(config)).boxed(),
+        within(LOOK_TIMEOUT, payments::look(config), || payments::late(config)).boxed(),
         within(LOOK_TIMEOUT, traces::look(config), traces::late).boxed(),
     ];
     sorted(join_all(looks).await.into_iter().flatten().collect())
@@ -200,6 +202,7 @@ fn all_kinds() -> impl Iterator<Item = &'static finding::Kind> {
         redis::KINDS,
         cql::KINDS,
         mail::KINDS,
+        payments::KINDS,
         traces::KINDS,
         node::KINDS,
         KINDS,
