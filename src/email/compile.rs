@@ -33,9 +33,10 @@ const LINK: Pair = pair!("link");
 const ACCOUNT: Pair = pair!("account");
 const ATTENDANCE: Pair = pair!("attendance");
 const BOOKING: Pair = pair!("booking");
+const PAYMENT: Pair = pair!("payment");
 
 /// The content of each letter by its name, and the field that holds the address of its button.
-const CONTENTS: [(&str, &str, Pair); 19] = [
+const CONTENTS: [(&str, &str, Pair); 22] = [
     ("welcome", "home_url", ACCOUNT),
     ("verify_email", "url", ACCOUNT),
     ("reset_password", "url", ACCOUNT),
@@ -52,6 +53,9 @@ const CONTENTS: [(&str, &str, Pair); 19] = [
     ("booking_declined", "url", BOOKING),
     ("booking_cancelled", "url", BOOKING),
     ("booking_completed", "url", BOOKING),
+    ("payment_received", "url", PAYMENT),
+    ("payment_refunded", "url", PAYMENT),
+    ("payment_failed", "url", PAYMENT),
     ("ticket_reply", "url", pair!("ticket_reply")),
     ("notification", "url", pair!("notification")),
     ("digest", "home_url", pair!("digest")),

@@ -91,6 +91,27 @@ pub enum BookingStep {
     Completed,
 }
 
+/// What has happened to a payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PaymentStep {
+    /// The money is there, and what was paid for is the reader's.
+    Received,
+    /// Money goes back to the reader.
+    Refunded,
+    /// It did not work.
+    Failed,
+}
+
+/// A line of a receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReceiptLine {
+    /// What it is, in one line.
+    pub name: String,
+    /// What it costs, with its currency.
+    pub amount: String,
+}
+
 /// Items of a digest that belong together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DigestSection {
@@ -223,6 +244,23 @@ pub enum Letter {
         /// The address of the booking's page.
         url: String,
     },
+    /// To somebody who paid.
+    PaymentStep {
+        /// How the person is called.
+        name: String,
+        /// What has happened.
+        step: PaymentStep,
+        /// What was paid for.
+        title: String,
+        /// What makes up the total of a receipt; none of other letters.
+        lines: Vec<ReceiptLine>,
+        /// How much it is about, with its currency.
+        amount: String,
+        /// The id of the payment, for questions.
+        number: String,
+        /// The address of the payment's page.
+        url: String,
+    },
     /// To somebody whose ticket was answered.
     TicketReply {
         /// How the person is called.
@@ -303,6 +341,9 @@ impl Letter {
             Self::BookingStep { step: BookingStep::Declined, .. } => "booking_declined",
             Self::BookingStep { step: BookingStep::Cancelled, .. } => "booking_cancelled",
             Self::BookingStep { step: BookingStep::Completed, .. } => "booking_completed",
+            Self::PaymentStep { step: PaymentStep::Received, .. } => "payment_received",
+            Self::PaymentStep { step: PaymentStep::Refunded, .. } => "payment_refunded",
+            Self::PaymentStep { step: PaymentStep::Failed, .. } => "payment_failed",
             Self::TicketReply { .. } => "ticket_reply",
             Self::Notification { .. } => "notification",
             Self::Digest { .. } => "digest",
@@ -324,6 +365,7 @@ impl Letter {
             | Self::EventMoved { .. }
             | Self::EventCancelled { .. }
             | Self::BookingStep { .. }
+            | Self::PaymentStep { .. }
             | Self::TicketReply { .. }
             | Self::Notification { .. } => Scope::Activity,
             Self::Digest { .. } => Scope::Digest,
@@ -383,6 +425,18 @@ impl Letter {
                 listing: name(),
                 nights,
                 other,
+                url: url(),
+            });
+        }
+        for step in [PaymentStep::Received, PaymentStep::Refunded, PaymentStep::Failed] {
+            let line = || ReceiptLine { name: name(), amount: "12.50 EUR".to_owned() };
+            letters.push(Self::PaymentStep {
+                name: name(),
+                step,
+                title: name(),
+                lines: if step == PaymentStep::Received { vec![line(), line()] } else { Vec::new() },
+                amount: "25.00 EUR".to_owned(),
+                number: "01a22267-5695-774a-9335-497936266a2f".to_owned(),
                 url: url(),
             });
         }

@@ -30,7 +30,9 @@ pub use bounces::{
 };
 pub use dates::Dates;
 pub use language::Language;
-pub use letter::{BookingStep, DigestItem, DigestSection, EventLines, Letter, MailingList, Scope};
+pub use letter::{
+    BookingStep, DigestItem, DigestSection, EventLines, Letter, MailingList, PaymentStep, ReceiptLine, Scope,
+};
 pub use message::{ComposeError, Invitation, Message, MessageId};
 pub use options::{MailOptions, MailTransport, SendgridOptions, SesOptions, SmtpOptions, SmtpTls};
 pub use preview::write_preview;

@@ -6,6 +6,7 @@ pub(super) mod digests;
 pub(super) mod events;
 mod places;
 pub(super) mod invitations;
+pub(super) mod payments;
 pub(super) mod unsubscribe;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use super::accounts::store::{AccountStore, User};
 use super::events::store::EventStore;
 use super::notifications::preferences::{PreferenceStore, Preferences};
 use super::notifications::store::NotificationStore;
+use super::payments::reads::PaymentReads;
 use super::site::Site;
 use crate::email::{
     Address, Dates, Feedback, Invitation, Language, Letter, MailOptions, Mailbox, Message, MessageId,
@@ -41,6 +43,7 @@ pub struct Letters {
     jobs: Jobs,
     accounts: AccountStore,
     events: EventStore,
+    payments: PaymentReads,
     notifications: NotificationStore,
     preferences: PreferenceStore,
     tokens: Arc<Tokens>,
@@ -67,7 +70,7 @@ const DESTINATION: &str = "the mail server";
 pub fn handled(pools: NewPools, letters: &Arc<Letters>) -> NewPools {
     let pools = events::handled(accounts::handled(pools, letters), letters);
     let pools = invitations::handled(places::handled(pools, letters), letters);
-    digests::handled(pools, letters)
+    payments::handled(digests::handled(pools, letters), letters)
 }
 
 /// The secret that signs return paths. It is made of the node's secret, so all nodes have the same.
@@ -94,6 +97,7 @@ impl Letters {
             jobs,
             accounts: AccountStore::new(db.clone()),
             events: EventStore::new(db.clone()),
+            payments: PaymentReads::new(db.clone()),
             notifications: NotificationStore::new(db.clone()),
             preferences: PreferenceStore::new(db.clone()),
             links: UnsubscribeLinks::new(&options.public_url, unsubscribe::key(&tokens)?)?,

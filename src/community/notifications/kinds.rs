@@ -24,6 +24,12 @@ pub enum NotificationKind {
     EventAnswers,
     /// The user said to come to an event, and has a place or waits for one.
     EventGoing,
+    /// What the user paid for is the user's.
+    PaymentReceived,
+    /// Money goes back to the user.
+    PaymentRefunded,
+    /// A payment of the user's did not work.
+    PaymentFailed,
 }
 
 /// By which ways a user is told.
@@ -40,7 +46,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
@@ -48,6 +54,9 @@ impl NotificationKind {
         Self::EventCancelled,
         Self::EventAnswers,
         Self::EventGoing,
+        Self::PaymentReceived,
+        Self::PaymentRefunded,
+        Self::PaymentFailed,
     ];
 
     /// Its name, as clients write it.
@@ -60,6 +69,9 @@ impl NotificationKind {
             Self::EventCancelled => "eventCancelled",
             Self::EventAnswers => "eventAnswers",
             Self::EventGoing => "eventGoing",
+            Self::PaymentReceived => "paymentReceived",
+            Self::PaymentRefunded => "paymentRefunded",
+            Self::PaymentFailed => "paymentFailed",
         }
     }
 
@@ -78,7 +90,10 @@ impl NotificationKind {
             | Self::EventReminder
             | Self::EventMoved
             | Self::EventCancelled
-            | Self::EventGoing => true,
+            | Self::EventGoing
+            | Self::PaymentReceived
+            | Self::PaymentRefunded
+            | Self::PaymentFailed => true,
             Self::EventAnswers => false,
         }
     }
@@ -89,7 +104,12 @@ impl NotificationKind {
             Self::EventPromoted | Self::EventOffered | Self::EventReminder | Self::EventGoing => {
                 Duration::from_hours(12)
             }
-            Self::EventMoved | Self::EventCancelled | Self::EventAnswers => Duration::from_hours(24),
+            Self::EventMoved
+            | Self::EventCancelled
+            | Self::EventAnswers
+            | Self::PaymentReceived
+            | Self::PaymentRefunded
+            | Self::PaymentFailed => Duration::from_hours(24),
         }
     }
 
@@ -104,6 +124,9 @@ impl NotificationKind {
             (Language::En, Self::EventAnswers) if count == 1 => format!("One new answer to {title}"),
             (Language::En, Self::EventAnswers) => format!("{count} new answers to {title}"),
             (Language::En, Self::EventGoing) => format!("You said to come to {title}"),
+            (Language::En, Self::PaymentReceived) => format!("Your payment for {title} has arrived"),
+            (Language::En, Self::PaymentRefunded) => format!("Your money for {title} is on its way back"),
+            (Language::En, Self::PaymentFailed) => format!("Your payment for {title} did not work"),
             (Language::Es, Self::EventPromoted) => format!("Tienes un lugar en {title}"),
             (Language::Es, Self::EventOffered) => format!("Un lugar en {title} te espera hasta que pagues"),
             (Language::Es, Self::EventReminder) => format!("{title} empieza pronto"),
@@ -112,6 +135,9 @@ impl NotificationKind {
             (Language::Es, Self::EventAnswers) if count == 1 => format!("Una respuesta nueva a {title}"),
             (Language::Es, Self::EventAnswers) => format!("{count} respuestas nuevas a {title}"),
             (Language::Es, Self::EventGoing) => format!("Dijiste que vas a {title}"),
+            (Language::Es, Self::PaymentReceived) => format!("Llegó tu pago de {title}"),
+            (Language::Es, Self::PaymentRefunded) => format!("Te devolvemos el dinero de {title}"),
+            (Language::Es, Self::PaymentFailed) => format!("No se pudo cobrar el pago de {title}"),
         }
     }
 }

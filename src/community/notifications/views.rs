@@ -19,6 +19,9 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         | NotificationKind::EventCancelled
         | NotificationKind::EventAnswers
         | NotificationKind::EventGoing => format!("/events/{}", told.thing),
+        NotificationKind::PaymentReceived
+        | NotificationKind::PaymentRefunded
+        | NotificationKind::PaymentFailed => format!("/payments/{}", told.thing),
     }
 }
 
