@@ -84,6 +84,13 @@ pub enum Object<'a> {
         /// To whom it is told who comes.
         attendees: AttendeeList,
     },
+    /// A payment. Changing it is sending money back.
+    Payment {
+        /// The user who pays.
+        payer: &'a str,
+        /// The user whom the money is for.
+        payee: &'a str,
+    },
 }
 
 /// What the answer is.
@@ -133,7 +140,16 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             let owns = viewer.is(owner) || is_admin;
             of_event(action, owns, *involved, *is_draft, *attendees)
         }
-        (Object::Post { .. }, _) => Verdict::Hidden,
+        (Object::Payment { payer, payee }, Action::Read) => {
+            allowed_if(viewer.is(payer) || viewer.is(payee) || is_admin, Verdict::Hidden)
+        }
+        (Object::Payment { payer, payee }, Action::Change) => {
+            let is_seen = viewer.is(payer);
+            let refused =
+                if is_seen { Verdict::Forbidden("only its payee may do this") } else { Verdict::Hidden };
+            allowed_if(viewer.is(payee) || is_admin, refused)
+        }
+        (Object::Post { .. } | Object::Payment { .. }, _) => Verdict::Hidden,
     }
 }
 
@@ -177,6 +193,23 @@ mod tests {
 
     fn event(involved: Involvement, is_draft: bool, attendees: AttendeeList) -> Object<'static> {
         Object::Event { owner: "ana", involved, is_draft, attendees }
+    }
+
+    #[test]
+    fn a_payment_is_between_its_payer_and_its_payee_who_sends_money_back() {
+        let payment = Object::Payment { payer: "ana", payee: "ben" };
+        for (viewer, reads, changes) in [
+            (Viewer::user("ana"), true, Some(false)),
+            (Viewer::user("ben"), true, Some(true)),
+            (Viewer { user_id: "eva", role: Role::Admin }, true, Some(true)),
+            (Viewer { user_id: "mia", role: Role::Moderator }, false, None),
+            (Viewer::user("eva"), false, None),
+        ] {
+            assert_eq!(may(viewer, Action::Read, &payment).is_allowed(), reads, "{viewer:?}");
+            let changing = may(viewer, Action::Change, &payment);
+            let is_hidden = changing == Verdict::Hidden;
+            assert_eq!((!is_hidden).then(|| changing.is_allowed()), changes, "{viewer:?}");
+        }
     }
 
     #[test]
