@@ -30,6 +30,9 @@ use crate::community::letters::{self, Letters};
 use crate::community::notifications::ladder::{self, Teller};
 use crate::community::notifications::preferences::PreferenceStore;
 use crate::community::notifications::tell::{NOTIFICATION, PUSHES};
+use crate::community::payments;
+use crate::community::payments::payable::Payables;
+use crate::community::payments::service::Payments;
 use crate::community::site::Site;
 use crate::community::{self, Community, CommunityParts, roles};
 use crate::config::{Config, ConfigSource, JobsOptions};
@@ -311,6 +314,10 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     let db = engines.stores.db.clone().with_outlet(relay);
     let vapid = secrets::vapid_keys(&db).await.context("the keys of web push")?;
     let pusher = Arc::new(Pusher::new(&config.push, vapid)?);
+    let site = &config.mail.public_url;
+    // What is paid for: each feature that costs something says so here.
+    let payables = Payables::default();
+    let payments = Arc::new(Payments::new(&db, jobs.clone(), &config.payments, site, payables)?);
     let parts = CommunityParts {
         hot: Arc::clone(&engines.hot),
         engine: Arc::clone(&engine),
@@ -319,6 +326,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
         jobs: jobs.clone(),
         pusher: Arc::clone(&pusher),
         site: Site::of(&config.mail)?,
+        payments: Arc::clone(&payments),
     };
     let community = Community::new(&db, parts, &config.auth)?;
     let letters = Letters::new(&db, jobs.clone(), Arc::clone(&tokens), &config.mail, transport(config)?)?;
@@ -326,6 +334,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     let teller = Arc::new(Teller::new(&db, jobs.clone(), pusher, site, language));
     let pools = letters::handled(Pools::of(queues(&config.jobs)), &Arc::new(letters));
     let pools = ladder::handled(pools, &teller);
+    let pools = payments::work::handled(pools, &payments);
     let pools = analytics::work::handled(pools, &db, &jobs);
     let pools = pools.start(&jobs, &engine, &wakes, !config.cluster.is_shared());
     let schedules = Arc::new(Schedules::new(db.clone(), schedules()?, |job| Effect::job(job).kept()));
@@ -366,12 +375,13 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
 }
 
 /// The queues, and how many of their jobs this node does at the same time.
-fn queues(options: &JobsOptions) -> [(&'static Queue, usize); 4] {
+fn queues(options: &JobsOptions) -> [(&'static Queue, usize); 5] {
     [
         (&letters::EMAIL, options.email),
         (&NOTIFICATION, options.notification),
         (&PUSHES, options.push),
         (&analytics::work::ANALYTICS, options.analytics),
+        (&payments::causes::PAYMENT, options.payment),
     ]
 }
 

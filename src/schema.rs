@@ -4,7 +4,7 @@ use mundotango_gateway::{IDEMPOTENCY_KEYS, revocation_store};
 use mundotango_storage::db::{KindSpec, Schema, last_part};
 
 use crate::analytics;
-use crate::community::{self, events, posts};
+use crate::community::{self, events, payments, posts};
 use crate::life_ceo;
 
 /// Where an entry of an index leads to, by the names of index and key; `None` for what is no key of that index.
@@ -14,6 +14,11 @@ pub(crate) fn leads_to(index: &str, key: &str) -> Option<(&'static KindSpec, Str
         Some((posts::store::POSTS.spec(), last_part(key)))
     } else if of(events::listing::EVENTS_BY_START.spec().name) {
         Some((events::store::EVENTS.spec(), last_part(key)))
+    } else if of(payments::reads::PAYMENT_LISTS.spec().name) {
+        Some((payments::reads::PAYMENTS.spec(), last_part(key)))
+    } else if of(payments::ledger::LEDGER.spec().name) {
+        // The payment stands between the time and the cause.
+        Some((payments::reads::PAYMENTS.spec(), key.split('/').nth(1)?.to_owned()))
     } else {
         None
     }

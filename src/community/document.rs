@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{bookmarks, events, notifications, posts};
+use super::{bookmarks, events, notifications, payments, posts};
 
 /// The document without its operations.
 #[derive(OpenApi)]
@@ -26,6 +26,7 @@ use super::{bookmarks, events, notifications, posts};
         (name = "events", description = "Milongas, classes and festivals, and who comes."),
         (name = "calendars", description = "Events for calendar programs, and out of their files."),
         (name = "notifications", description = "What a user is told, by which ways, and on which devices."),
+        (name = "payments", description = "Paying for tickets and stays, and sending money back."),
         (name = "life-ceo", description = "Conversations with agents."),
         (name = "analytics", description = "What happened, told by clients, and the numbers of it for admins."),
         (name = "mail", description = "Leaving lists, and what mail providers report."),
@@ -42,6 +43,7 @@ use super::{bookmarks, events, notifications, posts};
         events::bodies::EventMessage,
         events::hosts::HostMessage,
         notifications::views::NotificationMessage,
+        payments::PaymentMessage,
         crate::life_ceo::AgentMessage,
         FieldError,
         Problem
@@ -73,7 +75,7 @@ const CHANNELS: &[(&str, &str, &[&str])] = &[
     (
         "#{userId}",
         "What concerns a user alone, on all of the user's devices. Connections are subscribed to it by themselves.",
-        &["EventMessage", "HostMessage", "NotificationMessage", "BookmarkMessage"],
+        &["EventMessage", "HostMessage", "NotificationMessage", "BookmarkMessage", "PaymentMessage"],
     ),
     (
         "agent:{conversationId}",

@@ -14,6 +14,7 @@ mod limits;
 pub mod location;
 pub mod money;
 pub mod notifications;
+pub mod payments;
 mod place;
 pub mod policy;
 pub mod posts;
@@ -47,11 +48,12 @@ use calendars::store::CalendarStore;
 use events::store::EventStore;
 use limits::Limits;
 use notifications::Notifications;
+use payments::service::Payments;
 use posts::store::PostStore;
 use site::Site;
 
 /// The kinds of partitions that the features keep.
-pub fn kinds() -> [&'static KindSpec; 13] {
+pub fn kinds() -> [&'static KindSpec; 17] {
     [
         accounts::store::USERS.spec(),
         accounts::names::NAMES.spec(),
@@ -66,15 +68,21 @@ pub fn kinds() -> [&'static KindSpec; 13] {
         notifications::devices::DESTINATIONS.spec(),
         calendars::store::CALENDARS.spec(),
         calendars::imported::IMPORTED_EVENTS.spec(),
+        payments::reads::PAYMENTS.spec(),
+        payments::reads::ATTEMPTS.spec(),
+        payments::reads::STRIPE_EVENTS.spec(),
+        payments::ledger::LEDGER_DAYS.spec(),
     ]
 }
 
 /// The indexes that the features keep.
-pub fn indexes() -> [&'static IndexSpec; 3] {
+pub fn indexes() -> [&'static IndexSpec; 5] {
     [
         posts::store::FEEDS.spec(),
         events::listing::EVENTS_BY_START.spec(),
         events::listing::EVENTS_OF_PEOPLE.spec(),
+        payments::reads::PAYMENT_LISTS.spec(),
+        payments::ledger::LEDGER.spec(),
     ]
 }
 
@@ -101,6 +109,7 @@ pub struct Community {
     limits: Limits,
     jobs: Jobs,
     notifications: Notifications,
+    payments: Arc<Payments>,
     unsubscribe: UnsubscribeKey,
     refresh_token_ttl: Duration,
 }
@@ -121,12 +130,14 @@ pub struct CommunityParts {
     pub pusher: Arc<Pusher>,
     /// Where the community is on the web.
     pub site: Site,
+    /// Takes payments.
+    pub payments: Arc<Payments>,
 }
 
 impl Community {
     /// The community on its store.
     pub fn new(db: &Db, parts: CommunityParts, auth: &AuthOptions) -> anyhow::Result<Self> {
-        let CommunityParts { hot, engine, tokens, revocations, jobs, pusher, site } = parts;
+        let CommunityParts { hot, engine, tokens, revocations, jobs, pusher, site, payments } = parts;
         let passwords = Passwords::new(auth.password_concurrency)?;
         let limits = Limits::new(auth.rates.clone(), hot);
         let refresh_token_ttl = auth.refresh_token_ttl;
@@ -143,6 +154,7 @@ impl Community {
             imported: ImportedStore::new(db.clone()),
             site,
             notifications: Notifications::new(db, pusher),
+            payments,
             unsubscribe: letters::unsubscribe::key(&tokens)?,
             tokens,
             revocations,
@@ -204,6 +216,7 @@ pub fn router(community: Arc<Community>) -> OpenApiRouter {
         .merge(events::router())
         .merge(calendars::router())
         .merge(notifications::router())
+        .merge(payments::router())
         .merge(letters::unsubscribe::router())
         .with_state(community)
 }

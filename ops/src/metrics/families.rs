@@ -55,7 +55,6 @@ pub const UNFED: &[&str] = &[
     "ai_request_duration_seconds",
     "ai_requests_total",
     "housing_bookings_total",
-    "stripe_payments_total",
 ];
 
 metrics! {

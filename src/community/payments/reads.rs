@@ -1,0 +1,237 @@
+//! Where payments are kept, and what reads them: a partition each, with rows for its refunds, disputes, postings, and the events
+//! that changed it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mundotango_storage::db::{self, Db, Found, Index, Kind, RowRange, day_of_id, key, last_part, prefix};
+use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use serde::{Deserialize, Serialize};
+
+use super::quote::Purpose;
+use super::state::{Dispute, Facts, Head, Posting, Refund, Status};
+use super::stripe::About;
+
+/// The payments.
+pub static PAYMENTS: Kind<Facts, Head, Row> = Kind::new("payments", "a payment: 300 rows of 200 B, 60 KB");
+/// Which of a payer's payments for a thing is the last one.
+pub static ATTEMPTS: Kind<(), Attempts, ()> =
+    Kind::new("payment_attempts", "a payer and a thing: 100 B").implicit();
+/// Lists of payments: `all`, and `payer:` with the user's id. By the payment's id.
+pub static PAYMENT_LISTS: Index<()> = Index::new(
+    "payment_lists",
+    "a day of a list: 100,000 entries of 100 B, 10 MB",
+    day_of_id,
+    db::Order::NewestFirst,
+);
+/// Events of payments that are not known, or not by their names.
+pub static STRIPE_EVENTS: Kind<About, (), ()> =
+    Kind::new("stripe_events", "an event: 500 B").ttl(Duration::from_hours(7 * 24));
+
+/// Entries that one page of a list that is narrowed looks at: past them it ends early, with a cursor to go on.
+const MOST_LOOKED_AT: usize = 2_000;
+/// Entries that are read at a time where others are left out.
+const READ_AT_ONCE: usize = 100;
+/// Refunds of a payment that are read. There are fewer of those that are asked for here.
+const MOST_REFUNDS_READ: usize = 100;
+
+pub(super) const ALL: &str = "all";
+
+/// The list of a payer.
+pub(super) fn list_of(payer: &str) -> String {
+    format!("payer:{payer}")
+}
+
+/// What is paid for, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// What kind of thing it is.
+    pub purpose: Purpose,
+    /// The id of the very thing.
+    pub thing: String,
+    /// The user who pays.
+    pub payer: String,
+}
+
+impl Order {
+    /// The id of its attempts.
+    pub(super) fn id(&self) -> String {
+        key(&[self.purpose.as_str(), &self.thing, &self.payer])
+    }
+}
+
+/// What changes about the payments of an order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempts {
+    /// How many there were.
+    pub(super) count: u32,
+    /// The id of the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last: Option<String>,
+}
+
+/// A row of a payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Row {
+    /// Below `w`, by the event's id: when it changed something.
+    Event(Timestamp),
+    /// Below `f`, by its id here, or at Stripe where it was not asked for here.
+    Refund(Refund),
+    /// Below `d`, by its id at Stripe.
+    Dispute(Dispute),
+    /// Below `l`, by its cause.
+    Posting(Posting),
+}
+
+pub(super) fn event_key(id: &str) -> String {
+    key(&["w", id])
+}
+
+pub(super) fn refund_key(id: &str) -> String {
+    key(&["f", id])
+}
+
+pub(super) fn dispute_key(id: &str) -> String {
+    key(&["d", id])
+}
+
+pub(super) fn posting_key(cause: &str) -> String {
+    key(&["l", cause])
+}
+
+/// A payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// Sorted by the time of its making.
+    pub id: String,
+    /// What never changes.
+    pub facts: Facts,
+    /// What changes.
+    pub head: Head,
+}
+
+impl Payment {
+    fn new(id: String, found: Found<Facts, Head>) -> Self {
+        Self { id, facts: found.facts, head: found.head }
+    }
+
+    /// What it is for, and by whom.
+    pub fn order(&self) -> Order {
+        let Facts { purpose, thing, payer, .. } = &self.facts;
+        Order { purpose: *purpose, thing: thing.clone(), payer: payer.clone() }
+    }
+
+    /// How it stands.
+    pub fn status(&self) -> Status {
+        self.head.status()
+    }
+}
+
+/// The payments of a store, to be read.
+#[derive(Clone)]
+pub struct PaymentReads(Db);
+
+impl PaymentReads {
+    /// The payments of a store.
+    pub fn new(db: Db) -> Self {
+        Self(db)
+    }
+
+    /// The id of the last payment of an order.
+    pub async fn last(&self, order: &Order) -> Result<Option<String>, StoreError> {
+        let attempts = self.0.read(&ATTEMPTS, &order.id()).await?;
+        Ok(attempts.and_then(|attempts| attempts.head.last))
+    }
+
+    /// The payment with this id.
+    pub async fn payment(&self, id: &str) -> Result<Option<Payment>, StoreError> {
+        if day_of_id(id).is_none() {
+            return Ok(None);
+        }
+        Ok(self.0.read(&PAYMENTS, id).await?.map(|found| Payment::new(id.to_owned(), found)))
+    }
+
+    /// A refund of a payment.
+    pub async fn refund(&self, id: &str, refund_id: &str) -> Result<Option<Refund>, StoreError> {
+        Ok(match self.0.row(&PAYMENTS, id, &refund_key(refund_id)).await? {
+            Some(Row::Refund(refund)) => Some(refund),
+            _ => None,
+        })
+    }
+
+    /// The refunds of a payment with their ids, by these.
+    pub async fn refunds(&self, id: &str) -> Result<Vec<(String, Refund)>, StoreError> {
+        let range = RowRange::first(prefix(&["f"]), MOST_REFUNDS_READ);
+        let rows = self.0.rows(&PAYMENTS, id, &range).await?.items.into_iter();
+        let refunds = rows.filter_map(|(key, row)| match row {
+            Row::Refund(refund) => Some((last_part(&key), refund)),
+            _ => None,
+        });
+        Ok(refunds.collect())
+    }
+
+    /// Money that moved, by its cause.
+    pub async fn posting(&self, id: &str, cause: &str) -> Result<Option<Posting>, StoreError> {
+        Ok(match self.0.row(&PAYMENTS, id, &posting_key(cause)).await? {
+            Some(Row::Posting(posting)) => Some(posting),
+            _ => None,
+        })
+    }
+
+    /// What a parked event says.
+    pub async fn parked(&self, event: &str) -> Result<Option<About>, StoreError> {
+        Ok(self.0.read(&STRIPE_EVENTS, event).await?.map(|found| found.facts))
+    }
+
+    /// The payments of a payer, the newest first.
+    pub async fn of_payer(&self, payer: &str, page: PageRequest) -> Result<Page<Payment>, StoreError> {
+        self.list(&list_of(payer), None, page).await
+    }
+
+    /// All payments, or those that stand so, the newest first.
+    pub async fn all(&self, status: Option<Status>, page: PageRequest) -> Result<Page<Payment>, StoreError> {
+        self.list(ALL, status, page).await
+    }
+
+    async fn list(
+        &self,
+        list: &str,
+        status: Option<Status>,
+        page: PageRequest,
+    ) -> Result<Page<Payment>, StoreError> {
+        let (mut after, mut skip) = match page.start {
+            PageStart::First => (None, 0),
+            PageStart::Skip(items) => (None, items),
+            PageStart::After(id) if day_of_id(&id).is_some() => (Some(id), 0),
+            PageStart::After(_) => return Err(StoreError::BadCursor),
+        };
+        let (mut items, mut looked_at) = (Vec::new(), 0);
+        loop {
+            let wanted = if status.is_some() { READ_AT_ONCE } else { skip + page.limit - items.len() };
+            let entries = self.0.walk(&PAYMENT_LISTS, &[list], after.as_deref(), wanted).await?;
+            let ids: Vec<_> = entries.items.into_iter().map(|(id, ())| id).collect();
+            looked_at += wanted;
+            let found = self.0.read_all(&PAYMENTS, &ids).await?;
+            let mut found = ids.into_iter().zip(found).peekable();
+            while items.len() < page.limit
+                && let Some((id, found)) = found.next()
+            {
+                after = Some(id.clone());
+                // What is not there yet, or stands otherwise, is left out.
+                let payment = found.map(|found| Payment::new(id, found));
+                let held = payment.filter(|one| status.is_none_or(|status| status == one.status()));
+                match held {
+                    Some(_) if skip > 0 => skip -= 1,
+                    Some(payment) => items.push(payment),
+                    None => {}
+                }
+            }
+            let is_over = entries.next.is_none() && found.peek().is_none();
+            if is_over || items.len() == page.limit || looked_at >= MOST_LOOKED_AT {
+                return Ok(Page { items, next: after.filter(|_| !is_over) });
+            }
+            after = entries.next;
+        }
+    }
+}

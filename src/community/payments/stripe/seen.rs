@@ -1,0 +1,135 @@
+//! What Stripe says, by an event or as an answer: the few fields that matter, whatever else its objects hold.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What Stripe says of a payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Seen {
+    /// How its session is.
+    Session(SeenSession),
+    /// How one of its refunds is.
+    Refund(SeenRefund),
+    /// That something of it is another way, and no more: Stripe has to be asked.
+    Changed,
+    /// How a dispute about it is.
+    Dispute(SeenDispute),
+}
+
+/// How a session is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenSession {
+    /// Its id.
+    pub id: String,
+    /// Where the payer pays, while that is so.
+    pub url: Option<String>,
+    /// The payment intent, once there is one.
+    pub intent: Option<String>,
+    /// Whether it goes on.
+    pub status: SessionStatus,
+    /// Whether the money is there. A session can be complete without it.
+    pub is_paid: bool,
+    /// Whether a way of paying that takes days has failed.
+    pub has_failed: bool,
+    /// The total, as Stripe counts.
+    pub total: Option<u64>,
+    /// The code of its currency.
+    pub currency: Option<String>,
+}
+
+/// Whether a session goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionStatus {
+    /// The payer can pay.
+    Open,
+    /// The payer is done. Whether that was paid for is another matter.
+    Complete,
+    /// Nobody can pay any more.
+    Expired,
+}
+
+/// How a refund is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenRefund {
+    /// Its id at Stripe.
+    pub id: String,
+    /// The id that it was given here, if it was asked for here.
+    pub own: Option<String>,
+    /// How much, as Stripe counts.
+    pub amount: u64,
+    /// How far it is.
+    pub status: RefundStatus,
+}
+
+/// How far a refund is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RefundStatus {
+    /// Stripe is still to be asked for it.
+    Due,
+    /// Stripe does not make it.
+    Refused,
+    /// The bank is at it.
+    Pending,
+    /// The money went back.
+    Succeeded,
+    /// The bank did not take it: the money came again.
+    Failed,
+}
+
+impl RefundStatus {
+    /// A status gives way only to one of a higher rank: banks refuse what seemed to have succeeded, and not the other way
+    /// round.
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::Due => 0,
+            Self::Refused => 1,
+            Self::Pending => 2,
+            Self::Succeeded => 3,
+            Self::Failed => 4,
+        }
+    }
+}
+
+/// How a dispute is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenDispute {
+    /// Its id.
+    pub id: String,
+    /// How much it is about, as Stripe counts.
+    pub amount: u64,
+    /// How far it is.
+    pub status: DisputeStatus,
+}
+
+/// How far a dispute is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DisputeStatus {
+    /// The bank asks, and has taken nothing.
+    Inquiry,
+    /// The bank has taken the money, for now.
+    Open,
+    /// The bank gave the money again.
+    Won,
+    /// The bank keeps the money.
+    Lost,
+}
+
+impl DisputeStatus {
+    /// A status gives way only to one of a higher rank.
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::Inquiry => 0,
+            Self::Open => 1,
+            Self::Won | Self::Lost => 2,
+        }
+    }
+
+    /// Whether the bank has the money.
+    pub const fn is_withdrawn(self) -> bool {
+        matches!(self, Self::Open | Self::Lost)
+    }
+}
