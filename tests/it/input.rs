@@ -35,6 +35,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "kinds": {
             "eventPromoted": ways, "eventOffered": ways, "eventReminder": ways, "eventMoved": ways, "eventCancelled": ways,
             "eventAnswers": ways, "eventGoing": ways,
+            "paymentReceived": ways, "paymentRefunded": ways, "paymentFailed": ways,
         },
     });
     let profile =
@@ -110,6 +111,16 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
             "post /api/admin/system/traces",
             "/api/admin/system/traces".to_owned(),
             json!({"user": "x", "minutes": 10}),
+        ),
+        (
+            "post /api/payments/checkout",
+            "/api/payments/checkout".to_owned(),
+            json!({"purpose": "ticket", "thingId": event}),
+        ),
+        (
+            "post /api/payments/{id}/refund",
+            "/api/payments/01a22267-5695-774a-9335-497936266a2f/refund".to_owned(),
+            json!({"amount": 100, "reason": "x"}),
         ),
         ("post /api/life-ceo/chat", "/api/life-ceo/chat".to_owned(), said),
     ];

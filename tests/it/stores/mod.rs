@@ -4,6 +4,7 @@ mod accounts;
 mod bookmarks;
 mod conversations;
 mod events;
+mod payments;
 mod posts;
 mod revocations;
 
@@ -72,6 +73,7 @@ async fn the_features_keep_their_promises_on_both_engines() {
         revocations::revocations(&nodes).await;
         bookmarks::bookmarks(&nodes).await;
         events::events(&nodes).await;
+        payments::payments(&nodes).await;
     }
 }
 
