@@ -26,12 +26,15 @@ use crate::analytics::counters::Counters;
 use crate::analytics::{self, Analytics};
 use crate::chosen_traces;
 use crate::community::effects::{Effect, Effects};
+use crate::community::events;
+use crate::community::events::tickets::Tickets;
 use crate::community::letters::{self, Letters};
 use crate::community::notifications::ladder::{self, Teller};
 use crate::community::notifications::preferences::PreferenceStore;
 use crate::community::notifications::tell::{NOTIFICATION, PUSHES};
 use crate::community::payments;
 use crate::community::payments::payable::Payables;
+use crate::community::payments::quote::Purpose;
 use crate::community::payments::service::Payments;
 use crate::community::site::Site;
 use crate::community::{self, Community, CommunityParts, roles};
@@ -316,7 +319,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     let pusher = Arc::new(Pusher::new(&config.push, vapid)?);
     let site = &config.mail.public_url;
     // What is paid for: each feature that costs something says so here.
-    let payables = Payables::default();
+    let payables = Payables::default().with(Purpose::Ticket, Arc::new(Tickets::new(&db)));
     let payments = Arc::new(Payments::new(&db, jobs.clone(), &config.payments, site, payables)?);
     let parts = CommunityParts {
         hot: Arc::clone(&engines.hot),
@@ -335,6 +338,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     let pools = letters::handled(Pools::of(queues(&config.jobs)), &Arc::new(letters));
     let pools = ladder::handled(pools, &teller);
     let pools = payments::work::handled(pools, &payments);
+    let pools = events::refunds::handled(pools, &db, &jobs);
     let pools = analytics::work::handled(pools, &db, &jobs);
     let pools = pools.start(&jobs, &engine, &wakes, !config.cluster.is_shared());
     let schedules = Arc::new(Schedules::new(db.clone(), schedules()?, |job| Effect::job(job).kept()));

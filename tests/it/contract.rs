@@ -13,6 +13,7 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::server::{Server, User};
+use crate::stripe::{FakeStripe, SECRET_KEY};
 
 /// The document as it is kept.
 const DOCUMENT: &str = "docs/openapi.json";
@@ -174,7 +175,9 @@ fn types(document: &Value) -> BTreeSet<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_publication_fits_its_schema() {
-    let server = Server::start().await;
+    let stripe = FakeStripe::start().await;
+    let settings = [("PAYMENTS__SECRET_KEY", SECRET_KEY), ("PAYMENTS__API_URL", stripe.base())];
+    let server = Server::start_with(&settings).await;
     let document = document(&server).await;
     let validators = validators(&document);
     let (ana, beto, carla) =
@@ -229,6 +232,18 @@ async fn every_publication_fits_its_schema() {
     server.post("/api/notifications/read-all", &carla, json!({})).await;
     listeners[2].hear(&["notification.read", "notifications.read"]).await;
     listeners[0].hear(&["event.created", "event.rsvp", "event.changed", "event.cancelled"]).await;
+
+    let event = json!({
+        "title": "Milonga", "eventDate": "2030-01-01T20:00:00-03:00", "eventType": "milonga", "location": "La Viruta",
+        "ticketPrice": {"minor": 1250, "currency": "EUR"},
+    });
+    let (_, event) = server.post("/api/events", &ana, event).await;
+    let path = format!("/api/events/{}/rsvp", event["id"].as_str().unwrap());
+    server.post(&path, &beto, json!({})).await;
+    let order = json!({"purpose": "ticket", "thingId": event["id"]});
+    let (status, checkout) = server.post("/api/payments/checkout", &beto, order).await;
+    assert_eq!(status, StatusCode::CREATED, "{checkout}");
+    listeners[1].hear(&["payment.changed"]).await;
 
     let (_, said) = server.post("/api/life-ceo/chat", &beto, json!({"message": "Hi", "stream": true})).await;
     let conversation = said["conversationId"].as_str().unwrap();

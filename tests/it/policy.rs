@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::input::good_bodies;
 use crate::server::{Server, User};
+use crate::stripe::{FakeStripe, SECRET_KEY};
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,7 +17,7 @@ enum Caller {
     Anonymous,
     /// A user who has nothing to do with it.
     Stranger,
-    /// Has a place at the event.
+    /// Has a place at the event; pays for the ticket.
     Going,
     /// Is a moderator.
     Moderator,
@@ -24,7 +25,7 @@ enum Caller {
     Door,
     /// Changes the event as its owner does.
     Editor,
-    /// Gave the event, wrote the post.
+    /// Gave the event, wrote the post, is whom the money is for.
     Owner,
     /// Is an admin.
     Admin,
@@ -75,11 +76,15 @@ enum Rule {
     IsOffered,
     /// Whoever may read the post.
     ReadsPost,
+    /// Who pays, and whom the money is for.
+    SeesPayment,
+    /// Whom the money is for.
+    SendsBack,
 }
 
 use Rule::{
     Administers, ApiKey, ChangesEvent, ChecksIn, HandsOver, IsOffered, Public, ReadsPost, Secret,
-    SeesAttendees, SeesEvent,
+    SeesAttendees, SeesEvent, SeesPayment, SendsBack,
 };
 
 /// What is to come of a call.
@@ -114,7 +119,7 @@ fn rule(operation: &str) -> Option<Rule> {
         | "unsubscribe"
         | "recordEvents"
         | "getPushKey" => Public,
-        "receiveSendgridNews" | "receiveSesNews" | "receiveDeliveryReport" => Secret,
+        "receiveSendgridNews" | "receiveSesNews" | "receiveDeliveryReport" | "receiveStripeEvent" => Secret,
         "logOut"
         | "logOutEverywhere"
         | "resendVerification"
@@ -149,18 +154,20 @@ fn rule(operation: &str) -> Option<Rule> {
         | "listTraces" | "createTrace" | "removeTrace" | "getTree" | "listTrees" | "createUser" => {
             Administers
         }
-        "createCalendar" | "listCalendars" | "rotateCalendar" | "removeCalendar" | "importEvents" => {
-            Rule::User
-        }
+        "createCalendar" | "listCalendars" | "rotateCalendar" | "removeCalendar" | "importEvents"
+        | "listPayments" => Rule::User,
+        "listAllPayments" | "getRevenue" => Administers,
         // Its address is the secret.
         "readCalendar" => Secret,
-        "getEvent" | "answerEvent" | "listHosts" | "getEventCalendar" => SeesEvent,
+        "getEvent" | "answerEvent" | "listHosts" | "getEventCalendar" | "beginPayment" => SeesEvent,
         "listAttendees" => SeesAttendees,
         "listDoor" | "checkIn" => ChecksIn,
         "changeEvent" | "cancelEvent" | "publishEvent" => ChangesEvent,
         "setHost" | "removeHost" | "offerEvent" | "withdrawEventOffer" => HandsOver,
         "acceptEvent" => IsOffered,
         "getPost" | "addBookmark" | "reactToPost" | "removeReaction" => ReadsPost,
+        "getPayment" => SeesPayment,
+        "refundPayment" => SendsBack,
         name if name.starts_with("server") => ApiKey,
         _ => return None,
     })
@@ -198,13 +205,16 @@ fn outcome(status: StatusCode) -> Outcome {
 
 struct World {
     server: Server,
+    _stripe: FakeStripe,
     callers: BTreeMap<Caller, User>,
     other: User,
 }
 
 impl World {
     async fn new() -> Self {
-        let server = Server::start().await;
+        let stripe = FakeStripe::start().await;
+        let settings = [("PAYMENTS__SECRET_KEY", SECRET_KEY), ("PAYMENTS__API_URL", stripe.base())];
+        let server = Server::start_with(&settings).await;
         let owner = server.register("owner").await;
         let other = server.register("other").await;
         let mut callers = BTreeMap::from([(Owner, owner)]);
@@ -219,7 +229,7 @@ impl World {
             let account = server.register(&format!("{caller:?}").to_lowercase()).await;
             callers.insert(caller, server.user(&account.id, role));
         }
-        Self { server, callers, other }
+        Self { server, _stripe: stripe, callers, other }
     }
 
     fn user(&self, caller: Caller) -> &User {
@@ -259,6 +269,20 @@ impl World {
     async fn post(&self, visibility: &str) -> String {
         let body = json!({"content": "x", "visibility": visibility});
         self.done(Method::POST, "/api/posts", Owner, body).await["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A payment for a ticket, on which nobody has paid yet.
+    async fn payment(&self) -> String {
+        let event = json!({
+            "title": "Milonga", "eventDate": "2030-01-01T20:00:00Z", "location": "La Viruta", "eventType": "milonga",
+            "ticketPrice": {"minor": 1250, "currency": "EUR"},
+        });
+        let event = self.done(Method::POST, "/api/events", Owner, event).await;
+        let id = event["id"].as_str().unwrap();
+        self.done(Method::POST, &format!("/api/events/{id}/rsvp"), Going, json!({})).await;
+        let order = json!({"purpose": "ticket", "thingId": id});
+        let checkout = self.done(Method::POST, "/api/payments/checkout", Going, order).await;
+        checkout["paymentId"].as_str().unwrap().to_owned()
     }
 
     async fn ask(&self, method: &Method, path: &str, caller: Caller, body: Option<&Value>) -> StatusCode {
@@ -301,9 +325,12 @@ async fn every_operation_and_caller_has_a_row_that_holds() {
                     for event in EVENTS {
                         let event_id = world.event(event).await;
                         let path = path.replace("{id}", &event_id).replace("{userId}", &world.other.id);
+                        let body = body.map(|body| body.to_string().replace("{id}", &event_id));
+                        let body: Option<Value> = body.map(|body| serde_json::from_str(&body).unwrap());
                         for caller in CALLERS {
                             // A host answers a draft as well as anybody: not.
-                            let is_answer = id == "answerEvent" && event == Event::Draft;
+                            let is_answer =
+                                ["answerEvent", "beginPayment"].contains(&id) && event == Event::Draft;
                             let wanted = match caller {
                                 Anonymous => Unknown,
                                 _ if is_answer => Hidden,
@@ -312,7 +339,7 @@ async fn every_operation_and_caller_has_a_row_that_holds() {
                             check(
                                 format!("{event:?}, {caller:?}"),
                                 wanted,
-                                world.ask(&method, &path, caller, body).await,
+                                world.ask(&method, &path, caller, body.as_ref()).await,
                             );
                         }
                     }
@@ -334,6 +361,18 @@ async fn every_operation_and_caller_has_a_row_that_holds() {
                                 world.ask(&method, &path, caller, body).await,
                             );
                         }
+                    }
+                }
+                SeesPayment | SendsBack => {
+                    let path = path.replace("{id}", &world.payment().await);
+                    for caller in CALLERS {
+                        let wanted = match (rule, caller) {
+                            (_, Anonymous) => Unknown,
+                            (_, Owner | Admin) | (SeesPayment, Going) => Allowed,
+                            (_, Going) => Forbidden,
+                            _ => Hidden,
+                        };
+                        check(format!("{caller:?}"), wanted, world.ask(&method, &path, caller, body).await);
                     }
                 }
                 _ => {

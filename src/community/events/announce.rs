@@ -8,6 +8,7 @@ use mundotango_storage::StoreError;
 use super::answers::RsvpOutcome;
 use super::bodies::{ALL_CHANNEL, CountsBody, EventBody, EventMessage, RsvpView};
 use super::editing::Change;
+use super::refunds;
 use super::rules::AttendeeList;
 use super::seating::{Promoted, Rsvp};
 use super::store::Event;
@@ -114,7 +115,7 @@ pub(in crate::community) fn announce_change(
     Ok(effects)
 }
 
-/// Tells those who look at events that one does not take place, and has those told who answered.
+/// Tells those who look at events that one does not take place, and has those told who answered, and paid back who paid.
 pub(in crate::community) fn announce_cancelled(
     event: &Event,
     people: &BTreeMap<String, Person>,
@@ -127,5 +128,6 @@ pub(in crate::community) fn announce_cancelled(
         Effect::publish(ALL_CHANNEL, &message)?,
         Effect::publish(format!("event:{}", event.id), &message)?,
         letters::events::cancelled(event)?,
+        refunds::tickets(event)?,
     ])
 }

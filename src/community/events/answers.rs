@@ -9,7 +9,8 @@ use super::listing;
 use super::places::Limit;
 use super::rules::{NewAnswer, RsvpStatus};
 use super::seating::{
-    ANSWERS, Promoted, Rsvp, answer, answer_key, answer_of, below, promote, rsvp_of, seat_paid, waiting_key,
+    ANSWERS, PaidTicket, Promoted, Rsvp, answer, answer_key, answer_of, below, promote, rsvp_of, seat_paid,
+    waiting_key,
 };
 use super::store::{EVENTS, Event, EventError, EventStore, Row, still_to_come};
 
@@ -86,23 +87,23 @@ impl EventStore {
             .await
     }
 
-    /// Gives a place for good to a user who paid; the answer then, or `None` inside where there is none to give any longer.
+    /// Gives places for good to a party that paid; the answer then, or `None` inside where there are none to give any longer.
     /// The same payment may be told of again.
     pub async fn take_paid<E: Serialize>(
         &self,
         event_id: &str,
         user_id: &str,
-        payment: &str,
+        ticket: PaidTicket,
         now: Timestamp,
         effects: impl Fn(&RsvpOutcome) -> Result<Vec<E>, StoreError> + Send + 'static,
     ) -> Result<Option<Option<Rsvp>>, StoreError> {
-        let (id, user, payment) = (event_id.to_owned(), user_id.to_owned(), payment.to_owned());
+        let (id, user) = (event_id.to_owned(), user_id.to_owned());
         let wants = Wants::head().row(answer_key(user_id));
         self.db()
             .change(&EVENTS, event_id, wants, move |part| {
                 let before = answer_of(part, &user);
                 let previous = before.as_ref().map(|before| before.status);
-                let seated = match seat_paid(part, &user, &payment, now) {
+                let seated = match seat_paid(part, &user, &ticket, now) {
                     Ok(Some(seated)) => seated,
                     Ok(None) | Err(EventError::Over | EventError::Cancelled | EventError::Draft) => {
                         return Ok(Decision::Stands(None));

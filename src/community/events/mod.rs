@@ -13,11 +13,13 @@ pub mod listing;
 pub(super) mod live;
 pub mod mine;
 pub mod places;
+pub mod refunds;
 mod requests;
 pub mod rules;
 pub mod schedule;
 pub mod seating;
 pub mod store;
+pub mod tickets;
 #[cfg(test)]
 mod week;
 

@@ -11,6 +11,15 @@ use super::places::{First, Limits, Line, Party, next_in};
 use super::rules::{Answer, Attendance, NewAnswer, RsvpChoice, RsvpStatus};
 use super::store::{EventError, Facts, Row, still_to_come};
 
+/// A ticket that was paid for.
+#[derive(Clone, Debug)]
+pub struct PaidTicket {
+    /// The id of the payment.
+    pub payment: String,
+    /// For how many it is.
+    pub people: u32,
+}
+
 /// The partition of an event.
 pub(super) type EventPart<'a> = Part<'a, Facts, Attendance, Row>;
 
@@ -284,21 +293,25 @@ fn lapse(part: &mut EventPart<'_>, now: Timestamp) {
     }
 }
 
-/// Gives a place for good to one who paid; whether there is one.
+/// Gives places for good to a party that paid for as many as it is; whether there are any.
 pub(super) fn seat_paid(
     part: &mut EventPart<'_>,
     user_id: &str,
-    payment: &str,
+    ticket: &PaidTicket,
     now: Timestamp,
 ) -> Result<Option<Answer>, EventError> {
     lapse(part, now);
     let Some(before) = answer_of(part, user_id) else { return Ok(None) };
     if before.status == RsvpStatus::Going {
         // The same payment may be told of again; another one for the same place is too much.
-        return Ok(Some(before).filter(|before| before.payment.as_deref() == Some(payment)));
+        return Ok(Some(before).filter(|before| before.payment.as_ref() == Some(&ticket.payment)));
     }
     still_to_come(part, now)?;
     let heads = before.party.heads();
+    // Who declined meanwhile and came again with others has another price.
+    if heads.total() != ticket.people {
+        return Ok(None);
+    }
     if before.status != RsvpStatus::Held {
         let limits = part.facts.settings(&part.head).limits;
         let has_room = limits.broken_by(part.head.seated().and(heads)).is_none();
@@ -309,7 +322,7 @@ pub(super) fn seat_paid(
     leave(part, user_id, &before);
     part.head.count(RsvpStatus::Going, heads);
     part.head.answers += 1;
-    let payment = Some(payment.to_owned());
+    let payment = Some(ticket.payment.clone());
     Ok(Some(keep(part, user_id, Answer { payment, ..Answer::new(RsvpStatus::Going, now, before.party) })))
 }
 

@@ -119,11 +119,10 @@ pub(super) fn parked(event_id: &str) -> Result<Effect, StoreError> {
     Ok(Effect::job(PARKED.job(&OfEvent { event_id: event_id.to_owned() })?))
 }
 
-/// A refund as the effect of another change, as where an event or a stay is cancelled: of so much in minor units, or of all that
-/// is left. However often it is caused under one `cause` (an id of the caller's), it is one refund.
-pub fn owed_refund(payment_id: &str, cause: &str, minor: Option<u64>) -> Result<Effect, StoreError> {
-    let payload = OwedRefund { payment_id: payment_id.to_owned(), cause: cause.to_owned(), minor };
-    Ok(Effect::job(ASK_REFUND.job(&payload)?))
+/// A refund that something else causes, as where an event or a stay is cancelled: of so much in minor units, or of all that is
+/// left. However often it is caused under one `cause` (an id of the caller's), it is one refund.
+pub fn owed(payment_id: &str, cause: &str, minor: Option<u64>) -> Result<NewJob, StoreError> {
+    ASK_REFUND.job(&OwedRefund { payment_id: payment_id.to_owned(), cause: cause.to_owned(), minor })
 }
 
 /// All that a change causes.

@@ -8,11 +8,11 @@ use mundotango_gateway::problem::Problem;
 use mundotango_protocol::new_id;
 use mundotango_storage::db::time_of_id;
 
-use super::payable::Payable;
+use super::payable::{Payable, not_payable};
 use super::quote::Quote;
 use super::reads::{Order, Payment};
 use super::rules::Standing;
-use super::service::{Payments, gone, not_payable, noted};
+use super::service::{Payments, gone, noted};
 use super::state::{Facts, Session, Stage};
 use super::stripe::{NewSession, Seen, Stripe, StripeError};
 use crate::community::money::Money;

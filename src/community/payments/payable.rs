@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use mundotango_gateway::problem::Problem;
+use axum::http::StatusCode;
+use mundotango_gateway::problem::{Code, Problem};
 use mundotango_jobs::Failure;
 
 use super::quote::{Purpose, Quote};
@@ -50,4 +51,9 @@ impl Payables {
     pub(super) fn of(&self, purpose: Purpose) -> Option<&dyn Payable> {
         self.0.get(&purpose).map(Arc::as_ref)
     }
+}
+
+/// The problem of a thing that cannot be paid for now.
+pub fn not_payable(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::CONFLICT, detail).with_code(Code::NotPayable)
 }

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::causes::Changed;
 use super::ledger::Ledger;
-use super::payable::Payables;
+use super::payable::{Payables, not_payable};
 use super::reads::Payment;
 use super::state::Stage;
 use super::store::PaymentStore;
@@ -107,11 +107,6 @@ pub(super) fn noted(changed: Option<Changed>) -> Option<Payment> {
 pub(super) fn off() -> Problem {
     let detail = "this server takes no payments: payments.secret_key is not set";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with_code(Code::PaymentsOff)
-}
-
-/// The problem of a thing that cannot be paid for now.
-pub(super) fn not_payable(detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::CONFLICT, detail).with_code(Code::NotPayable)
 }
 
 impl From<StripeError> for Problem {

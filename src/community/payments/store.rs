@@ -168,7 +168,8 @@ impl PaymentStore {
         now: Timestamp,
     ) -> Result<(String, u32), StoreError> {
         let look_at = now.saturating_add(FIRST_LOOK).unwrap_or(now);
-        let begun = self.db.change(&ATTEMPTS, &order.id(), Wants::head(), move |part| {
+        let order = order.id();
+        let begun = self.db.change(&ATTEMPTS, &order, Wants::head(), move |part| {
             if let Some(last) = part.head.last.clone().filter(|last| Some(last) != over.as_ref()) {
                 return Ok::<_, StoreError>(Decision::Stands((last, part.head.count)));
             }

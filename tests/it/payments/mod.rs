@@ -6,6 +6,7 @@ mod door;
 mod events;
 mod money_back;
 mod routes;
+mod tickets;
 mod trouble;
 mod world;
 

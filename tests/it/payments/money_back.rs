@@ -1,6 +1,6 @@
 //! Money that goes back: because there is no room, by the payee, by Stripe's dashboard, by banks.
 
-use mundotango::community::payments::causes::owed_refund;
+use mundotango::community::payments::causes::owed;
 use mundotango::community::payments::rules::RefundRefusal;
 use mundotango::community::payments::state::Status;
 use mundotango::community::payments::store::{AskedRefund, RefundError};
@@ -232,8 +232,8 @@ async fn what_something_else_owes_goes_back_once_for_its_cause() {
     let (id, intent) = paid(&world, "ana").await;
     ask(&world, &id, Some(1000)).await.unwrap();
     world.work().await;
-    let effect: Value = serde_json::to_value(owed_refund(&id, "event-cancelled", None).unwrap()).unwrap();
-    let payload = &effect["job"]["job"]["payload"];
+    let job: Value = serde_json::to_value(owed(&id, "event-cancelled", None).unwrap()).unwrap();
+    let payload = &job["job"]["payload"];
     assert_eq!(payload, &json!({"payment_id": id, "cause": "event-cancelled"}));
     let owe = async |cause: &str, minor| world.payments.ask_owed_refund(&id, cause, minor, world.now()).await;
     // More than is left is what is left.

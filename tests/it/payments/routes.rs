@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::server::Server;
 use crate::stripe::{FakeStripe, SECRET_KEY, WEBHOOK_SECRET, signature};
 
-async fn send(server: &Server, signature: &str, body: &str) -> (StatusCode, Value) {
+pub async fn send(server: &Server, signature: &str, body: &str) -> (StatusCode, Value) {
     let request = server.http.post(server.url("/api/payments/webhook"));
     let request = request.header("stripe-signature", signature).header("content-type", "application/json");
     let answer = request.body(body.to_owned()).send().await.unwrap();

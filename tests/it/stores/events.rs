@@ -10,7 +10,7 @@ use mundotango::community::events::rules::{
     CoHostRole, NewAnswer, RsvpChoice, RsvpCounts, RsvpStatus, Settings,
 };
 use mundotango::community::events::schedule::Schedule;
-use mundotango::community::events::seating::Rsvp;
+use mundotango::community::events::seating::{PaidTicket, Rsvp};
 use mundotango::community::events::store::{Edited, Event, EventError, EventStore, EventType};
 use mundotango::community::location::{Coordinates, Location};
 use mundotango::community::money::{Currency, Money};
@@ -269,18 +269,21 @@ async fn late_money_takes_what_is_free(store: &EventStore) {
     let answer = async |user: &str, at| {
         store.rsvp(&event.id, user, RsvpChoice::Going, at, |_| NO_EFFECTS).await.unwrap().unwrap().rsvp.status
     };
-    let pay = async |user: &str, payment: &str, at| {
+    let pay_for = async |people, user: &str, payment: &str, at| {
+        let ticket = PaidTicket { payment: payment.to_owned(), people };
         store
-            .take_paid(&event.id, user, payment, at, |_| NO_EFFECTS)
+            .take_paid(&event.id, user, ticket, at, |_| NO_EFFECTS)
             .await
             .unwrap()
             .unwrap()
             .map(|rsvp| rsvp.status)
     };
+    let pay = async |user: &str, payment: &str, at| pay_for(1, user, payment, at).await;
     assert_eq!(answer("a", hours(0)).await, RsvpStatus::Held);
     assert_eq!(pay("nobody", "p0", hours(0)).await, None, "who did not answer");
     assert_eq!(answer("b", hours(2)).await, RsvpStatus::Held, "the hold of the first has ended");
     assert_eq!(pay("a", "p1", hours(2)).await, None, "there is no place any longer");
+    assert_eq!(pay_for(2, "b", "p1", hours(2)).await, None, "for another party than comes");
     assert_eq!(pay("b", "p2", hours(2)).await, Some(RsvpStatus::Going));
     assert_eq!(pay("b", "p2", hours(2)).await, Some(RsvpStatus::Going), "told again");
     assert_eq!(pay("b", "p3", hours(2)).await, None, "a second payment for one place");
