@@ -339,6 +339,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     let pools = ladder::handled(pools, &teller);
     let pools = payments::work::handled(pools, &payments);
     let pools = events::refunds::handled(pools, &db, &jobs);
+    let pools = community::housing::handled(pools, &db);
     let pools = analytics::work::handled(pools, &db, &jobs);
     let pools = pools.start(&jobs, &engine, &wakes, !config.cluster.is_shared());
     let schedules = Arc::new(Schedules::new(db.clone(), schedules()?, |job| Effect::job(job).kept()));

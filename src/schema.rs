@@ -4,7 +4,7 @@ use mundotango_gateway::{IDEMPOTENCY_KEYS, revocation_store};
 use mundotango_storage::db::{KindSpec, Schema, last_part};
 
 use crate::analytics;
-use crate::community::{self, events, payments, posts};
+use crate::community::{self, events, housing, payments, posts};
 use crate::life_ceo;
 
 /// Where an entry of an index leads to, by the names of index and key; `None` for what is no key of that index.
@@ -19,6 +19,14 @@ pub(crate) fn leads_to(index: &str, key: &str) -> Option<(&'static KindSpec, Str
     } else if of(payments::ledger::LEDGER.spec().name) {
         // The payment stands between the time and the cause.
         Some((payments::reads::PAYMENTS.spec(), key.split('/').nth(1)?.to_owned()))
+    } else if of(housing::listings::lists::LISTINGS_BY_PLACE.spec().name) {
+        let id = housing::listings::lists::id_of(key)?;
+        Some((housing::listings::kind::LISTINGS.spec(), id.to_owned()))
+    } else if of(housing::bookings::lists::BOOKINGS_BY_USER.spec().name)
+        || of(housing::bookings::lists::STAYS_BY_DAY.spec().name)
+        || of(housing::bookings::lists::REVIEWS_BY_SUBJECT.spec().name)
+    {
+        Some((housing::bookings::store::BOOKINGS.spec(), last_part(key)))
     } else {
         None
     }

@@ -131,6 +131,22 @@ text! {
     Id = rule(Form::Token, 1, 64, "01a22267-5695-774a-9335-497936266a2f");
     /// Why something is so.
     Reason = rule(Form::Prose, 1, 500, "The hall is flooded.");
+    /// What guests keep to at somebody's place.
+    HouseRules = rule(Form::Prose, 1, 5000, "No shoes inside. Quiet after midnight.");
+    /// How a guest gets in.
+    CheckInText = rule(Form::Prose, 1, 2000, "From 15:00 on. Ring at 4B.");
+    /// The address of a photo.
+    PhotoAddress = Rule {
+        format: Some("uri"),
+        check: is_secure_address,
+        pattern: Some("^[Hh][Tt][Tt][Pp][Ss]://[!-~]+$"),
+        ..rule(Form::Token, 1, 1000, "https://example.com/room.jpg") };
+    /// What a guest and a host write to each other about a stay.
+    BookingNote = rule(Form::Prose, 1, 2000, "We come for the festival.");
+    /// What somebody says of a stay, to everybody or to the other side.
+    ReviewText = rule(Form::Prose, 1, 4000, "Quiet, and close to the milongas.");
+    /// Words that are searched for.
+    SearchText = rule(Form::Line, 1, 100, "near the milonga");
     /// What a user calls a device.
     DeviceName = rule(Form::Line, 1, 100, "Phone");
     /// A token or key of a push service.
@@ -281,6 +297,16 @@ fn is_web_address(address: &str) -> Result<(), String> {
     if fits { Ok(()) } else { Err("must be an address that begins with https:// or http://".to_owned()) }
 }
 
+/// What stands on a page that came safely comes safely too, or browsers do not show it.
+fn is_secure_address(address: &str) -> Result<(), String> {
+    let is_secure = address.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+    if is_secure && is_web_address(address).is_ok() {
+        Ok(())
+    } else {
+        Err("must be an address that begins with https://".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,6 +367,9 @@ mod tests {
             (WebAddress::RULE, "https://bank.example@evil.example/", Some(BadForm)),
             (WebAddress::RULE, "//example.com", Some(BadForm)),
             (WebAddress::RULE, "a.png", Some(BadForm)),
+            (PhotoAddress::RULE, "https://example.com/a.jpg", None),
+            (PhotoAddress::RULE, "http://example.com/a.jpg", Some(BadForm)),
+            (PhotoAddress::RULE, "https://a@evil.example/", Some(BadForm)),
             (PostText::RULE, "\n\t ", Some(Blank)),
             (PostText::RULE, "a\u{0}b", Some(BadCharacters)),
             (PostText::RULE, "שלום \u{2067}abc\u{2069}", None),

@@ -99,6 +99,11 @@ codes! {
         NotRefundable = "not_refundable",
         /// This server takes no payments. What costs nothing works.
         PaymentsOff = "payments_off",
+        /// A night is blocked or booked. Look at the calendar again, and ask for other nights.
+        NightsTaken = "nights_taken",
+        /// The price is another one than `expectedTotal`; `errors` has it under `allowed`. Show it, and send the request again
+        /// with it.
+        PriceChanged = "price_changed",
         /// The body is larger than it may be.
         BodyTooLarge = "body_too_large",
         /// The body has a content type that this route does not read; send `application/json`.

@@ -167,6 +167,11 @@ impl Problem {
         Self { kind: code.address(), code, ..self }
     }
 
+    /// Names the fields that it is about.
+    pub fn with_errors(self, errors: Vec<FieldError>) -> Self {
+        Self { errors, ..self }
+    }
+
     /// The challenge of a 401 (RFC 6750, 3): without an error where no token was sent.
     fn challenge(&self) -> HeaderValue {
         let code = Some(self.code.name()).filter(|code| code.starts_with("token_"));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{bookmarks, events, notifications, payments, posts};
+use super::{bookmarks, events, housing, notifications, payments, posts};
 
 /// The document without its operations.
 #[derive(OpenApi)]
@@ -25,6 +25,7 @@ use super::{bookmarks, events, notifications, payments, posts};
         (name = "bookmarks", description = "Posts to come back to."),
         (name = "events", description = "Milongas, classes and festivals, and who comes."),
         (name = "calendars", description = "Events for calendar programs, and out of their files."),
+        (name = "housing", description = "Places to stay, bookings of them, and reviews."),
         (name = "notifications", description = "What a user is told, by which ways, and on which devices."),
         (name = "payments", description = "Paying for tickets and stays, and sending money back."),
         (name = "life-ceo", description = "Conversations with agents."),
@@ -42,6 +43,7 @@ use super::{bookmarks, events, notifications, payments, posts};
         bookmarks::BookmarkMessage,
         events::bodies::EventMessage,
         events::hosts::HostMessage,
+        housing::bookings::bodies::BookingMessage,
         notifications::views::NotificationMessage,
         payments::PaymentMessage,
         crate::life_ceo::AgentMessage,
@@ -75,7 +77,14 @@ const CHANNELS: &[(&str, &str, &[&str])] = &[
     (
         "#{userId}",
         "What concerns a user alone, on all of the user's devices. Connections are subscribed to it by themselves.",
-        &["EventMessage", "HostMessage", "NotificationMessage", "BookmarkMessage", "PaymentMessage"],
+        &[
+            "EventMessage",
+            "HostMessage",
+            "NotificationMessage",
+            "BookmarkMessage",
+            "BookingMessage",
+            "PaymentMessage",
+        ],
     ),
     (
         "agent:{conversationId}",

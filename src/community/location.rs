@@ -52,6 +52,19 @@ impl Coordinates {
         2.0 * MEAN_EARTH_RADIUS_KM * chord.sqrt().min(1.0).asin()
     }
 
+    /// The point so many kilometres away over the ground, in a direction: radians from north, clockwise. It is the direct
+    /// problem on a sphere of the earth's mean radius.
+    #[must_use]
+    pub fn moved(self, direction: f64, km: f64) -> Self {
+        let (latitude, angle) = (self.latitude.to_radians(), km / MEAN_EARTH_RADIUS_KM);
+        let sine = latitude.sin() * angle.cos() + latitude.cos() * angle.sin() * direction.cos();
+        let to = sine.clamp(-1.0, 1.0).asin();
+        let east = direction.sin() * angle.sin() * latitude.cos();
+        let turned = east.atan2(angle.cos() - latitude.sin() * to.sin());
+        let longitude = self.longitude + turned.to_degrees();
+        Self { latitude: to.to_degrees(), longitude: (longitude + 180.0).rem_euclid(360.0) - 180.0 }
+    }
+
     /// The name of the cell of one degree by one degree in which the point lies.
     pub fn cell(self) -> String {
         cell(self.latitude.floor(), self.longitude.floor())

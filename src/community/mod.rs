@@ -1,6 +1,7 @@
 //! The community: one folder a feature, with its routes and types, what it keeps (`store`), its rules, and what it publishes.
 
 pub mod accounts;
+pub mod amount;
 pub mod bookmarks;
 pub mod calendars;
 #[cfg(test)]
@@ -9,6 +10,7 @@ mod coalescer;
 mod document;
 pub mod effects;
 pub mod events;
+pub mod housing;
 pub mod letters;
 mod limits;
 pub mod location;
@@ -46,6 +48,7 @@ use bookmarks::store::BookmarkStore;
 use calendars::imported::ImportedStore;
 use calendars::store::CalendarStore;
 use events::store::EventStore;
+use housing::bookings::saga::Bookings;
 use limits::Limits;
 use notifications::Notifications;
 use payments::service::Payments;
@@ -53,7 +56,7 @@ use posts::store::PostStore;
 use site::Site;
 
 /// The kinds of partitions that the features keep.
-pub fn kinds() -> [&'static KindSpec; 17] {
+pub fn kinds() -> [&'static KindSpec; 19] {
     [
         accounts::store::USERS.spec(),
         accounts::names::NAMES.spec(),
@@ -72,17 +75,23 @@ pub fn kinds() -> [&'static KindSpec; 17] {
         payments::reads::ATTEMPTS.spec(),
         payments::reads::STRIPE_EVENTS.spec(),
         payments::ledger::LEDGER_DAYS.spec(),
+        housing::listings::kind::LISTINGS.spec(),
+        housing::bookings::store::BOOKINGS.spec(),
     ]
 }
 
 /// The indexes that the features keep.
-pub fn indexes() -> [&'static IndexSpec; 5] {
+pub fn indexes() -> [&'static IndexSpec; 9] {
     [
         posts::store::FEEDS.spec(),
         events::listing::EVENTS_BY_START.spec(),
         events::listing::EVENTS_OF_PEOPLE.spec(),
         payments::reads::PAYMENT_LISTS.spec(),
         payments::ledger::LEDGER.spec(),
+        housing::listings::lists::LISTINGS_BY_PLACE.spec(),
+        housing::bookings::lists::BOOKINGS_BY_USER.spec(),
+        housing::bookings::lists::STAYS_BY_DAY.spec(),
+        housing::bookings::lists::REVIEWS_BY_SUBJECT.spec(),
     ]
 }
 
@@ -102,6 +111,7 @@ pub struct Community {
     events: EventStore,
     calendars: CalendarStore,
     imported: ImportedStore,
+    housing: Bookings,
     site: Site,
     tokens: Arc<Tokens>,
     revocations: Arc<Revocations>,
@@ -152,6 +162,7 @@ impl Community {
             events,
             calendars: CalendarStore::new(db.clone()),
             imported: ImportedStore::new(db.clone()),
+            housing: Bookings::new(db),
             site,
             notifications: Notifications::new(db, pusher),
             payments,
@@ -165,17 +176,22 @@ impl Community {
         })
     }
 
-    /// The people behind ids, as others see them. They only adorn an answer, so who can't be read is left out: above
-    /// all, what was written already is not to be reported as failed for want of its author's name.
-    async fn people(&self, mut ids: Vec<String>) -> BTreeMap<String, Person> {
-        ids.sort_unstable();
-        ids.dedup();
-        match self.accounts.profiles(&ids).await {
-            Ok(profiles) => profiles.into_iter().map(|one| (one.id.clone(), Person::from(one))).collect(),
-            Err(error) => {
-                tracing::warn!(%error, "people not read");
-                BTreeMap::new()
-            }
+    /// The people behind ids, as others see them.
+    async fn people(&self, ids: Vec<String>) -> BTreeMap<String, Person> {
+        people_of(&self.accounts, ids).await
+    }
+}
+
+/// The people behind ids, as others see them. They only adorn an answer, so who can't be read is left out: above all, what was
+/// written already is not to be reported as failed for want of its author's name.
+async fn people_of(accounts: &AccountStore, mut ids: Vec<String>) -> BTreeMap<String, Person> {
+    ids.sort_unstable();
+    ids.dedup();
+    match accounts.profiles(&ids).await {
+        Ok(profiles) => profiles.into_iter().map(|one| (one.id.clone(), Person::from(one))).collect(),
+        Err(error) => {
+            tracing::warn!(%error, "people not read");
+            BTreeMap::new()
         }
     }
 }
@@ -215,6 +231,7 @@ pub fn router(community: Arc<Community>) -> OpenApiRouter {
         .merge(bookmarks::router())
         .merge(events::router())
         .merge(calendars::router())
+        .merge(housing::router())
         .merge(notifications::router())
         .merge(payments::router())
         .merge(letters::unsubscribe::router())

@@ -36,6 +36,13 @@ currencies! {
     3: BHD IQD JOD KWD LYD OMR TND;
 }
 
+impl Default for Currency {
+    /// The euro, where nobody says.
+    fn default() -> Self {
+        Self { code: "EUR", exponent: 2 }
+    }
+}
+
 impl Currency {
     /// The currency of a code, in capitals or not.
     pub fn parse(code: &str) -> Option<Self> {
@@ -127,6 +134,13 @@ impl Money {
         Some(Self { minor: self.minor.checked_mul(times)?, ..self })
     }
 
+    /// So many per cent of it, to the nearest smallest unit; a half is rounded up.
+    #[must_use]
+    pub fn percent(self, percent: u32) -> Self {
+        let exact = u128::from(self.minor) * u128::from(percent);
+        Self { minor: u64::try_from((exact + 50) / 100).unwrap_or(u64::MAX), ..self }
+    }
+
     /// As people write it: `12.50 EUR`.
     pub fn display(self) -> String {
         let decimals = usize::from(self.currency.exponent);
@@ -163,6 +177,7 @@ mod tests {
         for (code, exponent) in [("JPY", 0), ("isk", 0), ("EUR", 2), ("ars", 2), ("KWD", 3), ("MGA", 2)] {
             assert_eq!(Currency::parse(code).map(Currency::exponent), Some(exponent), "{code}");
         }
+        assert_eq!(Currency::parse("EUR"), Some(Currency::default()));
         for none in ["", "EU", "EURO", "XAU", "XXX", "BTC"] {
             assert_eq!(Currency::parse(none), None, "{none}");
         }
@@ -185,6 +200,13 @@ mod tests {
         assert_eq!(money(u64::MAX, "EUR").checked_add(euros), None);
         assert_eq!(euros.checked_mul(3), Some(money(30, "EUR")));
         assert_eq!(euros.checked_mul(u64::MAX), None);
+    }
+
+    #[test]
+    fn per_cents_are_rounded_to_the_nearest_smallest_unit() {
+        let of = |minor, percent| money(minor, "EUR").percent(percent).minor;
+        assert_eq!((of(101, 50), of(100, 50), of(99, 33), of(7, 0), of(7, 100)), (51, 50, 33, 0, 7));
+        assert_eq!(of(u64::MAX, 100), u64::MAX);
     }
 
     #[test]

@@ -90,6 +90,38 @@ pub enum Object<'a> {
         payer: &'a str,
         /// The user whom the money is for.
         payee: &'a str,
+    /// A place to stay, as everybody sees it.
+    Listing {
+        /// The user who offers it.
+        host: &'a str,
+    },
+    /// Where exactly a place to stay is, and how one gets in.
+    Address {
+        /// The user who offers it.
+        host: &'a str,
+        /// Whether the viewer has a confirmed booking of it.
+        is_guest: bool,
+    },
+    /// A booking.
+    Booking {
+        /// The user who offers the place.
+        host: &'a str,
+        /// The user who asked.
+        guest: &'a str,
+    },
+    /// What only the host does with a booking.
+    HostsPart {
+        /// The user who offers the place.
+        host: &'a str,
+        /// The user who asked.
+        guest: &'a str,
+    },
+    /// What only the guest does with a booking.
+    GuestsPart {
+        /// The user who offers the place.
+        host: &'a str,
+        /// The user who asked.
+        guest: &'a str,
     },
 }
 
@@ -150,7 +182,33 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             allowed_if(viewer.is(payee) || is_admin, refused)
         }
         (Object::Post { .. } | Object::Payment { .. }, _) => Verdict::Hidden,
+        (Object::Listing { .. }, Action::Read) => Verdict::Allowed,
+        (Object::Listing { host }, _) => {
+            allowed_if(viewer.is(host) || is_admin, Verdict::Forbidden("only its host may do this"))
+        }
+        // Admins do without it: nothing of theirs needs to know where somebody sleeps.
+        (Object::Address { host, is_guest }, _) => {
+            let knows = viewer.is(host) || (*is_guest && action == Action::Read);
+            allowed_if(knows, Verdict::Hidden)
+        }
+        (Object::Booking { host, guest }, _) => {
+            let is_party = viewer.is(host) || viewer.is(guest);
+            of_booking(is_party || (is_admin && action == Action::Read), is_party || is_admin)
+        }
+        (Object::HostsPart { host, guest }, _) => {
+            of_booking(viewer.is(host), viewer.is(host) || viewer.is(guest) || is_admin)
+        }
+        (Object::GuestsPart { host, guest }, _) => {
+            of_booking(viewer.is(guest), viewer.is(host) || viewer.is(guest) || is_admin)
+        }
+        (Object::Post { .. }, _) => Verdict::Hidden,
     }
+}
+
+/// Who sees a booking is told that somebody else does this.
+fn of_booking(is_so: bool, is_seen: bool) -> Verdict {
+    let refusal = Verdict::Forbidden("this is for its host or its guest to do");
+    allowed_if(is_so, if is_seen { refusal } else { Verdict::Hidden })
 }
 
 fn of_event(
@@ -189,6 +247,38 @@ mod tests {
         let post = Object::Post { author: "ana", visibility: Visibility::Private };
         assert_eq!(may(Viewer::user("ben"), Action::Read, &post), Verdict::Hidden);
         assert_eq!(may(Viewer::user("ana"), Action::Read, &post), Verdict::Allowed);
+    }
+
+    #[test]
+    fn each_side_of_a_booking_does_its_part_and_strangers_do_not_know_of_it() {
+        let (host, guest) = ("ana", "ben");
+        let objects = [
+            Object::Booking { host, guest },
+            Object::HostsPart { host, guest },
+            Object::GuestsPart { host, guest },
+        ];
+        let admin = Viewer { user_id: "eva", role: Role::Admin };
+        for (viewer, allowed) in [
+            (Viewer::user("ana"), [true, true, false]),
+            (Viewer::user("ben"), [true, false, true]),
+            (admin, [false, false, false]),
+        ] {
+            for (object, allowed) in objects.iter().zip(allowed) {
+                let verdict = may(viewer, Action::Change, object);
+                assert_eq!(verdict.is_allowed(), allowed, "{viewer:?} {object:?}");
+                assert_ne!(verdict, Verdict::Hidden, "{viewer:?} {object:?}");
+            }
+        }
+        for object in &objects {
+            assert_eq!(may(Viewer::user("cam"), Action::Change, object), Verdict::Hidden, "{object:?}");
+        }
+        assert!(may(admin, Action::Read, &objects[0]).is_allowed(), "reports are looked into");
+        assert_eq!(may(Viewer::user("cam"), Action::Read, &objects[0]), Verdict::Hidden);
+        let address = |is_guest| Object::Address { host, is_guest };
+        assert!(may(Viewer::user("ben"), Action::Read, &address(true)).is_allowed());
+        for viewer in [Viewer::user("ben"), admin] {
+            assert_eq!(may(viewer, Action::Read, &address(false)), Verdict::Hidden);
+        }
     }
 
     fn event(involved: Involvement, is_draft: bool, attendees: AttendeeList) -> Object<'static> {

@@ -36,7 +36,7 @@ const BOOKING: Pair = pair!("booking");
 const PAYMENT: Pair = pair!("payment");
 
 /// The content of each letter by its name, and the field that holds the address of its button.
-const CONTENTS: [(&str, &str, Pair); 22] = [
+const CONTENTS: [(&str, &str, Pair); 27] = [
     ("welcome", "home_url", ACCOUNT),
     ("verify_email", "url", ACCOUNT),
     ("reset_password", "url", ACCOUNT),
@@ -49,9 +49,14 @@ const CONTENTS: [(&str, &str, Pair); 22] = [
     ("event_moved", "event.url", ATTENDANCE),
     ("event_cancelled", "event.url", pair!("event_cancelled")),
     ("booking_requested", "url", BOOKING),
+    ("booking_countered", "url", BOOKING),
     ("booking_confirmed", "url", BOOKING),
+    ("booking_accepted", "url", BOOKING),
     ("booking_declined", "url", BOOKING),
+    ("booking_superseded", "url", BOOKING),
+    ("booking_expired", "url", BOOKING),
     ("booking_cancelled", "url", BOOKING),
+    ("booking_arrival", "url", BOOKING),
     ("booking_completed", "url", BOOKING),
     ("payment_received", "url", PAYMENT),
     ("payment_refunded", "url", PAYMENT),

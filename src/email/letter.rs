@@ -81,13 +81,23 @@ pub struct EventLines {
 pub enum BookingStep {
     /// A guest asks the host, who reads the letter.
     Requested,
+    /// The host offers the guest, who reads the letter, something else.
+    Countered,
     /// The host has said yes to the guest, who reads the letter.
     Confirmed,
+    /// The guest has said yes to the host's offer, and the host reads the letter.
+    Accepted,
     /// The host has said no to the guest, who reads the letter.
     Declined,
+    /// Another guest got the nights; this one reads the letter.
+    Superseded,
+    /// Nobody has answered in time; who waited reads the letter.
+    Expired,
     /// Either has cancelled; the other reads the letter.
     Cancelled,
-    /// The stay is over. Both get the letter.
+    /// The stay begins tomorrow. The guest reads the letter.
+    Arrival,
+    /// The stay is over, and the reader can review it.
     Completed,
 }
 
@@ -110,6 +120,22 @@ pub struct ReceiptLine {
     pub name: String,
     /// What it costs, with its currency.
     pub amount: String,
+}
+
+impl BookingStep {
+    /// All of them.
+    const ALL: [Self; 10] = [
+        Self::Requested,
+        Self::Countered,
+        Self::Confirmed,
+        Self::Accepted,
+        Self::Declined,
+        Self::Superseded,
+        Self::Expired,
+        Self::Cancelled,
+        Self::Arrival,
+        Self::Completed,
+    ];
 }
 
 /// Items of a digest that belong together.
@@ -239,6 +265,8 @@ pub enum Letter {
         listing: String,
         /// The nights, as [`Dates::days`](super::Dates::days) writes them.
         nights: String,
+        /// Where it is, for who may know.
+        place: Option<String>,
         /// How the other person is called.
         other: String,
         /// The address of the booking's page.
@@ -337,9 +365,14 @@ impl Letter {
             Self::EventMoved { .. } => "event_moved",
             Self::EventCancelled { .. } => "event_cancelled",
             Self::BookingStep { step: BookingStep::Requested, .. } => "booking_requested",
+            Self::BookingStep { step: BookingStep::Countered, .. } => "booking_countered",
             Self::BookingStep { step: BookingStep::Confirmed, .. } => "booking_confirmed",
+            Self::BookingStep { step: BookingStep::Accepted, .. } => "booking_accepted",
             Self::BookingStep { step: BookingStep::Declined, .. } => "booking_declined",
+            Self::BookingStep { step: BookingStep::Superseded, .. } => "booking_superseded",
+            Self::BookingStep { step: BookingStep::Expired, .. } => "booking_expired",
             Self::BookingStep { step: BookingStep::Cancelled, .. } => "booking_cancelled",
+            Self::BookingStep { step: BookingStep::Arrival, .. } => "booking_arrival",
             Self::BookingStep { step: BookingStep::Completed, .. } => "booking_completed",
             Self::PaymentStep { step: PaymentStep::Received, .. } => "payment_received",
             Self::PaymentStep { step: PaymentStep::Refunded, .. } => "payment_refunded",
@@ -411,22 +444,19 @@ impl Letter {
             let (new_address, undo_url) = ("a•••@example.com".to_owned(), url());
             letters.push(Self::AddressChanged { name: name(), new_address, undo_url, valid_days: valid });
         }
-        for step in [
-            BookingStep::Requested,
-            BookingStep::Confirmed,
-            BookingStep::Declined,
-            BookingStep::Cancelled,
-            BookingStep::Completed,
-        ] {
-            let (nights, other) = ("4–7 July 2026".to_owned(), name());
-            letters.push(Self::BookingStep {
-                name: name(),
-                step,
-                listing: name(),
-                nights,
-                other,
-                url: url(),
-            });
+        for step in BookingStep::ALL {
+            for place in [None, Some(format!("{text}\nLa Rioja 1180"))] {
+                let (nights, other) = ("4–7 July 2026".to_owned(), name());
+                letters.push(Self::BookingStep {
+                    name: name(),
+                    step,
+                    listing: name(),
+                    nights,
+                    place,
+                    other,
+                    url: url(),
+                });
+            }
         }
         for step in [PaymentStep::Received, PaymentStep::Refunded, PaymentStep::Failed] {
             let line = || ReceiptLine { name: name(), amount: "12.50 EUR".to_owned() };

@@ -190,6 +190,15 @@ mod tests {
                 event: event("Milonga", forged),
                 reason: Some(forged.to_owned()),
             },
+            Letter::BookingStep {
+                name: name.clone(),
+                step: BookingStep::Confirmed,
+                listing: "Room".to_owned(),
+                nights: "4–7 July 2026".to_owned(),
+                place: Some(forged.to_owned()),
+                other: "Bruno".to_owned(),
+                url: url.clone(),
+            },
             Letter::TicketReply {
                 name,
                 subject: "Help".to_owned(),
@@ -253,6 +262,7 @@ mod tests {
             step,
             listing: "Room in San Telmo".to_owned(),
             nights: "4–7 July 2026".to_owned(),
+            place: None,
             other: "Bruno".to_owned(),
             url: "https://example.com/bookings/1".to_owned(),
         };

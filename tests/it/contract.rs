@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::housing;
 use crate::server::{Server, User};
 use crate::stripe::{FakeStripe, SECRET_KEY};
 
@@ -251,6 +252,15 @@ async fn every_publication_fits_its_schema() {
     let again = json!({"message": "And then?", "conversationId": conversation});
     server.post("/api/life-ceo/chat", &beto, again).await;
     listeners[1].hear(&["agent.turn", "agent.delta"]).await;
+
+    let (_, room) = server.post("/api/housing", &ana, housing::room_body()).await;
+    let path = format!("/api/housing/{}/bookings", room["id"].as_str().unwrap());
+    let (status, booking) = server.post(&path, &beto, housing::stay_body(10, 2)).await;
+    assert_eq!(status, StatusCode::CREATED, "{booking}");
+    let path = format!("/api/bookings/{}/decline", booking["id"].as_str().unwrap());
+    server.post(&path, &ana, json!({"reason": "We are away."})).await;
+    listeners[0].hear(&["booking.requested"]).await;
+    listeners[1].hear(&["booking.changed"]).await;
 
     let mut seen = BTreeSet::new();
     for (channel, message) in listeners.iter().flat_map(|listener| &listener.heard) {

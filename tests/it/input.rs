@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::housing;
 use crate::server::{Server, User};
 
 /// A good body of every route that has one, and the path by which it is called here.
@@ -34,8 +35,10 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "digestHour": "09:00", "silentPush": true, "analytics": true, "activityLetters": true,
         "kinds": {
             "eventPromoted": ways, "eventOffered": ways, "eventReminder": ways, "eventMoved": ways, "eventCancelled": ways,
-            "eventAnswers": ways, "eventGoing": ways,
             "paymentReceived": ways, "paymentRefunded": ways, "paymentFailed": ways,
+            "eventAnswers": ways, "eventGoing": ways, "bookingRequested": ways, "bookingCountered": ways,
+            "bookingConfirmed": ways, "bookingDeclined": ways, "bookingSuperseded": ways, "bookingExpired": ways,
+            "bookingCancelled": ways, "bookingReminder": ways, "reviewDue": ways, "reviewsRevealed": ways,
         },
     });
     let profile =
@@ -124,7 +127,8 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         ),
         ("post /api/life-ceo/chat", "/api/life-ceo/chat".to_owned(), said),
     ];
-    bodies.into_iter().map(|(route, path, body)| (route.to_owned(), (path, body))).collect()
+    let bodies = bodies.into_iter().chain(housing::good_bodies());
+    bodies.map(|(route, path, body)| (route.to_owned(), (path, body))).collect()
 }
 
 /// A schema behind its reference, the name of that, and whether it may be null.
@@ -254,7 +258,13 @@ fn bad_bodies(document: &Value, schema: &Value, good: &Value) -> Vec<BadBody> {
 /// What could have changed.
 async fn state(server: &Server, user: &User) -> Vec<Value> {
     let mut state = Vec::new();
-    for path in ["/api/users/me", "/api/posts", "/api/events?from=2000-01-01T00:00:00Z"] {
+    for path in [
+        "/api/users/me",
+        "/api/posts",
+        "/api/events?from=2000-01-01T00:00:00Z",
+        "/api/housing",
+        "/api/bookings",
+    ] {
         let (status, answer) = server.get(path, user).await;
         assert_eq!(status, StatusCode::OK, "{path}: {answer}");
         state.push(answer);
@@ -392,11 +402,17 @@ async fn every_list_refuses_what_it_does_not_know() {
     let said = json!({"message": "Hi", "stream": true});
     let (_, answer) = server.post("/api/life-ceo/chat", &ana, said).await;
     let conversation = answer["conversationId"].as_str().unwrap();
+    let (_, room) = server.post("/api/housing", &ana, housing::room_body()).await;
+    let listing = room["id"].as_str().unwrap();
     let mut lists = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         let Some(parameters) = methods["get"]["parameters"].as_array() else { continue };
         if parameters.iter().any(|parameter| parameter["name"] == "cursor") {
-            let id = if path.contains("events") { &event } else { conversation };
+            let id = match path.as_str() {
+                path if path.contains("events") => event.as_str(),
+                path if path.contains("housing") => listing,
+                _ => conversation,
+            };
             lists.push(path.replace("{id}", id).replace("{queue}", "email"));
         }
     }

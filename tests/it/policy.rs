@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::housing;
 use crate::input::good_bodies;
 use crate::server::{Server, User};
 use crate::stripe::{FakeStripe, SECRET_KEY};
@@ -17,7 +18,7 @@ enum Caller {
     Anonymous,
     /// A user who has nothing to do with it.
     Stranger,
-    /// Has a place at the event; pays for the ticket.
+    /// Has a place at the event, pays for the ticket, asked for the booking.
     Going,
     /// Is a moderator.
     Moderator,
@@ -25,7 +26,7 @@ enum Caller {
     Door,
     /// Changes the event as its owner does.
     Editor,
-    /// Gave the event, wrote the post, is whom the money is for.
+    /// Gave the event, wrote the post, offers the place to stay, is whom the money is for.
     Owner,
     /// Is an admin.
     Admin,
@@ -80,11 +81,21 @@ enum Rule {
     SeesPayment,
     /// Whom the money is for.
     SendsBack,
+    /// Whoever changes the place to stay.
+    ChangesListing,
+    /// Whoever sees the booking.
+    SeesBooking,
+    /// Its two sides.
+    InBooking,
+    /// Its host.
+    Hosts,
+    /// Its guest.
+    Stays,
 }
 
 use Rule::{
-    Administers, ApiKey, ChangesEvent, ChecksIn, HandsOver, IsOffered, Public, ReadsPost, Secret,
-    SeesAttendees, SeesEvent, SeesPayment, SendsBack,
+    Administers, ApiKey, ChangesEvent, ChangesListing, ChecksIn, HandsOver, Hosts, InBooking, IsOffered,
+    Public, ReadsPost, Secret, SeesAttendees, SeesBooking, SeesEvent, SeesPayment, SendsBack, Stays,
 };
 
 /// What is to come of a call.
@@ -168,6 +179,13 @@ fn rule(operation: &str) -> Option<Rule> {
         "getPost" | "addBookmark" | "reactToPost" | "removeReaction" => ReadsPost,
         "getPayment" => SeesPayment,
         "refundPayment" => SendsBack,
+        "listListings" | "createListing" | "getListing" | "getAvailability" | "requestBooking"
+        | "listBookings" | "listListingReviews" | "listUserReviews" => Rule::User,
+        "changeListing" | "setNights" => ChangesListing,
+        "getBooking" => SeesBooking,
+        "cancelBooking" | "reviewBooking" | "replyToReview" => InBooking,
+        "confirmBooking" | "declineBooking" | "counterBooking" | "markNoShow" => Hosts,
+        "acceptOffer" => Stays,
         name if name.starts_with("server") => ApiKey,
         _ => return None,
     })
@@ -192,6 +210,24 @@ fn of_event(rule: Rule, event: Event, caller: Caller) -> Outcome {
         _ => return if caller == Owner { Allowed } else { Hidden },
     };
     if may { Allowed } else { Forbidden }
+}
+
+/// What comes of it where the caller is logged in, of a place to stay and of a booking there.
+fn of_stay(rule: Rule, caller: Caller) -> Outcome {
+    let (allowed, told): (&[Caller], &[Caller]) = match rule {
+        ChangesListing => (&[Owner, Admin], &CALLERS),
+        SeesBooking => (&[Going, Owner, Admin], &[]),
+        InBooking => (&[Going, Owner], &[Admin]),
+        Hosts => (&[Owner], &[Going, Admin]),
+        _ => (&[Going], &[Owner, Admin]),
+    };
+    if allowed.contains(&caller) {
+        Allowed
+    } else if told.contains(&caller) {
+        Forbidden
+    } else {
+        Hidden
+    }
 }
 
 fn outcome(status: StatusCode) -> Outcome {
@@ -264,6 +300,15 @@ impl World {
             self.done(Method::POST, &format!("/api/events/{id}/rsvp"), Going, json!({})).await;
         }
         id
+    }
+
+    /// A place to stay, and a booking there.
+    async fn stay(&self) -> [String; 2] {
+        let room = self.done(Method::POST, "/api/housing", Owner, housing::room_body()).await;
+        let listing = room["id"].as_str().unwrap().to_owned();
+        let path = format!("/api/housing/{listing}/bookings");
+        let booking = self.done(Method::POST, &path, Going, housing::stay_body(10, 2)).await;
+        [listing, booking["id"].as_str().unwrap().to_owned()]
     }
 
     async fn post(&self, visibility: &str) -> String {
@@ -373,6 +418,21 @@ async fn every_operation_and_caller_has_a_row_that_holds() {
                             _ => Hidden,
                         };
                         check(format!("{caller:?}"), wanted, world.ask(&method, &path, caller, body).await);
+                    }
+                }
+                ChangesListing | SeesBooking | InBooking | Hosts | Stays => {
+                    let [listing, booking] = world.stay().await;
+                    let stays_at = if matches!(rule, ChangesListing) { listing } else { booking };
+                    let path = path.replace("{id}", &stays_at);
+                    for caller in CALLERS {
+                        let wanted = if caller == Anonymous { Unknown } else { of_stay(rule, caller) };
+                        // Nobody has reviewed a stay that has not been.
+                        let what = if id == "replyToReview" { "nothing" } else { "" };
+                        check(
+                            format!("{caller:?}, {what}"),
+                            wanted,
+                            world.ask(&method, &path, caller, body).await,
+                        );
                     }
                 }
                 _ => {

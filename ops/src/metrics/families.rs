@@ -54,7 +54,6 @@ pub const UNFED: &[&str] = &[
     "agent_tasks_failed_total",
     "ai_request_duration_seconds",
     "ai_requests_total",
-    "housing_bookings_total",
 ];
 
 metrics! {

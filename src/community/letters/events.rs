@@ -365,7 +365,7 @@ impl Telling<'_> {
 }
 
 /// When a job was put into its queue.
-fn enqueued(attempted: &Attempted) -> Timestamp {
+pub(super) fn enqueued(attempted: &Attempted) -> Timestamp {
     Timestamp::from_millisecond(attempted.enqueued).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 

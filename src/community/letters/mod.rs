@@ -2,11 +2,12 @@
 //! is told of what is no longer so.
 
 pub(super) mod accounts;
+pub(super) mod bookings;
 pub(super) mod digests;
 pub(super) mod events;
-mod places;
 pub(super) mod invitations;
 pub(super) mod payments;
+mod places;
 pub(super) mod unsubscribe;
 
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::accounts::store::{AccountStore, User};
 use super::events::store::EventStore;
+use super::housing::bookings::store::BookingStore;
+use super::housing::listings::store::ListingStore;
 use super::notifications::preferences::{PreferenceStore, Preferences};
 use super::notifications::store::NotificationStore;
 use super::payments::reads::PaymentReads;
@@ -44,6 +47,8 @@ pub struct Letters {
     accounts: AccountStore,
     events: EventStore,
     payments: PaymentReads,
+    bookings: BookingStore,
+    listings: ListingStore,
     notifications: NotificationStore,
     preferences: PreferenceStore,
     tokens: Arc<Tokens>,
@@ -70,7 +75,8 @@ const DESTINATION: &str = "the mail server";
 pub fn handled(pools: NewPools, letters: &Arc<Letters>) -> NewPools {
     let pools = events::handled(accounts::handled(pools, letters), letters);
     let pools = invitations::handled(places::handled(pools, letters), letters);
-    payments::handled(digests::handled(pools, letters), letters)
+    let pools = bookings::handled(payments::handled(pools, letters), letters);
+    digests::handled(pools, letters)
 }
 
 /// The secret that signs return paths. It is made of the node's secret, so all nodes have the same.
@@ -98,6 +104,8 @@ impl Letters {
             accounts: AccountStore::new(db.clone()),
             events: EventStore::new(db.clone()),
             payments: PaymentReads::new(db.clone()),
+            bookings: BookingStore::new(db.clone()),
+            listings: ListingStore::new(db.clone()),
             notifications: NotificationStore::new(db.clone()),
             preferences: PreferenceStore::new(db.clone()),
             links: UnsubscribeLinks::new(&options.public_url, unsubscribe::key(&tokens)?)?,

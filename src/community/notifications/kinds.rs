@@ -30,6 +30,26 @@ pub enum NotificationKind {
     PaymentRefunded,
     /// A payment of the user's did not work.
     PaymentFailed,
+    /// Somebody wants to stay at the user's place.
+    BookingRequested,
+    /// A host offers the user other nights or another price.
+    BookingCountered,
+    /// A stay of the user, or at the user's place, is confirmed.
+    BookingConfirmed,
+    /// A host said no to the user.
+    BookingDeclined,
+    /// Another guest got the nights that the user asked for.
+    BookingSuperseded,
+    /// The other side did not answer the user in time.
+    BookingExpired,
+    /// The other side cancelled.
+    BookingCancelled,
+    /// A stay of the user begins tomorrow.
+    BookingReminder,
+    /// The user can review a stay.
+    ReviewDue,
+    /// A review of the user is shown.
+    ReviewsRevealed,
 }
 
 /// By which ways a user is told.
@@ -46,7 +66,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 20] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
@@ -57,6 +77,16 @@ impl NotificationKind {
         Self::PaymentReceived,
         Self::PaymentRefunded,
         Self::PaymentFailed,
+        Self::BookingRequested,
+        Self::BookingCountered,
+        Self::BookingConfirmed,
+        Self::BookingDeclined,
+        Self::BookingSuperseded,
+        Self::BookingExpired,
+        Self::BookingCancelled,
+        Self::BookingReminder,
+        Self::ReviewDue,
+        Self::ReviewsRevealed,
     ];
 
     /// Its name, as clients write it.
@@ -72,6 +102,16 @@ impl NotificationKind {
             Self::PaymentReceived => "paymentReceived",
             Self::PaymentRefunded => "paymentRefunded",
             Self::PaymentFailed => "paymentFailed",
+            Self::BookingRequested => "bookingRequested",
+            Self::BookingCountered => "bookingCountered",
+            Self::BookingConfirmed => "bookingConfirmed",
+            Self::BookingDeclined => "bookingDeclined",
+            Self::BookingSuperseded => "bookingSuperseded",
+            Self::BookingExpired => "bookingExpired",
+            Self::BookingCancelled => "bookingCancelled",
+            Self::BookingReminder => "bookingReminder",
+            Self::ReviewDue => "reviewDue",
+            Self::ReviewsRevealed => "reviewsRevealed",
         }
     }
 
@@ -84,32 +124,18 @@ impl NotificationKind {
 
     /// Whether a letter of its own tells of it, at once; else the digest does.
     pub const fn has_letter(self) -> bool {
-        match self {
-            Self::EventPromoted
-            | Self::EventOffered
-            | Self::EventReminder
-            | Self::EventMoved
-            | Self::EventCancelled
-            | Self::EventGoing
-            | Self::PaymentReceived
-            | Self::PaymentRefunded
-            | Self::PaymentFailed => true,
-            Self::EventAnswers => false,
-        }
+        !matches!(self, Self::EventAnswers | Self::ReviewsRevealed)
     }
 
     /// How long it is worth a push.
     pub const fn push_within(self) -> Duration {
         match self {
-            Self::EventPromoted | Self::EventOffered | Self::EventReminder | Self::EventGoing => {
-                Duration::from_hours(12)
-            }
-            Self::EventMoved
-            | Self::EventCancelled
-            | Self::EventAnswers
-            | Self::PaymentReceived
-            | Self::PaymentRefunded
-            | Self::PaymentFailed => Duration::from_hours(24),
+            Self::EventPromoted
+            | Self::EventOffered
+            | Self::EventReminder
+            | Self::EventGoing
+            | Self::BookingReminder => Duration::from_hours(12),
+            _ => Duration::from_hours(24),
         }
     }
 
@@ -127,6 +153,16 @@ impl NotificationKind {
             (Language::En, Self::PaymentReceived) => format!("Your payment for {title} has arrived"),
             (Language::En, Self::PaymentRefunded) => format!("Your money for {title} is on its way back"),
             (Language::En, Self::PaymentFailed) => format!("Your payment for {title} did not work"),
+            (Language::En, Self::BookingRequested) => format!("Somebody would like to stay: {title}"),
+            (Language::En, Self::BookingCountered) => format!("The host offers something else: {title}"),
+            (Language::En, Self::BookingConfirmed) => format!("The stay is confirmed: {title}"),
+            (Language::En, Self::BookingDeclined) => format!("No place this time: {title}"),
+            (Language::En, Self::BookingSuperseded) => format!("Another guest got your nights: {title}"),
+            (Language::En, Self::BookingExpired) => format!("There was no answer in time: {title}"),
+            (Language::En, Self::BookingCancelled) => format!("The booking is cancelled: {title}"),
+            (Language::En, Self::BookingReminder) => format!("Your stay begins tomorrow: {title}"),
+            (Language::En, Self::ReviewDue) => format!("How was it? {title}"),
+            (Language::En, Self::ReviewsRevealed) => format!("There is a review for you: {title}"),
             (Language::Es, Self::EventPromoted) => format!("Tienes un lugar en {title}"),
             (Language::Es, Self::EventOffered) => format!("Un lugar en {title} te espera hasta que pagues"),
             (Language::Es, Self::EventReminder) => format!("{title} empieza pronto"),
@@ -138,6 +174,16 @@ impl NotificationKind {
             (Language::Es, Self::PaymentReceived) => format!("Llegó tu pago de {title}"),
             (Language::Es, Self::PaymentRefunded) => format!("Te devolvemos el dinero de {title}"),
             (Language::Es, Self::PaymentFailed) => format!("No se pudo cobrar el pago de {title}"),
+            (Language::Es, Self::BookingRequested) => format!("Alguien quiere alojarse: {title}"),
+            (Language::Es, Self::BookingCountered) => format!("Te ofrecen otra cosa: {title}"),
+            (Language::Es, Self::BookingConfirmed) => format!("La estancia está confirmada: {title}"),
+            (Language::Es, Self::BookingDeclined) => format!("Esta vez no hay lugar: {title}"),
+            (Language::Es, Self::BookingSuperseded) => format!("Otra persona reservó tus noches: {title}"),
+            (Language::Es, Self::BookingExpired) => format!("No hubo respuesta a tiempo: {title}"),
+            (Language::Es, Self::BookingCancelled) => format!("Se canceló la reserva: {title}"),
+            (Language::Es, Self::BookingReminder) => format!("Tu estancia empieza mañana: {title}"),
+            (Language::Es, Self::ReviewDue) => format!("¿Qué tal fue? {title}"),
+            (Language::Es, Self::ReviewsRevealed) => format!("Hay una reseña para ti: {title}"),
         }
     }
 }

@@ -22,6 +22,16 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         NotificationKind::PaymentReceived
         | NotificationKind::PaymentRefunded
         | NotificationKind::PaymentFailed => format!("/payments/{}", told.thing),
+        NotificationKind::BookingRequested
+        | NotificationKind::BookingCountered
+        | NotificationKind::BookingConfirmed
+        | NotificationKind::BookingDeclined
+        | NotificationKind::BookingSuperseded
+        | NotificationKind::BookingExpired
+        | NotificationKind::BookingCancelled
+        | NotificationKind::BookingReminder
+        | NotificationKind::ReviewDue
+        | NotificationKind::ReviewsRevealed => format!("/bookings/{}", told.thing),
     }
 }
 

@@ -4,6 +4,8 @@ mod accounts;
 mod bookmarks;
 mod conversations;
 mod events;
+mod housing;
+mod listings;
 mod payments;
 mod posts;
 mod revocations;
@@ -74,6 +76,8 @@ async fn the_features_keep_their_promises_on_both_engines() {
         bookmarks::bookmarks(&nodes).await;
         events::events(&nodes).await;
         payments::payments(&nodes).await;
+        listings::listings(&nodes).await;
+        housing::housing(&nodes).await;
     }
 }
 

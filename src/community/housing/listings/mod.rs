@@ -1,0 +1,247 @@
+//! Listings: offering a place, changing it, and finding one.
+
+mod bodies;
+pub mod calendar;
+pub mod fuzz;
+pub mod kind;
+pub mod lists;
+mod nights;
+pub mod requests;
+pub mod rows;
+pub mod rules;
+pub mod search;
+pub mod store;
+pub mod words;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use deserr::{Deserr, ValuePointerRef};
+use mundotango_gateway::extract::{ListQuery, PageBody, PageQuery, Path, ValidJson};
+use mundotango_gateway::input::{BadFields, Choice, Param, Whole};
+use mundotango_gateway::problem::{FieldCode, FieldError, Problem};
+use mundotango_gateway::{IdempotencyKey, Identity, NewId};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::bodies::{ListingBody, ListingChange, NewListing};
+use self::fuzz::Chance;
+use self::kind::Listing;
+use self::rules::{AccommodationType, MOST_GUESTS};
+use self::search::ListingFilter;
+use self::words::Words;
+use super::stay::{CivilDate, Stay};
+use crate::community::Community;
+use crate::community::amount::Price;
+use crate::community::money::Currency;
+use crate::community::place::Near;
+use crate::community::policy::{self, Action, Object, Viewer};
+use crate::texts::{City, SearchText};
+
+type Shared = State<Arc<Community>>;
+
+pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(read, change)).merge(nights::router())
+}
+
+/// A truth value in a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Flag {
+    True,
+    False,
+}
+
+/// What the list of places is narrowed to.
+#[derive(Debug, Deserr, IntoParams)]
+#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields, validate = whole_stay -> BadFields)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+struct ListingsQuery {
+    /// Only in this city.
+    #[deserr(default)]
+    #[param(value_type = Option<City>)]
+    city: Option<City>,
+    /// Only of this kind.
+    #[deserr(default)]
+    #[param(value_type = Option<AccommodationType>)]
+    accommodation_type: Option<Choice<AccommodationType>>,
+    /// Only where a night usually costs this at least, in the listing's currency.
+    #[deserr(default)]
+    #[param(value_type = Option<f64>, minimum = 0, maximum = 100_000_000)]
+    min_price: Option<Param<Price>>,
+    /// Only where a night usually costs this at most, in the listing's currency.
+    #[deserr(default)]
+    #[param(value_type = Option<f64>, minimum = 0, maximum = 100_000_000)]
+    max_price: Option<Param<Price>>,
+    /// Only with prices in this currency.
+    #[deserr(default)]
+    #[param(value_type = Option<Currency>)]
+    currency: Option<Currency>,
+    /// Only where all nights from this day on are free; together with `to`.
+    #[deserr(default)]
+    #[param(value_type = Option<CivilDate>)]
+    from: Option<CivilDate>,
+    /// The check-out day; together with `from`.
+    #[deserr(default)]
+    #[param(value_type = Option<CivilDate>)]
+    to: Option<CivilDate>,
+    /// Only with room for so many.
+    #[deserr(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 50)]
+    guests: Option<Param<Whole<1, MOST_GUESTS>>>,
+    /// Only near a point: `latitude,longitude,kilometres`. It is compared with the points that everybody sees.
+    #[deserr(default)]
+    #[param(value_type = Option<String>, max_length = 100, example = "-34.6,-58.4,10")]
+    near: Option<Near>,
+    /// Only with these words in title or description.
+    #[deserr(default)]
+    #[param(value_type = Option<SearchText>, inline)]
+    q: Option<SearchText>,
+    /// Only the caller's own, also those that are paused.
+    #[deserr(default)]
+    #[param(value_type = Option<bool>)]
+    mine: Option<Choice<Flag>>,
+}
+
+impl ListingsQuery {
+    fn stay(&self) -> Result<Option<Stay>, FieldError> {
+        match (self.from, self.to) {
+            (Some(from), Some(to)) => Stay::given(from, to).map(Some),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(FieldError::new("to", FieldCode::Missing, "is needed together with from")),
+            (None, Some(_)) => Err(FieldError::new("from", FieldCode::Missing, "is needed together with to")),
+        }
+    }
+}
+
+fn whole_stay(query: ListingsQuery, _at: ValuePointerRef<'_>) -> Result<ListingsQuery, BadFields> {
+    query.stay()?;
+    Ok(query)
+}
+
+impl Community {
+    /// A listing as a caller may see it.
+    async fn listing_body(&self, listing: Listing, identity: &Identity) -> Result<ListingBody, Problem> {
+        let is_host = listing.host_id == identity.user_id;
+        let is_guest = !is_host && self.housing.listings.is_guest(&listing.id, &identity.user_id).await?;
+        let address = Object::Address { host: &listing.host_id, is_guest };
+        let is_exact = policy::may(Viewer::from(identity), Action::Read, &address).is_allowed();
+        let people = self.people(vec![listing.host_id.clone()]).await;
+        Ok(ListingBody::new(listing, &people, is_exact))
+    }
+
+    /// The listing, if there is one.
+    pub(in crate::community::housing) async fn listing(&self, id: &str) -> Result<Listing, Problem> {
+        self.housing.listings.listing(id).await?.ok_or_else(|| Problem::not_found("listing"))
+    }
+
+    /// The listing, if the caller may change it.
+    async fn own_listing(&self, id: &str, identity: &Identity) -> Result<Listing, Problem> {
+        let listing = self.listing(id).await?;
+        let object = Object::Listing { host: &listing.host_id };
+        policy::may(Viewer::from(identity), Action::Change, &object).allows("listing")?;
+        Ok(listing)
+    }
+}
+
+/// Places to stay, the newest first. A page may end before it is full; its cursor goes on.
+#[utoipa::path(
+    get, path = "/api/housing", operation_id = "listListings", tag = "housing",
+    params(ListingsQuery, PageQuery),
+    responses((status = OK, body = PageBody<ListingBody>), (status = BAD_REQUEST, body = Problem)),
+)]
+async fn list(
+    identity: Identity,
+    State(community): Shared,
+    ListQuery { filter, page: paging }: ListQuery<ListingsQuery>,
+) -> Result<Json<PageBody<ListingBody>>, Problem> {
+    let stay = filter.stay().map_err(|error| Problem::invalid(vec![error]))?;
+    let is_own = filter.mine == Some(Choice(Flag::True));
+    let filter = ListingFilter {
+        city: filter.city.map(City::into_string),
+        accommodation_type: filter.accommodation_type.map(|choice| choice.0),
+        min_price: filter.min_price.map(|price| price.0),
+        max_price: filter.max_price.map(|price| price.0),
+        currency: filter.currency,
+        stay,
+        guests: filter.guests.map(|guests| guests.0.get()),
+        near: filter.near.map(|Near(point, km)| (point, km)),
+        words: filter.q.map(|text| Words::of(&text.into_string())),
+        host_id: is_own.then(|| identity.user_id.clone()),
+    };
+    let page = community.housing.listings.listings(&filter, paging.request()).await?;
+    let people = community.people(page.items.iter().map(|listing| listing.host_id.clone()).collect()).await;
+    let page = page.map(|listing| {
+        // Who is its guest sees more on its page.
+        let address = Object::Address { host: &listing.host_id, is_guest: false };
+        let is_exact = policy::may(Viewer::from(&identity), Action::Read, &address).is_allowed();
+        ListingBody::new(listing, &people, is_exact)
+    });
+    Ok(Json(paging.body(page)))
+}
+
+/// Offer a place to stay.
+#[utoipa::path(
+    post, path = "/api/housing", operation_id = "createListing",
+    tag = "housing", params(IdempotencyKey), request_body = NewListing,
+    responses((status = CREATED, body = ListingBody), (status = BAD_REQUEST, body = Problem)),
+)]
+async fn create(
+    identity: Identity,
+    new_id: NewId,
+    State(community): Shared,
+    ValidJson(body): ValidJson<NewListing>,
+) -> Result<(StatusCode, Json<ListingBody>), Problem> {
+    let details = body.details(Chance::draw()).map_err(|error| Problem::invalid(vec![error]))?;
+    let (made_at, id) = (new_id.made_at(), new_id.into_text());
+    let listing = Listing::new(id.clone(), identity.user_id.clone(), made_at, details);
+    community.housing.listings.create(&listing).await?;
+    // Whoever sends it again gets the point that was drawn first.
+    let listing = community.listing(&id).await?;
+    Ok((StatusCode::CREATED, Json(community.listing_body(listing, &identity).await?)))
+}
+
+/// One place to stay.
+#[utoipa::path(
+    get, path = "/api/housing/{id}", operation_id = "getListing", tag = "housing",
+    responses((status = OK, body = ListingBody), (status = NOT_FOUND, body = Problem)),
+)]
+async fn read(
+    identity: Identity,
+    State(community): Shared,
+    Path(id): Path<String>,
+) -> Result<Json<ListingBody>, Problem> {
+    let listing = community.listing(&id).await?;
+    let object = Object::Listing { host: &listing.host_id };
+    policy::may(Viewer::from(&identity), Action::Read, &object).allows("listing")?;
+    Ok(Json(community.listing_body(listing, &identity).await?))
+}
+
+/// Change a place to stay, pause it or offer it again; for its host. Bookings keep what was agreed on.
+#[utoipa::path(
+    patch, path = "/api/housing/{id}", operation_id = "changeListing",
+    tag = "housing", request_body = ListingChange,
+    responses(
+        (status = OK, body = ListingBody),
+        (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
+        (status = NOT_FOUND, body = Problem),
+    ),
+)]
+async fn change(
+    identity: Identity,
+    State(community): Shared,
+    Path(id): Path<String>,
+    ValidJson(body): ValidJson<ListingChange>,
+) -> Result<Json<ListingBody>, Problem> {
+    community.own_listing(&id, &identity).await?;
+    let chance = Chance::draw();
+    let details = move |before: &rules::Details| body.apply(before, chance);
+    let changed = community.housing.listings.change(&id, details).await?;
+    let listing = changed.ok_or_else(|| Problem::not_found("listing"))?;
+    Ok(Json(community.listing_body(listing, &identity).await?))
+}
