@@ -26,8 +26,8 @@ use crate::analytics::counters::Counters;
 use crate::analytics::{self, Analytics};
 use crate::chosen_traces;
 use crate::community::effects::{Effect, Effects};
-use crate::community::events;
 use crate::community::events::tickets::Tickets;
+use crate::community::events::{self, series};
 use crate::community::letters::{self, Letters};
 use crate::community::notifications::ladder::{self, Teller};
 use crate::community::notifications::preferences::PreferenceStore;
@@ -341,6 +341,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     let pools = events::refunds::handled(pools, &db, &jobs);
     let pools = community::housing::handled(pools, &db);
     let pools = analytics::work::handled(pools, &db, &jobs);
+    let pools = series::work::handled(pools, series::work::SeriesWorker::new(&db));
     let pools = pools.start(&jobs, &engine, &wakes, !config.cluster.is_shared());
     let schedules = Arc::new(Schedules::new(db.clone(), schedules()?, |job| Effect::job(job).kept()));
     schedules.start(&engine);
@@ -387,6 +388,7 @@ fn queues(options: &JobsOptions) -> [(&'static Queue, usize); 5] {
         (&PUSHES, options.push),
         (&analytics::work::ANALYTICS, options.analytics),
         (&payments::causes::PAYMENT, options.payment),
+        (&series::jobs::SERIES_WORK, options.series),
     ]
 }
 

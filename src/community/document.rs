@@ -44,6 +44,7 @@ use super::{bookmarks, events, housing, notifications, payments, posts};
         events::bodies::EventMessage,
         events::hosts::HostMessage,
         housing::bookings::bodies::BookingMessage,
+        events::series::bodies::SeriesMessage,
         notifications::views::NotificationMessage,
         payments::PaymentMessage,
         crate::life_ceo::AgentMessage,
@@ -68,7 +69,11 @@ impl Modify for BearerScheme {
 const CHANNELS: &[(&str, &str, &[&str])] = &[
     ("posts:feed", "New public posts. For everybody who is logged in.", &["PostMessage"]),
     ("post:{id}", "The reactions to a post. For those who may read the post.", &["ReactionsMessage"]),
-    ("events:all", "New, changed and cancelled events. For everybody who is logged in.", &["EventMessage"]),
+    (
+        "events:all",
+        "New, changed and cancelled events and series. For everybody who is logged in.",
+        &["EventMessage", "SeriesMessage"],
+    ),
     (
         "event:{id}",
         "Answers to an event, and its changes. For those who may see the event.",

@@ -47,6 +47,7 @@ use accounts::store::{AccountStore, User};
 use bookmarks::store::BookmarkStore;
 use calendars::imported::ImportedStore;
 use calendars::store::CalendarStore;
+use events::series::work::SeriesWorker;
 use events::store::EventStore;
 use housing::bookings::saga::Bookings;
 use limits::Limits;
@@ -56,7 +57,7 @@ use posts::store::PostStore;
 use site::Site;
 
 /// The kinds of partitions that the features keep.
-pub fn kinds() -> [&'static KindSpec; 19] {
+pub fn kinds() -> [&'static KindSpec; 21] {
     [
         accounts::store::USERS.spec(),
         accounts::names::NAMES.spec(),
@@ -65,6 +66,8 @@ pub fn kinds() -> [&'static KindSpec; 19] {
         bookmarks::store::BOOKMARKS.spec(),
         events::store::EVENTS.spec(),
         events::door::DOORS.spec(),
+        events::series::state::SERIES.spec(),
+        events::series::hosted::HOSTED_SERIES.spec(),
         notifications::store::NOTIFICATIONS.spec(),
         notifications::preferences::PREFERENCES.spec(),
         notifications::devices::DEVICES.spec(),
@@ -109,6 +112,7 @@ pub struct Community {
     posts: PostStore,
     bookmarks: BookmarkStore,
     events: EventStore,
+    series: SeriesWorker,
     calendars: CalendarStore,
     imported: ImportedStore,
     housing: Bookings,
@@ -160,6 +164,7 @@ impl Community {
             posts,
             bookmarks: BookmarkStore::new(db.clone()),
             events,
+            series: SeriesWorker::new(db),
             calendars: CalendarStore::new(db.clone()),
             imported: ImportedStore::new(db.clone()),
             housing: Bookings::new(db),

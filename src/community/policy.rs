@@ -90,6 +90,7 @@ pub enum Object<'a> {
         payer: &'a str,
         /// The user whom the money is for.
         payee: &'a str,
+    },
     /// A place to stay, as everybody sees it.
     Listing {
         /// The user who offers it.
@@ -122,6 +123,11 @@ pub enum Object<'a> {
         host: &'a str,
         /// The user who asked.
         guest: &'a str,
+    },
+    /// A series of events.
+    Series {
+        /// The user who gives it.
+        host: &'a str,
     },
 }
 
@@ -181,7 +187,6 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
                 if is_seen { Verdict::Forbidden("only its payee may do this") } else { Verdict::Hidden };
             allowed_if(viewer.is(payee) || is_admin, refused)
         }
-        (Object::Post { .. } | Object::Payment { .. }, _) => Verdict::Hidden,
         (Object::Listing { .. }, Action::Read) => Verdict::Allowed,
         (Object::Listing { host }, _) => {
             allowed_if(viewer.is(host) || is_admin, Verdict::Forbidden("only its host may do this"))
@@ -201,7 +206,11 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
         (Object::GuestsPart { host, guest }, _) => {
             of_booking(viewer.is(guest), viewer.is(host) || viewer.is(guest) || is_admin)
         }
-        (Object::Post { .. }, _) => Verdict::Hidden,
+        (Object::Series { .. }, Action::Read) => Verdict::Allowed,
+        (Object::Series { host }, _) => {
+            allowed_if(viewer.is(host) || is_admin, Verdict::Forbidden("only its host may do this"))
+        }
+        (Object::Post { .. } | Object::Payment { .. }, _) => Verdict::Hidden,
     }
 }
 
@@ -326,6 +335,15 @@ mod tests {
         }
         let moderator = Viewer { user_id: "mia", role: Role::Moderator };
         assert!(!may(moderator, Action::Change, None));
+    }
+
+    #[test]
+    fn all_see_a_series_and_its_host_changes_it() {
+        let series = Object::Series { host: "ana" };
+        assert!(may(Viewer::user("ben"), Action::Read, &series).is_allowed());
+        assert!(matches!(may(Viewer::user("ben"), Action::Change, &series), Verdict::Forbidden(_)));
+        assert!(may(Viewer::user("ana"), Action::Change, &series).is_allowed());
+        assert!(may(Viewer { user_id: "eva", role: Role::Admin }, Action::Change, &series).is_allowed());
     }
 
     #[test]

@@ -20,11 +20,13 @@ pub struct JobsOptions {
     pub analytics: usize,
     /// Steps of payments that a node takes at the same time.
     pub payment: usize,
+    /// Series of events whose dates a node makes, changes or answers at the same time.
+    pub series: usize,
 }
 
 impl Default for JobsOptions {
     fn default() -> Self {
-        Self { email: 5, notification: 10, push: 20, analytics: 5, payment: 5 }
+        Self { email: 5, notification: 10, push: 20, analytics: 5, payment: 5, series: 5 }
     }
 }
 
@@ -37,6 +39,7 @@ impl JobsOptions {
             ("push", self.push),
             ("analytics", self.analytics),
             ("payment", self.payment),
+            ("series", self.series),
         ];
         let wrong = sizes.into_iter().filter(|(_, size)| !(1..=MOST).contains(size));
         wrong.map(|(name, _)| format!("jobs.{name}: must be from 1 to {MOST}")).collect()

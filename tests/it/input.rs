@@ -27,6 +27,18 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
     for fixed in ["draft", "eventType"] {
         event_change.as_object_mut().unwrap().remove(fixed);
     }
+    let repeats = json!({"frequency": "weekly", "weekdays": ["tuesday"], "count": 2});
+    let mut series = event_body.clone();
+    series.as_object_mut().unwrap().remove("draft");
+    series["repeats"] = repeats.clone();
+    let mut series_change = json!({
+        "from": "2030-01-01T20:00:00", "title": "Milonga", "description": "Live music", "location": "La Viruta",
+        "startTime": "21:00", "endTime": "02:00", "endDay": 1, "repeats": repeats,
+    });
+    for setting in ["capacity", "roleLimits", "attendees", "ticketPrice"] {
+        series_change[setting] = event_body[setting].clone();
+    }
+    let series_end = json!({"from": "2030-01-01T20:00:00", "reason": "x"});
     let analytics =
         json!({"events": [{"kind": "page_view", "name": "home", "path": "/", "properties": {"a": 1}}]});
     let ways = json!({"inApp": true, "push": true, "email": false});
@@ -36,7 +48,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "kinds": {
             "eventPromoted": ways, "eventOffered": ways, "eventReminder": ways, "eventMoved": ways, "eventCancelled": ways,
             "paymentReceived": ways, "paymentRefunded": ways, "paymentFailed": ways,
-            "eventAnswers": ways, "eventGoing": ways, "bookingRequested": ways, "bookingCountered": ways,
+            "eventAnswers": ways, "eventGoing": ways, "seriesEnding": ways, "bookingRequested": ways, "bookingCountered": ways,
             "bookingConfirmed": ways, "bookingDeclined": ways, "bookingSuperseded": ways, "bookingExpired": ways,
             "bookingCancelled": ways, "bookingReminder": ways, "reviewDue": ways, "reviewsRevealed": ways,
         },
@@ -110,6 +122,9 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
             json!({"role": "door"}),
         ),
         ("put /api/events/{id}/offer", format!("/api/events/{event}/offer"), json!({"userId": "x"})),
+        ("post /api/events/series", "/api/events/series".to_owned(), series),
+        ("patch /api/events/series/{id}", "/api/events/series/x".to_owned(), series_change),
+        ("post /api/events/series/{id}/cancel", "/api/events/series/x/cancel".to_owned(), series_end),
         (
             "post /api/admin/system/traces",
             "/api/admin/system/traces".to_owned(),
@@ -399,6 +414,9 @@ async fn every_list_refuses_what_it_does_not_know() {
     let id_of = |route: &str| bodies[route].0.split('/').nth(3).unwrap().to_owned();
     let (event, post) = (id_of("post /api/events/{id}/rsvp"), id_of("post /api/posts/{id}/react"));
     server.call(Method::PUT, &format!("/api/posts/{post}/bookmark"), Some(&ana.token), None).await;
+    let (_, given) =
+        server.post("/api/events/series", &ana, bodies["post /api/events/series"].1.clone()).await;
+    let series = given["id"].as_str().unwrap();
     let said = json!({"message": "Hi", "stream": true});
     let (_, answer) = server.post("/api/life-ceo/chat", &ana, said).await;
     let conversation = answer["conversationId"].as_str().unwrap();
@@ -409,6 +427,7 @@ async fn every_list_refuses_what_it_does_not_know() {
         let Some(parameters) = methods["get"]["parameters"].as_array() else { continue };
         if parameters.iter().any(|parameter| parameter["name"] == "cursor") {
             let id = match path.as_str() {
+                path if path.contains("series") => series,
                 path if path.contains("events") => event.as_str(),
                 path if path.contains("housing") => listing,
                 _ => conversation,

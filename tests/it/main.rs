@@ -49,6 +49,7 @@ mod sdk;
 mod sdks;
 mod secured;
 mod seed;
+mod series;
 mod server;
 mod server_api;
 mod services;

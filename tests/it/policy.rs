@@ -91,11 +91,16 @@ enum Rule {
     Hosts,
     /// Its guest.
     Stays,
+    /// Whoever sees the series.
+    SeesSeries,
+    /// Whoever changes the series.
+    ChangesSeries,
 }
 
 use Rule::{
-    Administers, ApiKey, ChangesEvent, ChangesListing, ChecksIn, HandsOver, Hosts, InBooking, IsOffered,
-    Public, ReadsPost, Secret, SeesAttendees, SeesBooking, SeesEvent, SeesPayment, SendsBack, Stays,
+    Administers, ApiKey, ChangesEvent, ChangesListing, ChangesSeries, ChecksIn, HandsOver, Hosts, InBooking,
+    IsOffered, Public, ReadsPost, Secret, SeesAttendees, SeesBooking, SeesEvent, SeesPayment, SeesSeries,
+    SendsBack, Stays,
 };
 
 /// What is to come of a call.
@@ -138,6 +143,7 @@ fn rule(operation: &str) -> Option<Rule> {
         | "listEvents"
         | "createEvent"
         | "listMyEvents"
+        | "createEventSeries"
         | "sayToAgent"
         | "listTurns"
         | "listNotifications"
@@ -176,6 +182,10 @@ fn rule(operation: &str) -> Option<Rule> {
         "changeEvent" | "cancelEvent" | "publishEvent" => ChangesEvent,
         "setHost" | "removeHost" | "offerEvent" | "withdrawEventOffer" => HandsOver,
         "acceptEvent" => IsOffered,
+        "getEventSeries" | "listEventSeriesDates" | "attendEventSeries" | "stopAttendingEventSeries" => {
+            SeesSeries
+        }
+        "changeEventSeries" | "cancelEventSeries" | "renewEventSeries" => ChangesSeries,
         "getPost" | "addBookmark" | "reactToPost" | "removeReaction" => ReadsPost,
         "getPayment" => SeesPayment,
         "refundPayment" => SendsBack,
@@ -311,6 +321,15 @@ impl World {
         [listing, booking["id"].as_str().unwrap().to_owned()]
     }
 
+    async fn series(&self) -> String {
+        let body = json!({
+            "title": "Milonga", "eventDate": "2030-01-01T20:00:00Z", "location": "La Viruta", "eventType": "milonga",
+            "repeats": {"frequency": "weekly", "count": 2},
+        });
+        let made = self.done(Method::POST, "/api/events/series", Owner, body).await;
+        made["id"].as_str().unwrap().to_owned()
+    }
+
     async fn post(&self, visibility: &str) -> String {
         let body = json!({"content": "x", "visibility": visibility});
         self.done(Method::POST, "/api/posts", Owner, body).await["id"].as_str().unwrap().to_owned()
@@ -387,6 +406,18 @@ async fn every_operation_and_caller_has_a_row_that_holds() {
                                 world.ask(&method, &path, caller, body.as_ref()).await,
                             );
                         }
+                    }
+                }
+                SeesSeries | ChangesSeries => {
+                    let path = path.replace("{id}", &world.series().await);
+                    for caller in CALLERS {
+                        let wanted = match (caller, matches!(rule, SeesSeries)) {
+                            (Anonymous, _) => Unknown,
+                            (Owner | Admin, _) | (_, true) => Allowed,
+                            _ => Forbidden,
+                        };
+                        let status = world.ask(&method, &path, caller, body).await;
+                        check(format!("{caller:?}"), wanted, status);
                     }
                 }
                 ReadsPost => {

@@ -30,6 +30,7 @@ pub(crate) fn install() -> anyhow::Result<()> {
     python_sdk()?;
     python_sdk_tests()?;
     python_calendars()?;
+    pip_packages(&folder().join("python-series"), &root().join("tests/series/requirements.txt"))?;
     java_sdk()?;
     services::install()
 }

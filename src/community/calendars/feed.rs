@@ -81,8 +81,12 @@ impl Community {
                     EventFilter { city: Some(city.clone()), with_cancelled: true, ..EventFilter::default() };
                 // A city has so many that what was would leave no room for what is to come.
                 let to_come = EventFilter { still_on: Some(now), to: Some(until), ..of_city.clone() };
-                let to_come =
-                    gather(until, MOST_TO_COME, |event| event, |page| self.events.events(&to_come, page).boxed());
+                let to_come = gather(
+                    until,
+                    MOST_TO_COME,
+                    |event| event,
+                    |page| self.events.events(&to_come, page).boxed(),
+                );
                 let to_come = to_come.await?;
                 let past = EventFilter { from: Some(from), to: Some(now), ..of_city };
                 let past = gather(

@@ -11,6 +11,7 @@ use super::editing::Change;
 use super::refunds;
 use super::rules::AttendeeList;
 use super::seating::{Promoted, Rsvp};
+use super::series;
 use super::store::Event;
 use crate::community::effects::Effect;
 use crate::community::letters;
@@ -94,15 +95,26 @@ pub(in crate::community) fn announce_change(
     people: &BTreeMap<String, Person>,
     now: Timestamp,
 ) -> Result<Vec<Effect>, StoreError> {
-    let Change { before, after, .. } = change;
+    let after = &change.after;
     if after.is_draft {
         return Ok(Vec::new());
     }
     let message = EventMessage::Changed { event: Box::new(EventBody::new(after.clone(), people)) };
-    let mut effects = vec![
-        Effect::publish(ALL_CHANNEL, &message)?,
-        Effect::publish(format!("event:{}", after.id), &message)?,
-    ];
+    let mut effects = vec![Effect::publish(ALL_CHANNEL, &message)?];
+    effects.extend(tell_of_change(change, people, now)?);
+    effects.extend(series::jobs::note(after)?);
+    Ok(effects)
+}
+
+/// The same for a change that came from the event's series, of which all who look at events hear once.
+pub(super) fn tell_of_change(
+    change: &Change,
+    people: &BTreeMap<String, Person>,
+    now: Timestamp,
+) -> Result<Vec<Effect>, StoreError> {
+    let Change { before, after, .. } = change;
+    let message = EventMessage::Changed { event: Box::new(EventBody::new(after.clone(), people)) };
+    let mut effects = vec![Effect::publish(format!("event:{}", after.id), &message)?];
     if before.when.starts_at() != after.when.starts_at() {
         effects.extend(letters::events::reminders(after, now)?);
     }
@@ -124,8 +136,19 @@ pub(in crate::community) fn announce_cancelled(
         return Ok(Vec::new());
     }
     let message = EventMessage::Cancelled { event: Box::new(EventBody::new(event.clone(), people)) };
+    let mut effects = vec![Effect::publish(ALL_CHANNEL, &message)?];
+    effects.extend(tell_of_cancelling(event, people)?);
+    effects.extend(series::jobs::note(event)?);
+    Ok(effects)
+}
+
+/// The same for one that its series cancelled, of which all who look at events hear once.
+pub(super) fn tell_of_cancelling(
+    event: &Event,
+    people: &BTreeMap<String, Person>,
+) -> Result<Vec<Effect>, StoreError> {
+    let message = EventMessage::Cancelled { event: Box::new(EventBody::new(event.clone(), people)) };
     Ok(vec![
-        Effect::publish(ALL_CHANNEL, &message)?,
         Effect::publish(format!("event:{}", event.id), &message)?,
         letters::events::cancelled(event)?,
         refunds::tickets(event)?,

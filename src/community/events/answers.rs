@@ -7,12 +7,13 @@ use serde::Serialize;
 
 use super::listing;
 use super::places::Limit;
-use super::rules::{NewAnswer, RsvpStatus};
+use super::rules::{By, NewAnswer, RsvpStatus};
 use super::seating::{
     ANSWERS, PaidTicket, Promoted, Rsvp, answer, answer_key, answer_of, below, promote, rsvp_of, seat_paid,
     waiting_key,
 };
 use super::store::{EVENTS, Event, EventError, EventStore, Row, still_to_come};
+use crate::community::label;
 
 /// Further behind in a line nobody is told how far.
 pub const FURTHEST_POSITION: usize = 500;
@@ -34,6 +35,18 @@ pub struct RsvpOutcome {
     pub tell_host: Option<Timestamp>,
 }
 
+impl RsvpOutcome {
+    /// Counts it.
+    pub(super) fn count(&self) {
+        let (event_type, status) = (label(self.event.event_type), label(self.rsvp.status));
+        let promoted = self.promoted.answers.iter().map(|_| "promoted");
+        for action in promoted.chain([status.as_str()]) {
+            let labels = [event_type.as_str(), action];
+            mundotango_ops::metrics().event_rsvps_total.with_label_values(&labels).inc();
+        }
+    }
+}
+
 impl EventStore {
     /// Records a user's answer; `None` if there is no such event.
     ///
@@ -48,12 +61,28 @@ impl EventStore {
         now: Timestamp,
         effects: impl Fn(&RsvpOutcome) -> Result<Vec<E>, StoreError> + Send + 'static,
     ) -> Result<Option<RsvpOutcome>, EventError> {
-        let (id, user, new) = (event_id.to_owned(), user_id.to_owned(), new.into());
+        self.answer(event_id, user_id, By::User(new.into()), now, effects).await
+    }
+
+    /// The same for whoever answers.
+    pub(super) async fn answer<E: Serialize>(
+        &self,
+        event_id: &str,
+        user_id: &str,
+        by: By,
+        now: Timestamp,
+        effects: impl Fn(&RsvpOutcome) -> Result<Vec<E>, StoreError> + Send + 'static,
+    ) -> Result<Option<RsvpOutcome>, EventError> {
+        let (id, user, new) = (event_id.to_owned(), user_id.to_owned(), by.answer());
         let wants = Wants::head().row(answer_key(user_id));
         self.db()
             .change(&EVENTS, event_id, wants, move |part| {
-                let previous = answer_of(part, &user).map(|before| before.status);
-                let (answered, is_new) = answer(part, &user, &new, now)?;
+                let before = answer_of(part, &user);
+                let previous = before.as_ref().map(|before| before.status);
+                let (answered, is_new) = match before.filter(|before| by.leaves(before.status)) {
+                    Some(before) => (before, false),
+                    None => answer(part, &user, &new, now)?,
+                };
                 let mut promoted = if is_new { promote(part, &id, now) } else { Promoted::default() };
                 // Who joined a line may have moved up at once, past those who wait for the other role.
                 let own = promoted.answers.iter().position(|rsvp| rsvp.user_id == user);
@@ -64,7 +93,7 @@ impl EventStore {
                 // Who toggles an answer does not tell the host each time.
                 let owner = part.facts.owner(&part.head);
                 let tells = previous.is_none() && rsvp.status != RsvpStatus::Declined && user != owner;
-                let tell_host = if is_new && tells { part.head.note_untold(now) } else { None };
+                let tell_host = if is_new && tells && by.tells() { part.head.note_untold(now) } else { None };
                 let waits_for = (rsvp.status == RsvpStatus::Waitlisted)
                     .then(|| {
                         let limits = part.facts.settings(&part.head).limits;

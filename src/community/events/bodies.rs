@@ -60,7 +60,7 @@ impl From<Heads> for HeadsBody {
 
 /// How many of a role may come.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-struct RoleLimitsBody {
+pub(super) struct RoleLimitsBody {
     /// Who lead; null for no limit.
     #[schema(required = true)]
     lead: Option<u32>,
@@ -132,6 +132,13 @@ pub(in crate::community) struct EventBody {
     /// Why it does not, if the host said so.
     #[schema(required = true)]
     cancel_reason: Option<String>,
+    /// The series that it is a date of; null where it stands alone.
+    #[schema(required = true)]
+    series_id: Option<String>,
+    /// When the series first had it start, as the venue's clocks show it: the date's name in the series, which stays when the
+    /// event is moved.
+    #[schema(required = true)]
+    original_start: Option<String>,
     /// Rises with each answer and each change: of two messages the one with the higher version is the newer.
     version: u64,
     created_at: Time,
@@ -160,6 +167,8 @@ impl EventBody {
             counts,
             cancelled_at: event.cancelled.as_ref().map(|cancelled| cancelled.at.into()),
             cancel_reason: event.cancelled.and_then(|cancelled| cancelled.reason),
+            original_start: event.series.as_ref().map(|series| series.original_start.to_string()),
+            series_id: event.series.map(|series| series.id),
             version: event.version,
             created_at: event.created_at.into(),
         }

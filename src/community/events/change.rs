@@ -16,9 +16,8 @@ use utoipa_axum::routes;
 use super::announce::{announce_cancelled, announce_change, announce_new};
 use super::bodies::EventBody;
 use super::editing::Change;
-use super::places::Limits;
-use super::requests::{RoleLimits, TicketPrice};
-use super::rules::{AttendeeList, Cancelled, Plan, Settings};
+use super::requests::{RoleLimits, SettingsChange, TicketPrice};
+use super::rules::{AttendeeList, Cancelled, Plan};
 use super::schedule::{GivenTime, Schedule, Zone};
 use super::store::{Edited, Event};
 use crate::community::Community;
@@ -147,16 +146,6 @@ async fn change(
     let people = community.people(vec![event.host_id]).await;
     let edit = move |before: Edited| {
         let Edited { plan, settings } = before;
-        let total = match body.capacity {
-            Maybe::Absent => settings.limits.total,
-            Maybe::Null => None,
-            Maybe::Value(capacity) => Some(capacity.get()),
-        };
-        let limits = match &body.role_limits {
-            Maybe::Absent => Limits { total, ..settings.limits },
-            Maybe::Null => Limits::total(total),
-            Maybe::Value(limits) => limits.clone().limits(total),
-        };
         Edited {
             plan: Plan {
                 title: body.title.0.clone().map_or(plan.title, Title::into_string),
@@ -168,15 +157,13 @@ async fn change(
                 when: when.clone().unwrap_or(plan.when),
                 location: body.location.0.as_ref().map_or(plan.location, |location| location.0.clone()),
             },
-            settings: Settings {
-                limits,
-                attendees: body.attendees.0.as_ref().map_or(settings.attendees, |choice| choice.0),
-                ticket: match &body.ticket_price {
-                    Maybe::Absent => settings.ticket,
-                    Maybe::Null => None,
-                    Maybe::Value(price) => Some(price.clone().money()),
-                },
-            },
+            settings: SettingsChange {
+                capacity: body.capacity,
+                role_limits: &body.role_limits,
+                attendees: &body.attendees,
+                ticket_price: &body.ticket_price,
+            }
+            .of(settings),
         }
     };
     let (now, of_host) = (mundotango_storage::now(), people.clone());

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::listing::all_entries;
 use super::rules::{Cancelled, MOST_MOVES};
 use super::schedule::Schedule;
-use super::seating::{Promoted, promote};
+use super::seating::{EventPart, Promoted, promote};
 use super::store::{EVENTS, Edited, Event, EventError, EventStore, Facts, still_to_come};
 
 /// A change of an event.
@@ -22,6 +22,31 @@ pub struct Change {
     pub tell_moved: Option<Timestamp>,
     /// Those who waited and have places by it.
     pub promoted: Promoted,
+}
+
+/// Puts what is wanted of an event in the place of what it is.
+pub(super) fn replace(
+    part: &mut EventPart<'_>,
+    before: Event,
+    edited: Edited,
+    now: Timestamp,
+) -> Result<Change, StoreError> {
+    let is_move = edited.plan.when != before.when || edited.plan.location != before.location;
+    let tell_moved = if is_move && !before.is_draft {
+        part.head.note_move(&before.when, &before.location, now)
+    } else {
+        None
+    };
+    part.head.plan = Some(Box::new(edited.plan));
+    part.head.settings = Some(Box::new(edited.settings));
+    part.head.note_change(is_move, now);
+    let promoted = if before.is_draft { Promoted::default() } else { promote(part, &before.id, now) };
+    let after = Event::of(&before.id, part.facts.clone(), part.head.clone());
+    // Those of before lead to an event that starts at another time, and are left out.
+    for entry in all_entries(&after)? {
+        part.enter(entry);
+    }
+    Ok(Change { before, after, tell_moved, promoted })
 }
 
 impl EventStore {
@@ -62,21 +87,11 @@ impl EventStore {
                 if is_move && part.head.moves >= MOST_MOVES {
                     return Err(EventError::MovedTooOften);
                 }
-                let tell_moved = if is_move && !before.is_draft {
-                    part.head.note_move(&before.when, &before.location, now)
-                } else {
-                    None
-                };
-                part.head.plan = Some(Box::new(edited.plan));
-                part.head.settings = Some(Box::new(edited.settings));
-                part.head.note_change(is_move, now);
-                let promoted = if before.is_draft { Promoted::default() } else { promote(part, &id, now) };
-                let after = Event::of(&id, part.facts.clone(), part.head.clone());
-                // Those of before lead to an event that starts at another time, and are left out.
-                for entry in all_entries(&after)? {
-                    part.enter(entry);
+                if part.facts.is_of_series() {
+                    let following = part.head.following.get_or_insert_default();
+                    following.own.extend(edited.differing(&before.edited()));
                 }
-                let change = Change { before, after, tell_moved, promoted };
+                let change = replace(part, before, edited, now)?;
                 for effect in effects(&change)? {
                     part.emit(&effect)?;
                 }

@@ -12,13 +12,16 @@ pub mod hosts;
 pub mod listing;
 pub(super) mod live;
 pub mod mine;
+pub mod occurrence;
 pub mod places;
 pub mod refunds;
 mod requests;
 pub mod rules;
 pub mod schedule;
 pub mod seating;
+pub mod series;
 pub mod store;
+mod taking;
 pub mod tickets;
 #[cfg(test)]
 mod week;
@@ -71,6 +74,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .merge(change::router())
         .merge(door::router())
         .merge(hosts::router())
+        .merge(series::router())
 }
 
 impl Community {
@@ -82,15 +86,6 @@ impl Community {
         self.events.create(&event, &effects.collect::<Result<Vec<_>, _>>()?).await?;
         mundotango_ops::metrics().events_created_total.with_label_values(&[&label(event.event_type)]).inc();
         Ok(EventBody::new(event, &people))
-    }
-}
-
-fn count_answer(outcome: &RsvpOutcome) {
-    let (event_type, status) = (label(outcome.event.event_type), label(outcome.rsvp.status));
-    let promoted = outcome.promoted.answers.iter().map(|_| "promoted");
-    for action in promoted.chain([status.as_str()]) {
-        let labels = [event_type.as_str(), action];
-        mundotango_ops::metrics().event_rsvps_total.with_label_values(&labels).inc();
     }
 }
 
@@ -190,6 +185,7 @@ async fn create(
         sequence: 0,
         version: 0,
         cancelled: None,
+        series: None,
     };
     Ok((StatusCode::CREATED, Json(community.give_event(event).await?)))
 }
@@ -244,7 +240,7 @@ async fn rsvp(
     let outcome = community.events.rsvp(&id, &identity.user_id, body, now, effects).await?;
     let outcome = outcome.ok_or_else(|| Problem::not_found("event"))?;
     if outcome.previous != Some(outcome.rsvp.status) {
-        count_answer(&outcome);
+        outcome.count();
     }
     let position = match outcome.rsvp.status {
         RsvpStatus::Waitlisted => community.events.position(&outcome.rsvp).await?,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::places::{DanceRole, Limits, MOST_GUESTS, Party};
-use super::rules::{AttendeeList, NewAnswer, RsvpChoice};
+use super::rules::{AttendeeList, NewAnswer, RsvpChoice, Settings};
 use super::schedule::{GivenTime, Schedule, Zone};
 use super::store::EventType;
 use crate::community::money::{Currency, Money};
@@ -97,6 +97,37 @@ impl RoleLimits {
     pub(super) fn limits(self, total: Option<u32>) -> Limits {
         let of = |limit: Maybe<Whole<0, { u32::MAX }>>| limit.value().map(Whole::get);
         Limits { total, leads: of(self.lead), follows: of(self.follow) }
+    }
+}
+
+/// What is changed about how events are given.
+#[derive(Debug)]
+pub(super) struct SettingsChange<'a> {
+    pub(super) capacity: Maybe<Whole<1, { u32::MAX }>>,
+    pub(super) role_limits: &'a Maybe<RoleLimits>,
+    pub(super) attendees: &'a Given<Choice<AttendeeList>>,
+    pub(super) ticket_price: &'a Maybe<TicketPrice>,
+}
+
+impl SettingsChange<'_> {
+    pub(super) fn of(self, settings: Settings) -> Settings {
+        let total = match self.capacity {
+            Maybe::Absent => settings.limits.total,
+            Maybe::Null => None,
+            Maybe::Value(capacity) => Some(capacity.get()),
+        };
+        let limits = match self.role_limits {
+            Maybe::Absent => Limits { total, ..settings.limits },
+            Maybe::Null => Limits::total(total),
+            Maybe::Value(limits) => limits.clone().limits(total),
+        };
+        let attendees = self.attendees.0.as_ref().map_or(settings.attendees, |choice| choice.0);
+        let ticket = match self.ticket_price {
+            Maybe::Absent => settings.ticket,
+            Maybe::Null => None,
+            Maybe::Value(price) => Some(price.clone().money()),
+        };
+        Settings { limits, attendees, ticket }
     }
 }
 

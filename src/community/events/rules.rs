@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::occurrence::Following;
 use super::places::{Heads, Limits, Line, Party};
 use super::schedule::Schedule;
 use crate::community::location::Location;
@@ -61,6 +62,35 @@ pub struct NewAnswer {
 impl From<RsvpChoice> for NewAnswer {
     fn from(choice: RsvpChoice) -> Self {
         Self { choice, party: None }
+    }
+}
+
+/// Who answers.
+#[derive(Clone, Debug)]
+pub(super) enum By {
+    /// The user, now.
+    User(NewAnswer),
+    /// The user, beforehand: always coming.
+    Habit,
+}
+
+impl By {
+    /// What is answered.
+    pub(super) fn answer(&self) -> NewAnswer {
+        match self {
+            Self::User(new) => new.clone(),
+            Self::Habit => RsvpChoice::Going.into(),
+        }
+    }
+
+    /// Whether an answer stays that was given before. Who said no to this very event has the last word.
+    pub(super) fn leaves(&self, before: RsvpStatus) -> bool {
+        matches!(self, Self::Habit) && before == RsvpStatus::Declined
+    }
+
+    /// Whether the host is told of each. Who is always coming answers many events at once.
+    pub(super) fn tells(&self) -> bool {
+        matches!(self, Self::User(_))
     }
 }
 
@@ -250,6 +280,9 @@ pub struct Attendance {
     /// When the host is to be told of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told_at: Option<Timestamp>,
+    /// How far the event follows its series; absent where it is as its series made it, or is of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub following: Option<Box<Following>>,
 }
 
 impl Attendance {

@@ -1,5 +1,6 @@
 //! Events: a partition each, with a row for each answer, for each who waits, and for each host beside the owner.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,6 +8,7 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::{Db, Found, Kind, Part};
 use serde::{Deserialize, Serialize};
 
+use super::occurrence::{Field, SeriesRef};
 use super::places::{Heads, Limit};
 use super::rules::{Answer, Attendance, Cancelled, CoHostRole, Plan, RsvpCounts, Settings};
 use super::schedule::Schedule;
@@ -39,6 +41,9 @@ pub struct Facts {
     #[serde(default)]
     is_draft: bool,
     created_at: Timestamp,
+    /// The series that it was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    series: Option<SeriesRef>,
 }
 
 impl Facts {
@@ -56,7 +61,13 @@ impl Facts {
             settings: Some(event.settings.clone()),
             is_draft: event.is_draft,
             created_at: event.created_at,
+            series: event.series.clone(),
         }
+    }
+
+    /// Whether it was made for a series.
+    pub(super) fn is_of_series(&self) -> bool {
+        self.series.is_some()
     }
 
     /// How it is given now.
@@ -131,6 +142,8 @@ pub struct Event {
     pub version: u64,
     /// That it does not take place.
     pub cancelled: Option<Cancelled>,
+    /// The series that it is a date of, if it is of one.
+    pub series: Option<SeriesRef>,
 }
 
 /// What kind an event is.
@@ -193,6 +206,40 @@ pub struct Edited {
     pub settings: Settings,
 }
 
+impl Edited {
+    /// In what it differs from another.
+    pub fn differing(&self, other: &Self) -> BTreeSet<Field> {
+        let (own, others) = (&self.plan, &other.plan);
+        let differs = [
+            (Field::Title, own.title != others.title),
+            (Field::Description, own.description != others.description),
+            (Field::Time, own.when != others.when),
+            (Field::Place, own.location != others.location),
+            (Field::Limits, self.settings.limits != other.settings.limits),
+            (Field::Attendees, self.settings.attendees != other.settings.attendees),
+            (Field::Ticket, self.settings.ticket != other.settings.ticket),
+        ];
+        differs.into_iter().filter_map(|(field, differs)| differs.then_some(field)).collect()
+    }
+
+    /// The same with these fields of another.
+    #[must_use]
+    pub fn keeping(mut self, fields: &BTreeSet<Field>, of: &Self) -> Self {
+        for field in fields {
+            match field {
+                Field::Title => self.plan.title.clone_from(&of.plan.title),
+                Field::Description => self.plan.description.clone_from(&of.plan.description),
+                Field::Time => self.plan.when.clone_from(&of.plan.when),
+                Field::Place => self.plan.location.clone_from(&of.plan.location),
+                Field::Limits => self.settings.limits = of.settings.limits,
+                Field::Attendees => self.settings.attendees = of.settings.attendees,
+                Field::Ticket => self.settings.ticket = of.settings.ticket,
+            }
+        }
+        self
+    }
+}
+
 impl Event {
     pub(super) fn edited(&self) -> Edited {
         let plan = Plan {
@@ -231,6 +278,7 @@ impl Event {
             held: 0,
             version: 0,
             cancelled: None,
+            series: None,
         }
     }
 
@@ -245,6 +293,7 @@ impl Event {
         let Facts { title, description, location, event_type, created_at, .. } = facts;
         let made = Plan { title, description, when, location };
         let Plan { title, description, when, location } = head.plan.map_or(made, |plan| *plan);
+        let series = head.following.and_then(|following| following.series).or(facts.series);
         Self {
             id: id.to_owned(),
             host_id,
@@ -263,6 +312,7 @@ impl Event {
             held,
             version: head.answers,
             cancelled: head.cancelled.map(|cancelled| *cancelled),
+            series,
         }
     }
 
@@ -316,6 +366,25 @@ impl EventStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_keeps_what_is_its_own() {
+        let edited = |title: &str, start: &str, capacity| Edited {
+            plan: Plan {
+                title: title.to_owned(),
+                description: String::new(),
+                when: Schedule::at(start.parse().unwrap()),
+                location: Location::default(),
+            },
+            settings: Settings::capacity(capacity),
+        };
+        let own = edited("Gala", "2030-01-01T22:00:00Z", Some(10));
+        let of_series = edited("Milonga", "2030-01-01T20:00:00Z", None);
+        let fields = BTreeSet::from([Field::Title, Field::Time, Field::Limits]);
+        assert_eq!(own.differing(&of_series), fields);
+        let taken = of_series.keeping(&BTreeSet::from([Field::Time, Field::Limits]), &own);
+        assert_eq!(taken, edited("Milonga", "2030-01-01T22:00:00Z", Some(10)));
+    }
 
     #[test]
     fn builds_before_and_after_schedules_read_each_others_events() {

@@ -210,6 +210,7 @@ impl World {
             counts: RsvpCounts::default(),
             version: 0,
             cancelled: None,
+            series: None,
         };
         let effects = letters::events::reminders(&event, now).unwrap();
         let effects: Vec<_> = effects.iter().map(|effect| effect.kept().unwrap()).collect();

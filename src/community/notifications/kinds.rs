@@ -50,6 +50,8 @@ pub enum NotificationKind {
     ReviewDue,
     /// A review of the user is shown.
     ReviewsRevealed,
+    /// A series that the user gives ends unless it is renewed.
+    SeriesEnding,
 }
 
 /// By which ways a user is told.
@@ -66,7 +68,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
@@ -87,6 +89,7 @@ impl NotificationKind {
         Self::BookingReminder,
         Self::ReviewDue,
         Self::ReviewsRevealed,
+        Self::SeriesEnding,
     ];
 
     /// Its name, as clients write it.
@@ -112,6 +115,7 @@ impl NotificationKind {
             Self::BookingReminder => "bookingReminder",
             Self::ReviewDue => "reviewDue",
             Self::ReviewsRevealed => "reviewsRevealed",
+            Self::SeriesEnding => "seriesEnding",
         }
     }
 
@@ -124,7 +128,7 @@ impl NotificationKind {
 
     /// Whether a letter of its own tells of it, at once; else the digest does.
     pub const fn has_letter(self) -> bool {
-        !matches!(self, Self::EventAnswers | Self::ReviewsRevealed)
+        !matches!(self, Self::EventAnswers | Self::SeriesEnding | Self::ReviewsRevealed)
     }
 
     /// How long it is worth a push.
@@ -163,6 +167,7 @@ impl NotificationKind {
             (Language::En, Self::BookingReminder) => format!("Your stay begins tomorrow: {title}"),
             (Language::En, Self::ReviewDue) => format!("How was it? {title}"),
             (Language::En, Self::ReviewsRevealed) => format!("There is a review for you: {title}"),
+            (Language::En, Self::SeriesEnding) => format!("{title} ends next month unless you renew it"),
             (Language::Es, Self::EventPromoted) => format!("Tienes un lugar en {title}"),
             (Language::Es, Self::EventOffered) => format!("Un lugar en {title} te espera hasta que pagues"),
             (Language::Es, Self::EventReminder) => format!("{title} empieza pronto"),
@@ -184,6 +189,7 @@ impl NotificationKind {
             (Language::Es, Self::BookingReminder) => format!("Tu estancia empieza mañana: {title}"),
             (Language::Es, Self::ReviewDue) => format!("¿Qué tal fue? {title}"),
             (Language::Es, Self::ReviewsRevealed) => format!("Hay una reseña para ti: {title}"),
+            (Language::Es, Self::SeriesEnding) => format!("{title} termina el mes próximo si no lo renuevas"),
         }
     }
 }

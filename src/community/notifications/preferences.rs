@@ -192,7 +192,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 
 /// A time of day, as `22:30`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Clock(Time);
+pub(in crate::community) struct Clock(pub(in crate::community) Time);
 
 impl Deserr<BadFields> for Clock {
     fn deserialize_from_value<V: IntoValue>(
@@ -219,7 +219,8 @@ impl PartialSchema for Clock {
 
 impl ToSchema for Clock {}
 
-fn clock(time: Time) -> String {
+/// The same as it goes out.
+pub(in crate::community) fn clock(time: Time) -> String {
     time.strftime("%H:%M").to_string()
 }
 

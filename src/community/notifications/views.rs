@@ -32,6 +32,7 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         | NotificationKind::BookingReminder
         | NotificationKind::ReviewDue
         | NotificationKind::ReviewsRevealed => format!("/bookings/{}", told.thing),
+        NotificationKind::SeriesEnding => format!("/events/series/{}", told.thing),
     }
 }
 

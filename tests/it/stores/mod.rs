@@ -9,6 +9,7 @@ mod listings;
 mod payments;
 mod posts;
 mod revocations;
+mod series;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -78,6 +79,8 @@ async fn the_features_keep_their_promises_on_both_engines() {
         payments::payments(&nodes).await;
         listings::listings(&nodes).await;
         housing::housing(&nodes).await;
+        // On the heap: the suite is too large for a stack.
+        Box::pin(series::series(&nodes)).await;
     }
 }
 

@@ -1,0 +1,106 @@
+//! What an event takes from the series that it is a date of.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use mundotango_storage::StoreError;
+use mundotango_storage::db::{Decision, Wants};
+use serde::Serialize;
+
+use super::editing::{Change, replace};
+use super::occurrence::{Field, SeriesRef};
+use super::rules::MOST_MOVES;
+use super::store::{EVENTS, Edited, Event, EventStore, still_to_come};
+
+/// What a series says of one of its dates.
+#[derive(Clone, Debug)]
+pub(super) struct Taking {
+    /// The date's place.
+    pub(super) series: SeriesRef,
+    /// The user who gives the series.
+    pub(super) host_id: String,
+    /// The revision of the series that says so.
+    pub(super) rev: u32,
+    /// How the event is to be, but for what it has of its own.
+    pub(super) edited: Edited,
+    /// The revision that gave the date another day, 0 if none did: a time of the event's own was one of the day before.
+    pub(super) other_day: u32,
+}
+
+/// An event as a date of its series.
+#[derive(Clone, Debug)]
+pub(super) struct Occurrence {
+    /// The event.
+    pub(super) event: Event,
+    /// What it has of its own.
+    pub(super) own: BTreeSet<Field>,
+}
+
+impl EventStore {
+    /// Has an event take what its series says; as it is then, `None` if there is no such event.
+    ///
+    /// It is the event that decides: it keeps what its hosts gave it of its own, takes no revision twice and none after a later
+    /// one, so it does not matter how often and in which order this is called. What is over, cancelled or somebody else's by now
+    /// only notes its place. One that was moved as often as it may be stays where it is, and nobody who has a place loses it by
+    /// lower limits.
+    pub(super) async fn take<E: Serialize>(
+        &self,
+        event_id: &str,
+        taking: Taking,
+        now: Timestamp,
+        effects: impl Fn(&Change) -> Result<Vec<E>, StoreError> + Send + 'static,
+    ) -> Result<Option<Occurrence>, StoreError> {
+        let id = event_id.to_owned();
+        self.db()
+            .change(&EVENTS, event_id, Wants::head(), move |part| {
+                let mut following = part.head.following.take().unwrap_or_default();
+                let is_new = following.rev < taking.rev;
+                if is_new {
+                    if following.rev < taking.other_day {
+                        following.own.remove(&Field::Time);
+                    }
+                    following.rev = taking.rev;
+                    following.series = Some(taking.series.clone());
+                }
+                let own = following.own.clone();
+                part.head.following = Some(following);
+                let before = Event::of(&id, part.facts.clone(), part.head.clone());
+                if !is_new {
+                    return Ok(Decision::Stands(Occurrence { event: before, own }));
+                }
+                let mut keeps = own.clone();
+                if part.head.moves >= MOST_MOVES {
+                    keeps.extend([Field::Time, Field::Place]);
+                }
+                if taking.edited.settings.limits.broken_by(part.head.seated()).is_some() {
+                    keeps.insert(Field::Limits);
+                }
+                let edited = taking.edited.clone().keeping(&keeps, &before.edited());
+                let is_closed = still_to_come(part, now).is_err() || before.host_id != taking.host_id;
+                if is_closed || edited == before.edited() {
+                    return Ok(Decision::Write(Occurrence { event: before, own }));
+                }
+                let change = replace(part, before, edited, now)?;
+                for effect in effects(&change)? {
+                    part.emit(&effect)?;
+                }
+                Ok(Decision::Write(Occurrence { event: change.after, own }))
+            })
+            .await
+    }
+
+    /// An event as a date of its series, as it is now.
+    pub(super) async fn occurrence(&self, event_id: &str) -> Result<Option<Occurrence>, StoreError> {
+        let found = self.db().read_with(&EVENTS, event_id, &[]).await?;
+        Ok(found.map(|(found, _)| {
+            let own = found.head.following.as_ref().map(|following| following.own.clone());
+            Occurrence { event: Event::new(event_id, found), own: own.unwrap_or_default() }
+        }))
+    }
+
+    /// The events of these ids, in the ids' order; `None` for those that are not there.
+    pub(super) async fn of_ids(&self, ids: &[String]) -> Result<Vec<Option<Event>>, StoreError> {
+        let found = ids.iter().zip(self.db().read_all(&EVENTS, ids).await?);
+        Ok(found.map(|(id, found)| found.map(|found| Event::new(id, found))).collect())
+    }
+}
