@@ -381,7 +381,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
 }
 
 /// The queues, and how many of their jobs this node does at the same time.
-fn queues(options: &JobsOptions) -> [(&'static Queue, usize); 5] {
+fn queues(options: &JobsOptions) -> [(&'static Queue, usize); 6] {
     [
         (&letters::EMAIL, options.email),
         (&NOTIFICATION, options.notification),

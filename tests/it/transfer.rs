@@ -82,6 +82,7 @@ fn event(number: usize) -> Event {
         counts: RsvpCounts::default(),
         version: 0,
         cancelled: None,
+        series: None,
     }
 }
 

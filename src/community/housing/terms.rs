@@ -88,9 +88,9 @@ impl CancellationPolicy {
     /// Its rules, the one that pays back most first. Later than the last one says nothing is paid back.
     pub const fn rules(self) -> &'static [RefundRule] {
         match self {
-            Self::Flexible => &[rule(1, 100)],
-            Self::Moderate => &[rule(5, 100), rule(1, 50)],
-            Self::Strict => &[rule(14, 100), rule(7, 50)],
+            Self::Flexible => const { &[rule(1, 100)] },
+            Self::Moderate => const { &[rule(5, 100), rule(1, 50)] },
+            Self::Strict => const { &[rule(14, 100), rule(7, 50)] },
         }
     }
 }
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_is_paid_back_depends_on_whole_days_before_check_in() {
-        let percent = |name, days| {
+        let percent = |name, days: i32| {
             let stay = stay(20, 22);
             FrozenPolicy::from(name).percent(stay, days_later(stay.from, -days))
         };

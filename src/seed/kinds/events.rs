@@ -104,6 +104,7 @@ impl Generator for Events {
             sequence: 0,
             version: 0,
             cancelled: None,
+            series: None,
         };
         self.0.create(&event, &[]).await?;
         Ok(1)

@@ -52,6 +52,7 @@ fn event(start: Timestamp, capacity: Option<u32>) -> Event {
         counts: RsvpCounts::default(),
         version: 0,
         cancelled: None,
+        series: None,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::community::events::occurrence::Field;
 use crate::community::events::rules::Cancelled;
 
 /// How often times, place and rule of a series can be changed: each change moves many events.
-pub const MOST_MOVES: u32 = 20;
+pub(super) const MOST_MOVES: u32 = 20;
 
 /// What came of a change.
 #[derive(Clone, Debug, PartialEq)]
