@@ -1,6 +1,6 @@
 //! What is in a calendar at the moment at which somebody looks: so many events at most, and none that its user may not see.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -33,20 +33,24 @@ const MOST_READS: usize = 8;
 /// An event, and what the calendar's user answered.
 type Shown = (Event, Option<RsvpStatus>);
 
-/// Reads a list up to a time or a number of events, however much of it is left out.
+/// Reads a list up to a time or a number of events, however much of it is left out. An event that was just moved may stand in
+/// two places of a list, and in the first of them though it starts much later: it is taken once, and ends no reading.
 async fn gather<'a, T: Send>(
     until: Timestamp,
     most: usize,
     event: fn(&T) -> &Event,
     read: impl Fn(PageRequest) -> BoxFuture<'a, Result<Page<T>, StoreError>> + Send,
 ) -> Result<Vec<T>, StoreError> {
-    let (mut all, mut start) = (Vec::new(), PageStart::First);
+    let (mut all, mut start, mut seen) = (Vec::new(), PageStart::First, HashSet::new());
     for _ in 0..MOST_READS {
         let page = read(PageRequest { start, limit: AT_ONCE.min(most - all.len()) }).await?;
-        let with_all = all.len() + page.items.len();
-        all.extend(page.items.into_iter().take_while(|item| event(item).when.starts_at() < until));
+        let wanted = page.items.into_iter().filter(|item| {
+            let event = event(item);
+            event.when.starts_at() < until && seen.insert(event.id.clone())
+        });
+        all.extend(wanted);
         match page.next {
-            Some(next) if all.len() == with_all && all.len() < most => start = PageStart::After(next),
+            Some(next) if all.len() < most => start = PageStart::After(next),
             _ => break,
         }
     }

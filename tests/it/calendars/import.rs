@@ -9,8 +9,9 @@ use crate::server::{Server, User};
 
 /// A file with events that are given by their properties.
 fn file(events: &[&str]) -> String {
-    let events: String =
+    let events: Vec<_> =
         events.iter().map(|event| format!("BEGIN:VEVENT\r\n{event}END:VEVENT\r\n")).collect();
+    let events = events.concat();
     format!(
         "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//Test//EN\r\nX-WR-TIMEZONE:Europe/Berlin\r\n{events}END:VCALENDAR\r\n"
     )
@@ -148,7 +149,7 @@ async fn what_is_no_calendar_or_too_much_of_one_is_refused() {
     let (status, _) = send(&server, &ana, "", "application/json", "{}").await;
     assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     let many = vec![one.as_str(); icalendar::MOST_EVENTS + 1];
-    for body in ["".to_owned(), "hello".to_owned(), file(&many), "BEGIN:X\r\n".repeat(10_000)] {
+    for body in [String::new(), "hello".to_owned(), file(&many), "BEGIN:X\r\n".repeat(10_000)] {
         let (status, problem) = send(&server, &ana, "", "text/calendar", body).await;
         assert_eq!(
             (status, &problem["errors"][0]["field"]),
