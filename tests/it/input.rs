@@ -12,6 +12,7 @@ use crate::housing;
 use crate::server::{Server, User};
 
 /// A good body of every route that has one, and the path by which it is called here.
+#[expect(clippy::too_many_lines, reason = "it is a list")]
 pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)> {
     let account =
         json!({"email": "b@example.com", "password": "abrazo-1234", "username": "beto", "fullName": "B"});

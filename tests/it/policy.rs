@@ -135,7 +135,12 @@ fn rule(operation: &str) -> Option<Rule> {
         | "unsubscribe"
         | "recordEvents"
         | "getPushKey" => Public,
-        "receiveSendgridNews" | "receiveSesNews" | "receiveDeliveryReport" | "receiveStripeEvent" => Secret,
+        // The address of a calendar is its secret.
+        "receiveSendgridNews"
+        | "receiveSesNews"
+        | "receiveDeliveryReport"
+        | "receiveStripeEvent"
+        | "readCalendar" => Secret,
         "logOut"
         | "logOutEverywhere"
         | "resendVerification"
@@ -174,8 +179,6 @@ fn rule(operation: &str) -> Option<Rule> {
         "createCalendar" | "listCalendars" | "rotateCalendar" | "removeCalendar" | "importEvents"
         | "listPayments" => Rule::User,
         "listAllPayments" | "getRevenue" => Administers,
-        // Its address is the secret.
-        "readCalendar" => Secret,
         "getEvent" | "answerEvent" | "listHosts" | "getEventCalendar" | "beginPayment" => SeesEvent,
         "listAttendees" => SeesAttendees,
         "listDoor" | "checkIn" => ChecksIn,
