@@ -16,6 +16,7 @@ use mundotango_gateway::{
 use mundotango_jobs::{Jobs, Pools, Queue, Schedule, Schedules, Timing, Wakes};
 use mundotango_ops::traces::{self, Instance, TracesOptions};
 use mundotango_push::Pusher;
+use mundotango_storage::db::Db;
 use mundotango_storage::scylla;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -317,10 +318,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     let db = engines.stores.db.clone().with_outlet(relay);
     let vapid = secrets::vapid_keys(&db).await.context("the keys of web push")?;
     let pusher = Arc::new(Pusher::new(&config.push, vapid)?);
-    let site = &config.mail.public_url;
-    // What is paid for: each feature that costs something says so here.
-    let payables = Payables::default().with(Purpose::Ticket, Arc::new(Tickets::new(&db)));
-    let payments = Arc::new(Payments::new(&db, jobs.clone(), &config.payments, site, payables)?);
+    let payments = Arc::new(payments_of(&db, &jobs, config)?);
     let parts = CommunityParts {
         hot: Arc::clone(&engines.hot),
         engine: Arc::clone(&engine),
@@ -398,6 +396,12 @@ fn schedules() -> anyhow::Result<Vec<Schedule>> {
     let yesterday =
         Schedule::new("analytics_day", early, |now| analytics::work::fold_day_before(now.at)).overlapping();
     Ok(vec![yesterday])
+}
+
+/// Who takes payments here, and what is paid for: each feature that costs something is named here.
+fn payments_of(db: &Db, jobs: &Jobs, config: &Config) -> anyhow::Result<Payments> {
+    let payables = Payables::default().with(Purpose::Ticket, Arc::new(Tickets::new(db)));
+    Payments::new(db, jobs.clone(), &config.payments, &config.mail.public_url, payables)
 }
 
 /// Who takes letters from here.

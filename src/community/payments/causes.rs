@@ -146,7 +146,7 @@ pub(super) fn of(changed: &Changed, told: &[Told], now: Timestamp) -> Result<Vec
                 }
             }
             Stage::Fulfilled => {
-                effects.extend(tell(after, NotificationKind::PaymentReceived, head.captured)?)
+                effects.extend(tell(after, NotificationKind::PaymentReceived, head.captured)?);
             }
             Stage::RefundDue if head.refunding > before.refunding => {
                 let minor = head.refunding - before.refunding;

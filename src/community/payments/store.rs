@@ -217,7 +217,7 @@ impl PaymentStore {
         now: Timestamp,
     ) -> Result<Option<Changed>, StoreError> {
         let event = event.map(event_key);
-        let mut wants = event.iter().fold(Wants::head(), |wants, event| wants.row(event));
+        let mut wants = event.iter().fold(Wants::head(), Wants::row);
         wants = match &seen {
             Seen::Refund(refund) => wants.row(refund_key(refund.own.as_deref().unwrap_or(&refund.id))),
             Seen::Dispute(dispute) => wants.row(dispute_key(&dispute.id)),

@@ -94,7 +94,9 @@ impl Kept {
 
     fn of(all: &[Seen]) -> Self {
         let mut kept = Self::default();
-        all.iter().for_each(|seen| kept.see(seen));
+        for seen in all {
+            kept.see(seen);
+        }
         kept
     }
 
@@ -354,14 +356,12 @@ fn lives() -> impl Strategy<Value = (Vec<Seen>, Vec<Seen>)> {
     life().prop_flat_map(|life| {
         let thrice: Vec<_> = life.iter().cycle().take(3 * life.len()).cloned().collect();
         let least = life.len();
-        (Just(life.clone()), Just(thrice).prop_shuffle(), 0..=2 * least).prop_map(
-            move |(life, mut all, fewer)| {
-                // All of it is there once at the least.
-                all.truncate(3 * life.len() - fewer);
-                all.extend(life.iter().rev().cloned());
-                (life, all)
-            },
-        )
+        (Just(life), Just(thrice).prop_shuffle(), 0..=2 * least).prop_map(move |(life, mut all, fewer)| {
+            // All of it is there once at the least.
+            all.truncate(3 * life.len() - fewer);
+            all.extend(life.iter().rev().cloned());
+            (life, all)
+        })
     })
 }
 
