@@ -7,7 +7,7 @@ use mundotango_gateway::input::Time;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::input::Frequency;
+use super::repeats::Frequency;
 use super::rules::{Day, Ends, Repeats, Rule};
 use super::state::{DateRow, DateState, Series, Template};
 use crate::community::Person;

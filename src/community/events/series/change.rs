@@ -14,8 +14,9 @@ use utoipa_axum::routes;
 
 use super::bodies::{SeenSeries, SeriesBody, SeriesMessage};
 use super::changing::Changed;
-use super::input::{OriginalStart, SeriesChange, SeriesEnd};
+use super::input::{SeriesChange, SeriesEnd};
 use super::jobs;
+use super::repeats::OriginalStart;
 use super::state::Series;
 use crate::community::effects::Effect;
 use crate::community::events::bodies::ALL_CHANNEL;

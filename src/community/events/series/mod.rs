@@ -9,6 +9,7 @@ pub mod hosted;
 mod input;
 pub mod jobs;
 pub mod planning;
+mod repeats;
 pub mod rules;
 pub mod state;
 pub mod store;
