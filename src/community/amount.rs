@@ -40,7 +40,7 @@ impl<const MAX: u64> Amount<MAX> {
     /// The same as money, unless it has more digits behind the point than the currency.
     pub fn of(self, currency: Currency) -> Option<Money> {
         let unit = thousandths_of(currency);
-        (self.thousandths % unit == 0).then(|| Money { minor: self.thousandths / unit, currency })
+        self.thousandths.is_multiple_of(unit).then(|| Money { minor: self.thousandths / unit, currency })
     }
 
     /// In thousandths, which amounts of all currencies can be counted in.
@@ -94,12 +94,11 @@ impl<const MAX: u64> Deserr<BadFields> for Amount<MAX> {
         let out_of_range = || BadFields::one(at, FieldCode::OutOfRange, format!("must be {wanted}"));
         match value {
             Value::Integer(whole) if whole <= MAX => Ok(Self { thousandths: whole * THOUSAND }),
-            Value::Integer(_) | Value::NegativeInteger(_) => Err(out_of_range()),
             Value::Float(number) if (0.0..=MAX as f64).contains(&number) => {
                 let message = format!("must have at most {MOST_DIGITS} digits behind the point");
                 Self::read(number).ok_or_else(|| BadFields::one(at, FieldCode::BadForm, message))
             }
-            Value::Float(_) => Err(out_of_range()),
+            Value::Integer(_) | Value::NegativeInteger(_) | Value::Float(_) => Err(out_of_range()),
             other => Err(BadFields::wrong_type(&other, &wanted, at)),
         }
     }

@@ -23,6 +23,7 @@ pub(super) static UNLIST: JobKind<Unlist> = JobKind::new("listing_unlist", &NOTI
 
 /// A request, and the booking that it is to become.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "they are ids of different things")]
 pub(super) struct Follow {
     pub(super) listing_id: String,
     pub(super) guest_id: String,

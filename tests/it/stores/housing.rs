@@ -177,7 +177,7 @@ async fn confirming_supersedes_what_overlaps(bookings: &Bookings) {
     let host = &listing.host_id;
     let all = [next.id.clone(), overlapping.id.clone(), one.id.clone()];
     assert_eq!(of(host, Side::Host, &[]).await, all);
-    assert_eq!(of(host, Side::Host, &[Status::Confirmed]).await, [next.id.clone()]);
+    assert_eq!(of(host, Side::Host, &[Status::Confirmed]).await, std::slice::from_ref(&next.id));
     assert_eq!(of(host, Side::Guest, &[]).await, [""; 0]);
     let read = async |page: PageRequest| bookings.store.bookings(host, &Side::BOTH, &[], at(2), page).await;
     assert_eq!(walk(1, read, |booking: &Booking| booking.id.clone()).await, all);

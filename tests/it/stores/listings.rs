@@ -44,7 +44,7 @@ async fn listings_are_found_through_filters(bookings: &Bookings) {
         if number % 4 == 0 {
             details.location.coordinates = Some(obelisco);
             details.fuzzed = Some(Fuzzed::draw(obelisco, Chance { direction: 0.3, distance: 0.5 }));
-            details.description = "Se ensaya en el salón.".to_owned();
+            "Se ensaya en el salón.".clone_into(&mut details.description);
         }
         if number == 5 {
             details.status = ListingStatus::Paused;

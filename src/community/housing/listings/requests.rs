@@ -136,15 +136,12 @@ impl ListingStore {
             let before = read(part, countered.stay);
             let details = &part.head.details;
             details.takes_nights(countered.stay, stay::today(&details.time_zone, now))?;
-            let quote = match countered.total {
-                Some(total) => {
-                    let wrong = || HousingError::unsuitable("total", too_fine(details.currency));
-                    Quote::agreed(countered.stay, total.of(details.currency).ok_or_else(wrong)?)
-                }
-                None => {
-                    let usual = details.money(details.price);
-                    Quote::of(countered.stay, details.currency, |date| before.price(date, usual))
-                }
+            let quote = if let Some(total) = countered.total {
+                let wrong = || HousingError::unsuitable("total", too_fine(details.currency));
+                Quote::agreed(countered.stay, total.of(details.currency).ok_or_else(wrong)?)
+            } else {
+                let usual = details.money(details.price);
+                Quote::of(countered.stay, details.currency, |date| before.price(date, usual))
             };
             let offer = Offer {
                 number: 0,

@@ -85,7 +85,9 @@ pub(super) fn write(part: &mut Open<'_>, before: &Calendar, after: &Calendar, no
     let today = stay::today(&part.head.details.time_zone, now);
     let oldest = part.first(&prefix(&[NIGHTS]), OLDEST).into_iter().map(|(key, _)| key);
     let past: Vec<_> = oldest.filter(|key| date_of(key).is_some_and(|date| date < today)).collect();
-    past.into_iter().for_each(|key| part.remove(key));
+    for key in past {
+        part.remove(key);
+    }
     let dates: BTreeSet<_> = before.nights.keys().chain(after.nights.keys()).collect();
     for date in dates {
         match (before.nights.get(date), after.nights.get(date)) {
