@@ -121,7 +121,7 @@ pub(super) fn tell_of_change(
     if let Some(at) = change.tell_moved {
         effects.push(letters::events::moved(&after.id, at)?);
     }
-    if !change.promoted.answers.is_empty() {
+    if change.promoted.has_more || !change.promoted.answers.is_empty() {
         effects.extend(announce_places(after, &change.promoted)?);
     }
     Ok(effects)

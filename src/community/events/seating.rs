@@ -97,7 +97,7 @@ pub(super) fn rsvp_of(event_id: &str, user_id: &str, answer: Answer) -> Rsvp {
         status: answer.status,
         updated_at: answer.at,
         place: answer.place(),
-        held_until: answer.until,
+        held_until: answer.until.filter(|_| answer.status == RsvpStatus::Held),
         payment: answer.payment,
         party: answer.party,
     }
@@ -138,7 +138,9 @@ pub(super) fn answer(
     };
     let nobody_waits = part.head.counts.waitlisted == 0;
     let is_renewed = |before: &Answer| {
-        nobody_waits && before.until.is_some_and(|until| until.duration_since(now) < RENEWED_BELOW)
+        before.status == RsvpStatus::Held
+            && nobody_waits
+            && before.until.is_some_and(|until| until.duration_since(now) < RENEWED_BELOW)
     };
     if let Some(before) =
         before.as_ref().filter(|before| stands(before, choice, &party) && !is_renewed(before))
@@ -155,7 +157,7 @@ pub(super) fn answer(
         return Err(EventError::NoRoom(limit));
     }
     // The price is of those who came when it was told.
-    let has_ticket = |before: &Answer| before.until.is_some() || before.payment.is_some();
+    let has_ticket = |before: &Answer| before.status == RsvpStatus::Held || before.payment.is_some();
     if choice == RsvpChoice::Going
         && before.as_ref().is_some_and(|before| has_ticket(before) && before.party != party)
     {
@@ -274,22 +276,36 @@ fn seat(
     answer
 }
 
-/// Takes back places that were held until now at the latest, and not paid.
+/// Takes back places that were held until now at the latest, and not paid. Where places have come to cost nothing, they are
+/// given for good instead.
 fn lapse(part: &mut EventPart<'_>, now: Timestamp) {
     if part.head.held.total() == 0 {
         return;
     }
-    let until_now = key(&[HELD, &number(now.as_millisecond().unsigned_abs().saturating_add(1))]);
-    let rows = part.between(&prefix(&[HELD]), &until_now, MOST_LAPSED);
+    let is_paid = part.facts.settings(&part.head).ticket.is_some();
+    let until = if is_paid {
+        key(&[HELD, &number(now.as_millisecond().unsigned_abs().saturating_add(1))])
+    } else {
+        behind(&prefix(&[HELD]))
+    };
+    let rows = part.between(&prefix(&[HELD]), &until, MOST_LAPSED);
     let users: Vec<_> = rows.into_iter().map(|(key, _)| (last_part(&key), key)).collect();
     for (user, key) in users {
         part.remove(key);
         let Some(answer) = answer_of(part, &user) else { continue };
-        if answer.status == RsvpStatus::Held {
-            part.head.uncount(RsvpStatus::Held, answer.party.heads());
-            // Who pays too late still brings the same party.
-            keep(part, &user, Answer::new(RsvpStatus::Declined, now, answer.party));
+        if answer.status != RsvpStatus::Held {
+            continue;
         }
+        let heads = answer.party.heads();
+        part.head.uncount(RsvpStatus::Held, heads);
+        let after = if is_paid {
+            // The end of the hold tells it from an answer of the user's own: who pays late still brings the same party.
+            Answer { until: answer.until, ..Answer::new(RsvpStatus::Declined, now, answer.party) }
+        } else {
+            part.head.count(RsvpStatus::Going, heads);
+            Answer::new(RsvpStatus::Going, now, answer.party)
+        };
+        keep(part, &user, after);
     }
 }
 
@@ -310,6 +326,10 @@ pub(super) fn seat_paid(
     let heads = before.party.heads();
     // Who declined meanwhile and came again with others has another price.
     if heads.total() != ticket.people {
+        return Ok(None);
+    }
+    // Who declined does not come by money that arrives later.
+    if before.status == RsvpStatus::Declined && before.until.is_none() {
         return Ok(None);
     }
     if before.status != RsvpStatus::Held {
@@ -365,7 +385,10 @@ fn queue(part: &mut EventPart<'_>, line: Line, limits: &Limits, most: usize) -> 
 pub(super) fn promote(part: &mut EventPart<'_>, event_id: &str, now: Timestamp) -> Promoted {
     let mut promoted = Promoted::default();
     lapse(part, now);
-    let limits = part.facts.settings(&part.head).limits;
+    let settings = part.facts.settings(&part.head);
+    // Places that cost nothing any longer are given for good, some in each change.
+    promoted.has_more = settings.ticket.is_none() && part.head.held.total() > 0;
+    let limits = settings.limits;
     let room = limits.room(part.head.seated()).min(MOST_PROMOTED);
     if part.head.counts.waitlisted == 0 || room == 0 {
         return promoted;

@@ -291,6 +291,22 @@ async fn late_money_takes_what_is_free(store: &EventStore) {
     store.rsvp(&event.id, "b", RsvpChoice::Declined, hours(2), |_| NO_EFFECTS).await.unwrap().unwrap();
     assert_eq!(pay("a", "p1", hours(3)).await, Some(RsvpStatus::Going), "late money, and a place");
     assert_eq!(status(store, &event, "b").await, RsvpStatus::Declined);
+    // Who declined is not brought back by money, and a place that came to cost nothing is kept.
+    assert_eq!(pay("b", "p2", hours(3)).await, None);
+    let free = paid(store, 80).await;
+    for user in 0..70 {
+        let name = format!("user {user:02}");
+        store.rsvp(&free.id, &name, RsvpChoice::Going, hours(0), |_| NO_EFFECTS).await.unwrap().unwrap();
+    }
+    let edit = |before: Edited| Edited { settings: Settings { ticket: None, ..before.settings }, ..before };
+    let changed = store.change(&free.id, hours(0), edit, |change| {
+        assert!(change.promoted.has_more);
+        NO_EFFECTS
+    });
+    assert_eq!(changed.await.unwrap().unwrap().counts.going, 50);
+    store.promote(&free.id, hours(0), |_, _| NO_EFFECTS).await.unwrap();
+    let kept = store.event(&free.id).await.unwrap().unwrap();
+    assert_eq!((kept.counts.going, kept.held), (70, 0));
     let kept = store.event(&event.id).await.unwrap().unwrap();
     assert_eq!((kept.counts.going, kept.held), (1, 0));
     assert_eq!(pay("b", "p4", event.when.over_at()).await, None, "the event is over");
