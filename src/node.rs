@@ -13,7 +13,7 @@ use mundotango_gateway::tokens::Tokens;
 use mundotango_gateway::{
     Certificates, Door, GatewayParts, HttpOptions, Revocations, Routers, Starting, TokenAuthenticator,
 };
-use mundotango_jobs::{Jobs, Pools, Queue, Schedule, Schedules, Timing, Wakes};
+use mundotango_jobs::{Jobs, NewPools, Pools, Queue, Schedule, Schedules, Timing, Wakes};
 use mundotango_ops::traces::{self, Instance, TracesOptions};
 use mundotango_push::Pusher;
 use mundotango_storage::db::Db;
@@ -335,11 +335,8 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     let teller = Arc::new(Teller::new(&db, jobs.clone(), pusher, site, language));
     let pools = letters::handled(Pools::of(queues(&config.jobs)), &Arc::new(letters));
     let pools = ladder::handled(pools, &teller);
-    let pools = payments::work::handled(pools, &payments);
-    let pools = events::refunds::handled(pools, &db, &jobs);
-    let pools = community::housing::handled(pools, &db);
+    let pools = sagas(payments::work::handled(pools, &payments), &db, &jobs);
     let pools = analytics::work::handled(pools, &db, &jobs);
-    let pools = series::work::handled(pools, series::work::SeriesWorker::new(&db));
     let pools = pools.start(&jobs, &engine, &wakes, !config.cluster.is_shared());
     let schedules = Arc::new(Schedules::new(db.clone(), schedules()?, |job| Effect::job(job).kept()));
     schedules.start(&engine);
@@ -402,6 +399,12 @@ fn schedules() -> anyhow::Result<Vec<Schedule>> {
 fn payments_of(db: &Db, jobs: &Jobs, config: &Config) -> anyhow::Result<Payments> {
     let payables = Payables::default().with(Purpose::Ticket, Arc::new(Tickets::new(db)));
     Payments::new(db, jobs.clone(), &config.payments, &config.mail.public_url, payables)
+}
+
+/// What follows in other partitions from what was decided in one.
+fn sagas(pools: NewPools, db: &Db, jobs: &Jobs) -> NewPools {
+    let pools = community::housing::handled(events::refunds::handled(pools, db, jobs), db);
+    series::work::handled(pools, series::work::SeriesWorker::new(db))
 }
 
 /// Who takes letters from here.

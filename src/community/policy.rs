@@ -187,8 +187,8 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
                 if is_seen { Verdict::Forbidden("only its payee may do this") } else { Verdict::Hidden };
             allowed_if(viewer.is(payee) || is_admin, refused)
         }
-        (Object::Listing { .. }, Action::Read) => Verdict::Allowed,
-        (Object::Listing { host }, _) => {
+        (Object::Listing { .. } | Object::Series { .. }, Action::Read) => Verdict::Allowed,
+        (Object::Listing { host } | Object::Series { host }, _) => {
             allowed_if(viewer.is(host) || is_admin, Verdict::Forbidden("only its host may do this"))
         }
         // Admins do without it: nothing of theirs needs to know where somebody sleeps.
@@ -205,10 +205,6 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
         }
         (Object::GuestsPart { host, guest }, _) => {
             of_booking(viewer.is(guest), viewer.is(host) || viewer.is(guest) || is_admin)
-        }
-        (Object::Series { .. }, Action::Read) => Verdict::Allowed,
-        (Object::Series { host }, _) => {
-            allowed_if(viewer.is(host) || is_admin, Verdict::Forbidden("only its host may do this"))
         }
         (Object::Post { .. } | Object::Payment { .. }, _) => Verdict::Hidden,
     }

@@ -212,13 +212,14 @@ fn community_channels() -> ChannelsOptions {
         presence: true,
         join_leave: true,
         allow_presence_for_subscriber: true,
-        ..open.clone()
+        ..recoverable.clone()
     };
     ChannelsOptions {
         without_namespace: recoverable.clone(),
         namespaces: BTreeMap::from([
             ("posts".to_owned(), open.clone()),
             ("events".to_owned(), open),
+            // Who may subscribe is asked of the events.
             ("event".to_owned(), with_presence),
             // Who may subscribe is asked of the posts.
             ("post".to_owned(), recoverable.clone()),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use jsonschema::Validator;
@@ -286,4 +286,42 @@ async fn every_publication_fits_its_schema() {
     // What a client could mistake for another message is none.
     let wrong = json!({"type": "post.reacted", "post_id": id, "reactions": {}});
     assert!(!validators["post:{id}"].is_valid(&wrong));
+}
+
+/// Two types of one name are one schema in the document, and one of them is told wrongly.
+#[test]
+fn no_two_types_give_a_schema_the_same_name() {
+    fn read(folder: &Path, names: &mut BTreeMap<String, Vec<PathBuf>>) {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                read(&path, names);
+                continue;
+            }
+            let mut attributes = String::new();
+            for line in fs::read_to_string(&path).unwrap().lines() {
+                let words: Vec<_> = line.split([' ', '<', '(', ';', '{']).collect();
+                let kind = words.iter().position(|word| matches!(*word, "struct" | "enum"));
+                match kind.filter(|_| !line.starts_with(['/', ' ', '#'])) {
+                    Some(kind) if attributes.contains("ToSchema") => {
+                        let renamed =
+                            attributes.split("as = ").nth(1).and_then(|rest| rest.split([')', ',']).next());
+                        names
+                            .entry(renamed.unwrap_or(words[kind + 1]).to_owned())
+                            .or_default()
+                            .push(path.clone());
+                    }
+                    None if line.starts_with("#[derive(") => line.clone_into(&mut attributes),
+                    None if line.is_empty() || line.starts_with('}') => attributes.clear(),
+                    _ => attributes.push_str(line),
+                }
+            }
+        }
+    }
+    let mut names = BTreeMap::new();
+    for sources in ["src", "gateway/src"] {
+        read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(sources), &mut names);
+    }
+    assert!(names.len() > 150, "only {} types were found", names.len());
+    names.retain(|_, files| files.len() > 1);
+    assert!(names.is_empty(), "{names:#?}");
 }

@@ -138,7 +138,7 @@ async fn hosts_help_and_an_event_changes_hands() {
         assert_eq!((status, &door["checkedIn"]), (StatusCode::OK, &json!(1)), "{door}");
     }
     let door = world.seen(&format!("{path}/door"), &world.ana).await;
-    assert_eq!(door["items"][0]["checkedInAt"], "2026-01-01T20:00:00Z", "{door}");
+    assert_eq!(door["items"][0]["checkedInAt"], "2026-01-01T20:00:00.000Z", "{door}");
     let late = json!({"checkIns": [{"userId": world.carla.id, "at": "2099-01-01T20:00:00Z"}]});
     let (status, problem) = world.server.post(&format!("{path}/door"), &world.ana, late).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");

@@ -93,7 +93,7 @@ pub(crate) struct Idempotency {
     db: Db,
     tokens: Arc<Tokens>,
     engine: Arc<Engine>,
-    routes: HashMap<String, Scope>,
+    routes: HashMap<(Method, String), Scope>,
     /// The names of the runs on this node.
     running: Mutex<HashSet<String>>,
 }
@@ -169,22 +169,26 @@ impl Outcome {
 
 impl Idempotency {
     pub(crate) fn new(db: Db, tokens: Arc<Tokens>, engine: Arc<Engine>, document: &OpenApi) -> Self {
-        let routes = document.paths.paths.iter().filter_map(|(path, item)| {
-            let operation = item.post.as_ref()?;
+        let operations =
+            document.paths.paths.iter().flat_map(|(path, item)| {
+                [(Method::POST, path, &item.post), (Method::PATCH, path, &item.patch)]
+            });
+        let routes = operations.filter_map(|(method, path, operation)| {
+            let operation = operation.as_ref()?;
             let mut parameters = operation.parameters.iter().flatten();
             let takes_part = parameters.any(|parameter| match parameter {
                 RefOr::T(one) => one.name == PARAMETER && matches!(one.parameter_in, ParameterIn::Header),
                 RefOr::Ref(_) => false,
             });
             let scope = if operation.security.is_some() { Scope::Route } else { Scope::User };
-            takes_part.then(|| (path.clone(), scope))
+            takes_part.then(|| ((method, path.clone()), scope))
         });
         Self { db, tokens, engine, routes: routes.collect(), running: Mutex::default() }
     }
 
     fn scope(&self, request: &Request) -> Option<Scope> {
         let path = request.extensions().get::<MatchedPath>()?.as_str();
-        self.routes.get(path).copied().filter(|_| request.method() == Method::POST)
+        self.routes.get(&(request.method().clone(), path.to_owned())).copied()
     }
 
     /// Whether a run has ended without a word.

@@ -222,7 +222,7 @@ struct CoHostBody {
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
 #[schema(rename_all = "camelCase")]
-struct OfferBody {
+struct NewOwner {
     user_id: Id,
 }
 
@@ -325,7 +325,7 @@ async fn remove(
 /// Offer an event to another owner, in the place of an offer before; for the owner. It changes hands when that user accepts.
 #[utoipa::path(
     put, path = "/api/events/{id}/offer", operation_id = "offerEvent", tag = "events",
-    request_body = OfferBody,
+    request_body = NewOwner,
     responses(
         (status = NO_CONTENT),
         (status = FORBIDDEN, body = Problem),
@@ -337,7 +337,7 @@ async fn offer(
     identity: Identity,
     State(community): Shared,
     Path(id): Path<String>,
-    ValidJson(body): ValidJson<OfferBody>,
+    ValidJson(body): ValidJson<NewOwner>,
 ) -> Result<StatusCode, Problem> {
     let event = community.event_for(&id, &identity, Action::HandOver).await?;
     let to = body.user_id.into_string();

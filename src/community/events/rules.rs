@@ -141,7 +141,7 @@ pub enum AttendeeList {
 }
 
 /// How an event is given: what hosts set, and those who come do not read as its text.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// How many may come.
     #[serde(default)]

@@ -408,6 +408,10 @@ pub(super) fn promote(part: &mut EventPart<'_>, event_id: &str, now: Timestamp) 
             })
             .collect();
         let Some(next) = next_in(part.head.seated(), &limits, &firsts) else { break };
+        if promoted.answers.len() >= usize::try_from(MOST_PROMOTED).unwrap_or_default() {
+            promoted.has_more = true;
+            break;
+        }
         let Some(queue) = queues.iter_mut().find(|queue| queue.line == next.line) else { break };
         let Some((place, user, answer)) = queue.waiting.pop_front() else { break };
         part.head.uncount(RsvpStatus::Waitlisted, next.party);

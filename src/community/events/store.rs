@@ -58,7 +58,7 @@ impl Facts {
             location: event.location.clone(),
             event_type: event.event_type,
             capacity: event.settings.limits.total,
-            settings: Some(event.settings.clone()),
+            settings: Some(event.settings),
             is_draft: event.is_draft,
             created_at: event.created_at,
             series: event.series.clone(),
@@ -72,8 +72,8 @@ impl Facts {
 
     /// How it is given now.
     pub(super) fn settings(&self, head: &Attendance) -> Settings {
-        let made = || self.settings.clone().unwrap_or_else(|| Settings::capacity(self.capacity));
-        head.settings.as_deref().cloned().unwrap_or_else(made)
+        let made = || self.settings.unwrap_or_else(|| Settings::capacity(self.capacity));
+        head.settings.as_deref().copied().unwrap_or_else(made)
     }
 
     /// Who owns it now.
@@ -248,7 +248,7 @@ impl Event {
             when: self.when.clone(),
             location: self.location.clone(),
         };
-        Edited { plan, settings: self.settings.clone() }
+        Edited { plan, settings: self.settings }
     }
 
     /// One that is made, and that nobody has answered.

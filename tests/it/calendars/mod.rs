@@ -72,6 +72,8 @@ async fn fetch(server: &Server, path: &str, known: Option<&str>) -> Fetched {
 async fn read_by(program: PathBuf, script: &str, calendar: &str) -> Value {
     let script = folder().join(script);
     let mut child = Command::new(program)
+        // Its own copy of the zones, which is not older than ours.
+        .env("PYTHONTZPATH", "")
         .arg(script)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -84,7 +84,7 @@ impl From<&Rule> for RepeatsView {
 /// A series of events.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::community) struct SeriesBody {
+pub(in crate::community) struct EventSeriesBody {
     id: String,
     /// Null when the account is gone or cannot be read now.
     #[schema(required = true)]
@@ -140,7 +140,7 @@ pub(in crate::community) struct SeriesBody {
     created_at: Time,
 }
 
-impl SeriesBody {
+impl EventSeriesBody {
     pub(super) fn new(series: &Series, people: &BTreeMap<String, Person>) -> Self {
         let (facts, head, template) = (&series.facts, &series.head, series.template());
         let Template { title, description, location, settings, times, rule, first, .. } = template;
@@ -199,7 +199,7 @@ impl UpcomingDate {
 #[serde(rename_all = "camelCase")]
 pub(super) struct SeenSeries {
     #[serde(flatten)]
-    pub(super) series: SeriesBody,
+    pub(super) series: EventSeriesBody,
     /// The next dates that take place.
     pub(super) next_dates: Vec<UpcomingDate>,
     /// Whether the caller is always coming.
@@ -240,14 +240,14 @@ pub(in crate::community) enum SeriesMessage {
     /// There is a new series.
     #[serde(rename = "series.created")]
     Created {
-        series: Box<SeriesBody>,
+        series: Box<EventSeriesBody>,
         /// Its first dates.
         dates: Vec<UpcomingDate>,
     },
     /// The series is another than before; its events follow, and `event:{id}` tells of each.
     #[serde(rename = "series.changed")]
-    Changed { series: Box<SeriesBody> },
+    Changed { series: Box<EventSeriesBody> },
     /// The series does not go on.
     #[serde(rename = "series.cancelled")]
-    Cancelled { series: Box<SeriesBody> },
+    Cancelled { series: Box<EventSeriesBody> },
 }

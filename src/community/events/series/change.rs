@@ -12,7 +12,7 @@ use mundotango_storage::{StoreError, now};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::bodies::{SeenSeries, SeriesBody, SeriesMessage};
+use super::bodies::{EventSeriesBody, SeenSeries, SeriesMessage};
 use super::changing::Changed;
 use super::input::{SeriesChange, SeriesEnd};
 use super::jobs;
@@ -38,7 +38,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 fn announce_change(changed: &Changed, people: &BTreeMap<String, Person>) -> Result<Vec<Effect>, StoreError> {
     let mut effects = Vec::new();
     for series in [Some(&changed.series), changed.rest.as_ref()].into_iter().flatten() {
-        let message = SeriesMessage::Changed { series: Box::new(SeriesBody::new(series, people)) };
+        let message = SeriesMessage::Changed { series: Box::new(EventSeriesBody::new(series, people)) };
         effects.push(Effect::publish(ALL_CHANNEL, &message)?);
     }
     effects.push(jobs::work(&changed.series.id, None)?);
@@ -115,7 +115,7 @@ async fn cancel(
     let from = body.from.value().map(|OriginalStart(from)| from);
     let cancelled = Cancelled { at: now(), reason: body.reason.value().map(Reason::into_string) };
     let effects = move |after: &Series| {
-        let series = Box::new(SeriesBody::new(after, &people));
+        let series = Box::new(EventSeriesBody::new(after, &people));
         let message = match after.head.cancelled {
             Some(_) => SeriesMessage::Cancelled { series },
             None => SeriesMessage::Changed { series },

@@ -115,7 +115,7 @@ impl SeriesStore {
                 let rev = part.head.template(part.facts).rev;
                 let is_busy = |(original, row): &(DateTime, DateRow)| row.needs_work(*original, rev, today);
                 let is_old =
-                    |one: &&(DateTime, DateRow)| one.0.date() < earlier(today, KEPT_DAYS) && !is_busy(*one);
+                    |one: &&(DateTime, DateRow)| one.0.date() < earlier(today, KEPT_DAYS) && !is_busy(one);
                 let old: Vec<_> =
                     dates.iter().filter(is_old).map(|(original, _)| date_key(*original)).collect();
                 let known = dates.iter().map(|(original, _)| original.date()).collect();

@@ -28,7 +28,7 @@ use mundotango_storage::{Page, PageRequest, PageStart, StoreError, now};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::bodies::{SeenSeries, SeriesBody, SeriesDate, SeriesMessage, UpcomingDate};
+use self::bodies::{EventSeriesBody, SeenSeries, SeriesDate, SeriesMessage, UpcomingDate};
 use self::input::NewSeries;
 use self::rules::{earlier, occurrences};
 use self::state::{DateRow, Facts, Head, Series, life_from};
@@ -112,7 +112,7 @@ impl Community {
         Ok(SeenSeries {
             next_dates: self.next_dates(series, now()).await?,
             attending: self.series.store.is_habit(&series.id, user_id).await?,
-            series: SeriesBody::new(series, &people),
+            series: EventSeriesBody::new(series, &people),
         })
     }
 
@@ -183,7 +183,7 @@ async fn create(
     community.series.store.claim(&host_id, &series.id, now).await?;
     let people = community.people(vec![host_id.clone()]).await;
     let message = SeriesMessage::Created {
-        series: Box::new(SeriesBody::new(&series, &people)),
+        series: Box::new(EventSeriesBody::new(&series, &people)),
         dates: first_dates(&series, created_at)?,
     };
     let work = jobs::work(&series.id, created_at.checked_add(AFTER_THE_REQUEST).ok())?;
@@ -254,7 +254,7 @@ async fn renew(
     community.series.store.claim(&series.facts.host_id, &id, now()).await?;
     let people = community.people(vec![series.facts.host_id]).await;
     let effects = move |after: &Series| {
-        let message = SeriesMessage::Changed { series: Box::new(SeriesBody::new(after, &people)) };
+        let message = SeriesMessage::Changed { series: Box::new(EventSeriesBody::new(after, &people)) };
         Ok(vec![Effect::publish(ALL_CHANNEL, &message)?, jobs::work(&after.id, None)?])
     };
     let renewed = community.series.store.renew(&id, now(), effects).await?;

@@ -263,7 +263,7 @@ impl Template {
             when: self.times.on(date, zone)?,
             location: self.location.clone(),
         };
-        Some(Edited { plan, settings: self.settings.clone() })
+        Some(Edited { plan, settings: self.settings })
     }
 }
 

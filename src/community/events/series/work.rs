@@ -149,15 +149,12 @@ impl SeriesWorker {
         let of_host = people.clone();
         let effects = move |change: &Change| tell_of_change(change, &of_host, now);
         settled.rev = template.rev;
-        match self.events.take(&row.event_id, taking, now, effects).await? {
-            Some(taken) => {
-                settled.own = taken.own;
-                settled.is_cancelled = taken.event.cancelled.is_some();
-            }
-            None => {
-                tracing::error!(series = series.id, event = row.event_id, "a date's event is gone");
-                settled.is_cancelled = true;
-            }
+        if let Some(taken) = self.events.take(&row.event_id, taking, now, effects).await? {
+            settled.own = taken.own;
+            settled.is_cancelled = taken.event.cancelled.is_some();
+        } else {
+            tracing::error!(series = series.id, event = row.event_id, "a date's event is gone");
+            settled.is_cancelled = true;
         }
         Ok(Some((settled, None)))
     }
