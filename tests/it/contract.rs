@@ -174,6 +174,21 @@ fn types(document: &Value) -> BTreeSet<(String, String)> {
     types
 }
 
+/// A series that is made, changed and cancelled.
+async fn give_a_series(server: &Server, host: &User) {
+    let series = json!({
+        "title": "Milonga", "eventDate": "2030-01-01T20:00:00-03:00", "eventType": "milonga", "location": "La Viruta",
+        "repeats": {"frequency": "weekly", "count": 2},
+    });
+    let (status, series) = server.post("/api/events/series", host, series).await;
+    assert_eq!(status, StatusCode::CREATED, "{series}");
+    let path = format!("/api/events/series/{}", series["id"].as_str().unwrap());
+    let (status, changed) =
+        server.call(Method::PATCH, &path, Some(&host.token), Some(json!({"title": "Gala"}))).await;
+    assert_eq!(status, StatusCode::OK, "{changed}");
+    server.post(&format!("{path}/cancel"), host, json!({"reason": "The hall is flooded."})).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_publication_fits_its_schema() {
     let stripe = FakeStripe::start().await;
@@ -245,17 +260,7 @@ async fn every_publication_fits_its_schema() {
     let (status, checkout) = server.post("/api/payments/checkout", &beto, order).await;
     assert_eq!(status, StatusCode::CREATED, "{checkout}");
     listeners[1].hear(&["payment.changed"]).await;
-    let series = json!({
-        "title": "Milonga", "eventDate": "2030-01-01T20:00:00-03:00", "eventType": "milonga", "location": "La Viruta",
-        "repeats": {"frequency": "weekly", "count": 2},
-    });
-    let (status, series) = server.post("/api/events/series", &ana, series).await;
-    assert_eq!(status, StatusCode::CREATED, "{series}");
-    let path = format!("/api/events/series/{}", series["id"].as_str().unwrap());
-    let (status, changed) =
-        server.call(Method::PATCH, &path, Some(&ana.token), Some(json!({"title": "Gala"}))).await;
-    assert_eq!(status, StatusCode::OK, "{changed}");
-    server.post(&format!("{path}/cancel"), &ana, json!({"reason": "The hall is flooded."})).await;
+    give_a_series(&server, &ana).await;
     listeners[0].hear(&["series.created", "series.changed", "series.cancelled"]).await;
 
     let (_, said) = server.post("/api/life-ceo/chat", &beto, json!({"message": "Hi", "stream": true})).await;

@@ -141,7 +141,21 @@ fn rule(operation: &str) -> Option<Rule> {
         | "receiveDeliveryReport"
         | "receiveStripeEvent"
         | "readCalendar" => Secret,
-        "logOut"
+        "listListings"
+        | "createListing"
+        | "getListing"
+        | "getAvailability"
+        | "requestBooking"
+        | "listBookings"
+        | "listListingReviews"
+        | "listUserReviews"
+        | "createCalendar"
+        | "listCalendars"
+        | "rotateCalendar"
+        | "removeCalendar"
+        | "importEvents"
+        | "listPayments"
+        | "logOut"
         | "logOutEverywhere"
         | "resendVerification"
         | "listBookmarks"
@@ -176,8 +190,6 @@ fn rule(operation: &str) -> Option<Rule> {
         | "listTraces" | "createTrace" | "removeTrace" | "getTree" | "listTrees" | "createUser" => {
             Administers
         }
-        "createCalendar" | "listCalendars" | "rotateCalendar" | "removeCalendar" | "importEvents"
-        | "listPayments" => Rule::User,
         "listAllPayments" | "getRevenue" => Administers,
         "getEvent" | "answerEvent" | "listHosts" | "getEventCalendar" | "beginPayment" => SeesEvent,
         "listAttendees" => SeesAttendees,
@@ -192,8 +204,6 @@ fn rule(operation: &str) -> Option<Rule> {
         "getPost" | "addBookmark" | "reactToPost" | "removeReaction" => ReadsPost,
         "getPayment" => SeesPayment,
         "refundPayment" => SendsBack,
-        "listListings" | "createListing" | "getListing" | "getAvailability" | "requestBooking"
-        | "listBookings" | "listListingReviews" | "listUserReviews" => Rule::User,
         "changeListing" | "setNights" => ChangesListing,
         "getBooking" => SeesBooking,
         "cancelBooking" | "reviewBooking" | "replyToReview" => InBooking,
@@ -358,12 +368,125 @@ impl World {
     }
 }
 
+/// What a caller asks for, and what is to come of it.
+struct Question {
+    what: String,
+    path: String,
+    body: Option<Value>,
+    caller: Caller,
+    wanted: Outcome,
+    /// Whether there need not be such a thing for whoever may ask.
+    may_be_nothing: bool,
+}
+
+/// All callers ask the same.
+fn all_ask(
+    what: &str,
+    path: &str,
+    body: Option<&Value>,
+    wanted: impl Fn(Caller) -> Option<Outcome>,
+) -> Vec<Question> {
+    let asks = |caller| {
+        let wanted = if caller == Anonymous { Some(Unknown) } else { wanted(caller) };
+        let (what, path, body) = (format!("{what}, {caller:?}"), path.to_owned(), body.cloned());
+        wanted.map(|wanted| Question { what, path, body, caller, wanted, may_be_nothing: false })
+    };
+    CALLERS.into_iter().filter_map(asks).collect()
+}
+
+impl World {
+    /// What is asked of an operation, of things that are made for it.
+    async fn questions(&self, id: &str, rule: Rule, path: &str, body: Option<&Value>) -> Vec<Question> {
+        match rule {
+            SeesEvent | SeesAttendees | ChecksIn | ChangesEvent | HandsOver | IsOffered => {
+                self.of_events(id, rule, path, body).await
+            }
+            SeesSeries | ChangesSeries => {
+                let path = path.replace("{id}", &self.series().await);
+                all_ask("", &path, body, |caller| {
+                    let may = matches!(rule, SeesSeries) || matches!(caller, Owner | Admin);
+                    Some(if may { Allowed } else { Forbidden })
+                })
+            }
+            ReadsPost => {
+                let mut questions = Vec::new();
+                for visibility in ["public", "friends", "private"] {
+                    let path = path.replace("{id}", &self.post(visibility).await);
+                    questions.extend(all_ask(visibility, &path, body, |caller| {
+                        let may = caller == Owner || visibility == "public";
+                        Some(if may { Allowed } else { Hidden })
+                    }));
+                }
+                questions
+            }
+            SeesPayment | SendsBack => {
+                let path = path.replace("{id}", &self.payment().await);
+                all_ask("", &path, body, |caller| {
+                    Some(match (rule, caller) {
+                        (_, Owner | Admin) | (SeesPayment, Going) => Allowed,
+                        (_, Going) => Forbidden,
+                        _ => Hidden,
+                    })
+                })
+            }
+            ChangesListing | SeesBooking | InBooking | Hosts | Stays => {
+                let [listing, booking] = self.stay().await;
+                let stays_at = if matches!(rule, ChangesListing) { listing } else { booking };
+                let mut questions =
+                    all_ask("", &path.replace("{id}", &stays_at), body, |caller| Some(of_stay(rule, caller)));
+                // Nobody has reviewed a stay that has not been.
+                for question in &mut questions {
+                    question.may_be_nothing = id == "replyToReview";
+                }
+                questions
+            }
+            Public | Secret | ApiKey | Rule::User | Administers => of_ones_own(id, rule, path, body),
+        }
+    }
+
+    async fn of_events(&self, id: &str, rule: Rule, path: &str, body: Option<&Value>) -> Vec<Question> {
+        let mut questions = Vec::new();
+        for event in EVENTS {
+            let event_id = self.event(event).await;
+            let path = path.replace("{id}", &event_id).replace("{userId}", &self.other.id);
+            let body = body.map(|body| body.to_string().replace("{id}", &event_id));
+            let body: Option<Value> = body.map(|body| serde_json::from_str(&body).unwrap());
+            // A host answers a draft as well as anybody: not.
+            let is_answer = ["answerEvent", "beginPayment"].contains(&id) && event == Event::Draft;
+            questions.extend(all_ask(&format!("{event:?}"), &path, body.as_ref(), |caller| {
+                Some(if is_answer { Hidden } else { of_event(rule, event, caller) })
+            }));
+        }
+        questions
+    }
+}
+
+/// What is asked of operations that are about nothing of somebody else's.
+fn of_ones_own(id: &str, rule: Rule, path: &str, body: Option<&Value>) -> Vec<Question> {
+    if matches!(rule, Public | Secret) {
+        return Vec::new();
+    }
+    let path = path.replace('{', "no-").replace('}', "");
+    let mut questions = all_ask("", &path, body, |caller| {
+        let wanted = match (rule, caller) {
+            (ApiKey, _) => Unknown,
+            (Rule::User, _) | (_, Admin) => Allowed,
+            _ => Forbidden,
+        };
+        // Who logs out is asked no more.
+        (!id.starts_with("logOut") || wanted != Allowed).then_some(wanted)
+    });
+    for question in &mut questions {
+        question.may_be_nothing = true;
+    }
+    questions
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_operation_and_caller_has_a_row_that_holds() {
     let world = World::new().await;
     let (_, document) = world.server.call(Method::GET, "/api/docs/json", None, None).await;
     let mut bodies = good_bodies("{id}", "{id}");
-    // What is set in the path or would end a caller's own account.
     bodies.get_mut("put /api/events/{id}/offer").unwrap().1["userId"] = json!(world.other.id);
     bodies.get_mut("post /api/users/me/email").unwrap().1["password"] = json!("abrazo-1234");
     let (mut cells, mut missing, mut wrong) = (0, Vec::new(), Vec::new());
@@ -381,119 +504,17 @@ async fn every_operation_and_caller_has_a_row_that_holds() {
             let body = bodies.get(&format!("{name} {path}")).map(|(_, body)| body);
             let mut parameters = operation["parameters"].as_array().into_iter().flatten();
             let asks_more = parameters.any(|one| one["in"] == "query" && one["required"] == true);
-            let mut check = |what: String, wanted: Outcome, status: StatusCode| {
+            for question in world.questions(id, rule, path, body).await {
                 cells += 1;
-                let seen = outcome(status);
-                // Where there is no such thing for whoever may ask, that is what is said; and a question that is not whole is
-                // told so before it is looked at who asks.
+                let status =
+                    world.ask(&method, &question.path, question.caller, question.body.as_ref()).await;
+                let (wanted, seen) = (question.wanted, outcome(status));
+                // A question that is not whole is told so before it is looked at who asks.
                 let fits = seen == wanted
-                    || (wanted == Allowed && what.ends_with("nothing") && seen == Hidden)
+                    || (wanted == Allowed && question.may_be_nothing && seen == Hidden)
                     || (wanted == Forbidden && asks_more && status == StatusCode::BAD_REQUEST);
                 if !fits {
-                    wrong.push(format!("{id}, {what}: {wanted:?} wanted, {status}"));
-                }
-            };
-            match rule {
-                SeesEvent | SeesAttendees | ChecksIn | ChangesEvent | HandsOver | IsOffered => {
-                    for event in EVENTS {
-                        let event_id = world.event(event).await;
-                        let path = path.replace("{id}", &event_id).replace("{userId}", &world.other.id);
-                        let body = body.map(|body| body.to_string().replace("{id}", &event_id));
-                        let body: Option<Value> = body.map(|body| serde_json::from_str(&body).unwrap());
-                        for caller in CALLERS {
-                            // A host answers a draft as well as anybody: not.
-                            let is_answer =
-                                ["answerEvent", "beginPayment"].contains(&id) && event == Event::Draft;
-                            let wanted = match caller {
-                                Anonymous => Unknown,
-                                _ if is_answer => Hidden,
-                                _ => of_event(rule, event, caller),
-                            };
-                            check(
-                                format!("{event:?}, {caller:?}"),
-                                wanted,
-                                world.ask(&method, &path, caller, body.as_ref()).await,
-                            );
-                        }
-                    }
-                }
-                SeesSeries | ChangesSeries => {
-                    let path = path.replace("{id}", &world.series().await);
-                    for caller in CALLERS {
-                        let wanted = match (caller, matches!(rule, SeesSeries)) {
-                            (Anonymous, _) => Unknown,
-                            (Owner | Admin, _) | (_, true) => Allowed,
-                            _ => Forbidden,
-                        };
-                        let status = world.ask(&method, &path, caller, body).await;
-                        check(format!("{caller:?}"), wanted, status);
-                    }
-                }
-                ReadsPost => {
-                    for visibility in ["public", "friends", "private"] {
-                        let post_id = world.post(visibility).await;
-                        let path = path.replace("{id}", &post_id);
-                        for caller in CALLERS {
-                            let wanted = match caller {
-                                Anonymous => Unknown,
-                                Owner => Allowed,
-                                _ if visibility == "public" => Allowed,
-                                _ => Hidden,
-                            };
-                            check(
-                                format!("{visibility}, {caller:?}"),
-                                wanted,
-                                world.ask(&method, &path, caller, body).await,
-                            );
-                        }
-                    }
-                }
-                SeesPayment | SendsBack => {
-                    let path = path.replace("{id}", &world.payment().await);
-                    for caller in CALLERS {
-                        let wanted = match (rule, caller) {
-                            (_, Anonymous) => Unknown,
-                            (_, Owner | Admin) | (SeesPayment, Going) => Allowed,
-                            (_, Going) => Forbidden,
-                            _ => Hidden,
-                        };
-                        check(format!("{caller:?}"), wanted, world.ask(&method, &path, caller, body).await);
-                    }
-                }
-                ChangesListing | SeesBooking | InBooking | Hosts | Stays => {
-                    let [listing, booking] = world.stay().await;
-                    let stays_at = if matches!(rule, ChangesListing) { listing } else { booking };
-                    let path = path.replace("{id}", &stays_at);
-                    for caller in CALLERS {
-                        let wanted = if caller == Anonymous { Unknown } else { of_stay(rule, caller) };
-                        // Nobody has reviewed a stay that has not been.
-                        let what = if id == "replyToReview" { "nothing" } else { "" };
-                        check(
-                            format!("{caller:?}, {what}"),
-                            wanted,
-                            world.ask(&method, &path, caller, body).await,
-                        );
-                    }
-                }
-                _ => {
-                    let path = path.replace('{', "no-").replace('}', "");
-                    for caller in CALLERS {
-                        let wanted = match (rule, caller) {
-                            (Public | Secret, _) => continue,
-                            (_, Anonymous) | (ApiKey, _) => Unknown,
-                            (Rule::User, _) | (_, Admin) => Allowed,
-                            _ => Forbidden,
-                        };
-                        // Who logs out is asked no more.
-                        if id.starts_with("logOut") && wanted == Allowed {
-                            continue;
-                        }
-                        check(
-                            format!("{caller:?}, nothing"),
-                            wanted,
-                            world.ask(&method, &path, caller, body).await,
-                        );
-                    }
+                    wrong.push(format!("{id}, {}: {wanted:?} wanted, {status}", question.what));
                 }
             }
         }

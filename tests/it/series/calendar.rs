@@ -139,7 +139,9 @@ async fn t13_to_t15_dates_are_those_of_dateutil_and_zoneinfo() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("asked");
     let mut file = File::create(&path).unwrap();
-    asked.iter().for_each(|one| writeln!(file, "{}", one.line()).unwrap());
+    for one in &asked {
+        writeln!(file, "{}", one.line()).unwrap();
+    }
     let run = Command::new(python)
         .arg(script)
         .stdin(Stdio::from(File::open(&path).unwrap()))

@@ -131,7 +131,7 @@ async fn an_event_changes_a_payment_once(stores: &[PaymentStore; 2]) {
     match read.head.stage {
         Stage::Fulfilled => assert_eq!(due, None),
         Stage::RefundDue => {
-            assert_eq!(due.map(|due| (due.minor, due.status)), Some((2500, RefundStatus::Due)))
+            assert_eq!(due.map(|due| (due.minor, due.status)), Some((2500, RefundStatus::Due)));
         }
         other => panic!("{other:?}"),
     }

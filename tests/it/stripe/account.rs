@@ -140,7 +140,7 @@ impl Account {
         self.refunds.keys().cloned().collect()
     }
 
-    fn emit(&mut self, kind: &str, object: Value) {
+    fn emit(&mut self, kind: &str, object: &Value) {
         let id = self.id("evt");
         let created = self.now.as_second();
         self.events.push(json!({
@@ -287,8 +287,8 @@ impl Account {
         let refund = Refund { intent: intent.to_owned(), amount, status: self.refunds_begin, metadata };
         self.refunds.insert(id.clone(), refund);
         let (refund, charge) = (self.refund_json(&id), self.charge_json(intent));
-        self.emit("refund.created", refund);
-        self.emit("charge.refunded", charge);
+        self.emit("refund.created", &refund);
+        self.emit("charge.refunded", &charge);
         id
     }
 
@@ -309,7 +309,7 @@ impl Account {
         (session.status, session.payment_status, session.intent) =
             ("complete", payment_status, Some(intent_id));
         let json = self.session_json(id, false);
-        self.emit("checkout.session.completed", json);
+        self.emit("checkout.session.completed", &json);
     }
 
     /// A payer pays by a card.
@@ -332,14 +332,14 @@ impl Account {
         }
         let end = if is_there { "succeeded" } else { "failed" };
         let json = self.session_json(session, false);
-        self.emit(&format!("checkout.session.async_payment_{end}"), json);
+        self.emit(&format!("checkout.session.async_payment_{end}"), &json);
     }
 
     /// The time of a session is over.
     pub fn end(&mut self, session: &str) {
         self.sessions.get_mut(session).unwrap().status = "expired";
         let json = self.session_json(session, false);
-        self.emit("checkout.session.expired", json);
+        self.emit("checkout.session.expired", &json);
     }
 
     // What its owner and banks do.
@@ -359,7 +359,7 @@ impl Account {
     pub fn settle_refund(&mut self, refund: &str, status: &'static str) {
         self.refunds.get_mut(refund).unwrap().status = status;
         let json = self.refund_json(refund);
-        self.emit(if status == "failed" { "refund.failed" } else { "refund.updated" }, json);
+        self.emit(if status == "failed" { "refund.failed" } else { "refund.updated" }, &json);
     }
 
     /// A payer's bank takes money.
@@ -368,7 +368,7 @@ impl Account {
         let dispute = Dispute { intent: intent.to_owned(), amount, status: "needs_response" };
         self.disputes.insert(id.clone(), dispute);
         let json = self.dispute_json(&id);
-        self.emit("charge.dispute.created", json);
+        self.emit("charge.dispute.created", &json);
         id
     }
 
@@ -376,7 +376,7 @@ impl Account {
     pub fn decide(&mut self, dispute: &str, status: &'static str) {
         self.disputes.get_mut(dispute).unwrap().status = status;
         let json = self.dispute_json(dispute);
-        self.emit("charge.dispute.closed", json);
+        self.emit("charge.dispute.closed", &json);
     }
 
     /// Nothing goes wrong any more.
@@ -394,6 +394,8 @@ impl Account {
             .filter(|(_, one)| one.status == "open" && one.expires_at <= now)
             .map(|(id, _)| id.clone())
             .collect();
-        over.iter().for_each(|id| self.end(id));
+        for id in &over {
+            self.end(id);
+        }
     }
 }
