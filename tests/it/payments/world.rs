@@ -78,6 +78,8 @@ impl World {
         let caused = Arc::new(Caused::default());
         let db = store.stores().db.with_outlet(Arc::<Caused>::clone(&caused));
         let now = to_the_millisecond(Timestamp::now());
+        // Both clocks are one: a session ends at Stripe when it does here.
+        stripe.account().now = now;
         let door = Arc::new(Door::new(now));
         let mut options = PaymentsOptions {
             secret_key: Some(Secret::new(SECRET_KEY.to_owned())),
