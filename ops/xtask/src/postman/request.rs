@@ -87,6 +87,8 @@ fn url(document: &Value, operation: &Operation<'_>) -> Value {
     let mut parts = Vec::new();
     for part in operation.path.split('/').filter(|part| !part.is_empty()) {
         parts.push(match part {
+            // One of several series is a series.
+            "{id}" if before == "series" => "{{seriesId}}".to_owned(),
             "{id}" => format!("{{{{{}Id}}}}", before.trim_end_matches('s')),
             "{queue}" => "email".to_owned(),
             "{address}" => "{{email}}".to_owned(),
