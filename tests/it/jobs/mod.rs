@@ -100,7 +100,7 @@ fn workers_in(tree: &Value) -> BTreeSet<String> {
 
 /// Those who work on jobs at a node.
 async fn workers(server: &Server, root: &User) -> BTreeSet<String> {
-    let (status, tree) = server.get("/api/admin/system/tree", root).await;
+    let (status, tree) = server.get("/api/admin/system/tree?limit=1000", root).await;
     assert_eq!(status, StatusCode::OK, "{tree}");
     workers_in(&tree)
 }
