@@ -10,7 +10,7 @@ use deserr::{Deserr, ValuePointerRef};
 use jiff::{SignedDuration, Timestamp};
 use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path, ValidJson};
-use mundotango_gateway::input::{BadFields, Maybe, Time};
+use mundotango_gateway::input::{BadFields, Given, Maybe, Time};
 use mundotango_gateway::problem::{FieldCode, FieldError, Problem};
 use mundotango_storage::db::{Decision, Kind, Wants, key, last_part};
 use mundotango_storage::{Page, PageRequest, StoreError, now};
@@ -111,7 +111,7 @@ impl EventStore {
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields, validate = not_too_many -> BadFields)]
 #[schema(rename_all = "camelCase", example = json!({
-    "checkIns": [{"userId": "01a22267-5695-774a-9335-497936266a2f", "at": "2030-12-05T00:31:00Z", "device": "Phone"}],
+    "checkIns": [{"userId": "01a22267-5695-774a-9335-497936266a2f", "at": "2026-01-05T00:31:00Z", "device": "Phone"}],
 }))]
 struct CheckInsBody {
     #[schema(min_items = 1, max_items = 500)]
@@ -125,8 +125,8 @@ struct CheckInBody {
     user_id: Id,
     /// When the guest came; now if absent.
     #[deserr(default)]
-    #[schema(value_type = Option<Time>)]
-    at: Maybe<Time>,
+    #[schema(value_type = Time, required = false)]
+    at: Given<Time>,
     #[deserr(default)]
     #[schema(value_type = Option<DeviceName>)]
     device: Maybe<DeviceName>,
@@ -225,7 +225,7 @@ async fn check_in(
     let mut check_ins: BTreeMap<String, CheckIn> = BTreeMap::new();
     let mut errors = Vec::new();
     for (number, one) in body.check_ins.into_iter().enumerate() {
-        let at = one.at.value().map_or(now, |Time(at)| at);
+        let at = one.at.0.map_or(now, |Time(at)| at);
         if at.duration_since(now) > CLOCKS_APART {
             let field = format!("checkIns[{number}].at");
             errors.push(FieldError::new(field, FieldCode::OutOfRange, "must not lie in the future"));

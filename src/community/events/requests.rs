@@ -228,7 +228,7 @@ pub(super) enum As {
 pub(super) struct MineQuery {
     /// As a guest if absent.
     #[deserr(default, rename = "as")]
-    #[param(value_type = Option<As>, rename = "as")]
+    #[param(value_type = Option<As>, inline, rename = "as")]
     pub(super) role: Option<Choice<As>>,
     /// That start at this time or later; from now on if absent.
     #[deserr(default)]

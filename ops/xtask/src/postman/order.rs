@@ -31,6 +31,26 @@ const OTHERWISE: &[(&str, &[u16])] = &[
     ("dropJob", &[404]),
     ("retryJob", &[404]),
     ("getActor", &[404]),
+    // Of users there is only the one who asks, who is no host beside itself, and does not stay at the own place.
+    ("setHost", &[204, 404]),
+    ("offerEvent", &[204, 404]),
+    ("requestBooking", &[403, 409]),
+    ("getBooking", &[404]),
+    ("confirmBooking", &[404]),
+    ("declineBooking", &[404]),
+    ("counterBooking", &[404]),
+    ("acceptOffer", &[404]),
+    ("cancelBooking", &[404]),
+    ("markNoShow", &[404]),
+    ("reviewBooking", &[404]),
+    ("replyToReview", &[404]),
+    // Who always comes to a series, and a series that goes on by itself.
+    ("renewEventSeries", &[200, 409]),
+    // A node without keys takes no payments.
+    ("beginPayment", &[404, 503]),
+    ("getPayment", &[404]),
+    ("refundPayment", &[404]),
+    ("receiveStripeEvent", &[503]),
     // Traces are sent nowhere there.
     ("createTrace", &[201, 409]),
     ("removeTrace", &[204, 404]),
