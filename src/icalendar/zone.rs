@@ -197,8 +197,8 @@ mod tests {
 
     #[test]
     fn clocks_that_follow_the_moon_are_written_out() {
-        // Morocco puts its clocks back for Ramadan.
-        let casablanca = written("Africa/Casablanca", "2026-01-01T00:00:00Z", "2027-12-31T00:00:00Z");
+        // Morocco put its clocks back for Ramadan until 2026.
+        let casablanca = written("Africa/Casablanca", "2024-01-01T00:00:00Z", "2025-12-31T00:00:00Z");
         assert!(!casablanca.contains("RRULE"), "{casablanca}");
         assert!(
             casablanca.matches("BEGIN:STANDARD").count() + casablanca.matches("BEGIN:DAYLIGHT").count() >= 5
