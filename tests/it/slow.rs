@@ -144,8 +144,10 @@ async fn what_is_slow_is_at_the_top_of_its_list() {
     let node = node_of(&server, &admin).await;
 
     let (_large, _) = subscribed(&server, &ana, "room:large").await;
-    let (_larger, _) = subscribed(&server, &ana, "room:large").await;
-    let (_small, _) = subscribed(&server, &ana, "room:small").await;
+    // All sessions of one user would be in the user's own channel together, which were the largest then.
+    let (beto, carla) = (server.user("beto", "user"), server.user("carla", "user"));
+    let (_larger, _) = subscribed(&server, &beto, "room:large").await;
+    let (_small, _) = subscribed(&server, &carla, "room:small").await;
     let is_full = |channel: &Value| channel["name"] == "room:large" && channel["subscribers"] == 2;
     let channel = first(&server, &admin, "channels", is_full).await;
     assert_eq!((&channel["subscribers"], &channel["nodes"][0]["node"]), (&json!(2), &json!(node)));
@@ -260,8 +262,9 @@ async fn a_node_tells_what_is_slow_on_another_one_and_goes_on_when_that_hangs() 
     let id = node_of(there, &admin).await;
 
     let (_one, _) = subscribed(here, &ana, "room:both").await;
-    let (_two, _) = subscribed(there, &ana, "room:both").await;
-    let (_three, _) = subscribed(there, &ana, "room:both").await;
+    let (beto, carla) = (here.user("beto", "user"), here.user("carla", "user"));
+    let (_two, _) = subscribed(there, &beto, "room:both").await;
+    let (_three, _) = subscribed(there, &carla, "room:both").await;
     let both = |channel: &Value| channel["name"] == "room:both" && channel["subscribers"] == 3;
     let channel = first(here, &admin, "channels", both).await;
     assert_eq!((&channel["nodes"][0]["node"], &channel["nodes"][0]["subscribers"]), (&json!(id), &json!(2)));
