@@ -6,7 +6,7 @@
 use mundotango_gateway::Identity;
 use mundotango_gateway::problem::Problem;
 
-use super::events::rules::AttendeeList;
+use super::events::rules::{AttendeeList, CoHostRole};
 use super::posts::store::Visibility;
 use super::roles::{Role, role_of};
 
@@ -61,6 +61,15 @@ pub enum Involvement {
     Door,
     /// Changes it as the owner does.
     Editor,
+}
+
+impl From<CoHostRole> for Involvement {
+    fn from(role: CoHostRole) -> Self {
+        match role {
+            CoHostRole::Editor => Self::Editor,
+            CoHostRole::Door => Self::Door,
+        }
+    }
 }
 
 /// What it is wanted of, as far as that decides.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use mundotango_jobs::JobKind;
 use mundotango_storage::StoreError;
+use serde::{Deserialize, Serialize};
 
 use super::answers::RsvpOutcome;
 use super::bodies::{ALL_CHANNEL, CountsBody, EventBody, EventMessage, RsvpView};
@@ -16,7 +18,27 @@ use super::store::Event;
 use crate::community::effects::Effect;
 use crate::community::letters;
 use crate::community::notifications::kinds::NotificationKind;
+use crate::community::notifications::tell::NOTIFICATION;
 use crate::community::{Person, personal_channel};
+
+/// Gives places to those who wait, where one change could not give them all, and where holds have ended.
+pub(super) static PLACES: JobKind<OfEvent> = JobKind::new("event_places", &NOTIFICATION, 1);
+
+/// The event that a job is about.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct OfEvent {
+    pub(super) event_id: String,
+}
+
+/// Has places given to those who wait, at a time when holds end, or now.
+fn places(event: &Event, at: Option<Timestamp>) -> Result<Effect, StoreError> {
+    let job = PLACES.job(&OfEvent { event_id: event.id.clone() })?;
+    let job = match at {
+        Some(at) => job.due(at),
+        None => job,
+    };
+    Ok(Effect::job(job.group(event.id.as_str())))
+}
 
 /// Tells those who look at events of a new one, and has those reminded who will be going.
 pub(super) fn announce_new(
@@ -44,10 +66,10 @@ fn announce_promoted(event: &Event, promoted: &Promoted) -> Result<Vec<Effect>, 
     }
     // Those of one change are held until the same time.
     if let Some(until) = promoted.answers.iter().find_map(|rsvp| rsvp.held_until) {
-        effects.push(letters::events::places(event, Some(until))?);
+        effects.push(places(event, Some(until))?);
     }
     if promoted.has_more {
-        effects.push(letters::events::places(event, None)?);
+        effects.push(places(event, None)?);
     }
     Ok(effects)
 }
@@ -69,7 +91,7 @@ fn answered(event: &Event, rsvp: Option<&Rsvp>, promoted: &Promoted) -> Result<E
 pub(super) fn announce_answer(outcome: &RsvpOutcome) -> Result<Vec<Effect>, StoreError> {
     let mut effects = announce_promoted(&outcome.event, &outcome.promoted)?;
     if let Some(until) = outcome.rsvp.held_until {
-        effects.push(letters::events::places(&outcome.event, Some(until))?);
+        effects.push(places(&outcome.event, Some(until))?);
     }
     if let Some(at) = outcome.tell_host {
         effects.push(letters::events::untold(&outcome.event.id, at)?);
@@ -79,7 +101,7 @@ pub(super) fn announce_answer(outcome: &RsvpOutcome) -> Result<Vec<Effect>, Stor
 }
 
 /// Tells those who look at an event of places that were given by a change of it, and those who have them.
-pub(in crate::community) fn announce_places(
+pub(super) fn announce_places(
     event: &Event,
     promoted: &Promoted,
 ) -> Result<Vec<Effect>, StoreError> {

@@ -194,8 +194,7 @@ impl Community {
         action: Action,
     ) -> Result<Involvement, StoreError> {
         Ok(match self.events.co_host(&event.id, user_id).await? {
-            Some(CoHostRole::Editor) => Involvement::Editor,
-            Some(CoHostRole::Door) => Involvement::Door,
+            Some(role) => role.into(),
             None if action == Action::ReadAttendees => {
                 let rsvp = self.events.rsvp_of(&event.id, user_id).await?;
                 let is_going = rsvp.is_some_and(|rsvp| rsvp.status == RsvpStatus::Going);

@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use mundotango_actors::{ChannelGate, Engine};
 use mundotango_protocol::ChannelName;
 
-use super::rules::CoHostRole;
 use super::store::EventStore;
 use crate::community::policy::{self, Action, Involvement, Viewer};
 
@@ -31,11 +30,8 @@ impl ChannelGate for Onlookers {
         if may(Involvement::None) {
             return Ok(true);
         }
-        Ok(match self.0.co_host(id, user).await.map_err(|error| error.to_string())? {
-            Some(CoHostRole::Editor) => may(Involvement::Editor),
-            Some(CoHostRole::Door) => may(Involvement::Door),
-            None => false,
-        })
+        let role = self.0.co_host(id, user).await.map_err(|error| error.to_string())?;
+        Ok(role.is_some_and(|role| may(role.into())))
     }
 }
 

@@ -14,6 +14,7 @@ pub(super) mod live;
 pub mod mine;
 pub mod occurrence;
 pub mod places;
+pub mod promoting;
 pub mod refunds;
 mod requests;
 pub mod rules;

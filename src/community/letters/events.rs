@@ -38,8 +38,6 @@ static MOVES: JobKind<Moves> = fan_out("event_moves").useless_after(Duration::fr
 /// Tells all who answered that an event does not take place.
 static CANCELLATIONS: JobKind<Cancellation> =
     fan_out("event_cancellations").useless_after(Duration::from_hours(72));
-/// Gives places to those who wait, where one change could not give them all.
-pub(super) static PLACES: JobKind<OfEvent> = JobKind::new("event_places", &NOTIFICATION, 1);
 /// Tells the host of answers.
 static UNTOLD: JobKind<OfEvent> = JobKind::new("event_answers", &NOTIFICATION, 1);
 
@@ -62,8 +60,8 @@ const ANSWERS_AT_ONCE: usize = 100;
 const ANSWERS_OF_A_JOB: usize = 1_000;
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct OfEvent {
-    pub(super) event_id: String,
+struct OfEvent {
+    event_id: String,
 }
 
 /// A letter to one who answered.
@@ -149,16 +147,6 @@ pub(in crate::community) fn moved(event_id: &str, at: Timestamp) -> Result<Effec
 /// Tells those who answered that an event does not take place.
 pub(in crate::community) fn cancelled(event: &Event) -> Result<Effect, StoreError> {
     let job = CANCELLATIONS.job(&Cancellation { event_id: event.id.clone(), after: None })?;
-    Ok(Effect::job(job.group(event.id.as_str())))
-}
-
-/// Has places given to those who wait, at a time when holds end, or now.
-pub(in crate::community) fn places(event: &Event, at: Option<Timestamp>) -> Result<Effect, StoreError> {
-    let job = PLACES.job(&OfEvent { event_id: event.id.clone() })?;
-    let job = match at {
-        Some(at) => job.due(at),
-        None => job,
-    };
     Ok(Effect::job(job.group(event.id.as_str())))
 }
 

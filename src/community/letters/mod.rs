@@ -7,7 +7,6 @@ pub(super) mod digests;
 pub(super) mod events;
 pub(super) mod invitations;
 pub(super) mod payments;
-mod places;
 pub(super) mod unsubscribe;
 
 use std::sync::Arc;
@@ -74,7 +73,7 @@ const DESTINATION: &str = "the mail server";
 /// The jobs that are done by those who write letters.
 pub fn handled(pools: NewPools, letters: &Arc<Letters>) -> NewPools {
     let pools = events::handled(accounts::handled(pools, letters), letters);
-    let pools = invitations::handled(places::handled(pools, letters), letters);
+    let pools = invitations::handled(pools, letters);
     let pools = bookings::handled(payments::handled(pools, letters), letters);
     digests::handled(pools, letters)
 }

@@ -47,7 +47,7 @@ const OTHERWISE: &[(&str, &[u16])] = &[
     // The nights of the examples may be past, or too far ahead.
     ("setNights", &[200, 400]),
     ("getAvailability", &[200, 400]),
-    // Who always comes to a series, and a series that goes on by itself.
+    // A series that was cancelled before cannot go on.
     ("renewEventSeries", &[200, 409]),
     // A node without keys takes no payments.
     ("beginPayment", &[404, 503]),
