@@ -39,7 +39,7 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::Db;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
-use utoipa::openapi::path::ParameterIn;
+use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::{OpenApi, RefOr};
 
 use crate::identity::Identity;
@@ -93,7 +93,7 @@ pub(crate) struct Idempotency {
     db: Db,
     tokens: Arc<Tokens>,
     engine: Arc<Engine>,
-    routes: HashMap<(Method, String), Scope>,
+    routes: HashMap<Method, HashMap<String, Scope>>,
     /// The names of the runs on this node.
     running: Mutex<HashSet<String>>,
 }
@@ -169,26 +169,26 @@ impl Outcome {
 
 impl Idempotency {
     pub(crate) fn new(db: Db, tokens: Arc<Tokens>, engine: Arc<Engine>, document: &OpenApi) -> Self {
-        let operations =
-            document.paths.paths.iter().flat_map(|(path, item)| {
-                [(Method::POST, path, &item.post), (Method::PATCH, path, &item.patch)]
-            });
-        let routes = operations.filter_map(|(method, path, operation)| {
-            let operation = operation.as_ref()?;
-            let mut parameters = operation.parameters.iter().flatten();
-            let takes_part = parameters.any(|parameter| match parameter {
+        let takes_part = |operation: &Operation| {
+            operation.parameters.iter().flatten().any(|parameter| match parameter {
                 RefOr::T(one) => one.name == PARAMETER && matches!(one.parameter_in, ParameterIn::Header),
                 RefOr::Ref(_) => false,
-            });
-            let scope = if operation.security.is_some() { Scope::Route } else { Scope::User };
-            takes_part.then(|| ((method, path.clone()), scope))
-        });
-        Self { db, tokens, engine, routes: routes.collect(), running: Mutex::default() }
+            })
+        };
+        let mut routes: HashMap<Method, HashMap<String, Scope>> = HashMap::new();
+        for (path, item) in &document.paths.paths {
+            for (method, operation) in [(Method::POST, &item.post), (Method::PATCH, &item.patch)] {
+                let Some(operation) = operation.as_ref().filter(|one| takes_part(one)) else { continue };
+                let scope = if operation.security.is_some() { Scope::Route } else { Scope::User };
+                routes.entry(method).or_default().insert(path.clone(), scope);
+            }
+        }
+        Self { db, tokens, engine, routes, running: Mutex::default() }
     }
 
     fn scope(&self, request: &Request) -> Option<Scope> {
         let path = request.extensions().get::<MatchedPath>()?.as_str();
-        self.routes.get(&(request.method().clone(), path.to_owned())).copied()
+        self.routes.get(request.method())?.get(path).copied()
     }
 
     /// Whether a run has ended without a word.
