@@ -20,7 +20,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Longest part of a path that the log shows, in bytes: no id is longer.
 const LONGEST_SHOWN: usize = 64;
-/// What it shows of a longer one.
+/// What the log shows in the place of a longer part.
 const HIDDEN: &str = "(hidden)";
 
 /// Where a node says how it is.

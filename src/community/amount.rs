@@ -17,7 +17,7 @@ use super::money::{Currency, Money};
 
 /// Digits behind the point that any currency has at most.
 const MOST_DIGITS: u32 = 3;
-/// What a number is counted in while its currency is not known.
+/// An amount is counted in thousandths while its currency is not known.
 const THOUSAND: u64 = 1_000;
 
 /// How many thousandths of the whole unit a currency's smallest unit has.
@@ -33,7 +33,7 @@ pub struct Amount<const MAX: u64> {
 
 /// What one night or one ticket costs.
 pub type Price = Amount<100_000_000>;
-/// What all of it costs. It has few enough digits that a double holds each of them.
+/// What a whole stay or order costs. A total has few enough digits that a double holds each of them.
 pub type Total = Amount<100_000_000_000>;
 
 impl<const MAX: u64> Amount<MAX> {

@@ -102,7 +102,7 @@ fn python_sdk() -> anyhow::Result<()> {
     pip_packages(&folder().join("python"), &root().join("tests/sdk/python/requirements.txt"))
 }
 
-/// What reads calendars as others do.
+/// Installs the Python library by which tests read calendars as other programs do.
 fn python_calendars() -> anyhow::Result<()> {
     pip_packages(&folder().join("python-calendars"), &root().join("tests/calendars/requirements.txt"))
 }

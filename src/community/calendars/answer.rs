@@ -9,9 +9,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::icalendar::Calendar;
 
-/// What a calendar is (RFC 5545, 8.1).
+/// The media type of a calendar (RFC 5545, 8.1).
 const CONTENT_TYPE: &str = "text/calendar; charset=utf-8";
-/// It is one user's alone, and each time to be asked for.
+/// A calendar is for one user alone, and a program has to ask for it each time.
 const CACHE_CONTROL: &str = "private, no-cache";
 
 /// Answers with a calendar, whose file is called so where it is kept.
