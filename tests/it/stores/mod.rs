@@ -7,6 +7,7 @@ mod events;
 mod housing;
 mod listings;
 mod payments;
+mod places;
 mod posts;
 mod revocations;
 mod series;
