@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use mundotango_storage::StoreError;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -21,6 +22,13 @@ pub struct Attempted {
     pub enqueued: i64,
     /// Whether no other follows if it fails.
     pub is_last: bool,
+}
+
+impl Attempted {
+    /// When the job was put into its queue: the same at each attempt.
+    pub fn enqueued_at(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.enqueued).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
 }
 
 /// Why an attempt failed.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::StoreError;
+
 /// Which part of a list to read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PageRequest {
@@ -20,6 +22,21 @@ pub enum PageStart {
     After(String),
     /// Behind this many items, for clients that count pages; costs the reading of all of them.
     Skip(usize),
+}
+
+impl PageStart {
+    /// Behind which key of the list the page starts, if behind any, and how many items are left out from there on. `key` makes
+    /// the key of a cursor; `None` of a text that no page gave.
+    pub fn behind(
+        self,
+        key: impl FnOnce(String) -> Option<String>,
+    ) -> Result<(Option<String>, usize), StoreError> {
+        match self {
+            Self::First => Ok((None, 0)),
+            Self::Skip(items) => Ok((None, items)),
+            Self::After(cursor) => Ok((Some(key(cursor).ok_or(StoreError::BadCursor)?), 0)),
+        }
+    }
 }
 
 /// A part of a list.

@@ -1,7 +1,7 @@
 //! Bookmarked posts: a partition a user, a row for each bookmark in the order of setting them, and one that finds it by post.
 
 use mundotango_storage::db::{Db, Decision, Kind, RowRange, Wants, key, last_part, number, prefix};
-use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
 /// The bookmarks of each user.
@@ -82,13 +82,7 @@ impl BookmarkStore {
 
     /// The ids of a user's bookmarked posts, the last one first.
     pub async fn posts(&self, user_id: &str, page: PageRequest) -> Result<Page<String>, StoreError> {
-        let (after, skip) = match page.start {
-            PageStart::First => (None, 0),
-            PageStart::Skip(items) => (None, items),
-            PageStart::After(place) => {
-                (Some(by_number(place.parse().map_err(|_| StoreError::BadCursor)?)), 0)
-            }
-        };
+        let (after, skip) = page.start.behind(|place| Some(by_number(place.parse().ok()?)))?;
         let range = RowRange::last(prefix(&["n"]), skip + page.limit).after(after);
         let rows = self.0.rows(&BOOKMARKS, user_id, &range).await?;
         let next = rows.next.and_then(|key| last_part(&key).parse::<u64>().ok());

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use mundotango_storage::db::{Db, Decision, Kind, RowRange, Wants, key, last_part, prefix};
-use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
 /// The calendars of each user.
@@ -94,11 +94,7 @@ impl CalendarStore {
         user_id: &str,
         page: PageRequest,
     ) -> Result<Page<(String, Subscription)>, StoreError> {
-        let (after, skip) = match page.start {
-            PageStart::First => (None, 0),
-            PageStart::Skip(items) => (None, items),
-            PageStart::After(calendar_id) => (Some(row_key(&calendar_id)), 0),
-        };
+        let (after, skip) = page.start.behind(|calendar_id| Some(row_key(&calendar_id)))?;
         let range = RowRange::first(prefix(&[ROWS]), skip + page.limit).after(after);
         let rows = self.0.rows(&CALENDARS, user_id, &range).await?;
         let items = rows.items.into_iter().skip(skip).map(|(key, row)| (last_part(&key), row));

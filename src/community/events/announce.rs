@@ -101,10 +101,7 @@ pub(super) fn announce_answer(outcome: &RsvpOutcome) -> Result<Vec<Effect>, Stor
 }
 
 /// Tells those who look at an event of places that were given by a change of it, and those who have them.
-pub(super) fn announce_places(
-    event: &Event,
-    promoted: &Promoted,
-) -> Result<Vec<Effect>, StoreError> {
+pub(super) fn announce_places(event: &Event, promoted: &Promoted) -> Result<Vec<Effect>, StoreError> {
     let mut effects = announce_promoted(event, promoted)?;
     effects.push(answered(event, None, promoted)?);
     Ok(effects)

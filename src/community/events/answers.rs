@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use mundotango_storage::db::{Decision, RowRange, Wants, last_part, prefix};
-use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::Serialize;
 
 use super::listing;
@@ -100,7 +100,7 @@ impl EventStore {
                         limits.broken_by(part.head.seated().and(rsvp.party.heads()))
                     })
                     .flatten();
-                let event = Event::of(&id, part.facts.clone(), part.head.clone());
+                let event = Event::in_part(&id, part);
                 let outcome = RsvpOutcome { rsvp, previous, promoted, waits_for, event, tell_host };
                 if !is_new {
                     return Ok(Decision::Stands(outcome));
@@ -144,7 +144,7 @@ impl EventStore {
                 if previous == Some(RsvpStatus::Going) {
                     return Ok(Decision::Stands(Some(rsvp)));
                 }
-                let event = Event::of(&id, part.facts.clone(), part.head.clone());
+                let event = Event::in_part(&id, part);
                 part.enter(listing::guest_entry(&user, &event)?);
                 let outcome = RsvpOutcome {
                     rsvp,
@@ -181,7 +181,7 @@ impl EventStore {
                 return Ok::<_, StoreError>(Decision::Stands(()));
             }
             part.head.answers += 1;
-            for effect in effects(&Event::of(&id, part.facts.clone(), part.head.clone()), &promoted)? {
+            for effect in effects(&Event::in_part(&id, part), &promoted)? {
                 part.emit(&effect)?;
             }
             Ok(Decision::Write(()))
@@ -219,11 +219,7 @@ impl EventStore {
 
     /// All answers to an event, by user id, which is the cursor.
     pub async fn rsvps(&self, event_id: &str, page: PageRequest) -> Result<Page<Rsvp>, StoreError> {
-        let (after, skip) = match page.start {
-            PageStart::First => (None, 0),
-            PageStart::After(user_id) => (Some(answer_key(&user_id)), 0),
-            PageStart::Skip(items) => (None, items),
-        };
+        let (after, skip) = page.start.behind(|user_id| Some(answer_key(&user_id)))?;
         let range = RowRange::first(prefix(&[ANSWERS]), skip + page.limit).after(after);
         let rows = self.db().rows(&EVENTS, event_id, &range).await?;
         let items = rows.items.into_iter().skip(skip);

@@ -41,7 +41,7 @@ pub(super) fn replace(
     part.head.settings = Some(Box::new(edited.settings));
     part.head.note_change(is_move, now);
     let promoted = if before.is_draft { Promoted::default() } else { promote(part, &before.id, now) };
-    let after = Event::of(&before.id, part.facts.clone(), part.head.clone());
+    let after = Event::in_part(&before.id, part);
     // Those of before lead to an event that starts at another time, and are left out.
     for entry in all_entries(&after)? {
         part.enter(entry);
@@ -69,7 +69,7 @@ impl EventStore {
         let id = event_id.to_owned();
         self.db()
             .change(&EVENTS, event_id, Wants::head(), move |part| {
-                let before = Event::of(&id, part.facts.clone(), part.head.clone());
+                let before = Event::in_part(&id, part);
                 if !before.is_draft {
                     still_to_come(part, now)?;
                 }
@@ -111,12 +111,12 @@ impl EventStore {
         self.db()
             .change(&EVENTS, event_id, Wants::head(), move |part| {
                 if !part.facts.is_draft(&part.head) {
-                    return Ok(Decision::Stands(Event::of(&id, part.facts.clone(), part.head.clone())));
+                    return Ok(Decision::Stands(Event::in_part(&id, part)));
                 }
                 part.head.is_published = true;
                 still_to_come(part, now)?;
                 part.head.note_change(false, now);
-                let after = Event::of(&id, part.facts.clone(), part.head.clone());
+                let after = Event::in_part(&id, part);
                 for entry in all_entries(&after)? {
                     part.enter(entry);
                 }
@@ -139,14 +139,14 @@ impl EventStore {
         self.db()
             .change(&EVENTS, event_id, Wants::head(), move |part| {
                 if part.head.cancelled.is_some() {
-                    return Ok(Decision::Stands(Event::of(&id, part.facts.clone(), part.head.clone())));
+                    return Ok(Decision::Stands(Event::in_part(&id, part)));
                 }
                 if !part.facts.is_draft(&part.head) {
                     still_to_come(part, cancelled.at)?;
                 }
                 part.head.cancelled = Some(Box::new(cancelled.clone()));
                 part.head.note_change(true, cancelled.at);
-                let after = Event::of(&id, part.facts.clone(), part.head.clone());
+                let after = Event::in_part(&id, part);
                 for effect in effects(&after)? {
                     part.emit(&effect)?;
                 }
@@ -166,7 +166,7 @@ impl EventStore {
             let Some(from) = part.head.moved_from.take() else {
                 return Ok::<_, StoreError>(Decision::Stands(()));
             };
-            let event = Event::of(&id, part.facts.clone(), part.head.clone());
+            let event = Event::in_part(&id, part);
             // Moved to and fro is not moved.
             if event.when != from.when || event.location != from.location {
                 part.emit(&tell(&event, &from.when)?)?;
@@ -188,7 +188,7 @@ impl EventStore {
             if count == 0 {
                 return Ok::<_, StoreError>(Decision::Stands(()));
             }
-            let event = Event::of(&id, part.facts.clone(), part.head.clone());
+            let event = Event::in_part(&id, part);
             part.emit(&tell(&event, count)?)?;
             Ok(Decision::Write(()))
         });

@@ -117,7 +117,7 @@ impl EventStore {
                 }
                 part.head.offered_to.clone_from(&to);
                 if to.is_some() {
-                    for effect in effects(&Event::of(&id, part.facts.clone(), part.head.clone()))? {
+                    for effect in effects(&Event::in_part(&id, part))? {
                         part.emit(&effect)?;
                     }
                 }
@@ -139,7 +139,7 @@ impl EventStore {
         self.db()
             .change(&EVENTS, event_id, wants, move |part| {
                 if part.facts.owner(&part.head) == user {
-                    return Ok(Decision::Stands(Event::of(&id, part.facts.clone(), part.head.clone())));
+                    return Ok(Decision::Stands(Event::in_part(&id, part)));
                 }
                 if part.head.offered_to.as_ref() != Some(&user) {
                     return Err(EventError::NotOffered);
@@ -157,7 +157,7 @@ impl EventStore {
                 part.head.owner = Some(user.clone());
                 part.head.offered_to = None;
                 part.head.note_change(false, now);
-                let event = Event::of(&id, part.facts.clone(), part.head.clone());
+                let event = Event::in_part(&id, part);
                 part.enter(listing::host_entry(&event)?);
                 for effect in effects(&event)? {
                     part.emit(&effect)?;

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 use mundotango_storage::db::{Db, Entry, Index, Order, day_of_id, key, number};
-use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::schedule::{LONGEST, UNTOLD};
@@ -184,12 +184,7 @@ pub(super) fn host_entry(event: &Event) -> Result<Entry, StoreError> {
 
 /// The events that a filter holds, soonest first. The cursor is the key of the last entry that was looked at.
 async fn events(db: &Db, filter: &EventFilter, page: PageRequest) -> Result<Page<Event>, StoreError> {
-    let (after, skip) = match page.start {
-        PageStart::First => (None, 0),
-        PageStart::Skip(items) => (None, items),
-        PageStart::After(cursor) if id_of(&cursor).is_some() => (Some(cursor), 0),
-        PageStart::After(_) => return Err(StoreError::BadCursor),
-    };
+    let (after, skip) = page.start.behind(|cursor| id_of(&cursor).is_some().then_some(cursor))?;
     let lists = filter.lists();
     let end = filter.to.map(sortable);
     let mut page = Gathering { db, filter, limit: page.limit, skip, items: Vec::new(), looked_at: 0, after };

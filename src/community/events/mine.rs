@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
-use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use mundotango_storage::{Page, PageRequest, StoreError};
 
 use super::listing::{EVENTS_OF_PEOPLE, guest_entry, guest_list, host_list, id_of, key_of, sortable};
 use super::rules::RsvpStatus;
@@ -76,13 +76,9 @@ struct Walk<T> {
 
 impl<T> Walk<T> {
     fn begin(list: String, from: Timestamp, page: PageRequest) -> Result<Self, StoreError> {
-        let (after, skip) = match page.start {
-            // Before the first event of that time.
-            PageStart::First => (sortable(from), 0),
-            PageStart::Skip(items) => (sortable(from), items),
-            PageStart::After(cursor) if id_of(&cursor).is_some() => (cursor, 0),
-            PageStart::After(_) => return Err(StoreError::BadCursor),
-        };
+        let (after, skip) = page.start.behind(|cursor| id_of(&cursor).is_some().then_some(cursor))?;
+        // Else before the first event of that time.
+        let after = after.unwrap_or_else(|| sortable(from));
         let (items, seen) = (Vec::new(), HashSet::new());
         Ok(Self { list, limit: page.limit, skip, items, looked_at: 0, seen, after: Some(after) })
     }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use mundotango_jobs::{Attempted, Failure, Handler, JobKind, Jobs, NewPools};
 use mundotango_storage::db::{Db, outbox_key};
 use mundotango_storage::{PageRequest, PageStart, StoreError};
@@ -51,8 +50,7 @@ impl Handler<Tickets> for PaysBack {
     async fn run(&self, attempted: &Attempted, job: Tickets) -> Result<(), Failure> {
         let event_id = job.event_id;
         // The same at each attempt: whoever does this job again finds the jobs that are there.
-        let since = Timestamp::from_millisecond(attempted.enqueued).unwrap_or(Timestamp::UNIX_EPOCH);
-        let since = outbox_key(since);
+        let since = outbox_key(attempted.enqueued_at());
         let mut start = job.after.map_or(PageStart::First, PageStart::After);
         for _ in 0..ANSWERS_OF_A_JOB / ANSWERS_AT_ONCE {
             // Nobody answers any more, so these are all whom it concerns.

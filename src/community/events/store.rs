@@ -286,6 +286,11 @@ impl Event {
         Self::of(id, found.facts, found.head)
     }
 
+    /// As a rule has left it.
+    pub(super) fn in_part(id: &str, part: &Part<'_, Facts, Attendance, Row>) -> Self {
+        Self::of(id, part.facts.clone(), part.head.clone())
+    }
+
     pub(super) fn of(id: &str, facts: Facts, head: Attendance) -> Self {
         let (when, going, held) = (facts.schedule(), head.going(), head.held.total());
         let (host_id, settings, is_draft) =

@@ -64,7 +64,7 @@ impl EventStore {
                 }
                 let own = following.own.clone();
                 part.head.following = Some(following);
-                let before = Event::of(&id, part.facts.clone(), part.head.clone());
+                let before = Event::in_part(&id, part);
                 if !is_new {
                     return Ok(Decision::Stands(Occurrence { event: before, own }));
                 }

@@ -11,7 +11,7 @@ use mundotango_storage::db::outbox_key;
 use mundotango_storage::{StoreError, now};
 use serde::{Deserialize, Serialize};
 
-use super::events::{enqueued, letter};
+use super::events::letter;
 use super::{Letters, Own, Reader};
 use crate::community::effects::Effect;
 use crate::community::housing::bookings::rules::Booking;
@@ -159,7 +159,7 @@ impl Handler<Remind> for Own {
             return Ok(());
         }
         // Whoever does this job again finds the jobs that are there, or were done.
-        let since = outbox_key(job.at.max(enqueued(attempted)));
+        let since = outbox_key(job.at.max(attempted.enqueued_at()));
         let id = format!("{since}.{}.{}", booking.id, job.side.name());
         let told = Tell {
             kind: kind_of(job.what.step()),

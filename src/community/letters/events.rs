@@ -283,7 +283,7 @@ impl Handler<Moves> for Own {
         let telling = Telling {
             event: &event,
             kind: NotificationKind::EventMoved,
-            since: enqueued(attempted),
+            since: attempted.enqueued_at(),
             is_told: |status| status != RsvpStatus::Declined,
             letter: &letter,
         };
@@ -310,7 +310,7 @@ impl Handler<Cancellation> for Own {
         let telling = Telling {
             event: &event,
             kind: NotificationKind::EventCancelled,
-            since: enqueued(attempted),
+            since: attempted.enqueued_at(),
             is_told: |status| status != RsvpStatus::Declined,
             letter: &letter,
         };
@@ -352,11 +352,6 @@ impl Telling<'_> {
     }
 }
 
-/// When a job was put into its queue.
-pub(super) fn enqueued(attempted: &Attempted) -> Timestamp {
-    Timestamp::from_millisecond(attempted.enqueued).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
 impl Letters {
     /// The event, if it still starts then and has not started.
     async fn upcoming(
@@ -391,7 +386,7 @@ impl Letters {
             event: &event,
             kind: NotificationKind::EventReminder,
             // Whatever jobs tell of the same start, a guest hears of it once.
-            since: due.max(enqueued(attempted)),
+            since: due.max(attempted.enqueued_at()),
             is_told: |status| status == RsvpStatus::Going,
             letter: &letter,
         };

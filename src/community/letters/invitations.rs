@@ -96,7 +96,7 @@ impl Letters {
     ) -> Result<(), Failure> {
         let answer = self.events.rsvp_of(&event.id, &reader.user.id).await?;
         let is_going = answer.is_some_and(|answer| answer.status == RsvpStatus::Going);
-        let made = Timestamp::from_millisecond(attempted.enqueued).unwrap_or(Timestamp::UNIX_EPOCH);
+        let made = attempted.enqueued_at();
         let invitation = is_going.then(|| self.invitation(event, reader, made));
         self.send_with(attempted, reader, &reader.user.email, letter, invitation.as_ref()).await
     }

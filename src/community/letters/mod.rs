@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use jiff::Timestamp;
 use mundotango_gateway::tokens::{TokenError, Tokens};
 use mundotango_jobs::{Attempted, Breakers, Failure, Jobs, NewPools, Queue, Seen};
 use mundotango_ops::traces::{Kind, Span};
@@ -221,7 +220,7 @@ impl Letters {
         let to = Mailbox { name: reader.user.full_name.parse().ok(), address: address.clone() };
         let rendered = self.renderer.render(letter, reader.language, &self.links.of(&reader.user.id))?;
         let id = MessageId::of_job(&message_id(&attempted.id))?;
-        let made = Timestamp::from_millisecond(attempted.enqueued).unwrap_or(Timestamp::UNIX_EPOCH);
+        let made = attempted.enqueued_at();
         let domain = self.from.address.domain();
         let message = Message::compose_with(&self.from, &to, &rendered, invitation, id, domain, made)?;
         Ok(match &self.bounces {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use mundotango_jobs::NewJob;
 use mundotango_storage::db::{Db, Decision, Kind, Part, RowRange, Wants, key, last_part, number, prefix};
-use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::kinds::NotificationKind;
@@ -354,11 +354,7 @@ impl NotificationStore {
 
     /// A user's notifications, the last one first.
     pub async fn list(&self, user_id: &str, page: PageRequest) -> Result<Page<Numbered>, StoreError> {
-        let (after, skip) = match page.start {
-            PageStart::First => (None, 0),
-            PageStart::Skip(items) => (None, items),
-            PageStart::After(place) => (Some(row_key(place.parse().map_err(|_| StoreError::BadCursor)?)), 0),
-        };
+        let (after, skip) = page.start.behind(|place| Some(row_key(place.parse().ok()?)))?;
         let range = RowRange::last(prefix(&["n"]), skip + page.limit).after(after);
         let (inbox, rows) =
             tokio::try_join!(self.inbox(user_id), self.0.rows(&NOTIFICATIONS, user_id, &range))?;

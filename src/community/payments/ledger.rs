@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use mundotango_storage::db::{Db, Decision, Index, Kind, Order, Wants, key, number};
-use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::quote::Purpose;
@@ -233,11 +233,7 @@ impl Ledger {
 
     /// The lines of an account, the oldest first.
     pub async fn lines(&self, account: &str, page: PageRequest) -> Result<Page<LedgerLine>, StoreError> {
-        let (after, skip) = match page.start {
-            PageStart::First => (None, 0),
-            PageStart::Skip(lines) => (None, lines),
-            PageStart::After(place) => (Some(place), 0),
-        };
+        let (after, skip) = page.start.behind(Some)?;
         let page = self.0.walk(&LEDGER, &[account], after.as_deref(), skip + page.limit).await?;
         let items = page.items.into_iter().skip(skip).map(|(_, line)| line).collect();
         Ok(Page { items, next: page.next })

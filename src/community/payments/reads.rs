@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mundotango_storage::db::{self, Db, Found, Index, Kind, RowRange, day_of_id, key, last_part, prefix};
-use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::quote::Purpose;
@@ -200,12 +200,7 @@ impl PaymentReads {
         status: Option<Status>,
         page: PageRequest,
     ) -> Result<Page<Payment>, StoreError> {
-        let (mut after, mut skip) = match page.start {
-            PageStart::First => (None, 0),
-            PageStart::Skip(items) => (None, items),
-            PageStart::After(id) if day_of_id(&id).is_some() => (Some(id), 0),
-            PageStart::After(_) => return Err(StoreError::BadCursor),
-        };
+        let (mut after, mut skip) = page.start.behind(|id| day_of_id(&id).map(|_| id))?;
         let (mut items, mut looked_at) = (Vec::new(), 0);
         loop {
             let wanted = if status.is_some() { READ_AT_ONCE } else { skip + page.limit - items.len() };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use mundotango_storage::db::{Db, Decision, Effect, Found, Index, Kind, Order, Wants, day_of_id, key};
-use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::rules::{self, Counts, ReactionType};
@@ -121,11 +121,7 @@ impl PostStore {
     /// What a user sees, newest first: public posts, and all of the user's own.
     pub async fn feed(&self, user_id: &str, page: PageRequest) -> Result<Page<Post>, StoreError> {
         let own = own_feed(user_id);
-        let (mut after, mut skip) = match page.start {
-            PageStart::First => (None, 0),
-            PageStart::After(id) => (Some(id), 0),
-            PageStart::Skip(items) => (None, items),
-        };
+        let (mut after, mut skip) = page.start.behind(Some)?;
         let mut items = Vec::with_capacity(page.limit);
         loop {
             let wanted = skip + page.limit - items.len();

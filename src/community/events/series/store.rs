@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use mundotango_storage::db::{Db, Decision, Effect, Found, Part, RowRange, Wants, key, last_part, prefix};
-use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::Serialize;
 
 use super::state::{
@@ -159,11 +159,8 @@ impl SeriesStore {
         page: PageRequest,
     ) -> Result<Page<(DateTime, DateRow)>, StoreError> {
         // A day alone sorts before all of its times.
-        let (after, skip) = match page.start {
-            PageStart::First => (key(&[DATES, &from.to_string()]), 0),
-            PageStart::Skip(items) => (key(&[DATES, &from.to_string()]), items),
-            PageStart::After(original) => (date_key(original.parse().map_err(|_| StoreError::BadCursor)?), 0),
-        };
+        let (after, skip) = page.start.behind(|original| Some(date_key(original.parse().ok()?)))?;
+        let after = after.unwrap_or_else(|| key(&[DATES, &from.to_string()]));
         let range = RowRange::first(prefix(&[DATES]), skip + page.limit).after(Some(after));
         let rows = self.0.rows(&SERIES, &series.id, &range).await?;
         let mut next = rows.next.map(|key| last_part(&key));

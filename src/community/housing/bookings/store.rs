@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use mundotango_storage::db::{Db, Decision, Effect, Found, Kind, Part, Wants, day_of_id};
-use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::Serialize;
 
 use super::lists::{self, BOOKINGS_BY_USER, REVIEWS_BY_SUBJECT, STAYS_BY_DAY};
@@ -232,12 +232,7 @@ impl BookingStore {
         now: Timestamp,
         page: PageRequest,
     ) -> Result<Page<Booking>, StoreError> {
-        let (mut after, mut skip) = match page.start {
-            PageStart::First => (None, 0),
-            PageStart::Skip(items) => (None, items),
-            PageStart::After(cursor) if day_of_id(&cursor).is_some() => (Some(cursor), 0),
-            PageStart::After(_) => return Err(StoreError::BadCursor),
-        };
+        let (mut after, mut skip) = page.start.behind(|cursor| day_of_id(&cursor).map(|_| cursor))?;
         let lists: Vec<_> = sides.iter().map(|side| lists::of_user(*side, user_id)).collect();
         let lists: Vec<_> = lists.iter().map(String::as_str).collect();
         let (mut items, mut read) = (Vec::new(), 0);
@@ -291,11 +286,7 @@ impl BookingStore {
         now: Timestamp,
         page: PageRequest,
     ) -> Result<Page<Shown>, StoreError> {
-        let (after, skip) = match page.start {
-            PageStart::First => (None, 0),
-            PageStart::Skip(items) => (None, items),
-            PageStart::After(cursor) => (Some(cursor), 0),
-        };
+        let (after, skip) = page.start.behind(Some)?;
         let (list, author) = match subject {
             Subject::Listing(id) => (lists::of_listing(id), Side::Guest),
             Subject::User(side, id) => (lists::of_user(*side, id), side.other()),

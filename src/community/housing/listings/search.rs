@@ -3,7 +3,7 @@
 
 use futures_util::future::try_join_all;
 use mundotango_storage::db::Db;
-use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
+use mundotango_storage::{Page, PageRequest, StoreError};
 
 use super::kind::{LISTINGS, Listing};
 use super::lists::{self, LISTINGS_BY_PLACE, Listed, id_of, key_of};
@@ -110,12 +110,7 @@ impl ListingStore {
         filter: &ListingFilter,
         page: PageRequest,
     ) -> Result<Page<Listing>, StoreError> {
-        let (after, skip) = match page.start {
-            PageStart::First => (None, 0),
-            PageStart::Skip(items) => (None, items),
-            PageStart::After(cursor) if id_of(&cursor).is_some() => (Some(cursor), 0),
-            PageStart::After(_) => return Err(StoreError::BadCursor),
-        };
+        let (after, skip) = page.start.behind(|cursor| id_of(&cursor).is_some().then_some(cursor))?;
         let (limit, items, looked_at, read) = (page.limit, Vec::new(), 0, 0);
         let mut page = Gathering { store: self, filter, limit, skip, items, looked_at, read, after };
         let is_cut = page.walk().await?;
