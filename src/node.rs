@@ -29,6 +29,7 @@ use crate::chosen_traces;
 use crate::community::effects::{Effect, Effects};
 use crate::community::events::tickets::Tickets;
 use crate::community::events::{self, series};
+use crate::community::housing::bookings::stays::Stays;
 use crate::community::letters::{self, Letters};
 use crate::community::notifications::ladder::{self, Teller};
 use crate::community::notifications::preferences::PreferenceStore;
@@ -397,7 +398,9 @@ fn schedules() -> anyhow::Result<Vec<Schedule>> {
 
 /// Who takes payments here, and what is paid for: each feature that costs something is named here.
 fn payments_of(db: &Db, jobs: &Jobs, config: &Config) -> anyhow::Result<Payments> {
-    let payables = Payables::default().with(Purpose::Ticket, Arc::new(Tickets::new(db)));
+    let payables = Payables::default()
+        .with(Purpose::Ticket, Arc::new(Tickets::new(db)))
+        .with(Purpose::Booking, Arc::new(Stays::new(db)));
     Payments::new(db, jobs.clone(), &config.payments, &config.mail.public_url, payables)
 }
 

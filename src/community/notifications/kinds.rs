@@ -36,6 +36,8 @@ pub enum NotificationKind {
     BookingCountered,
     /// A stay of the user, or at the user's place, is confirmed.
     BookingConfirmed,
+    /// A guest has paid for a stay at the user's place.
+    BookingPaid,
     /// A host said no to the user.
     BookingDeclined,
     /// Another guest got the nights that the user asked for.
@@ -68,7 +70,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
@@ -82,6 +84,7 @@ impl NotificationKind {
         Self::BookingRequested,
         Self::BookingCountered,
         Self::BookingConfirmed,
+        Self::BookingPaid,
         Self::BookingDeclined,
         Self::BookingSuperseded,
         Self::BookingExpired,
@@ -108,6 +111,7 @@ impl NotificationKind {
             Self::BookingRequested => "bookingRequested",
             Self::BookingCountered => "bookingCountered",
             Self::BookingConfirmed => "bookingConfirmed",
+            Self::BookingPaid => "bookingPaid",
             Self::BookingDeclined => "bookingDeclined",
             Self::BookingSuperseded => "bookingSuperseded",
             Self::BookingExpired => "bookingExpired",
@@ -128,7 +132,7 @@ impl NotificationKind {
 
     /// Whether a letter of its own tells of it, at once; else the digest does.
     pub const fn has_letter(self) -> bool {
-        !matches!(self, Self::EventAnswers | Self::SeriesEnding | Self::ReviewsRevealed)
+        !matches!(self, Self::EventAnswers | Self::BookingPaid | Self::SeriesEnding | Self::ReviewsRevealed)
     }
 
     /// How long it is worth a push.
@@ -160,6 +164,7 @@ impl NotificationKind {
             (Language::En, Self::BookingRequested) => format!("Somebody would like to stay: {title}"),
             (Language::En, Self::BookingCountered) => format!("The host offers something else: {title}"),
             (Language::En, Self::BookingConfirmed) => format!("The stay is confirmed: {title}"),
+            (Language::En, Self::BookingPaid) => format!("Your guest has paid: {title}"),
             (Language::En, Self::BookingDeclined) => format!("No place this time: {title}"),
             (Language::En, Self::BookingSuperseded) => format!("Another guest got your nights: {title}"),
             (Language::En, Self::BookingExpired) => format!("There was no answer in time: {title}"),
@@ -182,6 +187,7 @@ impl NotificationKind {
             (Language::Es, Self::BookingRequested) => format!("Alguien quiere alojarse: {title}"),
             (Language::Es, Self::BookingCountered) => format!("Te ofrecen otra cosa: {title}"),
             (Language::Es, Self::BookingConfirmed) => format!("La estancia está confirmada: {title}"),
+            (Language::Es, Self::BookingPaid) => format!("Tu huésped ya pagó: {title}"),
             (Language::Es, Self::BookingDeclined) => format!("Esta vez no hay lugar: {title}"),
             (Language::Es, Self::BookingSuperseded) => format!("Otra persona reservó tus noches: {title}"),
             (Language::Es, Self::BookingExpired) => format!("No hubo respuesta a tiempo: {title}"),

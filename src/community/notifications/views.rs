@@ -25,6 +25,7 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         NotificationKind::BookingRequested
         | NotificationKind::BookingCountered
         | NotificationKind::BookingConfirmed
+        | NotificationKind::BookingPaid
         | NotificationKind::BookingDeclined
         | NotificationKind::BookingSuperseded
         | NotificationKind::BookingExpired

@@ -155,6 +155,9 @@ pub(super) fn of(changed: &Changed, told: &[Told], now: Timestamp) -> Result<Vec
             Stage::RefundDue | Stage::Created | Stage::Session | Stage::Processing => {}
         }
     }
+    if before.refunded != head.refunded && head.stage == Stage::Fulfilled {
+        effects.push(step(id)?);
+    }
     if before.refunding == 0 && head.refunding > 0 {
         effects.push(look(id, now.saturating_add(REFUND_LOOK).unwrap_or(now))?);
     }

@@ -154,6 +154,7 @@ impl Payments {
     responses(
         (status = CREATED, body = CheckoutBody),
         (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
         (status = NOT_FOUND, body = Problem),
         (status = CONFLICT, body = Problem),
         (status = SERVICE_UNAVAILABLE, body = Problem),

@@ -34,6 +34,12 @@ pub trait Payable: Send + Sync {
     /// No money comes for a payment: the hold may end now. It is only said of the payer's last payment for the thing, and may
     /// be said twice, or late: where the payer has the thing by now, there is nothing to do.
     async fn released(&self, thing: &str, payment: &Payment) -> Result<(), Failure>;
+
+    /// Of a payment by which the payer has the thing, so much has gone back in all ([`Head::refunded`](super::state::Head)): less
+    /// than before where a bank refused it. It may be said twice, or late. What was paid for stays the payer's.
+    async fn went_back(&self, _thing: &str, _payment: &Payment) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// All kinds of things that are paid for.

@@ -18,6 +18,8 @@ use super::store::{AskedRefund, RefundError};
 use super::stripe::{NewRefund, RefundStatus, Seen, SeenRefund, Stripe, StripeError};
 use crate::community::money::Money;
 
+/// How often is said what went back of a payment of which more goes back meanwhile.
+const MOST_ROUNDS: usize = 4;
 /// How soon is looked again where something failed, and whether a payment that was begun is made.
 const LOOKED_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 /// How long after its end a payment of which Stripe never told a session is over.
@@ -58,9 +60,23 @@ impl Payments {
                 }
                 self.store.note_released(id, now).await?;
             }
+            Stage::Fulfilled => self.tell_what_went_back(payment).await?,
             _ => {}
         }
         Ok(())
+    }
+
+    /// Says what went back until that is what is kept: of two who say it at the same time, the first may say what is newer.
+    async fn tell_what_went_back(&self, mut payment: Payment) -> Result<(), Failure> {
+        for _ in 0..MOST_ROUNDS {
+            self.payable_of(&payment)?.went_back(&payment.facts.thing, &payment).await?;
+            let Some(now) = self.store.reads().payment(&payment.id).await? else { return Ok(()) };
+            if now.head.refunded == payment.head.refunded {
+                return Ok(());
+            }
+            payment = now;
+        }
+        Err(Failure::retry("more goes back meanwhile"))
     }
 
     /// Asks Stripe how a payment is, and does what that asks for; put off until it has an end, whatever fails meanwhile.

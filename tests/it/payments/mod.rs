@@ -6,11 +6,14 @@ mod door;
 mod events;
 mod money_back;
 mod routes;
+mod salon;
+mod stays;
 mod tickets;
 mod trouble;
 mod world;
 
 pub use door::Door;
+pub use routes::send;
 pub use world::World;
 
 use jiff::SignedDuration;

@@ -1,35 +1,13 @@
 //! Tickets of events, as guests, hosts and Stripe meet them: all of it is real but Stripe.
 
-use jiff::Timestamp;
 use mundotango_protocol::new_id;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::routes::send;
-use crate::server::{Server, User, until};
-use crate::stripe::{FakeStripe, SECRET_KEY, WEBHOOK_SECRET, signature};
-
-/// A server with a Stripe, and somebody who gives events.
-struct Salon {
-    stripe: FakeStripe,
-    server: Server,
-    host: User,
-}
+use super::salon::Salon;
+use crate::server::{User, until};
 
 impl Salon {
-    async fn open() -> Self {
-        let stripe = FakeStripe::start().await;
-        let server = Server::start_with(&[
-            ("PAYMENTS__SECRET_KEY", SECRET_KEY),
-            ("PAYMENTS__WEBHOOK_SECRETS", WEBHOOK_SECRET),
-            ("PAYMENTS__API_URL", stripe.base()),
-            ("PAYMENTS__FEE_BASIS_POINTS", "250"),
-        ])
-        .await;
-        let host = server.register("host").await;
-        Self { stripe, server, host }
-    }
-
     /// An event with so many places at 12.50 each.
     async fn event(&self, capacity: u32, changes: Value) -> String {
         let mut event = json!({
@@ -49,54 +27,10 @@ impl Salon {
         answer["status"].clone()
     }
 
-    async fn ask_to_pay(&self, event: &str, guest: &User) -> (StatusCode, Value) {
-        let body = json!({"purpose": "ticket", "thingId": event});
-        self.server.post("/api/payments/checkout", guest, body).await
-    }
-
-    /// The id of a payment that begins.
-    async fn checkout(&self, event: &str, guest: &User) -> String {
-        let (status, checkout) = self.ask_to_pay(event, guest).await;
-        assert_eq!(status, StatusCode::CREATED, "{checkout}");
-        checkout["paymentId"].as_str().unwrap().to_owned()
-    }
-
-    /// The newest session at Stripe.
-    fn session(&self) -> String {
-        self.stripe.account().sessions().pop().unwrap()
-    }
-
-    /// Somebody pays on a session, and Stripe tells of it.
-    async fn pay(&self, session: &str) {
-        self.stripe.account().pay(session);
-        let events = self.stripe.account().take_events();
-        for event in events {
-            let body = event.to_string();
-            let (status, answer) =
-                send(&self.server, &signature(WEBHOOK_SECRET, &body, Timestamp::now()), &body).await;
-            assert_eq!(status, StatusCode::OK, "{answer}");
-        }
-    }
-
-    async fn payment(&self, id: &str, viewer: &User) -> Value {
-        let (status, payment) = self.server.get(&format!("/api/payments/{id}"), viewer).await;
-        assert_eq!(status, StatusCode::OK, "{payment}");
-        payment
-    }
-
-    /// A payment, once it stands so.
-    async fn when(&self, id: &str, viewer: &User, wanted: &str) -> Value {
-        until(&format!("the payment {id} is {wanted}"), async || {
-            let payment = self.payment(id, viewer).await;
-            (payment["status"] == wanted).then_some(payment)
-        })
-        .await
-    }
-
     /// Somebody comes, and has paid.
     async fn comes(&self, event: &str, guest: &User) -> String {
         assert_eq!(self.answer(event, guest, json!({})).await, "held");
-        let payment = self.checkout(event, guest).await;
+        let payment = self.checkout("ticket", event, guest).await;
         self.pay(&self.session()).await;
         self.when(&payment, guest, "fulfilled").await;
         payment
@@ -112,16 +46,6 @@ impl Salon {
             self.server.post(&format!("/api/events/{event}/cancel"), &self.host, json!({})).await;
         assert_eq!(status, StatusCode::OK, "{cancelled}");
     }
-
-    /// Waits until a user's list has something of a kind.
-    async fn is_told(&self, user: &User, kind: &str) {
-        until(&format!("{kind} is told"), async || {
-            let (_, list) = self.server.get("/api/notifications", user).await;
-            let items = list["items"].as_array().cloned().unwrap_or_default();
-            items.iter().any(|item| item["kind"] == kind).then_some(())
-        })
-        .await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,10 +56,10 @@ async fn who_pays_has_the_places_that_were_held() {
     let couple = json!({"role": "lead", "guests": ["follow"]});
     assert_eq!(salon.answer(&event, &ana, couple).await, "held");
 
-    let (status, checkout) = salon.ask_to_pay(&event, &ana).await;
+    let (status, checkout) = salon.ask_to_pay("ticket", &event, &ana).await;
     assert_eq!(status, StatusCode::CREATED, "{checkout}");
     assert!(checkout["url"].as_str().unwrap().starts_with("https://checkout.stripe.example/cs_"));
-    assert_eq!(salon.ask_to_pay(&event, &ana).await.1, checkout, "asked again");
+    assert_eq!(salon.ask_to_pay("ticket", &event, &ana).await.1, checkout, "asked again");
     let id = checkout["paymentId"].as_str().unwrap();
     let payment = salon.payment(id, &ana).await;
     assert_eq!((&payment["status"], &payment["amount"]), (&json!("session"), &json!(2500)));
@@ -148,7 +72,7 @@ async fn who_pays_has_the_places_that_were_held() {
     assert_eq!(seen["myRsvp"]["status"], "going", "{seen}");
     assert_eq!(seen["counts"]["going"], 2, "{seen}");
     salon.is_told(&ana, "paymentReceived").await;
-    let (status, problem) = salon.ask_to_pay(&event, &ana).await;
+    let (status, problem) = salon.ask_to_pay("ticket", &event, &ana).await;
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("not_payable")));
 
     // What goes back is another matter than the place.
@@ -188,7 +112,7 @@ async fn what_does_not_take_place_is_paid_back() {
     let event = salon.event(2, json!({})).await;
     let paid = salon.comes(&event, &ana).await;
     assert_eq!(salon.answer(&event, &ben, json!({})).await, "held");
-    let late = salon.checkout(&event, &ben).await;
+    let late = salon.checkout("ticket", &event, &ben).await;
     let session = salon.session();
     salon.cancel(&event).await;
     let payment = salon.when(&paid, &ana, "refunded").await;
@@ -201,7 +125,7 @@ async fn what_does_not_take_place_is_paid_back() {
         salon.is_told(user, "paymentRefunded").await;
     }
     assert_eq!(salon.stripe.account().refunds().len(), 2);
-    let (status, problem) = salon.ask_to_pay(&event, &ben).await;
+    let (status, problem) = salon.ask_to_pay("ticket", &event, &ben).await;
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("over")));
 }
 
@@ -211,7 +135,7 @@ async fn who_comes_again_with_others_pays_for_all_of_them() {
     let ana = salon.server.register("ana").await;
     let event = salon.event(5, json!({})).await;
     assert_eq!(salon.answer(&event, &ana, json!({})).await, "held");
-    let alone = salon.checkout(&event, &ana).await;
+    let alone = salon.checkout("ticket", &event, &ana).await;
     let session = salon.session();
     let decline = json!({"status": "declined"});
     assert_eq!(salon.answer(&event, &ana, decline).await, "declined");
@@ -221,7 +145,7 @@ async fn who_comes_again_with_others_pays_for_all_of_them() {
     salon.pay(&session).await;
     salon.when(&alone, &ana, "refunded").await;
     assert_eq!(salon.own_answer(&event, &ana).await, "held");
-    let both = salon.checkout(&event, &ana).await;
+    let both = salon.checkout("ticket", &event, &ana).await;
     assert_ne!(both, alone);
     salon.pay(&salon.session()).await;
     assert_eq!(salon.when(&both, &ana, "fulfilled").await["amount"], 2500);
@@ -234,14 +158,14 @@ async fn a_price_that_changes_is_paid_as_it_is_shown() {
     let ana = salon.server.register("ana").await;
     let event = salon.event(5, json!({})).await;
     assert_eq!(salon.answer(&event, &ana, json!({})).await, "held");
-    let first = salon.checkout(&event, &ana).await;
+    let first = salon.checkout("ticket", &event, &ana).await;
     let old = salon.session();
     let change = json!({"ticketPrice": {"minor": 1500, "currency": "EUR"}});
     let path = format!("/api/events/{event}");
     let (status, changed) =
         salon.server.call(Method::PATCH, &path, Some(&salon.host.token), Some(change)).await;
     assert_eq!(status, StatusCode::OK, "{changed}");
-    let second = salon.checkout(&event, &ana).await;
+    let second = salon.checkout("ticket", &event, &ana).await;
     assert_ne!(second, first);
     assert_eq!(salon.stripe.account().status(&old), "expired", "nobody pays the old price");
     salon.when(&first, &ana, "expired").await;
@@ -254,7 +178,7 @@ async fn only_what_is_held_is_paid_for() {
     let salon = Salon::open().await;
     let (ana, ben) = (salon.server.register("ana").await, salon.server.register("ben").await);
     let refused = async |event: &str, guest: &User, wanted: (StatusCode, &str)| {
-        let (status, problem) = salon.ask_to_pay(event, guest).await;
+        let (status, problem) = salon.ask_to_pay("ticket", event, guest).await;
         assert_eq!((status, problem["code"].as_str().unwrap()), wanted, "{problem}");
     };
     let not_payable = (StatusCode::CONFLICT, "not_payable");
@@ -265,7 +189,7 @@ async fn only_what_is_held_is_paid_for() {
     assert_eq!(salon.answer(&event, &ana, json!({})).await, "held");
     assert_eq!(salon.answer(&event, &ben, json!({})).await, "waitlisted");
     refused(&event, &ben, not_payable).await;
-    salon.checkout(&event, &ana).await;
+    salon.checkout("ticket", &event, &ana).await;
     let free = salon.event(1, json!({"ticketPrice": null})).await;
     assert_eq!(salon.answer(&free, &ana, json!({})).await, "going");
     refused(&free, &ana, not_payable).await;

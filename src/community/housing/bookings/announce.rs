@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use mundotango_storage::StoreError;
 
+use super::bill::Payment;
 use super::bodies::{BookingBody, BookingMessage};
 use super::rules::Booking;
 use crate::community::effects::Effect;
@@ -14,6 +15,7 @@ use crate::community::housing::status::{Side, Status};
 use crate::community::letters::bookings::{self as letters, Reminder};
 use crate::community::notifications::kinds::NotificationKind;
 use crate::community::notifications::tell::Tell;
+use crate::community::payments::causes;
 use crate::community::{Person, personal_channel};
 use crate::email::BookingStep;
 
@@ -45,14 +47,13 @@ fn deadline(booking: &Booking, at: Timestamp) -> Result<Effect, StoreError> {
     jobs::deadline(&booking.id, at.saturating_add(LOOKED_AT_AFTER).unwrap_or(Timestamp::MAX))
 }
 
-/// Tells a side by a notification, and by a letter.
-fn tell(
+/// Tells a side by a notification.
+fn notification(
     booking: &Booking,
     side: Side,
     kind: NotificationKind,
-    step: BookingStep,
     stale_at: Option<Timestamp>,
-) -> Result<[Effect; 2], StoreError> {
+) -> Result<Effect, StoreError> {
     let told = Tell {
         kind,
         thing: booking.id.clone(),
@@ -61,7 +62,18 @@ fn tell(
         count: 1,
         stale_at,
     };
-    Ok([told.effect(booking.user(side))?, letters::step(booking, side, step)?])
+    told.effect(booking.user(side))
+}
+
+/// Tells a side by a notification, and by a letter.
+fn tell(
+    booking: &Booking,
+    side: Side,
+    kind: NotificationKind,
+    step: BookingStep,
+    stale_at: Option<Timestamp>,
+) -> Result<[Effect; 2], StoreError> {
+    Ok([notification(booking, side, kind, stale_at)?, letters::step(booking, side, step)?])
 }
 
 /// What a new request causes.
@@ -125,6 +137,9 @@ pub(super) fn stepped(
                 let kind = NotificationKind::BookingCancelled;
                 effects.extend(tell(after, other, kind, BookingStep::Cancelled, None)?);
             }
+            if let Some((payment, minor)) = after.progress.bill.owed() {
+                effects.push(Effect::job(causes::owed(payment, &after.id, Some(minor))?));
+            }
         }
         Status::Completed => {
             for side in Side::BOTH {
@@ -135,6 +150,19 @@ pub(super) fn stepped(
             effects.push(deadline(after, after.reveals_by())?);
         }
         Status::Requested | Status::NoShow => {}
+    }
+    Ok(effects)
+}
+
+/// What it causes that the money of a booking came or went back: the host is told of what came.
+pub(super) fn money_moved(
+    booking: &Booking,
+    people: &People,
+    now: Timestamp,
+) -> Result<Vec<Effect>, StoreError> {
+    let mut effects = changed(booking, people, now)?;
+    if booking.progress.bill.payment == Payment::Paid {
+        effects.push(notification(booking, Side::Host, NotificationKind::BookingPaid, None)?);
     }
     Ok(effects)
 }
@@ -151,15 +179,7 @@ pub(super) fn revealed(
         effects.push(jobs::rate(&booking.request.listing_id, &booking.id, stars)?);
     }
     for side in Side::BOTH.into_iter().filter(|side| booking.has_reviewed(side.other())) {
-        let told = Tell {
-            kind: NotificationKind::ReviewsRevealed,
-            thing: booking.id.clone(),
-            title: booking.request.title.clone(),
-            actor_id: Some(booking.user(side.other()).to_owned()),
-            count: 1,
-            stale_at: None,
-        };
-        effects.push(told.effect(booking.user(side))?);
+        effects.push(notification(booking, side, NotificationKind::ReviewsRevealed, None)?);
     }
     Ok(effects)
 }

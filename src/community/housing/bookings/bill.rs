@@ -1,5 +1,5 @@
-//! How the money of a booking stands. This is the seam to payments: they carry money, tell by [`Bill::paid`] and
-//! [`Bill::refunded`] that they did, and read here what is due. Without them a bill stays due, and the guest pays the host.
+//! How the money of a booking stands. Payments say what came and what went back ([`Bill::paid`], [`Bill::went_back`]), and what is
+//! owed is read here. Where no payments are taken a bill stays due, and the guest pays the host.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ pub enum Payment {
     Paid,
     /// The guest is to get something back.
     RefundDue,
+    /// The guest got back what was due, or all of it.
+    Refunded,
 }
 
 /// What a guest gets back.
@@ -32,11 +34,14 @@ pub struct Refund {
 }
 
 /// The bill of a booking.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bill {
     /// How it stands.
     #[serde(default)]
     pub payment: Payment,
+    /// The payment by which the guest has paid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid_by: Option<String>,
     /// What the guest gets back, once the booking is cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund: Option<Refund>,
@@ -59,33 +64,43 @@ impl Bill {
         };
     }
 
-    /// The guest has paid; whether that is news. Money that comes when the stay is cancelled is to be paid back, all of it.
-    pub fn paid(&mut self, total: Money, status: Status) -> bool {
-        if matches!(self.payment, Payment::Paid | Payment::RefundDue) {
-            return false;
+    /// The money of a payment has come; whether that is news. It pays a stay that is due and no other: what comes for one that was
+    /// cancelled, or paid by another payment, goes back without having been this bill's.
+    pub fn paid(&mut self, payment: &str, status: Status) -> bool {
+        let is_on = matches!(status, Status::Confirmed | Status::Completed | Status::NoShow);
+        let is_news = is_on && self.payment == Payment::Due;
+        if is_news {
+            self.payment = Payment::Paid;
+            self.paid_by = Some(payment.to_owned());
         }
-        match status {
-            Status::Confirmed | Status::Completed | Status::NoShow => self.payment = Payment::Paid,
-            Status::Cancelled => {
-                self.payment = Payment::RefundDue;
-                self.refund = Some(Refund { percent: 100, minor: total.minor });
-            }
-            Status::Requested
-            | Status::Countered
-            | Status::Declined
-            | Status::Superseded
-            | Status::Expired => return false,
-        }
-        true
+        is_news
     }
 
-    /// The guest got back what was due; whether that is news.
-    pub fn refunded(&mut self) -> bool {
-        let is_due = self.payment == Payment::RefundDue;
-        if is_due {
-            self.payment = Payment::None;
+    /// Whether the guest has paid by this payment, whatever went back since.
+    pub fn is_paid_by(&self, payment: &str) -> bool {
+        self.paid_by.as_deref() == Some(payment)
+    }
+
+    /// So much of a payment has gone back in all, in minor units; whether that is news. It may become less again: banks refuse
+    /// refunds.
+    pub fn went_back(&mut self, payment: &str, minor: u64, total: Money) -> bool {
+        if !self.is_paid_by(payment) {
+            return false;
         }
-        is_due
+        let owed = self.refund.filter(|refund| refund.minor > 0);
+        let next = match owed {
+            _ if minor >= owed.map_or(total.minor, |owed| owed.minor) => Payment::Refunded,
+            Some(_) => Payment::RefundDue,
+            None => Payment::Paid,
+        };
+        std::mem::replace(&mut self.payment, next) != next
+    }
+
+    /// The payment of which something is to go back, and how much in minor units.
+    pub fn owed(&self) -> Option<(&str, u64)> {
+        let is_owed = self.payment == Payment::RefundDue;
+        let owed = self.paid_by.as_deref().zip(self.refund).filter(|_| is_owed);
+        owed.map(|(payment, refund)| (payment, refund.minor))
     }
 }
 
@@ -106,27 +121,48 @@ mod tests {
 
     #[test]
     fn what_was_paid_is_paid_back_by_the_rules() {
-        for (percent, minor, payment) in
-            [(100, 12_000, Payment::RefundDue), (50, 6_000, Payment::RefundDue), (0, 0, Payment::Paid)]
-        {
+        for (percent, owed, then) in [
+            (100, Some(12_000), Payment::Refunded),
+            (50, Some(6_000), Payment::Refunded),
+            (0, None, Payment::Paid),
+        ] {
             let mut bill = due();
-            assert!(bill.paid(total(), Status::Confirmed));
-            assert!(!bill.paid(total(), Status::Confirmed), "told twice");
+            assert!(bill.paid("p", Status::Confirmed));
+            assert!(!bill.paid("p", Status::Confirmed), "told twice");
             bill.cancelled(total(), percent);
-            assert_eq!((bill.payment, bill.refund), (payment, Some(Refund { percent, minor })));
-            assert_eq!(bill.refunded(), percent > 0);
-            assert!(!bill.refunded());
+            assert_eq!(bill.owed(), owed.map(|minor| ("p", minor)));
+            assert_eq!(bill.went_back("p", owed.unwrap_or(0), total()), owed.is_some());
+            assert_eq!((bill.payment, bill.owed()), (then, None));
+            assert!(!bill.went_back("p", owed.unwrap_or(0), total()), "told twice");
+            assert!(bill.is_paid_by("p"), "the payment that is asked about again is the same");
         }
     }
 
     #[test]
-    fn late_money_goes_back() {
+    fn only_what_is_due_is_paid_and_once() {
+        let mut cancelled = due();
+        cancelled.cancelled(total(), 0);
+        assert!(!cancelled.paid("p", Status::Cancelled));
+        assert_eq!((cancelled.payment, cancelled.paid_by), (Payment::None, None));
+        let mut other = due();
+        assert!(other.paid("p", Status::Completed));
+        assert!(!other.paid("q", Status::Completed) && !other.went_back("q", 12_000, total()));
+        assert_eq!((other.payment, other.is_paid_by("q")), (Payment::Paid, false));
+    }
+
+    #[test]
+    fn a_host_may_give_money_back_and_a_bank_may_refuse_it() {
         let mut bill = due();
-        bill.cancelled(total(), 0);
-        assert_eq!(bill.payment, Payment::None);
-        assert!(bill.paid(total(), Status::Cancelled));
-        let refund = Some(Refund { percent: 100, minor: 12_000 });
-        assert_eq!((bill.payment, bill.refund), (Payment::RefundDue, refund));
+        bill.paid("p", Status::Confirmed);
+        assert!(!bill.went_back("p", 500, total()), "a part of it");
+        assert!(bill.went_back("p", 12_000, total()));
+        assert_eq!(bill.payment, Payment::Refunded);
+        assert!(bill.went_back("p", 0, total()));
+        assert_eq!(bill.payment, Payment::Paid);
+        bill.cancelled(total(), 50);
+        assert!(bill.went_back("p", 6_000, total()));
+        assert!(bill.went_back("p", 0, total()));
+        assert_eq!(bill.payment, Payment::RefundDue);
     }
 
     #[test]

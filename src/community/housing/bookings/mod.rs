@@ -8,6 +8,7 @@ mod review_routes;
 pub mod reviews;
 pub mod rules;
 pub mod saga;
+pub mod stays;
 pub mod store;
 pub(super) mod work;
 

@@ -250,4 +250,18 @@ impl Bookings {
         let effects = move |booking: &Booking, stars| announce::revealed(booking, stars, &people, now);
         self.store.review(&booking.id, author, review, effects).await
     }
+
+    /// Notes by `note` what happened to the money of a booking; the booking as it is then, `None` if there is none.
+    pub(super) async fn note_money(
+        &self,
+        booking_id: &str,
+        now: Timestamp,
+        note: impl Fn(&mut Booking) -> bool + Send + 'static,
+    ) -> Result<Option<Booking>, StoreError> {
+        let Some(booking) = self.store.booking(booking_id).await? else { return Ok(None) };
+        let people = self.people(&booking.request).await;
+        let effects = move |booking: &Booking| announce::money_moved(booking, &people, now);
+        let noted = self.store.note_money(booking_id, note, effects).await?;
+        Ok(noted.map(|noted| noted.booking))
+    }
 }

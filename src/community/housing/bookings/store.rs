@@ -127,22 +127,25 @@ impl BookingStore {
         self.0.change(&BOOKINGS, id, Wants::head(), rule).await
     }
 
-    /// Notes what happened to the money of a booking: the seam to payments, which says what by `note`
-    /// ([`Bill::paid`](super::bill::Bill::paid), [`Bill::refunded`](super::bill::Bill::refunded)). As it is then, `None` if there is
-    /// no such booking.
-    pub async fn note_money(
+    /// Notes by `note` what happened to the money of a booking; what came of it, `None` if there is no such booking. `effects` are
+    /// what a change causes.
+    pub async fn note_money<E: Serialize>(
         &self,
         id: &str,
         note: impl Fn(&mut Booking) -> bool + Send + 'static,
+        effects: impl Fn(&Booking) -> Result<Vec<E>, StoreError> + Send + 'static,
     ) -> Result<Option<Stepped>, StoreError> {
         let booking_id = id.to_owned();
         let rule = move |part: &mut Open<'_>| {
             let mut booking = opened(&booking_id, part);
             if !note(&mut booking) {
-                return Ok(Decision::Stands(Stepped { booking, changed: false }));
+                return Ok::<_, StoreError>(Decision::Stands(Stepped { booking, changed: false }));
             }
             booking.progress.version += 1;
             part.head = booking.progress.clone();
+            for effect in effects(&booking)? {
+                part.emit(&effect)?;
+            }
             Ok(Decision::Write(Stepped { booking, changed: true }))
         };
         self.0.change(&BOOKINGS, id, Wants::head(), rule).await
