@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -108,6 +109,7 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
     let (routes, document) = routes.split_for_parts();
     let idempotency = Arc::new(Idempotency::new(db, tokens, Arc::clone(&engine), &document));
     let document = contract::complete(&document, server_api::describe);
+    let channels = Bytes::from(contract::channels::document(&document).to_string());
     let running = TaskTracker::new();
     let calls = Calls { timeout: options.request_timeout, running: running.clone(), idempotency };
 
@@ -145,6 +147,10 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
             .layer(middleware::from_fn_with_state(authenticator, identity::keep_bearer_token))
             .route("/metrics", get(metrics))
             .route(code::PAGE, get(code::page))
+            .route(
+                "/api/docs/asyncapi.json",
+                get(async move || ([(header::CONTENT_TYPE, "application/json")], channels)),
+            )
             .merge(SwaggerUi::new("/api/docs").external_url_unchecked("/api/docs/json", document))
             .layer(cors::layer(origins))
             .layer(CompressionLayer::new().compress_when(

@@ -16,8 +16,9 @@ use crate::housing;
 use crate::server::{Server, User};
 use crate::stripe::{FakeStripe, SECRET_KEY};
 
-/// The document as it is kept.
+/// The documents as they are kept.
 const DOCUMENT: &str = "docs/openapi.json";
+const CHANNELS: &str = "docs/asyncapi.json";
 
 /// The served document, without the routes of tests.
 async fn document(server: &Server) -> Value {
@@ -33,17 +34,21 @@ async fn document(server: &Server) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_document_that_is_kept_is_the_one_that_is_served() {
     let server = Server::start().await;
-    let served = serde_json::to_string_pretty(&document(&server).await).unwrap() + "\n";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(DOCUMENT);
-    if std::env::var_os("MUNDOTANGO_WRITE_DOCS").is_some() {
-        fs::write(&path, &served).unwrap();
+    let (status, channels) = server.call(Method::GET, "/api/docs/asyncapi.json", None, None).await;
+    assert_eq!(status, StatusCode::OK);
+    for (name, served) in [(DOCUMENT, document(&server).await), (CHANNELS, channels)] {
+        let served = serde_json::to_string_pretty(&served).unwrap() + "\n";
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        if std::env::var_os("MUNDOTANGO_WRITE_DOCS").is_some() {
+            fs::write(&path, &served).unwrap();
+        }
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        let differs = kept.lines().zip(served.lines()).find(|(kept, served)| kept != served);
+        assert!(
+            kept == served,
+            "{name} is not what is served, first at {differs:?}: MUNDOTANGO_WRITE_DOCS=1 cargo test --test it contract"
+        );
     }
-    let kept = fs::read_to_string(&path).unwrap_or_default();
-    let differs = kept.lines().zip(served.lines()).find(|(kept, served)| kept != served);
-    assert!(
-        kept == served,
-        "{DOCUMENT} is not what is served, first at {differs:?}: MUNDOTANGO_WRITE_DOCS=1 cargo test --test it contract"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,8 +6,10 @@
 //! - `schemas`: bodies hold no other fields, and numbers stay within what every reader of JSON holds exactly.
 //! - `blank`: optional texts, which may be blank.
 //! - `examples`: a body that can be sent as it stands.
+//! - `channels`: what channels publish, as a document of its own.
 
 mod blank;
+pub(crate) mod channels;
 mod examples;
 mod operations;
 mod problems;

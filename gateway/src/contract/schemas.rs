@@ -88,7 +88,7 @@ fn unwrap_single(part: &mut Value) {
 }
 
 /// The names of the schemas that a part of the document refers to.
-fn collect(part: &Value, schemas: &Map<String, Value>, names: &mut BTreeSet<String>) {
+pub(super) fn collect(part: &Value, schemas: &Map<String, Value>, names: &mut BTreeSet<String>) {
     match part {
         Value::Object(fields) => {
             if let Some(name) =

@@ -18,6 +18,8 @@ use serde_json::Value;
 use crate::postman::DOCUMENT;
 use crate::{parts, postman, root, target_folder};
 
+/// What channels publish.
+const CHANNELS: &str = "docs/asyncapi.json";
 /// Seconds in which schemathesis makes up requests, in a test run.
 const SHORT: u64 = 45;
 /// The seed of a test run.
@@ -101,6 +103,7 @@ fn lint() -> anyhow::Result<()> {
     let wrong = rules::violations(&document);
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     let mut redocly = clients::tool("redocly");
-    redocly.args(["lint", "--config", "redocly.yaml", "--format", "stylish"]).arg(root().join(DOCUMENT));
+    redocly.args(["lint", "--config", "redocly.yaml", "--format", "stylish"]);
+    redocly.args([DOCUMENT, CHANNELS].map(|document| root().join(document)));
     crate::run(redocly.env("REDOCLY_TELEMETRY", "off").env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true"))
 }
