@@ -366,5 +366,7 @@ fn main() {
         delay("nothing, half of the most", nothing, 50, most / 2.0).await;
         let most = throughput("5 ms", slow, 50, 40_000, 64).await;
         delay("5 ms, half of the most", slow, 50, most / 2.0).await;
+        let many = throughput("5 ms, 250 workers", slow, 250, 60_000, 256).await;
+        delay("5 ms, 250 workers, half of the most", slow, 250, many / 2.0).await;
     });
 }
