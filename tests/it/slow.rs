@@ -262,7 +262,8 @@ async fn a_node_tells_what_is_slow_on_another_one_and_goes_on_when_that_hangs() 
     let id = node_of(there, &admin).await;
 
     let (_one, _) = subscribed(here, &ana, "room:both").await;
-    let (beto, carla) = (here.user("beto", "user"), here.user("carla", "user"));
+    // All clusters of a run share a keyspace, and other tests lock users out.
+    let [beto, carla] = ["beto", "carla"].map(|name| here.user(&format!("slow {name}"), "user"));
     let (_two, _) = subscribed(there, &beto, "room:both").await;
     let (_three, _) = subscribed(there, &carla, "room:both").await;
     let both = |channel: &Value| channel["name"] == "room:both" && channel["subscribers"] == 3;
