@@ -256,6 +256,12 @@ async fn what_a_rule_looks_at_is_fetched(db: &Db) {
     });
     assert_eq!(seen.await.unwrap(), Some((vec![1, 2], Some(3), None)));
     assert_eq!(all_rows(db, &COUNTERS, &id).await, [3, 4, 5]);
+    // Servers refuse to look for no rows at all.
+    let below = prefix(&["n"]);
+    let none = db.change(&COUNTERS, &id, Wants::head().first(&below, 0), move |part| {
+        Ok::<_, StoreError>(Decision::Stands(part.first(&below, 0).len()))
+    });
+    assert_eq!(none.await.unwrap(), Some(0));
     // One that never has enough ends, and nobody else is harmed.
     let endless = async {
         let mut asked = 0;

@@ -37,6 +37,10 @@ impl Wants {
     /// The first rows from one key on and before another.
     #[must_use]
     pub fn between(mut self, start: &str, end: &str, limit: usize) -> Self {
+        // Servers refuse to look for nothing.
+        if limit == 0 {
+            return self;
+        }
         self.0.ranges.push(RangeWanted { start: start.to_owned(), end: end.to_owned(), limit });
         self
     }
@@ -152,6 +156,9 @@ impl<'a, F, H, R> Part<'a, F, H, R> {
 
     /// The first rows from one key on and before another.
     pub fn between(&mut self, start: &str, end: &str, limit: usize) -> Vec<(String, &R)> {
+        if limit == 0 {
+            return Vec::new();
+        }
         let known = self.known;
         // A range that was read from an earlier key on holds the rows of this one as well.
         let holds = |span: &&Span| {
