@@ -20,8 +20,8 @@ use crate::{parts, postman, root, target_folder};
 
 /// What channels publish.
 const CHANNELS: &str = "docs/asyncapi.json";
-/// Seconds in which schemathesis makes up requests, in a test run.
-const SHORT: u64 = 45;
+/// Requests that schemathesis makes up for an operation, in a test run.
+const FEW: u64 = 3;
 /// The seed of a test run.
 const SEED: u64 = 13;
 
@@ -44,24 +44,21 @@ pub(crate) struct Options {
     /// A node's program [default: the one of the last build]
     #[arg(long)]
     binary: Option<PathBuf>,
-    /// Seconds in which schemathesis makes up requests.
-    #[arg(long, default_value_t = SHORT)]
-    seconds: u64,
+    /// Requests that schemathesis makes up for each operation and each walk from one to the next.
+    #[arg(long, default_value_t = FEW)]
+    examples: u64,
+    /// Seconds after which it ends in any case [default: it does all]
+    #[arg(long)]
+    seconds: Option<u64>,
     /// Where schemathesis begins.
     #[arg(long, default_value_t = SEED)]
     seed: u64,
 }
 
 impl Options {
-    /// As in a test run, of this program: what comes out the same each time. What schemathesis makes up depends on how quick the
-    /// machine is.
+    /// Everything, as in a test run, of this program.
     pub(crate) fn short(binary: &Path) -> Self {
-        Self {
-            what: vec![What::Lint, What::Clients, What::Postman],
-            binary: Some(binary.to_owned()),
-            seconds: SHORT,
-            seed: SEED,
-        }
+        Self { what: vec![], binary: Some(binary.to_owned()), examples: FEW, seconds: None, seed: SEED }
     }
 }
 
@@ -93,7 +90,7 @@ pub(crate) fn run_with(options: &Options) -> anyhow::Result<()> {
     }
     if is_wanted(What::Schemathesis) {
         let mut node = Node::start(&binary)?;
-        schemathesis::run_for(&mut node, options.seconds, options.seed)?;
+        schemathesis::send(&mut node, options)?;
     }
     Ok(())
 }

@@ -3,13 +3,13 @@
 
 use std::process::Command;
 
-use super::folder;
 use super::node::{API_KEY, Node};
+use super::{Options, folder};
 use crate::postman::DOCUMENT;
 use crate::{parts, root, run};
 
-/// Sends requests for a while, the same ones for a seed; an error if any answer is not as the document says.
-pub(super) fn run_for(node: &mut Node, seconds: u64, seed: u64) -> anyhow::Result<()> {
+/// Sends requests, the same ones for a seed; an error if any answer is not as the document says.
+pub(super) fn send(node: &mut Node, options: &Options) -> anyhow::Result<()> {
     let environment = parts::folder().join("schemathesis");
     parts::pip_packages(&environment, &folder().join("requirements.txt"))?;
     let mut command = Command::new(environment.join("bin/schemathesis"));
@@ -18,7 +18,11 @@ pub(super) fn run_for(node: &mut Node, seconds: u64, seed: u64) -> anyhow::Resul
         .arg(folder().join("schemathesis.toml"))
         .arg("run")
         .arg(root().join(DOCUMENT));
-    command.args(["--url", &node.url, "--seed", &seed.to_string(), "--max-time", &seconds.to_string()]);
+    command.args(["--url", &node.url, "--seed", &options.seed.to_string()]);
+    command.args(["--max-examples", &options.examples.to_string()]);
+    if let Some(seconds) = options.seconds {
+        command.args(["--max-time", &seconds.to_string()]);
+    }
     command.args(["--no-color", "--workers", "1"]).current_dir(folder());
     command.env("MUNDOTANGO_TOKEN", node.admin()?).env("MUNDOTANGO_API_KEY", API_KEY);
     run(&mut command)?;
