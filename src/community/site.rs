@@ -31,10 +31,15 @@ impl Site {
         self.address(&format!("/events/{event_id}"))
     }
 
-    /// The name of an event in all calendars of the world. It is the same for ever, as a calendar shows what comes under another
-    /// name a second time.
-    pub fn uid(&self, event_id: &str) -> String {
-        format!("{event_id}@{}", self.host)
+    /// The page of a booking.
+    pub fn booking_page(&self, booking_id: &str) -> String {
+        self.address(&format!("/bookings/{booking_id}"))
+    }
+
+    /// The name of an event or a stay in all calendars of the world. It is the same for ever, as a calendar shows what comes under
+    /// another name a second time.
+    pub fn uid(&self, id: &str) -> String {
+        format!("{id}@{}", self.host)
     }
 
     /// The language of what is written to who has chosen none.

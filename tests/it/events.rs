@@ -190,3 +190,31 @@ async fn a_place_that_costs_something_is_held() {
     };
     crate::server::until("the offer is told", kinds).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whole_days_are_days_until_they_are_changed() {
+    let world = World::new().await;
+    let days = json!({
+        "eventDate": "2030-03-05T00:00", "endDate": "2030-03-08T00:00", "timeZone": "Europe/Berlin", "allDay": true,
+    });
+    let path = world.event(days).await;
+    let seen = world.seen(&path, &world.beto).await;
+    let clocks =
+        |seen: &Value| (seen["allDay"].clone(), seen["localStart"].clone(), seen["localEnd"].clone());
+    let whole = (json!(true), json!("2030-03-05T00:00:00"), json!("2030-03-09T00:00:00"));
+    assert_eq!(clocks(&seen), whole);
+    let file = world.server.http.get(world.server.url(&format!("{path}/calendar.ics")));
+    let file = file.bearer_auth(&world.beto.token).send().await.unwrap().text().await.unwrap();
+    for line in ["DTSTART;VALUE=DATE:20300305", "DTEND;VALUE=DATE:20300309"] {
+        assert!(file.lines().any(|one| one == line), "{file}");
+    }
+    let alone = world.call(Method::PATCH, &path, &world.ana, json!({"allDay": false})).await;
+    assert_eq!((alone.0, &alone.1["errors"][0]["field"]), (StatusCode::BAD_REQUEST, &json!("allDay")));
+    let later = json!({"eventDate": "2030-03-12T10:00"});
+    let (status, moved) = world.call(Method::PATCH, &path, &world.ana, later).await;
+    assert_eq!(status, StatusCode::OK, "{moved}");
+    assert_eq!(clocks(&moved), (json!(true), json!("2030-03-12T00:00:00"), json!("2030-03-13T00:00:00")));
+    let timed = json!({"eventDate": "2030-03-12T22:00", "allDay": false});
+    let (_, moved) = world.call(Method::PATCH, &path, &world.ana, timed).await;
+    assert_eq!(clocks(&moved), (json!(false), json!("2030-03-12T22:00:00"), Value::Null));
+}

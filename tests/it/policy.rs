@@ -208,7 +208,7 @@ fn rule(operation: &str) -> Option<Rule> {
         "getPayment" => SeesPayment,
         "refundPayment" => SendsBack,
         "changeListing" | "setNights" => ChangesListing,
-        "getBooking" => SeesBooking,
+        "getBooking" | "getBookingCalendar" => SeesBooking,
         "cancelBooking" | "reviewBooking" | "replyToReview" => InBooking,
         "confirmBooking" | "declineBooking" | "counterBooking" | "markNoShow" => Hosts,
         "acceptOffer" => Stays,

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 use futures_util::future::join_all;
-use jiff::tz::TimeZone;
 use mundotango::community::bookmarks::store::BookmarkStore;
 use mundotango::community::events::places::Heads;
 use mundotango::community::events::rules::{RsvpChoice, RsvpCounts, Settings};
@@ -66,10 +65,7 @@ fn event(number: usize) -> Event {
         host_id: new_id(),
         title: format!("Milonga {number}"),
         description: String::new(),
-        when: Schedule {
-            start: (now() + Duration::from_hours(24)).to_zoned_datetime(TimeZone::UTC),
-            end: None,
-        },
+        when: Schedule::at(now() + Duration::from_hours(24)),
         location: Location { text: "La Viruta, Buenos Aires".to_owned(), ..Location::default() },
         event_type: EventType::Milonga,
         settings: Settings::capacity((number > 0).then_some(5)),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
 
@@ -57,17 +58,22 @@ async fn gather<'a, T: Send>(
     Ok(all)
 }
 
+fn looks_back(now: Timestamp) -> Timestamp {
+    now.saturating_sub(LOOKS_BACK).unwrap_or(Timestamp::MIN)
+}
+
 impl Community {
-    /// The events of a calendar, soonest first.
+    /// The events of a calendar, soonest first; none of one of stays.
     async fn events_of(
         &self,
         user_id: &str,
         shows: &Shows,
         now: Timestamp,
     ) -> Result<Vec<Shown>, StoreError> {
-        let from = now.saturating_sub(LOOKS_BACK).unwrap_or(Timestamp::MIN);
+        let from = looks_back(now);
         let until = now.saturating_add(LOOKS_AHEAD).unwrap_or(Timestamp::MAX);
         match shows {
+            Shows::Stays => Ok(Vec::new()),
             Shows::Mine => {
                 let read = |page| self.events.of_user(user_id, from, page).boxed();
                 let answered = gather(until, MOST_EVENTS, |(event, _)| event, read).await?;
@@ -117,6 +123,11 @@ impl Community {
         language: Language,
         now: Timestamp,
     ) -> Result<Vec<Entry>, StoreError> {
+        if *shows == Shows::Stays {
+            let from = looks_back(now).to_zoned_datetime(TimeZone::UTC).date();
+            let stays = self.housing.store.stays(user_id, from, MOST_EVENTS).await?;
+            return self.stay_entries(user_id, &stays, language, now).await;
+        }
         let mut shown = self.events_of(user_id, shows, now).await?;
         // What was right when the address was made may be wrong now.
         let viewer = Viewer::user(user_id);

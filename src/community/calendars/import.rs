@@ -190,12 +190,12 @@ impl Wanted {
 }
 
 /// When an event of a file is. Whole days are from one midnight to another.
-fn schedule(Found { start, end, all_day: _ }: Found) -> Result<Schedule, Refused> {
+fn schedule(Found { start, end, all_day }: Found) -> Result<Schedule, Refused> {
     let is_too_long = end.as_ref().is_some_and(|end| end.duration_since(&start) > LONGEST);
     if is_too_long {
         return Err(Refused(format!("DTEND: is more than {} days behind DTSTART", LONGEST.as_hours() / 24)));
     }
-    Ok(Schedule { start, end })
+    Ok(Schedule { start, end, all_day })
 }
 
 /// What a change of an event was refused for; a store that fails is no matter of one event.

@@ -21,7 +21,7 @@ use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Pa
 use mundotango_gateway::input::{BadFields, Choice, Maybe, Time};
 use mundotango_gateway::problem::{FieldCode, FieldError, Problem};
 use mundotango_gateway::{Identity, NewId};
-use mundotango_storage::now;
+use mundotango_storage::{StoreError, now};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -32,6 +32,7 @@ use self::token::CalendarToken;
 use super::Community;
 use super::events::calendar_entry;
 use super::policy::Action;
+use crate::email::Language;
 use crate::icalendar::Calendar;
 use crate::texts::{City, Id};
 
@@ -49,6 +50,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(remove))
         .routes(routes!(feed))
         .routes(routes!(of_event))
+        .routes(routes!(of_booking))
         .merge(import::router())
 }
 
@@ -62,6 +64,8 @@ enum CalendarKind {
     Host,
     /// The events in a city.
     City,
+    /// Where the user stays, and who stays at the user's places, once that was confirmed.
+    Stays,
 }
 
 /// A calendar to subscribe to.
@@ -90,17 +94,22 @@ impl NewCalendar {
         let (no_other, missing) = (FieldCode::Contradiction, FieldCode::Missing);
         match (self.kind.0, &self.host_id, &self.city) {
             (CalendarKind::Mine, Maybe::Absent | Maybe::Null, Maybe::Absent | Maybe::Null) => Ok(Shows::Mine),
+            (CalendarKind::Stays, Maybe::Absent | Maybe::Null, Maybe::Absent | Maybe::Null) => {
+                Ok(Shows::Stays)
+            }
             (CalendarKind::Host, Maybe::Value(host), Maybe::Absent | Maybe::Null) => {
                 Ok(Shows::Host { host_id: host.clone().into_string() })
             }
             (CalendarKind::City, Maybe::Absent | Maybe::Null, Maybe::Value(city)) => {
                 Ok(Shows::City { city: city.clone().into_string() })
             }
-            (CalendarKind::Mine | CalendarKind::City, Maybe::Value(_), _) => {
+            (CalendarKind::Mine | CalendarKind::Stays | CalendarKind::City, Maybe::Value(_), _) => {
                 wrong(no_other, "hostId", "host")
             }
             (CalendarKind::Host, Maybe::Absent | Maybe::Null, _) => wrong(missing, "hostId", "host"),
-            (CalendarKind::Mine | CalendarKind::Host, _, Maybe::Value(_)) => wrong(no_other, "city", "city"),
+            (CalendarKind::Mine | CalendarKind::Stays | CalendarKind::Host, _, Maybe::Value(_)) => {
+                wrong(no_other, "city", "city")
+            }
             (CalendarKind::City, _, Maybe::Absent | Maybe::Null) => wrong(missing, "city", "city"),
         }
     }
@@ -142,6 +151,7 @@ impl CalendarView {
     fn new(id: String, subscription: Subscription) -> Self {
         let (kind, host_id, city) = match subscription.shows {
             Shows::Mine => (CalendarKind::Mine, None, None),
+            Shows::Stays => (CalendarKind::Stays, None, None),
             Shows::Host { host_id } => (CalendarKind::Host, Some(host_id), None),
             Shows::City { city } => (CalendarKind::City, None, Some(city)),
         };
@@ -170,10 +180,20 @@ impl Community {
         Ok(Some(subscription))
     }
 
+    /// The language in which a user reads calendars.
+    async fn language_of(&self, user_id: &str) -> Result<Language, StoreError> {
+        let preferences = self.notifications.preferences.of(user_id).await?;
+        Ok(preferences.language().unwrap_or(self.site.language()))
+    }
+
     /// How a calendar is called in programs.
-    async fn name_of(&self, shows: &Shows) -> String {
+    async fn name_of(&self, shows: &Shows, language: Language) -> String {
         match shows {
             Shows::Mine => NAME.to_owned(),
+            Shows::Stays => match language {
+                Language::En => format!("{NAME}: stays"),
+                Language::Es => format!("{NAME}: estancias"),
+            },
             Shows::City { city } => format!("{NAME}: {city}"),
             Shows::Host { host_id } => match self.people(vec![host_id.clone()]).await.remove(host_id) {
                 Some(host) => format!("{NAME}: {}", host.full_name),
@@ -294,10 +314,9 @@ async fn feed(
     let subscription = community.opened_by(&token).await?.ok_or_else(no_calendar)?;
     community.limits.calendar(&token.calendar_id()).await?;
     let user_id = token.user_id();
-    let preferences = community.notifications.preferences.of(&user_id).await?;
-    let language = preferences.language().unwrap_or(community.site.language());
+    let language = community.language_of(&user_id).await?;
     let entries = community.entries_of(&user_id, &subscription.shows, language, now()).await?;
-    let name = community.name_of(&subscription.shows).await;
+    let name = community.name_of(&subscription.shows, language).await;
     let calendar = Calendar { name: Some(&name), method: None, entries: &entries };
     Ok(answer::calendar(&headers, &calendar, "mundotango.ics"))
 }
@@ -319,12 +338,33 @@ async fn of_event(
 ) -> Result<Response, Problem> {
     let event = community.event_for(&id, &identity, Action::Read).await?;
     let answered = community.events.rsvp_of(&id, &identity.user_id).await?;
-    let preferences = community.notifications.preferences.of(&identity.user_id).await?;
-    let language = preferences.language().unwrap_or(community.site.language());
+    let language = community.language_of(&identity.user_id).await?;
     let host = community.people(vec![event.host_id.clone()]).await.remove(&event.host_id);
     let host = host.as_ref().map(|host| host.full_name.as_str());
     let answer = answered.map(|answer| answer.status);
     let entries = [calendar_entry::entry(&event, answer, host, &community.site, language)];
     let calendar = Calendar { name: None, method: None, entries: &entries };
     Ok(answer::calendar(&headers, &calendar, "event.ics"))
+}
+
+/// A booking for a calendar program, for its two sides: a calendar (RFC 5545) with nothing else in it.
+#[utoipa::path(
+    get, path = "/api/bookings/{id}/calendar.ics", operation_id = "getBookingCalendar", tag = "calendars",
+    responses(
+        (status = OK, body = String, content_type = "text/calendar"),
+        (status = NOT_MODIFIED, description = "It is the one whose `ETag` came as `If-None-Match`."),
+        (status = NOT_FOUND, body = Problem),
+    ),
+)]
+async fn of_booking(
+    identity: Identity,
+    State(community): Shared,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let booking = community.seen_booking(&id, &identity).await?;
+    let language = community.language_of(&identity.user_id).await?;
+    let entries = community.stay_entries(&identity.user_id, &[booking], language, now()).await?;
+    let calendar = Calendar { name: None, method: None, entries: &entries };
+    Ok(answer::calendar(&headers, &calendar, "stay.ics"))
 }

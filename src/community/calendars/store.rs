@@ -20,6 +20,8 @@ const ROWS: &str = "c";
 pub enum Shows {
     /// What the user answered.
     Mine,
+    /// Where the user stays, and who stays with the user.
+    Stays,
     /// What somebody gives.
     Host {
         /// Who that is.

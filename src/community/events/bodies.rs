@@ -112,6 +112,8 @@ pub(in crate::community) struct EventBody {
     /// The end as the venue's clocks show it; null where no end is told.
     #[schema(required = true)]
     local_end: Option<String>,
+    /// Whether it is whole days: from the midnight of the first to the one after the last.
+    all_day: bool,
     location: LocationBody,
     event_type: EventType,
     /// Null for no limit.
@@ -157,6 +159,7 @@ impl EventBody {
             time_zone: event.when.zone_name().to_owned(),
             local_start: event.when.start.datetime().to_string(),
             local_end: event.when.end.as_ref().map(|end| end.datetime().to_string()),
+            all_day: event.when.all_day,
             location: event.location.into(),
             event_type: event.event_type,
             capacity: event.settings.limits.total,

@@ -14,17 +14,12 @@ use crate::icalendar::{Entry, Status, When};
 /// An evening of dancing, and not as long as it is taken to be on at most.
 pub const SHOWN_FOR: SignedDuration = SignedDuration::from_hours(4);
 
-/// When an event is, for calendars. One of whole days begins at one midnight and ends at another.
-pub fn when(schedule: &Schedule, all_day: bool) -> When {
-    let Schedule { start, end } = schedule;
-    if all_day {
-        let before_the_end = |end: &jiff::ZonedDateTime| end.checked_sub(SignedDuration::from_nanos(1));
-        let last = end.as_ref().and_then(|end| before_the_end(end).ok()).map(|last| last.date());
-        return When::Days {
-            first: start.date(),
-            last: last.map_or(start.date(), |last| last.max(start.date())),
-        };
+/// When an event is, for calendars.
+pub fn when(schedule: &Schedule) -> When {
+    if let Some((first, last)) = schedule.days() {
+        return When::Days { first, last };
     }
+    let Schedule { start, end, .. } = schedule;
     let end = end.clone().unwrap_or_else(|| start.saturating_add(SHOWN_FOR));
     When::Times { start: start.clone(), end }
 }
@@ -59,7 +54,7 @@ pub fn entry(
         created: event.created_at,
         changed: event.changed_at,
         stamp: event.changed_at,
-        when: when(&event.when, false),
+        when: when(&event.when),
         summary,
         description: description.join("\n\n"),
         location: event.location.text.clone(),
@@ -78,34 +73,17 @@ mod tests {
     use super::*;
 
     fn schedule(start: &str, end: Option<&str>) -> Schedule {
-        Schedule { start: start.parse().unwrap(), end: end.map(|end| end.parse().unwrap()) }
+        Schedule::times(start.parse().unwrap(), end.map(|end| end.parse().unwrap()))
     }
 
     #[test]
     fn an_event_always_has_an_end() {
         let untold = schedule("2026-12-04T22:00-03:00[America/Argentina/Buenos_Aires]", None);
-        let When::Times { start, end } = when(&untold, false) else { panic!("it has times") };
+        let When::Times { start, end } = when(&untold) else { panic!("it has times") };
         assert_eq!(end.duration_since(&start), SHOWN_FOR);
         let told =
             schedule("2026-12-04T22:00+01:00[Europe/Berlin]", Some("2026-12-05T04:00+01:00[Europe/Berlin]"));
-        let When::Times { end, .. } = when(&told, false) else { panic!("it has times") };
+        let When::Times { end, .. } = when(&told) else { panic!("it has times") };
         assert_eq!(Some(end), told.end);
-    }
-
-    #[test]
-    fn whole_days_are_those_between_two_midnights() {
-        let days = |start: &str, end: Option<&str>| {
-            let at = |date: &str| format!("{date}T00:00[America/Santiago]");
-            let When::Days { first, last } = when(&schedule(&at(start), end.map(at).as_deref()), true) else {
-                panic!("it is days")
-            };
-            (first.to_string(), last.to_string())
-        };
-        let pair = |first: &str, last: &str| (first.to_owned(), last.to_owned());
-        assert_eq!(days("2026-03-05", Some("2026-03-09")), pair("2026-03-05", "2026-03-08"));
-        assert_eq!(days("2026-03-05", Some("2026-03-06")), pair("2026-03-05", "2026-03-05"));
-        assert_eq!(days("2026-03-05", None), pair("2026-03-05", "2026-03-05"));
-        // Midnight of the last day is left out by the clocks.
-        assert_eq!(days("2026-09-04", Some("2026-09-07")), pair("2026-09-04", "2026-09-06"));
     }
 }

@@ -57,6 +57,10 @@ struct EventChange {
     #[deserr(default)]
     #[schema(value_type = Option<Zone>)]
     time_zone: Maybe<Zone>,
+    /// Whether it is whole days, as in a new event; only together with `eventDate`. As before if absent.
+    #[deserr(default)]
+    #[schema(value_type = bool, required = false)]
+    all_day: Given<bool>,
     #[deserr(default)]
     #[schema(value_type = GivenLocation, required = false)]
     location: Given<GivenLocation>,
@@ -88,7 +92,8 @@ impl EventChange {
         };
         let own = before.zone();
         let zone = if let Maybe::Value(zone) = &self.time_zone { zone } else { &own };
-        Schedule::given(start, end, Some(zone)).map(Some)
+        let all_day = self.all_day.0.unwrap_or(before.all_day);
+        Schedule::given(start, end, Some(zone), all_day).map(Some)
     }
 }
 
@@ -99,6 +104,7 @@ fn with_its_start(change: EventChange, _at: ValuePointerRef<'_>) -> Result<Event
     let alone = [
         ("endDate", !matches!(change.end_date, Maybe::Absent)),
         ("timeZone", !matches!(change.time_zone, Maybe::Absent)),
+        ("allDay", change.all_day.0.is_some()),
     ];
     match alone.into_iter().find(|(_, is_there)| *is_there) {
         Some((field, _)) => {

@@ -56,6 +56,10 @@ pub(super) struct NewEvent {
     #[deserr(default)]
     #[schema(value_type = Option<TicketPrice>)]
     pub(super) ticket_price: Maybe<TicketPrice>,
+    /// Whether it is whole days: of `eventDate` and `endDate` the days count, and `endDate` is on the last of them.
+    #[deserr(default)]
+    #[schema(required = false)]
+    pub(super) all_day: bool,
     /// Whether it is for its hosts alone until it is published.
     #[deserr(default)]
     #[schema(required = false)]
@@ -138,7 +142,7 @@ impl NewEvent {
             Maybe::Absent | Maybe::Null => None,
         };
         let zone = if let Maybe::Value(zone) = &self.time_zone { Some(zone) } else { None };
-        Schedule::given(self.event_date, end, zone)
+        Schedule::given(self.event_date, end, zone, self.all_day)
     }
 }
 

@@ -4,7 +4,7 @@
 //! begins at nine in the evening, and the point in time follows.
 
 use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
-use jiff::civil::{DateTime, DateTimeRound};
+use jiff::civil::{Date, DateTime, DateTimeRound};
 use jiff::fmt::temporal::DateTimeParser;
 use jiff::tz::{AmbiguousOffset, OffsetConflict, TimeZone};
 use jiff::{RoundMode, SignedDuration, Timestamp, Unit, ZonedDateTime};
@@ -36,21 +36,52 @@ pub struct Schedule {
     /// When it ends, if that is told.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "zoned_if_any")]
     pub end: Option<ZonedDateTime>,
+    /// Whether it is whole days, from the midnight of the first to the one after the last.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all_day: bool,
 }
 
 impl Schedule {
+    /// From one time to another, if there is one.
+    pub const fn times(start: ZonedDateTime, end: Option<ZonedDateTime>) -> Self {
+        Self { start, end, all_day: false }
+    }
+
+    /// The whole days on which it is: times of day are left out, and the end is on its last day.
+    fn whole_days(self) -> Result<Self, FieldError> {
+        let out_of_range =
+            |_| FieldError::new("eventDate", FieldCode::OutOfRange, "is further away than times go");
+        let last = self.end.as_ref().unwrap_or(&self.start).date();
+        let zone = self.start.time_zone();
+        let midnight = |date: Date| date.to_zoned_datetime(zone.clone());
+        let end = last.tomorrow().and_then(midnight).map_err(out_of_range)?;
+        let start = midnight(self.start.date()).map_err(out_of_range)?;
+        Ok(Self { start, end: Some(end), all_day: true })
+    }
+
+    /// The first and the last day, where it is whole days.
+    pub fn days(&self) -> Option<(Date, Date)> {
+        let first = self.start.date();
+        let end = self.end.as_ref().filter(|_| self.all_day)?;
+        // A day begins later than at midnight where the clocks leave that out.
+        let last = end.checked_sub(SignedDuration::from_nanos(1)).map_or(first, |last| last.date());
+        Some((first, last.max(first)))
+    }
+
     /// From the fields of a request; the field that is wrong, if one is.
     pub(super) fn given(
         start: GivenTime,
         end: Option<GivenTime>,
         zone: Option<&Zone>,
+        all_day: bool,
     ) -> Result<Self, FieldError> {
         let zone = zone.map(|Zone(zone)| zone);
         let start = start.on_clocks_of(zone, "eventDate")?;
         let end = end.map(|end| end.on_clocks_of(zone, "endDate")).transpose()?;
         if let Some(end) = &end {
             let lasts = end.duration_since(&start);
-            if !lasts.is_positive() {
+            let is_one_day = all_day && end.date() == start.date();
+            if !lasts.is_positive() && !is_one_day {
                 let message = "must be later than eventDate";
                 return Err(FieldError::new("endDate", FieldCode::Contradiction, message));
             }
@@ -59,12 +90,13 @@ impl Schedule {
                 return Err(FieldError::new("endDate", FieldCode::OutOfRange, message));
             }
         }
-        Ok(Self { start, end })
+        let given = Self::times(start, end);
+        if all_day { given.whole_days() } else { Ok(given) }
     }
 
     /// A point in time, on no clocks in particular.
     pub fn at(start: Timestamp) -> Self {
-        Self { start: start.to_zoned_datetime(TimeZone::UTC), end: None }
+        Self::times(start.to_zoned_datetime(TimeZone::UTC), None)
     }
 
     /// When it starts, as a point in time.
@@ -254,7 +286,37 @@ mod tests {
     fn schedule(start: &str, end: Option<&str>, zone: Option<&str>) -> Result<Schedule, (String, FieldCode)> {
         let time = |text: &str| read_value::<GivenTime>(json!(text)).unwrap();
         let zone = zone.map(|name| read_value::<Zone>(json!(name)).unwrap());
-        Schedule::given(time(start), end.map(time), zone.as_ref()).map_err(|error| (error.field, error.code))
+        Schedule::given(time(start), end.map(time), zone.as_ref(), false)
+            .map_err(|error| (error.field, error.code))
+    }
+
+    #[test]
+    fn whole_days_are_those_between_two_midnights() {
+        let days = |start: &str, end: Option<&str>| {
+            let times = |text: &str| read_value::<GivenTime>(json!(text)).unwrap();
+            let zone: Zone = read_value(json!("America/Santiago")).unwrap();
+            let given = Schedule::given(times(start), end.map(times), Some(&zone), true).unwrap();
+            let kept: Schedule = serde_json::from_str(&serde_json::to_string(&given).unwrap()).unwrap();
+            assert_eq!(kept, given);
+            let ends = given.end.as_ref().unwrap().datetime().to_string();
+            (given.days().map(|(first, last)| format!("{first} {last}")).unwrap(), ends)
+        };
+        let those = |days: &str, ends: &str| (days.to_owned(), ends.to_owned());
+        assert_eq!(
+            days("2026-03-05T00:00", Some("2026-03-08T00:00")),
+            those("2026-03-05 2026-03-08", "2026-03-09T00:00:00")
+        );
+        assert_eq!(
+            days("2026-03-05T21:00", Some("2026-03-05T04:00")),
+            those("2026-03-05 2026-03-05", "2026-03-06T00:00:00")
+        );
+        assert_eq!(days("2026-03-05T21:00", None), those("2026-03-05 2026-03-05", "2026-03-06T00:00:00"));
+        // The midnight behind the last day is left out by the clocks.
+        assert_eq!(
+            days("2026-09-04T00:00", Some("2026-09-05T00:00")),
+            those("2026-09-04 2026-09-05", "2026-09-06T01:00:00")
+        );
+        assert_eq!(Schedule::at(Timestamp::UNIX_EPOCH).days(), None);
     }
 
     #[test]

@@ -479,6 +479,9 @@ impl Letters {
     }
 
     fn when(&self, when: &Schedule, reader: &Reader) -> String {
+        if let Some((first, last)) = when.days() {
+            return self.dates.days(first, last, reader.language);
+        }
         let zone = reader.preferences.known_zone();
         self.dates.when(&when.start, when.end.as_ref(), reader.language, zone.as_ref())
     }

@@ -87,7 +87,7 @@ impl Generator for Events {
             host_id: plan.user_id(host),
             title: title.into_string(),
             description: description.into_string(),
-            when: Schedule { start, end: Some(end) },
+            when: Schedule::times(start, Some(end)),
             location: Location {
                 text: text.into_string(),
                 city: Some(city.into_string()),

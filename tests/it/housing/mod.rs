@@ -1,5 +1,7 @@
 //! Places to stay, through REST: the journey of a stay, who sees what, and what cannot be meant.
 
+mod beds;
+mod calendar;
 mod journey;
 mod privacy;
 mod reviews;

@@ -36,7 +36,7 @@ pub fn event(start: Timestamp, capacity: Option<u32>) -> Event {
         host_id: new_id(),
         title: "Milonga del Sur".to_owned(),
         description: String::new(),
-        when: Schedule { start: start.to_zoned_datetime(buenos_aires), end: None },
+        when: Schedule::times(start.to_zoned_datetime(buenos_aires), None),
         location: Location { text: "La Viruta, Buenos Aires".to_owned(), ..Location::default() },
         event_type: EventType::Milonga,
         settings: Settings::capacity(capacity),

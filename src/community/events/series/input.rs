@@ -81,7 +81,7 @@ impl NewSeries {
             Maybe::Absent | Maybe::Null => None,
         };
         let zone = if let Maybe::Value(zone) = &self.time_zone { Some(zone) } else { None };
-        let first = Schedule::given(self.event_date, end, zone)?;
+        let first = Schedule::given(self.event_date, end, zone, false)?;
         let date = first.start.date();
         let end = first.end.as_ref().map(|end| {
             // An event that has an end has it within weeks.

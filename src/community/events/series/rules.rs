@@ -219,15 +219,15 @@ impl Times {
     pub fn on(&self, date: Date, zone: &TimeZone) -> Option<Schedule> {
         let starts = date.to_datetime(self.start);
         let start = zone.to_ambiguous_zoned_datetime(starts).compatible().ok()?;
-        let Some(End { days: number, time }) = self.end else { return Some(Schedule { start, end: None }) };
+        let Some(End { days: number, time }) = self.end else { return Some(Schedule::times(start, None)) };
         let ends = date.checked_add(days(number)?).ok()?.to_datetime(time);
         let end = zone.to_ambiguous_zoned_datetime(ends).compatible().ok()?;
         if end > start {
-            return Some(Schedule { start, end: Some(end) });
+            return Some(Schedule::times(start, Some(end)));
         }
         // The start was put off past the end, as it lay in a gap: then it lasts as long as it says.
         let end = start.checked_add(ends.duration_since(starts)).ok()?;
-        Some(Schedule { start, end: Some(end) })
+        Some(Schedule::times(start, Some(end)))
     }
 
     /// Whether dates end after they start.

@@ -3,6 +3,7 @@
 mod announce;
 pub mod bill;
 pub(in crate::community) mod bodies;
+mod calendar_entry;
 pub mod lists;
 mod review_routes;
 pub mod reviews;
@@ -153,6 +154,19 @@ fn parties(booking: &Booking) -> (&str, &str) {
 impl Community {
     async fn booking(&self, id: &str) -> Result<Booking, Problem> {
         self.housing.store.booking(id).await?.ok_or_else(|| Problem::not_found("booking"))
+    }
+
+    /// The booking, if the caller may see it.
+    pub(in crate::community) async fn seen_booking(
+        &self,
+        id: &str,
+        identity: &Identity,
+    ) -> Result<Booking, Problem> {
+        let booking = self.booking(id).await?;
+        let (host, guest) = parties(&booking);
+        let object = Object::Booking { host, guest };
+        policy::may(Viewer::from(identity), Action::Read, &object).allows("booking")?;
+        Ok(booking)
     }
 
     /// The booking, if the caller is its host.

@@ -34,15 +34,18 @@ use self::kind::Listing;
 use self::rules::{AccommodationType, MOST_GUESTS};
 use self::search::ListingFilter;
 use self::words::Words;
-use super::stay::{CivilDate, Stay};
+use super::stay::{self, CivilDate, Stay};
 use crate::community::Community;
 use crate::community::amount::Price;
 use crate::community::money::Currency;
 use crate::community::place::Near;
 use crate::community::policy::{self, Action, Object, Viewer};
-use crate::texts::{City, SearchText};
+use crate::texts::{City, Id, SearchText};
 
 type Shared = State<Arc<Community>>;
+
+/// How far from an event its guests stay, in kilometres.
+const NEAR_AN_EVENT: f64 = 15.0;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(read, change)).merge(nights::router())
@@ -97,6 +100,11 @@ struct ListingsQuery {
     #[deserr(default)]
     #[param(value_type = Option<String>, max_length = 100, example = "-34.6,-58.4,10")]
     near: Option<Near>,
+    /// Only for who comes to this event: near it, or in its city where it tells no point, and free for all of its nights. `near`,
+    /// `city`, `from` and `to` count before it.
+    #[deserr(default)]
+    #[param(value_type = Option<Id>, inline)]
+    event: Option<Id>,
     /// Only with these words in title or description.
     #[deserr(default)]
     #[param(value_type = Option<SearchText>, inline)]
@@ -134,6 +142,31 @@ impl Community {
         Ok(ListingBody::new(listing, &people, is_exact))
     }
 
+    /// A filter with what an event asks for where it says nothing else.
+    async fn beds_for(
+        &self,
+        event_id: &str,
+        identity: &Identity,
+        mut filter: ListingFilter,
+    ) -> Result<ListingFilter, Problem> {
+        let event = self.event_for(event_id, identity, Action::Read).await?;
+        if filter.near.is_none() && filter.city.is_none() {
+            filter.near = event.location.coordinates.map(|point| (point, NEAR_AN_EVENT));
+            filter.city = event.location.city.filter(|_| filter.near.is_none());
+            if filter.near.is_none() && filter.city.is_none() {
+                let unknown = "the event tells neither a point nor a city: say `near` or `city`";
+                let error = FieldError::new("event", FieldCode::Missing, unknown);
+                return Err(Problem::invalid(vec![error]));
+            }
+        }
+        if filter.stay.is_none() {
+            let first = event.when.start.date();
+            let last = event.when.end.map_or(first, |end| end.date());
+            filter.stay = Stay::new(first, last.max(stay::days_later(first, 1)));
+        }
+        Ok(filter)
+    }
+
     /// The listing, if there is one.
     pub(in crate::community::housing) async fn listing(&self, id: &str) -> Result<Listing, Problem> {
         self.housing.listings.listing(id).await?.ok_or_else(|| Problem::not_found("listing"))
@@ -152,7 +185,11 @@ impl Community {
 #[utoipa::path(
     get, path = "/api/housing", operation_id = "listListings", tag = "housing",
     params(ListingsQuery, PageQuery),
-    responses((status = OK, body = PageBody<ListingBody>), (status = BAD_REQUEST, body = Problem)),
+    responses(
+        (status = OK, body = PageBody<ListingBody>),
+        (status = BAD_REQUEST, body = Problem),
+        (status = NOT_FOUND, body = Problem),
+    ),
 )]
 async fn list(
     identity: Identity,
@@ -161,6 +198,7 @@ async fn list(
 ) -> Result<Json<PageBody<ListingBody>>, Problem> {
     let stay = filter.stay().map_err(|error| Problem::invalid(vec![error]))?;
     let is_own = filter.mine == Some(Choice(Flag::True));
+    let event = filter.event.map(Id::into_string);
     let filter = ListingFilter {
         city: filter.city.map(City::into_string),
         accommodation_type: filter.accommodation_type.map(|choice| choice.0),
@@ -172,6 +210,10 @@ async fn list(
         near: filter.near.map(|Near(point, km)| (point, km)),
         words: filter.q.map(|text| Words::of(&text.into_string())),
         host_id: is_own.then(|| identity.user_id.clone()),
+    };
+    let filter = match event {
+        Some(event) => community.beds_for(&event, &identity, filter).await?,
+        None => filter,
     };
     let page = community.housing.listings.listings(&filter, paging.request()).await?;
     let people = community.people(page.items.iter().map(|listing| listing.host_id.clone()).collect()).await;

@@ -58,6 +58,12 @@ impl ListingStore {
         Ok(self.0.read(&LISTINGS, id).await?.map(|found| Listing::found(id, found)))
     }
 
+    /// The listings with these ids, `None` for those that are not there.
+    pub async fn all(&self, ids: &[String]) -> Result<Vec<Option<Listing>>, StoreError> {
+        let read = ids.iter().zip(self.0.read_all(&LISTINGS, ids).await?);
+        Ok(read.map(|(id, found)| Some(Listing::found(id, found?))).collect())
+    }
+
     /// Changes what a host says of a place; as it is then, `None` if there is none. `details` makes the new ones of those that
     /// are.
     pub async fn change(
