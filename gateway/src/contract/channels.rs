@@ -12,6 +12,9 @@ const ABOUT: &str = "What subscribers of channels receive: the `data` of a publi
     Sessions speak the Centrifuge client protocol, as the official SDKs of Centrifugo do; requests are in the OpenAPI \
     document beside this one.";
 
+/// Where the licence can be read.
+const LICENSE: &str = "https://spdx.org/licenses/Apache-2.0.html";
+
 /// The AsyncAPI document of the channels of the API's document.
 pub(crate) fn document(api: &Value) -> Value {
     let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
@@ -31,6 +34,7 @@ pub(crate) fn document(api: &Value) -> Value {
         let operation = json!({
             "action": "send", "summary": format!("What is published to `{address}`"), "description": about["description"],
             "channel": refers("channels", &key), "messages": sent.collect::<Vec<_>>(),
+            "security": [refers("components/securitySchemes", "token")],
         });
         operations.insert(format!("publish{}{}", key[..1].to_uppercase(), &key[1..]), operation);
         channels.insert(key, channel);
@@ -44,7 +48,7 @@ pub(crate) fn document(api: &Value) -> Value {
         "asyncapi": "3.0.0",
         "info": {
             "title": api["info"]["title"], "version": api["info"]["version"], "description": ABOUT,
-            "license": {"name": api["info"]["license"]["name"]},
+            "license": {"name": api["info"]["license"]["name"], "url": LICENSE},
         },
         "defaultContentType": "application/json",
         "servers": {"node": {
@@ -54,7 +58,14 @@ pub(crate) fn document(api: &Value) -> Value {
         }},
         "channels": channels,
         "operations": operations,
-        "components": {"messages": messages, "schemas": used(api)},
+        "components": {
+            "messages": messages,
+            "schemas": used(api),
+            "securitySchemes": {"token": {
+                "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                "description": "The token of the API, sent in the session's `connect` command.",
+            }},
+        },
     })
 }
 
@@ -63,10 +74,27 @@ fn used(api: &Value) -> Map<String, Value> {
     let Some(all) = api["components"]["schemas"].as_object() else { return Map::new() };
     let mut names = BTreeSet::new();
     schemas::collect(&api["x-channels"], all, &mut names);
-    all.iter()
-        .filter(|(name, _)| names.contains(*name))
-        .map(|(name, one)| (name.clone(), one.clone()))
-        .collect()
+    let used = all.iter().filter(|(name, _)| names.contains(*name));
+    let mut used: Map<_, _> = used.map(|(name, one)| (name.clone(), one.clone())).collect();
+    used.values_mut().for_each(set_references_apart);
+    used
+}
+
+/// Puts references that stand beside a description into a list of their own: OpenAPI reads both, and AsyncAPI the reference
+/// alone.
+fn set_references_apart(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.len() > 1
+                && let Some(reference) = fields.remove("$ref")
+            {
+                fields.insert("allOf".to_owned(), json!([{"$ref": reference}]));
+            }
+            fields.values_mut().for_each(set_references_apart);
+        }
+        Value::Array(items) => items.iter_mut().for_each(set_references_apart),
+        _ => {}
+    }
 }
 
 fn refers(to: &str, name: &str) -> Value {
@@ -113,7 +141,9 @@ mod tests {
                 ]}},
             },
             "components": {"schemas": {
-                "Event": {"type": "object", "properties": {"host": {"$ref": "#/components/schemas/Person"}}},
+                "Event": {"type": "object", "properties": {
+                    "host": {"$ref": "#/components/schemas/Person", "description": "Who gives it."},
+                }},
                 "Note": {"type": "object"}, "Person": {"type": "object"}, "Request": {"type": "object"},
             }},
         });
@@ -128,6 +158,10 @@ mod tests {
         assert_eq!(operation["messages"][1], json!({"$ref": "#/channels/userId/messages/Note"}));
         let schemas: Vec<_> = document["components"]["schemas"].as_object().unwrap().keys().collect();
         assert_eq!(schemas, ["Event", "Note", "Person"], "no others");
+        let host = &document["components"]["schemas"]["Event"]["properties"]["host"];
+        let apart =
+            json!({"allOf": [{"$ref": "#/components/schemas/Person"}], "description": "Who gives it."});
+        assert_eq!(*host, apart);
         assert_eq!(key_of("posts:feed"), "postsFeed");
     }
 }
