@@ -23,7 +23,7 @@ const MOST_AT_ONCE: usize = 256;
 /// Jobs are taken ahead for so long, where they are short enough: a worker that is done has the next one at once.
 const AHEAD: Duration = Duration::from_millis(50);
 /// Most jobs that are taken ahead, for each worker.
-const AHEAD_EACH: usize = 40;
+const AHEAD_EACH: usize = 16;
 
 /// Gives out jobs until the node takes no more.
 pub(super) async fn run(pool: &Arc<Pool>, vitals: &Vitals) {

@@ -21,7 +21,7 @@ use crate::work::Run;
 /// Most attempts that a node makes of one queue at the same time.
 const MAX_CONCURRENCY: usize = 256;
 /// Most jobs of a queue that a node has taken from the store.
-pub(super) const MAX_TAKEN: usize = 2_048;
+pub(super) const MAX_TAKEN: usize = 512;
 /// How long what came of attempts may take to be written when a node ends.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
