@@ -312,7 +312,7 @@ fn shown_at(zone: &TimeZone, time: DateTime) -> Option<(Timestamp, Timestamp)> {
 /// A schedule on the clocks of a zone, and when it starts by the walk. A time that the clocks leave out is refused.
 fn schedule(name: &str, time: DateTime) -> Option<(Schedule, Timestamp, Timestamp)> {
     let (zone, named) = (zone_named(name).unwrap(), read_value::<Zone>(json!(name)).unwrap());
-    let given = Schedule::given(GivenTime::Local(time), None, Some(&named));
+    let given = Schedule::given(GivenTime::Local(time), None, Some(&named), false);
     let shown = shown_at(&zone, time);
     assert_eq!(given.is_err(), shown.is_none(), "{name} {time}");
     let (first, last) = shown?;
@@ -338,7 +338,7 @@ async fn week(name: &'static str, day: &'static str, late: i64) -> (usize, usize
         world.put(made + HOUR, Step::Decline { event_id: event_id.clone() });
         if last > start {
             // The same time when it is shown again, which takes the offset to say.
-            let again = Schedule::given(GivenTime::Point(last), None, Some(&named)).unwrap();
+            let again = Schedule::given(GivenTime::Point(last), None, Some(&named), false).unwrap();
             let event_id = world.give(again, made).await;
             world.put(made + HOUR, Step::Decline { event_id: event_id.clone() });
             due.insert((event_id, last));
@@ -365,7 +365,8 @@ async fn week(name: &'static str, day: &'static str, late: i64) -> (usize, usize
             (4, _) => world.put(start - HOUR * 30, Step::Cancel { event_id }),
             // Moved to a time at which the reminder would be due at once.
             (5, _) => {
-                let soon = Schedule::given(GivenTime::Point(start - HOUR * 7), None, Some(&named)).unwrap();
+                let soon =
+                    Schedule::given(GivenTime::Point(start - HOUR * 7), None, Some(&named), false).unwrap();
                 world.put(start - HOUR * 30, Step::Move { event_id, when: soon });
             }
             _ => {

@@ -4,6 +4,7 @@ mod accounts;
 mod bookmarks;
 mod conversations;
 mod events;
+mod growth;
 mod housing;
 mod listings;
 mod payments;

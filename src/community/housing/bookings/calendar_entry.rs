@@ -28,10 +28,9 @@ const fn shown(status: Status) -> icalendar::Status {
 
 fn summary(status: icalendar::Status, side: Side, title: &str, other: &str, language: Language) -> String {
     let what = match (side, language) {
-        (Side::Guest, _) if other.is_empty() => title.to_owned(),
+        _ if other.is_empty() => title.to_owned(),
         (Side::Guest, Language::En) => format!("Stay with {other}: {title}"),
         (Side::Guest, Language::Es) => format!("Estancia con {other}: {title}"),
-        (Side::Host, _) if other.is_empty() => title.to_owned(),
         (Side::Host, Language::En) => format!("Guest {other}: {title}"),
         (Side::Host, Language::Es) => format!("Huésped {other}: {title}"),
     };
