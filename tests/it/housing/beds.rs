@@ -24,7 +24,7 @@ async fn beds_for_an_event_are_near_it_and_free_on_all_of_its_nights() {
     let (near, busy) = (town.room().await, town.room().await);
     let mut elsewhere = room_body();
     elsewhere["location"] =
-        json!({"text": "Calle 1", "city": "La Plata", "latitude": -34.92, "longitude": -57.95});
+        json!({"text": "Plaza Moreno", "city": "La Plata", "latitude": -34.92, "longitude": -57.95});
     let (status, elsewhere) = town.server.post("/api/housing", &town.host, elsewhere).await;
     assert_eq!(status, StatusCode::CREATED, "{elsewhere}");
     // The last night of the festival is somebody's.
