@@ -36,6 +36,7 @@ const OTHERWISE: &[(&str, &[u16])] = &[
     ("offerEvent", &[204, 404]),
     ("requestBooking", &[403, 409]),
     ("getBooking", &[404]),
+    ("getBookingCalendar", &[404]),
     ("confirmBooking", &[404]),
     ("declineBooking", &[404]),
     ("counterBooking", &[404]),
