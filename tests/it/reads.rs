@@ -1,5 +1,4 @@
-//! How often a call reads from the store while what it reads again and again is cached: docs/store-reads.md states it for each
-//! operation, and a node counts it.
+//! How often a call reads from the store: docs/store-reads.md states it for each operation, and a node counts it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,7 +101,7 @@ impl Quiet {
         answer
     }
 
-    /// Calls an operation that changes nothing, once to fill the cache and then to be counted.
+    /// Calls an operation that changes nothing, once to see that it works and then to be counted.
     async fn read(&mut self, operation: &'static str, path: &str, user: &User) {
         let (status, answer) = self.server.get(path, user).await;
         assert_eq!(status, StatusCode::OK, "{operation}: {answer}");

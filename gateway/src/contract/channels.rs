@@ -1,5 +1,5 @@
-//! What channels publish as a document of its own (AsyncAPI 3), for readers and makers of clients that know that format. It is
-//! made of the API's document, so the two cannot say different things.
+//! The AsyncAPI 3 document: which messages channels publish, for readers and makers of clients that know that format. It is made
+//! of the API's document, so the two cannot say different things.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::schemas;
 
-/// What a reader has to know before the first channel.
+/// The document's introduction.
 const ABOUT: &str = "What subscribers of channels receive: the `data` of a publication is one of the channel's messages. \
     Sessions speak the Centrifuge client protocol, as the official SDKs of Centrifugo do; requests are in the OpenAPI \
     document beside this one.";
@@ -113,7 +113,7 @@ fn parameters_of(address: &str) -> impl Iterator<Item = &str> {
     address.split('{').skip(1).filter_map(|rest| rest.split('}').next())
 }
 
-/// What a channel is called in the document: `eventId` for `event:{id}`.
+/// The name of a channel in the document: `eventId` for `event:{id}`.
 fn key_of(address: &str) -> String {
     let mut key = String::new();
     for word in address.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty())

@@ -58,64 +58,30 @@ async fn gather<'a, T: Send>(
     Ok(all)
 }
 
-fn looks_back(now: Timestamp) -> Timestamp {
-    now.saturating_sub(LOOKS_BACK).unwrap_or(Timestamp::MIN)
-}
-
 impl Community {
-    /// The events of a calendar, soonest first; none of one of stays.
-    async fn events_of(
+    /// The events in a city, soonest first.
+    async fn events_in(
         &self,
-        user_id: &str,
-        shows: &Shows,
+        city: &str,
+        (from, until): (Timestamp, Timestamp),
         now: Timestamp,
-    ) -> Result<Vec<Shown>, StoreError> {
-        let from = looks_back(now);
-        let until = now.saturating_add(LOOKS_AHEAD).unwrap_or(Timestamp::MAX);
-        match shows {
-            Shows::Stays => Ok(Vec::new()),
-            Shows::Mine => {
-                let read = |page| self.events.of_user(user_id, from, page).boxed();
-                let answered = gather(until, MOST_EVENTS, |(event, _)| event, read).await?;
-                let answered =
-                    answered.into_iter().filter(|(_, answer)| answer.status != RsvpStatus::Declined);
-                Ok(answered.map(|(event, answer)| (event, Some(answer.status))).collect())
-            }
-            Shows::Host { host_id } => {
-                let read = |page| self.events.of_host(host_id, from, page).boxed();
-                let given = gather(until, MOST_EVENTS, |event| event, read).await?;
-                Ok(given.into_iter().map(|event| (event, None)).collect())
-            }
-            Shows::City { city } => {
-                let of_city =
-                    EventFilter { city: Some(city.clone()), with_cancelled: true, ..EventFilter::default() };
-                // A city has so many that what was would leave no room for what is to come.
-                let to_come = EventFilter { still_on: Some(now), to: Some(until), ..of_city.clone() };
-                let to_come = gather(
-                    until,
-                    MOST_TO_COME,
-                    |event| event,
-                    |page| self.events.events(&to_come, page).boxed(),
-                );
-                let to_come = to_come.await?;
-                let past = EventFilter { from: Some(from), to: Some(now), ..of_city };
-                let past = gather(
-                    until,
-                    MOST_READS * AT_ONCE,
-                    |event| event,
-                    |page| self.events.events(&past, page).boxed(),
-                );
-                let mut past = past.await?;
-                let known: BTreeSet<_> = to_come.iter().map(|event| event.id.as_str()).collect();
-                past.retain(|event| !known.contains(event.id.as_str()));
-                let left_out = past.len().saturating_sub(MOST_EVENTS - to_come.len());
-                let all = past.into_iter().skip(left_out).chain(to_come);
-                Ok(all.map(|event| (event, None)).collect())
-            }
-        }
+    ) -> Result<Vec<Event>, StoreError> {
+        let of_city =
+            EventFilter { city: Some(city.to_owned()), with_cancelled: true, ..EventFilter::default() };
+        // A city has so many that what was would leave no room for what is to come.
+        let to_come = EventFilter { still_on: Some(now), to: Some(until), ..of_city.clone() };
+        let read = |page| self.events.events(&to_come, page).boxed();
+        let to_come = gather(until, MOST_TO_COME, |event| event, read).await?;
+        let past = EventFilter { from: Some(from), to: Some(now), ..of_city };
+        let read = |page| self.events.events(&past, page).boxed();
+        let mut past = gather(until, MOST_READS * AT_ONCE, |event| event, read).await?;
+        let known: BTreeSet<_> = to_come.iter().map(|event| event.id.as_str()).collect();
+        past.retain(|event| !known.contains(event.id.as_str()));
+        let left_out = past.len().saturating_sub(MOST_EVENTS - to_come.len());
+        Ok(past.into_iter().skip(left_out).chain(to_come).collect())
     }
 
-    /// What a calendar shows its user now.
+    /// What a calendar shows its user now, soonest first.
     pub(super) async fn entries_of(
         &self,
         user_id: &str,
@@ -123,12 +89,28 @@ impl Community {
         language: Language,
         now: Timestamp,
     ) -> Result<Vec<Entry>, StoreError> {
-        if *shows == Shows::Stays {
-            let from = looks_back(now).to_zoned_datetime(TimeZone::UTC).date();
-            let stays = self.housing.store.stays(user_id, from, MOST_EVENTS).await?;
-            return self.stay_entries(user_id, &stays, language, now).await;
-        }
-        let mut shown = self.events_of(user_id, shows, now).await?;
+        let from = now.saturating_sub(LOOKS_BACK).unwrap_or(Timestamp::MIN);
+        let until = now.saturating_add(LOOKS_AHEAD).unwrap_or(Timestamp::MAX);
+        let unanswered = |events: Vec<Event>| events.into_iter().map(|event| (event, None)).collect();
+        let mut shown: Vec<Shown> = match shows {
+            Shows::Stays => {
+                let from = from.to_zoned_datetime(TimeZone::UTC).date();
+                let stays = self.housing.store.stays(user_id, from, MOST_EVENTS).await?;
+                return self.stay_entries(user_id, &stays, language, now).await;
+            }
+            Shows::Mine => {
+                let read = |page| self.events.of_user(user_id, from, page).boxed();
+                let answered = gather(until, MOST_EVENTS, |(event, _)| event, read).await?;
+                let answered =
+                    answered.into_iter().filter(|(_, answer)| answer.status != RsvpStatus::Declined);
+                answered.map(|(event, answer)| (event, Some(answer.status))).collect()
+            }
+            Shows::Host { host_id } => {
+                let read = |page| self.events.of_host(host_id, from, page).boxed();
+                unanswered(gather(until, MOST_EVENTS, |event| event, read).await?)
+            }
+            Shows::City { city } => unanswered(self.events_in(city, (from, until), now).await?),
+        };
         // What was right when the address was made may be wrong now.
         let viewer = Viewer::user(user_id);
         shown.retain(|(event, _)| {

@@ -36,7 +36,7 @@ pub struct Schedule {
     /// When it ends, if that is told.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "zoned_if_any")]
     pub end: Option<ZonedDateTime>,
-    /// Whether it is whole days, from the midnight of the first to the one after the last.
+    /// Whether the event is whole days, from the midnight of the first to the one after the last.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all_day: bool,
 }

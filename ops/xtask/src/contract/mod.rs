@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::postman::DOCUMENT;
 use crate::{parts, postman, root, target_folder};
 
-/// What channels publish.
+/// The AsyncAPI document, which says what channels publish.
 const CHANNELS: &str = "docs/asyncapi.json";
 /// Requests that schemathesis makes up for an operation, unless another number is given.
 const FEW: u64 = 3;

@@ -154,7 +154,7 @@ pub(super) fn stepped(
     Ok(effects)
 }
 
-/// What it causes that the money of a booking came or went back: the host is told of what came.
+/// The effects of money that came for a booking or went back: both sides are told, and the host gets a notification of what came.
 pub(super) fn money_moved(
     booking: &Booking,
     people: &People,

@@ -81,8 +81,8 @@ impl Bill {
         self.paid_by.as_deref() == Some(payment)
     }
 
-    /// So much of a payment has gone back in all, in minor units; whether that is news. It may become less again: banks refuse
-    /// refunds.
+    /// Notes how much of a payment has gone back in all, in minor units; whether that is news. The sum may become less again, as
+    /// banks refuse refunds.
     pub fn went_back(&mut self, payment: &str, minor: u64, total: Money) -> bool {
         if !self.is_paid_by(payment) {
             return false;

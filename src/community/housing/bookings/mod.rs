@@ -151,9 +151,30 @@ fn parties(booking: &Booking) -> (&str, &str) {
     (&booking.request.host_id, &booking.request.guest_id)
 }
 
+/// Whether a viewer may know where a stay is.
+fn may_know_the_place(booking: &Booking, viewer: Viewer<'_>, user_id: &str, now: Timestamp) -> bool {
+    let is_guest = booking.status(now) == Status::Confirmed && booking.request.guest_id == user_id;
+    let address = Object::Address { host: &booking.request.host_id, is_guest };
+    policy::may(viewer, Action::Read, &address).is_allowed()
+}
+
 impl Community {
     async fn booking(&self, id: &str) -> Result<Booking, Problem> {
         self.housing.store.booking(id).await?.ok_or_else(|| Problem::not_found("booking"))
+    }
+
+    /// The booking, if the caller may do something with a part of it.
+    async fn booking_for(
+        &self,
+        id: &str,
+        identity: &Identity,
+        action: Action,
+        part: for<'a> fn(&'a str, &'a str) -> Object<'a>,
+    ) -> Result<Booking, Problem> {
+        let booking = self.booking(id).await?;
+        let (host, guest) = parties(&booking);
+        policy::may(Viewer::from(identity), action, &part(host, guest)).allows("booking")?;
+        Ok(booking)
     }
 
     /// The booking, if the caller may see it.
@@ -162,29 +183,17 @@ impl Community {
         id: &str,
         identity: &Identity,
     ) -> Result<Booking, Problem> {
-        let booking = self.booking(id).await?;
-        let (host, guest) = parties(&booking);
-        let object = Object::Booking { host, guest };
-        policy::may(Viewer::from(identity), Action::Read, &object).allows("booking")?;
-        Ok(booking)
+        self.booking_for(id, identity, Action::Read, |host, guest| Object::Booking { host, guest }).await
     }
 
     /// The booking, if the caller is its host.
     async fn booking_of_host(&self, id: &str, identity: &Identity) -> Result<Booking, Problem> {
-        let booking = self.booking(id).await?;
-        let (host, guest) = parties(&booking);
-        let object = Object::HostsPart { host, guest };
-        policy::may(Viewer::from(identity), Action::Change, &object).allows("booking")?;
-        Ok(booking)
+        self.booking_for(id, identity, Action::Change, |host, guest| Object::HostsPart { host, guest }).await
     }
 
     /// The booking, if the caller is its guest.
     async fn booking_of_guest(&self, id: &str, identity: &Identity) -> Result<Booking, Problem> {
-        let booking = self.booking(id).await?;
-        let (host, guest) = parties(&booking);
-        let object = Object::GuestsPart { host, guest };
-        policy::may(Viewer::from(identity), Action::Change, &object).allows("booking")?;
-        Ok(booking)
+        self.booking_for(id, identity, Action::Change, |host, guest| Object::GuestsPart { host, guest }).await
     }
 
     /// The booking and the caller's side of it, if the caller has one.
@@ -193,10 +202,8 @@ impl Community {
         id: &str,
         identity: &Identity,
     ) -> Result<(Booking, Side), Problem> {
-        let booking = self.booking(id).await?;
-        let (host, guest) = parties(&booking);
-        let object = Object::Booking { host, guest };
-        policy::may(Viewer::from(identity), Action::Change, &object).allows("booking")?;
+        let part: for<'a> fn(&'a str, &'a str) -> Object<'a> = |host, guest| Object::Booking { host, guest };
+        let booking = self.booking_for(id, identity, Action::Change, part).await?;
         let side = booking.side_of(&identity.user_id).ok_or_else(|| Problem::not_found("booking"))?;
         Ok((booking, side))
     }
@@ -222,10 +229,7 @@ impl Community {
         identity: &Identity,
         now: Timestamp,
     ) -> Result<Option<StayPlace>, Problem> {
-        let is_confirmed = booking.status(now) == Status::Confirmed;
-        let is_guest = is_confirmed && booking.request.guest_id == identity.user_id;
-        let address = Object::Address { host: &booking.request.host_id, is_guest };
-        if !policy::may(Viewer::from(identity), Action::Read, &address).is_allowed() {
+        if !may_know_the_place(booking, Viewer::from(identity), &identity.user_id, now) {
             return Ok(None);
         }
         let listing = self.housing.listings.listing(&booking.request.listing_id).await?;
