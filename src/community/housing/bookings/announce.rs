@@ -156,12 +156,13 @@ pub(super) fn stepped(
 
 /// What it causes that the money of a booking came or went back: the host is told of what came.
 pub(super) fn money_moved(
+    before: &Booking,
     booking: &Booking,
     people: &People,
     now: Timestamp,
 ) -> Result<Vec<Effect>, StoreError> {
     let mut effects = changed(booking, people, now)?;
-    if booking.progress.bill.payment == Payment::Paid {
+    if before.progress.bill.payment == Payment::Due {
         effects.push(notification(booking, Side::Host, NotificationKind::BookingPaid, None)?);
     }
     Ok(effects)

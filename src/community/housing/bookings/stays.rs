@@ -18,7 +18,7 @@ use crate::community::payments::reads::Payment;
 use crate::community::payments::state::Place;
 use crate::community::policy::{self, Action, Object, Viewer};
 
-/// How long it can be paid for what is confirmed. No payment waits longer, so that is no bound.
+/// Longer than any page to pay on, as nights that are confirmed are not let go.
 const HELD: SignedDuration = SignedDuration::from_hours(48);
 
 /// The stays of all guests.
