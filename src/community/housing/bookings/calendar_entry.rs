@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use mundotango_storage::StoreError;
 
+use super::may_know_the_place;
 use super::rules::Booking;
 use crate::community::housing::listings::kind::Listing;
 use crate::community::housing::status::{Side, Status};
 use crate::community::housing::stay;
-use crate::community::policy::{self, Action, Object, Viewer};
+use crate::community::policy::Viewer;
 use crate::community::site::Site;
 use crate::community::{Community, Person};
 use crate::email::Language;
@@ -19,8 +20,8 @@ use crate::icalendar::{self, Entry, When};
 const fn shown(status: Status) -> icalendar::Status {
     match status {
         Status::Requested | Status::Countered => icalendar::Status::Tentative,
-        Status::Confirmed | Status::Completed => icalendar::Status::Confirmed,
-        Status::Declined | Status::Superseded | Status::Expired | Status::Cancelled | Status::NoShow => {
+        Status::Confirmed | Status::Completed | Status::NoShow => icalendar::Status::Confirmed,
+        Status::Declined | Status::Superseded | Status::Expired | Status::Cancelled => {
             icalendar::Status::Cancelled
         }
     }
@@ -88,13 +89,8 @@ impl Community {
         language: Language,
         now: Timestamp,
     ) -> Result<Vec<Entry>, StoreError> {
-        let viewer = Viewer::user(user_id);
-        let may_know_the_place = |booking: &Booking| {
-            let is_confirmed = booking.status(now) == Status::Confirmed;
-            let is_guest = is_confirmed && booking.request.guest_id == user_id;
-            let address = Object::Address { host: &booking.request.host_id, is_guest };
-            policy::may(viewer, Action::Read, &address).is_allowed()
-        };
+        let may_know_the_place =
+            |booking: &Booking| may_know_the_place(booking, Viewer::user(user_id), user_id, now);
         let places: BTreeSet<_> = bookings
             .iter()
             .filter(|booking| may_know_the_place(booking))

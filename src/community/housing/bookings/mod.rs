@@ -151,22 +151,16 @@ fn parties(booking: &Booking) -> (&str, &str) {
     (&booking.request.host_id, &booking.request.guest_id)
 }
 
+/// Whether a viewer may know where a stay is.
+fn may_know_the_place(booking: &Booking, viewer: Viewer<'_>, user_id: &str, now: Timestamp) -> bool {
+    let is_guest = booking.status(now) == Status::Confirmed && booking.request.guest_id == user_id;
+    let address = Object::Address { host: &booking.request.host_id, is_guest };
+    policy::may(viewer, Action::Read, &address).is_allowed()
+}
+
 impl Community {
     async fn booking(&self, id: &str) -> Result<Booking, Problem> {
         self.housing.store.booking(id).await?.ok_or_else(|| Problem::not_found("booking"))
-    }
-
-    /// The booking, if the caller may see it.
-    pub(in crate::community) async fn seen_booking(
-        &self,
-        id: &str,
-        identity: &Identity,
-    ) -> Result<Booking, Problem> {
-        let booking = self.booking(id).await?;
-        let (host, guest) = parties(&booking);
-        let object = Object::Booking { host, guest };
-        policy::may(Viewer::from(identity), Action::Read, &object).allows("booking")?;
-        Ok(booking)
     }
 
     /// The booking, if the caller is its host.
@@ -188,7 +182,7 @@ impl Community {
     }
 
     /// The booking and the caller's side of it, if the caller has one.
-    pub(super) async fn own_booking(
+    pub(in crate::community) async fn own_booking(
         &self,
         id: &str,
         identity: &Identity,
@@ -222,10 +216,7 @@ impl Community {
         identity: &Identity,
         now: Timestamp,
     ) -> Result<Option<StayPlace>, Problem> {
-        let is_confirmed = booking.status(now) == Status::Confirmed;
-        let is_guest = is_confirmed && booking.request.guest_id == identity.user_id;
-        let address = Object::Address { host: &booking.request.host_id, is_guest };
-        if !policy::may(Viewer::from(identity), Action::Read, &address).is_allowed() {
+        if !may_know_the_place(booking, Viewer::from(identity), &identity.user_id, now) {
             return Ok(None);
         }
         let listing = self.housing.listings.listing(&booking.request.listing_id).await?;
