@@ -22,7 +22,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "title": "Milonga", "description": "Live music", "eventDate": "2030-01-01T20:00:00-03:00", "capacity": 20,
         "endDate": "2030-01-02T02:00", "timeZone": "America/Argentina/Buenos_Aires",
         "location": {"text": "La Viruta", "city": "Buenos Aires", "latitude": -34.6, "longitude": -58.4},
-        "eventType": "milonga", "roleLimits": {"lead": 10, "follow": 10}, "ticketPrice": {"minor": 1250, "currency": "EUR"}, "attendees": "going", "draft": true,
+        "eventType": "milonga", "roleLimits": {"lead": 10, "follow": 10}, "ticketPrice": {"minor": 1250, "currency": "EUR"}, "attendees": "going", "allDay": false, "draft": true,
     });
     let mut event_change = event_body.clone();
     for fixed in ["draft", "eventType"] {
@@ -30,7 +30,9 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
     }
     let repeats = json!({"frequency": "weekly", "weekdays": ["tuesday"], "count": 2});
     let mut series = event_body.clone();
-    series.as_object_mut().unwrap().remove("draft");
+    for of_events in ["draft", "allDay"] {
+        series.as_object_mut().unwrap().remove(of_events);
+    }
     series["repeats"] = repeats.clone();
     let mut series_change = json!({
         "from": "2030-01-01T20:00:00", "title": "Milonga", "description": "Live music", "location": "La Viruta",
