@@ -203,6 +203,7 @@ async fn whole_days_are_days_until_they_are_changed() {
         |seen: &Value| (seen["allDay"].clone(), seen["localStart"].clone(), seen["localEnd"].clone());
     let whole = (json!(true), json!("2030-03-05T00:00:00"), json!("2030-03-09T00:00:00"));
     assert_eq!(clocks(&seen), whole);
+    assert_eq!(seen["lastDay"], "2030-03-08", "as it was given");
     let file = world.server.http.get(world.server.url(&format!("{path}/calendar.ics")));
     let file = file.bearer_auth(&world.beto.token).send().await.unwrap().text().await.unwrap();
     for line in ["DTSTART;VALUE=DATE:20300305", "DTEND;VALUE=DATE:20300309"] {

@@ -52,8 +52,8 @@ pub(crate) fn document(api: &Value) -> Value {
         },
         "defaultContentType": "application/json",
         "servers": {"node": {
-            "host": "{host}", "pathname": "/connection/websocket", "protocol": "wss",
-            "description": "A node, or what is before the nodes.",
+            "host": "{host}", "pathname": "/connection/websocket", "protocol": "ws",
+            "description": "A node, or what is before the nodes: `wss` where that has a certificate.",
             "variables": {"host": {"description": "Where the server is.", "default": "localhost:5000"}},
         }},
         "channels": channels,

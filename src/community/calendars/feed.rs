@@ -14,6 +14,7 @@ use crate::community::events::calendar_entry;
 use crate::community::events::listing::EventFilter;
 use crate::community::events::rules::RsvpStatus;
 use crate::community::events::store::Event;
+use crate::community::housing::stay;
 use crate::community::policy::{self, Action, Involvement, Viewer};
 use crate::email::Language;
 use crate::icalendar::Entry;
@@ -95,7 +96,12 @@ impl Community {
         let mut shown: Vec<Shown> = match shows {
             Shows::Stays => {
                 let from = from.to_zoned_datetime(TimeZone::UTC).date();
-                let stays = self.housing.store.stays(user_id, from, MOST_EVENTS).await?;
+                // A stay may have begun long before, and go on.
+                let longest = i32::try_from(stay::MOST_NIGHTS).unwrap_or(i32::MAX);
+                let since = stay::days_later(from, -longest);
+                let mut stays = self.housing.store.stays(user_id, since, 2 * MOST_EVENTS).await?;
+                stays.retain(|booking| booking.stay().to >= from);
+                let stays = stays.split_off(stays.len().saturating_sub(MOST_EVENTS));
                 return self.stay_entries(user_id, &stays, language, now).await;
             }
             Shows::Mine => {

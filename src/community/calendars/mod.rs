@@ -362,7 +362,7 @@ async fn of_booking(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let booking = community.seen_booking(&id, &identity).await?;
+    let (booking, _) = community.own_booking(&id, &identity).await?;
     let language = community.language_of(&identity.user_id).await?;
     let entries = community.stay_entries(&identity.user_id, &[booking], language, now()).await?;
     let calendar = Calendar { name: None, method: None, entries: &entries };

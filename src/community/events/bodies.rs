@@ -114,6 +114,9 @@ pub(in crate::community) struct EventBody {
     local_end: Option<String>,
     /// Whether it is whole days: from the midnight of the first to the one after the last.
     all_day: bool,
+    /// The last of whole days, on which the `endDate` of a request is; null where it has times.
+    #[schema(required = true)]
+    last_day: Option<String>,
     location: LocationBody,
     event_type: EventType,
     /// Null for no limit.
@@ -160,6 +163,7 @@ impl EventBody {
             local_start: event.when.start.datetime().to_string(),
             local_end: event.when.end.as_ref().map(|end| end.datetime().to_string()),
             all_day: event.when.all_day,
+            last_day: event.when.days().map(|(_, last)| last.to_string()),
             location: event.location.into(),
             event_type: event.event_type,
             capacity: event.settings.limits.total,

@@ -31,7 +31,7 @@ pub(super) fn replace(
     edited: Edited,
     now: Timestamp,
 ) -> Result<Change, StoreError> {
-    let is_move = edited.plan.when != before.when || edited.plan.location != before.location;
+    let is_move = edited.plan.when.differs_from(&before.when) || edited.plan.location != before.location;
     let tell_moved = if is_move && !before.is_draft {
         part.head.note_move(&before.when, &before.location, now)
     } else {
@@ -83,7 +83,8 @@ impl EventStore {
                 {
                     return Err(EventError::BelowGoing(limit, part.head.seated()));
                 }
-                let is_move = edited.plan.when != before.when || edited.plan.location != before.location;
+                let is_move =
+                    edited.plan.when.differs_from(&before.when) || edited.plan.location != before.location;
                 if is_move && part.head.moves >= MOST_MOVES {
                     return Err(EventError::MovedTooOften);
                 }
@@ -168,7 +169,7 @@ impl EventStore {
             };
             let event = Event::in_part(&id, part);
             // Moved to and fro is not moved.
-            if event.when != from.when || event.location != from.location {
+            if event.when.differs_from(&from.when) || event.location != from.location {
                 part.emit(&tell(&event, &from.when)?)?;
             }
             Ok(Decision::Write(()))

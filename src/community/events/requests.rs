@@ -56,7 +56,7 @@ pub(super) struct NewEvent {
     #[deserr(default)]
     #[schema(value_type = Option<TicketPrice>)]
     pub(super) ticket_price: Maybe<TicketPrice>,
-    /// Whether it is whole days: of `eventDate` and `endDate` the days count, and `endDate` is on the last of them.
+    /// Whether it is whole days of `timeZone`: of `eventDate` and `endDate` the days count, and `endDate` is on the last of them.
     #[deserr(default)]
     #[schema(required = false)]
     pub(super) all_day: bool,

@@ -47,16 +47,46 @@ impl Schedule {
         Self { start, end, all_day: false }
     }
 
-    /// The whole days on which it is: times of day are left out, and the end is on its last day.
-    fn whole_days(self) -> Result<Self, FieldError> {
+    /// The whole days from one to another: times of day do not count, and the end is on the last day.
+    fn whole_days(
+        start: GivenTime,
+        end: Option<GivenTime>,
+        zone: Option<&TimeZone>,
+    ) -> Result<Self, FieldError> {
+        let zone = zone.ok_or_else(|| {
+            FieldError::new(
+                "timeZone",
+                FieldCode::Missing,
+                "is needed for whole days, which are those of its clocks",
+            )
+        })?;
+        let first = start.date_in(zone);
+        let last = end.map_or(first, |end| end.date_in(zone));
+        if last < first {
+            return Err(FieldError::new("endDate", FieldCode::Contradiction, "must not be before eventDate"));
+        }
         let out_of_range =
             |_| FieldError::new("eventDate", FieldCode::OutOfRange, "is further away than times go");
-        let last = self.end.as_ref().unwrap_or(&self.start).date();
-        let zone = self.start.time_zone();
-        let midnight = |date: Date| date.to_zoned_datetime(zone.clone());
-        let end = last.tomorrow().and_then(midnight).map_err(out_of_range)?;
-        let start = midnight(self.start.date()).map_err(out_of_range)?;
+        // A day begins later than at midnight where the clocks leave that out.
+        let begin = |date: Date| date.to_zoned_datetime(zone.clone());
+        let start = begin(first).map_err(out_of_range)?;
+        let end = last.tomorrow().and_then(begin).map_err(out_of_range)?;
         Ok(Self { start, end: Some(end), all_day: true })
+    }
+
+    fn not_too_long(self) -> Result<Self, FieldError> {
+        match &self.end {
+            Some(end) if end.duration_since(&self.start) > LONGEST => {
+                let message = format!("must be {} days after eventDate at most", LONGEST.as_hours() / 24);
+                Err(FieldError::new("endDate", FieldCode::OutOfRange, message))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// Whether it is at another time than before. Whether days or times are shown makes none.
+    pub fn differs_from(&self, before: &Self) -> bool {
+        (&self.start, &self.end) != (&before.start, &before.end)
     }
 
     /// The first and the last day, where it is whole days.
@@ -76,22 +106,15 @@ impl Schedule {
         all_day: bool,
     ) -> Result<Self, FieldError> {
         let zone = zone.map(|Zone(zone)| zone);
+        if all_day {
+            return Self::whole_days(start, end, zone)?.not_too_long();
+        }
         let start = start.on_clocks_of(zone, "eventDate")?;
         let end = end.map(|end| end.on_clocks_of(zone, "endDate")).transpose()?;
-        if let Some(end) = &end {
-            let lasts = end.duration_since(&start);
-            let is_one_day = all_day && end.date() == start.date();
-            if !lasts.is_positive() && !is_one_day {
-                let message = "must be later than eventDate";
-                return Err(FieldError::new("endDate", FieldCode::Contradiction, message));
-            }
-            if lasts > LONGEST {
-                let message = format!("must be {} days after eventDate at most", LONGEST.as_hours() / 24);
-                return Err(FieldError::new("endDate", FieldCode::OutOfRange, message));
-            }
+        if end.as_ref().is_some_and(|end| !end.duration_since(&start).is_positive()) {
+            return Err(FieldError::new("endDate", FieldCode::Contradiction, "must be later than eventDate"));
         }
-        let given = Self::times(start, end);
-        if all_day { given.whole_days() } else { Ok(given) }
+        Self::times(start, end).not_too_long()
     }
 
     /// A point in time, on no clocks in particular.
@@ -136,6 +159,14 @@ pub(super) enum GivenTime {
 }
 
 impl GivenTime {
+    /// The day on the clocks of a zone.
+    fn date_in(self, zone: &TimeZone) -> Date {
+        match self {
+            Self::Point(point) => point.to_zoned_datetime(zone.clone()).date(),
+            Self::Local(local) => local.date(),
+        }
+    }
+
     fn on_clocks_of(self, zone: Option<&TimeZone>, field: &str) -> Result<ZonedDateTime, FieldError> {
         match (self, zone) {
             (Self::Point(point), zone) => {
@@ -311,12 +342,32 @@ mod tests {
             those("2026-03-05 2026-03-05", "2026-03-06T00:00:00")
         );
         assert_eq!(days("2026-03-05T21:00", None), those("2026-03-05 2026-03-05", "2026-03-06T00:00:00"));
-        // The midnight behind the last day is left out by the clocks.
+        // The midnight behind the last day, and that of the first, are left out by the clocks.
         assert_eq!(
             days("2026-09-04T00:00", Some("2026-09-05T00:00")),
             those("2026-09-04 2026-09-05", "2026-09-06T01:00:00")
         );
+        assert_eq!(days("2026-09-06T00:00", None), those("2026-09-06 2026-09-06", "2026-09-07T00:00:00"));
         assert_eq!(Schedule::at(Timestamp::UNIX_EPOCH).days(), None);
+        let wrong = |start: &str, end: &str, zone: Option<&str>| {
+            let times = |text: &str| read_value::<GivenTime>(json!(text)).unwrap();
+            let zone = zone.map(|name| read_value::<Zone>(json!(name)).unwrap());
+            let error = Schedule::given(times(start), Some(times(end)), zone.as_ref(), true).unwrap_err();
+            (error.field, error.code)
+        };
+        let berlin = Some("Europe/Berlin");
+        assert_eq!(
+            wrong("2026-03-05T22:00-03:00", "2026-03-05T23:00-03:00", None),
+            ("timeZone".to_owned(), FieldCode::Missing)
+        );
+        assert_eq!(
+            wrong("2026-03-05T00:00", "2026-03-04T00:00", berlin),
+            ("endDate".to_owned(), FieldCode::Contradiction)
+        );
+        assert_eq!(
+            wrong("2026-05-01T00:00", "2026-06-01T00:00", berlin),
+            ("endDate".to_owned(), FieldCode::OutOfRange)
+        );
     }
 
     #[test]

@@ -155,7 +155,9 @@ pub(super) fn of(changed: &Changed, told: &[Told], now: Timestamp) -> Result<Vec
             Stage::RefundDue | Stage::Created | Stage::Session | Stage::Processing => {}
         }
     }
-    if before.refunded != head.refunded && head.stage == Stage::Fulfilled {
+    let is_settled = |head: &Head| matches!(head.stage, Stage::Fulfilled | Stage::RefundDue);
+    let was_untold = !is_settled(before) && head.refunded > 0;
+    if is_settled(head) && (was_untold || before.refunded != head.refunded) {
         effects.push(step(id)?);
     }
     if before.refunding == 0 && head.refunding > 0 {

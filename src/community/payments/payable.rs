@@ -35,8 +35,9 @@ pub trait Payable: Send + Sync {
     /// be said twice, or late: where the payer has the thing by now, there is nothing to do.
     async fn released(&self, thing: &str, payment: &Payment) -> Result<(), Failure>;
 
-    /// Of a payment by which the payer has the thing, so much has gone back in all ([`Head::refunded`](super::state::Head)): less
-    /// than before where a bank refused it. It may be said twice, or late. What was paid for stays the payer's.
+    /// So much of a payment has gone back in all ([`Head::refunded`](super::state::Head)): less than before where a bank refused
+    /// it. It may be said twice, or late, and of payments that were answered with [`Place::NoRoom`]. What was paid for stays the
+    /// payer's.
     async fn went_back(&self, _thing: &str, _payment: &Payment) -> Result<(), Failure> {
         Ok(())
     }

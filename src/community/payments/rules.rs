@@ -246,7 +246,8 @@ impl Head {
 
     /// When is to be looked again how a payment is; `None` where nothing is open, and where it was asked after long enough.
     pub fn looked_again_in(&self, facts: &Facts, now: Timestamp) -> Option<SignedDuration> {
-        if now.duration_since(facts.made_at) > ASKED_AFTER {
+        // Refunds may be made long after, and end by themselves.
+        if self.refunding == 0 && now.duration_since(facts.made_at) > ASKED_AFTER {
             return None;
         }
         match self.stage {

@@ -60,7 +60,7 @@ impl Payments {
                 }
                 self.store.note_released(id, now).await?;
             }
-            Stage::Fulfilled => self.tell_what_went_back(payment).await?,
+            Stage::Fulfilled | Stage::RefundDue => self.tell_what_went_back(payment).await?,
             _ => {}
         }
         Ok(())

@@ -156,12 +156,13 @@ pub(super) fn stepped(
 
 /// The effects of money that came for a booking or went back: both sides are told, and the host gets a notification of what came.
 pub(super) fn money_moved(
+    before: &Booking,
     booking: &Booking,
     people: &People,
     now: Timestamp,
 ) -> Result<Vec<Effect>, StoreError> {
     let mut effects = changed(booking, people, now)?;
-    if booking.progress.bill.payment == Payment::Paid {
+    if before.progress.bill.payment == Payment::Due {
         effects.push(notification(booking, Side::Host, NotificationKind::BookingPaid, None)?);
     }
     Ok(effects)

@@ -42,9 +42,17 @@ pub struct Bill {
     /// The payment by which the guest has paid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paid_by: Option<String>,
-    /// What the guest gets back, once the booking is cancelled.
+    /// What the guest gets back in all, once the booking is cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund: Option<Refund>,
+    /// What has gone back of the payment, in minor units.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub back: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_nothing(minor: &u64) -> bool {
+    *minor == 0
 }
 
 impl Bill {
@@ -53,11 +61,12 @@ impl Bill {
         self.payment = if total.minor == 0 { Payment::None } else { Payment::Due };
     }
 
-    /// A confirmed stay is cancelled, of which so much is paid back.
+    /// A confirmed stay is cancelled, of which so much is paid back. What the host gave back before counts.
     pub(super) fn cancelled(&mut self, total: Money, percent: u32) {
         let minor = total.percent(percent).minor;
         self.refund = Some(Refund { percent, minor });
         self.payment = match self.payment {
+            Payment::Paid if minor > 0 && self.back >= minor => Payment::Refunded,
             Payment::Paid if minor > 0 => Payment::RefundDue,
             Payment::Due => Payment::None,
             payment => payment,
@@ -93,14 +102,16 @@ impl Bill {
             Some(_) => Payment::RefundDue,
             None => Payment::Paid,
         };
-        std::mem::replace(&mut self.payment, next) != next
+        let before = (self.payment, self.back);
+        (self.payment, self.back) = (next, minor);
+        before != (next, minor)
     }
 
-    /// The payment of which something is to go back, and how much in minor units.
+    /// The payment of which something is still to go back, and how much in minor units.
     pub fn owed(&self) -> Option<(&str, u64)> {
         let is_owed = self.payment == Payment::RefundDue;
         let owed = self.paid_by.as_deref().zip(self.refund).filter(|_| is_owed);
-        owed.map(|(payment, refund)| (payment, refund.minor))
+        owed.map(|(payment, refund)| (payment, refund.minor.saturating_sub(self.back)))
     }
 }
 
@@ -154,7 +165,8 @@ mod tests {
     fn a_host_may_give_money_back_and_a_bank_may_refuse_it() {
         let mut bill = due();
         bill.paid("p", Status::Confirmed);
-        assert!(!bill.went_back("p", 500, total()), "a part of it");
+        assert!(bill.went_back("p", 500, total()));
+        assert_eq!(bill.payment, Payment::Paid, "a part of it");
         assert!(bill.went_back("p", 12_000, total()));
         assert_eq!(bill.payment, Payment::Refunded);
         assert!(bill.went_back("p", 0, total()));
@@ -163,6 +175,21 @@ mod tests {
         assert!(bill.went_back("p", 6_000, total()));
         assert!(bill.went_back("p", 0, total()));
         assert_eq!(bill.payment, Payment::RefundDue);
+    }
+
+    #[test]
+    fn what_went_back_before_it_was_cancelled_counts() {
+        for (before, owed, payment) in
+            [(1_000, Some(("p", 5_000)), Payment::RefundDue), (6_000, None, Payment::Refunded)]
+        {
+            let mut bill = due();
+            bill.paid("p", Status::Confirmed);
+            bill.went_back("p", before, total());
+            bill.cancelled(total(), 50);
+            assert_eq!((bill.owed(), bill.payment), (owed, payment), "{before}");
+            bill.went_back("p", 6_000, total());
+            assert_eq!((bill.owed(), bill.payment), (None, Payment::Refunded), "{before}");
+        }
     }
 
     #[test]

@@ -20,8 +20,8 @@ use crate::icalendar::{self, Entry, When};
 const fn shown(status: Status) -> icalendar::Status {
     match status {
         Status::Requested | Status::Countered => icalendar::Status::Tentative,
-        Status::Confirmed | Status::Completed => icalendar::Status::Confirmed,
-        Status::Declined | Status::Superseded | Status::Expired | Status::Cancelled | Status::NoShow => {
+        Status::Confirmed | Status::Completed | Status::NoShow => icalendar::Status::Confirmed,
+        Status::Declined | Status::Superseded | Status::Expired | Status::Cancelled => {
             icalendar::Status::Cancelled
         }
     }

@@ -163,47 +163,37 @@ impl Community {
         self.housing.store.booking(id).await?.ok_or_else(|| Problem::not_found("booking"))
     }
 
-    /// The booking, if the caller may do something with a part of it.
+    /// The booking, if the caller may change a part of it.
     async fn booking_for(
         &self,
         id: &str,
         identity: &Identity,
-        action: Action,
         part: for<'a> fn(&'a str, &'a str) -> Object<'a>,
     ) -> Result<Booking, Problem> {
         let booking = self.booking(id).await?;
         let (host, guest) = parties(&booking);
-        policy::may(Viewer::from(identity), action, &part(host, guest)).allows("booking")?;
+        policy::may(Viewer::from(identity), Action::Change, &part(host, guest)).allows("booking")?;
         Ok(booking)
-    }
-
-    /// The booking, if the caller may see it.
-    pub(in crate::community) async fn seen_booking(
-        &self,
-        id: &str,
-        identity: &Identity,
-    ) -> Result<Booking, Problem> {
-        self.booking_for(id, identity, Action::Read, |host, guest| Object::Booking { host, guest }).await
     }
 
     /// The booking, if the caller is its host.
     async fn booking_of_host(&self, id: &str, identity: &Identity) -> Result<Booking, Problem> {
-        self.booking_for(id, identity, Action::Change, |host, guest| Object::HostsPart { host, guest }).await
+        self.booking_for(id, identity, |host, guest| Object::HostsPart { host, guest }).await
     }
 
     /// The booking, if the caller is its guest.
     async fn booking_of_guest(&self, id: &str, identity: &Identity) -> Result<Booking, Problem> {
-        self.booking_for(id, identity, Action::Change, |host, guest| Object::GuestsPart { host, guest }).await
+        self.booking_for(id, identity, |host, guest| Object::GuestsPart { host, guest }).await
     }
 
     /// The booking and the caller's side of it, if the caller has one.
-    pub(super) async fn own_booking(
+    pub(in crate::community) async fn own_booking(
         &self,
         id: &str,
         identity: &Identity,
     ) -> Result<(Booking, Side), Problem> {
         let part: for<'a> fn(&'a str, &'a str) -> Object<'a> = |host, guest| Object::Booking { host, guest };
-        let booking = self.booking_for(id, identity, Action::Change, part).await?;
+        let booking = self.booking_for(id, identity, part).await?;
         let side = booking.side_of(&identity.user_id).ok_or_else(|| Problem::not_found("booking"))?;
         Ok((booking, side))
     }

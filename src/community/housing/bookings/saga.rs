@@ -260,7 +260,8 @@ impl Bookings {
     ) -> Result<Option<Booking>, StoreError> {
         let Some(booking) = self.store.booking(booking_id).await? else { return Ok(None) };
         let people = self.people(&booking.request).await;
-        let effects = move |booking: &Booking| announce::money_moved(booking, &people, now);
+        let effects =
+            move |before: &Booking, after: &Booking| announce::money_moved(before, after, &people, now);
         let noted = self.store.note_money(booking_id, note, effects).await?;
         Ok(noted.map(|noted| noted.booking))
     }

@@ -128,22 +128,23 @@ impl BookingStore {
     }
 
     /// Notes by `note` what happened to the money of a booking; what came of it, `None` if there is no such booking. `effects` are
-    /// what a change causes.
+    /// what a change causes, of the booking before and after it.
     pub async fn note_money<E: Serialize>(
         &self,
         id: &str,
         note: impl Fn(&mut Booking) -> bool + Send + 'static,
-        effects: impl Fn(&Booking) -> Result<Vec<E>, StoreError> + Send + 'static,
+        effects: impl Fn(&Booking, &Booking) -> Result<Vec<E>, StoreError> + Send + 'static,
     ) -> Result<Option<Stepped>, StoreError> {
         let booking_id = id.to_owned();
         let rule = move |part: &mut Open<'_>| {
-            let mut booking = opened(&booking_id, part);
+            let before = opened(&booking_id, part);
+            let mut booking = before.clone();
             if !note(&mut booking) {
                 return Ok::<_, StoreError>(Decision::Stands(Stepped { booking, changed: false }));
             }
             booking.progress.version += 1;
             part.head = booking.progress.clone();
-            for effect in effects(&booking)? {
+            for effect in effects(&before, &booking)? {
                 part.emit(&effect)?;
             }
             Ok(Decision::Write(Stepped { booking, changed: true }))

@@ -160,6 +160,11 @@ impl Community {
             }
         }
         if filter.stay.is_none() {
+            // What was given as a point in time alone does not tell which nights those are at its place.
+            if event.when.zone_name() == "UTC" {
+                let unknown = "is needed together with to: the event names no time zone";
+                return Err(Problem::invalid(vec![FieldError::new("from", FieldCode::Missing, unknown)]));
+            }
             let first = event.when.start.date();
             let last = event.when.end.map_or(first, |end| end.date());
             filter.stay = Stay::new(first, last.max(stay::days_later(first, 1)));

@@ -307,7 +307,12 @@ fn what_is_open_is_looked_at_again_and_what_has_an_end_is_not() {
     assert_eq!(again(&head), Some(10));
     head.settle(Place::NoRoom, now());
     assert_eq!(again(&head), Some(360), "until the money is back");
-    assert_eq!(head.looked_again_in(&facts, now() + ASKED_AFTER + SOON), None);
+    let much_later = now() + ASKED_AFTER + SOON;
+    assert_eq!(head.looked_again_in(&facts, much_later), Some(SELDOM), "however long ago it was paid");
+    let slow = session(SessionStatus::Complete, false, false);
+    let mut head = Kept::of(&[Seen::Session(open())]).head;
+    head.see_session(&facts, &slow, now());
+    assert_eq!((again(&head), head.looked_again_in(&facts, much_later)), (Some(360), None));
 }
 
 /// What Stripe says in the life of a payment, in its order.
