@@ -22,6 +22,8 @@ const MAX_NAME: usize = 60;
 const MAX_TEXT: usize = 100;
 /// The largest number that every reader of JSON holds exactly.
 const LARGEST: i64 = (1 << 53) - 1;
+/// The same, as a float.
+const LARGEST_FLOAT: f64 = 9_007_199_254_740_991.0;
 /// Bytes of a path.
 const MAX_PATH: usize = 500;
 
@@ -220,9 +222,13 @@ impl Deserr<BadFields> for Properties {
             }
             let value = match value.into_value() {
                 Value::Boolean(value) => Json::from(value),
-                Value::Integer(value) => Json::from(value),
-                Value::NegativeInteger(value) => Json::from(value),
-                Value::Float(value) => Json::from(value),
+                Value::Integer(value) if value <= LARGEST.unsigned_abs() => Json::from(value),
+                Value::NegativeInteger(value) if value >= -LARGEST => Json::from(value),
+                Value::Float(value) if value.abs() <= LARGEST_FLOAT => Json::from(value),
+                Value::Integer(_) | Value::NegativeInteger(_) | Value::Float(_) => {
+                    let message = format!("must be a number from -{LARGEST} to {LARGEST}");
+                    return Err(BadFields::one(at, FieldCode::OutOfRange, message));
+                }
                 Value::String(text) if text.chars().count() <= MAX_TEXT => Json::from(text),
                 Value::String(_) => {
                     let message = format!("must have at most {MAX_TEXT} characters");
@@ -271,6 +277,9 @@ mod tests {
             ("properties", json!((0..21).map(|n| (format!("p{n}"), json!(n))).collect::<Map<_, _>>())),
             ("properties.deep", json!({"deep": {}})),
             ("properties.long", json!({"long": "x".repeat(101)})),
+            ("properties.most", json!({"most": 9_007_199_254_740_992_u64})),
+            ("properties.least", json!({"least": -9_007_199_254_740_992_i64})),
+            ("properties.huge", json!({"huge": 1e300})),
             ("visitor", json!("somebody else")),
         ] {
             let mut bad = good.clone();

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::resolved;
+use crate::input::MAX_BLANK;
 
 /// Says so of the properties of a schema: they are written out, as the kinds of text that they refer to have no blank ones.
 pub(super) fn allow(schemas: &Map<String, Value>, schema: &mut Value) {
@@ -39,10 +40,14 @@ fn text_of(schemas: &Map<String, Value>, property: &Value) -> Option<Value> {
     fields.remove("format");
     let relaxed = fields.get("pattern").and_then(Value::as_str).map(|pattern| {
         let inner = pattern.strip_prefix('^').and_then(|rest| rest.strip_suffix('$')).unwrap_or(pattern);
-        format!(r"^({inner}|\s*)$")
+        format!(r"^({inner}|\s{{0,{MAX_BLANK}}})$")
     });
     if let Some(relaxed) = relaxed {
         fields.insert("pattern".to_owned(), json!(relaxed));
+        // The pattern says how long the text is that is not blank.
+        if let Some(longest) = fields.get("maxLength").and_then(Value::as_u64) {
+            fields.insert("maxLength".to_owned(), json!(longest.max(MAX_BLANK as u64)));
+        }
     }
     if !title.is_empty() {
         fields.insert("title".to_owned(), json!(title));
@@ -65,7 +70,7 @@ mod tests {
         let before = body.clone();
         allow(schemas.as_object().unwrap(), &mut body);
         let wanted = json!({
-            "type": ["string", "null"], "description": "A city.", "maxLength": 9, "pattern": r"^([a-z]+|\s*)$",
+            "type": ["string", "null"], "description": "A city.", "maxLength": 9, "pattern": r"^([a-z]+|\s{0,8})$",
             "title": "City",
         });
         assert_eq!(body["properties"]["city"], wanted);

@@ -18,6 +18,7 @@ use crate::problem::{FieldError, Problem};
 pub use json::{read, read_value};
 pub(crate) use query::{Parameters, read_query};
 pub use time::Time;
+pub(crate) use values::MAX_BLANK;
 pub use values::{Choice, Decimal, Given, Maybe, Param, Whole};
 
 /// Most wrong fields that one answer names; the rest is not looked at.

@@ -48,7 +48,7 @@ impl PartialSchema for Time {
     fn schema() -> RefOr<Schema> {
         let schema = ObjectBuilder::new().schema_type(Type::String);
         let schema =
-            schema.description(Some("A point in time (RFC 3339).")).examples(["2026-12-04T21:00:00.000Z"]);
+            schema.description(Some("A point in time (RFC 3339).")).examples(["2026-11-20T21:00:00.000Z"]);
         schema.format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).into()
     }
 }

@@ -138,8 +138,9 @@ impl<T: Deserr<BadFields>> Deserr<BadFields> for Param<T> {
     }
 }
 
-/// Most bytes of a blank text that is as good as null. A longer one was not left by a form, and is refused as any other text.
-const MAX_BLANK: usize = 8;
+/// Most characters of a blank text that is as good as null. A longer one was not left by a form, and is refused as any other
+/// text.
+pub(crate) const MAX_BLANK: usize = 8;
 
 /// An optional field that `null` clears: what is absent stays as it is, or is left to its default. A blank text is as good as
 /// null, as forms send one for a field that was not filled in.
@@ -192,7 +193,9 @@ impl<T: Deserr<BadFields>> Deserr<BadFields> for Maybe<T> {
     ) -> Result<Self, BadFields> {
         match value {
             Value::Null => Ok(Self::Null),
-            Value::String(text) if text.len() <= MAX_BLANK && text.trim().is_empty() => Ok(Self::Null),
+            Value::String(text) if text.trim().is_empty() && text.chars().count() <= MAX_BLANK => {
+                Ok(Self::Null)
+            }
             value => T::deserialize_from_value(value, at).map(Self::Value),
         }
     }

@@ -220,7 +220,7 @@ fn local(text: &str) -> Option<DateTime> {
 impl PartialSchema for GivenTime {
     fn schema() -> RefOr<Schema> {
         let about = "A time with its offset (RFC 3339), or without one as the clocks in `timeZone` show it.";
-        let examples = ["2026-12-04T21:00:00-03:00", "2026-12-04T21:00"];
+        let examples = ["2030-12-04T21:00:00-03:00", "2030-12-04T21:00"];
         let schema = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
         let schema = schema.pattern(Some(
             r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)?$",

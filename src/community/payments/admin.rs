@@ -92,7 +92,7 @@ impl PartialSchema for OnDay {
     fn schema() -> RefOr<Schema> {
         let schema = ObjectBuilder::new().schema_type(Type::String).description(Some("A day, in UTC."));
         let schema = schema.pattern(Some("^[0-9]{4}-[0-9]{2}-[0-9]{2}$"));
-        schema.min_length(Some(10)).max_length(Some(10)).examples(["2026-12-04"]).into()
+        schema.min_length(Some(10)).max_length(Some(10)).examples(["2026-11-20"]).into()
     }
 }
 

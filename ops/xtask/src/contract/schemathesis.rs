@@ -28,3 +28,30 @@ pub(super) fn send(node: &mut Node, options: &Options) -> anyhow::Result<()> {
     run(&mut command)?;
     node.must_be_well()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// It passes over a name that no operation has.
+    #[test]
+    fn the_operations_that_are_named_are_in_the_document() {
+        let options = std::fs::read_to_string(folder().join("schemathesis.toml")).unwrap();
+        let lists =
+            options.split("include-operation-id = [").skip(1).filter_map(|rest| rest.split(']').next());
+        let named: Vec<_> = lists.flat_map(|list| list.split('"').skip(1).step_by(2)).collect();
+        assert!(named.len() > 30, "{named:?}");
+        let document = std::fs::read_to_string(root().join(DOCUMENT)).unwrap();
+        let document: Value = serde_json::from_str(&document).unwrap();
+        let paths = document["paths"].as_object().unwrap().values();
+        let operations = paths.flat_map(|path| path.as_object().unwrap().values());
+        let there: BTreeSet<_> =
+            operations.filter_map(|operation| operation["operationId"].as_str()).collect();
+        let missing: Vec<_> = named.into_iter().filter(|name| !there.contains(name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+}
