@@ -165,12 +165,12 @@ impl Rule {
 
     /// The text as it is kept.
     fn apply(&self, text: &str) -> Result<String, (FieldCode, String)> {
-        let text = match self.form {
-            Form::Secret => nfc(text),
+        let sent = match self.form {
             // A Windows browser sends both characters for a new line.
-            Form::Prose if text.contains('\r') => nfc(text.replace("\r\n", "\n").trim()),
-            _ => nfc(text.trim()),
+            Form::Prose if text.contains('\r') => nfc(&text.replace("\r\n", "\n")),
+            _ => nfc(text),
         };
+        let text = if self.form == Form::Secret { sent.as_str() } else { sent.trim() };
         if let Some(bad) = text.chars().find(|character| !self.form.allows(*character)) {
             let allowed = self.form.allowed();
             return Err((
@@ -185,11 +185,12 @@ impl Rule {
         if length < self.min {
             return Err((FieldCode::TooShort, self.length()));
         }
-        if length > self.max {
+        // The spaces around it count here: the document's `maxLength` tells of what is sent.
+        if sent.chars().count() > self.max {
             return Err((FieldCode::TooLong, self.length()));
         }
-        (self.check)(&text).map_err(|message| (FieldCode::BadForm, message))?;
-        Ok(text)
+        (self.check)(text).map_err(|message| (FieldCode::BadForm, message))?;
+        Ok(text.to_owned())
     }
 
     fn length(&self) -> String {
@@ -346,6 +347,11 @@ mod tests {
         }
         assert_eq!(code(&FullName::RULE, &"ñ".repeat(100)), None, "limits count characters");
         assert_eq!(code(&FullName::RULE, &"ñ".repeat(101)), Some(TooLong));
+        assert_eq!(
+            code(&FullName::RULE, &format!("{}\n", "ñ".repeat(100))),
+            Some(TooLong),
+            "of what is sent"
+        );
     }
 
     #[test]

@@ -10,9 +10,10 @@ pub fn day_of_id(id: &str) -> Option<i64> {
     millis_of_id(id).map(|millis| millis / MILLIS_OF_A_DAY)
 }
 
-/// The time at which an id was made, to the millisecond; `None` for what is no UUID of version 7 in its usual form.
+/// The time at which an id was made, to the millisecond; `None` for what is no UUID of version 7 in its usual form. An id may tell
+/// of the year 10,889, and times end with the year 9999: later ones are the last.
 pub fn time_of_id(id: &str) -> Option<Timestamp> {
-    Timestamp::from_millisecond(millis_of_id(id)?).ok()
+    Some(Timestamp::from_millisecond(millis_of_id(id)?).unwrap_or(Timestamp::MAX))
 }
 
 /// The same in milliseconds since 1970.
@@ -21,6 +22,7 @@ pub(super) fn millis_of_id(id: &str) -> Option<i64> {
         && id.char_indices().all(|(index, c)| match index {
             8 | 13 | 18 | 23 => c == '-',
             14 => c == '7',
+            19 => matches!(c, '8' | '9' | 'a' | 'b'),
             _ => matches!(c, '0'..='9' | 'a'..='f'),
         });
     if !is_uuid {
@@ -45,9 +47,20 @@ mod tests {
         assert_eq!(day_of_id("00000000-0000-7000-8000-000000000000"), Some(0));
         assert_eq!(day_of_id("019ab2d4-6c00-7000-8000-000000000000"), Some(20_415)); // 2025-11-23
         assert!(day_of_id(&new_id()) >= Some(20_000));
-        for bad in ["", "x", "019ab2d4-6c00-4000-8000-000000000000", "019AB2D4-6C00-7000-8000-000000000000"] {
+        for bad in [
+            "",
+            "x",
+            "019ab2d4-6c00-4000-8000-000000000000",
+            "019AB2D4-6C00-7000-8000-000000000000",
+            "019ab2d4-6c00-7000-0000-000000000000",
+        ] {
             assert_eq!(day_of_id(bad), None, "{bad}");
         }
         assert_eq!(day_of_id(&"é".repeat(18)), None);
+    }
+
+    #[test]
+    fn an_id_of_behind_the_last_year_is_one() {
+        assert_eq!(time_of_id("ffffffff-ffff-7fff-bfff-ffffffffffff"), Some(Timestamp::MAX));
     }
 }
