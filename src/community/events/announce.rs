@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answers::RsvpOutcome;
 use super::bodies::{ALL_CHANNEL, CountsBody, EventBody, EventMessage, RsvpView};
+use super::counts::{self, TellCounts};
 use super::editing::Change;
 use super::refunds;
 use super::rules::AttendeeList;
@@ -97,13 +98,19 @@ pub(super) fn announce_answer(outcome: &RsvpOutcome) -> Result<Vec<Effect>, Stor
         effects.push(letters::events::untold(&outcome.event.id, at)?);
     }
     effects.push(answered(&outcome.event, Some(&outcome.rsvp), &outcome.promoted)?);
+    effects.extend(counts::tell(&outcome.event, outcome.tell_counts)?);
     Ok(effects)
 }
 
 /// Tells those who look at an event of places that were given by a change of it, and those who have them.
-pub(super) fn announce_places(event: &Event, promoted: &Promoted) -> Result<Vec<Effect>, StoreError> {
+pub(super) fn announce_places(
+    event: &Event,
+    promoted: &Promoted,
+    tell_counts: Option<TellCounts>,
+) -> Result<Vec<Effect>, StoreError> {
     let mut effects = announce_promoted(event, promoted)?;
     effects.push(answered(event, None, promoted)?);
+    effects.extend(counts::tell(event, tell_counts)?);
     Ok(effects)
 }
 
@@ -141,7 +148,9 @@ pub(super) fn tell_of_change(
         effects.push(letters::events::moved(&after.id, at)?);
     }
     if change.promoted.has_more || !change.promoted.answers.is_empty() {
-        effects.extend(announce_places(after, &change.promoted)?);
+        effects.extend(announce_places(after, &change.promoted, change.tell_counts)?);
+    } else {
+        effects.extend(counts::tell(after, change.tell_counts)?);
     }
     Ok(effects)
 }

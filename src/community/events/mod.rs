@@ -5,6 +5,7 @@ pub mod answers;
 pub(super) mod bodies;
 pub mod calendar_entry;
 mod change;
+pub mod counts;
 pub mod door;
 pub mod editing;
 mod errors;
