@@ -5,8 +5,9 @@ use mundotango_storage::db::{Decision, RowRange, Wants, last_part, prefix};
 use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::Serialize;
 
-use super::counts::{self, TellCounts};
+use super::counts::TellCounts;
 use super::listing;
+use super::live_counts;
 use super::places::Limit;
 use super::rules::{By, NewAnswer, RsvpStatus};
 use super::seating::{
@@ -103,7 +104,7 @@ impl EventStore {
                         limits.broken_by(part.head.seated().and(rsvp.party.heads()))
                     })
                     .flatten();
-                let tell_counts = if is_new { counts::note(part, now) } else { None };
+                let tell_counts = if is_new { live_counts::note(part, now) } else { None };
                 let event = Event::in_part(&id, part);
                 let outcome =
                     RsvpOutcome { rsvp, previous, promoted, waits_for, event, tell_host, tell_counts };
@@ -149,7 +150,7 @@ impl EventStore {
                 if previous == Some(RsvpStatus::Going) {
                     return Ok(Decision::Stands(Some(rsvp)));
                 }
-                let tell_counts = counts::note(part, now);
+                let tell_counts = live_counts::note(part, now);
                 let event = Event::in_part(&id, part);
                 part.enter(listing::guest_entry(&user, &event)?);
                 let outcome = RsvpOutcome {
@@ -188,7 +189,7 @@ impl EventStore {
                 return Ok::<_, StoreError>(Decision::Stands(()));
             }
             part.head.answers += 1;
-            let tell_counts = counts::note(part, now);
+            let tell_counts = live_counts::note(part, now);
             for effect in effects(&Event::in_part(&id, part), &promoted, tell_counts)? {
                 part.emit(&effect)?;
             }

@@ -5,8 +5,9 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::{Decision, Effect, Wants};
 use serde::Serialize;
 
-use super::counts::{self, TellCounts};
+use super::counts::TellCounts;
 use super::listing::all_entries;
+use super::live_counts;
 use super::rules::{Cancelled, MOST_MOVES};
 use super::schedule::Schedule;
 use super::seating::{EventPart, Promoted, promote};
@@ -46,7 +47,7 @@ pub(super) fn replace(
     let promoted = if before.is_draft { Promoted::default() } else { promote(part, &before.id, now) };
     let after = Event::in_part(&before.id, part);
     let counted = |event: &Event| (event.counts, event.going, event.held);
-    let tell_counts = if counted(&before) == counted(&after) { None } else { counts::note(part, now) };
+    let tell_counts = if counted(&before) == counted(&after) { None } else { live_counts::note(part, now) };
     // Those of before lead to an event that starts at another time, and are left out.
     for entry in all_entries(&after)? {
         part.enter(entry);

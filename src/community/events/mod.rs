@@ -12,6 +12,7 @@ mod errors;
 pub mod hosts;
 pub mod listing;
 pub(super) mod live;
+pub mod live_counts;
 pub mod mine;
 pub mod occurrence;
 pub mod places;
