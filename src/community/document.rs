@@ -71,7 +71,8 @@ const CHANNELS: &[(&str, &str, &[&str])] = &[
     ("post:{id}", "The reactions to a post. For those who may read the post.", &["ReactionsMessage"]),
     (
         "events:all",
-        "New, changed and cancelled events and series. For everybody who is logged in.",
+        "New, changed and cancelled events and series, and the counts of events that are answered, of each about once a second \
+            at most. For everybody who is logged in.",
         &["EventMessage", "SeriesMessage"],
     ),
     (

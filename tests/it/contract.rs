@@ -252,7 +252,8 @@ async fn every_publication_fits_its_schema() {
     server.post(&format!("/api/notifications/{notification}/read"), &carla, json!({})).await;
     server.post("/api/notifications/read-all", &carla, json!({})).await;
     listeners[2].hear(&["notification.read", "notifications.read"]).await;
-    listeners[0].hear(&["event.created", "event.rsvp", "event.changed", "event.cancelled"]).await;
+    let told = ["event.created", "event.rsvp", "event.counts", "event.changed", "event.cancelled"];
+    listeners[0].hear(&told).await;
 
     let event = json!({
         "title": "Milonga", "eventDate": "2030-01-01T20:00:00-03:00", "eventType": "milonga", "location": "La Viruta",

@@ -1,5 +1,8 @@
 //! What happens in the community arrives on sockets, through the official SDKs.
 
+use std::time::Instant;
+
+use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -85,6 +88,62 @@ async fn events_and_answers_arrive_where_they_belong() {
         (&personal["data"]["type"], &personal["data"]["rsvp"]["status"]),
         (&json!("event.promoted"), &json!("going"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_of_events_hears_the_last_counts_and_not_each_answer() {
+    let server = Server::start().await;
+    let ana = server.register("ana").await;
+    let mut all = SdkClient::subscribed(Sdk::JavaScriptJson, &server, &ana, "events:all").await;
+    let body = json!({
+        "title": "Milonga", "eventDate": "2030-01-01T20:00:00Z", "location": "La Viruta", "eventType": "milonga",
+    });
+    let (_, event) = server.post("/api/events", &ana, body.clone()).await;
+    assert_eq!(all.publication().await["type"], "event.created");
+    let path = format!("/api/events/{}", event["id"].as_str().unwrap());
+
+    let (rsvp, began) = (format!("{path}/rsvp"), Instant::now());
+    let guests: Vec<_> = (0..10).map(|number| server.user(&format!("guest {number}"), "user")).collect();
+    let answers = guests.iter().map(async |guest| {
+        for status in ["going", "maybe", "going", "maybe", "going"] {
+            let (code, answer) = server.post(&rsvp, guest, json!({"status": status})).await;
+            assert_eq!(code, StatusCode::OK, "{answer}");
+        }
+    });
+    join_all(answers).await;
+    let (_, seen) = server.get(&path, &ana).await;
+    assert_eq!((&seen["counts"]["going"], &seen["counts"]["maybe"]), (&json!(10), &json!(0)));
+
+    let mut versions = Vec::new();
+    let last = loop {
+        let message = all.publication().await;
+        assert_eq!((&message["type"], &message["eventId"]), (&json!("event.counts"), &event["id"]));
+        versions.push(message["version"].as_u64().unwrap());
+        if message["version"] == seen["version"] {
+            break message;
+        }
+    };
+    assert_eq!(last["counts"], seen["counts"], "the last counts are those that a list shows");
+    let most = 2 + began.elapsed().as_secs();
+    assert!(versions.len() as u64 <= most, "{} for 50 answers, {most} at most: {versions:?}", versions.len());
+    assert!(versions.is_sorted(), "{versions:?}");
+
+    // Of a draft nobody hears before it is published, and of the event above nothing is left to tell.
+    let mut draft = body;
+    draft["draft"] = json!(true);
+    let (_, draft) = server.post("/api/events", &ana, draft).await;
+    let path = format!("/api/events/{}", draft["id"].as_str().unwrap());
+    let (status, _) = server.post(&format!("{path}/rsvp"), &ana, json!({})).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let change = json!({"capacity": 3, "title": "Secret"});
+    assert_eq!(server.call(Method::PATCH, &path, Some(&ana.token), Some(change)).await.0, StatusCode::OK);
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    server.post(&format!("{path}/publish"), &ana, json!({})).await;
+    let message = all.publication().await;
+    assert_eq!((&message["type"], &message["event"]["id"]), (&json!("event.created"), &draft["id"]));
+    server.post(&format!("{path}/rsvp"), &ana, json!({})).await;
+    let message = all.publication().await;
+    assert_eq!((&message["type"], &message["counts"]["going"]), (&json!("event.counts"), &json!(1)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use mundotango_jobs::JobKind;
 use mundotango_storage::StoreError;
-use serde::{Deserialize, Serialize};
 
 use super::answers::RsvpOutcome;
 use super::bodies::{ALL_CHANNEL, CountsBody, EventBody, EventMessage, RsvpView};
+use super::counts::TellCounts;
 use super::editing::Change;
+use super::live_counts;
 use super::refunds;
 use super::rules::AttendeeList;
 use super::seating::{Promoted, Rsvp};
 use super::series;
-use super::store::Event;
+use super::store::{Event, OfEvent};
 use crate::community::effects::Effect;
 use crate::community::letters;
 use crate::community::notifications::kinds::NotificationKind;
@@ -23,12 +24,6 @@ use crate::community::{Person, personal_channel};
 
 /// Gives places to those who wait, where one change could not give them all, and where holds have ended.
 pub(super) static PLACES: JobKind<OfEvent> = JobKind::new("event_places", &NOTIFICATION, 1);
-
-/// The event that a job is about.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct OfEvent {
-    pub(super) event_id: String,
-}
 
 /// Has places given to those who wait, at a time when holds end, or now.
 fn places(event: &Event, at: Option<Timestamp>) -> Result<Effect, StoreError> {
@@ -97,13 +92,19 @@ pub(super) fn announce_answer(outcome: &RsvpOutcome) -> Result<Vec<Effect>, Stor
         effects.push(letters::events::untold(&outcome.event.id, at)?);
     }
     effects.push(answered(&outcome.event, Some(&outcome.rsvp), &outcome.promoted)?);
+    effects.extend(live_counts::tell(&outcome.event, outcome.tell_counts)?);
     Ok(effects)
 }
 
 /// Tells those who look at an event of places that were given by a change of it, and those who have them.
-pub(super) fn announce_places(event: &Event, promoted: &Promoted) -> Result<Vec<Effect>, StoreError> {
+pub(super) fn announce_places(
+    event: &Event,
+    promoted: &Promoted,
+    tell_counts: Option<TellCounts>,
+) -> Result<Vec<Effect>, StoreError> {
     let mut effects = announce_promoted(event, promoted)?;
     effects.push(answered(event, None, promoted)?);
+    effects.extend(live_counts::tell(event, tell_counts)?);
     Ok(effects)
 }
 
@@ -141,7 +142,9 @@ pub(super) fn tell_of_change(
         effects.push(letters::events::moved(&after.id, at)?);
     }
     if change.promoted.has_more || !change.promoted.answers.is_empty() {
-        effects.extend(announce_places(after, &change.promoted)?);
+        effects.extend(announce_places(after, &change.promoted, change.tell_counts)?);
+    } else {
+        effects.extend(live_counts::tell(after, change.tell_counts)?);
     }
     Ok(effects)
 }

@@ -5,7 +5,9 @@ use mundotango_storage::db::{Decision, RowRange, Wants, last_part, prefix};
 use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::Serialize;
 
+use super::counts::TellCounts;
 use super::listing;
+use super::live_counts;
 use super::places::Limit;
 use super::rules::{By, NewAnswer, RsvpStatus};
 use super::seating::{
@@ -33,6 +35,8 @@ pub struct RsvpOutcome {
     pub event: Event,
     /// When the host is to be told of the answer, where that is still to be arranged.
     pub tell_host: Option<Timestamp>,
+    /// When those who look at lists are to be told of the counts, where that is still to be arranged.
+    pub tell_counts: Option<TellCounts>,
 }
 
 impl RsvpOutcome {
@@ -100,8 +104,10 @@ impl EventStore {
                         limits.broken_by(part.head.seated().and(rsvp.party.heads()))
                     })
                     .flatten();
+                let tell_counts = if is_new { live_counts::note(part, now) } else { None };
                 let event = Event::in_part(&id, part);
-                let outcome = RsvpOutcome { rsvp, previous, promoted, waits_for, event, tell_host };
+                let outcome =
+                    RsvpOutcome { rsvp, previous, promoted, waits_for, event, tell_host, tell_counts };
                 if !is_new {
                     return Ok(Decision::Stands(outcome));
                 }
@@ -144,6 +150,7 @@ impl EventStore {
                 if previous == Some(RsvpStatus::Going) {
                     return Ok(Decision::Stands(Some(rsvp)));
                 }
+                let tell_counts = live_counts::note(part, now);
                 let event = Event::in_part(&id, part);
                 part.enter(listing::guest_entry(&user, &event)?);
                 let outcome = RsvpOutcome {
@@ -153,6 +160,7 @@ impl EventStore {
                     waits_for: None,
                     event,
                     tell_host: None,
+                    tell_counts,
                 };
                 for effect in effects(&outcome)? {
                     part.emit(&effect)?;
@@ -167,7 +175,7 @@ impl EventStore {
         &self,
         event_id: &str,
         now: Timestamp,
-        effects: impl Fn(&Event, &Promoted) -> Result<Vec<E>, StoreError> + Send + 'static,
+        effects: impl Fn(&Event, &Promoted, Option<TellCounts>) -> Result<Vec<E>, StoreError> + Send + 'static,
     ) -> Result<(), StoreError> {
         let id = event_id.to_owned();
         let given = self.db().change(&EVENTS, event_id, Wants::head(), move |part| {
@@ -181,7 +189,8 @@ impl EventStore {
                 return Ok::<_, StoreError>(Decision::Stands(()));
             }
             part.head.answers += 1;
-            for effect in effects(&Event::in_part(&id, part), &promoted)? {
+            let tell_counts = live_counts::note(part, now);
+            for effect in effects(&Event::in_part(&id, part), &promoted, tell_counts)? {
                 part.emit(&effect)?;
             }
             Ok(Decision::Write(()))

@@ -14,7 +14,7 @@ use crate::community::Person;
 use crate::community::money::Money;
 use crate::community::place::LocationBody;
 
-/// Where new and changed events are published.
+/// Where new and changed events are published, and the counts of all.
 pub(super) const ALL_CHANNEL: &str = "events:all";
 
 /// How many people answered what, guests among them.
@@ -300,6 +300,16 @@ pub(in crate::community) enum EventMessage {
         /// Those who waited and have places by it; empty where it is not told to everybody who comes.
         promoted: Vec<RsvpView>,
         /// Rises with each answer that is taken. Messages of several servers may cross: counts of an older one are dropped.
+        version: u64,
+    },
+    /// The counts of an event changed: on `events:all`, at once and then about once a second while answers go on. The last ones
+    /// always arrive.
+    #[serde(rename = "event.counts")]
+    Counted {
+        #[serde(rename = "eventId")]
+        event_id: String,
+        counts: CountsBody,
+        /// The event's version: counts of an older one than is known are dropped.
         version: u64,
     },
     /// You waited, and have a place now.

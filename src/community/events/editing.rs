@@ -5,7 +5,9 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::{Decision, Effect, Wants};
 use serde::Serialize;
 
+use super::counts::TellCounts;
 use super::listing::all_entries;
+use super::live_counts;
 use super::rules::{Cancelled, MOST_MOVES};
 use super::schedule::Schedule;
 use super::seating::{EventPart, Promoted, promote};
@@ -22,6 +24,8 @@ pub struct Change {
     pub tell_moved: Option<Timestamp>,
     /// Those who waited and have places by it.
     pub promoted: Promoted,
+    /// When those who look at lists are to be told of counts that are others by it, where that is still to be arranged.
+    pub tell_counts: Option<TellCounts>,
 }
 
 /// Puts what is wanted of an event in the place of what it is.
@@ -42,11 +46,13 @@ pub(super) fn replace(
     part.head.note_change(is_move, now);
     let promoted = if before.is_draft { Promoted::default() } else { promote(part, &before.id, now) };
     let after = Event::in_part(&before.id, part);
+    let counted = |event: &Event| (event.counts, event.going, event.held);
+    let tell_counts = if counted(&before) == counted(&after) { None } else { live_counts::note(part, now) };
     // Those of before lead to an event that starts at another time, and are left out.
     for entry in all_entries(&after)? {
         part.enter(entry);
     }
-    Ok(Change { before, after, tell_moved, promoted })
+    Ok(Change { before, after, tell_moved, promoted, tell_counts })
 }
 
 impl EventStore {

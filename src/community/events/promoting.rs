@@ -5,8 +5,8 @@ use mundotango_jobs::{Attempted, Failure, Handler, NewPools};
 use mundotango_storage::db::Db;
 use mundotango_storage::now;
 
-use super::announce::{OfEvent, PLACES, announce_places};
-use super::store::EventStore;
+use super::announce::{PLACES, announce_places};
+use super::store::{EventStore, OfEvent};
 
 /// The jobs of this file.
 pub fn handled(pools: NewPools, db: &Db) -> NewPools {

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::counts::CountsTold;
 use super::occurrence::Following;
 use super::places::{Heads, Limits, Line, Party};
 use super::schedule::Schedule;
@@ -280,6 +281,9 @@ pub struct Attendance {
     /// When the host is to be told of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told_at: Option<Timestamp>,
+    /// How far lists of events have heard of the counts; absent where nobody has answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts_told: Option<CountsTold>,
     /// How far the event follows its series; absent where it is as its series made it, or is of none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub following: Option<Box<Following>>,

@@ -368,6 +368,12 @@ impl EventStore {
     }
 }
 
+/// What a job is about that is of one event.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::community) struct OfEvent {
+    pub(in crate::community) event_id: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

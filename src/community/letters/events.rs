@@ -15,7 +15,7 @@ use super::{EMAIL, Letters, Own, Reader, SEND_TIMEOUT};
 use crate::community::effects::Effect;
 use crate::community::events::rules::RsvpStatus;
 use crate::community::events::schedule::Schedule;
-use crate::community::events::store::Event;
+use crate::community::events::store::{Event, OfEvent};
 use crate::community::notifications::kinds::NotificationKind;
 use crate::community::notifications::tell::{NOTIFICATION, Tell};
 use crate::email::{EventLines, Letter};
@@ -58,11 +58,6 @@ const REMINDED_BEFORE: SignedDuration = SignedDuration::from_hours(24);
 const ANSWERS_AT_ONCE: usize = 100;
 /// Answers that one job goes through; the next one goes on behind them.
 const ANSWERS_OF_A_JOB: usize = 1_000;
-
-#[derive(Debug, Serialize, Deserialize)]
-struct OfEvent {
-    event_id: String,
-}
 
 /// A letter to one who answered.
 #[derive(Debug, Serialize, Deserialize)]

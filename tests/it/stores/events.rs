@@ -3,6 +3,7 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use mundotango::community::events::answers::RsvpOutcome;
+use mundotango::community::events::counts::TellCounts;
 use mundotango::community::events::door::CheckIn;
 use mundotango::community::events::listing::EventFilter;
 use mundotango::community::events::places::Heads;
@@ -66,6 +67,7 @@ pub async fn events(nodes: &[Db; 2]) {
     places_are_given_once(&nodes).await;
     places::places(&nodes).await;
     an_event_changes_hands_once(&nodes).await;
+    lists_are_told_of_a_burst_at_its_begin_and_at_its_end(&nodes).await;
     the_events_of_a_person_are_listed(store).await;
     the_earliest_check_in_counts(&nodes).await;
 }
@@ -94,6 +96,26 @@ async fn an_event_changes_hands_once(nodes: &[EventStore; 2]) {
     let hosted = store.of_host("eva", event.when.starts_at(), first(10)).await.unwrap().items;
     assert_eq!(hosted, [taken]);
     assert!(store.of_host(&event.host_id, event.when.starts_at(), first(10)).await.unwrap().items.is_empty());
+}
+
+/// However many answer by whatever node: one tells the counts at once, and one has them told a second later.
+async fn lists_are_told_of_a_burst_at_its_begin_and_at_its_end(nodes: &[EventStore; 2]) {
+    let event = event(quiet_time(), None);
+    nodes[0].create(&event, &[]).await.unwrap();
+    let at = now();
+    let mut racers = JoinSet::new();
+    for number in 0..50 {
+        let (store, id) = (nodes[number % 2].clone(), event.id.clone());
+        racers.spawn(async move {
+            let user = format!("user {number}");
+            store.rsvp(&id, &user, RsvpChoice::Going, at, |_| NO_EFFECTS).await.unwrap().unwrap().tell_counts
+        });
+    }
+    let told: Vec<_> = racers.join_all().await.into_iter().flatten().collect();
+    let later = TellCounts::At(at + SignedDuration::from_secs(1));
+    assert!(told.len() == 2 && told.contains(&TellCounts::Now) && told.contains(&later), "{told:?}");
+    let again = nodes[1].rsvp(&event.id, "user 0", RsvpChoice::Going, at, |_| NO_EFFECTS).await;
+    assert_eq!(again.unwrap().unwrap().tell_counts, None, "what stands already changes no counts");
 }
 
 async fn the_events_of_a_person_are_listed(store: &EventStore) {

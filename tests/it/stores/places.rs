@@ -148,7 +148,7 @@ async fn more_room_is_given_to_those_who_wait(store: &EventStore) {
     let mut going = limit_to(None).await.unwrap().unwrap().counts.going;
     while going < 130 {
         store
-            .promote(&event.id, now(), |_, promoted| {
+            .promote(&event.id, now(), |_, promoted, _| {
                 assert!(!promoted.answers.is_empty());
                 NO_EFFECTS
             })
@@ -190,7 +190,7 @@ async fn a_hold_ends_by_itself(nodes: &[EventStore; 2]) {
     let mut offered = 10;
     while offered < 60 {
         at += SignedDuration::from_hours(25);
-        nodes[0].promote(&event.id, at, |_, _| NO_EFFECTS).await.unwrap();
+        nodes[0].promote(&event.id, at, |_, _, _| NO_EFFECTS).await.unwrap();
         offered += 10;
         let kept = nodes[1].event(&event.id).await.unwrap().unwrap();
         assert_eq!(
@@ -249,7 +249,7 @@ async fn late_money_takes_what_is_free(store: &EventStore) {
         NO_EFFECTS
     });
     assert_eq!(changed.await.unwrap().unwrap().counts.going, 50);
-    store.promote(&free.id, hours(0), |_, _| NO_EFFECTS).await.unwrap();
+    store.promote(&free.id, hours(0), |_, _, _| NO_EFFECTS).await.unwrap();
     let kept = store.event(&free.id).await.unwrap().unwrap();
     assert_eq!((kept.counts.going, kept.held), (70, 0));
     let kept = store.event(&event.id).await.unwrap().unwrap();

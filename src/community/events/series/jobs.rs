@@ -8,7 +8,7 @@ use mundotango_storage::StoreError;
 use serde::{Deserialize, Serialize};
 
 use crate::community::effects::Effect;
-use crate::community::events::store::Event;
+use crate::community::events::store::{Event, OfEvent};
 
 /// Series whose events wait to be made or changed.
 pub static SERIES_WORK: Queue = Queue::new("series", 5);
@@ -45,12 +45,6 @@ pub(super) struct OfDate {
 pub(super) struct OfUser {
     pub(super) series_id: String,
     pub(super) user_id: String,
-}
-
-/// Something to do for an event.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct OfEvent {
-    pub(super) event_id: String,
 }
 
 /// Has the events of a series brought to what it says, not before a time if one is told.

@@ -15,7 +15,7 @@ use mundotango_jobs::{Attempted, Failure, Handler, NewPools};
 use mundotango_storage::db::Db;
 use mundotango_storage::{StoreError, now};
 
-use super::jobs::{self, ANSWER_ALL, ANSWER_DATE, NOTE, OfDate, OfEvent, OfSeries, OfUser, WORK};
+use super::jobs::{self, ANSWER_ALL, ANSWER_DATE, NOTE, OfDate, OfSeries, OfUser, WORK};
 use super::rules::earlier;
 use super::state::{Cut, DateRow, DateState, Doomed, Series};
 use super::store::{Noted, SeriesStore, Settled, Work};
@@ -25,7 +25,7 @@ use crate::community::events::announce::{announce_answer, tell_of_cancelling, te
 use crate::community::events::editing::Change;
 use crate::community::events::occurrence::SeriesRef;
 use crate::community::events::rules::By;
-use crate::community::events::store::{Event, EventError, EventStore};
+use crate::community::events::store::{Event, EventError, EventStore, OfEvent};
 use crate::community::events::taking::Taking;
 use crate::community::letters;
 use crate::community::notifications::kinds::NotificationKind;
