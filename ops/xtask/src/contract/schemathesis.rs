@@ -6,12 +6,15 @@ use std::process::Command;
 use super::node::{API_KEY, Node};
 use super::{Options, folder};
 use crate::postman::DOCUMENT;
-use crate::{parts, root, run};
+use crate::{parts, root, run, target_folder};
 
 /// Sends requests, the same ones for a seed; an error if any answer is not as the document says.
 pub(super) fn send(node: &mut Node, options: &Options) -> anyhow::Result<()> {
     let environment = parts::folder().join("schemathesis");
     parts::pip_packages(&environment, &folder().join("requirements.txt"))?;
+    // It keeps what it found where it runs.
+    let notes = target_folder().join("schemathesis");
+    std::fs::create_dir_all(&notes)?;
     let mut command = Command::new(environment.join("bin/schemathesis"));
     command
         .arg("--config-file")
@@ -23,7 +26,7 @@ pub(super) fn send(node: &mut Node, options: &Options) -> anyhow::Result<()> {
     if let Some(seconds) = options.seconds {
         command.args(["--max-time", &seconds.to_string()]);
     }
-    command.args(["--no-color", "--workers", "1"]).current_dir(folder());
+    command.args(["--no-color", "--workers", "1"]).current_dir(notes);
     command.env("MUNDOTANGO_TOKEN", node.admin()?).env("MUNDOTANGO_API_KEY", API_KEY);
     run(&mut command)?;
     node.must_be_well()
