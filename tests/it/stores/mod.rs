@@ -12,9 +12,13 @@ mod places;
 mod posts;
 mod revocations;
 mod series;
+mod walks;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 
 use mundotango::schema::schema;
 use mundotango_protocol::new_id;
@@ -71,7 +75,8 @@ impl Engines {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_features_keep_their_promises_on_both_engines() {
     let engines = Engines::open().await;
-    for nodes in engines.all() {
+    // Each step on the CQL server is some of its slow conditional writes.
+    for (nodes, walks) in engines.all().into_iter().zip([60, 6]) {
         accounts::accounts(&nodes).await;
         conversations::conversations(&nodes[0]).await;
         posts::posts(&nodes).await;
@@ -83,6 +88,7 @@ async fn the_features_keep_their_promises_on_both_engines() {
         housing::housing(&nodes).await;
         // On the heap: the suite is too large for a stack.
         Box::pin(series::series(&nodes)).await;
+        Box::pin(walks::walks(&nodes, walks)).await;
     }
 }
 
@@ -112,4 +118,16 @@ async fn walk<T: Debug>(
 
 fn first(limit: usize) -> PageRequest {
     PageRequest { start: PageStart::First, limit }
+}
+
+/// Polls a future so often, and drops it then as a node does that dies.
+pub async fn cut_off<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
+    let mut future = pin!(future);
+    let mut left = polls;
+    poll_fn(|context| {
+        let Some(next) = left.checked_sub(1) else { return Poll::Ready(None) };
+        left = next;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
 }

@@ -1,9 +1,6 @@
 //! What series promise: whoever works on one, wherever an attempt was cut off, and however often it is done again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, date, time};
@@ -23,7 +20,7 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::Db;
 use tokio::task::JoinSet;
 
-use super::{NO_EFFECTS, first};
+use super::{NO_EFFECTS, cut_off, first};
 
 const FIRST: Date = date(2031, 1, 7); // A Tuesday.
 const ENOUGH: usize = 300;
@@ -154,18 +151,6 @@ impl Node {
         let listed: BTreeSet<_> = listed.items.into_iter().map(|event| event.id).collect();
         assert_eq!(listed, wanted.into_keys().collect::<BTreeSet<_>>(), "{what}: ghosts, or holes");
     }
-}
-
-/// Polls a future so often, and drops it then as a node does that dies.
-async fn cut_off<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
-    let mut future = pin!(future);
-    let mut left = polls;
-    poll_fn(|context| {
-        let Some(next) = left.checked_sub(1) else { return Poll::Ready(None) };
-        left = next;
-        future.as_mut().poll(context).map(Some)
-    })
-    .await
 }
 
 fn title(title: &'static str) -> impl Fn(Template) -> Template + Send + 'static {
