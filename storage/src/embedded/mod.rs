@@ -12,6 +12,7 @@ mod folder;
 mod history;
 mod journal;
 mod keys;
+mod layout;
 mod marks;
 mod partitions;
 mod scan;
