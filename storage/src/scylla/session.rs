@@ -29,7 +29,7 @@ use scylla::value::{CqlValue, Row};
 use tokio::time::timeout;
 
 use super::failure::{Sign, is_passing, sign, store_error};
-use super::history::{Listed, listed};
+use super::listed::{Listed, none_listed};
 use super::options::ScyllaOptions;
 use super::query::{Change, Kind, PAGE_SIZE, Profiles, Query};
 use super::value::damaged;
@@ -122,7 +122,7 @@ impl Cql {
             breaker: Breaker::new(SERVER),
             clock: MonotonicTimestampGenerator::new(),
             request_timeout: options.request_timeout,
-            listed: listed(),
+            listed: none_listed(),
         };
         cql.count_connections();
         Ok(cql)
