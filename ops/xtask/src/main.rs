@@ -10,6 +10,7 @@ mod fuzz;
 mod image;
 mod k6;
 mod lint;
+mod node;
 mod parts;
 mod postman;
 mod rehearsal;
