@@ -293,9 +293,6 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     })
     .await
     .context("the supervision tree did not start")?;
-    for namespace in config.channels.namespaces.keys().map(String::as_str).chain(["none"]) {
-        mundotango_ops::metrics().realtime_publications_total.with_label_values(&[namespace]);
-    }
     engine.must_agree("auth.secret", digest_of_secret(secret.expose().as_bytes()));
     if config.cluster.is_shared() {
         for (setting, digest) in scylla::schema_digests() {

@@ -42,6 +42,10 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// The transports, each at the place of its number.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::WebSocket, Self::Sse, Self::HttpStream, Self::UniWebSocket, Self::UniSse, Self::UniHttpStream];
+
     /// The name used in metrics and lists.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use documented::DocumentedFields;
-use mundotango_ops::duration as friendly;
+use mundotango_ops::{IntCounter, duration as friendly, metrics};
 use mundotango_protocol::{ChannelName, is_json};
 use mundotango_storage::history::MAX_HISTORY_TTL;
 use mundotango_storage::hot::HistoryLimits;
@@ -393,21 +393,39 @@ impl ChannelsOptions {
     }
 }
 
+/// A namespace of a running node.
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    pub(crate) options: Arc<NamespaceOptions>,
+    /// Publications into its channels.
+    pub(crate) publications: IntCounter,
+}
+
+impl Namespace {
+    fn new(label: &str, options: NamespaceOptions) -> Self {
+        let publications = metrics().realtime_publications_total.with_label_values(&[label]);
+        Self { options: Arc::new(options), publications }
+    }
+}
+
 /// The namespaces of a running node, shared by all its channels and sessions.
 #[derive(Debug)]
 pub(crate) struct Namespaces {
-    without: Arc<NamespaceOptions>,
-    by_name: HashMap<String, Arc<NamespaceOptions>>,
+    without: Namespace,
+    by_name: HashMap<String, Namespace>,
 }
 
 impl Namespaces {
     pub(crate) fn new(options: ChannelsOptions) -> Self {
-        let by_name = options.namespaces.into_iter().map(|(name, options)| (name, Arc::new(options)));
-        Self { without: Arc::new(options.without_namespace), by_name: by_name.collect() }
+        let named = options.namespaces.into_iter().map(|(name, options)| {
+            let namespace = Namespace::new(&name, options);
+            (name, namespace)
+        });
+        Self { without: Namespace::new("none", options.without_namespace), by_name: named.collect() }
     }
 
-    /// The options of a channel, or `None` if its namespace is not configured.
-    pub(crate) fn of(&self, channel: &ChannelName) -> Option<&Arc<NamespaceOptions>> {
+    /// The namespace of a channel, or `None` if it is not configured.
+    pub(crate) fn of(&self, channel: &ChannelName) -> Option<&Namespace> {
         match channel.namespace() {
             None => Some(&self.without),
             Some(namespace) => self.by_name.get(namespace),

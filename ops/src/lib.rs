@@ -14,7 +14,7 @@ pub use logs::{
     LogError, LogFormat, LogOptions, flush as flush_logs, init as init_logs, set_filter as set_log_filter,
 };
 pub use metrics::{DECLARED, Declared, Metrics, ProcessUsage, UNFED, metrics, process_usage, render};
-pub use prometheus::{Histogram, IntGauge};
+pub use prometheus::{Histogram, IntCounter, IntGauge};
 pub use secret::Secret;
 pub use seldom::Seldom;
 pub use server_urls::ServerUrls;

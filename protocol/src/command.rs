@@ -209,22 +209,43 @@ pub enum Request {
 }
 
 impl Request {
+    /// What commands are called in metrics and logs, each at the place of its [number](Self::number).
+    pub const NAMES: [&'static str; 12] = [
+        "connect",
+        "subscribe",
+        "unsubscribe",
+        "publish",
+        "presence",
+        "presence_stats",
+        "history",
+        "send",
+        "rpc",
+        "refresh",
+        "sub_refresh",
+        "nothing",
+    ];
+
+    /// The command's number, from 0.
+    pub fn number(&self) -> usize {
+        match self {
+            Self::Connect(_) => 0,
+            Self::Subscribe(_) => 1,
+            Self::Unsubscribe(_) => 2,
+            Self::Publish(_) => 3,
+            Self::Presence(_) => 4,
+            Self::PresenceStats(_) => 5,
+            Self::History(_) => 6,
+            Self::Send(_) => 7,
+            Self::Rpc(_) => 8,
+            Self::Refresh(_) => 9,
+            Self::SubRefresh(_) => 10,
+            Self::Nothing => 11,
+        }
+    }
+
     /// The command's name in metrics and logs.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Connect(_) => "connect",
-            Self::Subscribe(_) => "subscribe",
-            Self::Unsubscribe(_) => "unsubscribe",
-            Self::Publish(_) => "publish",
-            Self::Presence(_) => "presence",
-            Self::PresenceStats(_) => "presence_stats",
-            Self::History(_) => "history",
-            Self::Send(_) => "send",
-            Self::Rpc(_) => "rpc",
-            Self::Refresh(_) => "refresh",
-            Self::SubRefresh(_) => "sub_refresh",
-            Self::Nothing => "nothing",
-        }
+        Self::NAMES[self.number()]
     }
 }
 

@@ -59,7 +59,7 @@ use site::Site;
 /// The kinds of partitions that the features keep.
 pub fn kinds() -> [&'static KindSpec; 21] {
     [
-        accounts::store::USERS.spec(),
+        accounts::kind::USERS.spec(),
         accounts::names::NAMES.spec(),
         posts::store::POSTS.spec(),
         posts::store::POST_REACTIONS.spec(),

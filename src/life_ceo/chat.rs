@@ -7,9 +7,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use deserr::Deserr;
-use mundotango_actors::OwnedError;
+use mundotango_actors::{Engine, OwnedError};
 use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path, ValidJson};
-use mundotango_gateway::input::{BadFields, Maybe, Time};
+use mundotango_gateway::input::{BadFields, Maybe};
 use mundotango_gateway::problem::{Code, Problem};
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
 use serde::Serialize;
@@ -18,10 +18,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::agents::Agent;
-use super::conversation::{Ask, Said};
-use super::store::{Conversation, Speaker, Turn};
-use super::{KIND, LifeCeo, agents};
+use super::agents::{self, Agent};
+use super::conversation::{Ask, KIND, NAMESPACE, Said};
+use super::messages::TurnBody;
+use super::store::{Conversation, ConversationStore, Speaker, Turn};
 use crate::texts::{AgentText, Id};
 
 /// How long a plain request waits for the whole answer.
@@ -31,8 +31,9 @@ const LOOK: Duration = Duration::from_millis(150);
 
 type Shared = State<Arc<LifeCeo>>;
 
-pub(super) fn router() -> OpenApiRouter<Arc<LifeCeo>> {
-    OpenApiRouter::new().routes(routes!(chat)).routes(routes!(turns))
+pub(super) fn router(store: ConversationStore, engine: Arc<Engine>) -> OpenApiRouter {
+    let life_ceo = Arc::new(LifeCeo { store, engine });
+    OpenApiRouter::new().routes(routes!(chat)).routes(routes!(turns)).with_state(life_ceo)
 }
 
 #[derive(Debug, Deserr, ToSchema)]
@@ -74,51 +75,10 @@ struct Answer {
     channel: String,
 }
 
-/// One message of a conversation.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct TurnBody {
-    /// Its place, from 1.
-    number: u64,
-    /// Its id.
-    id: String,
-    /// Who says it.
-    speaker: Speaker,
-    /// What is said, so far.
-    content: String,
-    /// Whether all is said.
-    finished: bool,
-    /// When it began.
-    created_at: Time,
-}
-
-impl From<Turn> for TurnBody {
-    fn from(turn: Turn) -> Self {
-        let Turn { number, id, speaker, content, finished, created_at } = turn;
-        Self { number, id, speaker, content, finished, created_at: created_at.into() }
-    }
-}
-
-/// What `agent:{conversationId}` publishes.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(tag = "type")]
-pub(crate) enum AgentMessage {
-    /// A turn began, or is finished.
-    #[serde(rename = "agent.turn")]
-    Turn {
-        /// The turn as it stands.
-        turn: TurnBody,
-    },
-    /// The next words of an answer.
-    #[serde(rename = "agent.delta")]
-    Delta {
-        /// The turn's place.
-        number: u64,
-        /// After how many bytes of the turn's text these words stand.
-        from: usize,
-        /// The words.
-        text: String,
-    },
+/// What the routes share.
+struct LifeCeo {
+    store: ConversationStore,
+    engine: Arc<Engine>,
 }
 
 impl LifeCeo {
@@ -203,7 +163,7 @@ async fn chat(
     let answer = Answer {
         response: answer.map(|turn| turn.content).unwrap_or_default(),
         finished,
-        channel: format!("{}:{}", super::NAMESPACE, conversation.id),
+        channel: format!("{NAMESPACE}:{}", conversation.id),
         conversation_id: conversation.id,
         turn_id,
     };

@@ -16,10 +16,13 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::agents::script;
-use super::chat::{AgentMessage, TurnBody};
+use super::messages::{AgentMessage, TurnBody};
 use super::store::{Conversation, ConversationStore, Fence, Speaker, Turn, TurnError};
-use super::{KIND, NAMESPACE};
 
+/// The namespace of the channels into which answers stream: `agent:{conversationId}`.
+pub(super) const NAMESPACE: &str = "agent";
+/// The kind of actor that a conversation is.
+pub(super) const KIND: &str = "conversation";
 /// Words of an answer that are stored and published together.
 const WORDS_AT_ONCE: usize = 4;
 /// Pause between them, as somebody who speaks makes.

@@ -3,6 +3,7 @@
 mod agents;
 mod chat;
 mod conversation;
+mod messages;
 pub mod store;
 
 use std::sync::Arc;
@@ -13,20 +14,9 @@ use mundotango_protocol::ChannelName;
 use mundotango_storage::db::Db;
 use utoipa_axum::router::OpenApiRouter;
 
-pub(crate) use chat::AgentMessage;
-use conversation::Conversations;
+use conversation::{Conversations, KIND, NAMESPACE};
+pub(crate) use messages::AgentMessage;
 use store::ConversationStore;
-
-/// The namespace of the channels into which answers stream: `agent:{conversationId}`.
-const NAMESPACE: &str = "agent";
-/// The kind of actor that a conversation is.
-const KIND: &str = "conversation";
-
-/// What the routes share.
-pub struct LifeCeo {
-    store: ConversationStore,
-    engine: Arc<Engine>,
-}
 
 /// Lets a conversation's user alone into its channel.
 struct OwnConversation(ConversationStore);
@@ -66,5 +56,5 @@ pub fn router(db: Db, engine: Arc<Engine>) -> OpenApiRouter {
     for agent in agents::AGENTS {
         touch_metrics(agent.id);
     }
-    chat::router().with_state(Arc::new(LifeCeo { store, engine }))
+    chat::router(store, engine)
 }

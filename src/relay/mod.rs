@@ -17,6 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use mundotango_actors::{Engine, Pace};
+use mundotango_ops::{IntCounter, metrics};
 use mundotango_storage::db::{Db, Due, Effect, OUTBOX_SHARDS, Outlet};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, timeout};
@@ -62,6 +63,9 @@ pub struct Relay {
     is_alone: bool,
     /// When something was put off last.
     put_off_at: parking_lot::Mutex<Option<Instant>>,
+    /// Effects that were carried out at once, and those that were later.
+    done_at_once: IntCounter,
+    done_later: IntCounter,
 }
 
 impl Outlet for Relay {
@@ -77,6 +81,7 @@ impl Relay {
     /// Starts its tasks, on a store of the node's own or on one of several nodes.
     pub fn start(db: Db, engine: &Arc<Engine>, carrier: Arc<dyn Carrier>, is_alone: bool) -> Arc<Self> {
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
+        let effects = |when| metrics().outbox_effects_total.with_label_values(&[when]);
         let relay = Arc::new(Self {
             db,
             engine: Arc::clone(engine),
@@ -85,6 +90,8 @@ impl Relay {
             waiting: Mutex::new(waiting),
             is_alone,
             put_off_at: parking_lot::Mutex::default(),
+            done_at_once: effects("at_once"),
+            done_later: effects("later"),
         });
         let own = Arc::clone(&relay);
         engine.keep_running("outbox", Pace::OnDemand, move |vitals| {
@@ -104,7 +111,7 @@ impl Relay {
     /// Counts changes whose effects are left to the sweepers.
     fn note_put_off(&self, count: usize) {
         if count > 0 {
-            mundotango_ops::metrics().outbox_put_off_total.inc_by(count as u64);
+            metrics().outbox_put_off_total.inc_by(count as u64);
             *self.put_off_at.lock() = Some(Instant::now());
         }
     }
@@ -140,10 +147,10 @@ impl Relay {
                 .map(|outcome| outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("carrying it out panicked"))));
             match timeout(EFFECT_TIMEOUT, carrying_out).await.map_err(anyhow::Error::from).flatten() {
                 Ok(()) => {
-                    mundotango_ops::metrics()
-                        .outbox_effects_total
-                        .with_label_values(&[attempt.label()])
-                        .inc();
+                    match attempt {
+                        Attempt::AtOnce => self.done_at_once.inc(),
+                        Attempt::Later => self.done_later.inc(),
+                    }
                     done.insert(name);
                 }
                 Err(error) => failure = failure.or(Some(error)),
@@ -162,15 +169,6 @@ impl Relay {
                 *self.put_off_at.lock() = Some(Instant::now());
                 false
             }
-        }
-    }
-}
-
-impl Attempt {
-    fn label(self) -> &'static str {
-        match self {
-            Self::AtOnce => "at_once",
-            Self::Later => "later",
         }
     }
 }

@@ -25,8 +25,8 @@ use mundotango_storage::db::Db;
 use mundotango_storage::embedded::{EmbeddedStore, OpenError};
 use serde_json::json;
 
+use crate::community::accounts::kind::USERS;
 use crate::community::accounts::passwords::Passwords;
-use crate::community::accounts::store::USERS;
 use crate::community::events::store::EventError;
 use crate::config::Config;
 use crate::data_folder;

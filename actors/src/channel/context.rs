@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mundotango_ops::{IntCounter, metrics};
 use mundotango_protocol::{ChannelName, Fanout};
 use mundotango_storage::hot::HistoryLimits;
 
@@ -40,6 +41,9 @@ pub(crate) struct Context {
     pub(super) loss_pace: LossPace,
     pub(crate) crashes: Arc<Crashes>,
     node: Box<dyn Node>,
+    /// Messages to other nodes that the bus took, and those that it did not.
+    sent: IntCounter,
+    failed: IntCounter,
 }
 
 impl Context {
@@ -51,6 +55,7 @@ impl Context {
         crashes: Arc<Crashes>,
         node: Box<dyn Node>,
     ) -> Self {
+        let messages = |outcome| metrics().bus_messages_total.with_label_values(&[outcome]);
         Self {
             hot,
             bus,
@@ -62,6 +67,8 @@ impl Context {
             loss_pace: LossPace::default(),
             crashes,
             node,
+            sent: messages("sent"),
+            failed: messages("failed"),
         }
     }
 
@@ -81,8 +88,8 @@ impl Context {
         let subject = subject_of(channel);
         let sending = self.bus.publish(&subject, fanout().to_bytes().into());
         let sent = tokio::time::timeout(BUS_TIMEOUT, sending).await;
-        let outcome = if matches!(sent, Ok(Ok(()))) { "sent" } else { "failed" };
-        mundotango_ops::metrics().bus_messages_total.with_label_values(&[outcome]).inc();
+        let counter = if matches!(sent, Ok(Ok(()))) { &self.sent } else { &self.failed };
+        counter.inc();
         match sent {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, %channel, "other nodes not told"),

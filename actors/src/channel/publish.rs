@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mundotango_ops::IntCounter;
 use mundotango_ops::traces::{About, Kind, Span, current};
 use mundotango_protocol::{ChannelName, ClientId, ClientInfo, ErrorCode, Publication, StreamPosition};
 use mundotango_storage::StoreError;
@@ -12,7 +13,7 @@ use super::hot::HOT_STATE_TIMEOUT;
 use super::messages::Delivery;
 use super::registry::Channels;
 use super::run_to_end::run_to_end;
-use crate::options::NamespaceOptions;
+use crate::options::Namespace;
 
 /// A publication and how it is to be published.
 #[derive(Clone, Debug, Default)]
@@ -56,20 +57,16 @@ pub(crate) fn publication(data: Bytes, info: Option<ClientInfo>) -> Publication 
     Publication { data, info, ..Publication::default() }
 }
 
-/// The label of a channel in metrics: its namespace, of which there are as many as are configured.
-fn namespace_label(channel: &ChannelName) -> &str {
-    channel.namespace().unwrap_or("none")
-}
-
 impl Channels {
     /// Gives a publication its place in history, where the channel keeps one, and sends it to the subscribers. Runs to its
     /// end although the publisher hangs up: what is in history is delivered.
     pub(crate) async fn publish(
         self: &Arc<Self>,
         channel: &ChannelName,
-        options: &NamespaceOptions,
+        namespace: &Namespace,
         publish: Publish,
     ) -> Result<StreamPosition, ErrorCode> {
+        let options = &namespace.options;
         // Refused here, the one way of all publishers: no subscriber could be told later.
         if !options.publication_data_format.admits(&publish.publication.data) {
             return Err(ErrorCode::BadRequest);
@@ -81,7 +78,9 @@ impl Channels {
         if let Some(span) = span.recorded() {
             span.set("messaging.destination.name", channel.as_str());
         }
-        let publishing = async move { channels.publish_to_end(&channel, history, delta, publish).await };
+        let counter = namespace.publications.clone();
+        let publishing =
+            async move { channels.publish_to_end(&channel, history, delta, publish, &counter).await };
         run_to_end(span.run(publishing)).await
     }
 
@@ -91,6 +90,7 @@ impl Channels {
         history: Option<HistoryLimits>,
         delta: bool,
         publish: Publish,
+        counter: &IntCounter,
     ) -> Result<StreamPosition, ErrorCode> {
         let Publish { mut publication, skip_history, delta: _, idempotency_key, version, exclude, again } =
             publish;
@@ -102,8 +102,7 @@ impl Channels {
             Recorded::Repeated(position) | Recorded::Outdated(position) => return Ok(position),
         };
         publication.offset = position.offset;
-        let labels = [namespace_label(channel)];
-        mundotango_ops::metrics().realtime_publications_total.with_label_values(&labels).inc();
+        counter.inc();
         let delivery =
             Delivery { publication, epoch: position.epoch.clone(), delta, exclude, trace: current() };
         self.context().tell_nodes(channel, || delivery.to_fanout()).await;

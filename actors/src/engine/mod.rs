@@ -107,7 +107,7 @@ impl Node for ChannelsNode {
     }
 
     fn history_of(&self, channel: &ChannelName) -> Option<HistoryLimits> {
-        self.namespaces.of(channel)?.history()
+        self.namespaces.of(channel)?.options.history()
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use mundotango_ops::traces::{About, Called, Kind, Span};
+use mundotango_ops::{IntCounter, metrics};
 use mundotango_protocol::{Command, Disconnect, Request};
 use tokio::time::Instant;
 
@@ -20,10 +21,14 @@ use crate::recorder::{Handling, MessageKind};
 /// How long the replies to a frame may gather for one write.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// The counters of commands, each at the place of its number.
+static COUNTERS: LazyLock<[IntCounter; Request::NAMES.len()]> =
+    LazyLock::new(|| Request::NAMES.map(|name| metrics().realtime_commands_total.with_label_values(&[name])));
+
 impl Session {
     /// Takes one frame of the client. A panic in its handling ends this session alone.
     pub async fn receive(&mut self, frame: Bytes) {
-        mundotango_ops::metrics().realtime_bytes_received_total.inc_by(frame.len() as u64);
+        metrics().realtime_bytes_received_total.inc_by(frame.len() as u64);
         if let Err(panic) = AssertUnwindSafe(self.receive_frame(frame)).catch_unwind().await {
             self.crashed(&*panic);
         }
@@ -135,7 +140,7 @@ impl Session {
             self.rate.take(&self.context.session_options, may_owe)?;
             self.timers.resume_at(self.rate.paused_until());
         }
-        mundotango_ops::metrics().realtime_commands_total.with_label_values(&[request.name()]).inc();
+        COUNTERS[request.number()].inc();
         let mut span = if is_pong { Span::none() } else { self.span_of(&request) };
         handling.belongs_to(span.context());
         if let Request::Connect(connect) = request {

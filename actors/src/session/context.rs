@@ -16,7 +16,7 @@ use super::registry::Sessions;
 use crate::channel::{Channels, HOT_STATE_TIMEOUT, Publish};
 use crate::crashes::{Crashed, Crashes};
 use crate::handle::{self, SessionHandle};
-use crate::options::{NamespaceOptions, Namespaces, SessionOptions};
+use crate::options::{Namespace, NamespaceOptions, Namespaces, SessionOptions};
 
 /// Users that are written as online at the same time, when all are written again.
 const USERS_AT_ONCE: usize = 500;
@@ -74,6 +74,10 @@ impl SessionContext {
     }
 
     pub(crate) fn options_of(&self, channel: &ChannelName) -> Result<&Arc<NamespaceOptions>, ErrorCode> {
+        Ok(&self.namespace_of(channel)?.options)
+    }
+
+    fn namespace_of(&self, channel: &ChannelName) -> Result<&Namespace, ErrorCode> {
         self.namespaces.of(channel).ok_or(ErrorCode::UnknownChannel)
     }
 
@@ -159,8 +163,8 @@ impl SessionContext {
         channel: &ChannelName,
         publish: Publish,
     ) -> Result<StreamPosition, ErrorCode> {
-        let options = self.options_of(channel)?;
-        self.channels.publish(channel, options, publish).await
+        let namespace = self.namespace_of(channel)?;
+        self.channels.publish(channel, namespace, publish).await
     }
 
     /// Tells a channel's subscribers on all nodes that a session of a dead node left the channel.

@@ -1,10 +1,10 @@
 //! Which sessions this node has.
 
 use std::collections::{BinaryHeap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use mundotango_ops::IntGauge;
+use mundotango_ops::{Histogram, IntCounter, IntGauge, metrics};
 use mundotango_protocol::{ClientId, Disconnect, DisconnectReason, Encoding};
 use parking_lot::Mutex;
 
@@ -39,36 +39,50 @@ impl Maps {
     }
 }
 
+/// The metrics of sessions of one transport and one encoding.
+struct Meters {
+    opened: IntCounter,
+    active: Vec<IntGauge>,
+    lives: Histogram,
+}
+
+/// The metrics of all sessions, by transport and encoding.
+static METERS: LazyLock<[[Meters; Encoding::ALL.len()]; Transport::ALL.len()]> = LazyLock::new(|| {
+    Transport::ALL.map(|transport| Encoding::ALL.map(|encoding| Meters::of(transport, encoding)))
+});
+
+impl Meters {
+    fn of(transport: Transport, encoding: Encoding) -> Self {
+        let (metrics, name) = (metrics(), transport.as_str());
+        let sockets = transport.is_websocket().then(|| metrics.websocket_connections_active.clone());
+        let active = metrics.realtime_sessions_active.with_label_values(&[name, encoding.as_str()]);
+        Self {
+            opened: metrics.realtime_sessions_opened_total.with_label_values(&[name]),
+            active: [active].into_iter().chain(sockets).collect(),
+            lives: metrics.realtime_session_duration_seconds.with_label_values(&[name]),
+        }
+    }
+}
+
 /// A session as the gauges count it: for as long as this is there, so that no gauge can drift away from what is.
 struct Counted {
-    transport: Transport,
-    encoding: Encoding,
+    meters: &'static Meters,
     since: Instant,
 }
 
 impl Counted {
     fn new(session: &SessionHandle) -> Self {
-        let counted =
-            Self { transport: session.transport(), encoding: session.encoding(), since: Instant::now() };
-        let metrics = mundotango_ops::metrics();
-        metrics.realtime_sessions_opened_total.with_label_values(&[counted.transport.as_str()]).inc();
-        counted.gauges().for_each(|gauge| gauge.inc());
-        counted
-    }
-
-    fn gauges(&self) -> impl Iterator<Item = IntGauge> {
-        let metrics = mundotango_ops::metrics();
-        let labels = [self.transport.as_str(), self.encoding.as_str()];
-        let sockets = self.transport.is_websocket().then(|| metrics.websocket_connections_active.clone());
-        [metrics.realtime_sessions_active.with_label_values(&labels)].into_iter().chain(sockets)
+        let meters = &METERS[session.transport() as usize][session.encoding() as usize];
+        meters.opened.inc();
+        meters.active.iter().for_each(IntGauge::inc);
+        Self { meters, since: Instant::now() }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.gauges().for_each(|gauge| gauge.dec());
-        let lives = &mundotango_ops::metrics().realtime_session_duration_seconds;
-        lives.with_label_values(&[self.transport.as_str()]).observe(self.since.elapsed().as_secs_f64());
+        self.meters.active.iter().for_each(IntGauge::dec);
+        self.meters.lives.observe(self.since.elapsed().as_secs_f64());
     }
 }
 
@@ -85,9 +99,7 @@ impl Sessions {
         let clients = maps.by_user.entry(user.into()).or_default();
         clients.push(session.client());
         let sessions = clients.len();
-        mundotango_ops::metrics()
-            .active_users_total
-            .set(i64::try_from(maps.by_user.len()).unwrap_or(i64::MAX));
+        metrics().active_users_total.set(i64::try_from(maps.by_user.len()).unwrap_or(i64::MAX));
         sessions
     }
 
@@ -108,7 +120,7 @@ impl Sessions {
         let users = i64::try_from(maps.by_user.len()).unwrap_or(i64::MAX);
         drop(maps);
         drop(removed);
-        let metrics = mundotango_ops::metrics();
+        let metrics = metrics();
         metrics.active_users_total.set(users);
         // Codes of the application's own share a label, as there may be any number of them.
         let code =

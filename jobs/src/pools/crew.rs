@@ -11,9 +11,6 @@ use crate::kind::SHARDS;
 
 /// Starts all of them.
 pub(super) fn start(pool: &Arc<Pool>) {
-    for kind in pool.kinds.keys() {
-        worker::touch_metrics(kind);
-    }
     pool.keep("dispatcher", |pool, vitals| Box::pin(async move { dispatch::run(&pool, &vitals).await }));
     pool.keep("beats", |pool, vitals| Box::pin(async move { beats::run(&pool, &vitals).await }));
     pool.keep("keeper", |pool, vitals| Box::pin(async move { keeper::run(&pool, &vitals).await }));

@@ -74,7 +74,7 @@ async fn take_up(pool: &Pool) {
 }
 
 fn note_rescued(pool: &Pool, rescued: usize) {
-    metrics().jobs_rescued_total.with_label_values(&[pool.queue.name]).inc_by(rescued as u64);
+    pool.meters.rescued.inc_by(rescued as u64);
     tracing::info!(queue = pool.queue.name, rescued, "jobs taken from workers that were lost");
 }
 

@@ -9,6 +9,7 @@ mod beats;
 mod crew;
 mod dispatch;
 mod keeper;
+mod meters;
 mod pool;
 mod settler;
 mod worker;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use mundotango_actors::{Engine, Pace, Vitals};
-use mundotango_ops::metrics;
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turn, Notify, mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::meters::{KindMeters, QueueMeters};
 use crate::jobs::Jobs;
 use crate::kind::{Queue, SHARDS};
 use crate::rules::{Claimed, End, Settled};
@@ -63,7 +63,9 @@ pub(super) struct Pool {
     pub(super) holder: String,
     pub(super) is_alone: bool,
     pub(super) began: Instant,
-    pub(super) kinds: BTreeMap<&'static str, Arc<dyn Run>>,
+    /// Who does the jobs of each kind, and what counts them.
+    pub(super) kinds: BTreeMap<&'static str, (Arc<dyn Run>, KindMeters)>,
+    pub(super) meters: QueueMeters,
     /// As claims say it.
     pub(super) known: Arc<BTreeMap<&'static str, (u32, i64)>>,
     /// Attempts at the same time: as configured, and as an operator said.
@@ -106,11 +108,12 @@ impl Pool {
         concurrency: usize,
         is_alone: bool,
     ) -> Arc<Self> {
-        let kinds: BTreeMap<_, _> = handlers.map(|one| (one.spec().name, one)).collect();
-        for counter in [&metrics().jobs_rescued_total, &metrics().job_attempts_lost_total] {
-            counter.with_label_values(&[queue.name]);
-        }
-        let known = kinds.values().map(|one| {
+        let with_meters = |one: Arc<dyn Run>| {
+            let name = one.spec().name;
+            (name, (one, KindMeters::of(name)))
+        };
+        let kinds: BTreeMap<_, _> = handlers.map(with_meters).collect();
+        let known = kinds.values().map(|(one, _)| {
             let spec = one.spec();
             (spec.name, (spec.version, i64::try_from(spec.timeout.as_millis()).unwrap_or(i64::MAX)))
         });
@@ -126,6 +129,7 @@ impl Pool {
             is_alone,
             began: Instant::now(),
             kinds,
+            meters: QueueMeters::of(queue.name),
             known,
             configured: AtomicUsize::new(concurrency),
             ordered: AtomicUsize::new(0),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mundotango_actors::Vitals;
-use mundotango_ops::{Seldom, metrics};
+use mundotango_ops::Seldom;
 use tokio::time::sleep;
 
 use super::pool::Pool;
@@ -77,8 +77,7 @@ impl Batch<'_> {
             pause = (pause * 2).min(MAX_PAUSE);
         };
         if settlement.lost > 0 {
-            let lost = metrics().job_attempts_lost_total.with_label_values(&[pool.queue.name]);
-            lost.inc_by(settlement.lost as u64);
+            pool.meters.attempts_lost.inc_by(settlement.lost as u64);
         }
     }
 }

@@ -7,28 +7,18 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use mundotango_actors::Vitals;
-use mundotango_ops::metrics;
 use mundotango_ops::traces::{Kind, Span};
 use mundotango_storage::now;
 use tokio::time::timeout;
 
+use super::meters::Outcome;
 use super::pool::{Given, Pool};
 use crate::rules::End;
 use crate::work::{Attempted, Failure};
 
-/// What may come of a job, as `status` labels.
-const STATUSES: [&str; 4] = ["success", "failed", "dead", "put_off"];
 /// How long a job may wait for its worker after it was taken from the store. What waits longer is given back, as its time
 /// runs already.
 const MAX_WAIT: Duration = Duration::from_secs(2);
-
-/// Makes the counters of a kind, so that none appears only when it counts.
-pub(super) fn touch_metrics(kind: &str) {
-    for status in STATUSES {
-        metrics().background_jobs_total.with_label_values(&[kind, status]);
-        metrics().background_job_duration_seconds.with_label_values(&[kind, status]);
-    }
-}
 
 /// Does jobs until the node ends. The worker rests while fewer are wanted than its number.
 pub(super) async fn run(pool: &Arc<Pool>, number: usize, vitals: &Vitals) {
@@ -59,7 +49,7 @@ fn due_after(pause: Duration) -> i64 {
 /// Makes an attempt; what came of it.
 async fn attempt(pool: &Pool, given: &Given) -> End {
     let (id, attempt, job) = (given.claimed.id.as_str(), given.claimed.attempt, &given.claimed.job);
-    let Some(kind) = pool.kinds.get(job.kind.as_str()) else { return End::GivenBack };
+    let Some((kind, meters)) = pool.kinds.get(job.kind.as_str()) else { return End::GivenBack };
     let spec = kind.spec();
     let is_cut = || pool.is_over.load(Ordering::Relaxed) || !*pool.is_heard.borrow();
     if pool.stopping.is_cancelled() || is_cut() || given.at.elapsed() > MAX_WAIT {
@@ -69,7 +59,7 @@ async fn attempt(pool: &Pool, given: &Given) -> End {
     if attempt == 1 {
         let waited = now().as_millisecond().saturating_sub(job.ready.unwrap_or(job.enqueued));
         let waited = Duration::from_millis(u64::try_from(waited).unwrap_or_default());
-        metrics().job_start_delay_seconds.with_label_values(&[pool.queue.name]).observe(waited.as_secs_f64());
+        pool.meters.start_delay.observe(waited.as_secs_f64());
     }
     let token = pool.token_of(given.shard, id);
     let attempted = Attempted {
@@ -102,25 +92,24 @@ async fn attempt(pool: &Pool, given: &Given) -> End {
         Ok(Err(_)) => Err(Failure::retry(format!("it took longer than {:?}", spec.timeout))),
         Err(_) => Err(Failure::retry("it panicked")),
     };
-    let (status, end) = match outcome {
-        Ok(()) => ("success", End::Done),
-        Err(Failure::Hopeless(why)) => ("dead", End::Hopeless(why)),
+    let (outcome, end) = match outcome {
+        Ok(()) => (Outcome::Success, End::Done),
+        Err(Failure::Hopeless(why)) => (Outcome::Dead, End::Hopeless(why)),
         Err(Failure::Retry { why, after }) => {
             let pause = spec.backoff.pause(attempt, rand::random()).max(after.unwrap_or_default());
-            (if attempted.is_last { "dead" } else { "failed" }, End::Failed { due: due_after(pause), why })
+            let outcome = if attempted.is_last { Outcome::Dead } else { Outcome::Failed };
+            (outcome, End::Failed { due: due_after(pause), why })
         }
         Err(Failure::Later { why, after }) => {
             // Jobs that wait for the same destination do not all come back in the same moment.
             let after = after + after.mul_f64(rand::random::<f64>() / 4.0);
-            ("put_off", End::PutOff { due: due_after(after), why })
+            (Outcome::PutOff, End::PutOff { due: due_after(after), why })
         }
     };
     if let End::Failed { why, .. } | End::Hopeless(why) = &end {
+        let status = outcome.label();
         tracing::warn!(queue = pool.queue.name, kind = spec.name, id, attempt, why, status, "a job failed");
     }
-    let labels = [spec.name, status];
-    metrics().background_jobs_total.with_label_values(&labels).inc();
-    let took = begin.elapsed().as_secs_f64();
-    metrics().background_job_duration_seconds.with_label_values(&labels).observe(took);
+    meters.count(outcome, begin.elapsed());
     end
 }

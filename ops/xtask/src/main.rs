@@ -10,6 +10,7 @@ mod fuzz;
 mod image;
 mod k6;
 mod lint;
+mod node;
 mod parts;
 mod postman;
 mod rehearsal;
@@ -133,7 +134,7 @@ fn main() -> anyhow::Result<()> {
     let mut steps = Steps::default();
     match Xtask::parse().command {
         Task::Test { filter } => {
-            steps.run("parts", parts::install)?;
+            steps.run("parts", install_parts)?;
             // They start while the lints run.
             let services = steps.run("services", TestServices::start)?;
             lint::all(&[], &mut steps)?;
@@ -178,7 +179,7 @@ fn main() -> anyhow::Result<()> {
             let test = ["test", "--quiet", "-p", "mundotango-actors", "--lib", "layers", "--", "--nocapture"];
             steps.run("layers", || run(&mut cargo(&test)))?;
         }
-        Task::Parts => steps.run("parts", parts::install)?,
+        Task::Parts => steps.run("parts", install_parts)?,
         // Their output is for other programs too, so it holds no steps.
         Task::Services(task) => return services::run(task),
         Task::Fuzz { executions } => {
@@ -186,7 +187,7 @@ fn main() -> anyhow::Result<()> {
             steps.run("fuzz", || fuzz::all(executions))?;
         }
         Task::Model { seconds, seed } => {
-            steps.run("parts", parts::install)?;
+            steps.run("parts", install_parts)?;
             let services = steps.run("services", TestServices::start)?;
             services.wait()?;
             // The whole workspace, as its features are those of the build that is there.
@@ -206,7 +207,7 @@ fn main() -> anyhow::Result<()> {
         Task::Image { binary } => steps.run("image", || image::check(&binary))?,
         Task::K6(options) => k6::run_with(&options, &mut steps)?,
         Task::Rolling { from } => {
-            steps.run("parts", parts::install)?;
+            steps.run("parts", install_parts)?;
             let binary = steps.run("the earlier build", || earlier::build_of(&from, Profile::Debug))?;
             steps.run("upgrade", || rolling::upgrade(&binary))?;
         }
@@ -217,6 +218,12 @@ fn main() -> anyhow::Result<()> {
     }
     steps.print_times();
     Ok(())
+}
+
+/// Installs all that the tests need, servers among it.
+fn install_parts() -> anyhow::Result<()> {
+    parts::install()?;
+    services::install()
 }
 
 /// The workspace's folder. Cargo says it when it runs this, as one build may serve several clones.

@@ -1,4 +1,4 @@
-//! What the tests need beside Rust: the official SDKs, the languages that they are written in, and the servers.
+//! What the tests need beside Rust and servers: the official SDKs, and the languages that they are written in.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 
-use crate::{root, run, services, target_folder};
+use crate::{root, run, target_folder};
 
 /// Where parts are installed that do not belong into the working tree.
 pub(crate) fn folder() -> PathBuf {
@@ -31,8 +31,7 @@ pub(crate) fn install() -> anyhow::Result<()> {
     python_sdk_tests()?;
     python_calendars()?;
     pip_packages(&folder().join("python-series"), &root().join("tests/series/requirements.txt"))?;
-    java_sdk()?;
-    services::install()
+    java_sdk()
 }
 
 fn works(program: &str, arguments: &[&str]) -> bool {

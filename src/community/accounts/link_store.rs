@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use mundotango_storage::StoreError;
 use mundotango_storage::db::{Decision, Part, RowRange, Wants, key, prefix};
 
+use super::kind::{Account, Facts, LOGINS, PASSWORD, Row, USERS};
 use super::links::{Link, MAX_LINKS, Purpose};
 use super::names::Name;
 use super::rules::MAX_LOGINS;
-use super::store::{Account, AccountStore, Facts, LOGINS, PASSWORD, Row, USERS};
+use super::store::AccountStore;
 use crate::community::letters;
 
 /// Below this lie the links, by purpose and id.

@@ -1,6 +1,7 @@
 //! Accounts: coming in, staying in, and who one is.
 
 mod email;
+pub mod kind;
 mod link_store;
 pub mod links;
 pub mod names;

@@ -9,7 +9,7 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::{Db, Decision, Kind, Wants};
 use serde::{Deserialize, Serialize};
 
-use super::store::USERS;
+use super::kind::USERS;
 
 /// The names: `email:` and `username:` with the name in lower case.
 pub static NAMES: Kind<(), Claim, ()> = Kind::new("names", "a name: 1 row of 300 B").implicit();

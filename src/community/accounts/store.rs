@@ -1,65 +1,14 @@
-//! Users, their passwords and logins: a partition a user. Their names are claims ([`super::names`]).
-
-use std::time::Duration;
+//! Reads and changes of users, their passwords and logins. Their names are claims ([`super::names`]).
 
 use jiff::Timestamp;
 use mundotango_gateway::input::Maybe;
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Db, Decision, Found, Kind, Wants, key, prefix};
-use serde::{Deserialize, Serialize};
+use mundotango_storage::db::{Db, Decision, Found, Wants, key, prefix};
 
-use super::links::Link;
+use super::kind::{Account, Facts, LOGINS, PASSWORD, Row, USERS};
 use super::names::Name;
 use super::rules::{Login, MAX_LOGINS, Presented, Rotation};
 use crate::community::roles::Role;
-
-/// The users. What is cached holds no secret: those are rows.
-pub static USERS: Kind<Facts, Account, Row> =
-    Kind::new("users", "a user: 50 logins of 400 B, 20 KB").cached(Duration::from_mins(10));
-
-/// The row of the password.
-pub(super) const PASSWORD: &str = "password";
-/// Below this lie the logins, by id.
-pub(super) const LOGINS: &str = "l";
-
-/// What never changes about a user.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Facts {
-    created_at: Timestamp,
-}
-
-/// What changes about a user, and others may see; besides the address and the role.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Account {
-    pub(super) email: String,
-    username: String,
-    full_name: String,
-    role: Role,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    bio: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    city: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    avatar_url: Option<String>,
-    /// When it was seen that the user reads the mail of the address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) verified_at: Option<Timestamp>,
-    /// What a new account causes was caused.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) welcomed: bool,
-}
-
-/// A row of a user.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Row {
-    /// An argon2id hash in PHC form.
-    Password(String),
-    /// A device's login.
-    Login(Login),
-    /// A link that was mailed.
-    Link(Link),
-}
 
 /// One account.
 #[derive(Clone, Debug, PartialEq, Eq)]

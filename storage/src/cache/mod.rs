@@ -41,7 +41,7 @@ pub trait CacheStore: Send + Sync {
 /// A family of keys: what is kept under them, and for how long.
 #[derive(Debug)]
 pub struct Family<T> {
-    /// What its keys begin with, and the metric's label.
+    /// What its keys begin with.
     pub name: &'static str,
     /// How long something is kept.
     pub ttl: Duration,

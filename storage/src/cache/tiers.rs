@@ -83,10 +83,8 @@ impl Cache {
         load: impl Future<Output = Result<Option<T>, StoreError>> + Send,
     ) -> Result<Option<T>, StoreError> {
         let key = family.key(id);
-        let metrics = mundotango_ops::metrics();
         let generation = self.generation(&key);
         let before = generation.load(Ordering::Acquire);
-        let mut loaded = false;
         let find = async {
             if !self.pending_removals.has(&key)
                 && let Ok(Some(kept)) = self.shared.get(&key).await
@@ -95,7 +93,6 @@ impl Cache {
             {
                 return Ok(kept);
             }
-            loaded = true;
             let started = Instant::now();
             let found = load.await.map_err(NoValue::Failed)?.ok_or(NoValue::Absent)?;
             let value = serde_json::to_vec(&found)
@@ -115,8 +112,6 @@ impl Cache {
             // It changed meanwhile: what was found may be older than the change.
             self.near.invalidate(&key).await;
         }
-        let counter = if loaded { &metrics.cache_misses_total } else { &metrics.cache_hits_total };
-        counter.with_label_values(&[family.name]).inc();
         match outcome {
             Ok(value) => serde_json::from_slice(&value)
                 .map(Some)

@@ -4,7 +4,10 @@
 //! the cache and the label of the metrics, so that each is said once.
 
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 use std::time::Duration;
+
+use mundotango_ops::{IntCounter, metrics};
 
 use super::bucket::minute_of_id;
 
@@ -25,9 +28,23 @@ pub struct KindSpec {
     pub shards: Option<u64>,
     /// How long what is written lives; for ever without it.
     pub ttl: Option<Duration>,
+    /// Reads that the cache answered, and those that the store had to answer.
+    reads: OnceLock<[IntCounter; 2]>,
 }
 
 impl KindSpec {
+    fn reads(&self) -> &[IntCounter; 2] {
+        self.reads.get_or_init(|| {
+            [&metrics().cache_hits_total, &metrics().cache_misses_total]
+                .map(|counter| counter.with_label_values(&[self.name]))
+        })
+    }
+
+    /// Counts a read through the cache.
+    pub(super) fn count_read(&self, is_from_store: bool) {
+        self.reads()[usize::from(is_from_store)].inc();
+    }
+
     /// How long the shared cache keeps a partition, if it does; shards are kept in the process alone.
     pub(super) fn shared_ttl(&self) -> Option<Duration> {
         self.cached.filter(|_| self.shards.is_none())
@@ -56,6 +73,7 @@ impl<F, H, R> Kind<F, H, R> {
             implicit: false,
             shards: None,
             ttl: None,
+            reads: OnceLock::new(),
         };
         Self { spec, types: PhantomData }
     }
@@ -219,8 +237,7 @@ impl Schema {
     /// Makes the counters of what is cached, so that none appears only when it counts.
     pub(crate) fn make_counters(&self) {
         for kind in self.kinds.iter().filter(|kind| kind.cached.is_some()) {
-            mundotango_ops::metrics().cache_hits_total.with_label_values(&[kind.name]);
-            mundotango_ops::metrics().cache_misses_total.with_label_values(&[kind.name]);
+            kind.reads();
         }
     }
 

@@ -162,7 +162,14 @@ impl Db {
         match (&self.cache, kind.spec().shared_ttl()) {
             (Some(cache), Some(ttl)) => {
                 let family = Family::new(kind.spec().name, ttl);
-                cache.get_or_load(&family, id, self.read_stored(kind, id)).await
+                let mut asked = false;
+                let load = async {
+                    asked = true;
+                    self.read_stored(kind, id).await
+                };
+                let found = cache.get_or_load(&family, id, load).await;
+                kind.spec().count_read(asked);
+                found
             }
             _ => self.read_stored(kind, id).await,
         }

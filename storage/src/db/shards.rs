@@ -207,9 +207,7 @@ impl Db {
         };
         // Whoever asks meanwhile waits for the same read.
         heads.read.get_or_try_init(read).await?;
-        let metrics = mundotango_ops::metrics();
-        let counter = if asked { &metrics.cache_misses_total } else { &metrics.cache_hits_total };
-        counter.with_label_values(&[spec.name]).inc();
+        spec.count_read(asked);
         Ok(heads.sum(add))
     }
 

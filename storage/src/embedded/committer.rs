@@ -15,10 +15,11 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
 use super::expiry;
+use super::folder::Presence;
 use super::marks;
 use super::space::Space;
 use super::tables::{Table, Tables};
-use super::watch::{Failure, Presence};
+use super::watch::Failure;
 use super::witness::Witness;
 use crate::StoreError;
 use crate::json::{decode, encode};

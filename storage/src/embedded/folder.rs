@@ -2,10 +2,8 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-
-use super::watch::Presence;
 
 /// The version of the tables' layout that this program writes. Raised with every change that an older program
 /// cannot read.
@@ -168,6 +166,30 @@ impl Folder {
 
     pub(super) fn database_path(&self) -> PathBuf {
         self.path.join(DATABASE_FOLDER)
+    }
+}
+
+/// The folder as it was opened.
+#[derive(Clone, Debug)]
+pub(super) struct Presence {
+    lock: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Presence {
+    fn of(lock: &Path, open: &File) -> io::Result<Self> {
+        let metadata = open.metadata()?;
+        Ok(Self { lock: lock.to_owned(), identity: (metadata.dev(), metadata.ino()) })
+    }
+
+    /// Fails if the folder's lock file is not the one that this process holds: what is written then goes into files that
+    /// nobody finds again.
+    pub(super) fn check(&self) -> Result<(), String> {
+        match fs::metadata(&self.lock) {
+            Ok(found) if (found.dev(), found.ino()) == self.identity => Ok(()),
+            Ok(_) => Err(format!("the data folder was exchanged: {} is another file", self.lock.display())),
+            Err(error) => Err(format!("the data folder is gone: {}: {error}", self.lock.display())),
+        }
     }
 }
 

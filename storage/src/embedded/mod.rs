@@ -12,10 +12,12 @@ mod folder;
 mod history;
 mod journal;
 mod keys;
+mod layout;
 mod marks;
 mod partitions;
 mod scan;
 mod space;
+mod sweeper;
 mod table_files;
 mod tables;
 mod verify;
@@ -38,11 +40,11 @@ use crate::db::{Db, KindSpec, Schema};
 use crate::json::decode;
 use crate::{StoreError, Stores};
 use committer::{Committer, Target, Tx};
-use expiry::Sweeper;
 use folder::Folder;
 use history::Cleared;
 use scan::Pace;
 use space::Space;
+use sweeper::Sweeper;
 use tables::{Table, Tables};
 use watch::{Failure, Watch, Watched};
 use witness::Witness;
@@ -80,7 +82,7 @@ struct Shared {
     kinds: Vec<&'static KindSpec>,
     /// For snapshots, until the store is closed.
     database: Mutex<Option<Database>>,
-    committer: Committer,
+    committer: Arc<Committer>,
     history_cleared: Mutex<Cleared>,
     pace: Pace,
 }
@@ -137,7 +139,8 @@ impl EmbeddedStore {
         });
         let target =
             Target { database: database.clone(), tables: tables.clone(), space, witness, presence, failure };
-        let committer = Committer::start(target).map_err(at)?;
+        let committer = Arc::new(Committer::start(target).map_err(at)?);
+        let sweeper = Sweeper::start(Arc::clone(&committer)).map_err(at)?;
         mundotango_ops::metrics().db_connections_active.set(1);
         let shared = Arc::new(Shared {
             pace: Pace::new(&tables),
@@ -147,7 +150,6 @@ impl EmbeddedStore {
             committer,
             history_cleared: Mutex::default(),
         });
-        let sweeper = Sweeper::start(Arc::clone(&shared)).map_err(at)?;
         Ok(Self { shared, watch: Mutex::new(Some(watch.map_err(at)?)), sweeper, _folder: folder })
     }
 

@@ -1,10 +1,9 @@
 //! Partitions and indexes in the embedded store.
 //!
-//! A kind's table: id, `f` → facts · id, `h` → version, marks and head · id, `r`, key → row.
+//! A kind's table: [`super::layout`].
 //! An index's table: list, key → entry. Buckets are not needed here, as a table is one ordered map.
 //! The outbox: shard, key → the partition and the effects of its change, in the transaction of that.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,6 +16,7 @@ use super::Shared;
 use super::committer::Tx;
 use super::expiry;
 use super::keys::{behind, below};
+use super::layout::{HeadRow, Keys};
 use super::tables::Table;
 use super::whole::EmbeddedWhole;
 use crate::StoreError;
@@ -29,30 +29,6 @@ use crate::json::{decode, encode};
 
 /// Rows of a deleted partition that are removed in one transaction, so that the committer serves others in between.
 const PURGED_AT_ONCE: usize = 1000;
-
-/// A head with what belongs to it.
-#[derive(Default, Serialize, Deserialize)]
-pub(super) struct HeadRow {
-    pub(super) version: u64,
-    pub(super) marks: Vec<String>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) deleted: bool,
-    pub(super) head: Option<Box<RawValue>>,
-}
-
-impl HeadRow {
-    /// The partition with this head and these facts, and no rows yet.
-    pub(super) fn stored(self, facts: Option<Bytes>) -> Stored {
-        Stored {
-            facts,
-            head: self.head.map(|head| Bytes::copy_from_slice(head.get().as_bytes())),
-            version: self.version,
-            marks: self.marks,
-            deleted: self.deleted,
-            rows: BTreeMap::new(),
-        }
-    }
-}
 
 /// Effects in the outbox.
 #[derive(Deserialize)]
@@ -75,34 +51,6 @@ type Effects = (Table, Vec<u8>, Bytes);
 
 fn outbox_key(shard: u64, key: &str) -> Vec<u8> {
     entry_key(&shard.to_string(), key)
-}
-
-/// The keys of one partition.
-#[derive(Clone)]
-pub(super) struct Keys(pub(super) Vec<u8>);
-
-impl Keys {
-    pub(super) fn of(id: &str) -> Self {
-        // An id may hold any text; what separates the parts of keys here is escaped in it.
-        Self(below(&[&key(&[id])]))
-    }
-
-    pub(super) fn facts(&self) -> Vec<u8> {
-        [self.0.as_slice(), b"f"].concat()
-    }
-
-    pub(super) fn head(&self) -> Vec<u8> {
-        [self.0.as_slice(), b"h"].concat()
-    }
-
-    pub(super) fn row(&self, key: &str) -> Vec<u8> {
-        [self.0.as_slice(), b"r", key.as_bytes()].concat()
-    }
-
-    fn key_of(&self, row: &[u8]) -> Result<String, StoreError> {
-        let key = row.get(self.0.len() + 1..).unwrap_or_default();
-        String::from_utf8(key.to_vec()).map_err(|error| StoreError::Damaged(error.to_string()))
-    }
 }
 
 fn entry_key(list: &str, entry: &str) -> Vec<u8> {

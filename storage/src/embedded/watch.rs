@@ -1,9 +1,7 @@
 //! Watches over an open store: whether its folder is still there and its own, and whether the database still works.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -11,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use fjall::{Database, PersistMode};
 
+use super::folder::Presence;
 use super::journal;
 use super::table_files::KnownFiles;
 use super::tables::Tables;
@@ -32,30 +31,6 @@ impl Failure {
     pub(super) fn set(&self, why: &str) {
         if self.0.set(why.to_owned()).is_ok() {
             tracing::error!(why, "the store takes no more writes until the node is started again");
-        }
-    }
-}
-
-/// The folder as it was opened.
-#[derive(Clone, Debug)]
-pub(super) struct Presence {
-    lock: PathBuf,
-    identity: (u64, u64),
-}
-
-impl Presence {
-    pub(super) fn of(lock: &Path, open: &fs::File) -> io::Result<Self> {
-        let metadata = open.metadata()?;
-        Ok(Self { lock: lock.to_owned(), identity: (metadata.dev(), metadata.ino()) })
-    }
-
-    /// Fails if the folder's lock file is not the one that this process holds: what is written then goes into files that
-    /// nobody finds again.
-    pub(super) fn check(&self) -> Result<(), String> {
-        match fs::metadata(&self.lock) {
-            Ok(found) if (found.dev(), found.ino()) == self.identity => Ok(()),
-            Ok(_) => Err(format!("the data folder was exchanged: {} is another file", self.lock.display())),
-            Err(error) => Err(format!("the data folder is gone: {}: {error}", self.lock.display())),
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Shared;
 use super::keys::{behind, below, numbered};
-use super::partitions::{HeadRow, Keys};
+use super::layout::{HeadRow, Keys};
 use super::tables::{Table, Tables};
 use super::{history, marks};
 use crate::StoreError;

@@ -1,5 +1,7 @@
 //! What the driver's errors mean: whether the server answered, and whether what was asked may have happened.
 
+use std::fmt::Display;
+
 use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError, WriteType};
 
 use super::query::Kind;
@@ -13,6 +15,11 @@ pub(super) fn store_error(error: &ExecutionError, kind: Kind) -> StoreError {
         Kind::Write | Kind::Cas if had_no_effect(error, kind) => StoreError::Unavailable(text),
         Kind::Write | Kind::Cas => StoreError::Unknown(text),
     }
+}
+
+/// An error of a statement about the schema, which is carried out beside the breaker.
+pub(super) fn refused(error: impl Display) -> StoreError {
+    StoreError::Unavailable(error.to_string())
 }
 
 /// Whether asking once more may help: the request may have reached a server that is going away.

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use moka::future::Cache;
 use mundotango_protocol::Publication;
 use prost::Message as _;
 
@@ -21,8 +20,6 @@ const BLOCK: u64 = 1000;
 const BLOCKS: usize = 64;
 /// Blocks that are looked into, or forgotten, at the same time.
 const AT_ONCE: usize = 16;
-/// Blocks that a node remembers to have listed.
-const REMEMBERED: u64 = 20_000;
 
 static KEEP: Query = Query::write(
     "publications",
@@ -53,13 +50,6 @@ static ALL_BLOCKS: Query =
     Query::read("publication_blocks", "SELECT block FROM publication_blocks WHERE channel = ?");
 static FORGET: Query =
     Query::write("publications", "DELETE FROM publications WHERE channel = ? AND block = ? AND number <= ?");
-
-/// The blocks that this node has listed, and until when they are.
-pub(super) type Listed = Cache<(String, i64), Instant>;
-
-pub(super) fn listed() -> Listed {
-    Cache::new(REMEMBERED)
-}
 
 fn big(offset: u64) -> i64 {
     i64::try_from(offset).unwrap_or(i64::MAX)

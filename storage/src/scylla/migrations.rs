@@ -12,6 +12,7 @@ use scylla::value::CqlTimestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
+use super::failure::refused;
 use super::migration_lock::{MigrationLock, PAUSE, PROPAGATION};
 use super::options::ScyllaOptions;
 use super::replication;
@@ -346,10 +347,6 @@ async fn exists(
 
 async fn run(session: &Session, statement: &str) -> Result<(), StoreError> {
     session.query_unpaged(statement, ()).await.map(drop).map_err(refused)
-}
-
-pub(super) fn refused(error: impl fmt::Display) -> StoreError {
-    StoreError::Unavailable(error.to_string())
 }
 
 fn in_file(migration: &Migration, error: &StoreError) -> StoreError {

@@ -11,6 +11,7 @@ mod failure;
 mod history;
 #[cfg(test)]
 mod lint;
+mod listed;
 mod migration_lock;
 mod migrations;
 mod options;

@@ -1,7 +1,9 @@
 //! Statements as constants: what each is, which table it is about, and how it may be sent.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
+use mundotango_ops::{Histogram, metrics};
 use scylla::client::execution_profile::ExecutionProfileHandle;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::Consistency;
@@ -51,20 +53,32 @@ pub(super) struct Query {
     pub(super) kind: Kind,
     pub(super) table: &'static str,
     pub(super) text: Cow<'static, str>,
+    /// How long it takes; found when it is sent for the first time.
+    seconds: OnceLock<Histogram>,
 }
 
 impl Query {
     pub(super) const fn read(table: &'static str, text: &'static str) -> Self {
-        Self { kind: Kind::Read, table, text: Cow::Borrowed(text) }
+        Self::new(Kind::Read, table, Cow::Borrowed(text))
     }
 
     pub(super) const fn write(table: &'static str, text: &'static str) -> Self {
-        Self { kind: Kind::Write, table, text: Cow::Borrowed(text) }
+        Self::new(Kind::Write, table, Cow::Borrowed(text))
     }
 
     /// A statement that was put together, as for the table of a kind.
     pub(super) const fn of(kind: Kind, table: &'static str, text: String) -> Self {
-        Self { kind, table, text: Cow::Owned(text) }
+        Self::new(kind, table, Cow::Owned(text))
+    }
+
+    const fn new(kind: Kind, table: &'static str, text: Cow<'static, str>) -> Self {
+        Self { kind, table, text, seconds: OnceLock::new() }
+    }
+
+    /// The metric of how long it takes. Statements of the same kind and table share it.
+    pub(super) fn seconds(&self) -> &Histogram {
+        let labels = [self.kind.name(), self.table];
+        self.seconds.get_or_init(|| metrics().db_query_duration_seconds.with_label_values(&labels))
     }
 
     /// Sets how the statement is sent.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use scylla::client::session::Session;
 
-use super::migrations::refused;
+use super::failure::refused;
 use super::options::ScyllaOptions;
 use super::value::damaged;
 use crate::StoreError;

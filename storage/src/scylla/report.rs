@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use scylla::client::session::Session;
 
-use super::migrations::refused;
+use super::failure::refused;
 use super::options::ScyllaOptions;
 use super::session::open;
 use super::value::damaged;

@@ -29,7 +29,7 @@ use scylla::value::{CqlValue, Row};
 use tokio::time::timeout;
 
 use super::failure::{Sign, is_passing, sign, store_error};
-use super::history::{Listed, listed};
+use super::listed::{Listed, none_listed};
 use super::options::ScyllaOptions;
 use super::query::{Change, Kind, PAGE_SIZE, Profiles, Query};
 use super::value::damaged;
@@ -122,7 +122,7 @@ impl Cql {
             breaker: Breaker::new(SERVER),
             clock: MonotonicTimestampGenerator::new(),
             request_timeout: options.request_timeout,
-            listed: listed(),
+            listed: none_listed(),
         };
         cql.count_connections();
         Ok(cql)
@@ -218,7 +218,7 @@ impl Cql {
         let mut prepared = self.prepare(query).await?;
         prepared.set_page_size(limit);
         let request = Request::Page(&prepared, values, from);
-        let (page, next) = self.send(query.kind, query.table, &request).await?;
+        let (page, next) = self.send(query, &request).await?;
         let page = page.into_rows_result().map_err(damaged)?;
         let rows = page.rows::<R>().map_err(damaged)?.collect::<Result<_, _>>().map_err(damaged)?;
         let next = match next.into_paging_control_flow() {
@@ -246,7 +246,7 @@ impl Cql {
     ) -> Result<(), StoreError> {
         let mut prepared = self.prepare(query).await?;
         prepared.set_timestamp(Some(micros.max(self.clock.next_timestamp())));
-        self.send(query.kind, query.table, &Request::All(&prepared, &values)).await.map(drop)
+        self.send(query, &Request::All(&prepared, &values)).await.map(drop)
     }
 
     /// Writes all or nothing in one partition, if all conditions hold; whether they did.
@@ -254,23 +254,23 @@ impl Cql {
         &self,
         changes: Vec<Change<'_>>,
     ) -> Result<bool, StoreError> {
-        let (batch, table, values) = self.batch(changes).await?;
-        was_applied(self.send(Kind::Cas, table, &Request::Batch(&batch, &values)).await?.0)
+        let Some(first) = changes.first().map(|change| change.query) else { return Ok(true) };
+        debug_assert_eq!(first.kind, Kind::Cas, "it is sent as its first statement");
+        let (batch, values) = self.batch(changes).await?;
+        was_applied(self.send(first, &Request::Batch(&batch, &values)).await?.0)
     }
 
     /// Writes all or nothing in one partition, plainly.
     pub(super) async fn write_together(&self, changes: Vec<Change<'_>>) -> Result<(), StoreError> {
-        let (mut batch, table, values) = self.batch(changes).await?;
+        let Some(first) = changes.first().map(|change| change.query) else { return Ok(()) };
+        debug_assert_eq!(first.kind, Kind::Write, "they are sent as the first of them");
+        let (mut batch, values) = self.batch(changes).await?;
         batch.set_timestamp(Some(self.clock.next_timestamp()));
-        self.send(Kind::Write, table, &Request::Batch(&batch, &values)).await.map(drop)
+        self.send(first, &Request::Batch(&batch, &values)).await.map(drop)
     }
 
     /// Changes of one partition, so the servers need no log of them.
-    async fn batch<'a>(
-        &self,
-        changes: Vec<Change<'a>>,
-    ) -> Result<(Batch, &'static str, Vec<Box<Values<'a>>>), StoreError> {
-        let table = changes.first().map_or("", |change| change.query.table);
+    async fn batch<'a>(&self, changes: Vec<Change<'a>>) -> Result<(Batch, Vec<Box<Values<'a>>>), StoreError> {
         let mut batch = Batch::new(BatchType::Unlogged);
         let mut values = Vec::with_capacity(changes.len());
         for change in changes {
@@ -278,7 +278,7 @@ impl Cql {
             values.push(change.values);
         }
         batch.set_execution_profile_handle(Some(self.profiles.others.clone()));
-        Ok((batch, table, values))
+        Ok((batch, values))
     }
 
     async fn run(&self, query: &Query, values: &Values<'_>) -> Result<QueryResult, StoreError> {
@@ -286,29 +286,23 @@ impl Cql {
         if query.kind == Kind::Write {
             prepared.set_timestamp(Some(self.clock.next_timestamp()));
         }
-        Ok(self.send(query.kind, query.table, &Request::All(&prepared, values)).await?.0)
+        Ok(self.send(query, &Request::All(&prepared, values)).await?.0)
     }
 
     /// Sends a request through the breaker. A plain write is sent again where that may help: it has the same time.
-    async fn send(&self, kind: Kind, table: &str, request: &Request<'_>) -> Result<Answer, StoreError> {
+    async fn send(&self, query: &Query, request: &Request<'_>) -> Result<Answer, StoreError> {
         let mut span = Span::child("cql", traces::Kind::Client);
         if let Some(span) = span.recorded() {
-            span.name(format!("cql {}", kind.name())).set("db.system.name", "cassandra");
-            span.set("db.operation.name", kind.name()).set("db.collection.name", table);
+            let kind = query.kind.name();
+            span.name(format!("cql {kind}")).set("db.system.name", "cassandra");
+            span.set("db.operation.name", kind).set("db.collection.name", query.table);
         }
-        span.run(self.send_guarded(kind, table, request)).await
+        span.run(self.send_guarded(query, request)).await
     }
 
-    async fn send_guarded(
-        &self,
-        kind: Kind,
-        table: &str,
-        request: &Request<'_>,
-    ) -> Result<Answer, StoreError> {
-        let _timer = mundotango_ops::metrics()
-            .db_query_duration_seconds
-            .with_label_values(&[kind.name(), table])
-            .start_timer();
+    async fn send_guarded(&self, query: &Query, request: &Request<'_>) -> Result<Answer, StoreError> {
+        let (kind, table) = (query.kind, query.table);
+        let _timer = query.seconds().start_timer();
         let (mut tried, mut unknown) = (0, None);
         loop {
             tried += 1;

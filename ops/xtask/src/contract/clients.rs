@@ -64,7 +64,7 @@ fn generator_program() -> anyhow::Result<PathBuf> {
 pub(super) fn use_all(node: &Node) -> anyhow::Result<()> {
     for user in USERS {
         let program = folder().join("generated/compiled").join(format!("{user}.js"));
-        run(Command::new("node").arg(program).current_dir(folder()).env("MUNDOTANGO_URL", &node.url))?;
+        run(Command::new("node").arg(program).current_dir(folder()).env("MUNDOTANGO_URL", node.url()))?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ pub(super) fn send(node: &Node) -> anyhow::Result<()> {
     let mut newman = tool("newman");
     newman.arg("run").arg(root().join(COLLECTION)).arg("--environment").arg(root().join(ENVIRONMENT));
     let admin = node.admin()?;
-    let values = [("baseUrl", node.url.as_str()), ("adminToken", admin.as_str()), ("apiKey", API_KEY)];
+    let values = [("baseUrl", node.url()), ("adminToken", admin.as_str()), ("apiKey", API_KEY)];
     let values = values.map(|(name, value)| format!("{name}={value}"));
     for value in &values {
         newman.args(["--env-var", value]);

@@ -21,7 +21,7 @@ pub(super) fn send(node: &mut Node, options: &Options) -> anyhow::Result<()> {
         .arg(folder().join("schemathesis.toml"))
         .arg("run")
         .arg(root().join(DOCUMENT));
-    command.args(["--url", &node.url, "--seed", &options.seed.to_string()]);
+    command.args(["--url", node.url(), "--seed", &options.seed.to_string()]);
     command.args(["--max-examples", &options.examples.to_string()]);
     if let Some(seconds) = options.seconds {
         command.args(["--max-time", &seconds.to_string()]);

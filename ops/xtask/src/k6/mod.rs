@@ -4,7 +4,6 @@
 mod compare;
 mod cpu;
 mod generator;
-mod node;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,16 +12,25 @@ use std::process::Command;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
+use crate::node::Node;
 use crate::services::TestServices;
 use crate::step::Steps;
 use crate::{cargo, parts, root, run, target_folder};
-
-use self::node::Node;
 
 /// Signs tokens of users that are picked among those of the store.
 const SECRET: &str = "a secret of the load tests that is long enough to sign";
 /// The share of reads that the cache of nodes that share engines has to answer.
 const CACHE_HIT_RATE: &str = "0.8";
+/// The node's settings. All load comes from one address, which would run into its limits: see `docs/load.md`.
+const SETTINGS: [(&str, &str); 7] = [
+    ("MUNDOTANGO__AUTH__RATES__REGISTRATIONS_PER_ADDRESS", "0"),
+    ("MUNDOTANGO__AUTH__RATES__LOGINS_PER_ADDRESS", "0"),
+    ("MUNDOTANGO__AUTH__RATES__REFRESHES_PER_ADDRESS", "0"),
+    ("MUNDOTANGO__HTTP__CONNECTION_RATE", "0"),
+    ("MUNDOTANGO__HTTP__MAX_CONNECTIONS", "20000"),
+    ("MUNDOTANGO__AUTH__SECRET", SECRET),
+    ("MUNDOTANGO__DRAIN__WINDOW", "0s"),
+];
 
 /// What runs, and on what.
 #[derive(Debug, Args)]
@@ -119,8 +127,10 @@ pub(crate) fn run_with(options: &Options, steps: &mut Steps) -> anyhow::Result<(
         Some(store) => steps.run("copy", || copy(store, &data))?,
         None => steps.run("seed", || fill(&program, &data, options.users, &engines))?,
     }
-    let node = steps.run("node", || Node::start(&program, &data, &engines))?;
-    load.env("BASE_URL", node.base()).env("SECRET", SECRET);
+    let mut command = Command::new(&program);
+    command.envs(SETTINGS).envs(engines);
+    let node = steps.run("node", || Node::start(command, &data))?;
+    load.env("BASE_URL", node.url()).env("SECRET", SECRET);
     if services.is_some() {
         load.env("CACHE_HIT_RATE", CACHE_HIT_RATE);
     }

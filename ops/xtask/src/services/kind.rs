@@ -1,4 +1,4 @@
-//! What there is to know of a kind of server. A new kind is a file with this trait, and a word in `KINDS`.
+//! What there is to know of a kind of server. A new kind is a file with this trait, and a word in `kinds.rs`.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Range;
@@ -6,12 +6,6 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use super::cql::Cql;
-use super::nats::Nats;
-use super::redis::Redis;
-
-/// Every kind, in the order in which they are told of.
-pub(crate) const KINDS: [&dyn Kind; 3] = [&Nats, &Redis, &Cql];
 /// The ports that one folder's servers have, from its first on.
 pub(crate) const BLOCK: u16 = 16;
 /// Longest wait for a server's answer to a probe.
@@ -91,26 +85,4 @@ pub(crate) fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
     stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
     stream.set_write_timeout(Some(ANSWER_PATIENCE))?;
     Ok(stream)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn no_two_servers_have_an_address_in_common() {
-        for nodes in [1, 3] {
-            let mut taken = HashSet::new();
-            for kind in KINDS {
-                for index in 0..kind.servers(nodes) {
-                    for port in kind.ports(index) {
-                        assert!(port < BLOCK);
-                        assert!(taken.insert((kind.ip(index, nodes), port)), "{} {index}", kind.name());
-                    }
-                }
-            }
-        }
-    }
 }

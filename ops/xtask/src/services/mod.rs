@@ -5,6 +5,7 @@ pub(crate) mod cql_client;
 mod hold;
 mod java;
 mod kind;
+mod kinds;
 mod nats;
 mod ports;
 mod process;
@@ -22,7 +23,8 @@ use clap::{Args, Subcommand};
 
 use crate::target_folder;
 
-use self::kind::{KINDS, Kind, Place};
+use self::kind::{Kind, Place};
+use self::kinds::KINDS;
 use self::process::{Lifetime, Process};
 use self::state::{Lock, Server, State};
 

@@ -8,7 +8,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use super::kind::{KINDS, Kind, Place};
+use super::kind::{Kind, Place};
+use super::kinds::KINDS;
 use super::process::Process;
 
 /// Where it is written down.

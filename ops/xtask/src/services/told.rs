@@ -4,7 +4,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::kind::{KINDS, Kind, Place};
+use super::kind::{Kind, Place};
+use super::kinds::KINDS;
 
 /// What a node's variables begin with.
 const NODE_PREFIX: &str = "MUNDOTANGO__";
