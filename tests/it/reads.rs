@@ -156,6 +156,10 @@ async fn events(node: &mut Quiet, host: &User, ana: &User, ben: &User) {
     let attendance = of("attendance");
     node.change("PUT /api/events/series/{id}/attendance", &attendance, ana, json!({})).await;
     node.change("DELETE /api/events/series/{id}/attendance", &attendance, ana, Value::Null).await;
+    node.read("GET /api/events/series/{id}/hosts", &of("hosts"), ana).await;
+    let hosts = of(&format!("hosts/{}", ben.id));
+    node.change("PUT /api/events/series/{id}/hosts/{userId}", &hosts, host, json!({"role": "editor"})).await;
+    node.change("DELETE /api/events/series/{id}/hosts/{userId}", &hosts, host, Value::Null).await;
     node.change("PATCH /api/events/series/{id}", &path, host, json!({"title": "Gala"})).await;
     node.change("POST /api/events/series/{id}/cancel", &of("cancel"), host, json!({"reason": "Rain."})).await;
 }

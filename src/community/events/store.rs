@@ -8,6 +8,7 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::{Db, Found, Kind, Part};
 use serde::{Deserialize, Serialize};
 
+use super::co_hosts::{CoHostRow, CountsCoHosts};
 use super::occurrence::{Field, SeriesRef};
 use super::places::{Heads, Limit};
 use super::rules::{Answer, Attendance, Cancelled, CoHostRole, Plan, RsvpCounts, Settings};
@@ -105,6 +106,22 @@ pub enum Row {
     CoHost(CoHostRole),
 }
 
+impl CoHostRow for Row {
+    fn of(role: CoHostRole) -> Self {
+        Self::CoHost(role)
+    }
+
+    fn role(&self) -> Option<CoHostRole> {
+        if let Self::CoHost(role) = self { Some(*role) } else { None }
+    }
+}
+
+impl CountsCoHosts for Attendance {
+    fn co_hosts(&mut self) -> &mut usize {
+        &mut self.co_hosts
+    }
+}
+
 /// One event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
@@ -144,6 +161,8 @@ pub struct Event {
     pub cancelled: Option<Cancelled>,
     /// The series that it is a date of, if it is of one.
     pub series: Option<SeriesRef>,
+    /// Whether it was given away alone: who owns the series has no part in it any longer.
+    pub is_given_away: bool,
 }
 
 /// What kind an event is.
@@ -279,6 +298,7 @@ impl Event {
             version: 0,
             cancelled: None,
             series: None,
+            is_given_away: false,
         }
     }
 
@@ -295,6 +315,7 @@ impl Event {
         let (when, going, held) = (facts.schedule(), head.going(), head.held.total());
         let (host_id, settings, is_draft) =
             (facts.owner(&head), facts.settings(&head), facts.is_draft(&head));
+        let is_given_away = facts.is_of_series() && host_id != facts.host_id;
         let Facts { title, description, location, event_type, created_at, .. } = facts;
         let made = Plan { title, description, when, location };
         let Plan { title, description, when, location } = head.plan.map_or(made, |plan| *plan);
@@ -318,7 +339,13 @@ impl Event {
             version: head.answers,
             cancelled: head.cancelled.map(|cancelled| *cancelled),
             series,
+            is_given_away,
         }
+    }
+
+    /// The series whose hosts are hosts of the event as well.
+    pub(super) fn followed_series(&self) -> Option<&str> {
+        self.series.as_ref().filter(|_| !self.is_given_away).map(|series| series.id.as_str())
     }
 
     /// As policy looks at it, for a user who is involved in it so.

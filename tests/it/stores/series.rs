@@ -1,5 +1,7 @@
 //! What series promise: whoever works on one, wherever an attempt was cut off, and however often it is done again.
 
+mod hosts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -198,6 +200,7 @@ pub async fn series(nodes: &[Db; 2]) {
     t17_who_always_comes_answers_each_date_alone(&here, &there).await;
     whoever_is_cut_off_anywhere_leaves_nothing_behind(&here, &there).await;
     a_user_has_so_many_series_that_go_on(&here).await;
+    hosts::hosts_go_along_when_a_series_is_divided(&here, &there).await;
 }
 
 async fn t24_dates_are_made_once_and_half_a_year_ahead(dbs: &[Db; 2]) {

@@ -11,14 +11,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::rules::{Ends, Rule, Times, earlier, months_later};
+use crate::community::events::co_hosts::{CoHostRow, CountsCoHosts};
 use crate::community::events::occurrence::{Field, SeriesRef};
-use crate::community::events::rules::{Cancelled, Plan, Settings};
+use crate::community::events::rules::{Cancelled, CoHostRole, Plan, Settings};
 use crate::community::events::store::{Edited, Event, EventType};
 use crate::community::location::Location;
 
 /// The series.
 pub static SERIES: Kind<Facts, Head, Row> =
-    Kind::new("series", "a series: 400 dates of 250 B, 500 users of 80 B, 5 templates of 45 KB, 400 KB");
+    Kind::new("series", "a series: 400 dates of 250 B, 520 users of 80 B, 5 templates of 45 KB, 400 KB");
 
 /// Below this lie the dates, by their original start.
 pub(super) const DATES: &str = "o";
@@ -117,6 +118,8 @@ pub struct Head {
     /// The end of which its host was told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub told_end: Option<Date>,
+    /// How many co-hosts there are.
+    pub co_hosts: usize,
 }
 
 /// That a series was divided: the later dates are another's, which is all that is said of it until it is made.
@@ -204,6 +207,24 @@ pub enum Row {
     Template(Box<Template>),
     /// A user who is always coming.
     Habit(Habit),
+    /// What a user may do who is a host beside the owner.
+    CoHost(CoHostRole),
+}
+
+impl CoHostRow for Row {
+    fn of(role: CoHostRole) -> Self {
+        Self::CoHost(role)
+    }
+
+    fn role(&self) -> Option<CoHostRole> {
+        if let Self::CoHost(role) = self { Some(*role) } else { None }
+    }
+}
+
+impl CountsCoHosts for Head {
+    fn co_hosts(&mut self) -> &mut usize {
+        &mut self.co_hosts
+    }
 }
 
 /// One series.

@@ -195,7 +195,7 @@ impl SeriesWorker {
         }
         let event = self.events.event(&row.event_id).await?;
         // Who was given the event decides whether it takes place.
-        if event.is_some_and(|event| event.host_id != work.series.facts.host_id) {
+        if event.is_some_and(|event| event.is_given_away) {
             return Ok(Some(row.event_id.clone()));
         }
         let of_host = people.clone();
@@ -214,6 +214,7 @@ impl SeriesWorker {
             let rest = work.series.successor(cut);
             self.store.create(&rest, &[jobs::work(&rest.id, None)?.kept()?]).await?;
             self.store.take_habits(&rest.id, self.store.habits(id).await?).await?;
+            self.store.take_co_hosts(&rest.id, self.store.co_hosts(id).await?).await?;
             return self.store.note_division(id, &cut.to, |cut| cut.is_open = true).await;
         }
         let is_its = |(original, _): &&(DateTime, DateRow)| original.date() >= cut.from;
