@@ -132,6 +132,11 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
             "/api/events/series/x/hosts/x".to_owned(),
             json!({"role": "door"}),
         ),
+        (
+            "put /api/events/series/{id}/offer",
+            "/api/events/series/x/offer".to_owned(),
+            json!({"userId": "x"}),
+        ),
         ("post /api/events/series/{id}/cancel", "/api/events/series/x/cancel".to_owned(), series_end),
         (
             "post /api/admin/system/traces",

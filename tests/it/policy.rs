@@ -97,12 +97,14 @@ enum Rule {
     ChangesSeries,
     /// The series' owner.
     GivesSeries,
+    /// Whoever the series is offered to, or owns it already.
+    TakesSeries,
 }
 
 use Rule::{
     Administers, ApiKey, ChangesEvent, ChangesListing, ChangesSeries, ChecksIn, GivesSeries, HandsOver,
     Hosts, InBooking, IsOffered, Public, ReadsPost, Secret, SeesAttendees, SeesBooking, SeesEvent,
-    SeesPayment, SeesSeries, SendsBack, Stays,
+    SeesPayment, SeesSeries, SendsBack, Stays, TakesSeries,
 };
 
 /// The protocol's code of who has subscribed before.
@@ -208,7 +210,10 @@ fn rule(operation: &str) -> Option<Rule> {
         | "attendEventSeries"
         | "stopAttendingEventSeries" => SeesSeries,
         "changeEventSeries" | "cancelEventSeries" | "renewEventSeries" => ChangesSeries,
-        "setEventSeriesHost" | "removeEventSeriesHost" => GivesSeries,
+        "setEventSeriesHost" | "removeEventSeriesHost" | "offerEventSeries" | "withdrawEventSeriesOffer" => {
+            GivesSeries
+        }
+        "acceptEventSeries" => TakesSeries,
         "getPost" | "addBookmark" | "reactToPost" | "removeReaction" => ReadsPost,
         "getPayment" => SeesPayment,
         "refundPayment" => SendsBack,
@@ -416,13 +421,14 @@ impl World {
             SeesEvent | SeesAttendees | ChecksIn | ChangesEvent | HandsOver | IsOffered => {
                 self.of_events(id, rule, path, body).await
             }
-            SeesSeries | ChangesSeries | GivesSeries => {
+            SeesSeries | ChangesSeries | GivesSeries | TakesSeries => {
                 let path = path.replace("{id}", &self.series().await).replace("{userId}", &self.other.id);
                 all_ask("", &path, body, |caller| {
                     let may = match rule {
                         SeesSeries => true,
                         ChangesSeries => caller >= Editor,
-                        _ => caller >= Owner,
+                        GivesSeries => caller >= Owner,
+                        _ => return Some(if caller == Owner { Allowed } else { Hidden }),
                     };
                     Some(if may { Allowed } else { Forbidden })
                 })
@@ -506,7 +512,9 @@ async fn every_operation_and_caller_has_a_row_that_holds() {
     let world = World::new().await;
     let (_, document) = world.server.call(Method::GET, "/api/docs/json", None, None).await;
     let mut bodies = good_bodies("{id}", "{id}");
-    bodies.get_mut("put /api/events/{id}/offer").unwrap().1["userId"] = json!(world.other.id);
+    for offer in ["put /api/events/{id}/offer", "put /api/events/series/{id}/offer"] {
+        bodies.get_mut(offer).unwrap().1["userId"] = json!(world.other.id);
+    }
     bodies.get_mut("post /api/users/me/email").unwrap().1["password"] = json!("abrazo-1234");
     let (mut cells, mut missing, mut wrong) = (0, Vec::new(), Vec::new());
     for (path, methods) in document["paths"].as_object().unwrap() {

@@ -22,6 +22,7 @@ use super::bodies::EventBody;
 use super::co_hosts::{self, CoHost, change_hands, co_host_key, set_role};
 use super::listing;
 use super::rules::CoHostRole;
+use super::series::bodies::EventSeriesBody;
 use super::store::{EVENTS, Event, EventError, EventStore, still_to_come};
 use crate::community::effects::Effect;
 use crate::community::policy::Action;
@@ -162,8 +163,8 @@ pub(super) struct CoHostBody {
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
 #[schema(rename_all = "camelCase")]
-struct NewOwner {
-    user_id: Id,
+pub(super) struct NewOwner {
+    pub(super) user_id: Id,
 }
 
 /// Who gives an event, or a series.
@@ -200,6 +201,12 @@ pub(in crate::community) enum HostMessage {
     /// The event that you owned has another owner.
     #[serde(rename = "event.takenOver")]
     TakenOver { event: Box<EventBody> },
+    /// A series is offered to you.
+    #[serde(rename = "series.offered")]
+    SeriesOffered { series: Box<EventSeriesBody> },
+    /// The series that you owned has another owner.
+    #[serde(rename = "series.takenOver")]
+    SeriesTakenOver { series: Box<EventSeriesBody> },
 }
 
 /// Who gives an event. Hosts of its series are among them.

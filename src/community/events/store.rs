@@ -82,6 +82,17 @@ impl Facts {
         head.owner.clone().unwrap_or_else(|| self.host_id.clone())
     }
 
+    /// Who owned it when its series said so last.
+    pub(super) fn host_of_series(&self, head: &Attendance) -> String {
+        let given = head.following.as_ref().and_then(|following| following.host.clone());
+        given.unwrap_or_else(|| self.host_id.clone())
+    }
+
+    /// Whether it was given away alone: then it is nothing of its series' owner.
+    pub(super) fn is_given_away(&self, head: &Attendance) -> bool {
+        self.is_of_series() && self.owner(head) != self.host_of_series(head)
+    }
+
     /// Whether it is for its hosts alone.
     pub(super) fn is_draft(&self, head: &Attendance) -> bool {
         self.is_draft && !head.is_published
@@ -315,7 +326,7 @@ impl Event {
         let (when, going, held) = (facts.schedule(), head.going(), head.held.total());
         let (host_id, settings, is_draft) =
             (facts.owner(&head), facts.settings(&head), facts.is_draft(&head));
-        let is_given_away = facts.is_of_series() && host_id != facts.host_id;
+        let is_given_away = facts.is_given_away(&head);
         let Facts { title, description, location, event_type, created_at, .. } = facts;
         let made = Plan { title, description, when, location };
         let Plan { title, description, when, location } = head.plan.map_or(made, |plan| *plan);

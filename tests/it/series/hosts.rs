@@ -1,4 +1,4 @@
-//! Who gives a series: hosts beside the owner, at every door of every date.
+//! Who gives a series: hosts beside the owner, at every door of every date, and a series that changes hands.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -106,8 +106,8 @@ async fn hosts_of_a_series_are_hosts_of_its_dates_until_they_are_let_out() {
     for path in [&old, &date] {
         assert_eq!(let_in(&server, &eva, path, &carla, "door").await, StatusCode::FORBIDDEN);
         assert_eq!(let_out(&server, &eva, path, &dora).await, StatusCode::FORBIDDEN);
+        assert_eq!(offer(&server, &eva, path, &carla).await, StatusCode::FORBIDDEN);
     }
-    assert_eq!(offer(&server, &eva, &date, &carla).await, StatusCode::FORBIDDEN);
 
     // They go along with a division, and leave each series by itself.
     let change = json!({"from": next[5]["originalStart"], "title": "Gala"});
@@ -157,4 +157,54 @@ async fn a_date_that_was_given_away_alone_is_nothing_of_the_series_hosts() {
         assert_eq!(event["cancelledAt"].is_null(), number == 2, "{event}");
     }
     assert_eq!(fields(&changed, "eventId"), fields(next, "eventId"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_series_changes_hands_with_the_dates_that_follow_it() {
+    let server = Server::start().await;
+    let (ana, bea) = (server.register("ana").await, server.register("bea").await);
+    let carla = server.register("carla").await;
+    let series = give(&server, &ana, with(milonga("Rosario"), "attendees", json!("hosts"))).await;
+    let (path, next) = (path(&series), series["nextDates"].as_array().unwrap());
+    let (date, given) = (event_path(&next[1]), event_path(&next[2]));
+    assert_eq!(offer(&server, &ana, &given, &carla).await, StatusCode::NO_CONTENT);
+    assert_eq!(accept(&server, &carla, &given).await.0, StatusCode::OK);
+
+    assert_eq!(accept(&server, &bea, &path).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(offer(&server, &ana, &path, &bea).await, StatusCode::NO_CONTENT);
+    let taken_back = server.call(Method::DELETE, &format!("{path}/offer"), Some(&ana.token), None).await.0;
+    assert_eq!(taken_back, StatusCode::NO_CONTENT);
+    assert_eq!(accept(&server, &bea, &path).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(offer(&server, &ana, &path, &bea).await, StatusCode::NO_CONTENT);
+    assert_eq!(accept(&server, &carla, &path).await.0, StatusCode::NOT_FOUND);
+    for _ in 0..2 {
+        let (status, taken) = accept(&server, &bea, &path).await;
+        assert_eq!((status, &taken["host"]["username"]), (StatusCode::OK, &json!("bea")), "{taken}");
+    }
+    // Who owned it is an editor, also of dates that are made later.
+    assert_eq!(hosts(&server, &carla, &path).await, [host("ana", "editor", true)]);
+    let longer = json!({"repeats": {"frequency": "weekly", "weekdays": ["friday"], "count": 10}});
+    assert_eq!(patch(&server, &ana, &path, longer).await.0, StatusCode::OK);
+    settled(&server, &ana, &path).await;
+    let after = dates(&server, &carla, &path).await;
+    let owners = fields(&after, "event").into_iter().map(|event| event["host"]["username"].clone());
+    let mut wanted = vec![json!("bea"); 10];
+    wanted[2] = json!("carla");
+    assert_eq!(owners.collect::<Vec<_>>(), wanted);
+    for (user, count) in [(&ana, 0), (&bea, 9), (&carla, 1)] {
+        let (_, mine) = server.get("/api/events/mine?as=host", user).await;
+        assert_eq!(mine["items"].as_array().unwrap().len(), count, "{}", user.id);
+    }
+    for editor in [&ana, &bea] {
+        assert_eq!(at_the_date(&server, editor, &date).await, ALLOWED);
+    }
+    assert_eq!(at_the_date(&server, &bea, &given).await, REFUSED);
+    assert_eq!(at_the_date(&server, &ana, &given).await, ALLOWED, "by her own role there");
+    for path in [&path, &date] {
+        assert_eq!(offer(&server, &ana, path, &carla).await, StatusCode::FORBIDDEN);
+        assert_eq!(let_in(&server, &ana, path, &carla, "door").await, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(let_out(&server, &bea, &path, &ana).await, StatusCode::NO_CONTENT);
+    assert_eq!(at_the_date(&server, &ana, &date).await, REFUSED);
+    assert_eq!(patch(&server, &ana, &path, json!({"title": "x"})).await.0, StatusCode::FORBIDDEN);
 }

@@ -35,6 +35,7 @@ const OTHERWISE: &[(&str, &[u16])] = &[
     ("setHost", &[204, 404]),
     ("setEventSeriesHost", &[204, 404]),
     ("offerEvent", &[204, 404]),
+    ("offerEventSeries", &[204, 404]),
     ("requestBooking", &[403, 409]),
     ("getBooking", &[404]),
     ("getBookingCalendar", &[404]),

@@ -33,7 +33,7 @@ pub struct Changed {
 }
 
 /// Fails for a series of which nothing can be said now.
-fn open_for_changes(part: &SeriesPart<'_>) -> Result<(), SeriesError> {
+pub(super) fn open_for_changes(part: &SeriesPart<'_>) -> Result<(), SeriesError> {
     if part.head.cancelled.is_some() {
         return Err(SeriesError::Cancelled);
     }
@@ -90,7 +90,7 @@ impl Affected {
 }
 
 /// Keeps what a template says that is about to be replaced, if events are still to be made by it, and no other one any longer.
-fn keep_templates(part: &mut SeriesPart<'_>, dates: &[(DateTime, DateRow)]) {
+pub(super) fn keep_templates(part: &mut SeriesPart<'_>, dates: &[(DateTime, DateRow)]) {
     let doomed = doomed_of(part);
     let rows = dates.iter().map(|(_, row)| row).chain(doomed.iter().map(|doomed| &doomed.row));
     let needed: BTreeSet<_> =

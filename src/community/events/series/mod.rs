@@ -96,6 +96,7 @@ impl From<SeriesError> for Problem {
                 Self::new(StatusCode::CONFLICT, detail)
             }
             SeriesError::TooManyHosts => too_many_hosts("a series"),
+            SeriesError::NotOffered => Self::not_found("offer of this series to you"),
             SeriesError::Store(error) => error.into(),
         }
     }
@@ -106,7 +107,7 @@ impl Community {
     async fn series_for(&self, id: &str, identity: &Identity, action: Action) -> Result<Series, Problem> {
         let series = self.series.store.series(id).await?.ok_or_else(|| Problem::not_found("series"))?;
         let verdict = |involved| {
-            let object = Object::Series { owner: &series.facts.host_id, involved };
+            let object = Object::Series { owner: series.owner(), involved };
             policy::may(identity.into(), action, &object)
         };
         // Only where it may decide is it looked up what part the caller has in the series.
@@ -119,7 +120,7 @@ impl Community {
 
     /// The series, as the caller sees it.
     async fn seen_series(&self, series: &Series, user_id: &str) -> Result<SeenSeries, Problem> {
-        let people = self.people(vec![series.facts.host_id.clone()]).await;
+        let people = self.people(vec![series.owner().to_owned()]).await;
         Ok(SeenSeries {
             next_dates: self.next_dates(series, now()).await?,
             attending: self.series.store.is_habit(&series.id, user_id).await?,
@@ -263,8 +264,8 @@ async fn renew(
     Path(id): Path<String>,
 ) -> Result<Json<SeenSeries>, Problem> {
     let series = community.series_for(&id, &identity, Action::Change).await?;
-    community.series.store.claim(&series.facts.host_id, &id, now()).await?;
-    let people = community.people(vec![series.facts.host_id]).await;
+    community.series.store.claim(series.owner(), &id, now()).await?;
+    let people = community.people(vec![series.owner().to_owned()]).await;
     let effects = move |after: &Series| {
         let message = SeriesMessage::Changed { series: Box::new(EventSeriesBody::new(after, &people)) };
         Ok(vec![Effect::publish(ALL_CHANNEL, &message)?, jobs::work(&after.id, None)?])

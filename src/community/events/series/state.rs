@@ -57,12 +57,15 @@ pub struct Template {
     pub rule: Rule,
     /// The date from which the rule counts.
     pub first: Date,
+    /// Who owns it, if that is no longer the user who made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 /// What never changes about a series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
-    /// The user who gives it.
+    /// The user who made it.
     pub host_id: String,
     /// Where the clocks are that its times are read from.
     pub zone: String,
@@ -120,6 +123,9 @@ pub struct Head {
     pub told_end: Option<Date>,
     /// How many co-hosts there are.
     pub co_hosts: usize,
+    /// To whom the owner offers it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offered_to: Option<String>,
 }
 
 /// That a series was divided: the later dates are another's, which is all that is said of it until it is made.
@@ -271,6 +277,11 @@ impl Facts {
 }
 
 impl Template {
+    /// Who owns it.
+    pub fn owner<'a>(&'a self, facts: &'a Facts) -> &'a str {
+        self.owner.as_deref().unwrap_or(&facts.host_id)
+    }
+
     /// When a date starts at first, by which it is known from then on.
     pub fn original(&self, date: Date) -> DateTime {
         date.to_datetime(self.times.start)
@@ -292,6 +303,11 @@ impl Head {
     /// What the series is.
     pub fn template<'a>(&'a self, facts: &'a Facts) -> &'a Template {
         self.template.as_deref().unwrap_or(&facts.template)
+    }
+
+    /// Who owns the series.
+    pub fn owner<'a>(&'a self, facts: &'a Facts) -> &'a str {
+        self.template(facts).owner(facts)
     }
 
     /// How long it goes on unless it is renewed.
@@ -346,6 +362,11 @@ impl Series {
         self.head.template(&self.facts)
     }
 
+    /// Who owns it.
+    pub fn owner(&self) -> &str {
+        self.head.owner(&self.facts)
+    }
+
     /// The day that it is at its venue.
     pub fn today(&self, now: Timestamp) -> Result<Date, StoreError> {
         Ok(now.to_zoned_datetime(self.facts.zone()?).date())
@@ -371,7 +392,7 @@ impl Series {
     ) -> Result<Event, StoreError> {
         let edited = by.edited(original.date(), &self.facts.zone()?);
         let edited = edited.ok_or_else(|| StoreError::Damaged(format!("{original} is past all times")))?;
-        let (id, host_id) = (row.event_id.clone(), self.facts.host_id.clone());
+        let (id, host_id) = (row.event_id.clone(), by.owner(&self.facts).to_owned());
         let event = Event::made(id, host_id, self.facts.event_type, edited, self.facts.created_at);
         let series = Some(SeriesRef { id: self.id.clone(), original_start: original });
         Ok(Event { series, ..event })

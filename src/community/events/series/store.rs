@@ -47,6 +47,9 @@ pub enum SeriesError {
     /// It has as many hosts as it may.
     #[error("the series has as many hosts as it may have")]
     TooManyHosts,
+    /// The owner offers it to nobody, or to somebody else.
+    #[error("the series is not offered to this user")]
+    NotOffered,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
