@@ -23,6 +23,11 @@ impl<'a> Viewer<'a> {
         Self { user_id, role: Role::User }
     }
 
+    /// The user who asks.
+    pub fn user_id(&self) -> &'a str {
+        self.user_id
+    }
+
     fn is(&self, user_id: &str) -> bool {
         self.user_id == user_id
     }
@@ -49,7 +54,7 @@ pub enum Action {
     HandOver,
 }
 
-/// What part a viewer has in an event who does not own it.
+/// What part a viewer has in an event, or in a series, who does not own it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Involvement {
     /// None.
@@ -135,8 +140,10 @@ pub enum Object<'a> {
     },
     /// A series of events.
     Series {
-        /// The user who gives it.
-        host: &'a str,
+        /// The user who owns it.
+        owner: &'a str,
+        /// What part the viewer has in it.
+        involved: Involvement,
     },
 }
 
@@ -196,8 +203,13 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
                 if is_seen { Verdict::Forbidden("only its payee may do this") } else { Verdict::Hidden };
             allowed_if(viewer.is(payee) || is_admin, refused)
         }
-        (Object::Listing { .. } | Object::Series { .. }, Action::Read) => Verdict::Allowed,
-        (Object::Listing { host } | Object::Series { host }, _) => {
+        // All see it; who comes is a matter of its dates.
+        (Object::Series { owner, involved }, action) => {
+            let owns = viewer.is(owner) || is_admin;
+            of_event(action, owns, *involved, false, AttendeeList::Hosts)
+        }
+        (Object::Listing { .. }, Action::Read) => Verdict::Allowed,
+        (Object::Listing { host }, _) => {
             allowed_if(viewer.is(host) || is_admin, Verdict::Forbidden("only its host may do this"))
         }
         // Admins do without it: nothing of theirs needs to know where somebody sleeps.
@@ -343,12 +355,23 @@ mod tests {
     }
 
     #[test]
-    fn all_see_a_series_and_its_host_changes_it() {
-        let series = Object::Series { host: "ana" };
-        assert!(may(Viewer::user("ben"), Action::Read, &series).is_allowed());
-        assert!(matches!(may(Viewer::user("ben"), Action::Change, &series), Verdict::Forbidden(_)));
-        assert!(may(Viewer::user("ana"), Action::Change, &series).is_allowed());
-        assert!(may(Viewer { user_id: "eva", role: Role::Admin }, Action::Change, &series).is_allowed());
+    fn all_see_a_series_its_editors_change_it_and_its_owner_gives_it_away() {
+        let series = |involved| Object::Series { owner: "ana", involved };
+        let (ben, eva) = (Viewer::user("ben"), Viewer { user_id: "eva", role: Role::Admin });
+        for (viewer, involved, allowed) in [
+            (ben, Involvement::None, [true, false, false]),
+            (ben, Involvement::Door, [true, false, false]),
+            (ben, Involvement::Editor, [true, true, false]),
+            (Viewer::user("ana"), Involvement::None, [true, true, true]),
+            (eva, Involvement::None, [true, true, true]),
+        ] {
+            for (action, allowed) in [Action::Read, Action::Change, Action::HandOver].into_iter().zip(allowed)
+            {
+                let verdict = may(viewer, action, &series(involved));
+                assert_eq!(verdict.is_allowed(), allowed, "{viewer:?} {involved:?} {action:?}");
+                assert_ne!(verdict, Verdict::Hidden);
+            }
+        }
     }
 
     #[test]

@@ -127,6 +127,16 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         ("put /api/events/{id}/offer", format!("/api/events/{event}/offer"), json!({"userId": "x"})),
         ("post /api/events/series", "/api/events/series".to_owned(), series),
         ("patch /api/events/series/{id}", "/api/events/series/x".to_owned(), series_change),
+        (
+            "put /api/events/series/{id}/hosts/{userId}",
+            "/api/events/series/x/hosts/x".to_owned(),
+            json!({"role": "door"}),
+        ),
+        (
+            "put /api/events/series/{id}/offer",
+            "/api/events/series/x/offer".to_owned(),
+            json!({"userId": "x"}),
+        ),
         ("post /api/events/series/{id}/cancel", "/api/events/series/x/cancel".to_owned(), series_end),
         (
             "post /api/admin/system/traces",

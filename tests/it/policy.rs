@@ -95,12 +95,16 @@ enum Rule {
     SeesSeries,
     /// Whoever changes the series.
     ChangesSeries,
+    /// The series' owner.
+    GivesSeries,
+    /// Whoever the series is offered to, or owns it already.
+    TakesSeries,
 }
 
 use Rule::{
-    Administers, ApiKey, ChangesEvent, ChangesListing, ChangesSeries, ChecksIn, HandsOver, Hosts, InBooking,
-    IsOffered, Public, ReadsPost, Secret, SeesAttendees, SeesBooking, SeesEvent, SeesPayment, SeesSeries,
-    SendsBack, Stays,
+    Administers, ApiKey, ChangesEvent, ChangesListing, ChangesSeries, ChecksIn, GivesSeries, HandsOver,
+    Hosts, InBooking, IsOffered, Public, ReadsPost, Secret, SeesAttendees, SeesBooking, SeesEvent,
+    SeesPayment, SeesSeries, SendsBack, Stays, TakesSeries,
 };
 
 /// The protocol's code of who has subscribed before.
@@ -200,10 +204,16 @@ fn rule(operation: &str) -> Option<Rule> {
         "changeEvent" | "cancelEvent" | "publishEvent" => ChangesEvent,
         "setHost" | "removeHost" | "offerEvent" | "withdrawEventOffer" => HandsOver,
         "acceptEvent" => IsOffered,
-        "getEventSeries" | "listEventSeriesDates" | "attendEventSeries" | "stopAttendingEventSeries" => {
-            SeesSeries
-        }
+        "getEventSeries"
+        | "listEventSeriesDates"
+        | "listEventSeriesHosts"
+        | "attendEventSeries"
+        | "stopAttendingEventSeries" => SeesSeries,
         "changeEventSeries" | "cancelEventSeries" | "renewEventSeries" => ChangesSeries,
+        "setEventSeriesHost" | "removeEventSeriesHost" | "offerEventSeries" | "withdrawEventSeriesOffer" => {
+            GivesSeries
+        }
+        "acceptEventSeries" => TakesSeries,
         "getPost" | "addBookmark" | "reactToPost" | "removeReaction" => ReadsPost,
         "getPayment" => SeesPayment,
         "refundPayment" => SendsBack,
@@ -318,14 +328,18 @@ impl World {
         });
         let made = self.done(Method::POST, "/api/events", Owner, body).await;
         let id = made["id"].as_str().unwrap().to_owned();
-        for (caller, role) in [(Door, "door"), (Editor, "editor")] {
-            let path = format!("/api/events/{id}/hosts/{}", self.user(caller).id);
-            self.done(Method::PUT, &path, Owner, json!({"role": role})).await;
-        }
+        self.with_hosts(&format!("/api/events/{id}")).await;
         if event != Event::Draft {
             self.done(Method::POST, &format!("/api/events/{id}/rsvp"), Going, json!({})).await;
         }
         id
+    }
+
+    async fn with_hosts(&self, path: &str) {
+        for (caller, role) in [(Door, "door"), (Editor, "editor")] {
+            let path = format!("{path}/hosts/{}", self.user(caller).id);
+            self.done(Method::PUT, &path, Owner, json!({"role": role})).await;
+        }
     }
 
     /// A place to stay, and a booking there.
@@ -337,13 +351,16 @@ impl World {
         [listing, booking["id"].as_str().unwrap().to_owned()]
     }
 
+    /// A series with hosts.
     async fn series(&self) -> String {
         let body = json!({
             "title": "Milonga", "eventDate": "2030-01-01T20:00:00Z", "location": "La Viruta", "eventType": "milonga",
             "repeats": {"frequency": "weekly", "count": 2},
         });
         let made = self.done(Method::POST, "/api/events/series", Owner, body).await;
-        made["id"].as_str().unwrap().to_owned()
+        let id = made["id"].as_str().unwrap().to_owned();
+        self.with_hosts(&format!("/api/events/series/{id}")).await;
+        id
     }
 
     async fn post(&self, visibility: &str) -> String {
@@ -404,10 +421,15 @@ impl World {
             SeesEvent | SeesAttendees | ChecksIn | ChangesEvent | HandsOver | IsOffered => {
                 self.of_events(id, rule, path, body).await
             }
-            SeesSeries | ChangesSeries => {
-                let path = path.replace("{id}", &self.series().await);
+            SeesSeries | ChangesSeries | GivesSeries | TakesSeries => {
+                let path = path.replace("{id}", &self.series().await).replace("{userId}", &self.other.id);
                 all_ask("", &path, body, |caller| {
-                    let may = matches!(rule, SeesSeries) || matches!(caller, Owner | Admin);
+                    let may = match rule {
+                        SeesSeries => true,
+                        ChangesSeries => caller >= Editor,
+                        GivesSeries => caller >= Owner,
+                        _ => return Some(if caller == Owner { Allowed } else { Hidden }),
+                    };
                     Some(if may { Allowed } else { Forbidden })
                 })
             }
@@ -490,7 +512,9 @@ async fn every_operation_and_caller_has_a_row_that_holds() {
     let world = World::new().await;
     let (_, document) = world.server.call(Method::GET, "/api/docs/json", None, None).await;
     let mut bodies = good_bodies("{id}", "{id}");
-    bodies.get_mut("put /api/events/{id}/offer").unwrap().1["userId"] = json!(world.other.id);
+    for offer in ["put /api/events/{id}/offer", "put /api/events/series/{id}/offer"] {
+        bodies.get_mut(offer).unwrap().1["userId"] = json!(world.other.id);
+    }
     bodies.get_mut("post /api/users/me/email").unwrap().1["password"] = json!("abrazo-1234");
     let (mut cells, mut missing, mut wrong) = (0, Vec::new(), Vec::new());
     for (path, methods) in document["paths"].as_object().unwrap() {

@@ -156,8 +156,17 @@ async fn events(node: &mut Quiet, host: &User, ana: &User, ben: &User) {
     let attendance = of("attendance");
     node.change("PUT /api/events/series/{id}/attendance", &attendance, ana, json!({})).await;
     node.change("DELETE /api/events/series/{id}/attendance", &attendance, ana, Value::Null).await;
+    node.read("GET /api/events/series/{id}/hosts", &of("hosts"), ana).await;
+    let hosts = of(&format!("hosts/{}", ben.id));
+    node.change("PUT /api/events/series/{id}/hosts/{userId}", &hosts, host, json!({"role": "editor"})).await;
+    node.change("DELETE /api/events/series/{id}/hosts/{userId}", &hosts, host, Value::Null).await;
     node.change("PATCH /api/events/series/{id}", &path, host, json!({"title": "Gala"})).await;
-    node.change("POST /api/events/series/{id}/cancel", &of("cancel"), host, json!({"reason": "Rain."})).await;
+    let (offer, to) = (of("offer"), json!({"userId": ben.id}));
+    node.change("PUT /api/events/series/{id}/offer", &offer, host, to.clone()).await;
+    node.change("DELETE /api/events/series/{id}/offer", &offer, host, Value::Null).await;
+    node.change("PUT /api/events/series/{id}/offer", &offer, host, to).await;
+    node.change("POST /api/events/series/{id}/offer/accept", &of("offer/accept"), ben, Value::Null).await;
+    node.change("POST /api/events/series/{id}/cancel", &of("cancel"), ben, json!({"reason": "Rain."})).await;
 }
 
 async fn housing(node: &mut Quiet, host: &User, ana: &User, ben: &User) {

@@ -79,6 +79,7 @@ fn event(number: usize) -> Event {
         version: 0,
         cancelled: None,
         series: None,
+        is_given_away: false,
     }
 }
 

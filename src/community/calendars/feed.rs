@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
@@ -15,7 +15,7 @@ use crate::community::events::listing::EventFilter;
 use crate::community::events::rules::RsvpStatus;
 use crate::community::events::store::Event;
 use crate::community::housing::stay;
-use crate::community::policy::{self, Action, Involvement, Viewer};
+use crate::community::policy::{Action, Verdict, Viewer};
 use crate::email::Language;
 use crate::icalendar::Entry;
 
@@ -119,9 +119,9 @@ impl Community {
         };
         // What was right when the address was made may be wrong now.
         let viewer = Viewer::user(user_id);
-        shown.retain(|(event, _)| {
-            policy::may(viewer, Action::Read, &event.object(Involvement::None)).is_allowed()
-        });
+        let verdicts = shown.iter().map(|(event, _)| self.events.may(viewer, Action::Read, event));
+        let mut verdicts = try_join_all(verdicts).await?.into_iter();
+        shown.retain(|_| verdicts.next().is_some_and(Verdict::is_allowed));
         let hosts = self.people(shown.iter().map(|(event, _)| event.host_id.clone()).collect()).await;
         let names: BTreeMap<_, _> =
             hosts.iter().map(|(id, person)| (id.as_str(), person.full_name.as_str())).collect();

@@ -29,7 +29,7 @@ use crate::community::events::rules::{Cancelled, Plan, Settings};
 use crate::community::events::schedule::{LONGEST, Schedule, Zone};
 use crate::community::events::store::{Edited, Event, EventError, EventType};
 use crate::community::location::{Coordinates, Location};
-use crate::community::policy::{self, Action, Involvement, Viewer};
+use crate::community::policy::Action;
 use crate::icalendar::{self, Found, Item};
 use crate::texts::{Description, Place, Title};
 
@@ -237,11 +237,10 @@ impl Community {
             Some(id) => self.events.event(&id).await?,
             None => None,
         };
-        if let Some(event) = &known {
-            let object = event.object(Involvement::None);
-            if !policy::may(Viewer::from(identity), Action::Change, &object).is_allowed() {
-                return Ok(Err("UID: the event of this name is another user's by now".into()));
-            }
+        if let Some(event) = &known
+            && !self.events.may(identity.into(), Action::Change, event).await?.is_allowed()
+        {
+            return Ok(Err("UID: the event of this name is another user's by now".into()));
         }
         match (known, item.is_cancelled) {
             (None, true) => Ok(Err("STATUS: it is cancelled, and was never here".into())),

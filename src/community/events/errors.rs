@@ -46,14 +46,17 @@ impl From<EventError> for Problem {
                 );
                 Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
             }
-            EventError::TooManyHosts => {
-                let detail = format!("an event has {MOST_CO_HOSTS} hosts beside its owner at most");
-                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
-            }
+            EventError::TooManyHosts => too_many_hosts("an event"),
             EventError::NotOffered => Self::not_found("offer of this event to you"),
             EventError::Store(error) => error.into(),
         }
     }
+}
+
+/// It has as many hosts as it may.
+pub(super) fn too_many_hosts(thing: &str) -> Problem {
+    let detail = format!("{thing} has {MOST_CO_HOSTS} hosts beside its owner at most");
+    Problem::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
 }
 
 fn of_limit(limit: Limit) -> &'static str {

@@ -11,7 +11,7 @@ use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{Path, ValidJson};
 use mundotango_gateway::input::{BadFields, Choice};
 use mundotango_gateway::problem::Problem;
-use mundotango_storage::db::{Decision, RowRange, Wants, key, last_part, prefix};
+use mundotango_storage::db::{Decision, Wants};
 use mundotango_storage::{StoreError, now};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -19,18 +19,17 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::bodies::EventBody;
+use super::co_hosts::{self, CoHost, change_hands, co_host_key, set_role};
 use super::listing;
-use super::rules::{CoHostRole, MOST_CO_HOSTS, RsvpStatus};
-use super::store::{EVENTS, Event, EventError, EventStore, Row, still_to_come};
+use super::rules::CoHostRole;
+use super::series::bodies::EventSeriesBody;
+use super::store::{EVENTS, Event, EventError, EventStore, still_to_come};
 use crate::community::effects::Effect;
-use crate::community::policy::{self, Action, Involvement, Viewer};
+use crate::community::policy::Action;
 use crate::community::{Community, Person, personal_channel};
 use crate::texts::Id;
 
 type Shared = State<Arc<Community>>;
-
-/// Below this lie the hosts beside the owner, by user.
-const CO_HOSTS: &str = "h";
 
 pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
     OpenApiRouter::new()
@@ -40,28 +39,15 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(accept))
 }
 
-fn co_host_key(user_id: &str) -> String {
-    key(&[CO_HOSTS, user_id])
-}
-
 impl EventStore {
     /// What a user may do at an event who is a host beside the owner.
     pub async fn co_host(&self, event_id: &str, user_id: &str) -> Result<Option<CoHostRole>, StoreError> {
-        match self.db().row(&EVENTS, event_id, &co_host_key(user_id)).await? {
-            Some(Row::CoHost(role)) => Ok(Some(role)),
-            _ => Ok(None),
-        }
+        co_hosts::role_of(self.db(), &EVENTS, event_id, user_id).await
     }
 
     /// The hosts beside the owner.
     pub async fn co_hosts(&self, event_id: &str) -> Result<Vec<(String, CoHostRole)>, StoreError> {
-        let range = RowRange::first(prefix(&[CO_HOSTS]), MOST_CO_HOSTS);
-        let rows = self.db().rows(&EVENTS, event_id, &range).await?.items.into_iter();
-        let hosts = rows.filter_map(|(key, row)| match row {
-            Row::CoHost(role) => Some((last_part(&key), role)),
-            _ => None,
-        });
-        Ok(hosts.collect())
+        co_hosts::roles(self.db(), &EVENTS, event_id).await
     }
 
     /// Makes a user a host beside the owner, or with `None` takes that back; whether it changed anything. An owner is none
@@ -75,27 +61,11 @@ impl EventStore {
         let (user, wants) = (user_id.to_owned(), Wants::head().row(co_host_key(user_id)));
         self.db()
             .change(&EVENTS, event_id, wants, move |part| {
-                let own = co_host_key(&user);
-                let before = match part.row(&own) {
-                    Some(Row::CoHost(role)) => Some(*role),
-                    _ => None,
-                };
-                if before == role || part.facts.owner(&part.head) == user {
+                if part.facts.owner(&part.head) == user {
                     return Ok(Decision::Stands(false));
                 }
-                match (before, role) {
-                    (None, Some(_)) if part.head.co_hosts >= MOST_CO_HOSTS => {
-                        return Err(EventError::TooManyHosts);
-                    }
-                    (None, Some(_)) => part.head.co_hosts += 1,
-                    (Some(_), None) => part.head.co_hosts = part.head.co_hosts.saturating_sub(1),
-                    _ => {}
-                }
-                match role {
-                    Some(role) => part.set(own, Row::CoHost(role)),
-                    None => part.remove(own),
-                }
-                Ok(Decision::Write(true))
+                let is_new = set_role(part, &user, role).ok_or(EventError::TooManyHosts)?;
+                Ok(if is_new { Decision::Write(true) } else { Decision::Stands(false) })
             })
             .await
     }
@@ -148,12 +118,7 @@ impl EventStore {
                     still_to_come(part, now)?;
                 }
                 let before = part.facts.owner(&part.head);
-                if part.row(&co_host_key(&user)).is_some() {
-                    part.head.co_hosts = part.head.co_hosts.saturating_sub(1);
-                    part.remove(co_host_key(&user));
-                }
-                part.head.co_hosts += 1;
-                part.set(co_host_key(&before), Row::CoHost(CoHostRole::Editor));
+                change_hands(part, &before, &user).ok_or(EventError::TooManyHosts)?;
                 part.head.owner = Some(user.clone());
                 part.head.offered_to = None;
                 part.head.note_change(false, now);
@@ -169,81 +134,61 @@ impl EventStore {
 }
 
 impl Community {
-    /// The event, if the caller may do something with it.
-    pub(in crate::community) async fn event_for(
-        &self,
-        id: &str,
-        identity: &Identity,
-        action: Action,
-    ) -> Result<Event, Problem> {
-        let event = self.events.event(id).await?.ok_or_else(|| Problem::not_found("event"))?;
-        let viewer = Viewer::from(identity);
-        let unknown = policy::may(viewer, action, &event.object(Involvement::None));
-        // Only where it may decide is it looked up what part the caller has in the event.
-        if !unknown.is_allowed() {
-            let involved = self.involvement(&event, &identity.user_id, action).await?;
-            policy::may(viewer, action, &event.object(involved)).allows("event")?;
-        }
-        Ok(event)
-    }
-
-    async fn involvement(
-        &self,
-        event: &Event,
-        user_id: &str,
-        action: Action,
-    ) -> Result<Involvement, StoreError> {
-        Ok(match self.events.co_host(&event.id, user_id).await? {
-            Some(role) => role.into(),
-            None if action == Action::ReadAttendees => {
-                let rsvp = self.events.rsvp_of(&event.id, user_id).await?;
-                let is_going = rsvp.is_some_and(|rsvp| rsvp.status == RsvpStatus::Going);
-                if is_going { Involvement::Going } else { Involvement::None }
-            }
-            None => Involvement::None,
-        })
-    }
-
-    async fn known_user(&self, user_id: &str) -> Result<(), Problem> {
+    pub(super) async fn known_user(&self, user_id: &str) -> Result<(), Problem> {
         let known = self.accounts.profiles(&[user_id.to_owned()]).await?;
         if known.is_empty() { Err(Problem::not_found("user")) } else { Ok(()) }
+    }
+
+    /// An owner and the hosts beside it, as clients see them.
+    pub(super) async fn hosts_body(&self, owner: &str, hosts: Vec<CoHost>) -> HostsBody {
+        let ids = hosts.iter().map(|host| host.user_id.clone()).chain([owner.to_owned()]);
+        let mut people = self.people(ids.collect()).await;
+        let owner = people.remove(owner);
+        let hosts = hosts.into_iter().map(|host| {
+            let user = people.remove(&host.user_id);
+            CoHostView { user_id: host.user_id, user, role: host.role, of_series: host.of_series }
+        });
+        HostsBody { owner, hosts: hosts.collect() }
     }
 }
 
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, deny_unknown_fields)]
-struct CoHostBody {
+pub(super) struct CoHostBody {
     #[schema(value_type = CoHostRole)]
-    role: Choice<CoHostRole>,
+    pub(super) role: Choice<CoHostRole>,
 }
 
-/// To whom an event is offered.
+/// To whom an event, or a series, is offered.
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
 #[schema(rename_all = "camelCase")]
-struct NewOwner {
-    user_id: Id,
+pub(super) struct NewOwner {
+    pub(super) user_id: Id,
 }
 
-/// Who gives an event.
+/// Who gives an event, or a series.
 #[derive(Debug, Serialize, ToSchema)]
-struct HostsBody {
+pub(super) struct HostsBody {
     /// Null when the account is gone or cannot be read now.
     #[schema(required = true)]
     owner: Option<Person>,
     /// The hosts beside the owner.
-    hosts: Vec<CoHost>,
+    hosts: Vec<CoHostView>,
 }
 
 /// A host beside the owner.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct CoHost {
+#[schema(as = CoHost)]
+struct CoHostView {
     user_id: String,
     /// Null when the account is gone or cannot be read now.
     #[schema(required = true)]
     user: Option<Person>,
     role: CoHostRole,
+    /// Whether it is a host of the whole series, by which it is one of the event.
+    of_series: bool,
 }
 
 /// What those are told who have to do with giving an event.
@@ -256,9 +201,15 @@ pub(in crate::community) enum HostMessage {
     /// The event that you owned has another owner.
     #[serde(rename = "event.takenOver")]
     TakenOver { event: Box<EventBody> },
+    /// A series is offered to you.
+    #[serde(rename = "series.offered")]
+    SeriesOffered { series: Box<EventSeriesBody> },
+    /// The series that you owned has another owner.
+    #[serde(rename = "series.takenOver")]
+    SeriesTakenOver { series: Box<EventSeriesBody> },
 }
 
-/// Who gives an event.
+/// Who gives an event. Hosts of its series are among them.
 #[utoipa::path(
     get, path = "/api/events/{id}/hosts", operation_id = "listHosts", tag = "events",
     responses((status = OK, body = HostsBody), (status = NOT_FOUND, body = Problem)),
@@ -269,13 +220,8 @@ async fn list(
     Path(id): Path<String>,
 ) -> Result<Json<HostsBody>, Problem> {
     let event = community.event_for(&id, &identity, Action::Read).await?;
-    let hosts = community.events.co_hosts(&id).await?;
-    let ids = hosts.iter().map(|(user, _)| user.clone()).chain([event.host_id.clone()]);
-    let mut people = community.people(ids.collect()).await;
-    let owner = people.remove(&event.host_id);
-    let hosts =
-        hosts.into_iter().map(|(user_id, role)| CoHost { user: people.remove(&user_id), user_id, role });
-    Ok(Json(HostsBody { owner, hosts: hosts.collect() }))
+    let hosts = community.events.hosts_of(&event).await?;
+    Ok(Json(community.hosts_body(&event.host_id, hosts).await))
 }
 
 /// Make somebody a host beside the owner; for the owner.

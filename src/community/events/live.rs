@@ -7,7 +7,7 @@ use mundotango_actors::{ChannelGate, Engine};
 use mundotango_protocol::ChannelName;
 
 use super::store::EventStore;
-use crate::community::policy::{self, Action, Involvement, Viewer};
+use crate::community::policy::{Action, Verdict, Viewer};
 
 /// The namespace of the events' channels.
 const NAMESPACE: &str = "event";
@@ -25,13 +25,8 @@ impl ChannelGate for Onlookers {
         let Some(event) = self.0.event(id).await.map_err(|error| error.to_string())? else {
             return Ok(false);
         };
-        let may =
-            |involved| policy::may(Viewer::user(user), Action::Read, &event.object(involved)).is_allowed();
-        if may(Involvement::None) {
-            return Ok(true);
-        }
-        let role = self.0.co_host(id, user).await.map_err(|error| error.to_string())?;
-        Ok(role.is_some_and(|role| may(role.into())))
+        let verdict = self.0.may(Viewer::user(user), Action::Read, &event).await;
+        verdict.map(Verdict::is_allowed).map_err(|error| error.to_string())
     }
 }
 

@@ -5,11 +5,13 @@ pub mod answers;
 pub(super) mod bodies;
 pub mod calendar_entry;
 mod change;
+mod co_hosts;
 pub mod counts;
 pub mod door;
 pub mod editing;
 mod errors;
 pub mod hosts;
+mod involvement;
 pub mod listing;
 pub(super) mod live;
 pub mod live_counts;
@@ -189,6 +191,7 @@ async fn create(
         version: 0,
         cancelled: None,
         series: None,
+        is_given_away: false,
     };
     Ok((StatusCode::CREATED, Json(community.give_event(event).await?)))
 }

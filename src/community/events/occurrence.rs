@@ -46,6 +46,9 @@ pub struct Following {
     /// made.
     #[serde(default)]
     pub rev: u32,
+    /// The owner that its series gave it last; absent where that is the one that it was made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// What the event has of its own, and keeps whatever the series says.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub own: BTreeSet<Field>,

@@ -8,6 +8,7 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::{Db, Found, Kind, Part};
 use serde::{Deserialize, Serialize};
 
+use super::co_hosts::{CoHostRow, CountsCoHosts};
 use super::occurrence::{Field, SeriesRef};
 use super::places::{Heads, Limit};
 use super::rules::{Answer, Attendance, Cancelled, CoHostRole, Plan, RsvpCounts, Settings};
@@ -81,6 +82,17 @@ impl Facts {
         head.owner.clone().unwrap_or_else(|| self.host_id.clone())
     }
 
+    /// Who owned it when its series said so last.
+    pub(super) fn host_of_series(&self, head: &Attendance) -> String {
+        let given = head.following.as_ref().and_then(|following| following.host.clone());
+        given.unwrap_or_else(|| self.host_id.clone())
+    }
+
+    /// Whether it was given away alone: then it is nothing of its series' owner.
+    pub(super) fn is_given_away(&self, head: &Attendance) -> bool {
+        self.is_of_series() && self.owner(head) != self.host_of_series(head)
+    }
+
     /// Whether it is for its hosts alone.
     pub(super) fn is_draft(&self, head: &Attendance) -> bool {
         self.is_draft && !head.is_published
@@ -103,6 +115,22 @@ pub enum Row {
     Held(String),
     /// What a user may do who is a host beside the owner.
     CoHost(CoHostRole),
+}
+
+impl CoHostRow for Row {
+    fn of(role: CoHostRole) -> Self {
+        Self::CoHost(role)
+    }
+
+    fn role(&self) -> Option<CoHostRole> {
+        if let Self::CoHost(role) = self { Some(*role) } else { None }
+    }
+}
+
+impl CountsCoHosts for Attendance {
+    fn co_hosts(&mut self) -> &mut usize {
+        &mut self.co_hosts
+    }
 }
 
 /// One event.
@@ -144,6 +172,8 @@ pub struct Event {
     pub cancelled: Option<Cancelled>,
     /// The series that it is a date of, if it is of one.
     pub series: Option<SeriesRef>,
+    /// Whether it was given away alone: who owns the series has no part in it any longer.
+    pub is_given_away: bool,
 }
 
 /// What kind an event is.
@@ -279,6 +309,7 @@ impl Event {
             version: 0,
             cancelled: None,
             series: None,
+            is_given_away: false,
         }
     }
 
@@ -295,6 +326,7 @@ impl Event {
         let (when, going, held) = (facts.schedule(), head.going(), head.held.total());
         let (host_id, settings, is_draft) =
             (facts.owner(&head), facts.settings(&head), facts.is_draft(&head));
+        let is_given_away = facts.is_given_away(&head);
         let Facts { title, description, location, event_type, created_at, .. } = facts;
         let made = Plan { title, description, when, location };
         let Plan { title, description, when, location } = head.plan.map_or(made, |plan| *plan);
@@ -318,7 +350,13 @@ impl Event {
             version: head.answers,
             cancelled: head.cancelled.map(|cancelled| *cancelled),
             series,
+            is_given_away,
         }
+    }
+
+    /// The series whose hosts are hosts of the event as well.
+    pub(super) fn followed_series(&self) -> Option<&str> {
+        self.series.as_ref().filter(|_| !self.is_given_away).map(|series| series.id.as_str())
     }
 
     /// As policy looks at it, for a user who is involved in it so.

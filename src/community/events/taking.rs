@@ -7,9 +7,12 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::{Decision, Wants};
 use serde::Serialize;
 
+use super::co_hosts::set_role;
 use super::editing::{Change, replace};
+use super::listing::host_entry;
 use super::occurrence::{Field, SeriesRef};
 use super::rules::MOST_MOVES;
+use super::seating::EventPart;
 use super::store::{EVENTS, Edited, Event, EventStore, still_to_come};
 
 /// What a series says of one of its dates.
@@ -17,7 +20,7 @@ use super::store::{EVENTS, Edited, Event, EventStore, still_to_come};
 pub(super) struct Taking {
     /// The date's place.
     pub(super) series: SeriesRef,
-    /// The user who gives the series.
+    /// The user who owns the series.
     pub(super) host_id: String,
     /// The revision of the series that says so.
     pub(super) rev: u32,
@@ -25,6 +28,23 @@ pub(super) struct Taking {
     pub(super) edited: Edited,
     /// The revision that gave the date another day, 0 if none did: a time of the event's own was one of the day before.
     pub(super) other_day: u32,
+}
+
+/// Has a date owned by whoever owns its series by now.
+fn follow_owner(part: &mut EventPart<'_>, id: &str, owner: &str, now: Timestamp) -> Result<(), StoreError> {
+    if part.facts.host_of_series(&part.head) != owner {
+        part.head.following.get_or_insert_default().host = Some(owner.to_owned());
+    }
+    if part.facts.owner(&part.head) == owner {
+        return Ok(());
+    }
+    // Who owned it before is a host of the whole series, and offers it to nobody any longer.
+    set_role(part, owner, None);
+    part.head.owner = Some(owner.to_owned());
+    part.head.offered_to = None;
+    part.head.note_change(false, now);
+    part.enter(host_entry(&Event::in_part(id, part))?);
+    Ok(())
 }
 
 /// An event as a date of its series.
@@ -40,7 +60,7 @@ impl EventStore {
     /// Has an event take what its series says; as it is then, `None` if there is no such event.
     ///
     /// It is the event that decides: it keeps what its hosts gave it of its own, takes no revision twice and none after a later
-    /// one, so it does not matter how often and in which order this is called. What is over, cancelled or somebody else's by now
+    /// one, so it does not matter how often and in which order this is called. What is over, cancelled or was given away alone
     /// only notes its place. One that was moved as often as it may be stays where it is, and nobody who has a place loses it by
     /// lower limits.
     pub(super) async fn take<E: Serialize>(
@@ -68,6 +88,13 @@ impl EventStore {
                 if !is_new {
                     return Ok(Decision::Stands(Occurrence { event: before, own }));
                 }
+                // One that was given to who owns the series by now is the series' again.
+                let is_anothers = before.is_given_away && before.host_id != taking.host_id;
+                if is_anothers || still_to_come(part, now).is_err() {
+                    return Ok(Decision::Write(Occurrence { event: before, own }));
+                }
+                follow_owner(part, &id, &taking.host_id, now)?;
+                let before = Event::in_part(&id, part);
                 let mut keeps = own.clone();
                 if part.head.moves >= MOST_MOVES {
                     keeps.extend([Field::Time, Field::Place]);
@@ -76,8 +103,7 @@ impl EventStore {
                     keeps.insert(Field::Limits);
                 }
                 let edited = taking.edited.clone().keeping(&keeps, &before.edited());
-                let is_closed = still_to_come(part, now).is_err() || before.host_id != taking.host_id;
-                if is_closed || edited == before.edited() {
+                if edited == before.edited() {
                     return Ok(Decision::Write(Occurrence { event: before, own }));
                 }
                 let change = replace(part, before, edited, now)?;

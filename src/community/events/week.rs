@@ -211,6 +211,7 @@ impl World {
             version: 0,
             cancelled: None,
             series: None,
+            is_given_away: false,
         };
         let effects = letters::events::reminders(&event, now).unwrap();
         let effects: Vec<_> = effects.iter().map(|effect| effect.kept().unwrap()).collect();

@@ -105,6 +105,7 @@ impl Generator for Events {
             version: 0,
             cancelled: None,
             series: None,
+            is_given_away: false,
         };
         self.0.create(&event, &[]).await?;
         Ok(1)

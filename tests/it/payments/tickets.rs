@@ -202,3 +202,31 @@ async fn only_what_is_held_is_paid_for() {
     let (status, _) = salon.server.post("/api/payments/checkout", &ana, body).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "nothing of the kind is for sale");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tickets_of_a_series_pay_who_took_it_over() {
+    let salon = Salon::open().await;
+    let (ana, bea) = (salon.server.register("ana").await, salon.server.register("bea").await);
+    let body = json!({
+        "title": "Milonga", "eventDate": "2030-01-01T20:00:00Z", "location": "La Viruta", "eventType": "milonga",
+        "ticketPrice": {"minor": 1250, "currency": "EUR"}, "repeats": {"frequency": "weekly", "count": 2},
+    });
+    let (status, series) = salon.server.post("/api/events/series", &salon.host, body).await;
+    assert_eq!(status, StatusCode::CREATED, "{series}");
+    let path = format!("/api/events/series/{}", series["id"].as_str().unwrap());
+    let date = series["nextDates"][1]["eventId"].as_str().unwrap();
+    let offer = Some(json!({"userId": bea.id}));
+    let (status, problem) =
+        salon.server.call(Method::PUT, &format!("{path}/offer"), Some(&salon.host.token), offer).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "{problem}");
+    let (status, problem) = salon.server.post(&format!("{path}/offer/accept"), &bea, json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{problem}");
+    until("the dates follow", async || {
+        let (_, series) = salon.server.get(&path, &bea).await;
+        (series["isSettled"] == true).then_some(())
+    })
+    .await;
+    assert_eq!(salon.answer(date, &ana, json!({})).await, "held");
+    let payment = salon.checkout("ticket", date, &ana).await;
+    assert_eq!(salon.payment(&payment, &ana).await["payeeId"], bea.id);
+}

@@ -1,6 +1,7 @@
 //! Series of events, as their hosts and guests meet them.
 
 mod calendar;
+mod hosts;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -51,6 +51,7 @@ pub fn event(start: Timestamp, capacity: Option<u32>) -> Event {
         version: 0,
         cancelled: None,
         series: None,
+        is_given_away: false,
     }
 }
 

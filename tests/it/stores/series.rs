@@ -1,5 +1,7 @@
 //! What series promise: whoever works on one, wherever an attempt was cut off, and however often it is done again.
 
+mod hosts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -52,6 +54,10 @@ impl Node {
 
     /// A series in a city of its own, of which nothing is worked on yet.
     async fn give(&self, rule: Rule, capacity: Option<u32>) -> Series {
+        self.give_as(&new_id(), rule, capacity).await
+    }
+
+    async fn give_as(&self, host_id: &str, rule: Rule, capacity: Option<u32>) -> Series {
         let city = Some(new_id());
         let template = Template {
             rev: 1,
@@ -62,9 +68,10 @@ impl Node {
             times: Times { start: time(21, 0, 0, 0), end: Some(End { days: 1, time: time(3, 0, 0, 0) }) },
             rule,
             first: FIRST,
+            owner: None,
         };
         let facts = Facts {
-            host_id: new_id(),
+            host_id: host_id.to_owned(),
             zone: "Europe/Berlin".to_owned(),
             event_type: EventType::Milonga,
             created_at: now(),
@@ -183,6 +190,8 @@ pub async fn series(nodes: &[Db; 2]) {
     t17_who_always_comes_answers_each_date_alone(&here, &there).await;
     whoever_is_cut_off_anywhere_leaves_nothing_behind(&here, &there).await;
     a_user_has_so_many_series_that_go_on(&here).await;
+    hosts::hosts_go_along_when_a_series_is_divided(&here, &there).await;
+    hosts::a_series_changes_hands_with_its_dates(&here, &there).await;
 }
 
 async fn t24_dates_are_made_once_and_half_a_year_ahead(dbs: &[Db; 2]) {
@@ -468,7 +477,7 @@ async fn a_user_has_so_many_series_that_go_on(here: &Node) {
     let host = new_id();
     let mut made = Vec::new();
     for _ in 0..MOST_LIVE {
-        let series = here.give(weekly(&[Day::Tuesday], Ends::After(2)), None).await;
+        let series = here.give_as(&host, weekly(&[Day::Tuesday], Ends::After(2)), None).await;
         here.series.claim(&host, &series.id, now()).await.unwrap();
         here.series.claim(&host, &series.id, now()).await.unwrap();
         made.push(series.id);
@@ -485,6 +494,12 @@ async fn a_user_has_so_many_series_that_go_on(here: &Node) {
     assert!(here.series.claim(&host, &another, now()).await.is_err());
     let soon = now() + jiff::SignedDuration::from_mins(10);
     here.series.claim(&host, &another, soon).await.unwrap();
+    // One that is another's by now is forgotten.
+    let taker = new_id();
+    here.series.offer(&made[1], Some(taker.clone()), |_| NO_EFFECTS).await.unwrap();
+    here.series.take_over(&made[1], &taker, |_| NO_EFFECTS).await.unwrap().unwrap();
+    here.series.claim(&host, &new_id(), soon).await.unwrap();
+    assert!(here.series.claim(&host, &new_id(), soon).await.is_err());
     let over: Timestamp = "2031-02-01T12:00:00Z".parse().unwrap();
     for _ in 0..MOST_LIVE {
         here.series.claim(&host, &new_id(), over).await.unwrap();

@@ -33,7 +33,9 @@ const OTHERWISE: &[(&str, &[u16])] = &[
     ("getActor", &[404]),
     // Of users there is only the one who asks, who is no host beside itself, and does not stay at the own place.
     ("setHost", &[204, 404]),
+    ("setEventSeriesHost", &[204, 404]),
     ("offerEvent", &[204, 404]),
+    ("offerEventSeries", &[204, 404]),
     ("requestBooking", &[403, 409]),
     ("getBooking", &[404]),
     ("getBookingCalendar", &[404]),

@@ -146,7 +146,7 @@ impl EventSeriesBody {
         let Template { title, description, location, settings, times, rule, first, .. } = template;
         Self {
             id: series.id.clone(),
-            host: people.get(&facts.host_id).cloned(),
+            host: people.get(series.owner()).cloned(),
             title: title.clone(),
             description: description.clone(),
             location: location.clone().into(),

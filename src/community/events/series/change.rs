@@ -68,7 +68,7 @@ async fn change(
     ValidJson(body): ValidJson<SeriesChange>,
 ) -> Result<Json<SeenSeries>, Problem> {
     let series = community.series_for(&id, &identity, Action::Change).await?;
-    let (host_id, new_id) = (series.facts.host_id, new_id.into_text());
+    let (host_id, new_id) = (series.owner().to_owned(), new_id.into_text());
     let from = body.from.value().map(|OriginalStart(from)| from);
     let store = &community.series.store;
     if from.is_some() {
@@ -111,7 +111,7 @@ async fn cancel(
     ValidJson(body): ValidJson<SeriesEnd>,
 ) -> Result<Json<SeenSeries>, Problem> {
     let series = community.series_for(&id, &identity, Action::Change).await?;
-    let people = community.people(vec![series.facts.host_id]).await;
+    let people = community.people(vec![series.owner().to_owned()]).await;
     let from = body.from.value().map(|OriginalStart(from)| from);
     let cancelled = Cancelled { at: now(), reason: body.reason.value().map(Reason::into_string) };
     let effects = move |after: &Series| {

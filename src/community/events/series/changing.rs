@@ -33,10 +33,15 @@ pub struct Changed {
 }
 
 /// Fails for a series of which nothing can be said now.
-fn open_for_changes(part: &SeriesPart<'_>) -> Result<(), SeriesError> {
+pub(super) fn open_for_changes(part: &SeriesPart<'_>) -> Result<(), SeriesError> {
     if part.head.cancelled.is_some() {
         return Err(SeriesError::Cancelled);
     }
+    not_dividing(part)
+}
+
+/// Fails for a series that hands rows over to another one, or takes them in.
+pub(super) fn not_dividing(part: &SeriesPart<'_>) -> Result<(), SeriesError> {
     if part.head.is_dividing() || !part.head.is_whole(part.facts) {
         return Err(SeriesError::Dividing);
     }
@@ -85,14 +90,14 @@ impl Affected {
 }
 
 /// Keeps what a template says that is about to be replaced, if events are still to be made by it, and no other one any longer.
-fn keep_templates(part: &mut SeriesPart<'_>, dates: &[(DateTime, DateRow)]) {
+pub(super) fn keep_templates(part: &mut SeriesPart<'_>, dates: &[(DateTime, DateRow)]) {
     let doomed = doomed_of(part);
     let rows = dates.iter().map(|(_, row)| row).chain(doomed.iter().map(|doomed| &doomed.row));
     let needed: BTreeSet<_> =
         rows.filter(|row| row.state == DateState::Planned).map(|row| row.made_by).collect();
     let kept = part.first(&prefix(&[TEMPLATES]), MOST_ROWS).into_iter().filter_map(|(key, row)| match row {
         Row::Template(template) => Some((key, template.rev)),
-        Row::Date(_) | Row::Doomed(_) | Row::Habit(_) => None,
+        Row::Date(_) | Row::Doomed(_) | Row::Habit(_) | Row::CoHost(_) => None,
     });
     let old: Vec<_> = kept.filter(|(_, rev)| !needed.contains(rev)).map(|(key, _)| key).collect();
     for key in old {

@@ -11,6 +11,8 @@ use serde::Serialize;
 
 use super::state::{Cut, DateRow, Habit, Row, SERIES, date_key, habit_key};
 use super::store::SeriesStore;
+use crate::community::events::co_hosts::co_host_key;
+use crate::community::events::rules::CoHostRole;
 
 impl SeriesStore {
     /// Takes in those who are always coming, if nobody is known yet.
@@ -23,6 +25,25 @@ impl SeriesStore {
                 part.head.always += 1;
                 part.head.habits = part.head.habits.max(habit.number);
                 part.set(habit_key(user_id), Row::Habit(habit.clone()));
+            }
+            Ok(Decision::Write(()))
+        });
+        taken.await.map(drop)
+    }
+
+    /// Takes in the hosts beside the owner. Until the series is whole they change neither here nor in the one that is divided.
+    pub(super) async fn take_co_hosts(
+        &self,
+        id: &str,
+        hosts: Vec<(String, CoHostRole)>,
+    ) -> Result<(), StoreError> {
+        let taken = self.0.change(&SERIES, id, Wants::head(), move |part| {
+            if part.head.is_whole(part.facts) || part.head.co_hosts == hosts.len() {
+                return Ok::<_, StoreError>(Decision::Stands(()));
+            }
+            part.head.co_hosts = hosts.len();
+            for (user_id, role) in &hosts {
+                part.set(co_host_key(user_id), Row::CoHost(*role));
             }
             Ok(Decision::Write(()))
         });

@@ -18,7 +18,8 @@ pub const MOST_LIVE: usize = 20;
 /// How long a series may take from its claim to its making: longer than a request does.
 const MADE_WITHIN: SignedDuration = SignedDuration::from_mins(5);
 
-/// The series of a user that may go on, and since when each counts. Which of them do is looked up only where the list is full.
+/// The series of a user that may go on, and since when each counts. Which of them do, and are still the user's, is looked up only
+/// where the list is full.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Hosted {
@@ -34,7 +35,7 @@ impl SeriesStore {
         let mut over = Vec::new();
         for (other, since) in others {
             let goes_on = match self.series(&other).await? {
-                Some(series) => goes_on(&series, now)?,
+                Some(series) => series.owner() == user_id && goes_on(&series, now)?,
                 // It may be about to be made.
                 None => now.duration_since(since) < MADE_WITHIN,
             };

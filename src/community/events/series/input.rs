@@ -124,6 +124,7 @@ impl NewSeries {
             times: calendar.times,
             rule: calendar.rule.clone(),
             first: calendar.first.start.date(),
+            owner: None,
         }
     }
 }
@@ -273,6 +274,7 @@ mod tests {
                 excluded: BTreeSet::new(),
             },
             first: date(2026, 12, 1),
+            owner: None,
         }
     }
 

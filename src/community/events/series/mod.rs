@@ -6,6 +6,7 @@ mod changing;
 mod dividing;
 mod growing;
 pub mod hosted;
+mod hosts;
 mod input;
 pub mod jobs;
 pub mod planning;
@@ -34,10 +35,11 @@ use self::rules::{earlier, occurrences};
 use self::state::{DateRow, Facts, Head, Series, life_from};
 use self::store::SeriesError;
 use super::bodies::{ALL_CHANNEL, EventBody};
+use super::errors::too_many_hosts;
 use super::store::Event;
 use crate::community::Community;
 use crate::community::effects::Effect;
-use crate::community::policy::{self, Action, Object, Viewer};
+use crate::community::policy::{self, Action, Involvement, Object};
 
 type Shared = State<Arc<Community>>;
 
@@ -57,6 +59,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(renew))
         .routes(routes!(attend, stay_away))
         .merge(change::router())
+        .merge(hosts::router())
 }
 
 impl From<SeriesError> for Problem {
@@ -92,6 +95,8 @@ impl From<SeriesError> for Problem {
                 let detail = "the dates cost something: a place at each is taken by paying for it";
                 Self::new(StatusCode::CONFLICT, detail)
             }
+            SeriesError::TooManyHosts => too_many_hosts("a series"),
+            SeriesError::NotOffered => Self::not_found("offer of this series to you"),
             SeriesError::Store(error) => error.into(),
         }
     }
@@ -101,14 +106,21 @@ impl Community {
     /// The series, if the caller may do this with it.
     async fn series_for(&self, id: &str, identity: &Identity, action: Action) -> Result<Series, Problem> {
         let series = self.series.store.series(id).await?.ok_or_else(|| Problem::not_found("series"))?;
-        let object = Object::Series { host: &series.facts.host_id };
-        policy::may(Viewer::from(identity), action, &object).allows("series")?;
+        let verdict = |involved| {
+            let object = Object::Series { owner: series.owner(), involved };
+            policy::may(identity.into(), action, &object)
+        };
+        // Only where it may decide is it looked up what part the caller has in the series.
+        if !verdict(Involvement::None).is_allowed() {
+            let role = self.series.store.co_host(id, &identity.user_id).await?;
+            verdict(role.map(Into::into).unwrap_or_default()).allows("series")?;
+        }
         Ok(series)
     }
 
     /// The series, as the caller sees it.
     async fn seen_series(&self, series: &Series, user_id: &str) -> Result<SeenSeries, Problem> {
-        let people = self.people(vec![series.facts.host_id.clone()]).await;
+        let people = self.people(vec![series.owner().to_owned()]).await;
         Ok(SeenSeries {
             next_dates: self.next_dates(series, now()).await?,
             attending: self.series.store.is_habit(&series.id, user_id).await?,
@@ -228,7 +240,8 @@ async fn dates(
     let today = series.today(now())?;
     let page = community.series.store.dates(&series, today, query.page.request()).await?;
     let events = community.series.events_of(&page.items).await?;
-    let people = community.people(vec![series.facts.host_id]).await;
+    let hosts = events.iter().flatten().map(|event| event.host_id.clone());
+    let people = community.people(hosts.collect()).await;
     let dates = page.items.into_iter().zip(events).map(|((original, row), event)| {
         SeriesDate::new(original, row, event.map(|event| EventBody::new(event, &people)))
     });
@@ -251,8 +264,8 @@ async fn renew(
     Path(id): Path<String>,
 ) -> Result<Json<SeenSeries>, Problem> {
     let series = community.series_for(&id, &identity, Action::Change).await?;
-    community.series.store.claim(&series.facts.host_id, &id, now()).await?;
-    let people = community.people(vec![series.facts.host_id]).await;
+    community.series.store.claim(series.owner(), &id, now()).await?;
+    let people = community.people(vec![series.owner().to_owned()]).await;
     let effects = move |after: &Series| {
         let message = SeriesMessage::Changed { series: Box::new(EventSeriesBody::new(after, &people)) };
         Ok(vec![Effect::publish(ALL_CHANNEL, &message)?, jobs::work(&after.id, None)?])

@@ -123,6 +123,7 @@ mod tests {
             times: Times { start: time(21, 0, 0, 0), end: Some(End { days: 1, time: time(3, 0, 0, 0) }) },
             rule,
             first: date(2026, 12, 1),
+            owner: None,
         }
     }
 

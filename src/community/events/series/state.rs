@@ -11,14 +11,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::rules::{Ends, Rule, Times, earlier, months_later};
+use crate::community::events::co_hosts::{CoHostRow, CountsCoHosts};
 use crate::community::events::occurrence::{Field, SeriesRef};
-use crate::community::events::rules::{Cancelled, Plan, Settings};
+use crate::community::events::rules::{Cancelled, CoHostRole, Plan, Settings};
 use crate::community::events::store::{Edited, Event, EventType};
 use crate::community::location::Location;
 
 /// The series.
 pub static SERIES: Kind<Facts, Head, Row> =
-    Kind::new("series", "a series: 400 dates of 250 B, 500 users of 80 B, 5 templates of 45 KB, 400 KB");
+    Kind::new("series", "a series: 400 dates of 250 B, 520 users of 80 B, 5 templates of 45 KB, 400 KB");
 
 /// Below this lie the dates, by their original start.
 pub(super) const DATES: &str = "o";
@@ -56,12 +57,15 @@ pub struct Template {
     pub rule: Rule,
     /// The date from which the rule counts.
     pub first: Date,
+    /// Who owns it, if that is no longer the user who made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 /// What never changes about a series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
-    /// The user who gives it.
+    /// The user who made it.
     pub host_id: String,
     /// Where the clocks are that its times are read from.
     pub zone: String,
@@ -117,6 +121,11 @@ pub struct Head {
     /// The end of which its host was told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub told_end: Option<Date>,
+    /// How many co-hosts there are.
+    pub co_hosts: usize,
+    /// To whom the owner offers it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offered_to: Option<String>,
 }
 
 /// That a series was divided: the later dates are another's, which is all that is said of it until it is made.
@@ -204,6 +213,24 @@ pub enum Row {
     Template(Box<Template>),
     /// A user who is always coming.
     Habit(Habit),
+    /// What a user may do who is a host beside the owner.
+    CoHost(CoHostRole),
+}
+
+impl CoHostRow for Row {
+    fn of(role: CoHostRole) -> Self {
+        Self::CoHost(role)
+    }
+
+    fn role(&self) -> Option<CoHostRole> {
+        if let Self::CoHost(role) = self { Some(*role) } else { None }
+    }
+}
+
+impl CountsCoHosts for Head {
+    fn co_hosts(&mut self) -> &mut usize {
+        &mut self.co_hosts
+    }
 }
 
 /// One series.
@@ -250,6 +277,11 @@ impl Facts {
 }
 
 impl Template {
+    /// Who owns it.
+    pub fn owner<'a>(&'a self, facts: &'a Facts) -> &'a str {
+        self.owner.as_deref().unwrap_or(&facts.host_id)
+    }
+
     /// When a date starts at first, by which it is known from then on.
     pub fn original(&self, date: Date) -> DateTime {
         date.to_datetime(self.times.start)
@@ -271,6 +303,11 @@ impl Head {
     /// What the series is.
     pub fn template<'a>(&'a self, facts: &'a Facts) -> &'a Template {
         self.template.as_deref().unwrap_or(&facts.template)
+    }
+
+    /// Who owns the series.
+    pub fn owner<'a>(&'a self, facts: &'a Facts) -> &'a str {
+        self.template(facts).owner(facts)
     }
 
     /// How long it goes on unless it is renewed.
@@ -325,6 +362,11 @@ impl Series {
         self.head.template(&self.facts)
     }
 
+    /// Who owns it.
+    pub fn owner(&self) -> &str {
+        self.head.owner(&self.facts)
+    }
+
     /// The day that it is at its venue.
     pub fn today(&self, now: Timestamp) -> Result<Date, StoreError> {
         Ok(now.to_zoned_datetime(self.facts.zone()?).date())
@@ -350,7 +392,7 @@ impl Series {
     ) -> Result<Event, StoreError> {
         let edited = by.edited(original.date(), &self.facts.zone()?);
         let edited = edited.ok_or_else(|| StoreError::Damaged(format!("{original} is past all times")))?;
-        let (id, host_id) = (row.event_id.clone(), self.facts.host_id.clone());
+        let (id, host_id) = (row.event_id.clone(), by.owner(&self.facts).to_owned());
         let event = Event::made(id, host_id, self.facts.event_type, edited, self.facts.created_at);
         let series = Some(SeriesRef { id: self.id.clone(), original_start: original });
         Ok(Event { series, ..event })

@@ -44,6 +44,12 @@ pub enum SeriesError {
     /// A place at a date costs something.
     #[error("the dates cost something")]
     HasPrice,
+    /// It has as many hosts as it may.
+    #[error("the series has as many hosts as it may have")]
+    TooManyHosts,
+    /// The owner offers it to nobody, or to somebody else.
+    #[error("the series is not offered to this user")]
+    NotOffered,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -62,12 +68,12 @@ pub(super) fn doomed_of(part: &mut SeriesPart<'_>) -> Vec<Doomed> {
     let rows = part.first(&prefix(&[DOOMED]), MOST_ROWS);
     let doomed = rows.into_iter().filter_map(|(_, row)| match row {
         Row::Doomed(doomed) => Some((**doomed).clone()),
-        Row::Date(_) | Row::Template(_) | Row::Habit(_) => None,
+        Row::Date(_) | Row::Template(_) | Row::Habit(_) | Row::CoHost(_) => None,
     });
     doomed.collect()
 }
 
-/// All rows but those of who is always coming: what most rules look at.
+/// All rows but those of users: what most rules look at.
 pub(super) fn all_rows() -> Wants {
     let below = |wants: Wants, part| wants.first(&prefix(&[part]), MOST_ROWS);
     [DATES, DOOMED, TEMPLATES].into_iter().fold(Wants::head(), below)
@@ -76,7 +82,7 @@ pub(super) fn all_rows() -> Wants {
 fn date_of((key, row): (String, &Row)) -> Option<(DateTime, DateRow)> {
     match row {
         Row::Date(row) => Some((last_part(&key).parse().ok()?, row.clone())),
-        Row::Doomed(_) | Row::Template(_) | Row::Habit(_) => None,
+        Row::Doomed(_) | Row::Template(_) | Row::Habit(_) | Row::CoHost(_) => None,
     }
 }
 
@@ -188,7 +194,7 @@ impl SeriesStore {
         let rows = self.0.rows(&SERIES, id, &range).await?.items.into_iter();
         let habits = rows.filter_map(|(key, row)| match row {
             Row::Habit(habit) => Some((last_part(&key), habit)),
-            Row::Date(_) | Row::Doomed(_) | Row::Template(_) => None,
+            Row::Date(_) | Row::Doomed(_) | Row::Template(_) | Row::CoHost(_) => None,
         });
         let mut habits: Vec<_> = habits.collect();
         habits.sort_by_key(|(_, habit)| habit.number);
@@ -207,7 +213,7 @@ impl SeriesStore {
                     Row::Date(_) => work.dates.extend(date_of((key, &row))),
                     Row::Doomed(doomed) => work.doomed.push(*doomed),
                     Row::Template(template) => drop(work.templates.insert(template.rev, *template)),
-                    Row::Habit(_) => {}
+                    Row::Habit(_) | Row::CoHost(_) => {}
                 }
             }
         }

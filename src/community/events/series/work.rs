@@ -99,7 +99,7 @@ impl SeriesWorker {
         busy: &[&(DateTime, DateRow)],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let people = people_of(&self.accounts, vec![work.series.facts.host_id.clone()]).await;
+        let people = people_of(&self.accounts, vec![work.series.owner().to_owned()]).await;
         let settling = busy.iter().map(|(original, row)| self.settle_one(work, *original, row, &people, now));
         let (settled, made): (Vec<_>, Vec<_>) = try_join_all(settling).await?.into_iter().flatten().unzip();
         let made: BTreeMap<_, _> =
@@ -141,7 +141,7 @@ impl SeriesWorker {
         let Some(edited) = template.edited(original.date(), &series.facts.zone()?) else { return Ok(None) };
         let taking = Taking {
             series: SeriesRef { id: series.id.clone(), original_start: original },
-            host_id: series.facts.host_id.clone(),
+            host_id: series.owner().to_owned(),
             rev: template.rev,
             edited,
             other_day: row.other_day,
@@ -175,7 +175,7 @@ impl SeriesWorker {
 
     /// Cancels events that are to be cancelled.
     async fn cancel(&self, work: &Work) -> Result<(), StoreError> {
-        let people = people_of(&self.accounts, vec![work.series.facts.host_id.clone()]).await;
+        let people = people_of(&self.accounts, vec![work.series.owner().to_owned()]).await;
         let some = work.doomed.iter().take(AT_ONCE);
         let cancelled = try_join_all(some.map(|doomed| self.cancel_one(work, doomed, &people))).await?;
         let cancelled: Vec<_> = cancelled.into_iter().flatten().collect();
@@ -195,7 +195,7 @@ impl SeriesWorker {
         }
         let event = self.events.event(&row.event_id).await?;
         // Who was given the event decides whether it takes place.
-        if event.is_some_and(|event| event.host_id != work.series.facts.host_id) {
+        if event.is_some_and(|event| event.is_given_away && event.host_id != work.series.owner()) {
             return Ok(Some(row.event_id.clone()));
         }
         let of_host = people.clone();
@@ -214,6 +214,7 @@ impl SeriesWorker {
             let rest = work.series.successor(cut);
             self.store.create(&rest, &[jobs::work(&rest.id, None)?.kept()?]).await?;
             self.store.take_habits(&rest.id, self.store.habits(id).await?).await?;
+            self.store.take_co_hosts(&rest.id, self.store.co_hosts(id).await?).await?;
             return self.store.note_division(id, &cut.to, |cut| cut.is_open = true).await;
         }
         let is_its = |(original, _): &&(DateTime, DateRow)| original.date() >= cut.from;
@@ -340,7 +341,7 @@ fn tell_of_the_end(series: &Series) -> Result<Effect, StoreError> {
         count: 1,
         stale_at: ends.ok().map(|ends| ends.timestamp()),
     };
-    tell.effect(&series.facts.host_id)
+    tell.effect(series.owner())
 }
 
 /// The jobs of series.
