@@ -23,6 +23,11 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["cql.nodes=null"], "cql.nodes: name some of the servers"),
     (&["mail.transport=smtp"], "mail.smtp.host: is missing"),
     (&["mail.transport=ses"], "mail.from, mail.publicUrl"),
+    (&["payments.existingSecret=stripe"], "mail.publicUrl: payers come back"),
+    (
+        &["payments.existingSecret=stripe", "networkPolicy.https.enabled=false"],
+        "networkPolicy.https.enabled: Stripe",
+    ),
     (&["ingress.enabled=true", "http.trustedProxies={10.0.0.0/8}"], "ingress.host: is missing"),
     (&["ingress.enabled=true", "ingress.host=a.example"], "http.trustedProxies: behind an Ingress"),
     (&["prometheusRule.enabled=true"], "prometheusRule.files: give the files"),

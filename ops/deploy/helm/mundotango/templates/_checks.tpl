@@ -37,6 +37,12 @@
 {{- if and (ne $v.mail.transport "folder") (not (and $v.mail.from $v.mail.publicUrl)) -}}
 {{- fail "mail.from, mail.publicUrl: letters need a sender and links an address" -}}
 {{- end -}}
+{{- if and $v.payments.existingSecret $v.networkPolicy.enabled (not (or $v.networkPolicy.https.enabled $v.networkPolicy.extraEgress)) -}}
+{{- fail "networkPolicy.https.enabled: Stripe is out there; without it no payment begins and no money goes back" -}}
+{{- end -}}
+{{- if and $v.payments.existingSecret (not $v.mail.publicUrl) -}}
+{{- fail "mail.publicUrl: payers come back to a page below it" -}}
+{{- end -}}
 {{- if $v.ingress.enabled -}}
 {{- if not $v.ingress.host -}}
 {{- fail "ingress.host: is missing" -}}

@@ -146,6 +146,12 @@ capabilities: { drop: [ALL] }
 {{- end }}
 {{- end }}
 {{- end }}
+{{- with .Values.payments }}
+{{- if .existingSecret }}
+{{ include "mundotango.secretVariable" (dict "name" "MUNDOTANGO__PAYMENTS__SECRET_KEY" "secret" .existingSecret "key" .keyKey) }}
+{{ include "mundotango.secretVariable" (dict "name" "MUNDOTANGO__PAYMENTS__WEBHOOK_SECRETS" "secret" .existingSecret "key" .webhookKey) }}
+{{- end }}
+{{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
