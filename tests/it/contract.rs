@@ -179,8 +179,8 @@ fn types(document: &Value) -> BTreeSet<(String, String)> {
     types
 }
 
-/// A series that is made, changed and cancelled.
-async fn give_a_series(server: &Server, host: &User) {
+/// One gives a series and changes it, and another one takes it over and cancels it.
+async fn give_a_series(server: &Server, host: &User, next: &User) {
     let series = json!({
         "title": "Milonga", "eventDate": "2030-01-01T20:00:00-03:00", "eventType": "milonga", "location": "La Viruta",
         "repeats": {"frequency": "weekly", "count": 2},
@@ -191,7 +191,12 @@ async fn give_a_series(server: &Server, host: &User) {
     let (status, changed) =
         server.call(Method::PATCH, &path, Some(&host.token), Some(json!({"title": "Gala"}))).await;
     assert_eq!(status, StatusCode::OK, "{changed}");
-    server.post(&format!("{path}/cancel"), host, json!({"reason": "The hall is flooded."})).await;
+    let (offer, offered) = (json!({"userId": next.id}), format!("{path}/offer"));
+    let (status, answer) = server.call(Method::PUT, &offered, Some(&host.token), Some(offer)).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
+    let (status, taken) = server.post(&format!("{offered}/accept"), next, json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{taken}");
+    server.post(&format!("{path}/cancel"), next, json!({"reason": "The hall is flooded."})).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -266,8 +271,9 @@ async fn every_publication_fits_its_schema() {
     let (status, checkout) = server.post("/api/payments/checkout", &beto, order).await;
     assert_eq!(status, StatusCode::CREATED, "{checkout}");
     listeners[1].hear(&["payment.changed"]).await;
-    give_a_series(&server, &ana).await;
-    listeners[0].hear(&["series.created", "series.changed", "series.cancelled"]).await;
+    give_a_series(&server, &ana, &beto).await;
+    listeners[0].hear(&["series.created", "series.changed", "series.takenOver", "series.cancelled"]).await;
+    listeners[1].hear(&["series.offered"]).await;
 
     let (_, said) = server.post("/api/life-ceo/chat", &beto, json!({"message": "Hi", "stream": true})).await;
     let conversation = said["conversationId"].as_str().unwrap();
