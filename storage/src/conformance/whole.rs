@@ -80,13 +80,13 @@ async fn what_is_kept_is_read_whatever_its_types(db: &Db) {
     let (passing, large) = (new_id(), new_id());
     db.create(&PASSING, &passing, &Facts { author: "ana".to_owned() }, &[], &[]).await.unwrap();
     let whole = db.whole().unwrap();
-    let found = all(&*whole, PASSING.spec()).await.into_iter().find(|one| one.id == passing).unwrap();
+    let found = whole.partition(PASSING.spec(), &passing).await.unwrap();
     assert_eq!(found.stored.decode_facts::<Facts>().unwrap().author, "ana", "its end is not part of it");
     put_rows(db, &large, MANY).await;
     let (mut fields, mut from) = (Vec::new(), None);
     loop {
         let page = db.scan_parts(COUNTERS.spec(), from.as_deref()).await.unwrap();
-        let of_many = page.items.iter().map(StoredParts::fields).find(|fields| fields.len() >= MANY as usize);
+        let of_many = page.items.iter().map(StoredParts::fields).find(|fields| fields.len() as u64 > MANY);
         fields.extend(of_many.into_iter().flatten());
         from = page.next;
         if from.is_none() {

@@ -87,12 +87,31 @@ impl Db {
     }
 }
 
+/// How often a large partition is read that changes meanwhile.
+const TRIES: usize = 20;
+
 /// The parts of a partition, with those rows that the scan did not give.
 async fn parts_of(
     whole: &dyn Whole,
     kind: &'static KindSpec,
-    one: WholePartition,
+    mut one: WholePartition,
 ) -> Result<StoredParts, StoreError> {
+    for _ in 0..TRIES {
+        let id = one.id.clone();
+        if let Some(parts) = parts_of_one_version(whole, kind, one).await? {
+            return Ok(parts);
+        }
+        one = whole.partition(kind, &id).await?;
+    }
+    Err(StoreError::Unavailable(format!("{} {:?} changes while it is read", kind.name, one.id)))
+}
+
+/// The same; `None` if the partition was changed before all rows were read.
+async fn parts_of_one_version(
+    whole: &dyn Whole,
+    kind: &'static KindSpec,
+    one: WholePartition,
+) -> Result<Option<StoredParts>, StoreError> {
     let WholePartition { id, stored, mut goes_on } = one;
     let mut parts = StoredParts::default();
     parts.add("id", id.as_str().into());
@@ -107,13 +126,12 @@ async fn parts_of(
         last = key;
     }
     while goes_on {
-        let changed = || StoreError::Unavailable(format!("{} {id:?} changes while it is read", kind.name));
-        let more = whole.more_rows(kind, &id, stored.version, &last).await?.ok_or_else(changed)?;
+        let Some(more) = whole.more_rows(kind, &id, stored.version, &last).await? else { return Ok(None) };
         goes_on = !more.is_empty();
         for (key, row) in more {
             parts.add_row(&key, decode(&row)?);
             last = key;
         }
     }
-    Ok(parts)
+    Ok(Some(parts))
 }
