@@ -24,6 +24,8 @@ pub mod node;
 mod node_client;
 pub mod node_file;
 mod open_files;
+#[cfg(test)]
+mod personal_page;
 pub mod relay;
 mod running_node;
 pub mod schema;

@@ -2,11 +2,13 @@
 
 use anyhow::Context as _;
 use mundotango_push::VapidKeys;
-use mundotango_storage::db::{Db, Kind};
+use mundotango_storage::db::{Db, Fields, Kind};
 use serde::{Deserialize, Serialize};
 
 /// The keys, by what they are for.
-pub(crate) static SECRETS: Kind<SecretText, (), ()> = Kind::new("secrets", "a key: 500 B");
+pub(crate) static SECRETS: Kind<SecretText, (), ()> = Kind::new("secrets", "a key: 500 B", PERSONAL);
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[Fields::of_nobody(&["id", "facts.text"])];
 
 /// The keys of web push.
 const VAPID: &str = "vapid";

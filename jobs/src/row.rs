@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mundotango_storage::db::{Kind, key, last_part, prefix};
+use mundotango_storage::db::{Erasure, Export, Fields, Kind, Whose, key, last_part, prefix};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -20,7 +20,21 @@ use crate::retries::RetryBudget;
 
 /// The shards of all queues.
 pub static JOBS: Kind<(), Head, Row> =
-    Kind::new("jobs", "a shard of a queue: 1,000,000 jobs of 500 B, 500 MB").short_lived().implicit();
+    Kind::new("jobs", "a shard of a queue: 1,000,000 jobs of 500 B, 500 MB", PERSONAL)
+        .short_lived()
+        .implicit();
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::Named,
+        Export::NotGiven("it is a copy of what is stored elsewhere"),
+        Erasure::Kept(
+            "until the job is done: minutes, or the day that it is for; a dead letter until an operator removes it or 10,000 came after it",
+        ),
+        &["keys.*", "rows.**", "head.lanes.**"],
+    ),
+    Fields::of_nobody(&["id", "head.**"]),
+];
 
 /// Most failures of which a job remembers the reasons.
 const MAX_TRIES: usize = 10;

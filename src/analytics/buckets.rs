@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use jiff::SignedDuration;
-use mundotango_storage::db::{Db, Decision, Kind, RowRange, Wants, key, last_part, prefix, shard_of};
+use mundotango_storage::db::{
+    Db, Decision, Erasure, Export, Fields, Kind, RowRange, Wants, Whose, key, last_part, prefix, shard_of,
+};
 use mundotango_storage::{Page, StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -29,9 +31,22 @@ use super::slots::Slot;
 pub static BUCKETS: Kind<(), Head, Row> = Kind::new(
     "analytics_buckets",
     "a 4th of a quarter of an hour: 100,000 events of 250 B and 130 sketches of 16 KB at most, 27 MB",
+    PERSONAL,
 )
 .implicit()
 .ttl(KEPT);
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(Whose::Visitor, Export::Given, Erasure::RowRemoved, &["keys.e", "rows.e.event.**"]),
+    Fields::of(
+        Whose::Visitor,
+        Export::NotGiven("only how many can be told of it"),
+        Erasure::Kept("40 days, by its time to live; the number of visitors stays right"),
+        &["rows.s.sketch"],
+    ),
+    Fields::of_nobody(&["id", "head.counts.**", "keys.s", "keys.j", "rows.j"]),
+];
+
 /// How long what is in a bucket lives.
 pub const KEPT: Duration = Duration::from_hours(40 * 24);
 /// How old an event may be when it is counted: shorter than [`KEPT`] by more than the attempts at a change

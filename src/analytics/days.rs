@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Db, Decision, Kind, Part, RowRange, Wants, key, last_part, prefix};
+use mundotango_storage::db::{
+    Db, Decision, Erasure, Export, Fields, Kind, Part, RowRange, Wants, Whose, key, last_part, prefix,
+};
 use serde::{Deserialize, Serialize};
 
 use super::buckets::{self, List};
@@ -26,9 +28,21 @@ use super::slots::{Day, Level, OF_DAY, OF_HOUR, Piece, Slot};
 pub static DAYS: Kind<(), Head, Row> = Kind::new(
     "analytics_days",
     "a day: 121 totals of up to 260 dimensions, 3 MB, and their visitors, mostly below 30 MB",
+    PERSONAL,
 )
 .implicit()
 .ttl(KEPT);
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::Visitor,
+        Export::NotGiven("only how many can be told of it"),
+        Erasure::Kept("25 months, by its time to live; the number of visitors stays right"),
+        &["rows.v.visitors.**"],
+    ),
+    Fields::of_nobody(&["id", "head.marks", "head.dirty.*", "keys.t", "rows.t.total.**", "keys.v"]),
+];
+
 /// How long what is known of a day lives: 25 months.
 pub const KEPT: Duration = Duration::from_hours(762 * 24);
 

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Db, Decision, Kind, RowRange, Wants, key, last_part, number, prefix, shard_of};
+use mundotango_storage::db::{
+    Db, Decision, Erasure, Export, Fields, Kind, RowRange, Wants, Whose, key, last_part, number, prefix,
+    shard_of,
+};
 use serde::{Deserialize, Serialize};
 
 use super::buckets;
@@ -15,15 +18,41 @@ use super::slots::{Slot, Week};
 
 /// The members.
 pub static MEMBERS: Kind<(), Member, ()> =
-    Kind::new("analytics_members", "a member: 110 weeks, 1 KB").implicit().ttl(REMEMBERED);
+    Kind::new("analytics_members", "a member: 110 weeks, 1 KB", PERSONAL).implicit().ttl(REMEMBERED);
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[Fields::of(
+    Whose::Visitor,
+    Export::Given,
+    Erasure::Removed,
+    &["id", "head.first", "head.seen.*", "head.is_forgotten"],
+)];
+
 /// Those who were first seen in a week, by week and shard.
-pub static COHORTS: Kind<(), Cohort, BTreeSet<u32>> =
-    Kind::new("analytics_cohorts", "a 4th of a week's new members: 50,000 of 400 B, 20 MB")
-        .implicit()
-        .ttl(REMEMBERED);
+pub static COHORTS: Kind<(), Cohort, BTreeSet<u32>> = Kind::new(
+    "analytics_cohorts",
+    "a 4th of a week's new members: 50,000 of 400 B, 20 MB",
+    PERSONAL_OF_COHORTS,
+)
+.implicit()
+.ttl(REMEMBERED);
+/// The same of cohorts.
+const PERSONAL_OF_COHORTS: &[Fields] = &[
+    Fields::of(Whose::Visitor, Export::Given, Erasure::RowRemoved, &["keys.m", "rows.m.*"]),
+    Fields::of_nobody(&["id", "head.seen.*"]),
+];
+
 /// In which slots a member has events; as long as the events are kept.
 pub static TRACES: Kind<(), (), ()> =
-    Kind::new("analytics_traces", "a member: 3,840 slots of 60 B, 230 KB").implicit().ttl(buckets::KEPT);
+    Kind::new("analytics_traces", "a member: 3,840 slots of 60 B, 230 KB", PERSONAL_OF_TRACES)
+        .implicit()
+        .ttl(buckets::KEPT);
+/// The same of traces.
+const PERSONAL_OF_TRACES: &[Fields] = &[Fields::of(
+    Whose::Visitor,
+    Export::NotGiven("the events are"),
+    Erasure::Removed,
+    &["id", "keys.b", "rows.b"],
+)];
 
 /// How long a member is remembered who is not seen: 25 months.
 const REMEMBERED: Duration = Duration::from_hours(762 * 24);

@@ -17,17 +17,20 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use mundotango_gateway::ClientAddress;
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Db, Kind};
+use mundotango_storage::db::{Db, Fields, Kind};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::slots::Day;
 
 /// The key of users' ids.
-pub static MEMBER_KEY: Kind<Key, (), ()> = Kind::new("analytics_member_key", "one key of 60 B");
+pub static MEMBER_KEY: Kind<Key, (), ()> = Kind::new("analytics_member_key", "one key of 60 B", PERSONAL);
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[Fields::of_nobody(&["id", "facts.key"])];
+
 /// The keys of days, by the day's number.
 pub static DAY_KEYS: Kind<Key, (), ()> =
-    Kind::new("analytics_day_keys", "a day's key of 60 B").ttl(Duration::from_hours(48));
+    Kind::new("analytics_day_keys", "a day's key of 60 B", PERSONAL).ttl(Duration::from_hours(48));
 
 /// The one partition of [`MEMBER_KEY`].
 const ONLY: &str = "only";

@@ -3,13 +3,24 @@
 use jiff::Timestamp;
 use mundotango_ops::traces::{Always, Target};
 use mundotango_protocol::new_id;
-use mundotango_storage::db::{Db, Decision, Kind, Wants};
+use mundotango_storage::db::{Db, Decision, Erasure, Export, Fields, Kind, Wants, Whose};
 use mundotango_storage::{StoreError, now};
 use serde::{Deserialize, Serialize};
 
 /// The list.
 pub(crate) static CHOSEN: Kind<(), Head, ()> =
-    Kind::new("chosen_traces", "all: 100 targets of 500 B, 50 KB").implicit();
+    Kind::new("chosen_traces", "all: 100 targets of 500 B, 50 KB", PERSONAL).implicit();
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::Named,
+        Export::NotGiven("it is a measure of the operator's"),
+        Erasure::Kept("until its end, which each has"),
+        &["head.chosen.*.what.**", "head.chosen.*.by"],
+    ),
+    Fields::of_nobody(&["id", "head.chosen.*.id", "head.chosen.*.until"]),
+];
+
 /// The one partition.
 const ALL: &str = "all";
 /// Most entries: each request is compared with them.

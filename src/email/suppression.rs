@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Db, Decision, Kind, Wants};
+use mundotango_storage::db::{Db, Decision, Erasure, Export, Fields, Kind, Wants, Whose};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -23,7 +23,24 @@ use super::{Address, Feedback, FeedbackKind, MessageId, Scope};
 
 /// What is known of each address, by its digest.
 pub static SUPPRESSIONS: Kind<(), Suppression, ()> =
-    Kind::new("suppressions", "an address: 32 events of 21 B and 8 times, 1 KB").implicit();
+    Kind::new("suppressions", "an address: 32 events of 21 B and 8 times, 1 KB", PERSONAL).implicit();
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::Named,
+        Export::Given,
+        Erasure::Kept(
+            "as a digest of the address, so that who complained gets no letters; until an admin lifts it",
+        ),
+        &["id", "head.hard.**", "head.complaint", "head.soft.*"],
+    ),
+    Fields::of(
+        Whose::Named,
+        Export::NotGiven("it only tells letters apart"),
+        Erasure::Kept("with the digest of the address"),
+        &["head.probe.**", "head.seen.*"],
+    ),
+];
 
 /// How many passing failures stop letters.
 const SOFT_LIMIT: usize = 5;

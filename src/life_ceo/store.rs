@@ -4,7 +4,9 @@
 //! taken over, writes under an older fence are refused, however late they arrive.
 
 use jiff::Timestamp;
-use mundotango_storage::db::{Db, Decision, Found, Kind, Part, RowRange, Wants, key, number, prefix};
+use mundotango_storage::db::{
+    Db, Decision, Erasure, Export, Fields, Found, Kind, Part, RowRange, Wants, Whose, key, number, prefix,
+};
 use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +17,29 @@ const TURNS: &str = "t";
 
 /// The conversations.
 pub static CONVERSATIONS: Kind<Facts, Head, Turn> =
-    Kind::new("conversations", "a conversation: 10,000 turns of 4 KB, 40 MB");
+    Kind::new("conversations", "a conversation: 10,000 turns of 4 KB, 40 MB", PERSONAL);
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::Author,
+        Export::Given,
+        Erasure::Removed,
+        &[
+            "id",
+            "facts.user_id",
+            "facts.agent_id",
+            "facts.created_at",
+            "keys.t",
+            "rows.t.number",
+            "rows.t.id",
+            "rows.t.speaker",
+            "rows.t.content",
+            "rows.t.finished",
+            "rows.t.created_at",
+        ],
+    ),
+    Fields::of_nobody(&["head.fence", "head.turns"]),
+];
 
 /// What never changes about a conversation.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -40,13 +40,14 @@ const TTL: Duration = Duration::from_hours(24);
 const USERS: usize = 1_000;
 
 /// Reactions to a post, counted in one place and in many.
-static IN_ONE: Kind<(), u64, bool> = Kind::new("reactions_in_one", "1,000 reactions of 60 B").sharded(1);
+static IN_ONE: Kind<(), u64, bool> = Kind::new("reactions_in_one", "1,000 reactions of 60 B", &[]).sharded(1);
 static IN_SHARDS: Kind<(), u64, bool> =
-    Kind::new("reactions_in_shards", "1,000 reactions of 60 B").sharded(16);
+    Kind::new("reactions_in_shards", "1,000 reactions of 60 B", &[]).sharded(16);
 /// What is changed, here and there.
-static COUNTED: Kind<(), u64, ()> = Kind::new("counted", "a number");
+static COUNTED: Kind<(), u64, ()> = Kind::new("counted", "a number", &[]);
 /// What is read: a text with what every partition has.
-static TEXTS: Kind<String, (), ()> = Kind::new("texts", "a text of 200 B").cached(Duration::from_mins(10));
+static TEXTS: Kind<String, (), ()> =
+    Kind::new("texts", "a text of 200 B", &[]).cached(Duration::from_mins(10));
 
 fn schema() -> Schema {
     Schema { kinds: vec![TEXTS.spec(), COUNTED.spec(), IN_ONE.spec(), IN_SHARDS.spec()], indexes: vec![] }

@@ -17,8 +17,8 @@ const ASKING: usize = 256;
 /// Reads and writes that are timed after the start, by as many tasks as there are cores.
 const TIMED: usize = 20_000;
 
-static TEXTS: Kind<String, (), ()> = Kind::new("texts", "a text of 200 B");
-static BY_DAY: Index<()> = Index::new("texts_by_day", "a day", day_of_id, Order::NewestFirst);
+static TEXTS: Kind<String, (), ()> = Kind::new("texts", "a text of 200 B", &[]);
+static BY_DAY: Index<()> = Index::new("texts_by_day", "a day", day_of_id, Order::NewestFirst, &[]);
 
 fn schema() -> Schema {
     Schema { kinds: vec![TEXTS.spec()], indexes: vec![BY_DAY.spec()] }

@@ -36,6 +36,7 @@ mod outages;
 mod outbox;
 mod pages;
 mod payments;
+mod personal;
 mod policy;
 mod process;
 mod proxy;

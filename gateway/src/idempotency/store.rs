@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Db, Decision, Kind, Part, Wants};
+use mundotango_storage::db::{Db, Decision, Erasure, Export, Fields, Kind, Part, Wants, Whose};
 use serde::{Deserialize, Serialize};
 
 /// How long an answer is repeated after it was given.
@@ -12,7 +12,17 @@ const KEPT: Duration = Duration::from_hours(24);
 
 /// The requests, by user, route and key. All of a record is its head, which one write renews as a whole.
 pub static IDEMPOTENCY_KEYS: Kind<(), Record, ()> =
-    Kind::new("idempotency_keys", "a key: 1 row of 130 KB").implicit().ttl(KEPT);
+    Kind::new("idempotency_keys", "a key: 1 row of 130 KB", PERSONAL).implicit().ttl(KEPT);
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::Named,
+        Export::NotGiven("it is a copy of an answer"),
+        Erasure::Kept("24 hours, by its time to live"),
+        &["id", "head.fingerprint", "head.id", "head.answer.**"],
+    ),
+    Fields::of_nobody(&["head.runs", "head.run.**"]),
+];
 
 /// A request with a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,12 +3,26 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Db, Decision, Kind, RowRange, Wants, key, prefix, shard_of};
+use mundotango_storage::db::{
+    Db, Decision, Erasure, Export, Fields, Kind, RowRange, Wants, Whose, key, prefix, shard_of,
+};
 use serde::{Deserialize, Serialize};
 
 /// What is locked out, spread over [`SHARDS`] partitions that every node reads whole.
 pub static REVOCATIONS: Kind<(), (), Revocation> =
-    Kind::new("revocations", "a 16th of all: 5,000 rows of 150 B, 1 MB").implicit().short_lived();
+    Kind::new("revocations", "a 16th of all: 5,000 rows of 150 B, 1 MB", PERSONAL).implicit().short_lived();
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::Named,
+        Export::NotGiven("the operator tells why when asked"),
+        Erasure::Kept(
+            "until its end; a user who is locked out stays so, or deleting the account would lift it",
+        ),
+        &["keys.r", "rows.r.what.**", "rows.r.at", "rows.r.until"],
+    ),
+    Fields::of_nobody(&["id"]),
+];
 
 /// Partitions over which revocations are spread. A part of the layout, as the hash is.
 const SHARDS: u64 = 16;

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use mundotango_actors::{Engine, Pace, Vitals};
 use mundotango_ops::traces::{self, About, Span, in_scope};
 use mundotango_ops::{Seldom, metrics};
-use mundotango_storage::db::{Db, Decision, Effect, Kind, Part, Wants};
+use mundotango_storage::db::{Db, Decision, Effect, Fields, Kind, Part, Wants};
 use mundotango_storage::{StoreError, now};
 use tokio::time::{sleep, timeout};
 
@@ -16,7 +16,10 @@ use super::rules::{CatchUp, Due, Fired, decide};
 use crate::new_job::NewJob;
 
 /// What has fired of each schedule.
-pub static SCHEDULES: Kind<(), Fired, ()> = Kind::new("schedules", "a schedule: 100 B").implicit();
+pub static SCHEDULES: Kind<(), Fired, ()> = Kind::new("schedules", "a schedule: 100 B", PERSONAL).implicit();
+/// Whose the fields are.
+const PERSONAL: &[Fields] =
+    &[Fields::of_nobody(&["id", "head.last", "head.local", "head.count", "head.missed"])];
 
 /// What the nodes agree upon who looks at.
 const KEEPING: &str = "schedules";

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mundotango_storage::db::Kind;
+use mundotango_storage::db::{Erasure, Export, Fields, Kind, Whose};
 use serde::{Deserialize, Serialize};
 
 use super::links::Link;
@@ -12,7 +12,52 @@ use crate::community::roles::Role;
 
 /// The users. What is cached holds no secret: those are rows.
 pub static USERS: Kind<Facts, Account, Row> =
-    Kind::new("users", "a user: 50 logins of 400 B, 20 KB").cached(Duration::from_mins(10));
+    Kind::new("users", "a user: 50 logins of 400 B, 20 KB", PERSONAL).cached(Duration::from_mins(10));
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::User,
+        Export::Given,
+        Erasure::Removed,
+        &[
+            "id",
+            "facts.created_at",
+            "head.email",
+            "head.username",
+            "head.full_name",
+            "head.role",
+            "head.bio",
+            "head.city",
+            "head.avatar_url",
+            "head.verified_at",
+        ],
+    ),
+    Fields::of(
+        Whose::User,
+        Export::Given,
+        Erasure::Removed,
+        &[
+            "keys.l",
+            "rows.l.login.id",
+            "rows.l.login.user_id",
+            "rows.l.login.rotated_at",
+            "rows.l.login.created_at",
+            "rows.l.login.expires_at",
+            "keys.t",
+            "rows.t.link.email",
+            "rows.t.link.other",
+            "rows.t.link.made_at",
+            "rows.t.link.expires_at",
+        ],
+    ),
+    Fields::of(
+        Whose::User,
+        Export::NotGiven("whoever has it can guess what opens the account"),
+        Erasure::Removed,
+        &["rows.password.password", "rows.l.login.token_hash", "rows.l.login.previous_hash"],
+    ),
+    Fields::of_nobody(&["head.welcomed"]),
+];
 
 /// The row of the password.
 pub(super) const PASSWORD: &str = "password";

@@ -6,13 +6,26 @@
 use std::time::{Duration, Instant};
 
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Db, Decision, Kind, Wants};
+use mundotango_storage::db::{Db, Decision, Erasure, Export, Fields, Kind, Wants, Whose};
 use serde::{Deserialize, Serialize};
 
 use super::kind::USERS;
 
 /// The names: `email:` and `username:` with the name in lower case.
-pub static NAMES: Kind<(), Claim, ()> = Kind::new("names", "a name: 1 row of 300 B").implicit();
+pub static NAMES: Kind<(), Claim, ()> = Kind::new("names", "a name: 1 row of 300 B", PERSONAL).implicit();
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::User,
+        Export::NotGiven("the account has the name"),
+        Erasure::Kept(
+            "a name that mentions lead to is never given to a stranger; an address is removed, and a user name stays as a digest",
+        ),
+        &["id"],
+    ),
+    Fields::of(Whose::User, Export::NotGiven("the account has the name"), Erasure::Emptied, &["head.owner"]),
+    Fields::of_nobody(&["head.confirmed"]),
+];
 
 /// How long a claim that is not confirmed is waited for, before it is taken for the rest of a crash: creating a user takes
 /// a few milliseconds. Taking over too early is safe, and only makes the other one fail.

@@ -1,12 +1,22 @@
 //! Bookmarked posts: a partition a user, a row for each bookmark in the order of setting them, and one that finds it by post.
 
-use mundotango_storage::db::{Db, Decision, Kind, RowRange, Wants, key, last_part, number, prefix};
+use mundotango_storage::db::{
+    Db, Decision, Erasure, Export, Fields, Kind, RowRange, Wants, Whose, key, last_part, number, prefix,
+};
 use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
 /// The bookmarks of each user.
 pub static BOOKMARKS: Kind<(), Head, Row> =
-    Kind::new("bookmarks", "a user: 2,000 bookmarks of 2 × 120 B, 500 KB").implicit();
+    Kind::new("bookmarks", "a user: 2,000 bookmarks of 2 × 120 B, 500 KB", PERSONAL).implicit();
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[Fields::of(
+    Whose::User,
+    Export::Given,
+    Erasure::Removed,
+    &["id", "head.count", "head.last", "keys.n", "rows.n.post", "keys.p", "rows.p.number"],
+)];
+
 /// Most bookmarks of one user.
 pub const MAX_BOOKMARKS: u64 = 2_000;
 

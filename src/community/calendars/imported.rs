@@ -4,13 +4,20 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Db, Decision, Kind, Wants};
+use mundotango_storage::db::{Db, Decision, Erasure, Export, Fields, Kind, Wants, Whose};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// The events that were imported.
 pub static IMPORTED_EVENTS: Kind<(), Claim, ()> =
-    Kind::new("imported_events", "a name in the files of a user: an event's id, 100 B").implicit();
+    Kind::new("imported_events", "a name in the files of a user: an event's id, 100 B", PERSONAL).implicit();
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[Fields::of(
+    Whose::User,
+    Export::NotGiven("the events are"),
+    Erasure::Removed,
+    &["id", "head.event_id"],
+)];
 
 /// To which event a name leads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

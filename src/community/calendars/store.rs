@@ -1,13 +1,31 @@
 //! The calendars that users have addresses of: a partition a user, with a row for each.
 
 use jiff::Timestamp;
-use mundotango_storage::db::{Db, Decision, Kind, RowRange, Wants, key, last_part, prefix};
+use mundotango_storage::db::{
+    Db, Decision, Erasure, Export, Fields, Kind, RowRange, Wants, Whose, key, last_part, prefix,
+};
 use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
 /// The calendars of each user.
 pub static CALENDARS: Kind<(), (), Subscription> =
-    Kind::new("calendars", "a user: 20 calendars of 400 B, 8 KB").implicit();
+    Kind::new("calendars", "a user: 20 calendars of 400 B, 8 KB", PERSONAL).implicit();
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::User,
+        Export::Given,
+        Erasure::Removed,
+        &["id", "keys.c", "rows.c.shows.**", "rows.c.created_at", "rows.c.rotated_at"],
+    ),
+    Fields::of(
+        Whose::User,
+        Export::NotGiven("it only checks the address"),
+        Erasure::Removed,
+        &["rows.c.token_hash"],
+    ),
+];
+
 /// Most calendars that a user has addresses of at the same time.
 pub const MOST_CALENDARS: usize = 20;
 

@@ -12,7 +12,7 @@ use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path, ValidJson};
 use mundotango_gateway::input::{BadFields, Given, Maybe, Time};
 use mundotango_gateway::problem::{FieldCode, FieldError, Problem};
-use mundotango_storage::db::{Decision, Kind, Wants, key, last_part};
+use mundotango_storage::db::{Decision, Erasure, Export, Fields, Kind, Wants, Whose, key, last_part};
 use mundotango_storage::{Page, PageRequest, StoreError, now};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -31,7 +31,29 @@ type Shared = State<Arc<Community>>;
 
 /// Who came to events. A partition of its own, so that the door and late answers do not wait for each other.
 pub static DOORS: Kind<(), Door, CheckIn> =
-    Kind::new("doors", "an event: 200,000 check-ins of 120 B, 24 MB").implicit();
+    Kind::new("doors", "an event: 200,000 check-ins of 120 B, 24 MB", PERSONAL).implicit();
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::RowUser,
+        Export::Given,
+        Erasure::Anonymous("the number of those who came stays right"),
+        &["keys.c", "rows.c.at"],
+    ),
+    Fields::of(
+        Whose::Named,
+        Export::NotGiven("the guest is given the time"),
+        Erasure::Anonymous("the note is the guest's, and counts"),
+        &["rows.c.by"],
+    ),
+    Fields::of(
+        Whose::Named,
+        Export::NotGiven("it is the name of a device at the door"),
+        Erasure::Emptied,
+        &["rows.c.device"],
+    ),
+    Fields::of_nobody(&["id", "head.count"]),
+];
 
 /// Below this lie the check-ins, by user.
 const CHECK_INS: &str = "c";

@@ -4,7 +4,9 @@
 //! number of entries whatever is asked.
 
 use jiff::Timestamp;
-use mundotango_storage::db::{Db, Entry, Index, Order, day_of_id, key, number};
+use mundotango_storage::db::{
+    Db, Entry, Erasure, Export, Fields, Index, Order, Whose, day_of_id, key, number,
+};
 use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,7 @@ pub static EVENTS_BY_START: Index<Listed> = Index::new(
     "30 days of a list: 100,000 entries of 300 B, 30 MB",
     bucket,
     Order::OldestFirst,
+    Fields::AS_TARGET,
 );
 
 /// The lists: `guest:` and `host:` with the id of the user. By start, then by id.
@@ -27,7 +30,15 @@ pub static EVENTS_OF_PEOPLE: Index<Nothing> = Index::new(
     "30 days of a person: 1,000 entries of 100 B, 100 KB",
     bucket,
     Order::OldestFirst,
+    PERSONAL,
 );
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[Fields::of(
+    Whose::User,
+    Export::NotGiven("the events and answers are"),
+    Erasure::Removed,
+    &["list", "key", "entry.**"],
+)];
 
 /// An entry's key tells all.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

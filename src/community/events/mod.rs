@@ -17,6 +17,7 @@ pub(super) mod live;
 pub mod live_counts;
 pub mod mine;
 pub mod occurrence;
+mod personal;
 pub mod places;
 pub mod promoting;
 pub mod refunds;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::co_hosts::{CoHostRow, CountsCoHosts};
 use super::occurrence::{Field, SeriesRef};
+use super::personal::EVENT_FIELDS;
 use super::places::{Heads, Limit};
 use super::rules::{Answer, Attendance, Cancelled, CoHostRole, Plan, RsvpCounts, Settings};
 use super::schedule::Schedule;
@@ -18,7 +19,8 @@ use crate::community::policy::{Involvement, Object};
 
 /// The events.
 pub static EVENTS: Kind<Facts, Attendance, Row> =
-    Kind::new("events", "an event: 200,000 answers of 150 B, 30 MB").cached(Duration::from_mins(10));
+    Kind::new("events", "an event: 200,000 answers of 150 B, 30 MB", EVENT_FIELDS)
+        .cached(Duration::from_mins(10));
 
 /// What never changes about an event.
 #[derive(Clone, Debug, Serialize, Deserialize)]

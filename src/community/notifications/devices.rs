@@ -15,7 +15,7 @@ use mundotango_gateway::input::{BadFields, Maybe};
 use mundotango_gateway::problem::{FieldCode, FieldError, Problem};
 use mundotango_protocol::new_id;
 use mundotango_push::Destination;
-use mundotango_storage::db::{Db, Decision, Kind, Wants, key};
+use mundotango_storage::db::{Db, Decision, Erasure, Export, Fields, Kind, Wants, Whose, key};
 use mundotango_storage::{StoreError, now};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -38,10 +38,33 @@ const MAX_DEVICES: usize = 20;
 
 /// The devices of each user.
 pub static DEVICES: Kind<(), Devices, ()> =
-    Kind::new("devices", "a user: 20 devices of 1.5 KB, 30 KB").implicit();
+    Kind::new("devices", "a user: 20 devices of 1.5 KB, 30 KB", PERSONAL).implicit();
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::User,
+        Export::Given,
+        Erasure::Removed,
+        &["id", "head.all.*.id", "head.all.*.name", "head.all.*.registered_at"],
+    ),
+    Fields::of(
+        Whose::User,
+        Export::NotGiven("whoever has it can push to the device"),
+        Erasure::Removed,
+        &["head.all.*.destination.**"],
+    ),
+];
+
 /// Whose device a destination is: who registers it last has it.
 pub static DESTINATIONS: Kind<(), Owner, ()> =
-    Kind::new("push_destinations", "a destination: 100 B").implicit().ttl(UNUSED);
+    Kind::new("push_destinations", "a destination: 100 B", PERSONAL_OF_DESTINATIONS).implicit().ttl(UNUSED);
+/// The same of destinations.
+const PERSONAL_OF_DESTINATIONS: &[Fields] = &[Fields::of(
+    Whose::Named,
+    Export::NotGiven("the devices are"),
+    Erasure::Removed,
+    &["id", "head.user_id", "head.at"],
+)];
 
 /// A user's devices.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

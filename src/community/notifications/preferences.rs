@@ -14,7 +14,7 @@ use mundotango_gateway::Identity;
 use mundotango_gateway::extract::ValidJson;
 use mundotango_gateway::input::{BadFields, Choice, Given, Maybe, Whole};
 use mundotango_gateway::problem::{FieldCode, Problem};
-use mundotango_storage::db::{Db, Decision, Kind, Part, Wants};
+use mundotango_storage::db::{Db, Decision, Erasure, Export, Fields, Kind, Part, Wants, Whose};
 use mundotango_storage::{StoreError, zone_named};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
@@ -35,9 +35,28 @@ type Shared = State<Arc<Community>>;
 
 /// What users want.
 pub static PREFERENCES: Kind<(), Preferences, ()> =
-    Kind::new("preferences", "a user: 200 muted things of 80 B, 20 KB")
+    Kind::new("preferences", "a user: 200 muted things of 80 B, 20 KB", PERSONAL)
         .implicit()
         .cached(Duration::from_mins(10));
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[Fields::of(
+    Whose::User,
+    Export::Given,
+    Erasure::Removed,
+    &[
+        "id",
+        "head.language",
+        "head.time_zone",
+        "head.quiet_hours.**",
+        "head.digests",
+        "head.digest_hour",
+        "head.silent_push",
+        "head.uncounted",
+        "head.kinds.**",
+        "head.unsubscribed.*",
+        "head.muted.*",
+    ],
+)];
 
 /// Things that a user can mute at the same time.
 const MAX_MUTED: usize = 200;

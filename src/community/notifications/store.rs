@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use mundotango_jobs::NewJob;
-use mundotango_storage::db::{Db, Decision, Kind, Part, RowRange, Wants, key, last_part, number, prefix};
+use mundotango_storage::db::{
+    Db, Decision, Erasure, Export, Fields, Kind, Part, RowRange, Wants, Whose, key, last_part, number, prefix,
+};
 use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +15,48 @@ use crate::community::effects::Effect;
 
 /// The notifications of each user.
 pub static NOTIFICATIONS: Kind<(), Inbox, Row> =
-    Kind::new("notifications", "a user: 500 notifications of 400 B, 250 KB").implicit();
+    Kind::new("notifications", "a user: 500 notifications of 400 B, 250 KB", PERSONAL).implicit();
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::User,
+        Export::Given,
+        Erasure::Removed,
+        &[
+            "id",
+            "keys.n",
+            "rows.n.notification.kind",
+            "rows.n.notification.thing",
+            "rows.n.notification.title",
+            "rows.n.notification.count",
+            "rows.n.notification.at",
+            "rows.n.notification.stale_at",
+            "head.there.*",
+            "head.unread.*",
+        ],
+    ),
+    Fields::of(Whose::Named, Export::Given, Erasure::Emptied, &["rows.n.notification.actor_id"]),
+    Fields::of(
+        Whose::User,
+        Export::NotGiven("it says only how far the ladder is"),
+        Erasure::Removed,
+        &[
+            "keys.g",
+            "rows.g.newest",
+            "head.last",
+            "head.shown",
+            "head.pushed",
+            "head.digested",
+            "head.push_at",
+            "head.digest_at",
+            "head.clear_at",
+            "head.pushing.**",
+            "head.pushes.*",
+            "head.digest_on",
+            "head.sources.*",
+        ],
+    ),
+];
 
 /// A row of a user's notifications.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

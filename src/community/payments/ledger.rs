@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use mundotango_storage::db::{Db, Decision, Index, Kind, Order, Wants, key, number};
+use mundotango_storage::db::{
+    Db, Decision, Erasure, Export, Fields, Index, Kind, Order, Wants, Whose, key, number,
+};
 use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -18,11 +20,42 @@ use crate::community::money::Currency;
 
 /// The lines of each account: `stripe:EUR` has what is at Stripe, `platform:EUR` what is the platform's of it, and
 /// `payee:{user}:EUR` what is a user's. By time, then by cause.
-pub static LEDGER: Index<LedgerLine> =
-    Index::new("ledger", "a day of an account: 100,000 lines of 250 B, 25 MB", bucket, Order::OldestFirst);
+pub static LEDGER: Index<LedgerLine> = Index::new(
+    "ledger",
+    "a day of an account: 100,000 lines of 250 B, 25 MB",
+    bucket,
+    Order::OldestFirst,
+    PERSONAL,
+);
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::User,
+        Export::NotGiven("the payments are"),
+        Erasure::Anonymous("lines stay for bookkeeping, in an account that names nobody"),
+        &["list"],
+    ),
+    Fields::of(
+        Whose::Sides,
+        Export::NotGiven("the payments are"),
+        Erasure::Kept("10 years for bookkeeping, or as long as the operator's law asks"),
+        &["key", "entry.payment", "entry.movement", "entry.side", "entry.minor"],
+    ),
+];
+
 /// What each day (in UTC) comes to, and what it counted.
 pub static LEDGER_DAYS: Kind<(), Day, u64> =
-    Kind::new("ledger_days", "a day: 200,000 postings of 100 B, 20 MB").implicit();
+    Kind::new("ledger_days", "a day: 200,000 postings of 100 B, 20 MB", PERSONAL_OF_DAYS).implicit();
+/// The same of ledger days.
+const PERSONAL_OF_DAYS: &[Fields] = &[
+    Fields::of(
+        Whose::Sides,
+        Export::NotGiven("the payments are"),
+        Erasure::Kept("10 years for bookkeeping, or as long as the operator's law asks"),
+        &["keys.*", "rows.*"],
+    ),
+    Fields::of_nobody(&["id", "head.sums.**"]),
+];
 
 const MILLIS_OF_A_DAY: u64 = 24 * 60 * 60 * 1000;
 /// Digits of a time in a key.

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mundotango_storage::db::{self, Db, Found, Index, Kind, RowRange, day_of_id, key, last_part, prefix};
+use mundotango_storage::db::{
+    self, Db, Erasure, Export, Fields, Found, Index, Kind, RowRange, Whose, day_of_id, key, last_part, prefix,
+};
 use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -13,20 +15,115 @@ use super::state::{Dispute, Facts, Head, Posting, Refund, Status};
 use super::stripe::About;
 
 /// The payments.
-pub static PAYMENTS: Kind<Facts, Head, Row> = Kind::new("payments", "a payment: 300 rows of 200 B, 60 KB");
+pub static PAYMENTS: Kind<Facts, Head, Row> =
+    Kind::new("payments", "a payment: 300 rows of 200 B, 60 KB", PERSONAL);
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::Sides,
+        Export::Given,
+        Erasure::Anonymous("the payment stays for bookkeeping"),
+        &["facts.payer", "facts.payee"],
+    ),
+    Fields::of(
+        Whose::Sides,
+        Export::Given,
+        Erasure::Kept(
+            "10 years for bookkeeping, or as long as the operator's law asks; it names nobody once payer and payee are replaced",
+        ),
+        &[
+            "id",
+            "facts.purpose",
+            "facts.thing",
+            "facts.attempt",
+            "facts.title",
+            "facts.lines.**",
+            "facts.total.**",
+            "facts.made_at",
+            "facts.expires_at",
+            "head.stage",
+            "head.captured",
+            "head.refunded",
+            "head.refunding",
+            "head.disputed",
+            "keys.f",
+            "rows.f.refund.minor",
+            "rows.f.refund.status",
+            "rows.f.refund.at",
+            "rows.d.dispute.**",
+            "rows.l.posting.**",
+        ],
+    ),
+    Fields::of(
+        Whose::Sides,
+        Export::NotGiven("it is a name at Stripe, which gives it itself"),
+        Erasure::Kept(
+            "10 years for bookkeeping, or as long as the operator's law asks; it names nobody once payer and payee are replaced",
+        ),
+        &[
+            "facts.account",
+            "head.session.id",
+            "head.intent",
+            "rows.f.refund.stripe",
+            "rows.f.refund.refused",
+            "keys.d",
+            "keys.w",
+            "keys.l",
+        ],
+    ),
+    Fields::of(
+        Whose::Sides,
+        Export::NotGiven("it opens the page to pay on"),
+        Erasure::Emptied,
+        &["head.session.url"],
+    ),
+    Fields::of(
+        Whose::Named,
+        Export::Given,
+        Erasure::Anonymous("the refund stays for bookkeeping"),
+        &["rows.f.refund.by"],
+    ),
+    Fields::of(Whose::Named, Export::Given, Erasure::Emptied, &["rows.f.refund.reason"]),
+    Fields::of_nobody(&[
+        "facts.fee",
+        "head.is_odd",
+        "head.released",
+        "head.refunds",
+        "head.events",
+        "head.version",
+        "rows.w.event",
+    ]),
+];
+
 /// Which of a payer's payments for a thing is the last one.
 pub static ATTEMPTS: Kind<(), Attempts, ()> =
-    Kind::new("payment_attempts", "a payer and a thing: 100 B").implicit();
+    Kind::new("payment_attempts", "a payer and a thing: 100 B", PERSONAL_OF_ATTEMPTS).implicit();
+/// The same of attempts.
+const PERSONAL_OF_ATTEMPTS: &[Fields] = &[Fields::of(
+    Whose::Named,
+    Export::NotGiven("the payments are"),
+    Erasure::Removed,
+    &["id", "head.count", "head.last"],
+)];
+
 /// Lists of payments: `all`, and `payer:` with the user's id. By the payment's id.
 pub static PAYMENT_LISTS: Index<()> = Index::new(
     "payment_lists",
     "a day of a list: 100,000 entries of 100 B, 10 MB",
     day_of_id,
     db::Order::NewestFirst,
+    Fields::AS_TARGET,
 );
 /// Events of payments that are not known, or not by their names.
 pub static STRIPE_EVENTS: Kind<About, (), ()> =
-    Kind::new("stripe_events", "an event: 500 B").ttl(Duration::from_hours(7 * 24));
+    Kind::new("stripe_events", "an event: 500 B", PERSONAL_OF_EVENTS).ttl(Duration::from_hours(7 * 24));
+/// The same of stripe events.
+const PERSONAL_OF_EVENTS: &[Fields] = &[Fields::of(
+    Whose::Sides,
+    Export::NotGiven("the payment is"),
+    Erasure::Kept("7 days, by its time to live"),
+    &["id", "facts.payment", "facts.intent", "facts.seen.**"],
+)];
 
 /// Entries that one page of a list that is narrowed looks at: past them it ends early, with a cursor to go on.
 const MOST_LOOKED_AT: usize = 2_000;

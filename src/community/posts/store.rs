@@ -6,24 +6,49 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
-use mundotango_storage::db::{Db, Decision, Effect, Found, Index, Kind, Order, Wants, day_of_id, key};
+use mundotango_storage::db::{
+    Db, Decision, Effect, Erasure, Export, Fields, Found, Index, Kind, Order, Wants, Whose, day_of_id, key,
+};
 use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::rules::{self, Counts, ReactionType};
 
 /// The posts.
-pub static POSTS: Kind<Facts, Head, ()> = Kind::new("posts", "a post: 20 KB").cached(Duration::from_mins(10));
+pub static POSTS: Kind<Facts, Head, ()> =
+    Kind::new("posts", "a post: 20 KB", PERSONAL).cached(Duration::from_mins(10));
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::Author,
+        Export::Given,
+        Erasure::Removed,
+        &["facts.author_id", "facts.content", "facts.visibility", "facts.created_at"],
+    ),
+    Fields::of_nobody(&["id"]),
+];
+
 /// The reactions to posts, by post and user. As many may come at once, they are counted in shards.
 pub static POST_REACTIONS: Kind<(), Counts, ReactionType> =
-    Kind::new("post_reactions", "a 16th of a post's reactions: 60,000 of 60 B, 4 MB")
+    Kind::new("post_reactions", "a 16th of a post's reactions: 60,000 of 60 B, 4 MB", PERSONAL_OF_REACTIONS)
         .sharded(16)
         .cached(COUNTS_KEPT);
+/// The same of post reactions.
+const PERSONAL_OF_REACTIONS: &[Fields] = &[
+    Fields::of(Whose::RowUser, Export::Given, Erasure::RowRemoved, &["keys.r", "rows.r"]),
+    Fields::of_nobody(&["id", "head.reactions.*"]),
+];
+
 /// How old the counts are at most that a node shows of reactions by way of others.
 pub const COUNTS_KEPT: Duration = Duration::from_secs(2);
 /// The feeds: `public`, and each author's own posts that are not public; by post id, so by the time of their making.
-pub static FEEDS: Index<()> =
-    Index::new("feeds", "a day of a feed: 1,000,000 entries of 60 B, 60 MB", day_of_id, Order::NewestFirst);
+pub static FEEDS: Index<()> = Index::new(
+    "feeds",
+    "a day of a feed: 1,000,000 entries of 60 B, 60 MB",
+    day_of_id,
+    Order::NewestFirst,
+    Fields::AS_TARGET,
+);
 
 /// The feed of public posts.
 const PUBLIC: &str = "public";

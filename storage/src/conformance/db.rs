@@ -13,25 +13,26 @@ use crate::StoreError;
 use crate::db::{Db, Decision, Index, Kind, Order, RowRange, Schema, Wants, key, last_part, number, prefix};
 
 /// A partition that is created.
-pub(super) static NOTES: Kind<Facts, Head, Row> = Kind::new("test_notes", "a test's");
+pub(super) static NOTES: Kind<Facts, Head, Row> = Kind::new("test_notes", "a test's", &[]);
 /// The same table as a newer version of the program has it.
-static NEWER_NOTES: Kind<Facts, NewerHead, Row> = Kind::new("test_notes", "a test's");
+static NEWER_NOTES: Kind<Facts, NewerHead, Row> = Kind::new("test_notes", "a test's", &[]);
 /// A partition that is there without having been created.
-pub(super) static COUNTERS: Kind<(), Head, Row> = Kind::new("test_counters", "a test's").implicit();
+pub(super) static COUNTERS: Kind<(), Head, Row> = Kind::new("test_counters", "a test's", &[]).implicit();
 /// A counter in shards.
 static TALLIES: Kind<(), Head, Row> =
-    Kind::new("test_tallies", "a test's").sharded(4).cached(Duration::from_mins(1));
+    Kind::new("test_tallies", "a test's", &[]).sharded(4).cached(Duration::from_mins(1));
 /// A list by day.
-pub(super) static DAYS: Index<u64> = Index::new("test_days", "a test's", day, Order::NewestFirst);
+pub(super) static DAYS: Index<u64> = Index::new("test_days", "a test's", day, Order::NewestFirst, &[]);
 /// A list in the order of its making.
-static LOG: Index<u64> = Index::new("test_log", "a test's", day, Order::OldestFirst);
+static LOG: Index<u64> = Index::new("test_log", "a test's", day, Order::OldestFirst, &[]);
 
 /// How long what expires lives. An engine may take it for gone a second earlier.
 const TTL: Duration = Duration::from_secs(3);
 /// A partition that expires.
-static PASSING: Kind<Facts, Head, Row> = Kind::new("test_passing", "a test's").ttl(TTL);
+pub(super) static PASSING: Kind<Facts, Head, Row> = Kind::new("test_passing", "a test's", &[]).ttl(TTL);
 /// A list whose entries expire.
-static PASSING_LOG: Index<u64> = Index::new("test_passing_log", "a test's", day, Order::OldestFirst).ttl(TTL);
+static PASSING_LOG: Index<u64> =
+    Index::new("test_passing_log", "a test's", day, Order::OldestFirst, &[]).ttl(TTL);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Facts {
@@ -55,7 +56,7 @@ pub(super) struct Row {
 }
 
 /// The kind of partition on which the model test works.
-pub(super) static MODEL: Kind<(), Head, Row> = Kind::new("test_model", "a test's").implicit();
+pub(super) static MODEL: Kind<(), Head, Row> = Kind::new("test_model", "a test's", &[]).implicit();
 
 /// What the suite keeps. A store has to be opened with it.
 pub fn schema() -> Schema {

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use mundotango_protocol::Publication;
 use prost::Message as _;
 
-use super::db::{COUNTERS, DAYS, Facts, NOTES, Row};
+use super::db::{COUNTERS, DAYS, Facts, NOTES, PASSING, Row};
 use super::new_id;
 use crate::db::engine::{Freshness, RowsWanted, Stored};
 use crate::db::whole::{Whole, WholePartition, WholePublication};
-use crate::db::{Db, Decision, KindSpec, Wants, key, number};
+use crate::db::{Db, Decision, KindSpec, StoredParts, Wants, key, number};
 use crate::{StoreError, Stores};
 
 /// Rows of a partition that has more than come with it.
@@ -22,6 +22,7 @@ const TOGETHER: u64 = 50;
 /// Runs the suite.
 pub async fn whole(stores: &Stores) {
     everything_is_read_once(stores).await;
+    what_is_kept_is_read_whatever_its_types(&stores.db).await;
     what_is_restored_is_as_it_was(stores).await;
     publications_are_read_and_restored(stores).await;
 }
@@ -72,6 +73,29 @@ async fn whole_of(whole: &dyn Whole, kind: &'static KindSpec, mut one: WholePart
         one.stored.rows.extend(more);
     }
     one.stored
+}
+
+/// All fields of a partition by their paths, also of one that expires and of one whose rows do not come with it.
+async fn what_is_kept_is_read_whatever_its_types(db: &Db) {
+    let (passing, large) = (new_id(), new_id());
+    db.create(&PASSING, &passing, &Facts { author: "ana".to_owned() }, &[], &[]).await.unwrap();
+    let whole = db.whole().unwrap();
+    let found = whole.partition(PASSING.spec(), &passing).await.unwrap();
+    assert_eq!(found.stored.decode_facts::<Facts>().unwrap().author, "ana", "its end is not part of it");
+    put_rows(db, &large, MANY).await;
+    let (mut fields, mut from) = (Vec::new(), None);
+    loop {
+        let page = db.scan_parts(COUNTERS.spec(), from.as_deref()).await.unwrap();
+        let of_many = page.items.iter().map(StoredParts::fields).find(|fields| fields.len() as u64 > MANY);
+        fields.extend(of_many.into_iter().flatten());
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    let paths: BTreeSet<_> = fields.iter().map(|field| field.steps.join(".")).collect();
+    let wanted = ["head.count", "id", "keys.n", "rows.n.number"].map(str::to_owned);
+    assert!(wanted.iter().all(|path| paths.contains(path)), "{paths:?}");
 }
 
 async fn everything_is_read_once(stores: &Stores) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use mundotango_ops::{IntCounter, metrics};
 
 use super::bucket::minute_of_id;
+use super::personal::{Erasure, Export, Fields, Whose, problems as wrong_fields};
 
 /// What a kind of partition is, without its types.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct KindSpec {
     pub shards: Option<u64>,
     /// How long what is written lives; for ever without it.
     pub ttl: Option<Duration>,
+    /// Which fields are personal, and how they are treated.
+    pub personal: &'static [Fields],
     /// Reads that the cache answered, and those that the store had to answer.
     reads: OnceLock<[IntCounter; 2]>,
 }
@@ -63,8 +66,8 @@ pub struct Kind<F, H, R> {
 type Types<F, H, R> = PhantomData<fn() -> (F, H, R)>;
 
 impl<F, H, R> Kind<F, H, R> {
-    /// Declares a kind by its name and, in words, the bound of one partition.
-    pub const fn new(name: &'static str, bound: &'static str) -> Self {
+    /// Declares a kind by its name, in words the bound of one partition, and all fields of what is stored.
+    pub const fn new(name: &'static str, bound: &'static str, personal: &'static [Fields]) -> Self {
         let spec = KindSpec {
             name,
             bound,
@@ -73,6 +76,7 @@ impl<F, H, R> Kind<F, H, R> {
             implicit: false,
             shards: None,
             ttl: None,
+            personal,
             reads: OnceLock::new(),
         };
         Self { spec, types: PhantomData }
@@ -154,6 +158,8 @@ pub struct IndexSpec {
     pub order: Order,
     /// How long an entry lives; for ever without it.
     pub ttl: Option<Duration>,
+    /// Whose the entries are, and how they are treated.
+    pub personal: &'static [Fields],
 }
 
 /// An index: lists of entries `E` that are written once and never change, in buckets so that none grows without bound.
@@ -164,14 +170,15 @@ pub struct Index<E> {
 }
 
 impl<E> Index<E> {
-    /// Declares an index by its name, the bound of one bucket in words, and the bucket of a key.
+    /// Declares an index by its name, the bound of one bucket in words, the bucket of a key, and what is personal in it.
     pub const fn new(
         name: &'static str,
         bound: &'static str,
         bucket: fn(&str) -> Option<i64>,
         order: Order,
+        personal: &'static [Fields],
     ) -> Self {
-        Self { spec: IndexSpec { name, bound, bucket, order, ttl: None }, entry: PhantomData }
+        Self { spec: IndexSpec { name, bound, bucket, order, ttl: None, personal }, entry: PhantomData }
     }
 
     /// Entries live this long after they were written, in whole seconds; an engine may take them for gone a second earlier. It
@@ -195,6 +202,12 @@ pub(crate) static OUTBOX: IndexSpec = IndexSpec {
     bucket: minute_of_id,
     order: Order::OldestFirst,
     ttl: None,
+    personal: &[Fields::of(
+        Whose::Named,
+        Export::NotGiven("it is a copy of what is stored elsewhere"),
+        Erasure::Kept("until it is carried out: seconds, and as long as an engine is away"),
+        &["list", "key", "entry.**"],
+    )],
 };
 
 /// All kinds and indexes of an application. Every store is opened with it.
@@ -206,14 +219,18 @@ pub struct Schema {
     pub indexes: Vec<&'static IndexSpec>,
 }
 
+/// What the paths of a kind's fields begin with.
+const KIND_PARTS: &[&str] = &["id", "facts", "head", "keys", "rows"];
+/// The same of an index.
+const INDEX_PARTS: &[&str] = &["list", "key", "entry"];
 /// The longest name that both engines take for a table.
 const MAX_NAME: usize = 40;
 /// The longest time to live: some CQL servers take none that ends after 2038.
 const MAX_TTL: Duration = Duration::from_hours(5 * 365 * 24);
 
 impl Schema {
-    /// What is wrong with the declarations: names that are taken twice or that a table cannot have, and times to live that
-    /// are not whole seconds.
+    /// What is wrong with the declarations: names that are taken twice or that a table cannot have, times to live that
+    /// are not whole seconds, and fields that are declared twice or of no part of a partition.
     pub fn problems(&self) -> Vec<String> {
         let mut names: Vec<_> = self.names().collect();
         let mut problems: Vec<_> = names
@@ -231,6 +248,9 @@ impl Schema {
             .extend(wrong.map(|(name, _)| {
                 format!("the time to live of {name:?} is not whole seconds, up to 5 years")
             }));
+        for (name, parts, fields) in self.declared() {
+            problems.extend(wrong_fields(fields, parts).into_iter().map(|wrong| format!("{name}: {wrong}")));
+        }
         problems
     }
 
@@ -244,6 +264,14 @@ impl Schema {
     /// The indexes, and the one of the outbox.
     pub(crate) fn all_indexes(&self) -> impl Iterator<Item = &'static IndexSpec> {
         self.indexes.iter().copied().chain([&OUTBOX])
+    }
+
+    /// The names of all kinds and indexes, the parts that what is in them has, and its fields.
+    pub fn declared(
+        &self,
+    ) -> impl Iterator<Item = (&'static str, &'static [&'static str], &'static [Fields])> {
+        let kinds = self.kinds.iter().map(|kind| (kind.name, KIND_PARTS, kind.personal));
+        kinds.chain(self.all_indexes().map(|index| (index.name, INDEX_PARTS, index.personal)))
     }
 
     /// The names of all kinds and indexes.
@@ -268,9 +296,11 @@ fn is_table_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    static GOOD: Kind<(), (), ()> = Kind::new("good", "1 row");
-    static TWICE: Index<()> = Index::new("good", "1 row", |_| Some(0), Order::OldestFirst);
-    static BAD: Kind<(), (), ()> = Kind::new("Bad name", "1 row").ttl(Duration::from_millis(1500));
+    const WRONG: &[Fields] = &[Fields::of_nobody(&["id", "body"])];
+
+    static GOOD: Kind<(), (), ()> = Kind::new("good", "1 row", &[]);
+    static TWICE: Index<()> = Index::new("good", "1 row", |_| Some(0), Order::OldestFirst, &[]);
+    static BAD: Kind<(), (), ()> = Kind::new("Bad name", "1 row", WRONG).ttl(Duration::from_millis(1500));
 
     #[test]
     fn names_are_plain_and_taken_once() {
@@ -279,6 +309,6 @@ mod tests {
         let schema = Schema { kinds: vec![GOOD.spec(), BAD.spec()], indexes: vec![TWICE.spec()] };
         let problems = schema.problems().join("; ");
         assert!(problems.contains("Bad name") && problems.contains("declared twice"), "{problems}");
-        assert!(problems.contains("whole seconds"), "{problems}");
+        assert!(problems.contains("whole seconds") && problems.contains("body"), "{problems}");
     }
 }

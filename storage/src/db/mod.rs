@@ -20,6 +20,7 @@ mod key;
 mod kind;
 mod outbox;
 mod part;
+mod personal;
 mod read;
 mod scan;
 mod shards;
@@ -37,6 +38,7 @@ pub(crate) use kind::OUTBOX;
 pub use kind::{Index, IndexSpec, Kind, KindSpec, Order, Schema};
 pub use outbox::{Due, Effect, Fate, OUTBOX_SHARDS, Outlet, outbox_key, outbox_time};
 pub use part::{Decision, Part, Wants};
+pub use personal::{Erasure, Export, Fields, Personal, StoredField, StoredParts, Whose};
 pub use read::{Found, RowRange};
 pub use shards::Shards;
 

@@ -140,9 +140,9 @@ mod tests {
     use crate::embedded::{EmbeddedOptions, EmbeddedStore, marks};
 
     static PASSING: Kind<(), u64, u64> =
-        Kind::new("passing", "a test's").implicit().ttl(Duration::from_secs(2));
+        Kind::new("passing", "a test's", &[]).implicit().ttl(Duration::from_secs(2));
     static LOG: Index<()> =
-        Index::new("log", "a test's", |_| Some(0), Order::OldestFirst).ttl(Duration::from_secs(2));
+        Index::new("log", "a test's", |_| Some(0), Order::OldestFirst, &[]).ttl(Duration::from_secs(2));
 
     fn open(path: &Path) -> EmbeddedStore {
         let schema = Schema { kinds: vec![PASSING.spec()], indexes: vec![LOG.spec()] };

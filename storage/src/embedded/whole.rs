@@ -8,6 +8,7 @@ use fjall::{Keyspace, Readable as _, Snapshot};
 use serde_json::value::RawValue;
 
 use super::Shared;
+use super::expiry::living;
 use super::keys::{behind, below, numbered};
 use super::layout::{HeadRow, Keys};
 use super::tables::{Table, Tables};
@@ -81,6 +82,7 @@ fn read_partitions(
     'partition: loop {
         for item in snapshot.range(rows, start.clone()..marks::KEY.to_vec()) {
             let (key, value) = item.into_inner()?;
+            let Some(value) = living(table, &value)? else { continue };
             let (id, rest) = split(table, &key)?;
             let keys = Keys::of(&id);
             if page.items.last().is_none_or(|last| last.id != id) {
@@ -93,9 +95,9 @@ fn read_partitions(
             let Some(last) = page.items.last_mut() else { continue };
             page.bytes += key.len() + value.len();
             match rest.split_first() {
-                Some((b'f', [])) => last.stored.facts = Some(Bytes::copy_from_slice(&value)),
+                Some((b'f', [])) => last.stored.facts = Some(Bytes::copy_from_slice(value)),
                 Some((b'h', [])) => {
-                    last.stored = decode::<HeadRow>(&value)?.stored(last.stored.facts.take());
+                    last.stored = decode::<HeadRow>(value)?.stored(last.stored.facts.take());
                 }
                 Some((b'r', _)) if last.stored.rows.len() == FIRST_ROWS => {
                     last.goes_on = true;
@@ -103,7 +105,7 @@ fn read_partitions(
                     continue 'partition;
                 }
                 Some((b'r', row)) => {
-                    last.stored.rows.insert(text(table, row)?, Bytes::copy_from_slice(&value));
+                    last.stored.rows.insert(text(table, row)?, Bytes::copy_from_slice(value));
                 }
                 _ => return Err(damaged(table, "a key")),
             }
@@ -172,8 +174,9 @@ impl Whole for EmbeddedWhole {
             let (mut rows, mut bytes) = (Vec::new(), 0);
             for item in snapshot.range(tables.get(table), start..end) {
                 let (key, value) = item.into_inner()?;
+                let Some(value) = living(table, &value)? else { continue };
                 bytes += key.len() + value.len();
-                rows.push((text(table, key.get(own..).unwrap_or_default())?, Bytes::copy_from_slice(&value)));
+                rows.push((text(table, key.get(own..).unwrap_or_default())?, Bytes::copy_from_slice(value)));
                 if rows.len() == ROWS || bytes >= PAGE_BYTES {
                     break;
                 }
@@ -203,9 +206,10 @@ impl Whole for EmbeddedWhole {
                     return Ok(Page { items: page.items, next });
                 }
                 let (bytes, body) = item.into_inner()?;
+                let Some(body) = living(table, &body)? else { continue };
                 let (list, entry) = split(table, &bytes)?;
                 page.bytes += bytes.len() + body.len();
-                let body = Bytes::copy_from_slice(&body);
+                let body = Bytes::copy_from_slice(body);
                 page.items.push(WholeEntry { list, key: text(table, entry)?, body });
             }
             Ok(Page { items: page.items, next: None })

@@ -16,7 +16,7 @@ fn open(path: &Path) -> Result<EmbeddedStore, OpenError> {
     EmbeddedStore::open(path, &EmbeddedOptions::default(), &conformance::schema())
 }
 
-static NOTES: Kind<String, u64, ()> = Kind::new("notes", "a test's");
+static NOTES: Kind<String, u64, ()> = Kind::new("notes", "a test's", &[]);
 
 fn open_notes(path: &Path) -> EmbeddedStore {
     let schema = Schema { kinds: vec![NOTES.spec()], indexes: vec![] };

@@ -17,8 +17,8 @@ use mundotango_storage::embedded::{EmbeddedOptions, EmbeddedStore, FORMAT_VERSIO
 use mundotango_storage::history::HistoryRange;
 use tempfile::{TempDir, tempdir};
 
-static LETTERS: Kind<String, u64, ()> = Kind::new("letters", "a test's");
-static POSTCARDS: Kind<String, u64, ()> = Kind::new("postcards", "a test's");
+static LETTERS: Kind<String, u64, ()> = Kind::new("letters", "a test's", &[]);
+static POSTCARDS: Kind<String, u64, ()> = Kind::new("postcards", "a test's", &[]);
 const TABLES: [&Kind<String, u64, ()>; 2] = [&LETTERS, &POSTCARDS];
 const DAY: Duration = Duration::from_hours(24);
 

@@ -77,19 +77,24 @@ async fn the_features_keep_their_promises_on_both_engines() {
     let engines = Engines::open().await;
     // Each step on the CQL server is some of its slow conditional writes.
     for (nodes, walks) in engines.all().into_iter().zip([60, 6]) {
-        accounts::accounts(&nodes).await;
-        conversations::conversations(&nodes[0]).await;
-        posts::posts(&nodes).await;
-        revocations::revocations(&nodes).await;
-        bookmarks::bookmarks(&nodes).await;
-        events::events(&nodes).await;
-        payments::payments(&nodes).await;
-        listings::listings(&nodes).await;
-        housing::housing(&nodes).await;
-        // On the heap: the suite is too large for a stack.
-        Box::pin(series::series(&nodes)).await;
+        Box::pin(all_suites(&nodes)).await;
         Box::pin(walks::walks(&nodes, walks)).await;
     }
+}
+
+/// Runs the suites of all features on a store, as two nodes see it.
+pub async fn all_suites(nodes: &[Db; 2]) {
+    accounts::accounts(nodes).await;
+    conversations::conversations(&nodes[0]).await;
+    posts::posts(nodes).await;
+    revocations::revocations(nodes).await;
+    bookmarks::bookmarks(nodes).await;
+    events::events(nodes).await;
+    payments::payments(nodes).await;
+    listings::listings(nodes).await;
+    housing::housing(nodes).await;
+    // On the heap: the suite is too large for a stack.
+    Box::pin(series::series(nodes)).await;
 }
 
 /// Walks a list page by page and returns the ids in order; every page but the last is full, and no id comes twice.

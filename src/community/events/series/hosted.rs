@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Decision, Kind, Wants};
+use mundotango_storage::db::{Decision, Erasure, Export, Fields, Kind, Wants, Whose};
 use serde::{Deserialize, Serialize};
 
 use super::state::Series;
@@ -12,7 +12,11 @@ use super::store::SeriesStore;
 
 /// The series that each user gives.
 pub static HOSTED_SERIES: Kind<(), Hosted, ()> =
-    Kind::new("hosted_series", "a user: 20 series of 80 B, 2 KB").implicit();
+    Kind::new("hosted_series", "a user: 20 series of 80 B, 2 KB", PERSONAL).implicit();
+/// Whose the fields are.
+const PERSONAL: &[Fields] =
+    &[Fields::of(Whose::User, Export::Given, Erasure::Removed, &["id", "head.series.*"])];
+
 /// Most series of a user that go on.
 pub const MOST_LIVE: usize = 20;
 /// How long a series may take from its claim to its making: longer than a request does.

@@ -13,13 +13,17 @@ use sha2::{Digest as _, Sha256};
 use super::rules::{Ends, Rule, Times, earlier, months_later};
 use crate::community::events::co_hosts::{CoHostRow, CountsCoHosts};
 use crate::community::events::occurrence::{Field, SeriesRef};
+use crate::community::events::personal::SERIES_FIELDS;
 use crate::community::events::rules::{Cancelled, CoHostRole, Plan, Settings};
 use crate::community::events::store::{Edited, Event, EventType};
 use crate::community::location::Location;
 
 /// The series.
-pub static SERIES: Kind<Facts, Head, Row> =
-    Kind::new("series", "a series: 400 dates of 250 B, 520 users of 80 B, 5 templates of 45 KB, 400 KB");
+pub static SERIES: Kind<Facts, Head, Row> = Kind::new(
+    "series",
+    "a series: 400 dates of 250 B, 520 users of 80 B, 5 templates of 45 KB, 400 KB",
+    SERIES_FIELDS,
+);
 
 /// Below this lie the dates, by their original start.
 pub(super) const DATES: &str = "o";

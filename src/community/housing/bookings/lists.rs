@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Entry, Index, Order, day_of_id, key, last_part, number};
+use mundotango_storage::db::{Entry, Fields, Index, Order, day_of_id, key, last_part, number};
 
 use super::rules::Booking;
 use crate::community::housing::status::Side;
@@ -14,6 +14,7 @@ pub static BOOKINGS_BY_USER: Index<()> = Index::new(
     "a year of a user: 5,000 entries of 80 B, 400 KB",
     |key| Some(day_of_id(key)? / DAYS_OF_A_YEAR),
     Order::NewestFirst,
+    Fields::AS_TARGET,
 );
 
 /// A user's stays that were confirmed, as guest and as host: a list is the user's id. By check-in day, then by booking.
@@ -22,6 +23,7 @@ pub static STAYS_BY_DAY: Index<()> = Index::new(
     "a year of a user: 800 entries of 80 B, 64 KB",
     |key| Some(i64::from(day_of(key)?.year())),
     Order::OldestFirst,
+    Fields::AS_TARGET,
 );
 
 /// Reviews that are shown: `listing:` with its id, of its guests; `guest:` with a user's id, of hosts; `host:`, of guests. By the
@@ -31,6 +33,7 @@ pub static REVIEWS_BY_SUBJECT: Index<()> = Index::new(
     "a year of a subject: 800 entries of 100 B, 80 KB",
     |key| i64::try_from(shown_at(key)? / MILLIS_OF_A_YEAR).ok(),
     Order::NewestFirst,
+    Fields::AS_TARGET,
 );
 
 const DAYS_OF_A_YEAR: i64 = 366;

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use mundotango_storage::db::{Db, Decision, Effect, Found, Kind, Part, Wants, day_of_id};
+use mundotango_storage::db::{
+    Db, Decision, Effect, Erasure, Export, Fields, Found, Kind, Part, Wants, Whose, day_of_id,
+};
 use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::Serialize;
 
@@ -15,7 +17,61 @@ use crate::community::housing::terms::Request;
 
 /// The bookings.
 pub static BOOKINGS: Kind<Request, Progress, Review> =
-    Kind::new("bookings", "a booking: 20 KB of quotes and texts, 2 reviews of 10 KB, 40 KB");
+    Kind::new("bookings", "a booking: 20 KB of quotes and texts, 2 reviews of 10 KB, 40 KB", PERSONAL);
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::Sides,
+        Export::Given,
+        Erasure::Anonymous("the booking is the other side's too, and stands behind its payment"),
+        &["facts.host_id", "facts.guest_id"],
+    ),
+    Fields::of(
+        Whose::Sides,
+        Export::Given,
+        Erasure::Kept(
+            "10 years for bookkeeping, as its payment; it names nobody once both sides are replaced",
+        ),
+        &[
+            "facts.listing_id",
+            "facts.title",
+            "facts.created_at",
+            "facts.time_zone",
+            "facts.stay.**",
+            "facts.guests",
+            "facts.quote.**",
+            "facts.policy.**",
+            "facts.answer_by",
+            "head.status",
+            "head.offer.number",
+            "head.offer.stay.**",
+            "head.offer.quote.**",
+            "head.offer.answer_by",
+            "head.bill.**",
+            "head.reviews.**",
+            "head.passed.*.*",
+        ],
+    ),
+    Fields::of(
+        Whose::Author,
+        Export::Given,
+        Erasure::Emptied,
+        &["facts.message", "head.offer.message", "head.reason"],
+    ),
+    Fields::of(
+        Whose::Author,
+        Export::Given,
+        Erasure::Anonymous("the mean is of the stars; they name nobody"),
+        &["rows.r.stars", "rows.r.written_at"],
+    ),
+    Fields::of(
+        Whose::Author,
+        Export::Given,
+        Erasure::Emptied,
+        &["rows.r.text", "rows.r.private", "rows.r.reply.text", "rows.r.reply.written_at"],
+    ),
+    Fields::of_nobody(&["id", "keys.r", "head.version"]),
+];
 
 /// Bookings that one page reads at most: past them it ends early, with a cursor to go on.
 const MOST_READ: usize = 500;

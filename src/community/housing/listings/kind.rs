@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use mundotango_storage::db::{Found, Kind, Part, key};
+use mundotango_storage::db::{Erasure, Export, Fields, Found, Kind, Part, Whose, key};
 use serde::{Deserialize, Serialize};
 
 use super::calendar::{Night, Stage, Waiting};
@@ -15,8 +15,33 @@ use super::rules::{Details, Ratings};
 pub static LISTINGS: Kind<Facts, Head, Row> = Kind::new(
     "listings",
     "a listing: 1,100 nights of 60 B, 100 requests of 3 KB, 5,000 ratings of 60 B, texts of 60 KB: 800 KB",
+    PERSONAL,
 )
 .cached(Duration::from_mins(10));
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::Author,
+        Export::Given,
+        Erasure::Removed,
+        &["facts.host_id", "facts.created_at", "head.details.**", "keys.n", "rows.n.night.**"],
+    ),
+    Fields::of(
+        Whose::Sides,
+        Export::NotGiven("the booking is"),
+        Erasure::RowRemoved,
+        &["keys.q", "rows.q.waiting.**", "keys.b", "rows.b.waiting.**"],
+    ),
+    Fields::of(
+        Whose::Named,
+        Export::NotGiven("the review is"),
+        Erasure::Kept(
+            "as long as the listing, which shows the mean; the booking, which tells whose they are, names no guest then",
+        ),
+        &["keys.s", "rows.s.stars"],
+    ),
+    Fields::of_nobody(&["id", "head.entry", "head.version", "head.ratings.**"]),
+];
 
 /// Below this lie the nights that differ, by date.
 pub(super) const NIGHTS: &str = "n";

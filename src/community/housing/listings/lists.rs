@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Entry, Index, Order, day_of_id, key, number};
+use mundotango_storage::db::{Entry, Fields, Index, Order, day_of_id, key, number};
 use serde::{Deserialize, Serialize};
 
 use super::rules::{AccommodationType, Details};
@@ -21,6 +21,7 @@ pub static LISTINGS_BY_PLACE: Index<Listed> = Index::new(
     "30 days of a list: 50,000 entries of 300 B, 15 MB",
     bucket,
     Order::NewestFirst,
+    Fields::AS_TARGET,
 );
 
 const DAYS_OF_A_BUCKET: i64 = 30;
