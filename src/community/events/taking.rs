@@ -89,8 +89,8 @@ impl EventStore {
                     return Ok(Decision::Stands(Occurrence { event: before, own }));
                 }
                 // One that was given to who owns the series by now is the series' again.
-                let is_anothers = before.is_given_away && before.host_id != taking.host_id;
-                if is_anothers || still_to_come(part, now).is_err() {
+                let is_of_another = before.is_given_away && before.host_id != taking.host_id;
+                if is_of_another || still_to_come(part, now).is_err() {
                     return Ok(Decision::Write(Occurrence { event: before, own }));
                 }
                 follow_owner(part, &id, &taking.host_id, now)?;
