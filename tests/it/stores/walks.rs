@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::try_join_all;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, try_join_all};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -42,16 +43,23 @@ const MOST_POLLS: usize = 12;
 pub async fn walks(nodes: &[Db; 2], walks: u64) {
     for seed in 0..walks {
         at_an_event(&nodes.each_ref().map(|db| EventStore::new(db.clone())), seed).await;
-        at_a_place_to_stay(&nodes.each_ref().map(Bookings::new), seed).await;
+        Box::pin(at_a_place_to_stay(&nodes.each_ref().map(Bookings::new), seed)).await;
     }
 }
 
 /// Does something, or is cut off somewhere on the way: then it may still come to be, later.
-async fn maybe_cut_off<T>(random: &mut SmallRng, future: impl Future<Output = T>) -> Option<T> {
-    if random.random_ratio(1, 3) {
-        return cut_off(future, random.random_range(0..MOST_POLLS)).await;
+fn maybe_cut_off<'a, T>(
+    random: &mut SmallRng,
+    future: impl Future<Output = T> + Send + 'a,
+) -> BoxFuture<'a, Option<T>> {
+    let polls = random.random_ratio(1, 3).then(|| random.random_range(0..MOST_POLLS));
+    async move {
+        match polls {
+            Some(polls) => cut_off(future, polls).await,
+            None => Some(future.await),
+        }
     }
-    Some(future.await)
+    .boxed()
 }
 
 fn some_party(random: &mut SmallRng) -> Party {
@@ -112,7 +120,7 @@ async fn at_an_event(nodes: &[EventStore; 2], seed: u64) {
             7 => {
                 let limits = some_limits(&mut random);
                 let edit = move |before: Edited| Edited {
-                    settings: Settings { limits, ..before.settings.clone() },
+                    settings: Settings { limits, ..before.settings },
                     ..before
                 };
                 let change = store.change(id, time, edit, |_| NO_EFFECTS);
