@@ -89,6 +89,8 @@ pub(super) enum Told {
     GoesBack(u64),
     /// Stripe has to be asked.
     ToBeAsked,
+    /// All that is left goes back, for this cause.
+    IsOwed(String),
 }
 
 /// Looks how a payment is, at a time.
@@ -167,6 +169,7 @@ pub(super) fn of(changed: &Changed, told: &[Told], now: Timestamp) -> Result<Vec
         match told {
             Told::GoesBack(minor) => effects.extend(tell(after, NotificationKind::PaymentRefunded, *minor)?),
             Told::ToBeAsked => effects.push(look(id, now)?),
+            Told::IsOwed(cause) => effects.push(Effect::job(owed(id, cause, None)?)),
         }
     }
     Ok(effects)

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::quote::Purpose;
 use super::state::{Dispute, Facts, Head, Posting, Refund, Status};
-use super::stripe::About;
+use super::stripe::{About, DisputeStatus};
 
 /// The payments.
 pub static PAYMENTS: Kind<Facts, Head, Row> =
@@ -131,6 +131,8 @@ const MOST_LOOKED_AT: usize = 2_000;
 const READ_AT_ONCE: usize = 100;
 /// Refunds of a payment that are read. There are fewer of those that are asked for here.
 const MOST_REFUNDS_READ: usize = 100;
+/// Most disputes that are read. A bank has one of a payment, seldom two.
+const MOST_DISPUTES_READ: usize = 20;
 
 pub(super) const ALL: &str = "all";
 
@@ -266,6 +268,15 @@ impl PaymentReads {
             _ => None,
         });
         Ok(refunds.collect())
+    }
+
+    /// Whether a bank has money of a payment, and has not decided yet whose it is.
+    pub async fn is_in_dispute(&self, id: &str) -> Result<bool, StoreError> {
+        let range = RowRange::first(prefix(&["d"]), MOST_DISPUTES_READ);
+        let rows = self.0.rows(&PAYMENTS, id, &range).await?.items;
+        let is_open =
+            |row: &Row| matches!(row, Row::Dispute(dispute) if dispute.status == DisputeStatus::Open);
+        Ok(rows.iter().any(|(_, row)| is_open(row)))
     }
 
     /// Money that moved, by its cause.

@@ -26,6 +26,8 @@ const LOOKED_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 const NO_SESSION: SignedDuration = SignedDuration::from_mins(5);
 /// How long it is certain that Stripe makes a refund once: it forgets keys after a day.
 const KEY_IS_KEPT: SignedDuration = SignedDuration::from_hours(12);
+/// How soon is looked again whether a bank has decided whose the money is. It takes weeks.
+const WHILE_DISPUTED: Duration = Duration::from_hours(6);
 /// How long refunds wait where payments are off.
 const WHILE_OFF: Duration = Duration::from_hours(1);
 
@@ -219,7 +221,18 @@ impl Payments {
         }
     }
 
-    /// Asks for a refund that something else caused: of so much, or of what is left where that is less.
+    /// Whether a bank has money of a payment and has not decided yet whose it is. Stripe is asked where it has not told the end.
+    async fn is_in_dispute(&self, id: &str, now: Timestamp) -> Result<bool, Failure> {
+        let reads = self.store.reads();
+        if !reads.is_in_dispute(id).await? {
+            return Ok(false);
+        }
+        self.glance(id, now).await?;
+        Ok(reads.is_in_dispute(id).await?)
+    }
+
+    /// Asks for a refund that something else caused: of so much, or of what is left where that is less. While a bank has the
+    /// money it waits, as what the payer wins there must not go back once more.
     pub async fn ask_owed_refund(
         &self,
         id: &str,
@@ -227,6 +240,10 @@ impl Payments {
         minor: Option<u64>,
         now: Timestamp,
     ) -> Result<(), Failure> {
+        if self.is_in_dispute(id, now).await? {
+            let why = "a bank has the money, and decides whose it is".to_owned();
+            return Err(Failure::Later { why, after: WHILE_DISPUTED });
+        }
         let mut wanted = minor;
         // Twice at the most: what is left is told, and may be less by then.
         for _ in 0..2 {

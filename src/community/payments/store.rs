@@ -13,7 +13,7 @@ use super::reads::{
 };
 use super::rules::RefundRefusal;
 use super::state::{Facts, Head, Place, Posting, Refund, Stage};
-use super::stripe::{About, RefundStatus, Seen, SeenDispute, SeenRefund};
+use super::stripe::{About, DisputeStatus, RefundStatus, Seen, SeenDispute, SeenRefund};
 
 /// Rows of events that a payment has at most. Those of more change it all the same, as seeing them again changes nothing.
 const MOST_EVENTS: u32 = 150;
@@ -110,6 +110,10 @@ impl<'a> Changing<'a> {
         let known = part.head.see_dispute(part.facts, before.as_ref(), seen, now);
         let Some((after, posting)) = known else { return };
         self.has_changed = true;
+        // While the bank had it, it could not go back for the place that was not to be had.
+        if after.status == DisputeStatus::Won && part.head.stage == Stage::RefundDue {
+            self.told.push(Told::IsOwed(seen.id.clone()));
+        }
         let verb = if after.status.is_withdrawn() { "dispute" } else { "reinstated" };
         self.post(format!("{verb}.{}", seen.id), posting);
         part.set(dispute_key(&seen.id), Row::Dispute(after));

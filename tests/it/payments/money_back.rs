@@ -5,6 +5,7 @@ use mundotango::community::payments::rules::RefundRefusal;
 use mundotango::community::payments::state::Status;
 use mundotango::community::payments::store::{AskedRefund, RefundError};
 use mundotango::community::payments::stripe::RefundStatus;
+use mundotango_jobs::Failure;
 use mundotango_protocol::new_id;
 use serde_json::{Value, json};
 
@@ -223,6 +224,54 @@ async fn a_dispute_takes_the_money_and_a_won_one_gives_it_back() {
     assert_eq!(world.status(&id).await, Status::Fulfilled);
     let sums = world.sums().await;
     assert_eq!((sums.net(), sums.net_disputed(), world.balance("stripe:EUR").await), (2500, 0, 2500));
+}
+
+/// A stay is cancelled while the payer's bank has the money.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_owed_waits_until_the_bank_has_decided() {
+    for (decision, goes_back) in [("won", 1000), ("lost", 0)] {
+        let world = World::new().await;
+        let (id, intent) = paid(&world, "ana").await;
+        let dispute = world.stripe.account().dispute(&intent, 2500);
+        world.deliver_all().await;
+        world.work().await;
+        let owe =
+            async || world.payments.ask_owed_refund(&id, "stay-cancelled", Some(1000), world.now()).await;
+        for _ in 0..2 {
+            assert!(matches!(owe().await, Err(Failure::Later { .. })));
+        }
+        // Nobody hears of the decision: Stripe is asked.
+        world.stripe.account().decide(&dispute, decision);
+        owe().await.unwrap();
+        world.work().await;
+        assert_eq!(world.stripe.account().refunded(&intent), goes_back, "{decision}");
+        assert_eq!(world.payment(&id).await.head.refunded, goes_back, "{decision}");
+    }
+}
+
+/// There is no room, and the payer's bank has the money.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_not_go_back_goes_once_a_dispute_is_won() {
+    let world = World::new().await;
+    let id = world.checkout("ana").await.unwrap().payment_id;
+    let session = world.session();
+    world.door.set_room(0);
+    world.stripe.account().pay(&session);
+    let intent = world.stripe.account().intent_of(&session);
+    let dispute = world.stripe.account().dispute(&intent, 2500);
+    world.deliver_all().await;
+    world.work().await;
+    assert_eq!(world.stripe.account().refunded(&intent), 0, "the bank has it");
+    world.stripe.account().decide(&dispute, "won");
+    let events = world.deliver_all().await;
+    world.work().await;
+    for event in events {
+        world.deliver(&event).await.unwrap();
+    }
+    world.pass(HOUR * 20).await;
+    assert_eq!((world.status(&id).await, world.stripe.account().refunded(&intent)), (Status::Refunded, 2500));
+    assert_eq!((world.sums().await.net(), world.balance("stripe:EUR").await), (0, 0));
+    assert_eq!(world.dead(), Vec::<String>::new());
 }
 
 /// A feature owes money, as where an event is cancelled.
