@@ -99,9 +99,11 @@ impl Community {
                 // A stay may have begun long before, and go on.
                 let longest = i32::try_from(stay::MOST_NIGHTS).unwrap_or(i32::MAX);
                 let since = stay::days_later(from, -longest);
-                let mut stays = self.housing.store.stays(user_id, since, 2 * MOST_EVENTS).await?;
-                stays.retain(|booking| booking.stay().to >= from);
-                let stays = stays.split_off(stays.len().saturating_sub(MOST_EVENTS));
+                let store = &self.housing.store;
+                let mut stays = store.stays(user_id, since, MOST_EVENTS).await?;
+                stays.retain(|booking| booking.stay().from < from && booking.stay().to >= from);
+                stays.extend(store.stays(user_id, from, MOST_EVENTS).await?);
+                stays.truncate(MOST_EVENTS);
                 return self.stay_entries(user_id, &stays, language, now).await;
             }
             Shows::Mine => {

@@ -38,7 +38,9 @@ impl CountsTold {
     pub(super) fn note(before: Option<Self>, now: Timestamp) -> (Self, Option<TellCounts>) {
         let Some(before) = before else { return (Self::at(now), Some(TellCounts::Now)) };
         let late = now.duration_since(before.next);
-        if before.is_arranged && late < TELLING_IS_LOST {
+        // A clock that was an hour ahead does not make all wait for an hour.
+        let is_near = late.abs() < TELLING_IS_LOST;
+        if before.is_arranged && is_near {
             return (before, None);
         }
         if before.is_arranged || late >= SignedDuration::ZERO {
@@ -90,6 +92,8 @@ mod tests {
     fn a_clock_that_is_ahead_puts_nothing_off_for_long() {
         let (told, _) = CountsTold::note(Some(CountsTold::at(at(3_600_000))), at(0));
         assert_eq!(told, CountsTold { next: at(1_000), is_arranged: true });
+        let arranged = CountsTold { next: at(3_600_000), is_arranged: true };
+        assert_eq!(CountsTold::note(Some(arranged), at(0)).1, Some(TellCounts::Now));
     }
 
     #[test]

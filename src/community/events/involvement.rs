@@ -8,7 +8,7 @@ use mundotango_gateway::problem::Problem;
 use mundotango_storage::StoreError;
 
 use super::co_hosts::CoHost;
-use super::rules::RsvpStatus;
+use super::rules::{CoHostRole, RsvpStatus};
 use super::series::store::SeriesStore;
 use super::store::{Event, EventStore};
 use crate::community::Community;
@@ -38,10 +38,20 @@ impl EventStore {
         if let Some(series) = event.followed_series()
             && !verdict(involved).is_allowed()
         {
-            let role = self.series().co_host(series, viewer.user_id()).await?;
+            let role = self.role_in_series(series, viewer.user_id()).await?;
             involved = role.map_or(involved, |role| involved.max(role.into()));
         }
         Ok(verdict(involved))
+    }
+
+    /// What a user may do at all dates of a series. Who took it over is an editor of those that have not followed, or never will.
+    async fn role_in_series(&self, id: &str, user_id: &str) -> Result<Option<CoHostRole>, StoreError> {
+        let series = self.series();
+        if let Some(role) = series.co_host(id, user_id).await? {
+            return Ok(Some(role));
+        }
+        let is_owner = series.series(id).await?.is_some_and(|series| series.owner() == user_id);
+        Ok(is_owner.then_some(CoHostRole::Editor))
     }
 
     /// The hosts beside the owner of an event, by user. Who is one of the event and of its series has the greater role.
@@ -58,6 +68,8 @@ impl EventStore {
                 hosts.insert(user, (role, false));
             }
         }
+        // Who handed the series over is a host of it, and owns what does not follow.
+        hosts.remove(&event.host_id);
         let hosts = hosts.into_iter();
         Ok(hosts.map(|(user_id, (role, of_series))| CoHost { user_id, role, of_series }).collect())
     }

@@ -18,8 +18,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 /// How long an event without an end is taken to last.
 pub const UNTOLD: SignedDuration = SignedDuration::from_hours(12);
-/// The longest event.
-pub const LONGEST: SignedDuration = SignedDuration::from_hours(31 * 24);
+/// The longest event: 31 days, and the hour that clocks are put back in autumn.
+pub const LONGEST: SignedDuration = SignedDuration::from_hours(31 * 24 + 1);
 
 /// No time and no name of a zone is longer, in characters.
 const MAX_CHARS: usize = 64;

@@ -30,11 +30,15 @@ pub(super) struct Taking {
     pub(super) other_day: u32,
 }
 
-/// Has a date owned by whoever owns its series by now.
-fn follow_owner(part: &mut EventPart<'_>, id: &str, owner: &str, now: Timestamp) -> Result<(), StoreError> {
+fn note_owner_of_series(part: &mut EventPart<'_>, owner: &str) {
     if part.facts.host_of_series(&part.head) != owner {
         part.head.following.get_or_insert_default().host = Some(owner.to_owned());
     }
+}
+
+/// Has a date owned by whoever owns its series by now.
+fn follow_owner(part: &mut EventPart<'_>, id: &str, owner: &str, now: Timestamp) -> Result<(), StoreError> {
+    note_owner_of_series(part, owner);
     if part.facts.owner(&part.head) == owner {
         return Ok(());
     }
@@ -90,7 +94,12 @@ impl EventStore {
                 }
                 // One that was given to who owns the series by now is the series' again.
                 let is_of_another = before.is_given_away && before.host_id != taking.host_id;
-                if is_of_another || still_to_come(part, now).is_err() {
+                if is_of_another {
+                    // It stays given away, also if it comes back to who owned the series before.
+                    note_owner_of_series(part, &taking.host_id);
+                    return Ok(Decision::Write(Occurrence { event: before, own }));
+                }
+                if still_to_come(part, now).is_err() {
                     return Ok(Decision::Write(Occurrence { event: before, own }));
                 }
                 follow_owner(part, &id, &taking.host_id, now)?;

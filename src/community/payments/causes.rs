@@ -69,7 +69,7 @@ pub(super) struct OwedRefund {
     pub(super) payment_id: String,
     /// What caused it: the refund's id.
     pub(super) cause: String,
-    /// How much, in minor units; all that is left without it.
+    /// How much of the payment is to be back in all, in minor units; everything without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) minor: Option<u64>,
 }
@@ -121,8 +121,8 @@ pub(super) fn parked(event_id: &str) -> Result<Effect, StoreError> {
     Ok(Effect::job(PARKED.job(&OfEvent { event_id: event_id.to_owned() })?))
 }
 
-/// A refund that something else causes, as where an event or a stay is cancelled: of so much in minor units, or of all that is
-/// left. However often it is caused under one `cause` (an id of the caller's), it is one refund.
+/// A refund that something else causes, as where an event or a stay is cancelled: so that so much is back in all, in minor units,
+/// or everything. However often it is caused under one `cause` (an id of the caller's), it is one refund.
 pub fn owed(payment_id: &str, cause: &str, minor: Option<u64>) -> Result<NewJob, StoreError> {
     ASK_REFUND.job(&OwedRefund { payment_id: payment_id.to_owned(), cause: cause.to_owned(), minor })
 }

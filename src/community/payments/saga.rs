@@ -231,20 +231,25 @@ impl Payments {
         Ok(reads.is_in_dispute(id).await?)
     }
 
-    /// Asks for a refund that something else caused: of so much, or of what is left where that is less. While a bank has the
-    /// money it waits, as what the payer wins there must not go back once more.
+    /// Asks for a refund that something else caused, so that `in_all` is back, with what went back before and what is on its way;
+    /// or everything. While a bank has the money it waits, as what the payer wins there must not go back once more.
     pub async fn ask_owed_refund(
         &self,
         id: &str,
         cause: &str,
-        minor: Option<u64>,
+        in_all: Option<u64>,
         now: Timestamp,
     ) -> Result<(), Failure> {
         if self.is_in_dispute(id, now).await? {
             let why = "a bank has the money, and decides whose it is".to_owned();
             return Err(Failure::Later { why, after: WHILE_DISPUTED });
         }
-        let mut wanted = minor;
+        let Some(payment) = self.store.reads().payment(id).await? else { return Ok(()) };
+        let before = payment.head.refunded.saturating_add(payment.head.refunding);
+        let mut wanted = in_all.map(|in_all| in_all.saturating_sub(before));
+        if wanted == Some(0) {
+            return Ok(());
+        }
         // Twice at the most: what is left is told, and may be less by then.
         for _ in 0..2 {
             let asked = AskedRefund { id: cause.to_owned(), minor: wanted, by: None, reason: None };

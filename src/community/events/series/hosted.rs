@@ -39,9 +39,9 @@ impl SeriesStore {
         let mut over = Vec::new();
         for (other, since) in others {
             let goes_on = match self.series(&other).await? {
-                Some(series) => series.owner() == user_id && goes_on(&series, now)?,
-                // It may be about to be made.
-                None => now.duration_since(since) < MADE_WITHIN,
+                Some(series) if series.owner() == user_id => goes_on(&series, now)?,
+                // It may be about to be made, or taken over.
+                Some(_) | None => now.duration_since(since) < MADE_WITHIN,
             };
             if !goes_on {
                 over.push(other);

@@ -121,6 +121,8 @@ impl SeriesStore {
                 let after = Template { rev: before.rev + 1, owner: Some(user.clone()), ..before };
                 part.head.template = Some(Box::new(after));
                 part.head.offered_to = None;
+                // The new owner has not heard when it ends.
+                part.head.told_end = None;
                 part.head.is_settled = false;
                 part.head.version += 1;
                 let series = series_of(&own, part);

@@ -14,17 +14,19 @@ use crate::community::events::store::{Event, OfEvent};
 pub static SERIES_WORK: Queue = Queue::new("series", 5);
 
 /// Brings the events of a series to what the series says, and makes the next ones.
-pub(super) static WORK: JobKind<OfSeries> = long("series_work");
+///
+/// Version 2 hands dates over. A node of an older build, which would note that they are, leaves it alone.
+pub(super) static WORK: JobKind<OfSeries> = long("series_work", 2);
 /// Answers a date for all who are always coming.
-pub(super) static ANSWER_DATE: JobKind<OfDate> = long("series_answers");
+pub(super) static ANSWER_DATE: JobKind<OfDate> = long("series_answers", 1);
 /// Answers all dates for one who is always coming from now on.
-pub(super) static ANSWER_ALL: JobKind<OfUser> = long("series_habit");
+pub(super) static ANSWER_ALL: JobKind<OfUser> = long("series_habit", 1);
 /// Notes in the series what an event has of its own.
 pub(super) static NOTE: JobKind<OfEvent> = JobKind::new("series_note", &SERIES_WORK, 1);
 
 /// Hundreds of events may be changed, each in some milliseconds.
-const fn long<P>(name: &'static str) -> JobKind<P> {
-    JobKind::new(name, &SERIES_WORK, 1).timeout(Duration::from_mins(10))
+const fn long<P>(name: &'static str, version: u32) -> JobKind<P> {
+    JobKind::new(name, &SERIES_WORK, version).timeout(Duration::from_mins(10))
 }
 
 /// Something to do for a series.

@@ -350,11 +350,15 @@ impl DateRow {
         Self { event_id, made_by: rev, rev, state, own, other_day: 0 }
     }
 
-    /// Whether its event is still to be made, or to take what the series says. What was on before yesterday stays as it was.
+    /// Whether its event is still to be made, or to take what the series says. What was on before yesterday stays as it was; what
+    /// has a time of its own may be to come, and decides that itself.
     pub(super) fn needs_work(&self, original: DateTime, rev: u32, today: Date) -> bool {
         match self.state {
             DateState::Planned => true,
-            DateState::Made => self.rev < rev && original.date() >= earlier(today, 1),
+            DateState::Made => {
+                let may_be_to_come = original.date() >= earlier(today, 1) || self.own.contains(&Field::Time);
+                self.rev < rev && may_be_to_come
+            }
             DateState::Cancelled => false,
         }
     }

@@ -107,11 +107,11 @@ impl Bill {
         before != (next, minor)
     }
 
-    /// The payment of which something is still to go back, and how much in minor units.
+    /// The payment of which something is still to go back, and how much of it in all, in minor units.
     pub fn owed(&self) -> Option<(&str, u64)> {
         let is_owed = self.payment == Payment::RefundDue;
         let owed = self.paid_by.as_deref().zip(self.refund).filter(|_| is_owed);
-        owed.map(|(payment, refund)| (payment, refund.minor.saturating_sub(self.back)))
+        owed.map(|(payment, refund)| (payment, refund.minor))
     }
 }
 
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn what_went_back_before_it_was_cancelled_counts() {
         for (before, owed, payment) in
-            [(1_000, Some(("p", 5_000)), Payment::RefundDue), (6_000, None, Payment::Refunded)]
+            [(1_000, Some(("p", 6_000)), Payment::RefundDue), (6_000, None, Payment::Refunded)]
         {
             let mut bill = due();
             bill.paid("p", Status::Confirmed);
