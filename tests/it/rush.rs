@@ -90,7 +90,15 @@ fn roles(answer: &Value) -> impl Iterator<Item = &str> {
 async fn is_right(hall: &Hall, event: &str, host: &User) -> u64 {
     let mut going: BTreeMap<String, u64> = BTreeMap::new();
     let mut waiting = 0;
-    for answer in hall.attendees(event, host).await {
+    // At one moment: what a caller gave up on may come to be between two reads.
+    let (answers, seen) = loop {
+        let read = async || hall.node(2).get(&format!("/api/events/{event}"), host).await.1;
+        let (before, answers, seen) = (read().await, hall.attendees(event, host).await, read().await);
+        if before["counts"] == seen["counts"] {
+            break (answers, seen);
+        }
+    };
+    for answer in answers {
         let people = roles(&answer).map(str::to_owned);
         match answer["status"].as_str().unwrap() {
             "going" => people.for_each(|role| *going.entry(role).or_default() += 1),
@@ -98,7 +106,6 @@ async fn is_right(hall: &Hall, event: &str, host: &User) -> u64 {
             _ => {}
         }
     }
-    let (_, seen) = hall.node(2).get(&format!("/api/events/{event}"), host).await;
     let all = going.values().sum::<u64>();
     let counts = &seen["counts"];
     assert_eq!(
