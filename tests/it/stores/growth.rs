@@ -29,7 +29,7 @@ use super::{NO_EFFECTS, first};
 const EVENTS: usize = 1_000_000;
 const LISTINGS: usize = 100_000;
 const TIMES: usize = 100;
-const CITIES: usize = 200;
+const CITIES: usize = 20;
 /// Writes under way at once while a store is filled.
 const FILLING: usize = 512;
 /// How often each is done in each store.
