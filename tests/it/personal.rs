@@ -10,7 +10,7 @@ use mundotango::schema::schema;
 use mundotango_protocol::new_id;
 use mundotango_storage::db::{Db, Fields, StoredParts};
 use mundotango_storage::embedded::{EmbeddedOptions, EmbeddedStore};
-use mundotango_storage::now;
+use mundotango_storage::{Page, StoreError, now};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -54,25 +54,29 @@ impl Found {
     async fn look_at(&mut self, db: &Db) {
         let schema = schema();
         for kind in schema.kinds {
-            let mut from = None;
-            loop {
-                let page = db.scan_parts(kind, from.as_deref()).await.unwrap();
-                self.note(kind.name, kind.personal, &page.items);
-                from = page.next;
-                if from.is_none() {
-                    break;
-                }
-            }
+            let read = async |from: Option<String>| db.scan_parts(kind, from.as_deref()).await;
+            self.note_all(kind.name, kind.personal, read).await;
         }
         for index in schema.indexes {
-            let mut from = None;
-            loop {
-                let page = db.scan_parts_of_entries(index, from.as_deref()).await.unwrap();
-                self.note(index.name, index.personal, &page.items);
-                from = page.next;
-                if from.is_none() {
-                    break;
-                }
+            let read = async |from: Option<String>| db.scan_parts_of_entries(index, from.as_deref()).await;
+            self.note_all(index.name, index.personal, read).await;
+        }
+    }
+
+    /// Looks at all pages of a kind or an index.
+    async fn note_all(
+        &mut self,
+        name: &'static str,
+        fields: &'static [Fields],
+        read: impl AsyncFn(Option<String>) -> Result<Page<StoredParts>, StoreError>,
+    ) {
+        let mut from = None;
+        loop {
+            let page = read(from).await.unwrap();
+            self.note(name, fields, &page.items);
+            from = page.next;
+            if from.is_none() {
+                break;
             }
         }
     }

@@ -56,7 +56,7 @@ impl Node {
         &self.log
     }
 
-    /// What it logged so far.
+    /// The node's log so far.
     pub(crate) fn log_text(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }

@@ -86,7 +86,7 @@ pub struct Account {
     /// When it was seen that the user reads the mail of the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) verified_at: Option<Timestamp>,
-    /// What a new account causes was caused.
+    /// Whether the letters and jobs that a new account causes were caused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) welcomed: bool,
 }

@@ -13,9 +13,9 @@ const CO_HOSTS: &str = "h";
 /// A host beside the owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CoHost {
-    /// Who it is.
+    /// The user's id.
     pub(super) user_id: String,
-    /// What the user may do.
+    /// The user's role.
     pub(super) role: CoHostRole,
     /// Whether the role is one in the whole series.
     pub(super) of_series: bool,

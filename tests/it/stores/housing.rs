@@ -91,7 +91,7 @@ async fn carry_out(bookings: &Bookings, booking: &Booking, now: Timestamp) {
 }
 
 /// The nights that are booked, and by what.
-async fn booked(bookings: &Bookings, listing: &Listing) -> BTreeMap<Date, String> {
+pub async fn booked(bookings: &Bookings, listing: &Listing) -> BTreeMap<Date, String> {
     let nights = bookings.listings.nights(&listing.id, stay(0, 300)).await.unwrap();
     let booked = nights.into_iter().filter_map(|(date, night)| match night.taken {
         Some(Taken::Booked(id)) => Some((date, id)),

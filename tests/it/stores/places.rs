@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use mundotango::community::events::places::{DanceRole, Heads, Limit, Limits, Party};
 use mundotango::community::events::rules::{NewAnswer, RsvpChoice, RsvpCounts, RsvpStatus, Settings};
-use mundotango::community::events::seating::PaidTicket;
+use mundotango::community::events::seating::{PaidTicket, Rsvp};
 use mundotango::community::events::store::{Edited, Event, EventError, EventStore};
 use mundotango::community::money::{Currency, Money};
 use mundotango_storage::{PageRequest, PageStart, now};
@@ -33,27 +33,45 @@ async fn limited(store: &EventStore, limits: Limits) -> Event {
     event
 }
 
+/// The sums of answers.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Heads by status.
+    pub counts: RsvpCounts,
+    /// Heads of those who are going, by role.
+    pub going: Heads,
+    /// Heads of those for whom places are held, by role.
+    pub held: Heads,
+}
+
+impl Sums {
+    pub fn add(&mut self, rsvp: &Rsvp) {
+        let heads = rsvp.party.heads();
+        match rsvp.status {
+            RsvpStatus::Going => {
+                self.counts.going += heads.total();
+                self.going = self.going.and(heads);
+            }
+            RsvpStatus::Maybe => self.counts.maybe += heads.total(),
+            RsvpStatus::Waitlisted => self.counts.waitlisted += heads.total(),
+            RsvpStatus::Held => self.held = self.held.and(heads),
+            RsvpStatus::Declined => {}
+        }
+    }
+}
+
 /// All answers of an event are summed up: heads by status, and heads of those who are going by role.
 async fn summed_up(store: &EventStore, event_id: &str) -> (RsvpCounts, Heads) {
-    let (mut counts, mut going) = (RsvpCounts::default(), Heads::default());
+    let mut sums = Sums::default();
     let mut start = PageStart::First;
     loop {
         let page = store.rsvps(event_id, PageRequest { start, limit: 100 }).await.unwrap();
         for rsvp in &page.items {
-            let heads = rsvp.party.heads();
-            match rsvp.status {
-                RsvpStatus::Going => {
-                    counts.going += heads.total();
-                    going = going.and(heads);
-                }
-                RsvpStatus::Maybe => counts.maybe += heads.total(),
-                RsvpStatus::Waitlisted => counts.waitlisted += heads.total(),
-                RsvpStatus::Declined | RsvpStatus::Held => {}
-            }
+            sums.add(rsvp);
         }
         match page.next {
             Some(next) => start = PageStart::After(next),
-            None => return (counts, going),
+            None => return (sums.counts, sums.going),
         }
     }
 }

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, try_join_all};
-use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use mundotango::community::events::places::{DanceRole, Heads, Limits, Party};
-use mundotango::community::events::rules::{NewAnswer, RsvpChoice, RsvpCounts, RsvpStatus, Settings};
+use mundotango::community::events::places::{DanceRole, Limits, Party};
+use mundotango::community::events::rules::{NewAnswer, RsvpChoice, RsvpStatus, Settings};
 use mundotango::community::events::seating::{PaidTicket, Rsvp};
 use mundotango::community::events::store::{Edited, Event, EventError, EventStore};
 use mundotango::community::housing::bookings::reviews::Review;
@@ -17,7 +16,6 @@ use mundotango::community::housing::bookings::rules::Booking;
 use mundotango::community::housing::bookings::saga::Bookings;
 use mundotango::community::housing::bookings::store::Subject;
 use mundotango::community::housing::error::HousingError;
-use mundotango::community::housing::listings::calendar::Taken;
 use mundotango::community::housing::listings::kind::Listing;
 use mundotango::community::housing::listings::requests::Countered;
 use mundotango::community::housing::status::{Side, Status};
@@ -29,7 +27,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::events::{event, quiet_time};
-use super::housing::{asked, at, details, listing, stay};
+use super::housing::{asked, at, booked, details, listing, stay};
+use super::places::Sums;
 use super::{NO_EFFECTS, cut_off, first};
 
 /// Steps of a walk.
@@ -153,20 +152,11 @@ async fn at_an_event(nodes: &[EventStore; 2], seed: u64) {
         }
         let (kept, after) = at_one_moment(&nodes[step % 2], id).await;
         let seen = format!("seed {seed}, step {step} by {user}: {kept:?}\n{before:#?}\n{after:#?}");
-        let (mut counts, mut going, mut held) = (RsvpCounts::default(), Heads::default(), Heads::default());
+        let mut sums = Sums::default();
         for rsvp in after.values() {
-            let heads = rsvp.party.heads();
-            match rsvp.status {
-                RsvpStatus::Going => {
-                    counts.going += heads.total();
-                    going = going.and(heads);
-                }
-                RsvpStatus::Maybe => counts.maybe += heads.total(),
-                RsvpStatus::Waitlisted => counts.waitlisted += heads.total(),
-                RsvpStatus::Held => held = held.and(heads),
-                RsvpStatus::Declined => {}
-            }
+            sums.add(rsvp);
         }
+        let Sums { counts, going, held } = sums;
         assert_eq!((kept.counts, kept.going, kept.held), (counts, going, held.total()), "{seen}");
         assert_eq!(kept.settings.limits.broken_by(going.and(held)), None, "{seen}");
         let others = before.iter().filter(|(other, _)| **other != user && !uncertain.contains(*other));
@@ -288,16 +278,6 @@ async fn at_a_place_to_stay(nodes: &[Bookings; 2], seed: u64) {
 
 fn review(written_at: Timestamp) -> Review {
     Review { stars: 4, text: "Quiet.".to_owned(), private: None, written_at, reply: None }
-}
-
-/// The nights of the listing, and which booking has them.
-async fn booked(bookings: &Bookings, place: &Listing) -> BTreeMap<Date, String> {
-    let nights = bookings.listings.nights(&place.id, stay(0, 300)).await.unwrap();
-    let booked = nights.into_iter().filter_map(|(date, night)| match night.taken {
-        Some(Taken::Booked(id)) => Some((date, id)),
-        Some(Taken::Blocked) | None => None,
-    });
-    booked.collect()
 }
 
 /// The bookings that came of what was asked.

@@ -12,7 +12,7 @@ use crate::{parts, root, run, target_folder};
 pub(super) fn send(node: &mut Node, options: &Options) -> anyhow::Result<()> {
     let environment = parts::folder().join("schemathesis");
     parts::pip_packages(&environment, &folder().join("requirements.txt"))?;
-    // It keeps what it found where it runs.
+    // schemathesis writes its findings into the folder where it runs.
     let notes = target_folder().join("schemathesis");
     std::fs::create_dir_all(&notes)?;
     let mut command = Command::new(environment.join("bin/schemathesis"));
@@ -40,7 +40,7 @@ mod tests {
 
     use super::*;
 
-    /// It passes over a name that no operation has.
+    /// schemathesis says nothing of a name in its configuration that no operation has.
     #[test]
     fn the_operations_that_are_named_are_in_the_document() {
         let options = std::fs::read_to_string(folder().join("schemathesis.toml")).unwrap();
