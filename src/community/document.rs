@@ -28,6 +28,7 @@ use super::{bookmarks, events, housing, notifications, payments, posts};
         (name = "housing", description = "Places to stay, bookings of them, and reviews."),
         (name = "notifications", description = "What a user is told, by which ways, and on which devices."),
         (name = "payments", description = "Paying for tickets and stays, and sending money back."),
+        (name = "points", description = "What members earn by taking part, and who has most."),
         (name = "life-ceo", description = "Conversations with agents."),
         (name = "analytics", description = "What happened, told by clients, and the numbers of it for admins."),
         (name = "mail", description = "Leaving lists, and what mail providers report."),

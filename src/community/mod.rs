@@ -18,6 +18,7 @@ pub mod money;
 pub mod notifications;
 pub mod payments;
 mod place;
+pub mod points;
 pub mod policy;
 pub mod posts;
 pub mod roles;
@@ -53,11 +54,12 @@ use housing::bookings::saga::Bookings;
 use limits::Limits;
 use notifications::Notifications;
 use payments::service::Payments;
+use points::Points;
 use posts::store::PostStore;
 use site::Site;
 
 /// The kinds of partitions that the features keep.
-pub fn kinds() -> [&'static KindSpec; 21] {
+pub fn kinds() -> [&'static KindSpec; 23] {
     [
         accounts::kind::USERS.spec(),
         accounts::names::NAMES.spec(),
@@ -80,6 +82,8 @@ pub fn kinds() -> [&'static KindSpec; 21] {
         payments::ledger::LEDGER_DAYS.spec(),
         housing::listings::kind::LISTINGS.spec(),
         housing::bookings::store::BOOKINGS.spec(),
+        points::KINDS[0],
+        points::KINDS[1],
     ]
 }
 
@@ -124,6 +128,7 @@ pub struct Community {
     jobs: Jobs,
     notifications: Notifications,
     payments: Arc<Payments>,
+    points: Points,
     unsubscribe: UnsubscribeKey,
     refresh_token_ttl: Duration,
 }
@@ -171,6 +176,7 @@ impl Community {
             site,
             notifications: Notifications::new(db, pusher),
             payments,
+            points: Points::new(db),
             unsubscribe: letters::unsubscribe::key(&tokens)?,
             tokens,
             revocations,
@@ -239,6 +245,7 @@ pub fn router(community: Arc<Community>) -> OpenApiRouter {
         .merge(housing::router())
         .merge(notifications::router())
         .merge(payments::router())
+        .merge(points::router())
         .merge(letters::unsubscribe::router())
         .with_state(community)
 }

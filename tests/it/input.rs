@@ -106,6 +106,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         ("post /api/posts", "/api/posts".to_owned(), json!({"content": "x", "visibility": "private"})),
         ("post /api/posts/{id}/react", format!("/api/posts/{post}/react"), json!({"reactionType": "heart"})),
         ("post /api/events", "/api/events".to_owned(), event_body),
+        ("put /api/users/me/points", "/api/users/me/points".to_owned(), json!({"shown": true})),
         ("post /api/calendars", "/api/calendars".to_owned(), json!({"kind": "city", "city": "Buenos Aires"})),
         ("patch /api/events/{id}", format!("/api/events/{event}"), event_change),
         ("post /api/events/{id}/cancel", format!("/api/events/{event}/cancel"), json!({"reason": "x"})),

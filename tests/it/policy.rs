@@ -148,6 +148,7 @@ fn rule(operation: &str) -> Option<Rule> {
         | "receiveDeliveryReport"
         | "receiveStripeEvent"
         | "readCalendar" => Secret,
+        "getLeaderboard" | "getMyPoints" | "showMyPoints" | "listMyDeeds" => Rule::User,
         "listListings"
         | "createListing"
         | "getListing"

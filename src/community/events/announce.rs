@@ -20,6 +20,7 @@ use crate::community::effects::Effect;
 use crate::community::letters;
 use crate::community::notifications::kinds::NotificationKind;
 use crate::community::notifications::tell::NOTIFICATION;
+use crate::community::points::work as points;
 use crate::community::{Person, personal_channel};
 
 /// Gives places to those who wait, where one change could not give them all, and where holds have ended.
@@ -35,6 +36,13 @@ fn places(event: &Event, at: Option<Timestamp>) -> Result<Effect, StoreError> {
     Ok(Effect::job(job.group(event.id.as_str())))
 }
 
+/// What is done later because of when an event is: those who are going are reminded, and points are given once it is over.
+pub(super) fn done_later(event: &Event, now: Timestamp) -> Result<Vec<Effect>, StoreError> {
+    let mut effects = vec![points::event(event)?];
+    effects.extend(letters::events::reminders(event, now)?);
+    Ok(effects)
+}
+
 /// Tells those who look at events of a new one, and has those reminded who will be going.
 pub(super) fn announce_new(
     event: &Event,
@@ -42,8 +50,9 @@ pub(super) fn announce_new(
     now: Timestamp,
 ) -> Result<Vec<Effect>, StoreError> {
     let message = EventMessage::Created { event: Box::new(EventBody::new(event.clone(), people)) };
-    let effects = [Some(Effect::publish(ALL_CHANNEL, &message)?), letters::events::reminders(event, now)?];
-    Ok(effects.into_iter().flatten().collect())
+    let mut effects = vec![Effect::publish(ALL_CHANNEL, &message)?];
+    effects.extend(done_later(event, now)?);
+    Ok(effects)
 }
 
 /// Tells those who waited of their places, and has more places given where there are more.
@@ -137,6 +146,9 @@ pub(super) fn tell_of_change(
     let mut effects = vec![Effect::publish(format!("event:{}", after.id), &message)?];
     if before.when.starts_at() != after.when.starts_at() {
         effects.extend(letters::events::reminders(after, now)?);
+    }
+    if before.when.over_at() != after.when.over_at() {
+        effects.push(points::event(after)?);
     }
     if let Some(at) = change.tell_moved {
         effects.push(letters::events::moved(&after.id, at)?);

@@ -115,6 +115,11 @@ impl EventStore {
         Ok(noted.await?.unwrap_or_default())
     }
 
+    /// How many users were checked in.
+    pub(in crate::community) async fn checked_in(&self, event_id: &str) -> Result<u32, StoreError> {
+        Ok(self.db().read(&DOORS, event_id).await?.map(|found| found.head.count).unwrap_or_default())
+    }
+
     /// When users came; who did not come is left out.
     pub async fn came(
         &self,

@@ -9,6 +9,7 @@ mod housing;
 mod listings;
 mod payments;
 mod places;
+mod points;
 mod posts;
 mod revocations;
 mod series;
@@ -95,6 +96,7 @@ pub async fn all_suites(nodes: &[Db; 2]) {
     housing::housing(nodes).await;
     // On the heap: the suite is too large for a stack.
     Box::pin(series::series(nodes)).await;
+    points::points(nodes).await;
 }
 
 /// Walks a list page by page and returns the ids in order; every page but the last is full, and no id comes twice.

@@ -21,13 +21,12 @@ use super::state::{Cut, DateRow, DateState, Doomed, Series};
 use super::store::{Noted, SeriesStore, Settled, Work};
 use crate::community::accounts::store::AccountStore;
 use crate::community::effects::Effect;
-use crate::community::events::announce::{announce_answer, tell_of_cancelling, tell_of_change};
+use crate::community::events::announce::{announce_answer, done_later, tell_of_cancelling, tell_of_change};
 use crate::community::events::editing::Change;
 use crate::community::events::occurrence::SeriesRef;
 use crate::community::events::rules::By;
 use crate::community::events::store::{Event, EventError, EventStore, OfEvent};
 use crate::community::events::taking::Taking;
-use crate::community::letters;
 use crate::community::notifications::kinds::NotificationKind;
 use crate::community::notifications::tell::Tell;
 use crate::community::{Person, label, people_of};
@@ -317,17 +316,19 @@ impl SeriesWorker {
     }
 }
 
-/// What a new event of a series causes: reminders, and the answers of those who are always coming. That there is a new event is
-/// told of the series alone.
+/// What a new event of a series causes: what is done later, and the answers of those who are always coming. That there is a new
+/// event is told of the series alone.
 fn begin(
     series_id: &str,
     event: &Event,
     is_awaited: bool,
     now: Timestamp,
 ) -> Result<Vec<Effect>, StoreError> {
-    let reminders = letters::events::reminders(event, now)?;
-    let answers = if is_awaited { Some(jobs::answer_date(series_id, &event.id)?) } else { None };
-    Ok([reminders, answers].into_iter().flatten().collect())
+    let mut effects = done_later(event, now)?;
+    if is_awaited {
+        effects.push(jobs::answer_date(series_id, &event.id)?);
+    }
+    Ok(effects)
 }
 
 /// Tells the host that a series ends unless it is renewed.

@@ -1,0 +1,243 @@
+//! The jobs of points: what was done is noted, boards are brought to what members have, and an event that is over earns points
+//! for its host and for those who were there. Each may be done twice, and changes nothing then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use mundotango_jobs::{Attempted, Failure, Handler, JobKind, Jobs, NewPools, Priority};
+use mundotango_storage::db::{Db, outbox_key};
+use mundotango_storage::{PageRequest, PageStart, StoreError, now};
+use serde::{Deserialize, Serialize};
+
+use super::board::{self, BoardStore, Standing};
+use super::rules::{Cause, Deed, FEWEST_GUESTS, Score};
+use super::store::{ScoreStore, Told};
+use crate::community::effects::Effect;
+use crate::community::events::rules::RsvpStatus;
+use crate::community::events::store::{Event, EventStore};
+use crate::community::notifications::tell::NOTIFICATION;
+
+/// Notes that a member did something, or that it does not count any longer.
+static NOTE: JobKind<Note> = JobKind::new("points_note", &NOTIFICATION, 1).priority(Priority::Low);
+/// Brings boards to what a member has.
+static LIST: JobKind<List> = JobKind::new("points_list", &NOTIFICATION, 1).priority(Priority::Low);
+/// Notes who hosted an event that is over, and who was there.
+static OVER: JobKind<Over> =
+    JobKind::new("points_event", &NOTIFICATION, 1).priority(Priority::Low).timeout(Duration::from_mins(10));
+
+/// How long after an event its points are given: until then the list at the door can be brought in.
+const SETTLED_AFTER: Duration = Duration::from_hours(6);
+/// Answers that are read at once.
+const ANSWERS_AT_ONCE: usize = 100;
+/// Answers that one job goes through; the next one goes on behind them.
+const ANSWERS_OF_A_JOB: usize = 1_000;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    user_id: String,
+    deed: Deed,
+    told: Told,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct List {
+    user_id: String,
+    /// The month whose boards are concerned; all of them if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    month: Option<String>,
+    /// The city in it whose board is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    city: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Over {
+    event_id: String,
+    /// When it is over: of an event that was moved, another job knows.
+    over_at: Timestamp,
+    /// Behind whose answer this job begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
+}
+
+/// The day of a time, in UTC.
+fn day(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).date().to_string()
+}
+
+/// The month of a time, in UTC: `2026-11`.
+pub(super) fn month(at: Timestamp) -> String {
+    let mut month = day(at);
+    month.truncate("2026-11".len());
+    month
+}
+
+/// Notes that a member made a post that all can read, or that it is one no longer.
+pub(in crate::community) fn post(
+    author_id: &str,
+    post_id: &str,
+    made_at: Timestamp,
+    told: Told,
+) -> Result<Effect, StoreError> {
+    let deed =
+        Deed { cause: Cause::Post, thing: post_id.to_owned(), day: day(made_at), city: None, host: None };
+    let job = NOTE.job(&Note { user_id: author_id.to_owned(), deed, told })?;
+    Ok(Effect::job(job.group(author_id)))
+}
+
+/// Has points given for an event some time after its end.
+pub(in crate::community) fn event(event: &Event) -> Result<Effect, StoreError> {
+    let over_at = event.when.over_at();
+    let job = OVER.job(&Over { event_id: event.id.clone(), over_at, after: None })?;
+    Ok(Effect::job(job.due(over_at + SETTLED_AFTER).group(event.id.as_str())))
+}
+
+/// Brings the boards of a month to what a member has, and that of all time.
+pub(super) fn list(user_id: &str, month: &str, city: Option<&str>) -> Result<Effect, StoreError> {
+    let (month, city) = (Some(month.to_owned()), city.map(str::to_owned));
+    let job = LIST.job(&List { user_id: user_id.to_owned(), month, city })?;
+    Ok(Effect::job(job.group(user_id)))
+}
+
+/// Brings all boards on which a member can be to what the member has.
+pub(super) fn list_all(user_id: &str) -> Result<Effect, StoreError> {
+    let job = LIST.job(&List { user_id: user_id.to_owned(), month: None, city: None })?;
+    Ok(Effect::job(job.group(user_id)))
+}
+
+/// The jobs of this file.
+pub fn handled(pools: NewPools, db: &Db, jobs: &Jobs) -> NewPools {
+    let worker = Arc::new(PointsWorker::new(db));
+    let own = || Own { worker: Arc::clone(&worker), jobs: jobs.clone() };
+    pools.handle(&NOTE, own()).handle(&LIST, own()).handle(&OVER, own())
+}
+
+struct Own {
+    worker: Arc<PointsWorker>,
+    jobs: Jobs,
+}
+
+#[async_trait]
+impl Handler<Note> for Own {
+    async fn run(&self, _: &Attempted, job: Note) -> Result<(), Failure> {
+        Ok(self.worker.scores.note(&job.user_id, &job.deed, job.told).await?)
+    }
+}
+
+#[async_trait]
+impl Handler<List> for Own {
+    async fn run(&self, _: &Attempted, job: List) -> Result<(), Failure> {
+        Ok(self.worker.list(&job.user_id, job.month.as_deref(), job.city.as_deref()).await?)
+    }
+}
+
+#[async_trait]
+impl Handler<Over> for Own {
+    async fn run(&self, attempted: &Attempted, job: Over) -> Result<(), Failure> {
+        let Over { event_id, over_at, after } = job;
+        let after = self.worker.event_is_over(&event_id, over_at, after, now()).await?;
+        let Some(after) = after else { return Ok(()) };
+        // The same name at each attempt: whoever does this job again finds the next one.
+        let id = format!("{}.{event_id}.{after}.points", outbox_key(attempted.enqueued_at()));
+        let next = OVER.job(&Over { event_id: event_id.clone(), over_at, after: Some(after) })?;
+        self.jobs.enqueue_as(id, next.group(event_id)).await.map(drop).map_err(Failure::retry)
+    }
+}
+
+/// Gives points, and keeps the boards.
+pub struct PointsWorker {
+    scores: ScoreStore,
+    boards: BoardStore,
+    events: EventStore,
+}
+
+impl PointsWorker {
+    /// On a store.
+    pub fn new(db: &Db) -> Self {
+        Self {
+            scores: ScoreStore::new(db.clone()),
+            boards: BoardStore::new(db.clone()),
+            events: EventStore::new(db.clone()),
+        }
+    }
+
+    /// Brings boards to what a member has: those of a month, or all; of its cities only this one; and that of all time.
+    pub async fn list(
+        &self,
+        user_id: &str,
+        month: Option<&str>,
+        city: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let score = self.scores.score(user_id).await?;
+        for (board, points) in boards_of(&score, month, city) {
+            let standing = Standing { points, version: score.version };
+            self.boards.place(&board, user_id, standing, !score.is_hidden).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes who hosted an event that is over and who was there, if it took place as it was planned then; behind whose answer to
+    /// go on, where there are more than one job goes through.
+    pub async fn event_is_over(
+        &self,
+        event_id: &str,
+        over_at: Timestamp,
+        after: Option<String>,
+        now: Timestamp,
+    ) -> Result<Option<String>, StoreError> {
+        let Some(event) = self.events.event(event_id).await? else { return Ok(None) };
+        if event.when.over_at() != over_at || over_at > now || event.is_draft || event.cancelled.is_some() {
+            return Ok(None);
+        }
+        // The host is one of those who are going, as a rule.
+        if after.is_none() && event.counts.going > FEWEST_GUESTS {
+            self.scores.note(&event.host_id, &deed(&event, Cause::Hosted, None), Told::Done).await?;
+        }
+        self.note_guests(&event, after).await
+    }
+
+    /// Notes those who were at an event: who was let in at the door where somebody noted that, else who was going.
+    async fn note_guests(&self, event: &Event, after: Option<String>) -> Result<Option<String>, StoreError> {
+        let is_door_kept = self.events.checked_in(&event.id).await? > 0;
+        let attended = deed(event, Cause::Attended, Some(event.host_id.clone()));
+        let mut start = after.map_or(PageStart::First, PageStart::After);
+        for _ in 0..ANSWERS_OF_A_JOB / ANSWERS_AT_ONCE {
+            let page = self.events.rsvps(&event.id, PageRequest { start, limit: ANSWERS_AT_ONCE }).await?;
+            let going = page.items.into_iter().filter(|answer| answer.status == RsvpStatus::Going);
+            let guests: Vec<_> =
+                going.map(|answer| answer.user_id).filter(|user| *user != event.host_id).collect();
+            let came = if is_door_kept { Some(self.events.came(&event.id, &guests).await?) } else { None };
+            let was_there = |guest: &&String| came.as_ref().is_none_or(|came| came.contains_key(*guest));
+            for guest in guests.iter().filter(was_there) {
+                self.scores.note(guest, &attended, Told::Done).await?;
+            }
+            let Some(next) = page.next else { return Ok(None) };
+            start = PageStart::After(next);
+        }
+        Ok(match start {
+            PageStart::After(after) => Some(after),
+            _ => None,
+        })
+    }
+}
+
+fn deed(event: &Event, cause: Cause, host: Option<String>) -> Deed {
+    let city = event.location.city.as_deref().map(str::to_lowercase);
+    Deed { cause, thing: event.id.clone(), day: day(event.when.starts_at()), city, host }
+}
+
+/// The boards of a month and its city, or all, with what counts there.
+fn boards_of(score: &Score, month: Option<&str>, city: Option<&str>) -> Vec<(String, u32)> {
+    let mut boards = vec![(board::id(None, None), score.points)];
+    let is_meant = |of: &str| month.is_none_or(|wanted| wanted == of);
+    for (name, of_month) in score.months.iter().filter(|(name, _)| is_meant(name)) {
+        boards.push((board::id(Some(name), None), of_month.points));
+        let is_meant = |of: &str| month.is_none() || city == Some(of);
+        let cities = of_month.cities.iter().filter(|(city, _)| is_meant(city));
+        boards.extend(cities.map(|(city, points)| (board::id(Some(name), Some(city)), *points)));
+    }
+    boards
+}
