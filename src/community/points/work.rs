@@ -65,7 +65,7 @@ struct Over {
 
 /// The day of a time, in UTC.
 fn day(at: Timestamp) -> String {
-    at.to_zoned(TimeZone::UTC).date().to_string()
+    TimeZone::UTC.to_datetime(at).date().to_string()
 }
 
 /// The month of a time, in UTC: `2026-11`.
