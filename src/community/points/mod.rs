@@ -206,8 +206,8 @@ async fn leaderboard(
     ValidQuery(query): ValidQuery<BoardQuery>,
 ) -> Result<Json<BoardBody>, Problem> {
     let month = query.month.map(|Month(month)| month);
-    let board =
-        board::id(month.as_deref(), query.city.as_ref().map(|city| city.clone().into_string().as_str()));
+    let city = query.city.map(City::into_string);
+    let board = board::id(month.as_deref(), city.as_deref());
     let mut standings = community.points.boards.standings(&board).await?;
     standings.truncate(MOST_SHOWN);
     let people = community.people(standings.iter().map(|(user, _)| user.clone()).collect()).await;
