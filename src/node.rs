@@ -406,6 +406,7 @@ fn sagas(pools: NewPools, db: &Db, jobs: &Jobs) -> NewPools {
     let pools = events::promoting::handled(events::refunds::handled(pools, db, jobs), db);
     let pools = events::live_counts::handled(pools, db);
     let pools = community::housing::handled(pools, db);
+    let pools = community::graph::handled(pools, db);
     series::work::handled(pools, series::work::SeriesWorker::new(db))
 }
 
