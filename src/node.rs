@@ -407,6 +407,7 @@ fn sagas(pools: NewPools, db: &Db, jobs: &Jobs) -> NewPools {
     let pools = events::live_counts::handled(pools, db);
     let pools = community::housing::handled(pools, db);
     let pools = community::points::handled(pools, db, jobs);
+    let pools = community::graph::handled(pools, db);
     series::work::handled(pools, series::work::SeriesWorker::new(db))
 }
 

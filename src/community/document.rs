@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{bookmarks, events, housing, notifications, payments, posts};
+use super::{bookmarks, events, graph, housing, notifications, payments, posts};
 
 /// The document without its operations.
 #[derive(OpenApi)]
@@ -21,6 +21,7 @@ use super::{bookmarks, events, housing, notifications, payments, posts};
     tags(
         (name = "auth", description = "Making an account, logging in and out, and getting back in by mail."),
         (name = "users", description = "The own profile, and those of others."),
+        (name = "people", description = "Following, friends, and keeping others out."),
         (name = "posts", description = "The feed, posts, and reactions to them."),
         (name = "bookmarks", description = "Posts to come back to."),
         (name = "events", description = "Milongas, classes and festivals, and who comes."),
@@ -42,6 +43,7 @@ use super::{bookmarks, events, housing, notifications, payments, posts};
         posts::PostMessage,
         posts::live::ReactionsMessage,
         bookmarks::BookmarkMessage,
+        graph::announce::FriendMessage,
         events::bodies::EventMessage,
         events::hosts::HostMessage,
         housing::bookings::bodies::BookingMessage,
@@ -89,6 +91,7 @@ const CHANNELS: &[(&str, &str, &[&str])] = &[
             "HostMessage",
             "NotificationMessage",
             "BookmarkMessage",
+            "FriendMessage",
             "BookingMessage",
             "PaymentMessage",
         ],

@@ -10,6 +10,7 @@ mod coalescer;
 mod document;
 pub mod effects;
 pub mod events;
+pub mod graph;
 pub mod housing;
 pub mod letters;
 mod limits;
@@ -50,6 +51,7 @@ use calendars::imported::ImportedStore;
 use calendars::store::CalendarStore;
 use events::series::work::SeriesWorker;
 use events::store::EventStore;
+use graph::store::Circles;
 use housing::bookings::saga::Bookings;
 use limits::Limits;
 use notifications::Notifications;
@@ -59,13 +61,15 @@ use posts::store::PostStore;
 use site::Site;
 
 /// The kinds of partitions that the features keep.
-pub fn kinds() -> [&'static KindSpec; 23] {
-    [
+pub fn kinds() -> Vec<&'static KindSpec> {
+    vec![
         accounts::kind::USERS.spec(),
         accounts::names::NAMES.spec(),
         posts::store::POSTS.spec(),
         posts::store::POST_REACTIONS.spec(),
         bookmarks::store::BOOKMARKS.spec(),
+        graph::store::CIRCLES.spec(),
+        graph::store::FOLLOWERS.spec(),
         events::store::EVENTS.spec(),
         events::door::DOORS.spec(),
         events::series::state::SERIES.spec(),
@@ -82,15 +86,16 @@ pub fn kinds() -> [&'static KindSpec; 23] {
         payments::ledger::LEDGER_DAYS.spec(),
         housing::listings::kind::LISTINGS.spec(),
         housing::bookings::store::BOOKINGS.spec(),
-        points::KINDS[0],
-        points::KINDS[1],
+        points::store::SCORES.spec(),
+        points::board::BOARDS.spec(),
     ]
 }
 
 /// The indexes that the features keep.
-pub fn indexes() -> [&'static IndexSpec; 9] {
-    [
+pub fn indexes() -> Vec<&'static IndexSpec> {
+    vec![
         posts::store::FEEDS.spec(),
+        graph::store::FOLLOWERS_BY_TIME.spec(),
         events::listing::EVENTS_BY_START.spec(),
         events::listing::EVENTS_OF_PEOPLE.spec(),
         payments::reads::PAYMENT_LISTS.spec(),
@@ -107,7 +112,7 @@ pub fn indexes() -> [&'static IndexSpec; 9] {
 fn schema_of_tests() -> Schema {
     let mut kinds = vec![mundotango_jobs::JOBS.spec(), crate::email::SUPPRESSIONS.spec()];
     kinds.extend(self::kinds());
-    Schema { kinds, indexes: indexes().to_vec() }
+    Schema { kinds, indexes: indexes() }
 }
 
 /// What the features share.
@@ -115,6 +120,8 @@ pub struct Community {
     accounts: AccountStore,
     posts: PostStore,
     bookmarks: BookmarkStore,
+    circles: Circles,
+    hot: Arc<dyn HotState>,
     events: EventStore,
     series: SeriesWorker,
     calendars: CalendarStore,
@@ -135,7 +142,7 @@ pub struct Community {
 
 /// What the community is built on besides its store.
 pub struct CommunityParts {
-    /// For quotas.
+    /// For quotas, and who is online.
     pub hot: Arc<dyn HotState>,
     /// Publishes to channels.
     pub engine: Arc<Engine>,
@@ -158,16 +165,19 @@ impl Community {
     pub fn new(db: &Db, parts: CommunityParts, auth: &AuthOptions) -> anyhow::Result<Self> {
         let CommunityParts { hot, engine, tokens, revocations, jobs, pusher, site, payments } = parts;
         let passwords = Passwords::new(auth.password_concurrency)?;
-        let limits = Limits::new(auth.rates.clone(), hot);
+        let limits = Limits::new(auth.rates.clone(), Arc::clone(&hot));
         let refresh_token_ttl = auth.refresh_token_ttl;
         let posts = PostStore::new(db.clone());
-        posts::live::start(&posts, &engine);
+        let circles = Circles::new(db.clone());
+        posts::live::start(&posts, &circles, &engine);
         let events = EventStore::new(db.clone());
         events::live::start(&events, &engine);
         Ok(Self {
             accounts: AccountStore::new(db.clone()),
             posts,
             bookmarks: BookmarkStore::new(db.clone()),
+            circles,
+            hot,
             events,
             series: SeriesWorker::new(db),
             calendars: CalendarStore::new(db.clone()),
@@ -240,6 +250,7 @@ pub fn router(community: Arc<Community>) -> OpenApiRouter {
         .merge(accounts::router())
         .merge(posts::router())
         .merge(bookmarks::router())
+        .merge(graph::router())
         .merge(events::router())
         .merge(calendars::router())
         .merge(housing::router())

@@ -7,6 +7,7 @@ use mundotango_gateway::Identity;
 use mundotango_gateway::problem::Problem;
 
 use super::events::rules::{AttendeeList, CoHostRole};
+use super::graph::relations::Relations;
 use super::posts::store::Visibility;
 use super::roles::{Role, role_of};
 
@@ -15,12 +16,20 @@ use super::roles::{Role, role_of};
 pub struct Viewer<'a> {
     user_id: &'a str,
     role: Role,
+    /// How the user stands to others, where the door knows it: without it all are strangers.
+    relations: Option<&'a Relations>,
 }
 
 impl<'a> Viewer<'a> {
     /// A user without any role, as in a mail or an agent's tools.
     pub fn user(user_id: &'a str) -> Self {
-        Self { user_id, role: Role::User }
+        Self { user_id, role: Role::User, relations: None }
+    }
+
+    /// The same, of whom it is known how the user stands to others.
+    #[must_use]
+    pub fn knowing(self, relations: &'a Relations) -> Self {
+        Self { relations: Some(relations), ..self }
     }
 
     /// The user who asks.
@@ -31,11 +40,20 @@ impl<'a> Viewer<'a> {
     fn is(&self, user_id: &str) -> bool {
         self.user_id == user_id
     }
+
+    /// Whether one of the two has blocked the other.
+    fn keeps_apart_from(&self, user_id: &str) -> bool {
+        self.relations.is_some_and(|relations| relations.keeps_apart(user_id))
+    }
+
+    fn is_friend_of(&self, user_id: &str) -> bool {
+        self.relations.is_some_and(|relations| relations.is_friend(user_id))
+    }
 }
 
 impl<'a> From<&'a Identity> for Viewer<'a> {
     fn from(identity: &'a Identity) -> Self {
-        Self { user_id: &identity.user_id, role: role_of(identity) }
+        Self { user_id: &identity.user_id, role: role_of(identity), relations: None }
     }
 }
 
@@ -87,6 +105,23 @@ pub enum Object<'a> {
         /// To whom.
         visibility: Visibility,
     },
+    /// Who somebody is.
+    Profile {
+        /// Whether that user has blocked the viewer.
+        is_kept_out: bool,
+    },
+    /// Whom a user follows, and by whom the user is followed.
+    Circle {
+        /// The user.
+        owner: &'a str,
+        /// Whether the user says so as well that they are friends.
+        is_friend: bool,
+    },
+    /// Somebody among others: who comes to an event, or has written a review.
+    Somebody {
+        /// That user.
+        user: &'a str,
+    },
     /// An event.
     Event {
         /// The user who owns it.
@@ -105,7 +140,7 @@ pub enum Object<'a> {
         /// The user whom the money is for.
         payee: &'a str,
     },
-    /// A place to stay, as everybody sees it.
+    /// A place to stay, as everybody sees it whom the host does not keep out.
     Listing {
         /// The user who offers it.
         host: &'a str,
@@ -183,9 +218,23 @@ fn allowed_if(is_so: bool, otherwise: Verdict) -> Verdict {
 pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
     let is_admin = viewer.role >= Role::Admin;
     match (object, action) {
-        // Without friendships yet, friends' posts are their author's alone.
+        (Object::Post { author, .. }, Action::Read) if viewer.keeps_apart_from(author) => Verdict::Hidden,
         (Object::Post { author, visibility }, Action::Read) => {
-            allowed_if(*visibility == Visibility::Public || viewer.is(author), Verdict::Hidden)
+            let is_told = match visibility {
+                Visibility::Public => true,
+                Visibility::Friends => viewer.is_friend_of(author),
+                Visibility::Private => false,
+            };
+            allowed_if(is_told || viewer.is(author), Verdict::Hidden)
+        }
+        (Object::Profile { is_kept_out }, Action::Read) => allowed_if(!is_kept_out, Verdict::Hidden),
+        (Object::Somebody { user }, Action::Read) => {
+            allowed_if(!viewer.keeps_apart_from(user), Verdict::Hidden)
+        }
+        (Object::Circle { owner, .. }, Action::Read) if viewer.keeps_apart_from(owner) => Verdict::Hidden,
+        (Object::Circle { owner, is_friend }, Action::Read) => {
+            let is_told = viewer.is(owner) || (*is_friend && viewer.is_friend_of(owner));
+            allowed_if(is_told, Verdict::Forbidden("only friends see this"))
         }
         (Object::Post { author, .. }, Action::Change) => {
             allowed_if(viewer.is(author) || is_admin, Verdict::Forbidden("only its author may do this"))
@@ -208,7 +257,9 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             let owns = viewer.is(owner) || is_admin;
             of_event(action, owns, *involved, false, AttendeeList::Hosts)
         }
-        (Object::Listing { .. }, Action::Read) => Verdict::Allowed,
+        (Object::Listing { host }, Action::Read) => {
+            allowed_if(!viewer.keeps_apart_from(host), Verdict::Hidden)
+        }
         (Object::Listing { host }, _) => {
             allowed_if(viewer.is(host) || is_admin, Verdict::Forbidden("only its host may do this"))
         }
@@ -227,7 +278,14 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
         (Object::GuestsPart { host, guest }, _) => {
             of_booking(viewer.is(guest), viewer.is(host) || viewer.is(guest) || is_admin)
         }
-        (Object::Post { .. } | Object::Payment { .. }, _) => Verdict::Hidden,
+        (
+            Object::Post { .. }
+            | Object::Profile { .. }
+            | Object::Circle { .. }
+            | Object::Somebody { .. }
+            | Object::Payment { .. },
+            _,
+        ) => Verdict::Hidden,
     }
 }
 
@@ -266,6 +324,7 @@ fn of_event(
 
 #[cfg(test)]
 mod tests {
+    use super::super::graph::relations::Sorts;
     use super::*;
 
     #[test]
@@ -276,6 +335,35 @@ mod tests {
     }
 
     #[test]
+    fn friends_read_what_is_for_them_and_who_is_kept_apart_sees_nothing_of_the_other() {
+        let of = |sorts| Relations::new(1, vec![("ana".to_owned(), sorts)]);
+        let (stranger, friend) = (Relations::default(), of(Sorts::FRIENDS));
+        let apart = [of(Sorts::BLOCKED), of(Sorts::BLOCKED_BY)];
+        let post = |visibility| Object::Post { author: "ana", visibility };
+        let objects = [
+            post(Visibility::Public),
+            post(Visibility::Friends),
+            post(Visibility::Private),
+            Object::Circle { owner: "ana", is_friend: true },
+            Object::Somebody { user: "ana" },
+            Object::Listing { host: "ana" },
+        ];
+        let seen = |relations: &Relations| {
+            objects.map(|object| may(Viewer::user("ben").knowing(relations), Action::Read, &object))
+        };
+        assert_eq!(seen(&stranger).map(Verdict::is_allowed), [true, false, false, false, true, true]);
+        assert_eq!(seen(&friend).map(Verdict::is_allowed), [true, true, false, true, true, true]);
+        for relations in &apart {
+            assert_eq!(seen(relations), [Verdict::Hidden; 6]);
+        }
+        let late = Object::Circle { owner: "ana", is_friend: false };
+        let verdict = may(Viewer::user("ben").knowing(&friend), Action::Read, &late);
+        assert!(!verdict.is_allowed(), "a copy that is late shows nothing");
+        let own = Object::Circle { owner: "ben", is_friend: false };
+        assert!(may(Viewer::user("ben").knowing(&stranger), Action::Read, &own).is_allowed());
+    }
+
+    #[test]
     fn each_side_of_a_booking_does_its_part_and_strangers_do_not_know_of_it() {
         let (host, guest) = ("ana", "ben");
         let objects = [
@@ -283,7 +371,7 @@ mod tests {
             Object::HostsPart { host, guest },
             Object::GuestsPart { host, guest },
         ];
-        let admin = Viewer { user_id: "eva", role: Role::Admin };
+        let admin = Viewer { role: Role::Admin, ..Viewer::user("eva") };
         for (viewer, allowed) in [
             (Viewer::user("ana"), [true, true, false]),
             (Viewer::user("ben"), [true, false, true]),
@@ -317,8 +405,8 @@ mod tests {
         for (viewer, reads, changes) in [
             (Viewer::user("ana"), true, Some(false)),
             (Viewer::user("ben"), true, Some(true)),
-            (Viewer { user_id: "eva", role: Role::Admin }, true, Some(true)),
-            (Viewer { user_id: "mia", role: Role::Moderator }, false, None),
+            (Viewer { role: Role::Admin, ..Viewer::user("eva") }, true, Some(true)),
+            (Viewer { role: Role::Moderator, ..Viewer::user("mia") }, false, None),
             (Viewer::user("eva"), false, None),
         ] {
             assert_eq!(may(viewer, Action::Read, &payment).is_allowed(), reads, "{viewer:?}");
@@ -348,16 +436,19 @@ mod tests {
                 "{action:?}"
             );
             assert!(may(Viewer::user("ana"), action, None), "the owner: {action:?}");
-            assert!(may(Viewer { user_id: "eva", role: Role::Admin }, action, None), "an admin: {action:?}");
+            assert!(
+                may(Viewer { role: Role::Admin, ..Viewer::user("eva") }, action, None),
+                "an admin: {action:?}"
+            );
         }
-        let moderator = Viewer { user_id: "mia", role: Role::Moderator };
+        let moderator = Viewer { role: Role::Moderator, ..Viewer::user("mia") };
         assert!(!may(moderator, Action::Change, None));
     }
 
     #[test]
     fn all_see_a_series_its_editors_change_it_and_its_owner_gives_it_away() {
         let series = |involved| Object::Series { owner: "ana", involved };
-        let (ben, eva) = (Viewer::user("ben"), Viewer { user_id: "eva", role: Role::Admin });
+        let (ben, eva) = (Viewer::user("ben"), Viewer { role: Role::Admin, ..Viewer::user("eva") });
         for (viewer, involved, allowed) in [
             (ben, Involvement::None, [true, false, false]),
             (ben, Involvement::Door, [true, false, false]),

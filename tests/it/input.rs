@@ -54,6 +54,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
             "eventAnswers": ways, "eventGoing": ways, "seriesEnding": ways, "bookingRequested": ways, "bookingCountered": ways,
             "bookingConfirmed": ways, "bookingDeclined": ways, "bookingSuperseded": ways, "bookingExpired": ways,
             "bookingCancelled": ways, "bookingReminder": ways, "reviewDue": ways, "reviewsRevealed": ways,
+            "friendRequested": ways, "friendAccepted": ways, "followNew": ways,
         },
     });
     let profile =

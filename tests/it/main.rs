@@ -19,6 +19,7 @@ mod events;
 mod fairness;
 mod faults;
 mod firefox;
+mod graph;
 mod hostile;
 mod housing;
 mod idempotency;

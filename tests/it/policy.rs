@@ -77,6 +77,8 @@ enum Rule {
     IsOffered,
     /// Whoever may read the post.
     ReadsPost,
+    /// The user, and the user's friends, of whom there are none here.
+    SeesCircle,
     /// Who pays, and whom the money is for.
     SeesPayment,
     /// Whom the money is for.
@@ -103,8 +105,8 @@ enum Rule {
 
 use Rule::{
     Administers, ApiKey, ChangesEvent, ChangesListing, ChangesSeries, ChecksIn, GivesSeries, HandsOver,
-    Hosts, InBooking, IsOffered, Public, ReadsPost, Secret, SeesAttendees, SeesBooking, SeesEvent,
-    SeesPayment, SeesSeries, SendsBack, Stays, TakesSeries,
+    Hosts, InBooking, IsOffered, Public, ReadsPost, Secret, SeesAttendees, SeesBooking, SeesCircle,
+    SeesEvent, SeesPayment, SeesSeries, SendsBack, Stays, TakesSeries,
 };
 
 /// The protocol's code of who has subscribed before.
@@ -191,7 +193,21 @@ fn rule(operation: &str) -> Option<Rule> {
         | "getMe"
         | "changeMe"
         | "changeEmail"
-        | "getUser" => Rule::User,
+        | "getUser"
+        | "followUser"
+        | "unfollowUser"
+        | "askFriend"
+        | "removeFriend"
+        | "blockUser"
+        | "unblockUser"
+        | "muteUser"
+        | "unmuteUser"
+        | "listFriends"
+        | "listFriendRequests"
+        | "listFriendsOnline"
+        | "listBlocks"
+        | "listMutes" => Rule::User,
+        "listFollowers" | "listFollowing" => SeesCircle,
         "getFeatures" | "getFunnel" | "getRetention" | "getSeries" | "getTop" | "listQueues" | "listJobs"
         | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"
         | "getMailAddress" | "getActor" | "exportStore" | "listFindings" | "listNodes" | "getSlow"
@@ -444,6 +460,10 @@ impl World {
                     }));
                 }
                 questions
+            }
+            SeesCircle => {
+                let path = path.replace("{id}", &self.user(Owner).id);
+                all_ask("", &path, body, |caller| Some(if caller == Owner { Allowed } else { Forbidden }))
             }
             SeesPayment | SendsBack => {
                 let path = path.replace("{id}", &self.payment().await);

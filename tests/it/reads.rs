@@ -11,7 +11,7 @@ use crate::server::{Server, User};
 
 const STATED: &str = include_str!("../../docs/store-reads.md");
 /// The areas all of whose operations are stated.
-const AREAS: [&str; 3] = ["events", "housing", "payments"];
+const AREAS: [&str; 4] = ["events", "housing", "payments", "people"];
 /// Operations that are not: what they read depends on what they are given or on Stripe, or a stay or a series has to be over.
 const NOT_STATED: [&str; 11] = [
     "POST /api/events/import",
@@ -204,6 +204,28 @@ async fn housing(node: &mut Quiet, host: &User, ana: &User, ben: &User) {
     node.change("POST /api/bookings/{id}/cancel", &of(0, "cancel"), ana, json!({})).await;
 }
 
+/// What two people do with each other, and what is listed of it.
+async fn people(node: &mut Quiet, ana: &User, ben: &User) {
+    let of = |user: &User, part: &str| format!("/api/users/{}{part}", user.id);
+    node.change("PUT /api/users/{id}/follow", &of(ben, "/follow"), ana, Value::Null).await;
+    node.change("PUT /api/users/{id}/friend", &of(ben, "/friend"), ana, Value::Null).await;
+    node.change("PUT /api/users/{id}/friend", &of(ana, "/friend"), ben, Value::Null).await;
+    node.change("PUT /api/users/{id}/mute", &of(ben, "/mute"), ana, Value::Null).await;
+    node.read("GET /api/users/{id}", &of(ben, ""), ana).await;
+    node.read("GET /api/users/{id}/followers", &of(ben, "/followers"), ben).await;
+    node.read("GET /api/users/{id}/following", &of(ana, "/following"), ana).await;
+    node.read("GET /api/friends", "/api/friends", ana).await;
+    node.read("GET /api/friends/requests", "/api/friends/requests", ana).await;
+    node.read("GET /api/friends/online", "/api/friends/online", ana).await;
+    node.read("GET /api/mutes", "/api/mutes", ana).await;
+    node.change("DELETE /api/users/{id}/mute", &of(ben, "/mute"), ana, Value::Null).await;
+    node.change("DELETE /api/users/{id}/friend", &of(ben, "/friend"), ana, Value::Null).await;
+    node.change("DELETE /api/users/{id}/follow", &of(ben, "/follow"), ana, Value::Null).await;
+    node.change("PUT /api/users/{id}/block", &of(ben, "/block"), ana, Value::Null).await;
+    node.read("GET /api/blocks", "/api/blocks", ana).await;
+    node.change("DELETE /api/users/{id}/block", &of(ben, "/block"), ana, Value::Null).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_operation_reads_as_often_as_is_stated() {
     let mut node = Quiet::start().await;
@@ -212,6 +234,7 @@ async fn each_operation_reads_as_often_as_is_stated() {
     events(&mut node, &host, &ana, &ben).await;
     housing(&mut node, &host, &ana, &ben).await;
     node.read("GET /api/payments", "/api/payments", &ana).await;
+    people(&mut node, &ana, &ben).await;
 
     let counted: BTreeMap<_, _> =
         node.counted.iter().map(|(operation, reads)| ((*operation).to_owned(), reads.to_string())).collect();

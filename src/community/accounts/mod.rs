@@ -19,7 +19,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use deserr::Deserr;
 use jiff::{SignedDuration, Timestamp};
-use mundotango_gateway::extract::{Path, ValidJson};
+use mundotango_gateway::extract::ValidJson;
 use mundotango_gateway::input::{BadFields, Choice, Given, Maybe, Time};
 use mundotango_gateway::problem::{Code, Problem};
 use mundotango_gateway::revocation_store::Revoked;
@@ -51,7 +51,6 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(log_out))
         .routes(routes!(log_out_everywhere))
         .routes(routes!(me, change_profile))
-        .routes(routes!(user))
         .routes(routes!(create_user))
         .merge(email::router())
         .merge(pages::router().into())
@@ -129,7 +128,7 @@ struct OwnUser {
 /// A user, as everybody sees it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct PublicUser {
+pub(super) struct PublicUser {
     id: String,
     username: String,
     full_name: String,
@@ -449,20 +448,6 @@ async fn change_profile(
     };
     let changed = community.accounts.update_profile(&identity.user_id, change).await?;
     Ok(Json(changed.ok_or_else(|| Problem::not_found("user"))?.into()))
-}
-
-/// Another user.
-#[utoipa::path(
-    get, path = "/api/users/{id}", operation_id = "getUser", tag = "users",
-    responses((status = OK, body = PublicUser), (status = NOT_FOUND, body = Problem)),
-)]
-async fn user(
-    _: Identity,
-    State(community): Shared,
-    Path(id): Path<String>,
-) -> Result<Json<PublicUser>, Problem> {
-    let profile = community.accounts.profiles(&[id]).await?.pop();
-    Ok(Json(profile.ok_or_else(|| Problem::not_found("user"))?.into()))
 }
 
 /// Make an account of any role; for admins.

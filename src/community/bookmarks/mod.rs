@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use futures_util::FutureExt as _;
 use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path};
 use mundotango_gateway::problem::Problem;
@@ -17,6 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::effects::Effect;
+use super::graph::filled;
 use super::posts::SeenPost;
 use super::{Community, personal_channel};
 
@@ -51,7 +53,8 @@ impl Community {
     }
 }
 
-/// The caller's bookmarked posts, the last one first. Posts that the caller may no longer read are left out.
+/// The caller's bookmarked posts, the last one first. Posts that the caller may no longer read are left out; a page may end
+/// before it is full, and its cursor goes on.
 #[utoipa::path(
     get, path = "/api/bookmarks", operation_id = "listBookmarks", tag = "bookmarks", params(PageQuery),
     responses((status = OK, body = PageBody<SeenPost>), (status = BAD_REQUEST, body = Problem)),
@@ -61,8 +64,17 @@ async fn list(
     State(community): Shared,
     query: ListQuery<Everything>,
 ) -> Result<Json<PageBody<SeenPost>>, Problem> {
-    let page = community.bookmarks.posts(&identity.user_id, query.page.request()).await?;
-    let items = community.seen_posts_by_id(&page.items, &identity.user_id).await?;
+    let (community, user_id) = (&community, identity.user_id.as_str());
+    let read = |page| {
+        let reading = async move {
+            let page = community.bookmarks.posts(user_id, page).await?;
+            let items = community.readable_posts(&page.items, user_id).await?;
+            Ok::<_, Problem>(Page { items, next: page.next })
+        };
+        reading.boxed()
+    };
+    let page = filled(query.page.request(), read).await?;
+    let items = community.seen_posts(page.items, user_id).await?;
     Ok(Json(query.page.body(Page { items, next: page.next })))
 }
 

@@ -25,7 +25,7 @@ use super::rules::CoHostRole;
 use super::series::bodies::EventSeriesBody;
 use super::store::{EVENTS, Event, EventError, EventStore, still_to_come};
 use crate::community::effects::Effect;
-use crate::community::policy::Action;
+use crate::community::policy::{self, Action, Object, Viewer};
 use crate::community::{Community, Person, personal_channel};
 use crate::texts::Id;
 
@@ -134,8 +134,12 @@ impl EventStore {
 }
 
 impl Community {
-    pub(super) async fn known_user(&self, user_id: &str) -> Result<(), Problem> {
+    /// Whether there is such a user, whom the caller sees: nobody is given a part by somebody whom the user keeps out.
+    pub(super) async fn known_user(&self, identity: &Identity, user_id: &str) -> Result<(), Problem> {
         let known = self.accounts.profiles(&[user_id.to_owned()]).await?;
+        let mine = self.circles.view(&identity.user_id).await?;
+        let object = Object::Somebody { user: user_id };
+        policy::may(Viewer::from(identity).knowing(&mine), Action::Read, &object).allows("user")?;
         if known.is_empty() { Err(Problem::not_found("user")) } else { Ok(()) }
     }
 
@@ -242,7 +246,7 @@ async fn set(
     ValidJson(body): ValidJson<CoHostBody>,
 ) -> Result<StatusCode, Problem> {
     community.event_for(&id, &identity, Action::HandOver).await?;
-    community.known_user(&user_id).await?;
+    community.known_user(&identity, &user_id).await?;
     community.events.set_co_host(&id, &user_id, Some(body.role.0)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -286,7 +290,7 @@ async fn offer(
 ) -> Result<StatusCode, Problem> {
     let event = community.event_for(&id, &identity, Action::HandOver).await?;
     let to = body.user_id.into_string();
-    community.known_user(&to).await?;
+    community.known_user(&identity, &to).await?;
     let (people, offered_to) = (community.people(vec![event.host_id]).await, to.clone());
     let effects = move |event: &Event| {
         let message = HostMessage::Offered { event: Box::new(EventBody::new(event.clone(), &people)) };

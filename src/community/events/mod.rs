@@ -37,6 +37,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path, ValidJson};
 use mundotango_gateway::input::{Time, Whole};
@@ -55,10 +56,11 @@ use self::requests::{As, EventsQuery, MineQuery, NewEvent, RsvpBody, TicketPrice
 use self::rules::{RsvpCounts, RsvpStatus, Settings};
 use self::store::Event;
 use super::effects::Effect;
+use super::graph::filled;
 use super::letters;
 use super::notifications::kinds::NotificationKind;
 use super::place::Near;
-use super::policy::Action;
+use super::policy::{self, Action, Object, Viewer};
 use super::{Community, label};
 use crate::texts::{City, Description};
 
@@ -258,7 +260,8 @@ async fn rsvp(
     Ok(Json(Answered { rsvp: outcome.rsvp.into(), position, held_until, waits_for, counts }))
 }
 
-/// Who answered, for those to whom the event tells it.
+/// Who answered, for those to whom the event tells it; but for those who have blocked the caller, or whom the caller has
+/// blocked. A page may end before it is full; its cursor goes on.
 #[utoipa::path(
     get, path = "/api/events/{id}/attendees", operation_id = "listAttendees",
     tag = "events", params(PageQuery),
@@ -275,7 +278,21 @@ async fn attendees(
     query: ListQuery<Everything>,
 ) -> Result<Json<PageBody<Attendee>>, Problem> {
     community.event_for(&id, &identity, Action::ReadAttendees).await?;
-    let page = community.events.rsvps(&id, query.page.request()).await?;
+    let mine = community.circles.view(&identity.user_id).await?;
+    let viewer = Viewer::from(&identity).knowing(&mine);
+    let (community, id) = (&community, id.as_str());
+    let read = |page| {
+        let reading = async move {
+            let mut page = community.events.rsvps(id, page).await?;
+            page.items.retain(|rsvp| {
+                let object = Object::Somebody { user: &rsvp.user_id };
+                policy::may(viewer, Action::Read, &object).is_allowed()
+            });
+            Ok::<_, StoreError>(page)
+        };
+        reading.boxed()
+    };
+    let page = filled(query.page.request(), read).await?;
     let people = community.people(page.items.iter().map(|rsvp| rsvp.user_id.clone()).collect()).await;
     let page = page.map(|rsvp| Attendee {
         user: people.get(&rsvp.user_id).cloned(),

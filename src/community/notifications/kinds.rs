@@ -54,6 +54,12 @@ pub enum NotificationKind {
     ReviewsRevealed,
     /// A series that the user gives ends unless it is renewed.
     SeriesEnding,
+    /// Somebody asks to be a friend of the user.
+    FriendRequested,
+    /// Somebody whom the user asked is a friend now.
+    FriendAccepted,
+    /// The user has new followers.
+    FollowNew,
 }
 
 /// By which ways a user is told.
@@ -70,7 +76,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
@@ -93,6 +99,9 @@ impl NotificationKind {
         Self::ReviewDue,
         Self::ReviewsRevealed,
         Self::SeriesEnding,
+        Self::FriendRequested,
+        Self::FriendAccepted,
+        Self::FollowNew,
     ];
 
     /// Its name, as clients write it.
@@ -120,6 +129,9 @@ impl NotificationKind {
             Self::ReviewDue => "reviewDue",
             Self::ReviewsRevealed => "reviewsRevealed",
             Self::SeriesEnding => "seriesEnding",
+            Self::FriendRequested => "friendRequested",
+            Self::FriendAccepted => "friendAccepted",
+            Self::FollowNew => "followNew",
         }
     }
 
@@ -132,7 +144,16 @@ impl NotificationKind {
 
     /// Whether a letter of its own tells of it, at once; else the digest does.
     pub const fn has_letter(self) -> bool {
-        !matches!(self, Self::EventAnswers | Self::BookingPaid | Self::SeriesEnding | Self::ReviewsRevealed)
+        !matches!(
+            self,
+            Self::EventAnswers
+                | Self::BookingPaid
+                | Self::SeriesEnding
+                | Self::ReviewsRevealed
+                | Self::FriendRequested
+                | Self::FriendAccepted
+                | Self::FollowNew
+        )
     }
 
     /// How long it is worth a push.
@@ -173,6 +194,10 @@ impl NotificationKind {
             (Language::En, Self::ReviewDue) => format!("How was it? {title}"),
             (Language::En, Self::ReviewsRevealed) => format!("There is a review for you: {title}"),
             (Language::En, Self::SeriesEnding) => format!("{title} ends next month unless you renew it"),
+            (Language::En, Self::FriendRequested) => format!("{title} would like to be your friend"),
+            (Language::En, Self::FriendAccepted) => format!("{title} is your friend now"),
+            (Language::En, Self::FollowNew) if count == 1 => format!("{title} follows you"),
+            (Language::En, Self::FollowNew) => format!("{count} new followers, {title} the last one"),
             (Language::Es, Self::EventPromoted) => format!("Tienes un lugar en {title}"),
             (Language::Es, Self::EventOffered) => format!("Un lugar en {title} te espera hasta que pagues"),
             (Language::Es, Self::EventReminder) => format!("{title} empieza pronto"),
@@ -196,6 +221,10 @@ impl NotificationKind {
             (Language::Es, Self::ReviewDue) => format!("¿Qué tal fue? {title}"),
             (Language::Es, Self::ReviewsRevealed) => format!("Hay una reseña para ti: {title}"),
             (Language::Es, Self::SeriesEnding) => format!("{title} termina el mes próximo si no lo renuevas"),
+            (Language::Es, Self::FriendRequested) => format!("{title} te pide amistad"),
+            (Language::Es, Self::FriendAccepted) => format!("{title} aceptó tu solicitud de amistad"),
+            (Language::Es, Self::FollowNew) if count == 1 => format!("{title} te sigue"),
+            (Language::Es, Self::FollowNew) => format!("{count} seguidores nuevos; {title} es el último"),
         }
     }
 }

@@ -24,6 +24,7 @@ use super::rules::MOST_NAMED;
 use super::store::{Arrangement, Notification, NotificationStore, Numbered};
 use super::tell::{NOTIFICATION, NOTIFY, Notify, PUSHES};
 use super::views::{announce_new, link_of};
+use crate::community::graph::store::Circles;
 use crate::community::letters;
 use crate::email::Language;
 
@@ -75,6 +76,7 @@ pub struct Teller {
     notifications: NotificationStore,
     preferences: PreferenceStore,
     devices: DeviceStore,
+    circles: Circles,
     pusher: Arc<Pusher>,
     breakers: Breakers,
     public_url: String,
@@ -110,6 +112,7 @@ impl Teller {
             notifications: NotificationStore::new(db.clone()),
             preferences: PreferenceStore::new(db.clone()),
             devices: DeviceStore::new(db.clone()),
+            circles: Circles::new(db.clone()),
             pusher,
             breakers: Breakers::default(),
             public_url: public_url.trim_end_matches('/').to_owned(),
@@ -196,6 +199,12 @@ impl Teller {
         let ways = preferences.ways(kind);
         let is_wanted = ways.in_app || ways.push || ways.email && !kind.has_letter();
         if !is_wanted || preferences.is_muted(&thing, now) || stale_at.is_some_and(|stale| stale <= now) {
+            return Ok(());
+        }
+        // Of all that is told: nobody hears of what somebody does who is muted or kept out.
+        if let Some(actor) = &actor_id
+            && self.circles.tie(&user_id, actor).await?.silences()
+        {
             return Ok(());
         }
         let told = Notification { kind, thing, title, actor_id, count, at: now, stale_at };

@@ -34,6 +34,10 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         | NotificationKind::ReviewDue
         | NotificationKind::ReviewsRevealed => format!("/bookings/{}", told.thing),
         NotificationKind::SeriesEnding => format!("/events/series/{}", told.thing),
+        NotificationKind::FriendRequested | NotificationKind::FriendAccepted => {
+            format!("/people/{}", told.thing)
+        }
+        NotificationKind::FollowNew => format!("/people/{}/followers", told.thing),
     }
 }
 

@@ -18,7 +18,7 @@ use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, ValidJson, ValidQuery};
 use mundotango_gateway::input::BadFields;
 use mundotango_gateway::problem::{FieldCode, FieldError, Problem};
-use mundotango_storage::db::{Db, KindSpec};
+use mundotango_storage::db::Db;
 use mundotango_storage::now;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -34,9 +34,6 @@ use crate::texts::City;
 pub use self::work::handled;
 
 type Shared = State<Arc<Community>>;
-
-/// What this feature keeps.
-pub(super) const KINDS: [&KindSpec; 2] = [store::SCORES.spec(), board::BOARDS.spec()];
 
 pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
     OpenApiRouter::new().routes(routes!(leaderboard)).routes(routes!(own, show)).routes(routes!(deeds))

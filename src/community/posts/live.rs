@@ -11,10 +11,11 @@ use mundotango_storage::hot::Version;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::may_read;
+use super::readers::readable;
 use super::rules::ReactionType;
 use super::store::PostStore;
 use crate::community::coalescer::Coalescer;
+use crate::community::graph::store::Circles;
 
 /// The namespace of the posts' channels.
 const NAMESPACE: &str = "post";
@@ -37,7 +38,7 @@ pub(in crate::community) enum ReactionsMessage {
 }
 
 /// Lets into a post's channel who may read the post.
-struct Readers(PostStore);
+struct Readers(PostStore, Circles);
 
 #[async_trait]
 impl ChannelGate for Readers {
@@ -46,8 +47,10 @@ impl ChannelGate for Readers {
         else {
             return Ok(false);
         };
-        let post = self.0.post(id).await.map_err(|error| error.to_string())?;
-        Ok(post.is_some_and(|post| may_read(user, &post)))
+        let Self(posts, circles) = self;
+        let post = posts.post(id).await.map_err(|error| error.to_string())?;
+        let post = readable(circles, user, post.into_iter().collect()).await;
+        Ok(!post.map_err(|error| error.to_string())?.is_empty())
     }
 }
 
@@ -111,13 +114,13 @@ impl Reactions {
 }
 
 /// Opens the posts' channels, and publishes what changes there from now on.
-pub(in crate::community) fn start(posts: &PostStore, engine: &Arc<Engine>) {
+pub(in crate::community) fn start(posts: &PostStore, circles: &Circles, engine: &Arc<Engine>) {
     let changed = Arc::new(Coalescer::default());
     posts.on_reactions({
         let changed = Arc::clone(&changed);
         move |post_id| changed.changed(post_id)
     });
-    engine.set_gate(NAMESPACE, Arc::new(Readers(posts.clone())));
+    engine.set_gate(NAMESPACE, Arc::new(Readers(posts.clone(), circles.clone())));
     engine.set_topic(REACTIONS, Arc::new(Hearing(Arc::clone(&changed))));
     let reactions = Arc::new(Reactions { posts: posts.clone(), engine: Arc::downgrade(engine), changed });
     engine.keep_running(REACTIONS, Pace::Timed, move |vitals| {

@@ -1,6 +1,7 @@
 //! Posts: saying something, and saying what one thinks of it.
 
 pub(super) mod live;
+mod readers;
 pub mod rules;
 pub mod store;
 
@@ -11,11 +12,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use deserr::Deserr;
+use futures_util::FutureExt as _;
 use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path, ValidJson};
 use mundotango_gateway::input::{BadFields, Choice, Time};
 use mundotango_gateway::problem::Problem;
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
-use mundotango_storage::Page;
+use mundotango_storage::{Page, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -24,7 +26,7 @@ use utoipa_axum::routes;
 use self::rules::ReactionType;
 use self::store::{Post, Visibility};
 use super::effects::Effect;
-use super::policy::{self, Action, Object, Viewer};
+use super::graph::filled;
 use super::{Community, Person, label};
 use crate::texts::PostText;
 
@@ -104,29 +106,21 @@ impl PostBody {
     }
 }
 
-fn may_read(user_id: &str, post: &Post) -> bool {
-    let object = Object::Post { author: &post.author_id, visibility: post.visibility };
-    policy::may(Viewer::user(user_id), Action::Read, &object).is_allowed()
-}
-
 impl Community {
     /// A post that the user may read.
     pub(super) async fn readable_post(&self, id: &str, user_id: &str) -> Result<Post, Problem> {
-        let post = self.posts.post(id).await?;
-        post.filter(|post| may_read(user_id, post)).ok_or_else(|| Problem::not_found("post"))
+        let post = self.posts.post(id).await?.into_iter().collect();
+        let readable = readers::readable(&self.circles, user_id, post).await?.pop();
+        readable.ok_or_else(|| Problem::not_found("post"))
     }
 
     /// The posts of these ids that the user may read, in the ids' order.
-    pub(super) async fn seen_posts_by_id(
-        &self,
-        ids: &[String],
-        user_id: &str,
-    ) -> Result<Vec<SeenPost>, Problem> {
-        let posts = self.posts.posts(ids).await?.into_iter().filter(|post| may_read(user_id, post));
-        self.seen_posts(posts.collect(), user_id).await
+    pub(super) async fn readable_posts(&self, ids: &[String], user_id: &str) -> Result<Vec<Post>, Problem> {
+        Ok(readers::readable(&self.circles, user_id, self.posts.posts(ids).await?).await?)
     }
 
-    async fn seen_posts(&self, posts: Vec<Post>, user_id: &str) -> Result<Vec<SeenPost>, Problem> {
+    /// Posts as a user sees them who may read them.
+    pub(super) async fn seen_posts(&self, posts: Vec<Post>, user_id: &str) -> Result<Vec<SeenPost>, Problem> {
         let people = self.people(posts.iter().map(|post| post.author_id.clone()).collect()).await;
         let ids: Vec<_> = posts.iter().map(|post| post.id.clone()).collect();
         let (counts, own) =
@@ -157,7 +151,9 @@ impl Community {
     }
 }
 
-/// The caller's feed, newest first.
+/// The caller's feed, newest first: public posts, the caller's own, and those of friends for their friends. What those have
+/// written whom the caller has muted or blocked, or who have blocked the caller, is left out. A page may end before it is full;
+/// its cursor goes on.
 #[utoipa::path(
     get, path = "/api/posts", operation_id = "listPosts", tag = "posts", params(PageQuery),
     responses((status = OK, body = PageBody<SeenPost>), (status = BAD_REQUEST, body = Problem)),
@@ -167,7 +163,20 @@ async fn feed(
     State(community): Shared,
     query: ListQuery<Everything>,
 ) -> Result<Json<PageBody<SeenPost>>, Problem> {
-    let page = community.posts.feed(&identity.user_id, query.page.request()).await?;
+    let (community, user_id) = (&community, identity.user_id.as_str());
+    let mine = community.circles.view(user_id).await?;
+    let friends = readers::friends_in_feed(&mine);
+    let (friends, mine) = (&friends, &mine);
+    let read = |page| {
+        let reading = async move {
+            let Page { items, next } = community.posts.feed(user_id, friends, page).await?;
+            let mut items = readers::readable(&community.circles, user_id, items).await?;
+            items.retain(|post| !mine.has_muted(&post.author_id));
+            Ok::<_, StoreError>(Page { items, next })
+        };
+        reading.boxed()
+    };
+    let page = filled(query.page.request(), read).await?;
     let items = community.seen_posts(page.items, &identity.user_id).await?;
     Ok(Json(query.page.body(Page { items, next: page.next })))
 }

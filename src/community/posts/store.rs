@@ -143,14 +143,21 @@ impl PostStore {
         Ok(found.filter_map(|(id, post)| post.map(|post| Post::new(id, post.facts))).collect())
     }
 
-    /// What a user sees, newest first: public posts, and all of the user's own.
-    pub async fn feed(&self, user_id: &str, page: PageRequest) -> Result<Page<Post>, StoreError> {
-        let own = own_feed(user_id);
+    /// What a user may see, newest first: public posts, all of the user's own, and those of some others that are not public. Whether
+    /// the user may read each of them is not looked at.
+    pub async fn feed(
+        &self,
+        user_id: &str,
+        others: &[String],
+        page: PageRequest,
+    ) -> Result<Page<Post>, StoreError> {
+        let own: Vec<_> = others.iter().map(String::as_str).chain([user_id]).map(own_feed).collect();
+        let lists: Vec<_> = own.iter().map(String::as_str).chain([PUBLIC]).collect();
         let (mut after, mut skip) = page.start.behind(Some)?;
         let mut items = Vec::with_capacity(page.limit);
         loop {
             let wanted = skip + page.limit - items.len();
-            let entries = self.0.walk(&FEEDS, &[PUBLIC, &own], after.as_deref(), wanted).await?;
+            let entries = self.0.walk(&FEEDS, &lists, after.as_deref(), wanted).await?;
             let ids: Vec<_> = entries.items.into_iter().skip(skip).map(|(id, ())| id).collect();
             skip = 0;
             // A post that is not there yet or no longer is left out.

@@ -4,6 +4,7 @@ mod accounts;
 mod bookmarks;
 mod conversations;
 mod events;
+mod graph;
 mod growth;
 mod housing;
 mod listings;
@@ -90,6 +91,7 @@ pub async fn all_suites(nodes: &[Db; 2]) {
     posts::posts(nodes).await;
     revocations::revocations(nodes).await;
     bookmarks::bookmarks(nodes).await;
+    Box::pin(graph::graph(nodes)).await;
     events::events(nodes).await;
     payments::payments(nodes).await;
     listings::listings(nodes).await;

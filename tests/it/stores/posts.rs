@@ -55,16 +55,17 @@ async fn feeds_hold_public_and_own_posts_newest_first(store: &PostStore) {
     mine.reverse();
     let start = of_both[0].clone();
     for limit in [1, 7, 100] {
-        let read = async |page: PageRequest| store.feed(&me, page).await;
+        let read = async |page: PageRequest| store.feed(&me, &[], page).await;
         let mut ids = walk(limit, read, |post: &Post| post.id.clone()).await;
         // Other suites may have posted before.
         ids.retain(|id| *id >= start);
         assert_eq!(ids, mine, "in pages of {limit}");
     }
     let second = PageRequest { start: PageStart::Skip(5), limit: 5 };
-    let ids: Vec<_> = store.feed(&me, second).await.unwrap().items.into_iter().map(|post| post.id).collect();
+    let ids: Vec<_> =
+        store.feed(&me, &[], second).await.unwrap().items.into_iter().map(|post| post.id).collect();
     assert_eq!(ids, mine[5..10]);
-    let strangers = store.feed(&new_id(), first(1)).await.unwrap();
+    let strangers = store.feed(&new_id(), &[], first(1)).await.unwrap();
     assert_eq!(strangers.items[0].visibility, Visibility::Public);
 }
 
@@ -143,7 +144,7 @@ async fn feeds_walk_over_days(store: &PostStore) {
     for limit in [1, 3, 4, 500] {
         let (mut start, mut read) = (PageStart::First, Vec::new());
         loop {
-            let page = store.feed(&author, PageRequest { start, limit }).await.unwrap();
+            let page = store.feed(&author, &[], PageRequest { start, limit }).await.unwrap();
             read.extend(page.items.into_iter().map(|post| post.id));
             let Some(next) = page.next else { break };
             start = PageStart::After(next);
@@ -153,5 +154,5 @@ async fn feeds_walk_over_days(store: &PostStore) {
         assert_eq!(read, ids, "in pages of {limit}");
     }
     let page = PageRequest { start: PageStart::After("x".to_owned()), limit: 1 };
-    assert!(matches!(store.feed(&author, page).await, Err(StoreError::BadCursor)));
+    assert!(matches!(store.feed(&author, &[], page).await, Err(StoreError::BadCursor)));
 }

@@ -249,6 +249,7 @@ async fn request(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<NewBooking>,
 ) -> Result<(StatusCode, Json<BookingBody>), Problem> {
+    community.seen_listing(&id, &identity).await?;
     let asked = Asked {
         guest_id: identity.user_id,
         stay: Stay::given(body.from, body.to).map_err(|error| Problem::invalid(vec![error]))?,

@@ -6,11 +6,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use deserr::Deserr;
+use futures_util::FutureExt as _;
 use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path, ValidJson};
 use mundotango_gateway::input::{BadFields, Choice, Maybe, Whole};
 use mundotango_gateway::problem::Problem;
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
-use mundotango_storage::{PageRequest, now};
+use mundotango_storage::{PageRequest, StoreError, now};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -19,7 +20,9 @@ use super::bodies::ReviewBody;
 use super::reviews::Review;
 use super::store::{Shown, Subject};
 use crate::community::Community;
+use crate::community::graph::filled;
 use crate::community::housing::status::Side;
+use crate::community::policy::{self, Action, Object, Viewer};
 use crate::texts::ReviewText;
 
 type Shared = State<Arc<Community>>;
@@ -68,13 +71,27 @@ struct UserReviewsQuery {
 }
 
 impl Community {
-    /// The reviews of a subject, and the place of the next ones.
+    /// The reviews of a subject by those whom a reader sees, and the place of the next ones.
     async fn reviews(
         &self,
         subject: &Subject,
+        reader: Viewer<'_>,
         page: PageRequest,
     ) -> Result<mundotango_storage::Page<ReviewBody>, Problem> {
-        let page = self.housing.store.reviews(subject, now(), page).await?;
+        let now = now();
+        let shows = move |shown: &Shown| {
+            let object = Object::Somebody { user: shown.booking.user(shown.author) };
+            policy::may(reader, Action::Read, &object).is_allowed()
+        };
+        let read = |page| {
+            let reading = async move {
+                let mut page = self.housing.store.reviews(subject, now, page).await?;
+                page.items.retain(shows);
+                Ok::<_, StoreError>(page)
+            };
+            reading.boxed()
+        };
+        let page = filled(page, read).await?;
         let author = |shown: &Shown| shown.booking.user(shown.author).to_owned();
         let people = self.people(page.items.iter().map(author).collect()).await;
         Ok(page.map(|shown| ReviewBody::public(shown, &people)))
@@ -147,13 +164,14 @@ async fn reply(
     responses((status = OK, body = PageBody<ReviewBody>), (status = NOT_FOUND, body = Problem)),
 )]
 async fn of_listing(
-    _: Identity,
+    identity: Identity,
     State(community): Shared,
     Path(id): Path<String>,
     query: ListQuery<Everything>,
 ) -> Result<Json<PageBody<ReviewBody>>, Problem> {
-    community.listing(&id).await?;
-    let page = community.reviews(&Subject::Listing(id), query.page.request()).await?;
+    let (_, mine) = community.seen_listing(&id, &identity).await?;
+    let reader = Viewer::from(&identity).knowing(&mine);
+    let page = community.reviews(&Subject::Listing(id), reader, query.page.request()).await?;
     Ok(Json(query.page.body(page)))
 }
 
@@ -164,13 +182,19 @@ async fn of_listing(
     responses((status = OK, body = PageBody<ReviewBody>), (status = BAD_REQUEST, body = Problem)),
 )]
 async fn of_user(
-    _: Identity,
+    identity: Identity,
     State(community): Shared,
     Path(id): Path<String>,
     ListQuery { filter, page: paging }: ListQuery<UserReviewsQuery>,
 ) -> Result<Json<PageBody<ReviewBody>>, Problem> {
+    let mine = community.circles.view(&identity.user_id).await?;
+    let reader = Viewer::from(&identity).knowing(&mine);
+    if !policy::may(reader, Action::Read, &Object::Somebody { user: &id }).is_allowed() {
+        // As of somebody who never stayed anywhere.
+        return Ok(Json(paging.body(mundotango_storage::Page { items: Vec::new(), next: None })));
+    }
     // What was said stays readable when the account is gone.
     let subject = Subject::User(filter.side.map_or(Side::Guest, |side| side.0), id);
-    let page = community.reviews(&subject, paging.request()).await?;
+    let page = community.reviews(&subject, reader, paging.request()).await?;
     Ok(Json(paging.body(page)))
 }

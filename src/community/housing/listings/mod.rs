@@ -37,6 +37,7 @@ use self::words::Words;
 use super::stay::{self, CivilDate, Stay};
 use crate::community::Community;
 use crate::community::amount::Price;
+use crate::community::graph::relations::Relations;
 use crate::community::money::Currency;
 use crate::community::place::Near;
 use crate::community::policy::{self, Action, Object, Viewer};
@@ -173,8 +174,20 @@ impl Community {
     }
 
     /// The listing, if there is one.
-    pub(in crate::community::housing) async fn listing(&self, id: &str) -> Result<Listing, Problem> {
+    async fn listing(&self, id: &str) -> Result<Listing, Problem> {
         self.housing.listings.listing(id).await?.ok_or_else(|| Problem::not_found("listing"))
+    }
+
+    /// The listing, if the caller may see it, and the caller's relations.
+    pub(in crate::community::housing) async fn seen_listing(
+        &self,
+        id: &str,
+        identity: &Identity,
+    ) -> Result<(Listing, Arc<Relations>), Problem> {
+        let (listing, mine) = (self.listing(id).await?, self.circles.view(&identity.user_id).await?);
+        let object = Object::Listing { host: &listing.host_id };
+        policy::may(Viewer::from(identity).knowing(&mine), Action::Read, &object).allows("listing")?;
+        Ok((listing, mine))
     }
 
     /// The listing, if the caller may change it.
@@ -215,6 +228,7 @@ async fn list(
         near: filter.near.map(|Near(point, km)| (point, km)),
         words: filter.q.map(|text| Words::of(&text.into_string())),
         host_id: is_own.then(|| identity.user_id.clone()),
+        relations: community.circles.view(&identity.user_id).await?,
     };
     let filter = match event {
         Some(event) => community.beds_for(&event, &identity, filter).await?,
@@ -262,9 +276,7 @@ async fn read(
     State(community): Shared,
     Path(id): Path<String>,
 ) -> Result<Json<ListingBody>, Problem> {
-    let listing = community.listing(&id).await?;
-    let object = Object::Listing { host: &listing.host_id };
-    policy::may(Viewer::from(&identity), Action::Read, &object).allows("listing")?;
+    let (listing, _) = community.seen_listing(&id, &identity).await?;
     Ok(Json(community.listing_body(listing, &identity).await?))
 }
 

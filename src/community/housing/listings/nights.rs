@@ -195,6 +195,6 @@ async fn availability(
     ValidQuery(query): ValidQuery<AvailabilityQuery>,
 ) -> Result<Json<Availability>, Problem> {
     let asked = Stay::given(query.from, query.to).map_err(|error| Problem::invalid(vec![error]))?;
-    let listing = community.listing(&id).await?;
+    let (listing, _) = community.seen_listing(&id, &identity).await?;
     community.availability(&listing, asked, &identity).await
 }

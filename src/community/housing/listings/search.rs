@@ -1,6 +1,8 @@
 //! Finding listings, the newest first. Whatever is asked, a page looks at a bounded number of entries and reads a bounded number
 //! of listings: past either it ends early, with a cursor to go on.
 
+use std::sync::Arc;
+
 use futures_util::future::try_join_all;
 use mundotango_storage::db::Db;
 use mundotango_storage::{Page, PageRequest, StoreError};
@@ -11,6 +13,7 @@ use super::rules::{AccommodationType, ListingStatus};
 use super::store::ListingStore;
 use super::words::{Words, folded};
 use crate::community::amount::Price;
+use crate::community::graph::relations::Relations;
 use crate::community::housing::stay::Stay;
 use crate::community::location::Coordinates;
 use crate::community::money::{Currency, Money};
@@ -47,6 +50,8 @@ pub struct ListingFilter {
     pub words: Option<Words>,
     /// Of this user, who also sees those that are paused.
     pub host_id: Option<String>,
+    /// Of hosts who do not keep the reader out, and are not kept out by the reader.
+    pub relations: Arc<Relations>,
 }
 
 impl ListingFilter {
@@ -74,6 +79,7 @@ impl ListingFilter {
             None => details.status == ListingStatus::Active,
         };
         let has = |words: &Words| words.are_in(&[&details.title, &details.description]);
+        let is_seen = is_seen && !self.relations.keeps_apart(&listing.host_id);
         is_seen && self.words.as_ref().is_none_or(has)
     }
 
