@@ -46,5 +46,5 @@ pub fn schema() -> Schema {
         life_ceo::store::CONVERSATIONS.spec(),
     ]);
     kinds.extend(community::kinds());
-    Schema { kinds, indexes: community::indexes().to_vec() }
+    Schema { kinds, indexes: community::indexes() }
 }
