@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod amount;
 pub mod bookmarks;
 pub mod calendars;
+pub mod chat;
 #[cfg(test)]
 mod clocks;
 mod coalescer;
@@ -22,6 +23,7 @@ pub mod policy;
 pub mod posts;
 pub mod roles;
 pub mod site;
+mod up_to;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,6 +49,7 @@ use accounts::store::{AccountStore, User};
 use bookmarks::store::BookmarkStore;
 use calendars::imported::ImportedStore;
 use calendars::store::CalendarStore;
+use chat::Chats;
 use events::series::work::SeriesWorker;
 use events::store::EventStore;
 use housing::bookings::saga::Bookings;
@@ -57,7 +60,7 @@ use posts::store::PostStore;
 use site::Site;
 
 /// The kinds of partitions that the features keep.
-pub fn kinds() -> [&'static KindSpec; 21] {
+pub fn kinds() -> [&'static KindSpec; 24] {
     [
         accounts::kind::USERS.spec(),
         accounts::names::NAMES.spec(),
@@ -80,6 +83,9 @@ pub fn kinds() -> [&'static KindSpec; 21] {
         payments::ledger::LEDGER_DAYS.spec(),
         housing::listings::kind::LISTINGS.spec(),
         housing::bookings::store::BOOKINGS.spec(),
+        chat::kinds::CHATS.spec(),
+        chat::kinds::CHAT_BLOCKS.spec(),
+        chat::kinds::CHAT_INBOXES.spec(),
     ]
 }
 
@@ -116,6 +122,7 @@ pub struct Community {
     calendars: CalendarStore,
     imported: ImportedStore,
     housing: Bookings,
+    chat: Chats,
     site: Site,
     tokens: Arc<Tokens>,
     revocations: Arc<Revocations>,
@@ -168,6 +175,7 @@ impl Community {
             calendars: CalendarStore::new(db.clone()),
             imported: ImportedStore::new(db.clone()),
             housing: Bookings::new(db),
+            chat: Chats::start(db, &engine),
             site,
             notifications: Notifications::new(db, pusher),
             payments,
@@ -237,6 +245,7 @@ pub fn router(community: Arc<Community>) -> OpenApiRouter {
         .merge(events::router())
         .merge(calendars::router())
         .merge(housing::router())
+        .merge(chat::router())
         .merge(notifications::router())
         .merge(payments::router())
         .merge(letters::unsubscribe::router())

@@ -134,7 +134,8 @@ impl EventStore {
 }
 
 impl Community {
-    pub(super) async fn known_user(&self, user_id: &str) -> Result<(), Problem> {
+    /// Whether there is such a user; it is an error where there is none.
+    pub(in crate::community) async fn known_user(&self, user_id: &str) -> Result<(), Problem> {
         let known = self.accounts.profiles(&[user_id.to_owned()]).await?;
         if known.is_empty() { Err(Problem::not_found("user")) } else { Ok(()) }
     }

@@ -54,6 +54,8 @@ pub enum NotificationKind {
     ReviewsRevealed,
     /// A series that the user gives ends unless it is renewed.
     SeriesEnding,
+    /// Somebody wrote to the user.
+    MessageNew,
 }
 
 /// By which ways a user is told.
@@ -70,7 +72,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
@@ -93,6 +95,7 @@ impl NotificationKind {
         Self::ReviewDue,
         Self::ReviewsRevealed,
         Self::SeriesEnding,
+        Self::MessageNew,
     ];
 
     /// Its name, as clients write it.
@@ -120,6 +123,7 @@ impl NotificationKind {
             Self::ReviewDue => "reviewDue",
             Self::ReviewsRevealed => "reviewsRevealed",
             Self::SeriesEnding => "seriesEnding",
+            Self::MessageNew => "messageNew",
         }
     }
 
@@ -132,7 +136,14 @@ impl NotificationKind {
 
     /// Whether a letter of its own tells of it, at once; else the digest does.
     pub const fn has_letter(self) -> bool {
-        !matches!(self, Self::EventAnswers | Self::BookingPaid | Self::SeriesEnding | Self::ReviewsRevealed)
+        !matches!(
+            self,
+            Self::EventAnswers
+                | Self::BookingPaid
+                | Self::SeriesEnding
+                | Self::ReviewsRevealed
+                | Self::MessageNew
+        )
     }
 
     /// How long it is worth a push.
@@ -173,6 +184,8 @@ impl NotificationKind {
             (Language::En, Self::ReviewDue) => format!("How was it? {title}"),
             (Language::En, Self::ReviewsRevealed) => format!("There is a review for you: {title}"),
             (Language::En, Self::SeriesEnding) => format!("{title} ends next month unless you renew it"),
+            (Language::En, Self::MessageNew) if count <= 1 => format!("New message: {title}"),
+            (Language::En, Self::MessageNew) => format!("{count} new messages: {title}"),
             (Language::Es, Self::EventPromoted) => format!("Tienes un lugar en {title}"),
             (Language::Es, Self::EventOffered) => format!("Un lugar en {title} te espera hasta que pagues"),
             (Language::Es, Self::EventReminder) => format!("{title} empieza pronto"),
@@ -196,6 +209,8 @@ impl NotificationKind {
             (Language::Es, Self::ReviewDue) => format!("¿Qué tal fue? {title}"),
             (Language::Es, Self::ReviewsRevealed) => format!("Hay una reseña para ti: {title}"),
             (Language::Es, Self::SeriesEnding) => format!("{title} termina el mes próximo si no lo renuevas"),
+            (Language::Es, Self::MessageNew) if count <= 1 => format!("Mensaje nuevo: {title}"),
+            (Language::Es, Self::MessageNew) => format!("{count} mensajes nuevos: {title}"),
         }
     }
 }

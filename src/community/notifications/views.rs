@@ -34,6 +34,7 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         | NotificationKind::ReviewDue
         | NotificationKind::ReviewsRevealed => format!("/bookings/{}", told.thing),
         NotificationKind::SeriesEnding => format!("/events/series/{}", told.thing),
+        NotificationKind::MessageNew => format!("/chat/{}", told.thing),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod bookmarks;
+mod chat;
 mod conversations;
 mod events;
 mod growth;
@@ -89,6 +90,7 @@ pub async fn all_suites(nodes: &[Db; 2]) {
     posts::posts(nodes).await;
     revocations::revocations(nodes).await;
     bookmarks::bookmarks(nodes).await;
+    Box::pin(chat::chat(nodes)).await;
     events::events(nodes).await;
     payments::payments(nodes).await;
     listings::listings(nodes).await;
