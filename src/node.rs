@@ -26,6 +26,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::analytics::counters::Counters;
 use crate::analytics::{self, Analytics};
 use crate::chosen_traces;
+use crate::community::chat;
 use crate::community::effects::{Effect, Effects};
 use crate::community::events::tickets::Tickets;
 use crate::community::events::{self, series};
@@ -334,6 +335,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     let pools = letters::handled(Pools::of(queues(&config.jobs)), &Arc::new(letters));
     let pools = ladder::handled(pools, &teller);
     let pools = sagas(payments::work::handled(pools, &payments), &db, &jobs);
+    let pools = chat::handled(pools, &db, &engine);
     let pools = analytics::work::handled(pools, &db, &jobs);
     let pools = pools.start(&jobs, &engine, &wakes, !config.cluster.is_shared());
     let schedules = Arc::new(Schedules::new(db.clone(), schedules()?, |job| Effect::job(job).kept()));

@@ -145,6 +145,14 @@ text! {
     BookingNote = rule(Form::Prose, 1, 2000, "We come for the festival.");
     /// What somebody says of a stay, to everybody or to the other side.
     ReviewText = rule(Form::Prose, 1, 4000, "Quiet, and close to the milongas.");
+    /// What somebody says in a conversation.
+    MessageText = rule(Form::Prose, 1, 4000, "See you at the milonga?");
+    /// The address of something that is sent with a message.
+    AttachmentAddress = Rule {
+        format: Some("uri"),
+        check: is_secure_address,
+        pattern: Some("^[Hh][Tt][Tt][Pp][Ss]://[!-~]+$"),
+        ..rule(Form::Token, 1, 1000, "https://example.com/salon.jpg") };
     /// Words that are searched for.
     SearchText = rule(Form::Line, 1, 100, "near the milonga");
     /// What a user calls a device.

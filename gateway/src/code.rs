@@ -91,6 +91,8 @@ codes! {
         Over = "over",
         /// There are as many of these as may be; remove some first.
         Full = "full",
+        /// The other side has not accepted the conversation: one message may be sent before that.
+        RequestPending = "request_pending",
         /// It cannot be paid for now: there is nothing to pay, it is paid, or it is not held for you long enough. The detail says
         /// which.
         NotPayable = "not_payable",

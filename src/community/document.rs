@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{bookmarks, events, graph, housing, notifications, payments, posts};
+use super::{bookmarks, chat, events, graph, housing, notifications, payments, posts};
 
 /// The document without its operations.
 #[derive(OpenApi)]
@@ -27,6 +27,7 @@ use super::{bookmarks, events, graph, housing, notifications, payments, posts};
         (name = "events", description = "Milongas, classes and festivals, and who comes."),
         (name = "calendars", description = "Events for calendar programs, and out of their files."),
         (name = "housing", description = "Places to stay, bookings of them, and reviews."),
+        (name = "chat", description = "Conversations between people: direct ones and groups."),
         (name = "notifications", description = "What a user is told, by which ways, and on which devices."),
         (name = "payments", description = "Paying for tickets and stays, and sending money back."),
         (name = "points", description = "What members earn by taking part, and who has most."),
@@ -48,6 +49,8 @@ use super::{bookmarks, events, graph, housing, notifications, payments, posts};
         events::hosts::HostMessage,
         housing::bookings::bodies::BookingMessage,
         events::series::bodies::SeriesMessage,
+        chat::bodies::ChatUpdate,
+        chat::bodies::ListUpdate,
         notifications::views::NotificationMessage,
         payments::PaymentMessage,
         crate::life_ceo::AgentMessage,
@@ -94,7 +97,14 @@ const CHANNELS: &[(&str, &str, &[&str])] = &[
             "FriendMessage",
             "BookingMessage",
             "PaymentMessage",
+            "ListUpdate",
         ],
+    ),
+    (
+        "chat:{conversationId}",
+        "What is said in a conversation, and who reads, types, joins and leaves. For those who are in it. Without history: \
+            `GET /api/chat/conversations/{id}/messages?after=` has what a client missed.",
+        &["ChatUpdate"],
     ),
     (
         "agent:{conversationId}",

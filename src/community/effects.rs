@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use mundotango_actors::{Engine, Publish};
+use mundotango_actors::{Engine, Publish, Whose};
 use mundotango_jobs::{Jobs, NewJob};
 use mundotango_ops::traces::{self, Kind, Span};
 use mundotango_protocol::{ChannelName, Publication};
@@ -35,6 +35,13 @@ pub enum Effect {
     },
     /// A job is put into its queue.
     Job(Box<NewJob>),
+    /// A user's sessions are taken out of a channel, on all nodes: the user may hear it no more.
+    EndSubscription {
+        /// The user.
+        user_id: String,
+        /// The channel's name.
+        channel: String,
+    },
 }
 
 impl Effect {
@@ -120,6 +127,13 @@ impl Effects {
     }
 }
 
+/// Takes a user's sessions out of a channel. An error says that a node did not hear of it, which has to be tried again.
+pub(super) async fn end_subscription(engine: &Engine, user_id: &str, channel: &str) -> anyhow::Result<()> {
+    let whose = Whose { user: user_id.to_owned(), client: None, session: None };
+    let ended = engine.unsubscribe(&whose, &ChannelName::parse(channel)?).await;
+    ended.complete().ok_or_else(|| anyhow::anyhow!("not all nodes ended a subscription"))
+}
+
 #[async_trait]
 impl Carrier for Effects {
     async fn carry_out(&self, name: String, effect: &Kept, attempt: Attempt) -> anyhow::Result<()> {
@@ -133,6 +147,9 @@ impl Carrier for Effects {
                 let span = span_of("outbox job", job.cause(), &name, attempt);
                 span.run(self.jobs.enqueue_as(name, *job)).await?;
                 Ok(())
+            }
+            Effect::EndSubscription { user_id, channel } => {
+                end_subscription(&self.engine, &user_id, &channel).await
             }
         }
     }

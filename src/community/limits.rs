@@ -29,6 +29,8 @@ const HOUR: Duration = Duration::from_hours(1);
 const CALENDAR: Quota = Quota { limit: 60, window: HOUR };
 /// How many files with events a user imports.
 const IMPORTS: Quota = Quota { limit: 20, window: HOUR };
+/// How often others are told that somebody types in a conversation.
+const TYPING: Quota = Quota { limit: 1, window: Duration::from_secs(3) };
 /// In what time [`RateOptions::failed_logins`] come back.
 const FAILURES_WINDOW: Duration = Duration::from_mins(15);
 /// How often a slowed account may be tried.
@@ -108,6 +110,11 @@ impl Limits {
     pub(super) async fn import(&self, user_id: &str) -> Result<(), Problem> {
         let wait = self.take(&format!("import:{user_id}"), IMPORTS).await;
         wait.map_or(Ok(()), |wait| Err(too_many("imported files", wait)))
+    }
+
+    /// Whether others are told that a user types in a conversation.
+    pub(super) async fn typing(&self, chat_id: &str, user_id: &str) -> bool {
+        self.take(&format!("typing:{chat_id}:{user_id}"), TYPING).await.is_none()
     }
 
     /// Lets an attempt at an account through, or says when to come again. To be asked before the password is looked at,

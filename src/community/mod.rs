@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod amount;
 pub mod bookmarks;
 pub mod calendars;
+pub mod chat;
 #[cfg(test)]
 mod clocks;
 mod coalescer;
@@ -24,6 +25,7 @@ pub mod policy;
 pub mod posts;
 pub mod roles;
 pub mod site;
+mod up_to;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,6 +51,7 @@ use accounts::store::{AccountStore, User};
 use bookmarks::store::BookmarkStore;
 use calendars::imported::ImportedStore;
 use calendars::store::CalendarStore;
+use chat::Chats;
 use events::series::work::SeriesWorker;
 use events::store::EventStore;
 use graph::store::Circles;
@@ -88,6 +91,9 @@ pub fn kinds() -> Vec<&'static KindSpec> {
         housing::bookings::store::BOOKINGS.spec(),
         points::store::SCORES.spec(),
         points::board::BOARDS.spec(),
+        chat::kinds::CHATS.spec(),
+        chat::kinds::CHAT_BLOCKS.spec(),
+        chat::kinds::CHAT_INBOXES.spec(),
     ]
 }
 
@@ -127,6 +133,7 @@ pub struct Community {
     calendars: CalendarStore,
     imported: ImportedStore,
     housing: Bookings,
+    chat: Chats,
     site: Site,
     tokens: Arc<Tokens>,
     revocations: Arc<Revocations>,
@@ -183,6 +190,7 @@ impl Community {
             calendars: CalendarStore::new(db.clone()),
             imported: ImportedStore::new(db.clone()),
             housing: Bookings::new(db),
+            chat: Chats::start(db, &engine),
             site,
             notifications: Notifications::new(db, pusher),
             payments,
@@ -254,6 +262,7 @@ pub fn router(community: Arc<Community>) -> OpenApiRouter {
         .merge(events::router())
         .merge(calendars::router())
         .merge(housing::router())
+        .merge(chat::router())
         .merge(notifications::router())
         .merge(payments::router())
         .merge(points::router())

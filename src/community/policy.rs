@@ -70,6 +70,10 @@ pub enum Action {
     CheckIn,
     /// Say who gives it, and give it away.
     HandOver,
+    /// Write to it, and hear what others write.
+    TakePart,
+    /// Take away what somebody said there.
+    Moderate,
 }
 
 /// What part a viewer has in an event, or in a series, who does not own it.
@@ -93,6 +97,21 @@ impl From<CoHostRole> for Involvement {
             CoHostRole::Door => Self::Door,
         }
     }
+}
+
+/// What part a viewer has in a conversation between people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChatPart {
+    /// None.
+    None,
+    /// Was a member, and sees what was said then.
+    Former,
+    /// Reads and writes.
+    Member,
+    /// Says who is in it.
+    Admin,
+    /// Owns it.
+    Owner,
 }
 
 /// What it is wanted of, as far as that decides.
@@ -179,6 +198,18 @@ pub enum Object<'a> {
         owner: &'a str,
         /// What part the viewer has in it.
         involved: Involvement,
+    },
+    /// A conversation between people.
+    Conversation {
+        /// What part the viewer has in it.
+        part: ChatPart,
+    },
+    /// A message of one, which the viewer sees.
+    ChatMessage {
+        /// The user who wrote it.
+        author: &'a str,
+        /// What part the viewer has in the conversation.
+        part: ChatPart,
     },
 }
 
@@ -278,6 +309,19 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
         (Object::GuestsPart { host, guest }, _) => {
             of_booking(viewer.is(guest), viewer.is(host) || viewer.is(guest) || is_admin)
         }
+        (Object::Conversation { part }, action) => of_chat(action, *part),
+        (Object::ChatMessage { author, part }, action) => {
+            let is_so = match action {
+                Action::Read => *part >= ChatPart::Former,
+                Action::Change => *part >= ChatPart::Member && viewer.is(author),
+                Action::Moderate => {
+                    *part >= ChatPart::Admin || *part == ChatPart::Member && viewer.is(author)
+                }
+                _ => return of_chat(action, *part),
+            };
+            let refused = Verdict::Forbidden("only its author may do this");
+            allowed_if(is_so, if *part == ChatPart::None { Verdict::Hidden } else { refused })
+        }
         (
             Object::Post { .. }
             | Object::Profile { .. }
@@ -287,6 +331,20 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             _,
         ) => Verdict::Hidden,
     }
+}
+
+/// Nobody reads what others say to each other: roles of the community make no difference.
+fn of_chat(action: Action, part: ChatPart) -> Verdict {
+    let (least, otherwise) = match action {
+        Action::Read => (ChatPart::Former, ""),
+        Action::TakePart | Action::ReadAttendees | Action::CheckIn => {
+            (ChatPart::Member, "only its members may do this")
+        }
+        Action::Change | Action::Moderate => (ChatPart::Admin, "only its admins may do this"),
+        Action::HandOver => (ChatPart::Owner, "only its owner may do this"),
+    };
+    let refused = if part == ChatPart::None { Verdict::Hidden } else { Verdict::Forbidden(otherwise) };
+    allowed_if(part >= least, refused)
 }
 
 /// Who sees a booking is told that somebody else does this.
@@ -311,6 +369,7 @@ fn of_event(
         Action::Change => (owns || involved == Involvement::Editor, "only its host may do this"),
         Action::CheckIn => (is_host, "only its hosts may do this"),
         Action::HandOver => (owns, "only its owner may do this"),
+        Action::TakePart | Action::Moderate => (false, "there is no such thing to do at an event"),
         Action::ReadAttendees => match attendees {
             AttendeeList::Everyone => (true, ""),
             AttendeeList::Going => {
@@ -462,6 +521,37 @@ mod tests {
                 assert_eq!(verdict.is_allowed(), allowed, "{viewer:?} {involved:?} {action:?}");
                 assert_ne!(verdict, Verdict::Hidden);
             }
+        }
+    }
+
+    #[test]
+    fn conversations_are_for_their_members_and_no_role_opens_them() {
+        use ChatPart::{Admin, Former, Member, None, Owner};
+        let ben = Viewer::user("ben");
+        for (action, allowed) in [
+            (Action::Read, [false, true, true, true, true]),
+            (Action::TakePart, [false, false, true, true, true]),
+            (Action::Change, [false, false, false, true, true]),
+            (Action::HandOver, [false, false, false, false, true]),
+        ] {
+            let verdicts = [None, Former, Member, Admin, Owner]
+                .map(|part| may(ben, action, &Object::Conversation { part }));
+            assert_eq!(verdicts.map(Verdict::is_allowed), allowed, "{action:?}");
+            assert_eq!(verdicts[0], Verdict::Hidden);
+            assert!(verdicts[1..].iter().all(|verdict| *verdict != Verdict::Hidden));
+        }
+        let eva = Viewer { user_id: "eva", role: Role::Admin };
+        assert_eq!(may(eva, Action::Read, &Object::Conversation { part: None }), Verdict::Hidden);
+        for (author, part, changes, takes_away) in [
+            ("ben", Member, true, true),
+            ("ben", Former, false, false),
+            ("ana", Member, false, false),
+            ("ana", Admin, false, true),
+            ("ben", None, false, false),
+        ] {
+            let message = Object::ChatMessage { author, part };
+            assert_eq!(may(ben, Action::Change, &message).is_allowed(), changes, "{author} {part:?}");
+            assert_eq!(may(ben, Action::Moderate, &message).is_allowed(), takes_away, "{author} {part:?}");
         }
     }
 

@@ -225,6 +225,8 @@ fn community_channels() -> ChannelsOptions {
             ("post".to_owned(), recoverable.clone()),
             // Who may subscribe is asked of the Life CEO.
             ("agent".to_owned(), recoverable),
+            // Who may subscribe is asked of the conversations. Without history: what was said before somebody joined is not to be recovered.
+            ("chat".to_owned(), NamespaceOptions::default()),
         ]),
     }
 }

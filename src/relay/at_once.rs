@@ -12,7 +12,7 @@ use mundotango_ops::Seldom;
 use mundotango_storage::db::Due;
 use tokio::time::{Instant, sleep};
 
-use super::{Attempt, MAX_FAILURES, Relay};
+use super::{Attempt, MAX_FAILURES, Relay, Waiting};
 
 /// Changes that are taken from the queue together.
 const TOGETHER: usize = 64;
@@ -29,23 +29,23 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Changes of one shard.
 #[derive(Default)]
 struct Line {
-    waiting: VecDeque<Due>,
+    waiting: VecDeque<Waiting>,
     is_busy: bool,
     failures: usize,
     paused_until: Option<Instant>,
 }
 
 impl Line {
-    fn add(&mut self, relay: &Relay, due: Due) {
+    fn add(&mut self, relay: &Relay, waiting: Waiting) {
         if self.waiting.len() < MAX_BEHIND {
-            self.waiting.push_back(due);
+            self.waiting.push_back(waiting);
         } else {
             relay.note_put_off(1);
         }
     }
 
     /// The next change that is to be carried out. While what effects need is away, all are left to the outbox.
-    fn next(&mut self, relay: &Relay) -> Option<Due> {
+    fn next(&mut self, relay: &Relay) -> Option<Waiting> {
         if self.paused_until.is_some_and(|until| Instant::now() < until) {
             relay.note_put_off(self.waiting.len());
             self.waiting.clear();
@@ -104,13 +104,14 @@ pub(super) async fn run(relay: &Relay, vitals: &Vitals) {
             () = &mut removal, if done.count > 0 => done.remove(relay).await,
         }
         let mut shards: BTreeSet<_> = ready.into_iter().collect();
-        for due in taken.drain(..) {
-            shards.insert(due.shard());
-            lines.entry(due.shard()).or_default().add(relay, due);
+        for waiting in taken.drain(..) {
+            let shard = waiting.due.shard();
+            shards.insert(shard);
+            lines.entry(shard).or_default().add(relay, waiting);
         }
         for shard in shards {
-            if let Some(due) = lines.entry(shard).or_default().next(relay) {
-                running.push(carry_out(relay, due));
+            if let Some(waiting) = lines.entry(shard).or_default().next(relay) {
+                running.push(carry_out(relay, waiting));
             }
         }
         if done.count >= MAX_LINGERING {
@@ -120,9 +121,9 @@ pub(super) async fn run(relay: &Relay, vitals: &Vitals) {
     }
 }
 
-async fn carry_out(relay: &Relay, due: Due) -> (Due, anyhow::Result<bool>) {
-    let outcome = relay.carry_out(&due, Attempt::AtOnce, &mut BTreeSet::new()).await;
-    (due, outcome)
+async fn carry_out(relay: &Relay, waiting: Waiting) -> (Due, anyhow::Result<bool>) {
+    let outcome = relay.carry_out(&waiting.due, Attempt::AtOnce, &mut BTreeSet::new()).await;
+    (waiting.due, outcome)
 }
 
 /// What was carried out and is still in the outbox: the keys by shard.

@@ -19,13 +19,13 @@ use futures_util::FutureExt as _;
 use mundotango_actors::{Engine, Pace};
 use mundotango_ops::{IntCounter, metrics};
 use mundotango_storage::db::{Db, Due, Effect, OUTBOX_SHARDS, Outlet};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
 /// Changes whose effects wait to be carried out; those of more are found in the outbox later.
 const MAX_WAITING: usize = 16 * 1024;
-/// The size of effects, in bytes, from which they wait in the outbox alone.
-const MAX_WAITING_BYTES: usize = 16 * 1024;
+/// The size of all effects that wait, in bytes; those on top are found in the outbox later.
+const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
 /// How long sweepers look for what was put off, until they have found it.
 const PUT_OFF_LATELY: Duration = Duration::from_mins(1);
 /// How long a removal may take: shorter than an effect, as those of all shards wait for it.
@@ -56,9 +56,11 @@ pub struct Relay {
     db: Db,
     engine: Arc<Engine>,
     carrier: Arc<dyn Carrier>,
-    queue: mpsc::Sender<Due>,
+    queue: mpsc::Sender<Waiting>,
     /// It outlives the task that empties it.
-    waiting: Mutex<mpsc::Receiver<Due>>,
+    waiting: Mutex<mpsc::Receiver<Waiting>>,
+    /// Bytes for which there is room.
+    room: Arc<Semaphore>,
     /// Whether no other node works on the store.
     is_alone: bool,
     /// When something was put off last.
@@ -68,10 +70,18 @@ pub struct Relay {
     done_later: IntCounter,
 }
 
+/// The effects of a change that wait to be carried out, and the room that they take.
+struct Waiting {
+    due: Due,
+    _room: OwnedSemaphorePermit,
+}
+
 impl Outlet for Relay {
     fn take(&self, due: Due) {
-        let is_small = due.size() <= MAX_WAITING_BYTES;
-        if !is_small || self.queue.try_send(due).is_err() {
+        let bytes = u32::try_from(due.size()).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).ok();
+        let waiting = room.map(|room| Waiting { due, _room: room });
+        if waiting.is_none_or(|waiting| self.queue.try_send(waiting).is_err()) {
             self.note_put_off(1);
         }
     }
@@ -88,6 +98,7 @@ impl Relay {
             carrier,
             queue,
             waiting: Mutex::new(waiting),
+            room: Arc::new(Semaphore::new(MAX_WAITING_BYTES)),
             is_alone,
             put_off_at: parking_lot::Mutex::default(),
             done_at_once: effects("at_once"),

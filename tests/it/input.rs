@@ -157,7 +157,40 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         ),
         ("post /api/life-ceo/chat", "/api/life-ceo/chat".to_owned(), said),
     ];
-    let bodies = bodies.into_iter().chain(housing::good_bodies());
+    let chat = "/api/chat/conversations/x".to_owned();
+    let message = json!({
+        "text": "Hola", "attachments": ["https://example.com/a.jpg"], "replyTo": 1, "mentions": [],
+    });
+    let chats = [
+        (
+            "post /api/chat/conversations",
+            "/api/chat/conversations".to_owned(),
+            json!({"title": "Camp", "memberIds": [], "historyForNew": true}),
+        ),
+        ("patch /api/chat/conversations/{id}", chat.clone(), json!({"title": "Camp", "historyForNew": true})),
+        ("post /api/chat/conversations/{id}/messages", format!("{chat}/messages"), message),
+        (
+            "patch /api/chat/conversations/{id}/messages/{seq}",
+            format!("{chat}/messages/1"),
+            json!({"text": "Hola"}),
+        ),
+        (
+            "put /api/chat/conversations/{id}/messages/{seq}/reaction",
+            format!("{chat}/messages/1/reaction"),
+            json!({"reactionType": "heart"}),
+        ),
+        ("put /api/chat/conversations/{id}/read", format!("{chat}/read"), json!({"seq": 1})),
+        ("put /api/chat/conversations/{id}/unread", format!("{chat}/unread"), json!({"seq": 1})),
+        ("post /api/chat/conversations/{id}/members", format!("{chat}/members"), json!({"userIds": []})),
+        (
+            "patch /api/chat/conversations/{id}/members/{userId}",
+            format!("{chat}/members/x"),
+            json!({"role": "member"}),
+        ),
+        ("put /api/chat/conversations/{id}/mute", format!("{chat}/mute"), json!({"muted": true, "hours": 8})),
+        ("put /api/chat/conversations/{id}/archive", format!("{chat}/archive"), json!({"archived": true})),
+    ];
+    let bodies = bodies.into_iter().chain(chats).chain(housing::good_bodies());
     bodies.map(|(route, path, body)| (route.to_owned(), (path, body))).collect()
 }
 
@@ -184,7 +217,7 @@ fn resolved<'a>(document: &'a Value, schema: &'a Value) -> (&'a Value, String, b
 const LINES: [&str; 3] = ["FullName", "City", "Title"];
 
 /// Fields of which a body has one: it holds another one of them.
-const EITHER: [&str; 6] = ["web", "apns", "user", "channel", "command", "hostId"];
+const EITHER: [&str; 7] = ["web", "apns", "user", "channel", "command", "hostId", "userId"];
 
 /// Values that a field may not hold, and why.
 fn bad_values(document: &Value, schema: &Value) -> Vec<(&'static str, Value)> {
@@ -437,6 +470,8 @@ async fn every_list_refuses_what_it_does_not_know() {
     let conversation = answer["conversationId"].as_str().unwrap();
     let (_, room) = server.post("/api/housing", &ana, housing::room_body()).await;
     let listing = room["id"].as_str().unwrap();
+    let (_, group) = server.post("/api/chat/conversations", &ana, json!({"title": "Camp"})).await;
+    let chat = group["id"].as_str().unwrap();
     let mut lists = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         let Some(parameters) = methods["get"]["parameters"].as_array() else { continue };
@@ -445,6 +480,7 @@ async fn every_list_refuses_what_it_does_not_know() {
                 path if path.contains("series") => series,
                 path if path.contains("events") => event.as_str(),
                 path if path.contains("housing") => listing,
+                path if path.contains("chat") => chat,
                 _ => conversation,
             };
             lists.push(path.replace("{id}", id).replace("{queue}", "email"));

@@ -5,6 +5,7 @@
 mod analytics;
 mod autopush;
 mod calendars;
+mod chat;
 mod cli;
 mod cluster;
 mod collector;

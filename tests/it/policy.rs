@@ -101,12 +101,23 @@ enum Rule {
     GivesSeries,
     /// Whoever the series is offered to, or owns it already.
     TakesSeries,
+    /// Whoever is in the conversation.
+    InChat,
+    /// Whoever says who is in it.
+    ChangesChat,
+    /// Its owner.
+    OwnsChat,
+    /// Who wrote the message.
+    WroteMessage,
+    /// Who wrote it, and the group's admins.
+    TakesMessageAway,
 }
 
 use Rule::{
-    Administers, ApiKey, ChangesEvent, ChangesListing, ChangesSeries, ChecksIn, GivesSeries, HandsOver,
-    Hosts, InBooking, IsOffered, Public, ReadsPost, Secret, SeesAttendees, SeesBooking, SeesCircle,
-    SeesEvent, SeesPayment, SeesSeries, SendsBack, Stays, TakesSeries,
+    Administers, ApiKey, ChangesChat, ChangesEvent, ChangesListing, ChangesSeries, ChecksIn, GivesSeries,
+    HandsOver, Hosts, InBooking, InChat, IsOffered, OwnsChat, Public, ReadsPost, Secret, SeesAttendees,
+    SeesBooking, SeesCircle, SeesEvent, SeesPayment, SeesSeries, SendsBack, Stays, TakesMessageAway,
+    TakesSeries, WroteMessage,
 };
 
 /// The protocol's code of who has subscribed before.
@@ -206,7 +217,9 @@ fn rule(operation: &str) -> Option<Rule> {
         | "listFriendRequests"
         | "listFriendsOnline"
         | "listBlocks"
-        | "listMutes" => Rule::User,
+        | "listMutes"
+        | "createConversation"
+        | "listConversations" => Rule::User,
         "listFollowers" | "listFollowing" => SeesCircle,
         "getFeatures" | "getFunnel" | "getRetention" | "getSeries" | "getTop" | "listQueues" | "listJobs"
         | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"
@@ -239,6 +252,23 @@ fn rule(operation: &str) -> Option<Rule> {
         "getBookingCalendar" | "cancelBooking" | "reviewBooking" | "replyToReview" => InBooking,
         "confirmBooking" | "declineBooking" | "counterBooking" | "markNoShow" => Hosts,
         "acceptOffer" => Stays,
+        "getConversation"
+        | "listMessages"
+        | "sendMessage"
+        | "reactToMessage"
+        | "removeMessageReaction"
+        | "markConversationRead"
+        | "markConversationUnread"
+        | "typeInConversation"
+        | "listMembers"
+        | "muteConversation"
+        | "archiveConversation"
+        | "acceptConversation"
+        | "declineConversation" => InChat,
+        "changeConversation" | "addMembers" | "removeMember" => ChangesChat,
+        "setMemberRole" => OwnsChat,
+        "changeMessage" => WroteMessage,
+        "deleteMessage" => TakesMessageAway,
         name if name.starts_with("server") => ApiKey,
         _ => return None,
     })
@@ -280,6 +310,20 @@ fn of_stay(rule: Rule, caller: Caller) -> Outcome {
         Forbidden
     } else {
         Hidden
+    }
+}
+
+/// What comes of it where the caller is logged in, of a conversation: no role of the community opens it.
+fn of_chat(rule: Rule, caller: Caller) -> Outcome {
+    let allowed: &[Caller] = match rule {
+        InChat => &[Going, Editor, Owner],
+        ChangesChat | TakesMessageAway => &[Editor, Owner],
+        _ => &[Owner],
+    };
+    match caller {
+        caller if allowed.contains(&caller) => Allowed,
+        Going | Editor => Forbidden,
+        _ => Hidden,
     }
 }
 
@@ -380,6 +424,18 @@ impl World {
         id
     }
 
+    /// A group with a message of its owner's.
+    async fn chat(&self) -> String {
+        let members = [&self.user(Going).id, &self.user(Editor).id, &self.other.id];
+        let body = json!({"title": "Camp", "memberIds": members});
+        let made = self.done(Method::POST, "/api/chat/conversations", Owner, body).await;
+        let path = format!("/api/chat/conversations/{}", made["id"].as_str().unwrap());
+        let admin = format!("{path}/members/{}", self.user(Editor).id);
+        self.done(Method::PATCH, &admin, Owner, json!({"role": "admin"})).await;
+        self.done(Method::POST, &format!("{path}/messages"), Owner, json!({"text": "Hola"})).await;
+        made["id"].as_str().unwrap().to_owned()
+    }
+
     async fn post(&self, visibility: &str) -> String {
         let body = json!({"content": "x", "visibility": visibility});
         self.done(Method::POST, "/api/posts", Owner, body).await["id"].as_str().unwrap().to_owned()
@@ -449,6 +505,10 @@ impl World {
                     };
                     Some(if may { Allowed } else { Forbidden })
                 })
+            }
+            InChat | ChangesChat | OwnsChat | WroteMessage | TakesMessageAway => {
+                let path = path.replace("{id}", &self.chat().await).replace("{userId}", &self.other.id);
+                all_ask("", &path.replace("{seq}", "1"), body, |caller| Some(of_chat(rule, caller)))
             }
             ReadsPost => {
                 let mut questions = Vec::new();
@@ -607,6 +667,8 @@ async fn every_channel_and_caller_has_a_row_that_holds() {
         check("event:{id}", channel, &|caller| !is_draft || matches!(caller, Door | Editor | Owner)).await;
     }
     check("event:{id}", "event:nonesuch".to_owned(), &|_| false).await;
+    let chat = format!("chat:{}", world.chat().await);
+    check("chat:{conversationId}", chat, &|caller| matches!(caller, Going | Editor | Owner)).await;
     check("agent:{conversationId}", format!("agent:{conversation}"), &|caller| caller == Owner).await;
     // A connection is subscribed to its own by itself.
     let own = world.user(Owner).id.clone();

@@ -226,6 +226,21 @@ async fn people(node: &mut Quiet, ana: &User, ben: &User) {
     node.change("DELETE /api/users/{id}/block", &of(ben, "/block"), ana, Value::Null).await;
 }
 
+async fn chat(node: &mut Quiet, ana: &User, ben: &User) {
+    let path = "/api/chat/conversations";
+    let group = json!({"title": "Camp", "memberIds": [ben.id]});
+    let made = node.change("POST /api/chat/conversations", path, ana, group).await;
+    let path = format!("{path}/{}", id(&made));
+    let of = |part: &str| format!("{path}/{part}");
+    let (sending, text) = ("POST /api/chat/conversations/{id}/messages", json!({"text": "Hola"}));
+    node.change(sending, &of("messages"), ana, text.clone()).await;
+    node.change(sending, &of("messages"), ana, text).await;
+    node.read("GET /api/chat/conversations", "/api/chat/conversations", ana).await;
+    node.read("GET /api/chat/conversations/{id}", &path, ana).await;
+    node.read("GET /api/chat/conversations/{id}/messages", &of("messages"), ana).await;
+    node.read("GET /api/chat/conversations/{id}/members", &of("members"), ana).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_operation_reads_as_often_as_is_stated() {
     let mut node = Quiet::start().await;
@@ -233,6 +248,7 @@ async fn each_operation_reads_as_often_as_is_stated() {
     let (ana, ben) = (node.server.register("ana").await, node.server.register("ben").await);
     events(&mut node, &host, &ana, &ben).await;
     housing(&mut node, &host, &ana, &ben).await;
+    chat(&mut node, &ana, &ben).await;
     node.read("GET /api/payments", "/api/payments", &ana).await;
     people(&mut node, &ana, &ben).await;
 

@@ -135,7 +135,11 @@ impl EventStore {
 
 impl Community {
     /// Whether there is such a user, whom the caller sees: nobody is given a part by somebody whom the user keeps out.
-    pub(super) async fn known_user(&self, identity: &Identity, user_id: &str) -> Result<(), Problem> {
+    pub(in crate::community) async fn known_user(
+        &self,
+        identity: &Identity,
+        user_id: &str,
+    ) -> Result<(), Problem> {
         let known = self.accounts.profiles(&[user_id.to_owned()]).await?;
         let mine = self.circles.view(&identity.user_id).await?;
         let object = Object::Somebody { user: user_id };

@@ -60,6 +60,8 @@ pub enum NotificationKind {
     FriendAccepted,
     /// The user has new followers.
     FollowNew,
+    /// Somebody wrote to the user.
+    MessageNew,
 }
 
 /// By which ways a user is told.
@@ -76,7 +78,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
@@ -102,6 +104,7 @@ impl NotificationKind {
         Self::FriendRequested,
         Self::FriendAccepted,
         Self::FollowNew,
+        Self::MessageNew,
     ];
 
     /// Its name, as clients write it.
@@ -132,6 +135,7 @@ impl NotificationKind {
             Self::FriendRequested => "friendRequested",
             Self::FriendAccepted => "friendAccepted",
             Self::FollowNew => "followNew",
+            Self::MessageNew => "messageNew",
         }
     }
 
@@ -153,6 +157,7 @@ impl NotificationKind {
                 | Self::FriendRequested
                 | Self::FriendAccepted
                 | Self::FollowNew
+                | Self::MessageNew
         )
     }
 
@@ -198,6 +203,8 @@ impl NotificationKind {
             (Language::En, Self::FriendAccepted) => format!("{title} is your friend now"),
             (Language::En, Self::FollowNew) if count == 1 => format!("{title} follows you"),
             (Language::En, Self::FollowNew) => format!("{count} new followers, {title} the last one"),
+            (Language::En, Self::MessageNew) if count <= 1 => format!("New message: {title}"),
+            (Language::En, Self::MessageNew) => format!("{count} new messages: {title}"),
             (Language::Es, Self::EventPromoted) => format!("Tienes un lugar en {title}"),
             (Language::Es, Self::EventOffered) => format!("Un lugar en {title} te espera hasta que pagues"),
             (Language::Es, Self::EventReminder) => format!("{title} empieza pronto"),
@@ -225,6 +232,8 @@ impl NotificationKind {
             (Language::Es, Self::FriendAccepted) => format!("{title} aceptó tu solicitud de amistad"),
             (Language::Es, Self::FollowNew) if count == 1 => format!("{title} te sigue"),
             (Language::Es, Self::FollowNew) => format!("{count} seguidores nuevos; {title} es el último"),
+            (Language::Es, Self::MessageNew) if count <= 1 => format!("Mensaje nuevo: {title}"),
+            (Language::Es, Self::MessageNew) => format!("{count} mensajes nuevos: {title}"),
         }
     }
 }

@@ -32,6 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::devices::DeviceStore;
+use self::kinds::NotificationKind;
 use self::preferences::PreferenceStore;
 use self::store::{Mark, NotificationStore};
 use self::views::{NotificationView, announce_mark};
@@ -104,6 +105,19 @@ impl UpToBody {
 }
 
 impl Community {
+    /// Marks what a user was told of a thing as read, as the user has seen the thing itself.
+    pub(super) async fn mark_thing_read(
+        &self,
+        user_id: &str,
+        kind: NotificationKind,
+        thing: &str,
+    ) -> Result<(), Problem> {
+        if let Some(number) = self.notifications.store.newest(user_id, kind, thing).await? {
+            let _unread = self.mark(user_id, Mark::One(number)).await?;
+        }
+        Ok(())
+    }
+
     async fn mark(&self, user_id: &str, mark: Mark) -> Result<Json<UnreadView>, Problem> {
         let (now, channel) = (now(), personal_channel(user_id));
         let clear = ladder::clear(user_id, now)?;

@@ -124,9 +124,8 @@ fn row_key(place: u64) -> String {
     key(&["n", &number(place)])
 }
 
-fn thing_key(told: &Notification) -> String {
-    let kind = serde_json::to_value(told.kind).ok();
-    key(&["g", &told.thing, kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or_default()])
+fn thing_key(kind: NotificationKind, thing: &str) -> String {
+    key(&["g", thing, kind.as_str()])
 }
 
 fn told_in(part: &mut Inboxed<'_>, place: u64) -> Option<Notification> {
@@ -139,7 +138,7 @@ fn told_in(part: &mut Inboxed<'_>, place: u64) -> Option<Notification> {
 /// Removes one with what leads to it.
 fn remove(part: &mut Inboxed<'_>, place: u64) {
     if let Some(told) = told_in(part, place) {
-        let thing = thing_key(&told);
+        let thing = thing_key(told.kind, &told.thing);
         if part.row(&thing) == Some(&Row::Newest(place)) {
             part.remove(thing);
         }
@@ -167,7 +166,7 @@ impl NotificationStore {
         arrangement: Arrangement,
         announce: impl Fn(&Numbered, usize) -> Result<Effect, StoreError> + Send + 'static,
     ) -> Result<bool, StoreError> {
-        let (source, thing) = (source.to_owned(), thing_key(&told));
+        let (source, thing) = (source.to_owned(), thing_key(told.kind, &told.thing));
         let wants = Wants::head().row(&thing);
         let rule = move |part: &mut Inboxed<'_>| {
             let newest = match part.row(&thing) {
@@ -243,6 +242,20 @@ impl NotificationStore {
             Ok(Decision::Write(Some(unread)))
         };
         Ok(self.0.change(&NOTIFICATIONS, user_id, Wants::head(), rule).await?.unwrap_or_default())
+    }
+
+    /// The number of a user's newest notification of a thing.
+    pub async fn newest(
+        &self,
+        user_id: &str,
+        kind: NotificationKind,
+        thing: &str,
+    ) -> Result<Option<u64>, StoreError> {
+        let row = self.0.row(&NOTIFICATIONS, user_id, &thing_key(kind, thing)).await?;
+        Ok(row.and_then(|row| match row {
+            Row::Newest(place) => Some(place),
+            Row::Notification(_) => None,
+        }))
     }
 
     /// Notes that a device has shown all up to a number: they are not pushed.

@@ -38,6 +38,7 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
             format!("/people/{}", told.thing)
         }
         NotificationKind::FollowNew => format!("/people/{}/followers", told.thing),
+        NotificationKind::MessageNew => format!("/chat/{}", told.thing),
     }
 }
 

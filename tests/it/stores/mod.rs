@@ -2,6 +2,7 @@
 
 mod accounts;
 mod bookmarks;
+mod chat;
 mod conversations;
 mod events;
 mod graph;
@@ -92,6 +93,7 @@ pub async fn all_suites(nodes: &[Db; 2]) {
     revocations::revocations(nodes).await;
     bookmarks::bookmarks(nodes).await;
     Box::pin(graph::graph(nodes)).await;
+    Box::pin(chat::chat(nodes)).await;
     events::events(nodes).await;
     payments::payments(nodes).await;
     listings::listings(nodes).await;

@@ -1,0 +1,533 @@
+//! Messages: sent, changed, deleted and reacted to in the block where each lies, and read over all blocks.
+//!
+//! Sending is one change of one partition: the number, the message, and the row that finds it by the id of its request. Blocks
+//! are full at 1,000 messages, so the block of a number is known without looking. Whoever removes a member raises the version of
+//! the members in the block that takes messages (`members.rs`); who has checked an earlier one checks again.
+
+use jiff::{SignedDuration, Timestamp};
+use mundotango_storage::StoreError;
+use mundotango_storage::db::{Decision, Found, Part, RowRange, Wants, key, number, prefix};
+
+use super::error::ChatError;
+use super::kinds::{
+    BlockFacts, BlockHead, BlockRow, CHAT_BLOCKS, CHATS, ChatHead, Earlier, Member, Message, block_id,
+    earlier_key, member_key, message_key, reaction_key, sent_key,
+};
+use super::rules::{
+    BLOCK, MOST_EDITS, MOST_REACTIONS, Raised, Spans, block_of, first_of, is_unread, raise_pause,
+};
+use super::store::ChatStore;
+use super::work::{RAISE, RaiseJob};
+use crate::community::effects::Effect;
+use crate::community::posts::rules::{Counts, ReactionType, react};
+
+/// How often a message is tried to be sent where members or blocks change meanwhile.
+const TRIES: usize = 16;
+/// By how much clocks of nodes may differ.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(10);
+/// Blocks before the present one in which a message is looked for whose request was cut off.
+const MOST_BEFORE: u64 = 32;
+/// Messages that are looked at to count those that are unread.
+const MOST_COUNTED: usize = 2_000;
+/// Messages that are read at a time to count.
+const COUNTED_AT_ONCE: usize = 200;
+
+type Block<'a> = Part<'a, BlockFacts, BlockHead, BlockRow>;
+
+/// Makes what the channel publishes of a message, by its number.
+pub trait Announce: Fn(u64, &Message) -> Result<Effect, StoreError> + Clone + Send + 'static {}
+impl<A: Fn(u64, &Message) -> Result<Effect, StoreError> + Clone + Send + 'static> Announce for A {}
+
+/// A message with its number.
+pub type Numbered = (u64, Message);
+
+/// A message that is to be sent.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// The id that its request gave it: the same however often the request runs.
+    pub id: String,
+    /// When the request ran first.
+    pub at: Timestamp,
+    /// Who writes.
+    pub author: String,
+    /// What it says.
+    pub text: Option<String>,
+    /// Addresses.
+    pub attachments: Vec<String>,
+    /// The message that it answers.
+    pub reply_to: Option<u64>,
+    /// Members whom it mentions.
+    pub mentions: Vec<String>,
+    /// Most messages that there may be before, if the other side has not accepted.
+    pub most_before: Option<u64>,
+}
+
+/// What came of trying to put a message into a block.
+enum Appended {
+    /// It is there by now.
+    New(u64, Box<Message>),
+    /// An earlier run of the request put it there.
+    Before(u64),
+    /// The block is full.
+    Full,
+    /// Members were removed since they were looked at.
+    Stale,
+    /// The block is so new that an earlier run of the request may have written to one before.
+    LookBefore,
+}
+
+/// Which messages are read.
+#[derive(Clone, Copy, Debug)]
+pub enum Direction {
+    /// Those before a number, the last one first; `u64::MAX` for the last of all.
+    Before(u64),
+    /// Those after a number, the first one first.
+    After(u64),
+}
+
+fn message_in(part: &mut Block<'_>, seq: u64) -> Result<Message, ChatError> {
+    match part.row(&message_key(seq)) {
+        Some(BlockRow::Message(message)) => Ok((**message).clone()),
+        _ => Err(ChatError::NotFound("message")),
+    }
+}
+
+impl ChatStore {
+    /// Sends a message, once for its id; its number, and the message as it is.
+    pub async fn send(
+        &self,
+        chat_id: &str,
+        new: NewMessage,
+        announce: impl Announce,
+    ) -> Result<Numbered, ChatError> {
+        let mut looked_before = false;
+        for _ in 0..TRIES {
+            let head = self.writable(chat_id, &new).await?;
+            let mut block = head.block;
+            loop {
+                let appended =
+                    self.append(chat_id, block, &head, &new, looked_before, announce.clone()).await?;
+                match appended {
+                    Some(Appended::New(seq, message)) => return Ok((seq, *message)),
+                    Some(Appended::Before(seq)) => return self.sent(chat_id, seq).await,
+                    Some(Appended::Full) => {
+                        block += 1;
+                        self.open_block(chat_id, block, head.members_version).await?;
+                    }
+                    None => self.open_block(chat_id, block, head.members_version).await?,
+                    Some(Appended::Stale) => break,
+                    Some(Appended::LookBefore) => {
+                        if let Some(seq) = self.sent_before(chat_id, block, &new).await? {
+                            return self.sent(chat_id, seq).await;
+                        }
+                        looked_before = true;
+                    }
+                }
+            }
+        }
+        Err(StoreError::Unavailable("the members of a conversation change too often".to_owned()).into())
+    }
+
+    async fn sent(&self, chat_id: &str, seq: u64) -> Result<Numbered, ChatError> {
+        let message = self.message(chat_id, seq).await?;
+        Ok((seq, message.ok_or(ChatError::NotFound("message"))?))
+    }
+
+    /// The conversation, if its members as they are now may be written to so.
+    async fn writable(&self, chat_id: &str, new: &NewMessage) -> Result<ChatHead, ChatError> {
+        let own = member_key(&new.author);
+        let mentioned: Vec<_> = new.mentions.iter().map(|user| member_key(user)).collect();
+        let keys: Vec<_> = [&own].into_iter().chain(&mentioned).map(String::as_str).collect();
+        let read = self.db().read_with(&CHATS, chat_id, &keys).await?;
+        let (Found { head, .. }, rows) = read.ok_or(ChatError::NotFound("conversation"))?;
+        let is_member = |key: &String| rows.get(key).is_some_and(Member::is_member);
+        if !is_member(&own) {
+            return Err(ChatError::NotFound("conversation"));
+        }
+        if !mentioned.iter().all(is_member) {
+            return Err(ChatError::Field("mentions", "must be members of the conversation"));
+        }
+        if let Some(reply_to) = new.reply_to {
+            let is_seen = rows.get(&own).is_some_and(|member| member.spans.sees(reply_to));
+            if !is_seen || self.message(chat_id, reply_to).await?.is_none() {
+                return Err(ChatError::Field("replyTo", "must be the number of a message that you see"));
+            }
+        }
+        Ok(head)
+    }
+
+    /// Puts a message into a block, if it is there.
+    async fn append(
+        &self,
+        chat_id: &str,
+        block: u64,
+        head: &ChatHead,
+        new: &NewMessage,
+        looked_before: bool,
+        announce: impl Announce,
+    ) -> Result<Option<Appended>, ChatError> {
+        let (new, version, sent) = (new.clone(), head.members_version, sent_key(&new.id));
+        let pause = raise_pause(head.members);
+        let job = RAISE.job(&RaiseJob { chat_id: chat_id.to_owned(), block })?.group(chat_id);
+        self.db()
+            .change(&CHAT_BLOCKS, &block_id(chat_id, block), Wants::head().row(&sent), move |part| {
+                if let Some(BlockRow::Sent(seq)) = part.row(&sent) {
+                    return Ok(Decision::Stands(Appended::Before(*seq)));
+                }
+                let is_young = block > 0 && part.facts.opened_at > new.at - CLOCKS_DIFFER;
+                if is_young && !looked_before {
+                    return Ok(Decision::Stands(Appended::LookBefore));
+                }
+                if part.head.count >= BLOCK {
+                    return Ok(Decision::Stands(Appended::Full));
+                }
+                if part.head.members_version > version {
+                    return Ok(Decision::Stands(Appended::Stale));
+                }
+                if new.most_before.is_some_and(|most| part.head.count >= most) {
+                    return Err(ChatError::Pending);
+                }
+                part.head.members_version = version;
+                part.head.count += 1;
+                let seq = part.facts.first + part.head.count - 1;
+                let message = Message {
+                    id: new.id.clone(),
+                    author: new.author.clone(),
+                    at: new.at,
+                    text: new.text.clone(),
+                    attachments: new.attachments.clone(),
+                    reply_to: new.reply_to,
+                    mentions: new.mentions.clone(),
+                    rev: 0,
+                    edited_at: None,
+                    deleted_at: None,
+                    reactions: std::collections::BTreeMap::new(),
+                    version: 1,
+                };
+                part.emit(&announce(seq, &message)?)?;
+                let (raised, due) = Raised::note(part.head.raised, new.at, pause);
+                part.head.raised = Some(raised);
+                if let Some(due) = due {
+                    part.emit(&Effect::job(job.clone().due(due)))?;
+                }
+                let message = Box::new(message);
+                part.set(message_key(seq), BlockRow::Message(message.clone()));
+                part.set(&sent, BlockRow::Sent(seq));
+                Ok(Decision::Write(Appended::New(seq, message)))
+            })
+            .await
+    }
+
+    /// The number of a message that an earlier run of its request may have put into a block before this one. Full blocks take
+    /// nothing, so what is not there now never will be.
+    async fn sent_before(
+        &self,
+        chat_id: &str,
+        block: u64,
+        new: &NewMessage,
+    ) -> Result<Option<u64>, StoreError> {
+        let sent = sent_key(&new.id);
+        for before in (0..block).rev() {
+            if block - before > MOST_BEFORE {
+                return Err(StoreError::Unknown("too much was said since the first run".to_owned()));
+            }
+            let read = self.db().read_with(&CHAT_BLOCKS, &block_id(chat_id, before), &[&sent]).await?;
+            let Some((found, mut rows)) = read else { break };
+            if let Some(BlockRow::Sent(seq)) = rows.remove(&sent) {
+                return Ok(Some(seq));
+            }
+            if found.facts.opened_at <= new.at - CLOCKS_DIFFER {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a block, unless it is there; the one before it is full. It begins with the members' version of that one, or a
+    /// later one that is known.
+    pub(super) async fn open_block(
+        &self,
+        chat_id: &str,
+        block: u64,
+        members_version: u64,
+    ) -> Result<(), StoreError> {
+        let before = match block.checked_sub(1) {
+            Some(before) => self.db().read(&CHAT_BLOCKS, &block_id(chat_id, before)).await?,
+            None => None,
+        };
+        let known = before.map_or(0, |before| before.head.members_version);
+        let facts = BlockFacts { first: first_of(block), opened_at: mundotango_storage::now() };
+        let head = BlockHead { members_version: members_version.max(known), ..BlockHead::default() };
+        self.db().create_once(&CHAT_BLOCKS, &block_id(chat_id, block), &facts, &head, &[], &[]).await?;
+        if block > 0 {
+            let moved = self.db().change(&CHATS, chat_id, Wants::head(), move |part| {
+                if part.head.block >= block {
+                    return Ok::<_, StoreError>(Decision::Stands(()));
+                }
+                part.head.block = block;
+                Ok(Decision::Write(()))
+            });
+            moved.await?;
+        }
+        Ok(())
+    }
+
+    /// The number of the last message, from a block on that there is.
+    pub async fn last(&self, chat_id: &str, block: u64) -> Result<u64, StoreError> {
+        let mut block = block;
+        let mut last = first_of(block) - 1;
+        while let Some(found) = self.db().read(&CHAT_BLOCKS, &block_id(chat_id, block)).await? {
+            last = found.facts.first + found.head.count - 1;
+            if found.head.count < BLOCK {
+                break;
+            }
+            block += 1;
+        }
+        Ok(last)
+    }
+
+    /// A message.
+    pub async fn message(&self, chat_id: &str, seq: u64) -> Result<Option<Message>, StoreError> {
+        let row = self.db().row(&CHAT_BLOCKS, &block_id(chat_id, block_of(seq)), &message_key(seq)).await?;
+        Ok(row.and_then(|row| match row {
+            BlockRow::Message(message) => Some(*message),
+            _ => None,
+        }))
+    }
+
+    /// Changes a message by a rule that says whether it did; the message as it is then.
+    async fn change_message(
+        &self,
+        chat_id: &str,
+        seq: u64,
+        wants: Wants,
+        announce: impl Announce,
+        mut rule: impl FnMut(&mut Block<'_>, &mut Message) -> Result<bool, ChatError> + Send + 'static,
+    ) -> Result<Message, ChatError> {
+        let (id, wants) = (block_id(chat_id, block_of(seq)), wants.row(message_key(seq)));
+        let changed = self.db().change(&CHAT_BLOCKS, &id, wants, move |part| {
+            let mut message = message_in(part, seq)?;
+            if !rule(part, &mut message)? {
+                return Ok::<_, ChatError>(Decision::Stands(message));
+            }
+            message.version += 1;
+            part.emit(&announce(seq, &message)?)?;
+            part.set(message_key(seq), BlockRow::Message(Box::new(message.clone())));
+            Ok(Decision::Write(message))
+        });
+        changed.await?.ok_or(ChatError::NotFound("message"))
+    }
+
+    /// Changes what a message says. What it said is kept.
+    pub async fn edit(
+        &self,
+        chat_id: &str,
+        seq: u64,
+        text: String,
+        now: Timestamp,
+        announce: impl Announce,
+    ) -> Result<Message, ChatError> {
+        let rule = move |part: &mut Block<'_>, message: &mut Message| {
+            if message.deleted_at.is_some() {
+                return Err(ChatError::Conflict("the message is deleted"));
+            }
+            if message.text.as_ref() == Some(&text) {
+                return Ok(false);
+            }
+            if message.rev >= MOST_EDITS {
+                return Err(ChatError::Full("a message can be changed 20 times"));
+            }
+            let earlier = Earlier { text: message.text.replace(text.clone()), until: now };
+            part.set(earlier_key(seq, message.rev), BlockRow::Earlier(earlier));
+            message.rev += 1;
+            message.edited_at = Some(now);
+            Ok(true)
+        };
+        self.change_message(chat_id, seq, Wants::head(), announce, rule).await
+    }
+
+    /// Deletes a message: its place stays, and nothing of what it said.
+    pub async fn delete(
+        &self,
+        chat_id: &str,
+        seq: u64,
+        now: Timestamp,
+        announce: impl Announce,
+    ) -> Result<Message, ChatError> {
+        let reactions = prefix(&["r", &number(seq)]);
+        let most = usize::try_from(MOST_REACTIONS).unwrap_or(usize::MAX);
+        let wants = Wants::head().first(&reactions, most);
+        let rule = move |part: &mut Block<'_>, message: &mut Message| {
+            if message.deleted_at.is_some() {
+                return Ok(false);
+            }
+            let reacted = part.first(&reactions, most);
+            let gone: Vec<_> = reacted.into_iter().map(|(key, _)| key).collect();
+            for key in gone {
+                part.remove(key);
+            }
+            (0..message.rev).for_each(|rev| part.remove(earlier_key(seq, rev)));
+            message.text = None;
+            message.attachments.clear();
+            message.mentions.clear();
+            message.reactions.clear();
+            message.deleted_at = Some(now);
+            Ok(true)
+        };
+        self.change_message(chat_id, seq, wants, announce, rule).await
+    }
+
+    /// Puts a user's reaction in the place of the one before; `None` takes it back.
+    pub async fn react(
+        &self,
+        chat_id: &str,
+        seq: u64,
+        user_id: &str,
+        reaction: Option<ReactionType>,
+        announce: impl Announce,
+    ) -> Result<Message, ChatError> {
+        let row = reaction_key(seq, user_id);
+        let wants = Wants::head().row(&row);
+        let rule = move |part: &mut Block<'_>, message: &mut Message| {
+            if message.deleted_at.is_some() {
+                return Err(ChatError::Conflict("the message is deleted"));
+            }
+            let before = match part.row(&row) {
+                Some(BlockRow::Reaction(before)) => Some(*before),
+                _ => None,
+            };
+            let mut counts = Counts { reactions: std::mem::take(&mut message.reactions) };
+            let count: u64 = counts.reactions.values().sum();
+            if before.is_none() && reaction.is_some() && count >= MOST_REACTIONS {
+                return Err(ChatError::Full("200 people can react to a message"));
+            }
+            let is_changed = react(&mut counts, before, reaction);
+            message.reactions = counts.reactions;
+            match reaction {
+                _ if !is_changed => {}
+                Some(reaction) => part.set(&row, BlockRow::Reaction(reaction)),
+                None => part.remove(&row),
+            }
+            Ok(is_changed)
+        };
+        self.change_message(chat_id, seq, wants, announce, rule).await
+    }
+
+    /// The own reactions of a user to these messages, in their order.
+    pub async fn reactions_of(
+        &self,
+        chat_id: &str,
+        user_id: &str,
+        messages: &[Numbered],
+    ) -> Result<Vec<Option<ReactionType>>, StoreError> {
+        let mut reactions = vec![None; messages.len()];
+        let reacted = messages.iter().enumerate().filter(|(_, (_, message))| !message.reactions.is_empty());
+        let reacted: Vec<_> =
+            reacted.map(|(place, (seq, _))| (place, block_of(*seq), reaction_key(*seq, user_id))).collect();
+        for of_block in reacted.chunk_by(|one, other| one.1 == other.1) {
+            let keys: Vec<_> = of_block.iter().map(|(_, _, key)| key.as_str()).collect();
+            let block = block_id(chat_id, of_block[0].1);
+            let Some((_, rows)) = self.db().read_with(&CHAT_BLOCKS, &block, &keys).await? else { continue };
+            for (place, _, key) in of_block {
+                if let Some(BlockRow::Reaction(reaction)) = rows.get(key) {
+                    reactions[*place] = Some(*reaction);
+                }
+            }
+        }
+        Ok(reactions)
+    }
+
+    /// Messages that somebody sees, of those that there are up to a last one.
+    pub async fn messages(
+        &self,
+        chat_id: &str,
+        spans: &Spans,
+        last: u64,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Numbered>, StoreError> {
+        let mut messages = Vec::with_capacity(limit);
+        let mut next = match direction {
+            Direction::Before(before) => before.saturating_sub(1).min(last),
+            Direction::After(after) => after.saturating_add(1),
+        };
+        while messages.len() < limit {
+            let wanted = match direction {
+                Direction::Before(_) => spans.at_or_before(next).map(|(to, from)| {
+                    let from = from.max(first_of(block_of(to)));
+                    next = from - 1;
+                    (from, to)
+                }),
+                Direction::After(_) => spans.at_or_after(next).map(|(from, to)| {
+                    let to = to.min(first_of(block_of(from) + 1) - 1).min(last);
+                    next = to.max(from) + 1;
+                    (from, to)
+                }),
+            };
+            let Some((from, to)) = wanted.filter(|(from, to)| *from <= *to && *to > 0) else { break };
+            let limit = limit - messages.len();
+            let is_backwards = matches!(direction, Direction::Before(_));
+            messages.extend(self.messages_between(chat_id, from, to, limit, is_backwards).await?);
+        }
+        Ok(messages)
+    }
+
+    /// Messages of one block, from one number to another.
+    async fn messages_between(
+        &self,
+        chat_id: &str,
+        from: u64,
+        to: u64,
+        limit: usize,
+        is_backwards: bool,
+    ) -> Result<Vec<Numbered>, StoreError> {
+        let length = usize::try_from(to - from + 1).unwrap_or(usize::MAX);
+        let below = prefix(&["s"]);
+        let range = if is_backwards {
+            RowRange::last(below, limit.min(length)).after(Some(message_key(to + 1)))
+        } else {
+            RowRange::first(below, limit.min(length)).after(Some(key(&["s", &number(from - 1)])))
+        };
+        let rows = self.db().rows(&CHAT_BLOCKS, &block_id(chat_id, block_of(from)), &range).await?;
+        let numbered = |(key, row): (String, BlockRow)| match row {
+            BlockRow::Message(message) => {
+                let seq: u64 = mundotango_storage::db::last_part(&key).parse().ok()?;
+                (from..=to).contains(&seq).then_some((seq, *message))
+            }
+            _ => None,
+        };
+        Ok(rows.items.into_iter().filter_map(numbered).collect())
+    }
+
+    /// How many messages are unread for whoever has read up to one, of those up to the last; and whether there may be more, as
+    /// no more than 99 are counted, among 2,000 messages at most.
+    pub async fn unread(
+        &self,
+        chat_id: &str,
+        user_id: &str,
+        spans: &Spans,
+        read: u64,
+        last: u64,
+    ) -> Result<(u64, bool), StoreError> {
+        let (mut unread, mut looked_at, mut after) = (0, 0, read.max(spans.unseen()));
+        loop {
+            if spans.last(last) <= after {
+                return Ok((unread, false));
+            }
+            let some = self.messages(chat_id, spans, last, Direction::After(after), COUNTED_AT_ONCE).await?;
+            let Some((to, _)) = some.last() else { return Ok((unread, false)) };
+            after = *to;
+            looked_at += some.len();
+            for (seq, message) in &some {
+                let is_own = message.author == user_id;
+                unread += u64::from(is_unread(spans, read, *seq, is_own, message.deleted_at.is_some()));
+                if unread > super::rules::MOST_UNREAD {
+                    return Ok((unread, true));
+                }
+            }
+            if looked_at >= MOST_COUNTED {
+                return Ok((unread, true));
+            }
+        }
+    }
+}

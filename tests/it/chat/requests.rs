@@ -1,0 +1,148 @@
+//! Strangers ask; what is in a group; who is told.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{CONVERSATIONS, acquainted, done, group, id_of, listed, of, refused, register_all, say, texts};
+use crate::server::{Server, User, until};
+
+async fn unread_notifications(server: &Server, user: &User) -> Vec<Value> {
+    let page = done(server, Method::GET, "/api/notifications", user, Value::Null).await;
+    let all = page["items"].as_array().unwrap().iter();
+    all.filter(|one| one["kind"] == "messageNew" && one["read"] == false).cloned().collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_sends_one_message_until_the_other_accepts() {
+    let server = Server::start().await;
+    let users = register_all(&server, &["ana", "ben", "cam"]).await;
+    let [ana, ben, cam] = users.as_slice() else { unreachable!() };
+    let (status, begun) = server.post(CONVERSATIONS, ana, json!({"userId": ben.id})).await;
+    assert_eq!(
+        (status, &begun["pending"], &begun["people"][0]["id"]),
+        (StatusCode::CREATED, &json!(true), &json!(ben.id))
+    );
+    let chat = id_of(&begun);
+    assert!(listed(&server, ben, "requests").await.is_empty(), "nothing was said yet");
+    say(&server, &chat, ana, "Hola").await;
+    let asked = until("ben is asked", async || listed(&server, ben, "requests").await.remove(&chat)).await;
+    assert_eq!((&asked["lastMessage"]["text"], &asked["unread"]), (&json!("Hola"), &json!(1)));
+    assert!(listed(&server, ben, "inbox").await.is_empty());
+    assert!(unread_notifications(&server, ben).await.is_empty(), "requests are listed apart and not pushed");
+    let messages = of(&chat, "messages");
+    let again = async || refused(&server, Method::POST, &messages, ana, json!({"text": "?"})).await;
+    assert_eq!(again().await, (StatusCode::CONFLICT, json!("request_pending")));
+    // Nobody else knows of it.
+    for part in ["messages", "members"] {
+        assert_eq!(
+            refused(&server, Method::GET, &of(&chat, part), cam, Value::Null).await.0,
+            StatusCode::NOT_FOUND
+        );
+    }
+    done(&server, Method::POST, &of(&chat, "decline"), ben, Value::Null).await;
+    assert_eq!(again().await, (StatusCode::CONFLICT, json!("request_pending")), "as if ben had not answered");
+    assert!(listed(&server, ben, "requests").await.is_empty());
+    let added = json!({"title": "Camp", "memberIds": [ben.id]});
+    assert_eq!(refused(&server, Method::POST, CONVERSATIONS, ana, added).await.0, StatusCode::BAD_REQUEST);
+
+    // Whoever writes accepts.
+    let (status, same) = server.post(CONVERSATIONS, ben, json!({"userId": ana.id})).await;
+    assert_eq!((status, id_of(&same)), (StatusCode::OK, chat.clone()));
+    say(&server, &chat, ben, "Perdón. Hola!").await;
+    say(&server, &chat, ana, "¿Bailamos?").await;
+    assert_eq!(texts(&server, &chat, ben).await, ["Hola", "Perdón. Hola!", "¿Bailamos?"]);
+    assert!(listed(&server, ben, "inbox").await.contains_key(&chat));
+    assert_eq!(
+        refused(&server, Method::POST, CONVERSATIONS, ana, json!({"userId": ana.id})).await.0,
+        StatusCode::BAD_REQUEST
+    );
+    assert_eq!(
+        refused(&server, Method::POST, CONVERSATIONS, ana, json!({"userId": "nobody"})).await.0,
+        StatusCode::NOT_FOUND
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_strangers_is_offered_and_declining_leaves_it() {
+    let server = Server::start().await;
+    let users = register_all(&server, &["ana", "ben", "cam"]).await;
+    let [ana, ben, cam] = users.as_slice() else { unreachable!() };
+    acquainted(&server, ana, ben).await;
+    let chat = group(&server, ana, &[ben, cam]).await;
+    until("ben has it", async || listed(&server, ben, "inbox").await.remove(&chat)).await;
+    until("cam is asked", async || listed(&server, cam, "requests").await.remove(&chat)).await;
+    done(&server, Method::POST, &of(&chat, "decline"), cam, Value::Null).await;
+    let members = done(&server, Method::GET, &of(&chat, "members"), ana, Value::Null).await;
+    assert_eq!(members["items"].as_array().unwrap().len(), 2, "{members}");
+    // Whoever is taken in again is asked again.
+    done(&server, Method::POST, &of(&chat, "members"), ana, json!({"userIds": [cam.id]})).await;
+    until("cam is asked again", async || listed(&server, cam, "requests").await.remove(&chat)).await;
+    done(&server, Method::POST, &of(&chat, "accept"), cam, Value::Null).await;
+    assert!(listed(&server, cam, "inbox").await.contains_key(&chat));
+    // The owner leaves, and the oldest member owns the group.
+    done(&server, Method::DELETE, &of(&chat, &format!("members/{}", ana.id)), ana, Value::Null).await;
+    let seen = done(&server, Method::GET, &format!("{CONVERSATIONS}/{chat}"), ben, Value::Null).await;
+    assert_eq!((&seen["role"], &seen["memberCount"]), (&json!("owner"), &json!(2)));
+    let changed =
+        done(&server, Method::PATCH, &format!("{CONVERSATIONS}/{chat}"), ben, json!({"title": "Marathon"}))
+            .await;
+    assert_eq!(changed["title"], "Marathon");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_not_read_is_notified_once_a_conversation_and_not_where_it_is_muted_or_put_away() {
+    let server = Server::start().await;
+    let users = register_all(&server, &["ana", "ben"]).await;
+    let [ana, ben] = users.as_slice() else { unreachable!() };
+    let chat = acquainted(&server, ana, ben).await;
+    for text in ["a", "b", "c"] {
+        say(&server, &chat, ana, text).await;
+    }
+    let told = until("ben is told of all", async || {
+        let told = unread_notifications(&server, ben).await;
+        (told.len() == 1 && told[0]["count"] == 3).then(|| told[0].clone())
+    })
+    .await;
+    assert_eq!(
+        (&told["thing"], &told["title"], &told["path"]),
+        (&json!(chat), &json!("ana"), &json!(format!("/chat/{chat}")))
+    );
+    assert!(unread_notifications(&server, ana).await.is_empty(), "nobody is told of the own messages");
+    done(&server, Method::PUT, &of(&chat, "read"), ben, json!({"seq": 3})).await;
+    assert!(unread_notifications(&server, ben).await.is_empty(), "who has read it is not pushed to");
+    for (part, on, off) in [
+        ("mute", json!({"muted": true, "hours": 8}), json!({"muted": false})),
+        ("archive", json!({"archived": true}), json!({"archived": false})),
+    ] {
+        done(&server, Method::PUT, &of(&chat, part), ben, on).await;
+        let seq = say(&server, &chat, ana, part).await["seq"].clone();
+        until("the list has heard", async || {
+            let listed = if part == "mute" { "inbox" } else { "archived" };
+            let row = listed_row(&server, ben, listed, &chat).await?;
+            (row["lastSeq"] == seq && raised(&server).await >= seq.as_u64()?).then_some(())
+        })
+        .await;
+        assert!(unread_notifications(&server, ben).await.is_empty(), "{part}");
+        done(&server, Method::PUT, &of(&chat, part), ben, off).await;
+    }
+    say(&server, &chat, ana, "d").await;
+    until("ben is told again", async || (unread_notifications(&server, ben).await.len() == 1).then_some(()))
+        .await;
+}
+
+async fn listed_row(server: &Server, user: &User, folder: &str, chat: &str) -> Option<Value> {
+    listed(server, user, folder).await.remove(chat)
+}
+
+/// How often lists were told of new messages. A message of its own comes more than a second after the one before here.
+async fn raised(server: &Server) -> u64 {
+    let answer = server.http.get(server.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    let lines = answer
+        .lines()
+        .filter(|line| line.starts_with("background_jobs_total{job_type=\"chat_raise\",status=\"success\"}"));
+    let count = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are small and whole")]
+    let count = count as u64;
+    // The first three messages were told by one job or more.
+    count + 2
+}
