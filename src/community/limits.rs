@@ -1,4 +1,4 @@
-//! How often somebody may register, log in and refresh, and fetch and import calendars.
+//! How often somebody may register, log in and refresh, fetch and import calendars, comment, and mention people.
 //!
 //! Each address has a quota for each of the three. Guessing passwords is held up by counting failures alone: those of an
 //! address at an account close the account for that address, so nobody can lock the owner out from elsewhere. Failures of
@@ -29,6 +29,10 @@ const HOUR: Duration = Duration::from_hours(1);
 const CALENDAR: Quota = Quota { limit: 60, window: HOUR };
 /// How many files with events a user imports.
 const IMPORTS: Quota = Quota { limit: 20, window: HOUR };
+/// How often a user comments.
+const COMMENTS: Quota = Quota { limit: 30, window: MINUTE };
+/// How many people a user mentions.
+const MENTIONS: Quota = Quota { limit: 100, window: Duration::from_hours(24) };
 /// In what time [`RateOptions::failed_logins`] come back.
 const FAILURES_WINDOW: Duration = Duration::from_mins(15);
 /// How often a slowed account may be tried.
@@ -108,6 +112,22 @@ impl Limits {
     pub(super) async fn import(&self, user_id: &str) -> Result<(), Problem> {
         let wait = self.take(&format!("import:{user_id}"), IMPORTS).await;
         wait.map_or(Ok(()), |wait| Err(too_many("imported files", wait)))
+    }
+
+    /// A comment that a user writes.
+    pub(super) async fn comment(&self, user_id: &str) -> Result<(), Problem> {
+        let wait = self.take(&format!("comment:{user_id}"), COMMENTS).await;
+        wait.map_or(Ok(()), |wait| Err(too_many("comments", wait)))
+    }
+
+    /// So many people whom a user mentions.
+    pub(super) async fn mentions(&self, user_id: &str, people: usize) -> Result<(), Problem> {
+        for _ in 0..people {
+            if let Some(wait) = self.take(&format!("mention:{user_id}"), MENTIONS).await {
+                return Err(too_many("mentions", wait));
+            }
+        }
+        Ok(())
     }
 
     /// Lets an attempt at an account through, or says when to come again. To be asked before the password is looked at,

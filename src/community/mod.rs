@@ -53,16 +53,20 @@ use housing::bookings::saga::Bookings;
 use limits::Limits;
 use notifications::Notifications;
 use payments::service::Payments;
+use posts::comments::store::CommentStore;
+use posts::live::ChangedPosts;
 use posts::store::PostStore;
 use site::Site;
 
 /// The kinds of partitions that the features keep.
-pub fn kinds() -> [&'static KindSpec; 21] {
+pub fn kinds() -> [&'static KindSpec; 23] {
     [
         accounts::kind::USERS.spec(),
         accounts::names::NAMES.spec(),
         posts::store::POSTS.spec(),
         posts::store::POST_REACTIONS.spec(),
+        posts::comments::kind::COMMENTS.spec(),
+        posts::comments::reactions::COMMENT_REACTIONS.spec(),
         bookmarks::store::BOOKMARKS.spec(),
         events::store::EVENTS.spec(),
         events::door::DOORS.spec(),
@@ -84,9 +88,11 @@ pub fn kinds() -> [&'static KindSpec; 21] {
 }
 
 /// The indexes that the features keep.
-pub fn indexes() -> [&'static IndexSpec; 9] {
+pub fn indexes() -> [&'static IndexSpec; 11] {
     [
-        posts::store::FEEDS.spec(),
+        posts::feeds::FEEDS.spec(),
+        posts::feeds::POSTS_BY_AUTHOR.spec(),
+        posts::feeds::POSTS_BY_TAG.spec(),
         events::listing::EVENTS_BY_START.spec(),
         events::listing::EVENTS_OF_PEOPLE.spec(),
         payments::reads::PAYMENT_LISTS.spec(),
@@ -110,6 +116,8 @@ fn schema_of_tests() -> Schema {
 pub struct Community {
     accounts: AccountStore,
     posts: PostStore,
+    comments: CommentStore,
+    changed_posts: ChangedPosts,
     bookmarks: BookmarkStore,
     events: EventStore,
     series: SeriesWorker,
@@ -156,12 +164,15 @@ impl Community {
         let limits = Limits::new(auth.rates.clone(), hot);
         let refresh_token_ttl = auth.refresh_token_ttl;
         let posts = PostStore::new(db.clone());
-        posts::live::start(&posts, &engine);
+        let comments = CommentStore::new(db.clone());
+        let changed_posts = posts::live::start(&posts, &comments, &engine);
         let events = EventStore::new(db.clone());
         events::live::start(&events, &engine);
         Ok(Self {
             accounts: AccountStore::new(db.clone()),
             posts,
+            comments,
+            changed_posts,
             bookmarks: BookmarkStore::new(db.clone()),
             events,
             series: SeriesWorker::new(db),

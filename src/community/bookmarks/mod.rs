@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::effects::Effect;
-use super::posts::SeenPost;
+use super::posts::bodies::SeenPost;
 use super::{Community, personal_channel};
 
 type Shared = State<Arc<Community>>;

@@ -54,6 +54,12 @@ pub enum NotificationKind {
     ReviewsRevealed,
     /// A series that the user gives ends unless it is renewed.
     SeriesEnding,
+    /// People commented a post of the user.
+    CommentNew,
+    /// Somebody answered a comment of the user.
+    CommentReplied,
+    /// Somebody mentioned the user.
+    MentionNew,
 }
 
 /// By which ways a user is told.
@@ -70,7 +76,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
@@ -93,6 +99,9 @@ impl NotificationKind {
         Self::ReviewDue,
         Self::ReviewsRevealed,
         Self::SeriesEnding,
+        Self::CommentNew,
+        Self::CommentReplied,
+        Self::MentionNew,
     ];
 
     /// Its name, as clients write it.
@@ -120,6 +129,9 @@ impl NotificationKind {
             Self::ReviewDue => "reviewDue",
             Self::ReviewsRevealed => "reviewsRevealed",
             Self::SeriesEnding => "seriesEnding",
+            Self::CommentNew => "commentNew",
+            Self::CommentReplied => "commentReplied",
+            Self::MentionNew => "mentionNew",
         }
     }
 
@@ -132,7 +144,16 @@ impl NotificationKind {
 
     /// Whether a letter of its own tells of it, at once; else the digest does.
     pub const fn has_letter(self) -> bool {
-        !matches!(self, Self::EventAnswers | Self::BookingPaid | Self::SeriesEnding | Self::ReviewsRevealed)
+        !matches!(
+            self,
+            Self::EventAnswers
+                | Self::BookingPaid
+                | Self::SeriesEnding
+                | Self::ReviewsRevealed
+                | Self::CommentNew
+                | Self::CommentReplied
+                | Self::MentionNew
+        )
     }
 
     /// How long it is worth a push.
@@ -173,6 +194,10 @@ impl NotificationKind {
             (Language::En, Self::ReviewDue) => format!("How was it? {title}"),
             (Language::En, Self::ReviewsRevealed) => format!("There is a review for you: {title}"),
             (Language::En, Self::SeriesEnding) => format!("{title} ends next month unless you renew it"),
+            (Language::En, Self::CommentNew) if count == 1 => format!("One new comment on {title}"),
+            (Language::En, Self::CommentNew) => format!("{count} new comments on {title}"),
+            (Language::En, Self::CommentReplied) => format!("An answer to your comment: {title}"),
+            (Language::En, Self::MentionNew) => format!("{title} mentioned you"),
             (Language::Es, Self::EventPromoted) => format!("Tienes un lugar en {title}"),
             (Language::Es, Self::EventOffered) => format!("Un lugar en {title} te espera hasta que pagues"),
             (Language::Es, Self::EventReminder) => format!("{title} empieza pronto"),
@@ -195,6 +220,10 @@ impl NotificationKind {
             (Language::Es, Self::BookingReminder) => format!("Tu estancia empieza mañana: {title}"),
             (Language::Es, Self::ReviewDue) => format!("¿Qué tal fue? {title}"),
             (Language::Es, Self::ReviewsRevealed) => format!("Hay una reseña para ti: {title}"),
+            (Language::Es, Self::CommentNew) if count == 1 => format!("Un comentario nuevo en {title}"),
+            (Language::Es, Self::CommentNew) => format!("{count} comentarios nuevos en {title}"),
+            (Language::Es, Self::CommentReplied) => format!("Una respuesta a tu comentario: {title}"),
+            (Language::Es, Self::MentionNew) => format!("{title} te mencionó"),
             (Language::Es, Self::SeriesEnding) => format!("{title} termina el mes próximo si no lo renuevas"),
         }
     }

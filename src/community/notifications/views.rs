@@ -34,6 +34,9 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         | NotificationKind::ReviewDue
         | NotificationKind::ReviewsRevealed => format!("/bookings/{}", told.thing),
         NotificationKind::SeriesEnding => format!("/events/series/{}", told.thing),
+        NotificationKind::CommentNew | NotificationKind::CommentReplied | NotificationKind::MentionNew => {
+            format!("/posts/{}", told.thing)
+        }
     }
 }
 

@@ -11,7 +11,10 @@ use mundotango_storage::hot::Version;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::bodies::PostMessage;
+use super::comments::store::CommentStore;
 use super::may_read;
+use super::post::Visibility;
 use super::rules::ReactionType;
 use super::store::PostStore;
 use crate::community::coalescer::Coalescer;
@@ -25,7 +28,7 @@ const REACTIONS: &str = "post reactions";
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type")]
 pub(in crate::community) enum ReactionsMessage {
-    /// The reactions to the post changed.
+    /// The reactions to the post changed, or how many comments there are. Only of a public post.
     #[serde(rename = "post.reacted")]
     Reacted {
         #[serde(rename = "postId")]
@@ -33,7 +36,18 @@ pub(in crate::community) enum ReactionsMessage {
         /// How many reactions of each kind.
         #[schema(value_type = BTreeMap<String, u64>)]
         reactions: BTreeMap<ReactionType, u64>,
+        /// How many comments.
+        #[serde(rename = "commentCount")]
+        comment_count: u64,
     },
+}
+
+/// Hears of each post to which reactions or comments changed.
+pub(in crate::community) type ChangedPosts = Arc<Coalescer>;
+
+/// The channel of a post.
+pub(super) fn channel_of(post_id: &str) -> String {
+    format!("{NAMESPACE}:{post_id}")
 }
 
 /// Lets into a post's channel who may read the post.
@@ -55,6 +69,7 @@ impl ChannelGate for Readers {
 /// subscribers do not get as many publications as there are nodes.
 struct Reactions {
     posts: PostStore,
+    comments: CommentStore,
     engine: Weak<Engine>,
     changed: Arc<Coalescer>,
 }
@@ -93,15 +108,25 @@ impl Reactions {
 
     /// Whether they are published; not, if a part of the node does not answer now.
     async fn publish(&self, engine: &Engine, post_id: &str) -> anyhow::Result<bool> {
-        let Ok((reactions, number)) = self.posts.reactions_now(post_id).await else { return Ok(false) };
-        let message = ReactionsMessage::Reacted { post_id: post_id.to_owned(), reactions };
-        let data = Bytes::from(serde_json::to_vec(&message)?);
+        let Ok(post) = self.posts.post_now(post_id).await else { return Ok(false) };
+        let Some(post) = post else { return Ok(true) };
+        let counts = tokio::try_join!(self.posts.reactions_now(post_id), self.comments.count(post_id));
+        let Ok(((reactions, reacted), (comment_count, commented))) = counts else { return Ok(false) };
+        let message = |post_id: String| match post.visibility {
+            Visibility::Public => {
+                serde_json::to_vec(&ReactionsMessage::Reacted { post_id, reactions, comment_count })
+            }
+            Visibility::Friends | Visibility::Private => {
+                serde_json::to_vec(&PostMessage::Changed { post_id })
+            }
+        };
+        let (number, data) = (reacted + commented, Bytes::from(message(post_id.to_owned())?));
         let publish = Publish {
             // Where two nodes publish for a moment, nobody sees older counts after newer ones.
             version: Some(Version { number, epoch: REACTIONS.to_owned() }),
             ..Publish::new(Publication { data, ..Publication::default() })
         };
-        let channel = ChannelName::parse(&format!("{NAMESPACE}:{post_id}"))?;
+        let channel = ChannelName::parse(&channel_of(post_id))?;
         match engine.publish(&channel, publish).await {
             Ok(_) => Ok(true),
             Err(EngineError::Unavailable) => Ok(false),
@@ -111,7 +136,11 @@ impl Reactions {
 }
 
 /// Opens the posts' channels, and publishes what changes there from now on.
-pub(in crate::community) fn start(posts: &PostStore, engine: &Arc<Engine>) {
+pub(in crate::community) fn start(
+    posts: &PostStore,
+    comments: &CommentStore,
+    engine: &Arc<Engine>,
+) -> ChangedPosts {
     let changed = Arc::new(Coalescer::default());
     posts.on_reactions({
         let changed = Arc::clone(&changed);
@@ -119,9 +148,15 @@ pub(in crate::community) fn start(posts: &PostStore, engine: &Arc<Engine>) {
     });
     engine.set_gate(NAMESPACE, Arc::new(Readers(posts.clone())));
     engine.set_topic(REACTIONS, Arc::new(Hearing(Arc::clone(&changed))));
-    let reactions = Arc::new(Reactions { posts: posts.clone(), engine: Arc::downgrade(engine), changed });
+    let reactions = Arc::new(Reactions {
+        posts: posts.clone(),
+        comments: comments.clone(),
+        engine: Arc::downgrade(engine),
+        changed: Arc::clone(&changed),
+    });
     engine.keep_running(REACTIONS, Pace::Timed, move |vitals| {
         let reactions = Arc::clone(&reactions);
         Box::pin(async move { reactions.changed.run(&vitals, |post_id| reactions.tell(post_id)).await })
     });
+    changed
 }
