@@ -10,7 +10,8 @@ use crate::life_ceo;
 /// Where an entry of an index leads to, by the names of index and key; `None` for what is no key of that index.
 pub(crate) fn leads_to(index: &str, key: &str) -> Option<(&'static KindSpec, String)> {
     let of = |known: &'static str| index == known;
-    if of(posts::store::FEEDS.spec().name) {
+    let of_posts = [&posts::feeds::FEEDS, &posts::feeds::POSTS_BY_AUTHOR, &posts::feeds::POSTS_BY_TAG];
+    if of_posts.iter().any(|list| of(list.spec().name)) {
         Some((posts::store::POSTS.spec(), last_part(key)))
     } else if of(events::listing::EVENTS_BY_START.spec().name) {
         Some((events::store::EVENTS.spec(), last_part(key)))

@@ -119,6 +119,12 @@ text! {
         ..rule(Form::Token, 1, 2000, "https://example.com/ana.png") };
     /// What a post says.
     PostText = rule(Form::Prose, 1, 5000, "Who dances tonight?");
+    /// What a comment says.
+    CommentText = rule(Form::Prose, 1, 2000, "See you there!");
+    /// What a picture shows, for those who do not see it.
+    AltText = rule(Form::Line, 1, 500, "Two dancers on an empty floor");
+    /// A hashtag, with its sign or without.
+    TagText = rule(Form::Line, 1, 51, "tango");
     /// What a thing is called.
     Title = rule(Form::Line, 1, 200, "Milonga at La Viruta");
     /// What a thing is, at length.

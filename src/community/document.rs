@@ -22,7 +22,7 @@ use super::{bookmarks, chat, events, graph, housing, notifications, payments, po
         (name = "auth", description = "Making an account, logging in and out, and getting back in by mail."),
         (name = "users", description = "The own profile, and those of others."),
         (name = "people", description = "Following, friends, and keeping others out."),
-        (name = "posts", description = "The feed, posts, and reactions to them."),
+        (name = "posts", description = "The feed, posts, comments on them, and reactions."),
         (name = "bookmarks", description = "Posts to come back to."),
         (name = "events", description = "Milongas, classes and festivals, and who comes."),
         (name = "calendars", description = "Events for calendar programs, and out of their files."),
@@ -41,7 +41,8 @@ use super::{bookmarks, chat, events, graph, housing, notifications, payments, po
         (name = "server", description = "The server API, for an application's own backend, with a key of its own."),
     ),
     components(schemas(
-        posts::PostMessage,
+        posts::bodies::PostMessage,
+        posts::comments::bodies::CommentMessage,
         posts::live::ReactionsMessage,
         bookmarks::BookmarkMessage,
         graph::announce::FriendMessage,
@@ -73,8 +74,17 @@ impl Modify for BearerScheme {
 
 /// Channels by the form of their names: who may hear them, and the schemas of which each publication has one.
 const CHANNELS: &[(&str, &str, &[&str])] = &[
-    ("posts:feed", "New public posts. For everybody who is logged in.", &["PostMessage"]),
-    ("post:{id}", "The reactions to a post. For those who may read the post.", &["ReactionsMessage"]),
+    (
+        "posts:feed",
+        "New, changed and removed public posts; one that is public no longer is as good as removed. For everybody who is logged in.",
+        &["PostMessage"],
+    ),
+    (
+        "post:{id}",
+        "What happens to a post: edits, comments, and how many comments and reactions there are. Of a post that is not public only \
+            that something happened. For those who may read the post.",
+        &["PostMessage", "CommentMessage", "ReactionsMessage"],
+    ),
     (
         "events:all",
         "New, changed and cancelled events and series, and the counts of events that are answered, of each about once a second \

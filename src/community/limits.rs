@@ -1,4 +1,4 @@
-//! How often somebody may register, log in and refresh, and fetch and import calendars.
+//! How often somebody may register, log in and refresh, fetch and import calendars, comment, and mention people.
 //!
 //! Each address has a quota for each of the three. Guessing passwords is held up by counting failures alone: those of an
 //! address at an account close the account for that address, so nobody can lock the owner out from elsewhere. Failures of
@@ -31,6 +31,10 @@ const CALENDAR: Quota = Quota { limit: 60, window: HOUR };
 const IMPORTS: Quota = Quota { limit: 20, window: HOUR };
 /// How often others are told that somebody types in a conversation.
 const TYPING: Quota = Quota { limit: 1, window: Duration::from_secs(3) };
+/// How often a user comments.
+const COMMENTS: Quota = Quota { limit: 30, window: MINUTE };
+/// How many people a user mentions.
+const MENTIONS: Quota = Quota { limit: 100, window: Duration::from_hours(24) };
 /// In what time [`RateOptions::failed_logins`] come back.
 const FAILURES_WINDOW: Duration = Duration::from_mins(15);
 /// How often a slowed account may be tried.
@@ -115,6 +119,22 @@ impl Limits {
     /// Whether others are told that a user types in a conversation.
     pub(super) async fn typing(&self, chat_id: &str, user_id: &str) -> bool {
         self.take(&format!("typing:{chat_id}:{user_id}"), TYPING).await.is_none()
+    }
+
+    /// A comment that a user writes.
+    pub(super) async fn comment(&self, user_id: &str) -> Result<(), Problem> {
+        let wait = self.take(&format!("comment:{user_id}"), COMMENTS).await;
+        wait.map_or(Ok(()), |wait| Err(too_many("comments", wait)))
+    }
+
+    /// So many people whom a user mentions.
+    pub(super) async fn mentions(&self, user_id: &str, people: usize) -> Result<(), Problem> {
+        for _ in 0..people {
+            if let Some(wait) = self.take(&format!("mention:{user_id}"), MENTIONS).await {
+                return Err(too_many("mentions", wait));
+            }
+        }
+        Ok(())
     }
 
     /// Lets an attempt at an account through, or says when to come again. To be asked before the password is looked at,

@@ -60,6 +60,8 @@ use limits::Limits;
 use notifications::Notifications;
 use payments::service::Payments;
 use points::Points;
+use posts::comments::store::CommentStore;
+use posts::live::ChangedPosts;
 use posts::store::PostStore;
 use site::Site;
 
@@ -70,6 +72,8 @@ pub fn kinds() -> Vec<&'static KindSpec> {
         accounts::names::NAMES.spec(),
         posts::store::POSTS.spec(),
         posts::store::POST_REACTIONS.spec(),
+        posts::comments::kind::COMMENTS.spec(),
+        posts::comments::reactions::COMMENT_REACTIONS.spec(),
         bookmarks::store::BOOKMARKS.spec(),
         graph::store::CIRCLES.spec(),
         graph::store::FOLLOWERS.spec(),
@@ -125,6 +129,8 @@ fn schema_of_tests() -> Schema {
 pub struct Community {
     accounts: AccountStore,
     posts: PostStore,
+    comments: CommentStore,
+    changed_posts: ChangedPosts,
     bookmarks: BookmarkStore,
     circles: Circles,
     hot: Arc<dyn HotState>,
@@ -176,12 +182,15 @@ impl Community {
         let refresh_token_ttl = auth.refresh_token_ttl;
         let posts = PostStore::new(db.clone());
         let circles = Circles::new(db.clone());
-        posts::live::start(&posts, &circles, &engine);
+        let comments = CommentStore::new(db.clone());
+        let changed_posts = posts::live::start(&posts, &comments, &circles, &engine);
         let events = EventStore::new(db.clone());
         events::live::start(&events, &engine);
         Ok(Self {
             accounts: AccountStore::new(db.clone()),
             posts,
+            comments,
+            changed_posts,
             bookmarks: BookmarkStore::new(db.clone()),
             circles,
             hot,

@@ -64,6 +64,8 @@ pub enum Action {
     Read,
     /// Change it, cancel it, or take it away.
     Change,
+    /// Take away what somebody else said.
+    Remove,
     /// See who comes to it.
     ReadAttendees,
     /// Note who came to it.
@@ -267,8 +269,12 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             let is_told = viewer.is(owner) || (*is_friend && viewer.is_friend_of(owner));
             allowed_if(is_told, Verdict::Forbidden("only friends see this"))
         }
-        (Object::Post { author, .. }, Action::Change) => {
-            allowed_if(viewer.is(author) || is_admin, Verdict::Forbidden("only its author may do this"))
+        (Object::Post { author, .. }, Action::Change | Action::Remove) => {
+            let removes = action == Action::Remove && viewer.role >= Role::Moderator;
+            let is_seen = may(viewer, Action::Read, object).is_allowed();
+            let refused =
+                if is_seen { Verdict::Forbidden("only its author may do this") } else { Verdict::Hidden };
+            allowed_if(viewer.is(author) || removes, refused)
         }
         (Object::Event { owner, involved, is_draft, attendees }, action) => {
             let owns = viewer.is(owner) || is_admin;
@@ -366,7 +372,9 @@ fn of_event(
     }
     let (is_so, otherwise) = match action {
         Action::Read => (true, ""),
-        Action::Change => (owns || involved == Involvement::Editor, "only its host may do this"),
+        Action::Change | Action::Remove => {
+            (owns || involved == Involvement::Editor, "only its host may do this")
+        }
         Action::CheckIn => (is_host, "only its hosts may do this"),
         Action::HandOver => (owns, "only its owner may do this"),
         Action::TakePart | Action::Moderate => (false, "there is no such thing to do at an event"),
@@ -420,6 +428,23 @@ mod tests {
         assert!(!verdict.is_allowed(), "a copy that is late shows nothing");
         let own = Object::Circle { owner: "ben", is_friend: false };
         assert!(may(Viewer::user("ben").knowing(&stranger), Action::Read, &own).is_allowed());
+    }
+
+    #[test]
+    fn authors_change_their_posts_and_moderators_take_posts_away() {
+        let moderator = Viewer { role: Role::Moderator, ..Viewer::user("mia") };
+        for (visibility, refused) in [
+            (Visibility::Public, Verdict::Forbidden("only its author may do this")),
+            (Visibility::Private, Verdict::Hidden),
+        ] {
+            let post = Object::Post { author: "ana", visibility };
+            for action in [Action::Change, Action::Remove] {
+                assert_eq!(may(Viewer::user("ana"), action, &post), Verdict::Allowed);
+                assert_eq!(may(Viewer::user("ben"), action, &post), refused, "{visibility:?}");
+            }
+            assert_eq!(may(moderator, Action::Change, &post), refused, "nobody puts words in a mouth");
+            assert_eq!(may(moderator, Action::Remove, &post), Verdict::Allowed);
+        }
     }
 
     #[test]

@@ -51,7 +51,8 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "kinds": {
             "eventPromoted": ways, "eventOffered": ways, "eventReminder": ways, "eventMoved": ways, "eventCancelled": ways,
             "paymentReceived": ways, "paymentRefunded": ways, "paymentFailed": ways,
-            "eventAnswers": ways, "eventGoing": ways, "seriesEnding": ways, "bookingRequested": ways, "bookingCountered": ways,
+            "eventAnswers": ways, "eventGoing": ways, "seriesEnding": ways, "commentNew": ways, "commentReplied": ways, "mentionNew": ways,
+            "bookingRequested": ways, "bookingCountered": ways,
             "bookingConfirmed": ways, "bookingDeclined": ways, "bookingSuperseded": ways, "bookingExpired": ways,
             "bookingCancelled": ways, "bookingReminder": ways, "reviewDue": ways, "reviewsRevealed": ways,
             "friendRequested": ways, "friendAccepted": ways, "followNew": ways,
@@ -104,7 +105,27 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
             "/api/admin/jobs/queues/email".to_owned(),
             json!({"paused": false, "concurrency": 5, "groupRate": 60}),
         ),
-        ("post /api/posts", "/api/posts".to_owned(), json!({"content": "x", "visibility": "private"})),
+        (
+            "post /api/posts",
+            "/api/posts".to_owned(),
+            json!({"content": "x", "visibility": "private", "media": [{"url": "https://a.example/a.jpg"}]}),
+        ),
+        (
+            "patch /api/posts/{id}",
+            format!("/api/posts/{post}"),
+            json!({"content": "y", "visibility": "public", "media": [], "revision": 1}),
+        ),
+        (
+            "post /api/posts/{id}/comments",
+            format!("/api/posts/{post}/comments"),
+            json!({"content": "x", "parentId": null}),
+        ),
+        ("patch /api/comments/{id}", format!("/api/comments/{post}.1.0"), json!({"content": "y"})),
+        (
+            "post /api/comments/{id}/react",
+            format!("/api/comments/{post}.1.0/react"),
+            json!({"reactionType": "heart"}),
+        ),
         ("post /api/posts/{id}/react", format!("/api/posts/{post}/react"), json!({"reactionType": "heart"})),
         ("post /api/events", "/api/events".to_owned(), event_body),
         ("put /api/users/me/points", "/api/users/me/points".to_owned(), json!({"shown": true})),
@@ -481,6 +502,7 @@ async fn every_list_refuses_what_it_does_not_know() {
                 path if path.contains("events") => event.as_str(),
                 path if path.contains("housing") => listing,
                 path if path.contains("chat") => chat,
+                path if path.contains("posts") => post.as_str(),
                 _ => conversation,
             };
             lists.push(path.replace("{id}", id).replace("{queue}", "email"));

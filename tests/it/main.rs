@@ -41,6 +41,7 @@ mod pages;
 mod payments;
 mod personal;
 mod policy;
+mod posts;
 mod process;
 mod proxy;
 mod push_service;

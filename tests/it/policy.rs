@@ -79,6 +79,16 @@ enum Rule {
     ReadsPost,
     /// The user, and the user's friends, of whom there are none here.
     SeesCircle,
+    /// Its author.
+    ChangesPost,
+    /// Its author and moderators.
+    RemovesPost,
+    /// Whoever may read the post below which it stands.
+    ReadsComment,
+    /// Who wrote it.
+    ChangesComment,
+    /// Who wrote it, whose post it is, and moderators who may read it.
+    RemovesComment,
     /// Who pays, and whom the money is for.
     SeesPayment,
     /// Whom the money is for.
@@ -114,10 +124,10 @@ enum Rule {
 }
 
 use Rule::{
-    Administers, ApiKey, ChangesChat, ChangesEvent, ChangesListing, ChangesSeries, ChecksIn, GivesSeries,
-    HandsOver, Hosts, InBooking, InChat, IsOffered, OwnsChat, Public, ReadsPost, Secret, SeesAttendees,
-    SeesBooking, SeesCircle, SeesEvent, SeesPayment, SeesSeries, SendsBack, Stays, TakesMessageAway,
-    TakesSeries, WroteMessage,
+    Administers, ApiKey, ChangesChat, ChangesComment, ChangesEvent, ChangesListing, ChangesPost,
+    ChangesSeries, ChecksIn, GivesSeries, HandsOver, Hosts, InBooking, InChat, IsOffered, OwnsChat, Public,
+    ReadsComment, ReadsPost, RemovesComment, RemovesPost, Secret, SeesAttendees, SeesBooking, SeesCircle,
+    SeesEvent, SeesPayment, SeesSeries, SendsBack, Stays, TakesMessageAway, TakesSeries, WroteMessage,
 };
 
 /// The protocol's code of who has subscribed before.
@@ -196,6 +206,7 @@ fn rule(operation: &str) -> Option<Rule> {
         | "removeNotification"
         | "markNotificationRead"
         | "listPosts"
+        | "listUserPosts"
         | "createPost"
         | "removeBookmark"
         | "listDevices"
@@ -244,7 +255,13 @@ fn rule(operation: &str) -> Option<Rule> {
             GivesSeries
         }
         "acceptEventSeries" => TakesSeries,
-        "getPost" | "addBookmark" | "reactToPost" | "removeReaction" => ReadsPost,
+        "getPost" | "addBookmark" | "reactToPost" | "removeReaction" | "listPostRevisions"
+        | "listComments" | "createComment" => ReadsPost,
+        "changePost" => ChangesPost,
+        "deletePost" => RemovesPost,
+        "reactToComment" | "removeCommentReaction" => ReadsComment,
+        "changeComment" => ChangesComment,
+        "deleteComment" => RemovesComment,
         "getPayment" => SeesPayment,
         "refundPayment" => SendsBack,
         "changeListing" | "setNights" => ChangesListing,
@@ -510,6 +527,9 @@ impl World {
                 let path = path.replace("{id}", &self.chat().await).replace("{userId}", &self.other.id);
                 all_ask("", &path.replace("{seq}", "1"), body, |caller| Some(of_chat(rule, caller)))
             }
+            ChangesPost | RemovesPost | ReadsComment | ChangesComment | RemovesComment => {
+                self.of_posts(rule, path, body).await
+            }
             ReadsPost => {
                 let mut questions = Vec::new();
                 for visibility in ["public", "friends", "private"] {
@@ -548,6 +568,46 @@ impl World {
             }
             Public | Secret | ApiKey | Rule::User | Administers => of_ones_own(id, rule, path, body),
         }
+    }
+
+    async fn of_posts(&self, rule: Rule, path: &str, body: Option<&Value>) -> Vec<Question> {
+        let mut questions = Vec::new();
+        for visibility in ["public", "friends", "private"] {
+            let is_seen = |caller| caller == Owner || visibility == "public";
+            // Of those who may read it, one who did not write the post wrote the comment.
+            let author = if visibility == "public" { Going } else { Owner };
+            let made = async || {
+                let post = self.post(visibility).await;
+                if matches!(rule, ChangesPost | RemovesPost) {
+                    return post;
+                }
+                let comments = format!("/api/posts/{post}/comments");
+                let made = self.done(Method::POST, &comments, author, json!({"content": "x"})).await;
+                made["id"].as_str().unwrap().to_owned()
+            };
+            let mut id = made().await;
+            for caller in CALLERS {
+                let may = match rule {
+                    ChangesPost => caller == Owner,
+                    RemovesPost => matches!(caller, Owner | Moderator | Admin),
+                    ReadsComment => is_seen(caller),
+                    ChangesComment => caller == author,
+                    _ => is_seen(caller) && (caller == author || matches!(caller, Owner | Moderator | Admin)),
+                };
+                let wanted = match (may, is_seen(caller)) {
+                    (true, _) => Allowed,
+                    (false, true) => Forbidden,
+                    (false, false) => Hidden,
+                };
+                let asked = all_ask(visibility, &path.replace("{id}", &id), body, |_| Some(wanted));
+                questions.extend(asked.into_iter().filter(|question| question.caller == caller));
+                // What one removes the next does not see.
+                if may && matches!(rule, RemovesPost | RemovesComment) {
+                    id = made().await;
+                }
+            }
+        }
+        questions
     }
 
     async fn of_events(&self, id: &str, rule: Rule, path: &str, body: Option<&Value>) -> Vec<Question> {

@@ -20,10 +20,10 @@ const USERS: usize = 200;
 const A_SECOND: f64 = 4.0;
 
 /// What a subscriber got, and when.
-type Seen = Arc<Mutex<Vec<(Instant, Value)>>>;
+pub type Seen = Arc<Mutex<Vec<(Instant, Value)>>>;
 
 /// Subscribes to a channel and notes what comes; the code of the refusal if it is refused.
-async fn watch(server: &Server, user: &User, channel: &str) -> Result<Seen, u64> {
+pub async fn watch(server: &Server, user: &User, channel: &str) -> Result<Seen, u64> {
     let (mut socket, _) = connect_async(server.websocket_url()).await.unwrap();
     let connect = json!({"id": 1, "connect": {"token": user.token}});
     let subscribe = json!({"id": 2, "subscribe": {"channel": channel}});

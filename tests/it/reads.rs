@@ -241,6 +241,26 @@ async fn chat(node: &mut Quiet, ana: &User, ben: &User) {
     node.read("GET /api/chat/conversations/{id}/members", &of("members"), ana).await;
 }
 
+async fn posts(node: &mut Quiet, host: &User, ana: &User) {
+    let body = json!({"content": "Who dances tonight? #tango"});
+    let post = node.change("POST /api/posts", "/api/posts", host, body).await;
+    let path = format!("/api/posts/{}", id(&post));
+    let of = |part: &str| format!("{path}/{part}");
+    node.read("GET /api/posts", "/api/posts", ana).await;
+    node.read("GET /api/posts/{id}", &path, ana).await;
+    node.read("GET /api/posts/{id}/revisions", &of("revisions"), ana).await;
+    node.read("GET /api/users/{id}/posts", &format!("/api/users/{}/posts", host.id), ana).await;
+    node.change("PATCH /api/posts/{id}", &path, host, json!({"content": "Who dances tomorrow?"})).await;
+    let comments = of("comments");
+    let comment =
+        node.change("POST /api/posts/{id}/comments", &comments, ana, json!({"content": "I do"})).await;
+    node.read("GET /api/posts/{id}/comments", &comments, ana).await;
+    let path_of_comment = format!("/api/comments/{}", id(&comment));
+    node.change("PATCH /api/comments/{id}", &path_of_comment, ana, json!({"content": "I do!"})).await;
+    node.change("DELETE /api/comments/{id}", &path_of_comment, ana, Value::Null).await;
+    node.change("DELETE /api/posts/{id}", &path, host, Value::Null).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_operation_reads_as_often_as_is_stated() {
     let mut node = Quiet::start().await;
@@ -249,6 +269,7 @@ async fn each_operation_reads_as_often_as_is_stated() {
     events(&mut node, &host, &ana, &ben).await;
     housing(&mut node, &host, &ana, &ben).await;
     chat(&mut node, &ana, &ben).await;
+    posts(&mut node, &host, &ana).await;
     node.read("GET /api/payments", "/api/payments", &ana).await;
     people(&mut node, &ana, &ben).await;
 

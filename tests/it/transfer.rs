@@ -17,7 +17,7 @@ use mundotango::community::events::schedule::Schedule;
 use mundotango::community::events::store::{Event, EventStore, EventType};
 use mundotango::community::location::Location;
 use mundotango::community::posts::rules::ReactionType;
-use mundotango::community::posts::store::{Post, PostStore, Visibility};
+use mundotango::community::posts::store::{Post, PostStore, Text, Visibility};
 use mundotango::engines::store_path;
 use mundotango::life_ceo::store::{Conversation, ConversationStore, Speaker, Turn};
 use mundotango::schema::schema;
@@ -50,13 +50,9 @@ struct Known {
 }
 
 fn post(author_id: &str, number: usize) -> Post {
-    Post {
-        id: new_id(),
-        author_id: author_id.to_owned(),
-        content: format!("¡Bailemos! {number} {}", "tango ".repeat(number % 40)),
-        visibility: if number.is_multiple_of(10) { Visibility::Private } else { Visibility::Public },
-        created_at: now(),
-    }
+    let content = format!("¡Bailemos! {number} {}", "tango ".repeat(number % 40));
+    let visibility = if number.is_multiple_of(10) { Visibility::Private } else { Visibility::Public };
+    Post::made(new_id(), author_id.to_owned(), Text::new(content, now()), visibility)
 }
 
 fn event(number: usize) -> Event {

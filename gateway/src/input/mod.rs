@@ -19,7 +19,7 @@ pub use json::{read, read_value};
 pub(crate) use query::{Parameters, read_query};
 pub use time::Time;
 pub(crate) use values::MAX_BLANK;
-pub use values::{Choice, Decimal, Given, Maybe, Param, Whole};
+pub use values::{Choice, Decimal, Given, Maybe, Param, UpTo, Whole};
 
 /// Most wrong fields that one answer names; the rest is not looked at.
 const MAX_NAMED: usize = 50;

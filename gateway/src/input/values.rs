@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
+use deserr::{Deserr, IntoValue, Sequence as _, Value, ValuePointerRef};
 use serde::de::{self, DeserializeOwned, Visitor};
 use serde_json::value::Value as Json;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
@@ -217,6 +217,27 @@ impl<T: Deserr<BadFields>> Deserr<BadFields> for Given<T> {
         at: ValuePointerRef<'_>,
     ) -> Result<Self, BadFields> {
         T::deserialize_from_value(value, at).map(|value| Self(Some(value)))
+    }
+}
+
+/// A list of so many items at most.
+#[derive(Clone, Debug)]
+pub struct UpTo<T, const MOST: usize>(pub Vec<T>);
+
+impl<T: Deserr<BadFields>, const MOST: usize> Deserr<BadFields> for UpTo<T, MOST> {
+    fn deserialize_from_value<V: IntoValue>(
+        value: Value<V>,
+        at: ValuePointerRef<'_>,
+    ) -> Result<Self, BadFields> {
+        match value {
+            Value::Sequence(items) if items.len() <= MOST => {
+                Vec::deserialize_from_value(Value::<V>::Sequence(items), at).map(Self)
+            }
+            Value::Sequence(_) => {
+                Err(BadFields::one(at, FieldCode::OutOfRange, format!("must have {MOST} items at most")))
+            }
+            other => Err(BadFields::wrong_type(&other, "a list", at)),
+        }
     }
 }
 

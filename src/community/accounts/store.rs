@@ -1,5 +1,8 @@
 //! Reads and changes of users, their passwords and logins. Their names are claims ([`super::names`]).
 
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use mundotango_gateway::input::Maybe;
 use mundotango_storage::StoreError;
@@ -174,6 +177,16 @@ impl AccountStore {
         Ok(found
             .filter_map(|(id, found)| found.map(|Found { facts, head, .. }| User::new(id, &facts, head)))
             .collect())
+    }
+
+    /// The ids of the users who have these names, by name in lower case; names that nobody has are absent.
+    pub async fn ids_of(&self, names: &[String]) -> Result<BTreeMap<String, String>, StoreError> {
+        let owners = names.iter().map(async |name| Name::username(name).owner(&self.0).await);
+        let owners: Vec<_> = try_join_all(owners).await?.into_iter().flatten().collect();
+        // A claim whose user is being undone leads to nobody.
+        let users =
+            self.profiles(&owners).await?.into_iter().map(|user| (user.username.to_lowercase(), user.id));
+        Ok(users.filter(|(name, _)| names.contains(name)).collect())
     }
 
     /// Changes a profile; the user as changed, or `None` if there is none.

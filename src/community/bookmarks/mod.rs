@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 
 use super::effects::Effect;
 use super::graph::filled;
-use super::posts::SeenPost;
+use super::posts::bodies::SeenPost;
 use super::{Community, personal_channel};
 
 type Shared = State<Arc<Community>>;

@@ -62,6 +62,12 @@ pub enum NotificationKind {
     FollowNew,
     /// Somebody wrote to the user.
     MessageNew,
+    /// People commented a post of the user.
+    CommentNew,
+    /// Somebody answered a comment of the user.
+    CommentReplied,
+    /// Somebody mentioned the user.
+    MentionNew,
 }
 
 /// By which ways a user is told.
@@ -78,7 +84,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
@@ -105,6 +111,9 @@ impl NotificationKind {
         Self::FriendAccepted,
         Self::FollowNew,
         Self::MessageNew,
+        Self::CommentNew,
+        Self::CommentReplied,
+        Self::MentionNew,
     ];
 
     /// Its name, as clients write it.
@@ -136,6 +145,9 @@ impl NotificationKind {
             Self::FriendAccepted => "friendAccepted",
             Self::FollowNew => "followNew",
             Self::MessageNew => "messageNew",
+            Self::CommentNew => "commentNew",
+            Self::CommentReplied => "commentReplied",
+            Self::MentionNew => "mentionNew",
         }
     }
 
@@ -158,6 +170,9 @@ impl NotificationKind {
                 | Self::FriendAccepted
                 | Self::FollowNew
                 | Self::MessageNew
+                | Self::CommentNew
+                | Self::CommentReplied
+                | Self::MentionNew
         )
     }
 
@@ -205,6 +220,10 @@ impl NotificationKind {
             (Language::En, Self::FollowNew) => format!("{count} new followers, {title} the last one"),
             (Language::En, Self::MessageNew) if count <= 1 => format!("New message: {title}"),
             (Language::En, Self::MessageNew) => format!("{count} new messages: {title}"),
+            (Language::En, Self::CommentNew) if count == 1 => format!("One new comment on {title}"),
+            (Language::En, Self::CommentNew) => format!("{count} new comments on {title}"),
+            (Language::En, Self::CommentReplied) => format!("An answer to your comment: {title}"),
+            (Language::En, Self::MentionNew) => format!("{title} mentioned you"),
             (Language::Es, Self::EventPromoted) => format!("Tienes un lugar en {title}"),
             (Language::Es, Self::EventOffered) => format!("Un lugar en {title} te espera hasta que pagues"),
             (Language::Es, Self::EventReminder) => format!("{title} empieza pronto"),
@@ -227,6 +246,10 @@ impl NotificationKind {
             (Language::Es, Self::BookingReminder) => format!("Tu estancia empieza mañana: {title}"),
             (Language::Es, Self::ReviewDue) => format!("¿Qué tal fue? {title}"),
             (Language::Es, Self::ReviewsRevealed) => format!("Hay una reseña para ti: {title}"),
+            (Language::Es, Self::CommentNew) if count == 1 => format!("Un comentario nuevo en {title}"),
+            (Language::Es, Self::CommentNew) => format!("{count} comentarios nuevos en {title}"),
+            (Language::Es, Self::CommentReplied) => format!("Una respuesta a tu comentario: {title}"),
+            (Language::Es, Self::MentionNew) => format!("{title} te mencionó"),
             (Language::Es, Self::SeriesEnding) => format!("{title} termina el mes próximo si no lo renuevas"),
             (Language::Es, Self::FriendRequested) => format!("{title} te pide amistad"),
             (Language::Es, Self::FriendAccepted) => format!("{title} aceptó tu solicitud de amistad"),

@@ -39,6 +39,9 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         }
         NotificationKind::FollowNew => format!("/people/{}/followers", told.thing),
         NotificationKind::MessageNew => format!("/chat/{}", told.thing),
+        NotificationKind::CommentNew | NotificationKind::CommentReplied | NotificationKind::MentionNew => {
+            format!("/posts/{}", told.thing)
+        }
     }
 }
 

@@ -11,6 +11,9 @@ use mundotango_storage::hot::Version;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::bodies::PostMessage;
+use super::comments::store::CommentStore;
+use super::post::Visibility;
 use super::readers::readable;
 use super::rules::ReactionType;
 use super::store::PostStore;
@@ -26,7 +29,7 @@ const REACTIONS: &str = "post reactions";
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type")]
 pub(in crate::community) enum ReactionsMessage {
-    /// The reactions to the post changed.
+    /// The reactions to the post changed, or how many comments there are. Only of a public post.
     #[serde(rename = "post.reacted")]
     Reacted {
         #[serde(rename = "postId")]
@@ -34,7 +37,18 @@ pub(in crate::community) enum ReactionsMessage {
         /// How many reactions of each kind.
         #[schema(value_type = BTreeMap<String, u64>)]
         reactions: BTreeMap<ReactionType, u64>,
+        /// How many comments.
+        #[serde(rename = "commentCount")]
+        comment_count: u64,
     },
+}
+
+/// Hears of each post to which reactions or comments changed.
+pub(in crate::community) type ChangedPosts = Arc<Coalescer>;
+
+/// The channel of a post.
+pub(super) fn channel_of(post_id: &str) -> String {
+    format!("{NAMESPACE}:{post_id}")
 }
 
 /// Lets into a post's channel who may read the post.
@@ -47,10 +61,9 @@ impl ChannelGate for Readers {
         else {
             return Ok(false);
         };
-        let Self(posts, circles) = self;
-        let post = posts.post(id).await.map_err(|error| error.to_string())?;
-        let post = readable(circles, user, post.into_iter().collect()).await;
-        Ok(!post.map_err(|error| error.to_string())?.is_empty())
+        let post = self.0.post(id).await.map_err(|error| error.to_string())?;
+        let post = readable(&self.1, user, post).await.map_err(|error| error.to_string())?;
+        Ok(post.is_some())
     }
 }
 
@@ -58,6 +71,7 @@ impl ChannelGate for Readers {
 /// subscribers do not get as many publications as there are nodes.
 struct Reactions {
     posts: PostStore,
+    comments: CommentStore,
     engine: Weak<Engine>,
     changed: Arc<Coalescer>,
 }
@@ -96,15 +110,25 @@ impl Reactions {
 
     /// Whether they are published; not, if a part of the node does not answer now.
     async fn publish(&self, engine: &Engine, post_id: &str) -> anyhow::Result<bool> {
-        let Ok((reactions, number)) = self.posts.reactions_now(post_id).await else { return Ok(false) };
-        let message = ReactionsMessage::Reacted { post_id: post_id.to_owned(), reactions };
-        let data = Bytes::from(serde_json::to_vec(&message)?);
+        let Ok(post) = self.posts.post_now(post_id).await else { return Ok(false) };
+        let Some(post) = post else { return Ok(true) };
+        let counts = tokio::try_join!(self.posts.reactions_now(post_id), self.comments.count(post_id));
+        let Ok(((reactions, reacted), (comment_count, commented))) = counts else { return Ok(false) };
+        let message = |post_id: String| match post.visibility {
+            Visibility::Public => {
+                serde_json::to_vec(&ReactionsMessage::Reacted { post_id, reactions, comment_count })
+            }
+            Visibility::Friends | Visibility::Private => {
+                serde_json::to_vec(&PostMessage::Changed { post_id })
+            }
+        };
+        let (number, data) = (reacted + commented, Bytes::from(message(post_id.to_owned())?));
         let publish = Publish {
             // Where two nodes publish for a moment, nobody sees older counts after newer ones.
             version: Some(Version { number, epoch: REACTIONS.to_owned() }),
             ..Publish::new(Publication { data, ..Publication::default() })
         };
-        let channel = ChannelName::parse(&format!("{NAMESPACE}:{post_id}"))?;
+        let channel = ChannelName::parse(&channel_of(post_id))?;
         match engine.publish(&channel, publish).await {
             Ok(_) => Ok(true),
             Err(EngineError::Unavailable) => Ok(false),
@@ -114,7 +138,12 @@ impl Reactions {
 }
 
 /// Opens the posts' channels, and publishes what changes there from now on.
-pub(in crate::community) fn start(posts: &PostStore, circles: &Circles, engine: &Arc<Engine>) {
+pub(in crate::community) fn start(
+    posts: &PostStore,
+    comments: &CommentStore,
+    circles: &Circles,
+    engine: &Arc<Engine>,
+) -> ChangedPosts {
     let changed = Arc::new(Coalescer::default());
     posts.on_reactions({
         let changed = Arc::clone(&changed);
@@ -122,9 +151,15 @@ pub(in crate::community) fn start(posts: &PostStore, circles: &Circles, engine: 
     });
     engine.set_gate(NAMESPACE, Arc::new(Readers(posts.clone(), circles.clone())));
     engine.set_topic(REACTIONS, Arc::new(Hearing(Arc::clone(&changed))));
-    let reactions = Arc::new(Reactions { posts: posts.clone(), engine: Arc::downgrade(engine), changed });
+    let reactions = Arc::new(Reactions {
+        posts: posts.clone(),
+        comments: comments.clone(),
+        engine: Arc::downgrade(engine),
+        changed: Arc::clone(&changed),
+    });
     engine.keep_running(REACTIONS, Pace::Timed, move |vitals| {
         let reactions = Arc::clone(&reactions);
         Box::pin(async move { reactions.changed.run(&vitals, |post_id| reactions.tell(post_id)).await })
     });
+    changed
 }

@@ -1,135 +1,109 @@
 //! Posts: saying something, and saying what one thinks of it.
 
+mod announce;
+pub(super) mod bodies;
+mod changing;
+pub mod comments;
+pub mod editing;
+pub(super) mod entities;
+pub mod feeds;
 pub(super) mod live;
+pub(super) mod mentions;
+pub mod post;
 mod readers;
 pub mod rules;
 pub mod store;
+pub mod work;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use deserr::Deserr;
-use futures_util::FutureExt as _;
 use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path, ValidJson};
-use mundotango_gateway::input::{BadFields, Choice, Time};
-use mundotango_gateway::problem::Problem;
+use mundotango_gateway::problem::{Code, FieldCode, Problem};
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
-use mundotango_storage::{Page, StoreError};
-use serde::Serialize;
-use utoipa::ToSchema;
+use mundotango_storage::db::time_of_id;
+use mundotango_storage::{Page, PageRequest, PageStart};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::announce::{announce_new, tell_mentioned};
+use self::bodies::{FeedBody, FeedQuery, NewPost, PostBody, PostCounts, Reaction, SeenPost, key_of};
+use self::post::Post;
+use self::readers::Reader;
 use self::rules::ReactionType;
-use self::store::{Post, Visibility};
 use super::effects::Effect;
-use super::graph::filled;
-use super::{Community, Person, label};
-use crate::texts::PostText;
+use super::{Community, label};
+use crate::texts::Id;
 
 type Shared = State<Arc<Community>>;
 
-/// Where public posts are published.
-const FEED_CHANNEL: &str = "posts:feed";
-
 pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
-    OpenApiRouter::new().routes(routes!(feed, create)).routes(routes!(read)).routes(routes!(react, take_back))
-}
-
-#[derive(Debug, Deserr, ToSchema)]
-#[deserr(error = BadFields, deny_unknown_fields)]
-struct NewPost {
-    content: PostText,
-    /// Public if absent.
-    #[deserr(default = Choice(Visibility::Public))]
-    #[schema(value_type = Visibility, required = false)]
-    visibility: Choice<Visibility>,
-}
-
-#[derive(Debug, Deserr, ToSchema)]
-#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
-#[schema(rename_all = "camelCase")]
-struct Reaction {
-    #[schema(value_type = ReactionType)]
-    reaction_type: Choice<ReactionType>,
-}
-
-/// A post, as everybody sees it who may.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct PostBody {
-    id: String,
-    /// Null when the account is gone or cannot be read now.
-    #[schema(required = true)]
-    author: Option<Person>,
-    content: String,
-    visibility: Visibility,
-    created_at: Time,
-    /// How many reactions of each kind.
-    #[schema(value_type = BTreeMap<String, u64>)]
-    reactions: BTreeMap<ReactionType, u64>,
-}
-
-/// A post, as the caller sees it.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct SeenPost {
-    #[serde(flatten)]
-    post: PostBody,
-    /// The caller's own reaction.
-    #[schema(required = true)]
-    my_reaction: Option<ReactionType>,
-}
-
-/// What `posts:feed` publishes.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "type")]
-pub(super) enum PostMessage {
-    /// There is a new public post.
-    #[serde(rename = "post.created")]
-    Created { post: PostBody },
-}
-
-impl PostBody {
-    fn new(post: Post, reactions: BTreeMap<ReactionType, u64>, people: &BTreeMap<String, Person>) -> Self {
-        Self {
-            author: people.get(&post.author_id).cloned(),
-            id: post.id,
-            content: post.content,
-            visibility: post.visibility,
-            created_at: post.created_at.into(),
-            reactions,
-        }
-    }
+    OpenApiRouter::new()
+        .routes(routes!(feed, create))
+        .routes(routes!(read))
+        .routes(routes!(of_author))
+        .routes(routes!(react, take_back))
+        .merge(changing::router())
+        .merge(comments::router())
 }
 
 impl Community {
     /// A post that the user may read.
     pub(super) async fn readable_post(&self, id: &str, user_id: &str) -> Result<Post, Problem> {
-        let post = self.posts.post(id).await?.into_iter().collect();
-        let readable = readers::readable(&self.circles, user_id, post).await?.pop();
-        readable.ok_or_else(|| Problem::not_found("post"))
+        let post = self.posts.post(id).await?;
+        readers::readable(&self.circles, user_id, post).await?.ok_or_else(|| Problem::not_found("post"))
     }
 
     /// The posts of these ids that the user may read, in the ids' order.
     pub(super) async fn readable_posts(&self, ids: &[String], user_id: &str) -> Result<Vec<Post>, Problem> {
-        Ok(readers::readable(&self.circles, user_id, self.posts.posts(ids).await?).await?)
+        let reader = Reader::new(&self.circles, user_id).await?;
+        Ok(reader.readable(self.posts.posts(ids).await?).await?)
     }
 
-    /// Posts as a user sees them who may read them.
     pub(super) async fn seen_posts(&self, posts: Vec<Post>, user_id: &str) -> Result<Vec<SeenPost>, Problem> {
         let people = self.people(posts.iter().map(|post| post.author_id.clone()).collect()).await;
         let ids: Vec<_> = posts.iter().map(|post| post.id.clone()).collect();
-        let (counts, own) =
-            tokio::try_join!(self.posts.reactions(&ids), self.posts.reactions_of(user_id, &ids))?;
-        let seen = posts.into_iter().zip(counts).map(|(post, reactions)| SeenPost {
+        let (reactions, comments, own) = tokio::try_join!(
+            self.posts.reactions(&ids),
+            self.comments.counts(&ids),
+            self.posts.reactions_of(user_id, &ids)
+        )?;
+        let counts = reactions.into_iter().zip(comments);
+        let seen = posts.into_iter().zip(counts).map(|(post, (reactions, comments))| SeenPost {
             my_reaction: own.get(&post.id).copied(),
-            post: PostBody::new(post, reactions, &people),
+            post: PostBody::new(post, PostCounts { reactions, comments }, &people),
         });
         Ok(seen.collect())
+    }
+
+    /// What of the user's feed is newer than a post that the user knows.
+    async fn newer_posts(&self, user_id: &str, after: Id, page: PageRequest) -> Result<FeedBody, Problem> {
+        let after = after.into_string();
+        if page.start != PageStart::First {
+            let message = "does not go together with cursor and page";
+            return Err(Problem::invalid_field("after", FieldCode::Contradiction, message));
+        }
+        if time_of_id(&after).is_none() {
+            return Err(Problem::invalid_field("after", FieldCode::BadForm, "must be the id of a post"));
+        }
+        let reader = Reader::new(&self.circles, user_id).await?;
+        let (friends, is_wanted) = (reader.friends_in_feed(), |post: &Post| reader.wants(post));
+        let newer = self.posts.newer(user_id, &friends, &after, page.limit, is_wanted).await?;
+        let newer = newer.ok_or_else(|| {
+            let detail = "too much is newer than that: begin with the first page";
+            Problem::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
+        })?;
+        let items = self.seen_posts(reader.confirmed(newer.items).await?, user_id).await?;
+        Ok(FeedBody { items, next_cursor: None, newest: Some(newer.newest), gap: newer.has_more })
+    }
+
+    async fn counts_of(&self, post_id: &str) -> Result<PostCounts, Problem> {
+        let id = [post_id.to_owned()];
+        let (reactions, comments) = tokio::try_join!(self.posts.reactions(&id), self.comments.counts(&id))?;
+        let reactions = reactions.into_iter().next().unwrap_or_default();
+        Ok(PostCounts { reactions, comments: comments.first().copied().unwrap_or_default() })
     }
 
     async fn react(
@@ -146,46 +120,74 @@ impl Community {
             mundotango_ops::metrics().post_reactions_total.with_label_values(&[&label(reaction)]).inc();
         }
         let people = self.people(vec![post.author_id.clone()]).await;
-        let counts = self.posts.reactions(std::slice::from_ref(&post.id)).await?.pop().unwrap_or_default();
+        let counts = self.counts_of(&post.id).await?;
         Ok(Json(SeenPost { post: PostBody::new(post, counts, &people), my_reaction: reaction }))
     }
 }
 
-/// The caller's feed, newest first: public posts, the caller's own, and those of friends for their friends. What those have
-/// written whom the caller has muted or blocked, or who have blocked the caller, is left out. A page may end before it is full;
-/// its cursor goes on.
+/// The caller's feed, newest first.
 #[utoipa::path(
-    get, path = "/api/posts", operation_id = "listPosts", tag = "posts", params(PageQuery),
-    responses((status = OK, body = PageBody<SeenPost>), (status = BAD_REQUEST, body = Problem)),
+    get, path = "/api/posts", operation_id = "listPosts", tag = "posts", params(FeedQuery, PageQuery),
+    responses(
+        (status = OK, body = FeedBody),
+        (status = BAD_REQUEST, body = Problem),
+        (status = CONFLICT, body = Problem),
+    ),
 )]
 async fn feed(
     identity: Identity,
     State(community): Shared,
+    query: ListQuery<FeedQuery>,
+) -> Result<Json<FeedBody>, Problem> {
+    let (user, request) = (&identity.user_id, query.page.request());
+    if let Some(after) = query.filter.after {
+        return community.newer_posts(user, after, request).await.map(Json);
+    }
+    let is_first = request.start == PageStart::First;
+    let reader = Reader::new(&community.circles, user).await?;
+    let page = match query.filter.tag {
+        Some(tag) => {
+            let tag = key_of(tag).map_err(|wrong| Problem::invalid(vec![wrong]))?;
+            community.posts.posts_about(&tag, request, |post| reader.wants(post)).await?
+        }
+        None => {
+            let friends = reader.friends_in_feed();
+            community.posts.feed(user, &friends, request, |post| reader.wants(post)).await?
+        }
+    };
+    let newest = page.items.first().filter(|_| is_first).map(|post| post.id.clone());
+    let items = community.seen_posts(reader.confirmed(page.items).await?, user).await?;
+    let PageBody { items, next_cursor } = query.page.body(Page { items, next: page.next });
+    Ok(Json(FeedBody { items, next_cursor, newest, gap: false }))
+}
+
+/// The posts of a user that the caller may read, newest first.
+#[utoipa::path(
+    get, path = "/api/users/{id}/posts", operation_id = "listUserPosts", tag = "posts", params(PageQuery),
+    responses((status = OK, body = PageBody<SeenPost>), (status = BAD_REQUEST, body = Problem)),
+)]
+async fn of_author(
+    identity: Identity,
+    State(community): Shared,
+    Path(id): Path<String>,
     query: ListQuery<Everything>,
 ) -> Result<Json<PageBody<SeenPost>>, Problem> {
-    let (community, user_id) = (&community, identity.user_id.as_str());
-    let mine = community.circles.view(user_id).await?;
-    let friends = readers::friends_in_feed(&mine);
-    let (friends, mine) = (&friends, &mine);
-    let read = |page| {
-        let reading = async move {
-            let Page { items, next } = community.posts.feed(user_id, friends, page).await?;
-            let mut items = readers::readable(&community.circles, user_id, items).await?;
-            items.retain(|post| !mine.has_muted(&post.author_id));
-            Ok::<_, StoreError>(Page { items, next })
-        };
-        reading.boxed()
-    };
-    let page = filled(query.page.request(), read).await?;
-    let items = community.seen_posts(page.items, &identity.user_id).await?;
+    let user = &identity.user_id;
+    let reader = Reader::new(&community.circles, user).await?;
+    let page = community.posts.posts_of(&id, query.page.request(), |post| reader.may_read(post)).await?;
+    let items = community.seen_posts(reader.confirmed(page.items).await?, user).await?;
     Ok(Json(query.page.body(Page { items, next: page.next })))
 }
 
-/// Say something. Public posts are published to `posts:feed`.
+/// Say something. Public posts are published to `posts:feed`; who is mentioned and may read it is told.
 #[utoipa::path(
     post, path = "/api/posts", operation_id = "createPost",
     tag = "posts", params(IdempotencyKey), request_body = NewPost,
-    responses((status = CREATED, body = PostBody), (status = BAD_REQUEST, body = Problem)),
+    responses(
+        (status = CREATED, body = PostBody),
+        (status = BAD_REQUEST, body = Problem),
+        (status = TOO_MANY_REQUESTS, body = Problem),
+    ),
 )]
 async fn create(
     identity: Identity,
@@ -193,23 +195,20 @@ async fn create(
     State(community): Shared,
     ValidJson(body): ValidJson<NewPost>,
 ) -> Result<(StatusCode, Json<PostBody>), Problem> {
-    let post = Post {
-        created_at: new_id.made_at(),
-        id: new_id.into_text(),
-        author_id: identity.user_id,
-        content: body.content.into_string(),
-        visibility: body.visibility.0,
-    };
-    let people = community.people(vec![post.author_id.clone()]).await;
-    let body = PostBody::new(post.clone(), BTreeMap::new(), &people);
-    let mut effects = Vec::new();
-    if post.visibility == Visibility::Public {
-        let message = PostMessage::Created { post: body.clone() };
-        effects.push(Effect::publish(FEED_CHANNEL, &message)?.kept()?);
-    }
+    let (mut text, visibility) = body.text(new_id.made_at());
+    let author = identity.user_id;
+    let mentioned = community.mentioned(&text.content, &author, &text.mentions).await?;
+    text.mentions = mentioned.ids;
+    let post = Post::made(new_id.into_text(), author.clone(), text, visibility);
+    let people = community.people(vec![author.clone()]).await;
+    let told = readers::readers_of(&community.circles, &post, mentioned.new).await?;
+    let by_name = people.get(&author).map(|person| format!("@{}", person.username)).unwrap_or_default();
+    let mut effects = announce_new(&post, &people)?;
+    effects.extend(tell_mentioned(&post.id, &author, &by_name, &told)?);
+    let effects = effects.iter().map(Effect::kept).collect::<Result<Vec<_>, _>>()?;
     community.posts.create(&post, &effects).await?;
     mundotango_ops::metrics().posts_created_total.with_label_values(&[&label(post.visibility)]).inc();
-    Ok((StatusCode::CREATED, Json(body)))
+    Ok((StatusCode::CREATED, Json(PostBody::new(post, PostCounts::default(), &people))))
 }
 
 /// One post.

@@ -1,31 +1,50 @@
-//! Posts, the feeds that lead to them, and the reactions to them: a partition a post, and 16 for its reactions, with a row for
-//! each user who reacted.
+//! Posts and the reactions to them: a partition a post, with a row for each revision behind the first, and 16 for its
+//! reactions, with a row for each user who reacted.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use jiff::Timestamp;
+use mundotango_storage::StoreError;
 use mundotango_storage::db::{
-    Db, Decision, Effect, Erasure, Export, Fields, Found, Index, Kind, Order, Wants, Whose, day_of_id, key,
+    Db, Decision, Erasure, Export, Fields, Kind, RowRange, Wants, Whose, key, last_part, prefix,
 };
-use mundotango_storage::{Page, PageRequest, StoreError};
-use serde::{Deserialize, Serialize};
 
+pub use super::post::{Facts, Head, Media, MediaKind, Post, Text, Visibility};
+use super::post::{REVISIONS, Row};
 use super::rules::{self, Counts, ReactionType};
 
 /// The posts.
-pub static POSTS: Kind<Facts, Head, ()> =
-    Kind::new("posts", "a post: 20 KB", PERSONAL).cached(Duration::from_mins(10));
+pub static POSTS: Kind<Facts, Head, Row> =
+    Kind::new("posts", "a post: 50 revisions of 50 KB, 2.5 MB", PERSONAL).cached(Duration::from_mins(10));
 /// Whose the fields are.
 const PERSONAL: &[Fields] = &[
     Fields::of(
         Whose::Author,
         Export::Given,
         Erasure::Removed,
-        &["facts.author_id", "facts.content", "facts.visibility", "facts.created_at"],
+        &[
+            "facts.author_id",
+            "facts.content",
+            "facts.media.**",
+            "facts.visibility",
+            "facts.created_at",
+            "head.newest.text.content",
+            "head.newest.text.media.**",
+            "head.newest.text.at",
+            "head.visibility",
+            "rows.v.revision.content",
+            "rows.v.revision.media.**",
+            "rows.v.revision.at",
+        ],
     ),
-    Fields::of_nobody(&["id"]),
+    Fields::of(
+        Whose::Named,
+        Export::NotGiven("the author's own words name them"),
+        Erasure::Kept("the id leads to nobody once the account is gone"),
+        &["facts.mentions.*", "head.newest.text.mentions.*", "rows.v.revision.mentions.*"],
+    ),
+    Fields::of_nobody(&["id", "head.newest.revision", "head.audience_version", "head.shown_from", "keys.v"]),
 ];
 
 /// The reactions to posts, by post and user. As many may come at once, they are counted in shards.
@@ -41,71 +60,8 @@ const PERSONAL_OF_REACTIONS: &[Fields] = &[
 
 /// How old the counts are at most that a node shows of reactions by way of others.
 pub const COUNTS_KEPT: Duration = Duration::from_secs(2);
-/// The feeds: `public`, and each author's own posts that are not public; by post id, so by the time of their making.
-pub static FEEDS: Index<()> = Index::new(
-    "feeds",
-    "a day of a feed: 1,000,000 entries of 60 B, 60 MB",
-    day_of_id,
-    Order::NewestFirst,
-    Fields::AS_TARGET,
-);
-
-/// The feed of public posts.
-const PUBLIC: &str = "public";
 /// Below this lie the reactions of a shard, by user.
 const REACTIONS: &str = "r";
-
-/// What never changes about a post.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Facts {
-    author_id: String,
-    content: String,
-    visibility: Visibility,
-    created_at: Timestamp,
-}
-
-/// What changes about a post besides its reactions: nothing yet.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Head {}
-
-/// One post.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Post {
-    /// Sorted by the time of its making.
-    pub id: String,
-    /// The user who wrote it.
-    pub author_id: String,
-    /// What it says.
-    pub content: String,
-    /// Who may read it.
-    pub visibility: Visibility,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
-
-/// Who may read a post.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Visibility {
-    /// Everybody.
-    Public,
-    /// The author and the author's friends.
-    Friends,
-    /// The author.
-    Private,
-}
-
-impl Post {
-    fn new(id: &str, facts: Facts) -> Self {
-        let Facts { author_id, content, visibility, created_at } = facts;
-        Self { id: id.to_owned(), author_id, content, visibility, created_at }
-    }
-}
-
-/// The feed of a user's posts that are not public.
-fn own_feed(user_id: &str) -> String {
-    format!("own:{user_id}")
-}
 
 /// The posts of a store.
 #[derive(Clone)]
@@ -117,56 +73,34 @@ impl PostStore {
         Self(db)
     }
 
-    /// Adds a post, with what that causes. Its id is a UUID of version 7.
-    pub async fn create(&self, post: &Post, effects: &[Effect]) -> Result<(), StoreError> {
-        let feed = match post.visibility {
-            Visibility::Public => PUBLIC.to_owned(),
-            Visibility::Friends | Visibility::Private => own_feed(&post.author_id),
-        };
-        let facts = Facts {
-            author_id: post.author_id.clone(),
-            content: post.content.clone(),
-            visibility: post.visibility,
-            created_at: post.created_at,
-        };
-        self.0.create(&POSTS, &post.id, &facts, &[FEEDS.entry(feed, &post.id, &())?], effects).await
+    pub(super) fn db(&self) -> &Db {
+        &self.0
     }
 
     /// The post with this id.
     pub async fn post(&self, id: &str) -> Result<Option<Post>, StoreError> {
-        Ok(self.0.read(&POSTS, id).await?.map(|Found { facts, .. }| Post::new(id, facts)))
+        Ok(self.0.read(&POSTS, id).await?.map(|found| Post::found(id, &found)))
+    }
+
+    /// The same as the store has it now, past the cache.
+    pub async fn post_now(&self, id: &str) -> Result<Option<Post>, StoreError> {
+        Ok(self.0.read_with(&POSTS, id, &[]).await?.map(|(found, _)| Post::found(id, &found)))
     }
 
     /// The posts of these ids that are there, in the ids' order.
     pub async fn posts(&self, ids: &[String]) -> Result<Vec<Post>, StoreError> {
         let found = ids.iter().zip(self.0.read_all(&POSTS, ids).await?);
-        Ok(found.filter_map(|(id, post)| post.map(|post| Post::new(id, post.facts))).collect())
+        Ok(found.filter_map(|(id, post)| post.map(|post| Post::found(id, &post))).collect())
     }
 
-    /// What a user may see, newest first: public posts, all of the user's own, and those of some others that are not public. Whether
-    /// the user may read each of them is not looked at.
-    pub async fn feed(
-        &self,
-        user_id: &str,
-        others: &[String],
-        page: PageRequest,
-    ) -> Result<Page<Post>, StoreError> {
-        let own: Vec<_> = others.iter().map(String::as_str).chain([user_id]).map(own_feed).collect();
-        let lists: Vec<_> = own.iter().map(String::as_str).chain([PUBLIC]).collect();
-        let (mut after, mut skip) = page.start.behind(Some)?;
-        let mut items = Vec::with_capacity(page.limit);
-        loop {
-            let wanted = skip + page.limit - items.len();
-            let entries = self.0.walk(&FEEDS, &lists, after.as_deref(), wanted).await?;
-            let ids: Vec<_> = entries.items.into_iter().skip(skip).map(|(id, ())| id).collect();
-            skip = 0;
-            // A post that is not there yet or no longer is left out.
-            items.extend(self.posts(&ids).await?);
-            after = entries.next;
-            if after.is_none() || items.len() >= page.limit {
-                return Ok(Page { items, next: after });
-            }
-        }
+    /// All that a post said, with the numbers of the revisions, the newest first; empty if there is no such post.
+    pub async fn revisions(&self, id: &str) -> Result<Vec<(u32, Text)>, StoreError> {
+        let Some(found) = self.0.read(&POSTS, id).await? else { return Ok(Vec::new()) };
+        let range = RowRange::last(prefix(&[REVISIONS]), super::post::MOST_REVISIONS as usize);
+        let rows = self.0.rows(&POSTS, id, &range).await?.items.into_iter();
+        let edited =
+            rows.filter_map(|(key, Row::Revision(text))| Some((last_part(&key).parse().ok()?, *text)));
+        Ok(edited.chain([(1, found.facts.text())]).collect())
     }
 
     /// Puts a user's reaction to a post that is there in the place of the one before; `None` takes it back. Whether that
@@ -211,6 +145,11 @@ impl PostStore {
         let mut sum = BTreeMap::new();
         shards.heads.iter().for_each(|counts| rules::add(&mut sum, counts));
         Ok((sum, shards.version))
+    }
+
+    /// Removes the reactions to a post that is gone; from then on nobody can react to it.
+    pub async fn delete_reactions(&self, post_id: &str) -> Result<(), StoreError> {
+        self.0.delete_shards(&POST_REACTIONS, post_id).await
     }
 
     /// Says who is told of each post to which reactions changed by way of this node.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use mundotango_storage::db::Db;
 
 use super::{Generator, as_sent};
-use crate::community::posts::store::{Post, PostStore, Visibility};
+use crate::community::posts::store::{Post, PostStore, Text, Visibility};
 use crate::seed::plan::Plan;
 use crate::seed::words;
 use crate::texts::PostText;
@@ -43,8 +43,8 @@ impl Generator for Posts {
         };
         let content: PostText = as_sent(words::sentences(&mut draw, SENTENCES))?;
         let (created_at, id) = plan.post(number);
-        let (author_id, content) = (plan.user_id(author), content.into_string());
-        self.0.create(&Post { id, author_id, content, visibility, created_at }, &[]).await?;
+        let text = Text::new(content.into_string(), created_at);
+        self.0.create(&Post::made(id, plan.user_id(author), text, visibility), &[]).await?;
         Ok(1)
     }
 }

@@ -3,6 +3,7 @@
 mod accounts;
 mod bookmarks;
 mod chat;
+mod comments;
 mod conversations;
 mod events;
 mod graph;
@@ -89,7 +90,8 @@ async fn the_features_keep_their_promises_on_both_engines() {
 pub async fn all_suites(nodes: &[Db; 2]) {
     accounts::accounts(nodes).await;
     conversations::conversations(&nodes[0]).await;
-    posts::posts(nodes).await;
+    Box::pin(posts::posts(nodes)).await;
+    Box::pin(comments::comments(nodes)).await;
     revocations::revocations(nodes).await;
     bookmarks::bookmarks(nodes).await;
     Box::pin(graph::graph(nodes)).await;

@@ -1,24 +1,25 @@
 //! What posts promise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use mundotango::community::posts::editing::{EditError, PostEdit};
+use mundotango::community::posts::post::MOST_REVISIONS;
 use mundotango::community::posts::rules::ReactionType;
-use mundotango::community::posts::store::{Post, PostStore, Visibility};
+use mundotango::community::posts::store::{Media, MediaKind, Post, PostStore, Text, Visibility};
 use mundotango_protocol::new_id;
 use mundotango_storage::db::Db;
 use mundotango_storage::{PageRequest, PageStart, StoreError, now};
 
-use super::{first, walk};
+use super::{NO_EFFECTS, first, walk};
 
 fn post(author_id: &str, visibility: Visibility) -> Post {
-    Post {
-        id: new_id(),
-        author_id: author_id.to_owned(),
-        content: "¡Bailemos!".to_owned(),
-        visibility,
-        created_at: now(),
-    }
+    Post::made(new_id(), author_id.to_owned(), Text::new("¡Bailemos!", now()), visibility)
+}
+
+/// Who reads what, without friends.
+fn reads(user: &str) -> impl Fn(&Post) -> bool {
+    move |post| post.visibility == Visibility::Public || post.author_id == user
 }
 
 /// Runs the suite.
@@ -28,11 +29,20 @@ pub async fn posts(nodes: &[Db; 2]) {
     feeds_hold_public_and_own_posts_newest_first(&store).await;
     feeds_walk_over_days(&store).await;
     reactions_replace_each_other(&store).await;
+    edits_are_revisions_and_move_between_lists(&store).await;
+    what_is_deleted_is_in_no_list(&store).await;
+    feeds_lose_and_repeat_nothing_while_others_write(&store).await;
     counts_never_drift(&[store, other]).await;
 }
 
 async fn finds_what_it_created(store: &PostStore) {
-    let post = post(&new_id(), Visibility::Private);
+    let mut post = post(&new_id(), Visibility::Private);
+    post.text.media = vec![Media {
+        url: "https://example.com/a.jpg".to_owned(),
+        kind: MediaKind::Image,
+        alt: Some("Two dancers".to_owned()),
+    }];
+    post.text.mentions.insert("ana".to_owned(), new_id());
     store.create(&post, &[]).await.unwrap();
     assert_eq!(store.post(&post.id).await.unwrap(), Some(post));
     assert_eq!(store.post(&new_id()).await.unwrap(), None);
@@ -55,17 +65,23 @@ async fn feeds_hold_public_and_own_posts_newest_first(store: &PostStore) {
     mine.reverse();
     let start = of_both[0].clone();
     for limit in [1, 7, 100] {
-        let read = async |page: PageRequest| store.feed(&me, &[], page).await;
+        let read = async |page: PageRequest| store.feed(&me, &[], page, reads(&me)).await;
         let mut ids = walk(limit, read, |post: &Post| post.id.clone()).await;
         // Other suites may have posted before.
         ids.retain(|id| *id >= start);
         assert_eq!(ids, mine, "in pages of {limit}");
     }
     let second = PageRequest { start: PageStart::Skip(5), limit: 5 };
-    let ids: Vec<_> =
-        store.feed(&me, &[], second).await.unwrap().items.into_iter().map(|post| post.id).collect();
+    let ids: Vec<_> = store
+        .feed(&me, &[], second, reads(&me))
+        .await
+        .unwrap()
+        .items
+        .into_iter()
+        .map(|post| post.id)
+        .collect();
     assert_eq!(ids, mine[5..10]);
-    let strangers = store.feed(&new_id(), &[], first(1)).await.unwrap();
+    let strangers = store.feed("x", &[], first(1), reads("x")).await.unwrap();
     assert_eq!(strangers.items[0].visibility, Visibility::Public);
 }
 
@@ -144,7 +160,7 @@ async fn feeds_walk_over_days(store: &PostStore) {
     for limit in [1, 3, 4, 500] {
         let (mut start, mut read) = (PageStart::First, Vec::new());
         loop {
-            let page = store.feed(&author, &[], PageRequest { start, limit }).await.unwrap();
+            let page = store.feed(&author, &[], PageRequest { start, limit }, reads(&author)).await.unwrap();
             read.extend(page.items.into_iter().map(|post| post.id));
             let Some(next) = page.next else { break };
             start = PageStart::After(next);
@@ -154,5 +170,146 @@ async fn feeds_walk_over_days(store: &PostStore) {
         assert_eq!(read, ids, "in pages of {limit}");
     }
     let page = PageRequest { start: PageStart::After("x".to_owned()), limit: 1 };
-    assert!(matches!(store.feed(&author, &[], page).await, Err(StoreError::BadCursor)));
+    assert!(matches!(store.feed(&author, &[], page, reads(&author)).await, Err(StoreError::BadCursor)));
+}
+
+fn words(content: &str) -> PostEdit {
+    PostEdit { words: Some((content.to_owned(), BTreeMap::new())), ..PostEdit::default() }
+}
+
+fn shown_to(visibility: Visibility) -> PostEdit {
+    PostEdit { visibility: Some(visibility), ..PostEdit::default() }
+}
+
+async fn edit(store: &PostStore, id: &str, edit: PostEdit) -> Result<Option<Post>, EditError> {
+    store.edit(id, edit, now(), |_| NO_EFFECTS).await
+}
+
+async fn edits_are_revisions_and_move_between_lists(store: &PostStore) {
+    let (me, reader) = (new_id(), new_id());
+    let tag = format!("t{}", new_id().replace('-', "_"));
+    let made = Post::made(new_id(), me.clone(), Text::new(format!("#{tag}"), now()), Visibility::Private);
+    store.create(&made, &[]).await.unwrap();
+    let lists = async |user: &str| {
+        let holds = |page: mundotango_storage::Page<Post>| page.items.iter().any(|post| post.id == made.id);
+        [
+            holds(store.feed(user, &[], first(100), reads(user)).await.unwrap()),
+            holds(store.posts_of(&me, first(100), reads(user)).await.unwrap()),
+            holds(store.posts_about(&tag, first(100), reads(user)).await.unwrap()),
+        ]
+    };
+    assert_eq!((lists(&me).await, lists(&reader).await), ([true; 3], [false; 3]));
+    let after = edit(store, &made.id, shown_to(Visibility::Public)).await.unwrap().unwrap();
+    assert_eq!((after.revision, after.audience_version, after.shown_from), (1, 1, 1));
+    assert_eq!((lists(&me).await, lists(&reader).await), ([true; 3], [true; 3]), "widened");
+    edit(store, &made.id, shown_to(Visibility::Friends)).await.unwrap().unwrap();
+    assert_eq!((lists(&me).await, lists(&reader).await), ([true; 3], [false; 3]), "narrowed");
+    let after = edit(store, &made.id, PostEdit { visibility: Some(Visibility::Public), ..words("no tag") });
+    let after = after.await.unwrap().unwrap();
+    assert_eq!((after.revision, after.audience_version, after.shown_from), (2, 3, 2));
+    assert_eq!((lists(&me).await, lists(&reader).await), ([true, true, false], [true, true, false]));
+    assert_eq!(store.post(&made.id).await.unwrap(), Some(after.clone()));
+
+    let stale = PostEdit { of_revision: Some(1), ..words("late") };
+    assert!(matches!(edit(store, &made.id, stale).await, Err(EditError::Outdated)));
+    for number in 3..=MOST_REVISIONS {
+        edit(store, &made.id, words(&number.to_string())).await.unwrap();
+    }
+    assert!(matches!(edit(store, &made.id, words("one more")).await, Err(EditError::TooManyRevisions)));
+    let revisions = store.revisions(&made.id).await.unwrap();
+    let numbers: Vec<_> = revisions.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (1..=MOST_REVISIONS).rev().collect::<Vec<_>>());
+    assert_eq!((revisions[0].1.content.as_str(), &revisions[49].1), ("50", &made.text));
+    assert_eq!(edit(store, &new_id(), words("x")).await.unwrap(), None);
+}
+
+async fn what_is_deleted_is_in_no_list(store: &PostStore) {
+    let post = post(&new_id(), Visibility::Public);
+    store.create(&post, &[]).await.unwrap();
+    let mentions = BTreeMap::from([("ben".to_owned(), new_id())]);
+    let media = vec![Media {
+        url: "https://example.com".to_owned(),
+        kind: MediaKind::Link,
+        alt: Some("x".to_owned()),
+    }];
+    let whole =
+        PostEdit { words: Some(("again".to_owned(), mentions)), media: Some(media), ..PostEdit::default() };
+    edit(store, &post.id, whole).await.unwrap();
+    store.react(&post.id, "ana", Some(ReactionType::Heart)).await.unwrap();
+    assert!(store.delete(&post.id, |_| NO_EFFECTS).await.unwrap());
+    assert!(!store.delete(&post.id, |_| NO_EFFECTS).await.unwrap(), "once");
+    assert_eq!(store.post(&post.id).await.unwrap(), None);
+    assert!(store.revisions(&post.id).await.unwrap().is_empty());
+    assert!(edit(store, &post.id, words("x")).await.unwrap().is_none());
+    let all = |_: &Post| true;
+    let feed = store.feed(&post.author_id, &[], first(100), all).await.unwrap();
+    assert!(!feed.items.iter().any(|one| one.id == post.id));
+    assert!(store.posts_of(&post.author_id, first(10), all).await.unwrap().items.is_empty());
+    store.delete_reactions(&post.id).await.unwrap();
+    store.delete_reactions(&post.id).await.unwrap();
+    assert_eq!(store.react(&post.id, "ben", Some(ReactionType::Heart)).await.unwrap(), None);
+    assert!(counts_of(store, &post).await.is_empty());
+}
+
+async fn feeds_lose_and_repeat_nothing_while_others_write(store: &PostStore) {
+    let me = new_id();
+    let mut before = Vec::new();
+    for _ in 0..40 {
+        let post = post(&me, Visibility::Private);
+        store.create(&post, &[]).await.unwrap();
+        before.push(post.id);
+    }
+    let known = before[39].clone();
+    // Of hidden posts a page looks further, and its cursor is the last that was looked at.
+    let hidden: BTreeSet<_> = before.iter().step_by(3).cloned().collect();
+    let (writer, author) = (store.clone(), me.clone());
+    let writing = tokio::spawn(async move {
+        let mut made = Vec::new();
+        for _ in 0..200 {
+            let post = post(&author, Visibility::Private);
+            writer.create(&post, &[]).await.unwrap();
+            made.push(post.id);
+        }
+        made
+    });
+    let is_shown = |post: &Post| post.author_id == me && !hidden.contains(&post.id);
+    let (mut start, mut walked) = (PageStart::First, Vec::new());
+    loop {
+        let page = store.posts_of(&me, PageRequest { start, limit: 3 }, is_shown).await.unwrap();
+        walked.extend(page.items.into_iter().map(|post| post.id));
+        let Some(next) = page.next else { break };
+        start = PageStart::After(next);
+    }
+    assert_eq!(walked.iter().collect::<BTreeSet<_>>().len(), walked.len(), "none comes twice");
+    walked.retain(|id| *id <= known);
+    let wanted: Vec<_> = before.iter().rev().filter(|id| !hidden.contains(*id)).cloned().collect();
+    assert_eq!(walked, wanted, "none is lost");
+
+    // What is newer comes the oldest first, with what may have been late, until nothing is left.
+    let made = writing.await.unwrap();
+    let (mut after, mut newer, mut gaps) = (known, BTreeSet::new(), 0);
+    loop {
+        let page = store.newer(&me, &[], &after, 30, |post| post.author_id == me).await.unwrap().unwrap();
+        let ids: Vec<_> = page.items.iter().map(|post| post.id.clone()).collect();
+        assert!(ids.is_sorted() && ids.len() <= 60, "{}", ids.len());
+        newer.extend(ids);
+        assert!(page.newest >= after);
+        after = page.newest;
+        if !page.has_more {
+            break;
+        }
+        gaps += 1;
+    }
+    assert!(gaps >= 6, "{gaps}");
+    assert!(made.iter().all(|id| newer.contains(id)), "none is lost");
+    // One that is written late stands before what was looked at last.
+    let (start, end) = made[150].split_at(35);
+    let late = Post {
+        id: format!("{start}{}", if end == "f" { "0" } else { "f" }),
+        ..post(&me, Visibility::Private)
+    };
+    store.create(&late, &[]).await.unwrap();
+    let page = store.newer(&me, &[], &after, 100, |post| post.author_id == me).await.unwrap().unwrap();
+    assert!(page.items.iter().any(|post| post.id == late.id), "what was late is not lost");
+    assert!(matches!(store.newer(&me, &[], "x", 1, |_| true).await, Err(StoreError::BadCursor)));
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deserr::{Deserr, ValuePointerRef};
-use mundotango_gateway::input::{BadFields, Choice, Given, Maybe, Time, Whole};
+use mundotango_gateway::input::{BadFields, Choice, Given, Maybe, Time, UpTo, Whole};
 use mundotango_gateway::problem::{FieldCode, FieldError};
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -1,0 +1,103 @@
+//! What changes of posts cause: who is told, and what is done later.
+//!
+//! A channel cannot put out who may no longer read a post, and keeps what it published. So what is published says something of
+//! public posts alone; of others it says that something happened, and whoever may see it asks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mundotango_storage::StoreError;
+
+use super::bodies::{PostBody, PostCounts, PostMessage};
+use super::editing::Edit;
+use super::live::channel_of;
+use super::post::{Post, Visibility};
+use super::work;
+use crate::community::Person;
+use crate::community::effects::Effect;
+use crate::community::notifications::kinds::NotificationKind;
+use crate::community::notifications::tell::Tell;
+use crate::community::points;
+use crate::community::points::store::Told;
+
+/// Where public posts are published.
+const FEED_CHANNEL: &str = "posts:feed";
+
+/// Tells those who look at the feed of a new public post.
+pub(super) fn announce_new(
+    post: &Post,
+    people: &BTreeMap<String, Person>,
+) -> Result<Vec<Effect>, StoreError> {
+    if post.visibility != Visibility::Public {
+        return Ok(Vec::new());
+    }
+    let body = PostBody::new(post.clone(), PostCounts::default(), people);
+    let message = PostMessage::Created { post: body };
+    Ok(vec![Effect::publish(FEED_CHANNEL, &message)?, earn(post, Told::Done)?])
+}
+
+/// Tells those who look at a post of an edit, and those who may not see it any more that it is gone.
+pub(super) fn announce_edit(
+    Edit { before, after }: &Edit,
+    counts: &PostCounts,
+    people: &BTreeMap<String, Person>,
+) -> Result<Vec<Effect>, StoreError> {
+    let (was, is) = (before.visibility == Visibility::Public, after.visibility == Visibility::Public);
+    let body = || PostBody::new(after.clone(), counts.clone(), people);
+    let gone = || PostMessage::Deleted { post_id: after.id.clone() };
+    let (of_feed, of_post) = match (was, is) {
+        (true, true) => (Some(PostMessage::Updated { post: body() }), PostMessage::Updated { post: body() }),
+        (true, false) => (Some(gone()), gone()),
+        (false, true) => (Some(PostMessage::Created { post: body() }), PostMessage::Updated { post: body() }),
+        (false, false)
+            if after.visibility.is_wider_than(before.visibility) || after.visibility == before.visibility =>
+        {
+            (None, PostMessage::Changed { post_id: after.id.clone() })
+        }
+        (false, false) => (None, gone()),
+    };
+    let mut effects = vec![Effect::publish(channel_of(&after.id), &of_post)?];
+    if let Some(of_feed) = of_feed {
+        effects.push(Effect::publish(FEED_CHANNEL, &of_feed)?);
+    }
+    if was != is {
+        effects.push(earn(after, if is { Told::Done } else { Told::TakenBack })?);
+    }
+    Ok(effects)
+}
+
+/// Has the author's points follow a post that becomes public, or is so no longer.
+fn earn(post: &Post, told: Told) -> Result<Effect, StoreError> {
+    points::work::post(&post.author_id, &post.id, post.created_at(), told)
+}
+
+/// Tells those who look at a post that it is gone, and has removed what hung on it.
+pub(super) fn announce_deleted(post: &Post) -> Result<Vec<Effect>, StoreError> {
+    let gone = PostMessage::Deleted { post_id: post.id.clone() };
+    let mut effects = vec![Effect::publish(channel_of(&post.id), &gone)?, work::remove_rest(&post.id)?];
+    if post.visibility == Visibility::Public {
+        effects.push(Effect::publish(FEED_CHANNEL, &gone)?);
+        effects.push(earn(post, Told::TakenBack)?);
+    }
+    Ok(effects)
+}
+
+/// Tells people that they were mentioned at a post. What it is called is who did it: a text may be taken back.
+pub(in crate::community) fn tell_mentioned(
+    post_id: &str,
+    by: &str,
+    by_name: &str,
+    user_ids: &BTreeSet<String>,
+) -> Result<Vec<Effect>, StoreError> {
+    let tell = |user_id: &String| {
+        Tell {
+            kind: NotificationKind::MentionNew,
+            thing: post_id.to_owned(),
+            title: by_name.to_owned(),
+            actor_id: Some(by.to_owned()),
+            count: 1,
+            stale_at: None,
+        }
+        .effect(user_id)
+    };
+    user_ids.iter().map(tell).collect()
+}

@@ -1,0 +1,51 @@
+//! What is done after a post is gone: its reactions and comments go as well.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mundotango_jobs::{Attempted, Failure, Handler, JobKind, NewPools};
+use mundotango_storage::StoreError;
+use mundotango_storage::db::Db;
+use serde::{Deserialize, Serialize};
+
+use super::comments::store::CommentStore;
+use super::store::PostStore;
+use crate::community::effects::Effect;
+use crate::community::notifications::tell::NOTIFICATION;
+
+/// Removes what hung on a post.
+static REMOVAL: JobKind<OfPost> =
+    JobKind::new("post_removal", &NOTIFICATION, 1).timeout(Duration::from_mins(10)).attempts(20);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct OfPost {
+    post_id: String,
+}
+
+/// Has removed what hangs on a post that is deleted.
+pub(super) fn remove_rest(post_id: &str) -> Result<Effect, StoreError> {
+    let job = REMOVAL.job(&OfPost { post_id: post_id.to_owned() })?;
+    Ok(Effect::job(job.group(post_id)))
+}
+
+/// The jobs of this file.
+pub fn handled(pools: NewPools, db: &Db) -> NewPools {
+    pools.handle(
+        &REMOVAL,
+        Removes { posts: PostStore::new(db.clone()), comments: CommentStore::new(db.clone()) },
+    )
+}
+
+struct Removes {
+    posts: PostStore,
+    comments: CommentStore,
+}
+
+#[async_trait]
+impl Handler<OfPost> for Removes {
+    async fn run(&self, _: &Attempted, job: OfPost) -> Result<(), Failure> {
+        self.comments.remove_all(&job.post_id).await?;
+        self.posts.delete_reactions(&job.post_id).await?;
+        Ok(())
+    }
+}
