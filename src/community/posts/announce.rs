@@ -67,7 +67,7 @@ pub(super) fn announce_edit(
 
 /// Has the author's points follow a post that becomes public, or is so no longer.
 fn earn(post: &Post, told: Told) -> Result<Effect, StoreError> {
-    points::work::post(&post.author_id, &post.id, post.created_at(), told)
+    points::work::post(&post.author_id, &post.id, post.created_at, told)
 }
 
 /// Tells those who look at a post that it is gone, and has removed what hung on it.
