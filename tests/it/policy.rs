@@ -192,21 +192,7 @@ fn rule(operation: &str) -> Option<Rule> {
         | "getMe"
         | "changeMe"
         | "changeEmail"
-        | "getUser"
-        | "followUser"
-        | "unfollowUser"
-        | "askFriend"
-        | "removeFriend"
-        | "blockUser"
-        | "unblockUser"
-        | "muteUser"
-        | "unmuteUser"
-        | "listFriends"
-        | "listFriendRequests"
-        | "listFriendsOnline"
-        | "listBlocks"
-        | "listMutes" => Rule::User,
-        "listFollowers" | "listFollowing" => SeesCircle,
+        | "getUser" => Rule::User,
         "getFeatures" | "getFunnel" | "getRetention" | "getSeries" | "getTop" | "listQueues" | "listJobs"
         | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"
         | "getMailAddress" | "getActor" | "exportStore" | "listFindings" | "listNodes" | "getSlow"
@@ -239,6 +225,17 @@ fn rule(operation: &str) -> Option<Rule> {
         "confirmBooking" | "declineBooking" | "counterBooking" | "markNoShow" => Hosts,
         "acceptOffer" => Stays,
         name if name.starts_with("server") => ApiKey,
+        _ => return rule_of_people(operation),
+    })
+}
+
+/// The same of what people have to do with each other.
+fn rule_of_people(operation: &str) -> Option<Rule> {
+    Some(match operation {
+        "followUser" | "unfollowUser" | "askFriend" | "removeFriend" | "blockUser" | "unblockUser"
+        | "muteUser" | "unmuteUser" | "listFriends" | "listFriendRequests" | "listFriendsOnline"
+        | "listBlocks" | "listMutes" => Rule::User,
+        "listFollowers" | "listFollowing" => SeesCircle,
         _ => return None,
     })
 }
