@@ -82,7 +82,7 @@ async fn people_follow_each_other_and_become_friends() {
     assert_eq!(listed(&server, &ben, "/api/friends/requests", "direction").await, ["incoming"]);
     assert_eq!(
         listed(&server, &ana, "/api/friends/requests?direction=outgoing", "userId").await,
-        [ben.id.clone()]
+        [ben.id.as_str()]
     );
     let friends_only = post(&server, &ana, "friends").await;
     let path = format!("/api/posts/{friends_only}");
@@ -92,13 +92,13 @@ async fn people_follow_each_other_and_become_friends() {
     assert_eq!(status(&server, &cam, &path).await, StatusCode::NOT_FOUND);
     assert_eq!(
         listed(&server, &ben, "/api/posts", "id").await,
-        [friends_only.clone()],
+        [friends_only.as_str()],
         "in the feed of friends"
     );
     assert_eq!(listed(&server, &cam, "/api/posts", "id").await, Vec::<String>::new());
     let private = post(&server, &ana, "private").await;
     assert_eq!(status(&server, &ben, &format!("/api/posts/{private}")).await, StatusCode::NOT_FOUND);
-    assert_eq!(listed(&server, &ana, "/api/friends", "userId").await, [ben.id.clone()]);
+    assert_eq!(listed(&server, &ana, "/api/friends", "userId").await, [ben.id.as_str()]);
 
     // Whom somebody follows is for friends.
     for list in ["followers", "following"] {
@@ -108,11 +108,11 @@ async fn people_follow_each_other_and_become_friends() {
     }
     assert_eq!(
         listed(&server, &ben, &format!("/api/users/{}/followers", ben.id), "userId").await,
-        [ana.id.clone()]
+        [ana.id.as_str()]
     );
     assert_eq!(
         listed(&server, &ben, &format!("/api/users/{}/following", ana.id), "userId").await,
-        [ben.id.clone()]
+        [ben.id.as_str()]
     );
 
     // The friendship ends for both.
@@ -217,7 +217,7 @@ async fn who_is_blocked_sees_nothing_of_the_other_at_any_door_and_neither_does_w
     assert!(
         !listed(&server, &ana, &format!("/api/events/{event}/attendees"), "userId").await.contains(&ben.id)
     );
-    assert_eq!(listed(&server, &ana, "/api/blocks", "userId").await, [ben.id.clone()]);
+    assert_eq!(listed(&server, &ana, "/api/blocks", "userId").await, [ben.id.as_str()]);
     assert_eq!(relation(&server, &ana, &ben).await["blocked"], true);
     // Nobody is given a part in an event by somebody whom the user keeps out.
     let own = json!({"title": "Práctica", "eventDate": "2040-01-01T20:00:00Z", "location": "x", "eventType": "practica"});
@@ -296,7 +296,7 @@ async fn people_are_told_of_requests_but_not_of_those_whom_they_have_muted() {
     .await;
     assert_eq!(
         listed(&server, &ben, "/api/friends/requests", "userId").await,
-        [cam.id.clone()],
+        [cam.id.as_str()],
         "the request is there"
     );
     let (_, online) = server.get("/api/friends/online", &ana).await;

@@ -232,6 +232,7 @@ fn rule(operation: &str) -> Option<Rule> {
         | "createConversation"
         | "listConversations" => Rule::User,
         "listFollowers" | "listFollowing" => SeesCircle,
+        | "getUser" => Rule::User,
         "getFeatures" | "getFunnel" | "getRetention" | "getSeries" | "getTop" | "listQueues" | "listJobs"
         | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"
         | "getMailAddress" | "getActor" | "exportStore" | "listFindings" | "listNodes" | "getSlow"
@@ -287,6 +288,17 @@ fn rule(operation: &str) -> Option<Rule> {
         "changeMessage" => WroteMessage,
         "deleteMessage" => TakesMessageAway,
         name if name.starts_with("server") => ApiKey,
+        _ => return rule_of_people(operation),
+    })
+}
+
+/// The same of what people have to do with each other.
+fn rule_of_people(operation: &str) -> Option<Rule> {
+    Some(match operation {
+        "followUser" | "unfollowUser" | "askFriend" | "removeFriend" | "blockUser" | "unblockUser"
+        | "muteUser" | "unmuteUser" | "listFriends" | "listFriendRequests" | "listFriendsOnline"
+        | "listBlocks" | "listMutes" => Rule::User,
+        "listFollowers" | "listFollowing" => SeesCircle,
         _ => return None,
     })
 }
