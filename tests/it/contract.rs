@@ -223,6 +223,18 @@ async fn every_publication_fits_its_schema() {
     server.call(Method::PUT, &format!("/api/posts/{id}/bookmark"), Some(&ana.token), None).await;
     server.call(Method::DELETE, &format!("/api/posts/{id}/bookmark"), Some(&ana.token), None).await;
     listeners[0].hear(&["post.created", "post.reacted", "bookmark.changed"]).await;
+    let comments = format!("/api/posts/{id}/comments");
+    let (_, comment) = server.post(&comments, &beto, json!({"content": "I do, @ana #tango"})).await;
+    let comment = format!("/api/comments/{}", comment["id"].as_str().unwrap());
+    let edited = Some(json!({"content": "We do"}));
+    server.call(Method::PATCH, &comment, Some(&beto.token), edited.clone()).await;
+    server.call(Method::DELETE, &comment, Some(&beto.token), None).await;
+    for change in [edited, Some(json!({"visibility": "friends"})), Some(json!({"content": "Who else?"}))] {
+        server.call(Method::PATCH, &format!("/api/posts/{id}"), Some(&ana.token), change).await;
+    }
+    let of_posts = ["comment.created", "comment.updated", "comment.deleted", "post.updated", "post.deleted"];
+    listeners[0].hear(&of_posts).await;
+    listeners[0].hear(&["post.changed"]).await;
 
     let event = json!({
         "title": "Milonga", "eventDate": "2030-01-01T20:00:00-03:00", "eventType": "milonga", "capacity": 1,

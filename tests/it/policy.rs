@@ -216,23 +216,9 @@ fn rule(operation: &str) -> Option<Rule> {
         | "changeMe"
         | "changeEmail"
         | "getUser"
-        | "followUser"
-        | "unfollowUser"
-        | "askFriend"
-        | "removeFriend"
-        | "blockUser"
-        | "unblockUser"
-        | "muteUser"
-        | "unmuteUser"
-        | "listFriends"
-        | "listFriendRequests"
-        | "listFriendsOnline"
-        | "listBlocks"
-        | "listMutes"
         | "createConversation"
         | "listConversations" => Rule::User,
-        "listFollowers" | "listFollowing" => SeesCircle,
-        | "getUser" => Rule::User,
+        "getUser" => Rule::User,
         "getFeatures" | "getFunnel" | "getRetention" | "getSeries" | "getTop" | "listQueues" | "listJobs"
         | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"
         | "getMailAddress" | "getActor" | "exportStore" | "listFindings" | "listNodes" | "getSlow"
