@@ -14,11 +14,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Shared;
-use super::blocks::{Announce, Direction, NewMessage, Numbered};
+use super::blocks::{Announce, NewMessage, Numbered};
 use super::bodies::{
     ChatUpdate, MessageChange, MessageReaction, MessageView, MessagesBody, MessagesQuery, NewMessageBody,
     SeenMessage,
 };
+use super::history::Direction;
 use super::kinds::{ListState, Member, Message, Standing};
 use super::live::{channel_of, publish};
 use super::rules::{BEFORE_ACCEPTED, SMALL};
