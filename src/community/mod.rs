@@ -25,7 +25,6 @@ pub mod policy;
 pub mod posts;
 pub mod roles;
 pub mod site;
-mod up_to;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,7 +103,9 @@ pub fn kinds() -> Vec<&'static KindSpec> {
 /// The indexes that the features keep.
 pub fn indexes() -> Vec<&'static IndexSpec> {
     vec![
-        posts::store::FEEDS.spec(),
+        posts::feeds::FEEDS.spec(),
+        posts::feeds::POSTS_BY_AUTHOR.spec(),
+        posts::feeds::POSTS_BY_TAG.spec(),
         graph::store::FOLLOWERS_BY_TIME.spec(),
         events::listing::EVENTS_BY_START.spec(),
         events::listing::EVENTS_OF_PEOPLE.spec(),

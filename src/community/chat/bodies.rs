@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use deserr::{Deserr, ValuePointerRef};
-use mundotango_gateway::input::{BadFields, Choice, Given, Maybe, Param, Time, Whole};
+use mundotango_gateway::input::{BadFields, Choice, Given, Maybe, Param, Time, UpTo, Whole};
 use mundotango_gateway::problem::{FieldCode, FieldError};
 use mundotango_storage::StoreError;
 use serde::Serialize;
@@ -15,7 +15,6 @@ use super::members::MembersChange;
 use super::rules::{ChatRole, MOST_ADDED, MOST_ATTACHMENTS, MOST_MENTIONS};
 use crate::community::effects::Effect;
 use crate::community::posts::rules::ReactionType;
-use crate::community::up_to::UpTo;
 use crate::community::{Person, personal_channel};
 use crate::texts::{AttachmentAddress, Id, MessageText, Title};
 

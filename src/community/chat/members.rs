@@ -67,20 +67,25 @@ fn set_role(part: &mut Group<'_>, user_id: &str, role: ChatRole) {
 }
 
 impl ChatStore {
-    /// Adds people to a group, each with whether the group is only offered to them; who is a member stays one. Those are told
-    /// apart who joined.
+    /// Has an admin add people to a group, each with whether the group is only offered to them; those who joined, as who is a
+    /// member stays one.
     pub async fn add_members(
         &self,
         chat: &Chat,
+        by: &str,
         people: BTreeMap<String, bool>,
         now: Timestamp,
         announce: impl Announce,
     ) -> Result<Vec<String>, ChatError> {
         let last = self.last(&chat.id, chat.head.block).await?;
-        let id = chat.id.clone();
-        let wants = people.keys().fold(Wants::head(), |wants, user| wants.row(member_key(user)));
+        let (id, by) = (chat.id.clone(), by.to_owned());
+        let wants =
+            people.keys().fold(Wants::head().row(member_key(&by)), |wants, user| wants.row(member_key(user)));
         let added = self.db().change(&CHATS, &chat.id, wants, move |part| {
             of_group(part)?;
+            if role_in(part, &by) < Some(ChatRole::Admin) {
+                return Err(ChatError::Forbidden("only its admins may do this"));
+            }
             let mut added = Vec::new();
             for user in people.keys() {
                 let key = member_key(user);

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use mundotango_gateway::extract::{Path, ValidJson, ValidQuery};
-use mundotango_gateway::input::{Given, Whole};
+use mundotango_gateway::input::{Given, UpTo, Whole};
 use mundotango_gateway::problem::{FieldCode, Problem};
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
 use mundotango_storage::now;
@@ -14,11 +14,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Shared;
-use super::blocks::{Announce, Direction, NewMessage, Numbered};
+use super::blocks::{Announce, NewMessage, Numbered};
 use super::bodies::{
     ChatUpdate, MessageChange, MessageReaction, MessageView, MessagesBody, MessagesQuery, NewMessageBody,
     SeenMessage,
 };
+use super::history::Direction;
 use super::kinds::{ListState, Member, Message, Standing};
 use super::live::{channel_of, publish};
 use super::rules::{BEFORE_ACCEPTED, SMALL};
@@ -27,7 +28,6 @@ use crate::community::Community;
 use crate::community::effects::Effect;
 use crate::community::policy::{self, Action, Object};
 use crate::community::posts::rules::ReactionType;
-use crate::community::up_to::UpTo;
 use crate::texts::{AttachmentAddress, Id, MessageText};
 
 /// Messages of a page where the client does not say.

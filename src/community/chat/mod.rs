@@ -1,13 +1,14 @@
 //! Chat: direct conversations and groups.
 //!
 //! - `rules.rs`: who sees what, what is unread, who may remove whom.
-//! - `kinds.rs`: what is kept. `store.rs`, `members.rs`, `blocks.rs`, `inbox.rs`: conversations, who is in them, messages, and
-//!   users' lists of them. `work.rs`: the jobs between these.
+//! - `kinds.rs`: what is kept. `store.rs`, `members.rs`, `blocks.rs`, `history.rs`, `inbox.rs`: conversations, who is in them, messages,
+//!   and users' lists of them. `work.rs`: the jobs between these.
 //! - `views.rs`: conversations as a user sees them. `lists.rs`, `people.rs`, `messages.rs`: routes. `live.rs`: the channel.
 
 pub mod blocks;
 pub(in crate::community) mod bodies;
 pub mod error;
+pub mod history;
 pub mod inbox;
 pub mod kinds;
 mod lists;
@@ -136,7 +137,7 @@ impl Community {
         let (chat, _) = self.chat.store.create_group(id, by, title, history_for_new, now).await?;
         self.list_own(&chat, by, now).await?;
         if !people.is_empty() {
-            self.chat.store.add_members(&chat, people, now, people::announce(id)).await?;
+            self.chat.store.add_members(&chat, by, people, now, people::announce(id)).await?;
         }
         Ok(chat)
     }

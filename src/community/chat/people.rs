@@ -125,7 +125,8 @@ async fn add(
     let (chat, _) = community.chat_for(&id, &identity, Action::Change).await?;
     let people = community.invited(&identity.user_id, body.user_ids.0, "userIds").await?;
     if !people.is_empty() {
-        community.chat.store.add_members(&chat, people, now(), announce(&id)).await?;
+        let by = identity.user_id.as_str();
+        community.chat.store.add_members(&chat, by, people, now(), announce(&id)).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }

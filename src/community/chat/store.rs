@@ -14,6 +14,8 @@ use crate::community::effects::Effect;
 
 /// People of a group who are named in lists.
 const NAMED: usize = 5;
+/// People who are or were in a group of whom is read at a time.
+const READ_AT_ONCE: usize = 100;
 
 /// A conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,15 +184,21 @@ impl ChatStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<(Vec<(String, Member)>, Option<String>), StoreError> {
-        let (mut members, mut after) = (Vec::new(), after.map(member_key));
+        let (mut members, mut after) = (Vec::<(String, Member)>::new(), after.map(member_key));
         loop {
-            let range = RowRange::first(prefix(&["m"]), limit - members.len()).after(after);
+            // Those who were members lie among them.
+            let range = RowRange::first(prefix(&["m"]), limit.max(READ_AT_ONCE)).after(after);
             let rows = self.0.rows(&CHATS, id, &range).await?;
-            let some = rows.items.into_iter().filter(|(_, member)| member.is_member());
-            members.extend(some.map(|(key, member)| (last_part(&key), member)));
+            for (key, member) in rows.items.into_iter().filter(|(_, member)| member.is_member()) {
+                if members.len() >= limit {
+                    let last = members.last().map(|(user, _)| user.clone());
+                    return Ok((members, last));
+                }
+                members.push((last_part(&key), member));
+            }
             after = rows.next;
-            if after.is_none() || members.len() >= limit {
-                return Ok((members, after.map(|key| last_part(&key))));
+            if after.is_none() {
+                return Ok((members, None));
             }
         }
     }

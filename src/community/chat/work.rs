@@ -138,7 +138,7 @@ impl Worker {
         let is_small = chat.head.members <= SMALL;
         let mut mentioned = Vec::new();
         if !is_small {
-            let before = super::blocks::Direction::Before(last + 1);
+            let before = super::history::Direction::Before(last + 1);
             let all = super::rules::Spans::from(1);
             let messages = self.chats.messages(&chat.id, &all, last, before, MENTIONS_IN).await?;
             for (seq, message) in messages {

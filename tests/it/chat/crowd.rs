@@ -31,7 +31,7 @@ async fn a_group_of_a_thousand_takes_a_hundred_messages_a_second() {
         let more: Vec<_> = (0..some).map(|_| new_id()).collect();
         let people = more.iter().map(|user| (user.clone(), true)).collect();
         let told = |_: &MembersChange| Effect::publish("chat:x", &());
-        store.add_members(&chat, people, now(), told).await.unwrap();
+        store.add_members(&chat, &users[0], people, now(), told).await.unwrap();
         users.extend(more);
     }
     println!("a group of {} in {:?}", users.len(), began.elapsed());

@@ -31,7 +31,7 @@ async fn carry_out(server: &Server, chat: &str, ana: &User, ben: &User, step: St
         }
         Step::Read(seq) => drop(done(server, Method::PUT, &of(chat, "read"), ben, json!({"seq": seq})).await),
         Step::Unread(seq) => {
-            drop(done(server, Method::PUT, &of(chat, "unread"), ben, json!({"seq": seq})).await)
+            drop(done(server, Method::PUT, &of(chat, "unread"), ben, json!({"seq": seq})).await);
         }
     }
 }

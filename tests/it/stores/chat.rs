@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use jiff::SignedDuration;
-use mundotango::community::chat::blocks::{Direction, NewMessage};
+use mundotango::community::chat::blocks::NewMessage;
 use mundotango::community::chat::error::ChatError;
+use mundotango::community::chat::history::Direction;
 use mundotango::community::chat::inbox::{InboxStore, News};
-use mundotango::community::chat::kinds::{ListState, Listed, Message};
+use mundotango::community::chat::kinds::{ListState, Listed, Member, Message};
 use mundotango::community::chat::members::MembersChange;
 use mundotango::community::chat::rules::{ChatRole, MOST_ADDED, MOST_MEMBERS};
 use mundotango::community::chat::store::{Chat, ChatStore, Reach};
@@ -48,7 +49,7 @@ async fn group(store: &ChatStore, owner: &str, others: &[&str], history_for_new:
         store.create_group(&id, owner, "Camp".to_owned(), history_for_new, now()).await.unwrap();
     assert!(is_new);
     let people: BTreeMap<_, _> = others.iter().map(|user| ((*user).to_owned(), false)).collect();
-    let added = store.add_members(&chat, people, now(), members_told).await.unwrap();
+    let added = store.add_members(&chat, owner, people, now(), members_told).await.unwrap();
     assert_eq!(added.len(), others.len());
     chat
 }
@@ -139,7 +140,7 @@ async fn each_sees_what_was_said_while_a_member(store: &ChatStore) {
     let say = async |author: &str| store.send(&chat.id, message(author, "x"), told).await.map(|(seq, _)| seq);
     let add = async |user: &str| {
         let people = BTreeMap::from([(user.to_owned(), false)]);
-        store.add_members(&chat, people, now(), members_told).await.unwrap();
+        store.add_members(&chat, &ana, people, now(), members_told).await.unwrap();
     };
     for _ in 0..3 {
         say(&ana).await.unwrap();
@@ -257,7 +258,7 @@ async fn owners_and_admins(store: &ChatStore) {
     let remove = async |by: &str, user: &str| store.remove_member(&chat, by, user, members_told).await;
     let role = async |user: &str| {
         let (_, member) = store.chat(&chat.id, user).await.unwrap().unwrap();
-        member.filter(|member| member.is_member()).map(|member| member.role)
+        member.filter(Member::is_member).map(|member| member.role)
     };
     assert!(matches!(set(&ben, &cam, ChatRole::Admin).await, Err(ChatError::Forbidden(_))));
     set(&ana, &cam, ChatRole::Admin).await.unwrap();
@@ -271,11 +272,15 @@ async fn owners_and_admins(store: &ChatStore) {
     remove(&ben, &ben).await.unwrap();
     assert!(store.all_members(&chat.id).await.unwrap().is_empty());
     // A group is full at 1,000.
-    let chat = group(store, &new_id(), &[], false).await;
+    let owner = new_id();
+    let chat = group(store, &owner, &[], false).await;
+    let by_stranger =
+        store.add_members(&chat, &ana, BTreeMap::from([(ben.clone(), false)]), now(), members_told);
+    assert!(matches!(by_stranger.await, Err(ChatError::Forbidden(_))));
     let mut outcome = Ok(Vec::new());
     for _ in 0..=MOST_MEMBERS / MOST_ADDED {
         let people = (0..MOST_ADDED).map(|_| (new_id(), true)).collect();
-        outcome = store.add_members(&chat, people, now(), members_told).await;
+        outcome = store.add_members(&chat, &owner, people, now(), members_told).await;
         if outcome.is_err() {
             break;
         }
@@ -283,6 +288,19 @@ async fn owners_and_admins(store: &ChatStore) {
     assert!(matches!(outcome, Err(ChatError::Full(_))), "{outcome:?}");
     assert_eq!(store.all_members(&chat.id).await.unwrap().len(), MOST_MEMBERS - MOST_ADDED + 1);
     let (direct, _) = store.create_direct(&ana, &ben, false, now()).await.unwrap();
+    let mut paged = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let (some, next) = store.members(&chat.id, after.as_deref(), 130).await.unwrap();
+        paged.extend(some.into_iter().map(|(user, _)| user));
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(paged.iter().collect::<BTreeSet<_>>().len(), MOST_MEMBERS - MOST_ADDED + 1);
+    assert_eq!(paged.len(), MOST_MEMBERS - MOST_ADDED + 1, "nobody comes twice");
+    let (direct, _) = store.create_direct(&ana, &ben, now()).await.unwrap();
     let refused = store.remove_member(&direct, &ana, &ben, members_told).await;
     assert!(matches!(refused, Err(ChatError::Conflict(_))));
 }

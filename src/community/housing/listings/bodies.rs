@@ -22,7 +22,6 @@ use crate::community::housing::error::HousingError;
 use crate::community::housing::terms::{CancellationPolicy, FrozenPolicy};
 use crate::community::money::{Currency, Money};
 use crate::community::place::GivenLocation;
-use crate::community::up_to::UpTo;
 use crate::texts::{CheckInText, Description, HouseRules, PhotoAddress, Title};
 
 /// For how many there is room where a host does not say.
