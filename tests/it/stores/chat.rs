@@ -287,7 +287,6 @@ async fn owners_and_admins(store: &ChatStore) {
     }
     assert!(matches!(outcome, Err(ChatError::Full(_))), "{outcome:?}");
     assert_eq!(store.all_members(&chat.id).await.unwrap().len(), MOST_MEMBERS - MOST_ADDED + 1);
-    let (direct, _) = store.create_direct(&ana, &ben, false, now()).await.unwrap();
     let mut paged = Vec::new();
     let mut after: Option<String> = None;
     loop {
@@ -300,7 +299,7 @@ async fn owners_and_admins(store: &ChatStore) {
     }
     assert_eq!(paged.iter().collect::<BTreeSet<_>>().len(), MOST_MEMBERS - MOST_ADDED + 1);
     assert_eq!(paged.len(), MOST_MEMBERS - MOST_ADDED + 1, "nobody comes twice");
-    let (direct, _) = store.create_direct(&ana, &ben, now()).await.unwrap();
+    let (direct, _) = store.create_direct(&ana, &ben, false, now()).await.unwrap();
     let refused = store.remove_member(&direct, &ana, &ben, members_told).await;
     assert!(matches!(refused, Err(ChatError::Conflict(_))));
 }
