@@ -145,6 +145,12 @@ text! {
     BookingNote = rule(Form::Prose, 1, 2000, "We come for the festival.");
     /// What somebody says of a stay, to everybody or to the other side.
     ReviewText = rule(Form::Prose, 1, 4000, "Quiet, and close to the milongas.");
+    /// What is said in a support ticket.
+    TicketText = rule(Form::Prose, 1, 5000, "I paid for Saturday, and have no place.");
+    /// What everybody is told.
+    AnnouncementText = rule(Form::Prose, 1, 2000, "On Sunday at four we are away for ten minutes.");
+    /// The id, the e-mail address or the username of a user who is looked for.
+    SearchedUser = rule(Form::Token, 1, 254, "ana@example.com");
     /// Words that are searched for.
     SearchText = rule(Form::Line, 1, 100, "near the milonga");
     /// What a user calls a device.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{bookmarks, events, housing, notifications, payments, posts};
+use super::{admin, bookmarks, events, housing, notifications, payments, posts};
 
 /// The document without its operations.
 #[derive(OpenApi)]
@@ -34,7 +34,8 @@ use super::{bookmarks, events, housing, notifications, payments, posts};
         (name = "monitoring", description = "Whether the node lives and can take work."),
         (name = "jobs", description = "Queues and schedules; for admins."),
         (name = "system", description = "The running nodes; for admins."),
-        (name = "admin", description = "Accounts and mail addresses; for admins."),
+        (name = "support", description = "Asking for help, and what the staff answers."),
+        (name = "admin", description = "Proposals, safety reviews, accounts, mail addresses and the audit trail; for moderators and admins."),
         (name = "server", description = "The server API, for an application's own backend, with a key of its own."),
     ),
     components(schemas(
@@ -46,6 +47,9 @@ use super::{bookmarks, events, housing, notifications, payments, posts};
         housing::bookings::bodies::BookingMessage,
         events::series::bodies::SeriesMessage,
         notifications::views::NotificationMessage,
+        admin::live::QueueMessage,
+        admin::live::CaseMessage,
+        admin::announcements::AnnouncementMessage,
         payments::PaymentMessage,
         crate::life_ceo::AgentMessage,
         FieldError,
@@ -90,7 +94,18 @@ const CHANNELS: &[(&str, &str, &[&str])] = &[
             "BookmarkMessage",
             "BookingMessage",
             "PaymentMessage",
+            "CaseMessage",
         ],
+    ),
+    (
+        "announcements:all",
+        "What everybody is told. For everybody who is logged in.",
+        &["AnnouncementMessage"],
+    ),
+    (
+        "staff:queue",
+        "What changes in the queues of proposals, reviews and tickets. For accounts of moderators and admins.",
+        &["QueueMessage"],
     ),
     (
         "agent:{conversationId}",

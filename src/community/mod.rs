@@ -1,7 +1,9 @@
 //! The community: one folder a feature, with its routes and types, what it keeps (`store`), its rules, and what it publishes.
 
 pub mod accounts;
+pub mod admin;
 pub mod amount;
+pub mod audit;
 pub mod bookmarks;
 pub mod calendars;
 #[cfg(test)]
@@ -44,6 +46,10 @@ use crate::config::AuthOptions;
 use crate::email::UnsubscribeKey;
 use accounts::passwords::Passwords;
 use accounts::store::{AccountStore, User};
+use admin::Desks;
+use admin::roster::Roles;
+use audit::roots::{RootKey, Roots};
+use audit::store::AuditStore;
 use bookmarks::store::BookmarkStore;
 use calendars::imported::ImportedStore;
 use calendars::store::CalendarStore;
@@ -57,7 +63,7 @@ use posts::store::PostStore;
 use site::Site;
 
 /// The kinds of partitions that the features keep.
-pub fn kinds() -> [&'static KindSpec; 21] {
+pub fn kinds() -> [&'static KindSpec; 31] {
     [
         accounts::kind::USERS.spec(),
         accounts::names::NAMES.spec(),
@@ -80,11 +86,21 @@ pub fn kinds() -> [&'static KindSpec; 21] {
         payments::ledger::LEDGER_DAYS.spec(),
         housing::listings::kind::LISTINGS.spec(),
         housing::bookings::store::BOOKINGS.spec(),
+        audit::store::AUDIT.spec(),
+        audit::seal::AUDIT_KEYS.spec(),
+        audit::roots::AUDIT_ROOTS.spec(),
+        admin::approvals::store::PROPOSALS.spec(),
+        admin::reviews::store::REVIEWS.spec(),
+        admin::tickets::store::TICKETS.spec(),
+        admin::slots::WORK_SLOTS.spec(),
+        admin::roster::ROSTER.spec(),
+        admin::announcements::ANNOUNCEMENTS.spec(),
+        admin::flags::FLAGS.spec(),
     ]
 }
 
 /// The indexes that the features keep.
-pub fn indexes() -> [&'static IndexSpec; 9] {
+pub fn indexes() -> [&'static IndexSpec; 12] {
     [
         posts::store::FEEDS.spec(),
         events::listing::EVENTS_BY_START.spec(),
@@ -95,6 +111,9 @@ pub fn indexes() -> [&'static IndexSpec; 9] {
         housing::bookings::lists::BOOKINGS_BY_USER.spec(),
         housing::bookings::lists::STAYS_BY_DAY.spec(),
         housing::bookings::lists::REVIEWS_BY_SUBJECT.spec(),
+        audit::store::AUDIT_LISTS.spec(),
+        admin::lists::WORK_PENDING.spec(),
+        admin::lists::WORK_LISTS.spec(),
     ]
 }
 
@@ -126,6 +145,10 @@ pub struct Community {
     payments: Arc<Payments>,
     unsubscribe: UnsubscribeKey,
     refresh_token_ttl: Duration,
+    audit: AuditStore,
+    audit_roots: Roots,
+    desks: Desks,
+    role_changes: Roles,
 }
 
 /// What the community is built on besides its store.
@@ -159,8 +182,14 @@ impl Community {
         posts::live::start(&posts, &engine);
         let events = EventStore::new(db.clone());
         events::live::start(&events, &engine);
+        let accounts = AccountStore::new(db.clone());
+        admin::live::start(&accounts, &engine);
         Ok(Self {
-            accounts: AccountStore::new(db.clone()),
+            accounts,
+            audit: AuditStore::new(db.clone()),
+            audit_roots: Roots::new(db.clone(), RootKey::of(&tokens)?),
+            desks: Desks::new(db),
+            role_changes: Roles::new(db, Arc::clone(&revocations), tokens.lifetime()),
             posts,
             bookmarks: BookmarkStore::new(db.clone()),
             events,
@@ -239,6 +268,8 @@ pub fn router(community: Arc<Community>) -> OpenApiRouter {
         .merge(housing::router())
         .merge(notifications::router())
         .merge(payments::router())
+        .merge(audit::router())
+        .merge(admin::router())
         .merge(letters::unsubscribe::router())
         .with_state(community)
 }

@@ -138,6 +138,16 @@ pub enum Object<'a> {
         /// The user who asked.
         guest: &'a str,
     },
+    /// What a member proposes to the staff.
+    Proposal {
+        /// The user who proposes it.
+        by: &'a str,
+    },
+    /// A member's support ticket. Changing it is ending it and opening it again, as its member does.
+    Ticket {
+        /// The user who needs help.
+        member: &'a str,
+    },
     /// A series of events.
     Series {
         /// The user who owns it.
@@ -181,7 +191,7 @@ fn allowed_if(is_so: bool, otherwise: Verdict) -> Verdict {
 
 /// Whether a viewer may do something.
 pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
-    let is_admin = viewer.role >= Role::Admin;
+    let (is_admin, is_staff) = (viewer.role >= Role::Admin, viewer.role >= Role::Moderator);
     match (object, action) {
         // Without friendships yet, friends' posts are their author's alone.
         (Object::Post { author, visibility }, Action::Read) => {
@@ -208,6 +218,13 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             let owns = viewer.is(owner) || is_admin;
             of_event(action, owns, *involved, false, AttendeeList::Hosts)
         }
+        (Object::Proposal { by: user } | Object::Ticket { member: user }, Action::Read) => {
+            allowed_if(viewer.is(user) || is_staff, Verdict::Hidden)
+        }
+        (Object::Ticket { member }, _) => {
+            let refusal = Verdict::Forbidden("only its member may do this");
+            allowed_if(viewer.is(member), if is_staff { refusal } else { Verdict::Hidden })
+        }
         (Object::Listing { .. }, Action::Read) => Verdict::Allowed,
         (Object::Listing { host }, _) => {
             allowed_if(viewer.is(host) || is_admin, Verdict::Forbidden("only its host may do this"))
@@ -227,7 +244,7 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
         (Object::GuestsPart { host, guest }, _) => {
             of_booking(viewer.is(guest), viewer.is(host) || viewer.is(guest) || is_admin)
         }
-        (Object::Post { .. } | Object::Payment { .. }, _) => Verdict::Hidden,
+        (Object::Post { .. } | Object::Payment { .. } | Object::Proposal { .. }, _) => Verdict::Hidden,
     }
 }
 
@@ -371,6 +388,23 @@ mod tests {
                 assert_eq!(verdict.is_allowed(), allowed, "{viewer:?} {involved:?} {action:?}");
                 assert_ne!(verdict, Verdict::Hidden);
             }
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_its_members_and_the_staffs_and_no_other_member_knows_of_it() {
+        let ticket = Object::Ticket { member: "ana" };
+        let moderator = Viewer { user_id: "mia", role: Role::Moderator };
+        for (viewer, reads, changes) in [
+            (Viewer::user("ana"), Verdict::Allowed, Some(true)),
+            (moderator, Verdict::Allowed, Some(false)),
+            (Viewer { user_id: "eva", role: Role::Admin }, Verdict::Allowed, Some(false)),
+            (Viewer::user("ben"), Verdict::Hidden, None),
+        ] {
+            assert_eq!(may(viewer, Action::Read, &ticket), reads, "{viewer:?}");
+            let changing = may(viewer, Action::Change, &ticket);
+            assert_eq!((changing != Verdict::Hidden).then(|| changing.is_allowed()), changes, "{viewer:?}");
+            assert_eq!(may(viewer, Action::Read, &Object::Proposal { by: "ana" }), reads, "{viewer:?}");
         }
     }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::admin;
 use crate::housing;
 use crate::server::{Server, User};
 
@@ -51,7 +52,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "kinds": {
             "eventPromoted": ways, "eventOffered": ways, "eventReminder": ways, "eventMoved": ways, "eventCancelled": ways,
             "paymentReceived": ways, "paymentRefunded": ways, "paymentFailed": ways,
-            "eventAnswers": ways, "eventGoing": ways, "seriesEnding": ways, "bookingRequested": ways, "bookingCountered": ways,
+            "eventAnswers": ways, "eventGoing": ways, "seriesEnding": ways, "approvalDecided": ways, "ticketReplied": ways, "bookingRequested": ways, "bookingCountered": ways,
             "bookingConfirmed": ways, "bookingDeclined": ways, "bookingSuperseded": ways, "bookingExpired": ways,
             "bookingCancelled": ways, "bookingReminder": ways, "reviewDue": ways, "reviewsRevealed": ways,
         },
@@ -155,7 +156,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         ),
         ("post /api/life-ceo/chat", "/api/life-ceo/chat".to_owned(), said),
     ];
-    let bodies = bodies.into_iter().chain(housing::good_bodies());
+    let bodies = bodies.into_iter().chain(housing::good_bodies()).chain(admin::good_bodies());
     bodies.map(|(route, path, body)| (route.to_owned(), (path, body))).collect()
 }
 
@@ -435,6 +436,9 @@ async fn every_list_refuses_what_it_does_not_know() {
     let conversation = answer["conversationId"].as_str().unwrap();
     let (_, room) = server.post("/api/housing", &ana, housing::room_body()).await;
     let listing = room["id"].as_str().unwrap();
+    let ticket = bodies["post /api/support/tickets"].1.clone();
+    let (_, ticket) = server.post("/api/support/tickets", &ana, ticket).await;
+    let ticket = ticket["id"].as_str().unwrap();
     let mut lists = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         let Some(parameters) = methods["get"]["parameters"].as_array() else { continue };
@@ -443,6 +447,7 @@ async fn every_list_refuses_what_it_does_not_know() {
                 path if path.contains("series") => series,
                 path if path.contains("events") => event.as_str(),
                 path if path.contains("housing") => listing,
+                path if path.contains("support") => ticket,
                 _ => conversation,
             };
             lists.push(path.replace("{id}", id).replace("{queue}", "email"));

@@ -54,6 +54,10 @@ pub enum NotificationKind {
     ReviewsRevealed,
     /// A series that the user gives ends unless it is renewed.
     SeriesEnding,
+    /// What the user proposed is approved or rejected.
+    ApprovalDecided,
+    /// Somebody answered in a support ticket.
+    TicketReplied,
 }
 
 /// By which ways a user is told.
@@ -70,7 +74,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
@@ -93,6 +97,8 @@ impl NotificationKind {
         Self::ReviewDue,
         Self::ReviewsRevealed,
         Self::SeriesEnding,
+        Self::ApprovalDecided,
+        Self::TicketReplied,
     ];
 
     /// Its name, as clients write it.
@@ -120,6 +126,8 @@ impl NotificationKind {
             Self::ReviewDue => "reviewDue",
             Self::ReviewsRevealed => "reviewsRevealed",
             Self::SeriesEnding => "seriesEnding",
+            Self::ApprovalDecided => "approvalDecided",
+            Self::TicketReplied => "ticketReplied",
         }
     }
 
@@ -132,7 +140,14 @@ impl NotificationKind {
 
     /// Whether a letter of its own tells of it, at once; else the digest does.
     pub const fn has_letter(self) -> bool {
-        !matches!(self, Self::EventAnswers | Self::BookingPaid | Self::SeriesEnding | Self::ReviewsRevealed)
+        !matches!(
+            self,
+            Self::EventAnswers
+                | Self::BookingPaid
+                | Self::SeriesEnding
+                | Self::ReviewsRevealed
+                | Self::ApprovalDecided
+        )
     }
 
     /// How long it is worth a push.
@@ -173,6 +188,9 @@ impl NotificationKind {
             (Language::En, Self::ReviewDue) => format!("How was it? {title}"),
             (Language::En, Self::ReviewsRevealed) => format!("There is a review for you: {title}"),
             (Language::En, Self::SeriesEnding) => format!("{title} ends next month unless you renew it"),
+            (Language::En, Self::ApprovalDecided) => format!("What you proposed is decided: {title}"),
+            (Language::En, Self::TicketReplied) if count == 1 => format!("An answer in your ticket: {title}"),
+            (Language::En, Self::TicketReplied) => format!("{count} answers in your ticket: {title}"),
             (Language::Es, Self::EventPromoted) => format!("Tienes un lugar en {title}"),
             (Language::Es, Self::EventOffered) => format!("Un lugar en {title} te espera hasta que pagues"),
             (Language::Es, Self::EventReminder) => format!("{title} empieza pronto"),
@@ -196,6 +214,11 @@ impl NotificationKind {
             (Language::Es, Self::ReviewDue) => format!("¿Qué tal fue? {title}"),
             (Language::Es, Self::ReviewsRevealed) => format!("Hay una reseña para ti: {title}"),
             (Language::Es, Self::SeriesEnding) => format!("{title} termina el mes próximo si no lo renuevas"),
+            (Language::Es, Self::ApprovalDecided) => format!("Se decidió tu propuesta: {title}"),
+            (Language::Es, Self::TicketReplied) if count == 1 => {
+                format!("Una respuesta en tu consulta: {title}")
+            }
+            (Language::Es, Self::TicketReplied) => format!("{count} respuestas en tu consulta: {title}"),
         }
     }
 }

@@ -34,6 +34,8 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         | NotificationKind::ReviewDue
         | NotificationKind::ReviewsRevealed => format!("/bookings/{}", told.thing),
         NotificationKind::SeriesEnding => format!("/events/series/{}", told.thing),
+        NotificationKind::ApprovalDecided => format!("/founder-approval/{}", told.thing),
+        NotificationKind::TicketReplied => format!("/support/tickets/{}", told.thing),
     }
 }
 
