@@ -15,7 +15,7 @@ use mundotango_jobs::{
     CatchUp, Ended, JobId, Jobs, Pools, Priority, Queue, QueueReport, ScheduleReport, Schedules, Shown,
     State as JobState,
 };
-use mundotango_storage::{Page, PageStart};
+use mundotango_storage::{Page, PageStart, now};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::openapi::Schema;
@@ -23,6 +23,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::community::audit::rules::Act;
+use crate::community::audit::store::AuditStore;
 use crate::community::roles::{self, Role};
 
 /// What the routes need.
@@ -31,16 +33,17 @@ struct JobsState {
     jobs: Jobs,
     pools: Arc<Pools>,
     schedules: Arc<Schedules>,
+    audit: AuditStore,
 }
 
-pub(crate) fn router(jobs: Jobs, pools: Arc<Pools>, all: Arc<Schedules>) -> OpenApiRouter {
+pub(crate) fn router(jobs: Jobs, pools: Arc<Pools>, all: Arc<Schedules>, audit: AuditStore) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(schedules))
         .routes(routes!(queues))
         .routes(routes!(list, change_queue))
         .routes(routes!(show, drop_job))
         .routes(routes!(retry))
-        .with_state(JobsState { jobs, pools, schedules: all })
+        .with_state(JobsState { jobs, pools, schedules: all, audit })
 }
 
 impl JobsState {
@@ -335,6 +338,8 @@ async fn change_queue(
     ValidJson(change): ValidJson<QueueChange>,
 ) -> Result<Json<QueueBody>, Problem> {
     let queue = state.queue(&identity, &queue)?;
+    let act = Act::by(&identity, "queue.changed", "queue", queue.name, now());
+    state.audit.note(act.with("change", format!("{change:?}"))).await?;
     if let Some(paused) = change.paused {
         state.jobs.pause(queue.name, paused).await?;
     }
@@ -378,6 +383,7 @@ async fn drop_job(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let id = state.job(&identity, &id)?;
+    state.audit.note(Act::by(&identity, "job.dropped", "job", id.to_string(), now())).await?;
     let is_gone = state.jobs.drop_job(&id).await?.ok_or_else(|| Problem::not_found("job"))?;
     tracing::info!(job = %id, admin = identity.user_id, "job dropped");
     Ok(if is_gone { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED })
@@ -394,6 +400,7 @@ async fn retry(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let id = state.job(&identity, &id)?;
+    state.audit.note(Act::by(&identity, "job.retried", "job", id.to_string(), now())).await?;
     if !state.jobs.retry(&id).await?.ok_or_else(|| Problem::not_found("job"))? {
         let detail = "the job waits or runs already, or another one with its unique key does";
         return Err(Problem::new(StatusCode::CONFLICT, detail));

@@ -7,6 +7,8 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use deserr::Deserr;
 use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{Path, ValidQuery};
@@ -15,10 +17,13 @@ use mundotango_gateway::problem::{FieldCode, Problem};
 use mundotango_storage::db::Db;
 use mundotango_storage::{StoreError, now};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::community::audit::rules::Act;
+use crate::community::audit::store::AuditStore;
 use crate::community::roles::{self, Role};
 use crate::email::{
     Address, Feedback, MailOptions, ReturnPaths, SendgridKey, SnsClient, SnsNews, SuppressionList,
@@ -34,10 +39,16 @@ struct MailState {
     sns: Arc<SnsClient>,
     sendgrid: Option<Arc<SendgridKey>>,
     bounces: Option<ReturnPaths>,
+    audit: AuditStore,
 }
 
 /// The routes. The secret is that which signs return paths.
-pub(crate) fn router(db: &Db, options: &MailOptions, secret: &[u8]) -> anyhow::Result<OpenApiRouter> {
+pub(crate) fn router(
+    db: &Db,
+    options: &MailOptions,
+    secret: &[u8],
+    audit: AuditStore,
+) -> anyhow::Result<OpenApiRouter> {
     let key = options.sendgrid.webhook_public_key.as_deref();
     let sendgrid = key.map(str::parse::<SendgridKey>).transpose();
     let bounces = ReturnPaths::of_mailbox(options.bounces.as_deref(), secret);
@@ -47,6 +58,7 @@ pub(crate) fn router(db: &Db, options: &MailOptions, secret: &[u8]) -> anyhow::R
         sns: Arc::new(SnsClient::new()?),
         sendgrid: sendgrid.context("mail.sendgrid.webhook_public_key")?.map(Arc::new),
         bounces: bounces.context("mail.bounces")?,
+        audit,
     };
     Ok(OpenApiRouter::new()
         .routes(routes!(of_ses))
@@ -227,7 +239,11 @@ async fn lift(
     Path(path): Path<String>,
 ) -> Result<StatusCode, Problem> {
     roles::require(&identity, Role::Admin)?;
-    if state.suppressions.lift(&address_of(&path)?).await? {
+    let address = address_of(&path)?;
+    // The trail is for long, so an address stands in it as a digest.
+    let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(path.to_lowercase().as_bytes()));
+    state.audit.note(Act::by(&identity, "mail.lifted", "mailAddress", digest, now())).await?;
+    if state.suppressions.lift(&address).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Problem::not_found("address"))

@@ -26,6 +26,10 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::analytics::counters::Counters;
 use crate::analytics::{self, Analytics};
 use crate::chosen_traces;
+use crate::community::admin::roster::Roles;
+use crate::community::audit;
+use crate::community::audit::roots::{RootKey, Roots};
+use crate::community::audit::store::AuditStore;
 use crate::community::chat;
 use crate::community::effects::{Effect, Effects};
 use crate::community::events::tickets::Tickets;
@@ -310,7 +314,9 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
         let wakes = Arc::clone(&wakes);
         move |queue, shard| wakes.wake(queue, shard)
     });
-    let carrier = Arc::new(Effects::new(Arc::clone(&engine), jobs.clone(), config.cluster.is_shared()));
+    let audit = AuditStore::new(engines.stores.db.clone());
+    let is_shared = config.cluster.is_shared();
+    let carrier = Arc::new(Effects::new(Arc::clone(&engine), jobs.clone(), audit.clone(), is_shared));
     let relay = Relay::start(engines.stores.db.clone(), &engine, carrier, !config.cluster.is_shared());
     let engine_name = if config.cluster.is_shared() { "cql" } else { "embedded" };
     let export = export_route::router(engines.stores.clone(), VERSION, engine_name);
@@ -337,13 +343,14 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     let pools = sagas(payments::work::handled(pools, &payments), &db, &jobs);
     let pools = chat::handled(pools, &db, &engine);
     let pools = analytics::work::handled(pools, &db, &jobs);
+    let pools = of_admins(pools, &db, &tokens, &revocations)?;
     let pools = pools.start(&jobs, &engine, &wakes, !config.cluster.is_shared());
     let schedules = Arc::new(Schedules::new(db.clone(), schedules()?, |job| Effect::job(job).kept()));
     schedules.start(&engine);
     let all_jobs = jobs.clone();
-    let jobs = jobs_routes::router(jobs, Arc::clone(&pools), schedules);
+    let jobs = jobs_routes::router(jobs, Arc::clone(&pools), schedules, audit.clone());
     let return_paths = letters::return_path_secret(&tokens)?;
-    let mail = mail_routes::router(&db, &config.mail, return_paths.as_bytes())?;
+    let mail = mail_routes::router(&db, &config.mail, return_paths.as_bytes(), audit.clone())?;
     let counters = Arc::new(Counters::default());
     analytics::counters::start(&engine, &counters, &all_jobs);
     let consent = Arc::new(PreferenceStore::new(db.clone()));
@@ -355,7 +362,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
         .merge(findings)
         .merge(jobs)
         .merge(mail)
-        .merge(chosen_traces::router(&db, &engine))
+        .merge(chosen_traces::router(&db, &engine, audit))
         .merge(analytics::router(Arc::new(analytics)))
         .layer(axum::middleware::from_fn_with_state(counters, server_reads::count));
     let routers = mundotango_gateway::routers(
@@ -392,7 +399,8 @@ fn schedules() -> anyhow::Result<Vec<Schedule>> {
     let early = Timing::cron("10 0 * * *", "UTC")?;
     let yesterday =
         Schedule::new("analytics_day", early, |now| analytics::work::fold_day_before(now.at)).overlapping();
-    Ok(vec![yesterday])
+    let signed = Schedule::new("audit_sign", Timing::cron("20 0 * * *", "UTC")?, |_| audit::work::sign());
+    Ok(vec![yesterday, signed])
 }
 
 /// Who takes payments here, and what is paid for: each feature that costs something is named here.
@@ -411,6 +419,18 @@ fn sagas(pools: NewPools, db: &Db, jobs: &Jobs) -> NewPools {
     let pools = community::points::handled(pools, db, jobs);
     let pools = community::graph::handled(pools, db);
     series::work::handled(pools, series::work::SeriesWorker::new(db))
+}
+
+/// What follows from what admins do.
+fn of_admins(
+    pools: NewPools,
+    db: &Db,
+    tokens: &Tokens,
+    revocations: &Arc<Revocations>,
+) -> anyhow::Result<NewPools> {
+    let role_changes = Roles::new(db, Arc::clone(revocations), tokens.lifetime());
+    let pools = community::admin::handled(pools, db, role_changes);
+    Ok(audit::work::handled(pools, Roots::new(db.clone(), RootKey::of(tokens)?)))
 }
 
 /// Who takes letters from here.

@@ -4,7 +4,8 @@ use mundotango_gateway::{IDEMPOTENCY_KEYS, revocation_store};
 use mundotango_storage::db::{KindSpec, Schema, last_part};
 
 use crate::analytics;
-use crate::community::{self, events, housing, payments, posts};
+use crate::community::admin::work::Workflow;
+use crate::community::{self, admin, events, housing, payments, posts};
 use crate::life_ceo;
 
 /// Where an entry of an index leads to, by the names of index and key; `None` for what is no key of that index.
@@ -28,6 +29,16 @@ pub(crate) fn leads_to(index: &str, key: &str) -> Option<(&'static KindSpec, Str
         || of(housing::bookings::lists::REVIEWS_BY_SUBJECT.spec().name)
     {
         Some((housing::bookings::store::BOOKINGS.spec(), last_part(key)))
+    } else if of(community::audit::store::AUDIT_LISTS.spec().name) {
+        Some((community::audit::store::AUDIT.spec(), community::audit::store::chain_of(key)?))
+    } else if of(admin::lists::WORK_PENDING.spec().name) || of(admin::lists::WORK_LISTS.spec().name) {
+        let (workflow, id) = admin::lists::case_of(key)?;
+        let kind = match workflow {
+            Workflow::Feature => admin::approvals::store::PROPOSALS.spec(),
+            Workflow::Safety => admin::reviews::store::REVIEWS.spec(),
+            Workflow::Support => admin::tickets::store::TICKETS.spec(),
+        };
+        Some((kind, id))
     } else {
         None
     }

@@ -159,6 +159,12 @@ text! {
         check: is_secure_address,
         pattern: Some("^[Hh][Tt][Tt][Pp][Ss]://[!-~]+$"),
         ..rule(Form::Token, 1, 1000, "https://example.com/salon.jpg") };
+    /// What is said in a support ticket.
+    TicketText = rule(Form::Prose, 1, 5000, "I paid for Saturday, and have no place.");
+    /// What everybody is told.
+    AnnouncementText = rule(Form::Prose, 1, 2000, "On Sunday at four we are away for ten minutes.");
+    /// The id, the e-mail address or the username of a user who is looked for.
+    SearchedUser = rule(Form::Token, 1, 254, "ana@example.com");
     /// Words that are searched for.
     SearchText = rule(Form::Line, 1, 100, "near the milonga");
     /// What a user calls a device.

@@ -83,6 +83,9 @@ codes! {
         RequestTimeout = "request_timeout",
         /// Something stands against it that is there already; the detail says what.
         Conflict = "conflict",
+        /// Somebody changed it meanwhile, or does it already. `errors` says under `allowed` how it stands now: look at it again,
+        /// and decide again.
+        Changed = "changed",
         /// A name that may be used once is in use; `errors` says which.
         Taken = "taken",
         /// The agent still answers what was said before. Send it again when the answer is whole.

@@ -29,6 +29,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::store::{Chosen, ChosenStore, What, always};
+use crate::community::audit::rules::Act;
+use crate::community::audit::store::AuditStore;
 use crate::community::roles::{self, Role};
 use crate::texts::{Id, Title};
 
@@ -42,10 +44,11 @@ const READ_AGAIN: Duration = Duration::from_secs(10);
 struct TracesState {
     store: ChosenStore,
     engine: Arc<Engine>,
+    audit: AuditStore,
 }
 
 /// The routes. From now on the node traces what is in the list, if it sends traces anywhere.
-pub(crate) fn router(db: &Db, engine: &Arc<Engine>) -> OpenApiRouter {
+pub(crate) fn router(db: &Db, engine: &Arc<Engine>, audit: AuditStore) -> OpenApiRouter {
     let store = ChosenStore(db.clone());
     if traces::is_on() {
         engine.set_topic(TOPIC, Arc::new(Hearer(store.clone())));
@@ -55,7 +58,7 @@ pub(crate) fn router(db: &Db, engine: &Arc<Engine>) -> OpenApiRouter {
             Box::pin(async move { read_again(&reader, &vitals).await })
         });
     }
-    let state = TracesState { store, engine: Arc::clone(engine) };
+    let state = TracesState { store, engine: Arc::clone(engine), audit };
     OpenApiRouter::new().routes(routes!(list, choose)).routes(routes!(forget)).with_state(state)
 }
 
@@ -210,6 +213,9 @@ async fn choose(
             "traces are sent nowhere: traces.endpoint is not set here",
         ));
     }
+    let act = Act::by(&identity, "trace.chosen", "trace", "", now());
+    let act = act.with("what", format!("{what:?}")).with("until", until.to_string());
+    state.audit.note(act).await?;
     let chosen = state.store.add(what, until, identity.user_id.clone()).await?;
     state.changed().await?;
     tracing::info!(what = ?chosen.what, until = %chosen.until, admin = identity.user_id, "traced always for a while");
@@ -227,6 +233,7 @@ async fn forget(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     roles::require(&identity, Role::Admin)?;
+    state.audit.note(Act::by(&identity, "trace.removed", "trace", &*id, now())).await?;
     if !state.store.remove(id.clone()).await? {
         return Err(Problem::not_found("trace"));
     }

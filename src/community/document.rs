@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{bookmarks, chat, events, graph, housing, notifications, payments, posts};
+use super::{admin, bookmarks, chat, events, graph, housing, notifications, payments, posts};
 
 /// The document without its operations.
 #[derive(OpenApi)]
@@ -37,7 +37,8 @@ use super::{bookmarks, chat, events, graph, housing, notifications, payments, po
         (name = "monitoring", description = "Whether the node lives and can take work."),
         (name = "jobs", description = "Queues and schedules; for admins."),
         (name = "system", description = "The running nodes; for admins."),
-        (name = "admin", description = "Accounts and mail addresses; for admins."),
+        (name = "support", description = "Asking for help, and what the staff answers."),
+        (name = "admin", description = "Proposals, safety reviews, accounts, mail addresses and the audit trail; for moderators and admins."),
         (name = "server", description = "The server API, for an application's own backend, with a key of its own."),
     ),
     components(schemas(
@@ -53,6 +54,9 @@ use super::{bookmarks, chat, events, graph, housing, notifications, payments, po
         chat::bodies::ChatUpdate,
         chat::bodies::ListUpdate,
         notifications::views::NotificationMessage,
+        admin::live::QueueMessage,
+        admin::live::CaseMessage,
+        admin::announcements::AnnouncementMessage,
         payments::PaymentMessage,
         crate::life_ceo::AgentMessage,
         FieldError,
@@ -108,6 +112,7 @@ const CHANNELS: &[(&str, &str, &[&str])] = &[
             "BookingMessage",
             "PaymentMessage",
             "ListUpdate",
+            "CaseMessage",
         ],
     ),
     (
@@ -115,6 +120,16 @@ const CHANNELS: &[(&str, &str, &[&str])] = &[
         "What is said in a conversation, and who reads, types, joins and leaves. For those who are in it. Without history: \
             `GET /api/chat/conversations/{id}/messages?after=` has what a client missed.",
         &["ChatUpdate"],
+    ),
+    (
+        "announcements:all",
+        "What everybody is told. For everybody who is logged in.",
+        &["AnnouncementMessage"],
+    ),
+    (
+        "staff:queue",
+        "What changes in the queues of proposals, reviews and tickets. For accounts of moderators and admins.",
+        &["QueueMessage"],
     ),
     (
         "agent:{conversationId}",

@@ -14,6 +14,8 @@ use mundotango_storage::db::Effect as Kept;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::audit::rules::Act;
+use super::audit::store::AuditStore;
 use crate::relay::{Attempt, Carrier};
 
 /// The tag that tells clients that two publications are the same one: it may come twice where a node died.
@@ -42,6 +44,8 @@ pub enum Effect {
         /// The channel's name.
         channel: String,
     },
+    /// An act is written into the audit trail.
+    Audit(Box<Act>),
 }
 
 impl Effect {
@@ -54,6 +58,11 @@ impl Effect {
     /// A job that is put into its queue.
     pub fn job(job: NewJob) -> Self {
         Self::Job(Box::new(job.caused_by(cause())))
+    }
+
+    /// An act that is written into the audit trail.
+    pub fn audit(act: Act) -> Self {
+        Self::Audit(Box::new(act))
     }
 
     /// In the form in which it is created together with a partition.
@@ -81,15 +90,16 @@ fn span_of(name: &'static str, cause: Option<&str>, effect: &str, attempt: Attem
 pub struct Effects {
     engine: Arc<Engine>,
     jobs: Jobs,
+    audit: AuditStore,
     /// Whether hot state outlives this node.
     hot_outlives: bool,
 }
 
 impl Effects {
-    /// Publishes by this engine, and puts jobs into these queues. Where hot state outlives the node, publications are remembered there by their names, so that
+    /// Publishes by this engine, puts jobs into these queues, and writes into this audit trail. Where hot state outlives the node, publications are remembered there by their names, so that
     /// what a node published before it died is told once.
-    pub fn new(engine: Arc<Engine>, jobs: Jobs, hot_outlives: bool) -> Self {
-        Self { engine, jobs, hot_outlives }
+    pub fn new(engine: Arc<Engine>, jobs: Jobs, audit: AuditStore, hot_outlives: bool) -> Self {
+        Self { engine, jobs, audit, hot_outlives }
     }
 
     async fn publish(
@@ -151,6 +161,8 @@ impl Carrier for Effects {
             Effect::EndSubscription { user_id, channel } => {
                 end_subscription(&self.engine, &user_id, &channel).await
             }
+            // So it is one entry, however often it is carried out.
+            Effect::Audit(act) => Ok(self.audit.record(&name, *act).await.map(drop)?),
         }
     }
 }

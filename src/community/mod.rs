@@ -1,7 +1,9 @@
 //! The community: one folder a feature, with its routes and types, what it keeps (`store`), its rules, and what it publishes.
 
 pub mod accounts;
+pub mod admin;
 pub mod amount;
+pub mod audit;
 pub mod bookmarks;
 pub mod calendars;
 pub mod chat;
@@ -47,6 +49,10 @@ use crate::config::AuthOptions;
 use crate::email::UnsubscribeKey;
 use accounts::passwords::Passwords;
 use accounts::store::{AccountStore, User};
+use admin::Desks;
+use admin::roster::Roles;
+use audit::roots::{RootKey, Roots};
+use audit::store::AuditStore;
 use bookmarks::store::BookmarkStore;
 use calendars::imported::ImportedStore;
 use calendars::store::CalendarStore;
@@ -97,6 +103,16 @@ pub fn kinds() -> Vec<&'static KindSpec> {
         chat::kinds::CHATS.spec(),
         chat::kinds::CHAT_BLOCKS.spec(),
         chat::kinds::CHAT_INBOXES.spec(),
+        audit::store::AUDIT.spec(),
+        audit::seal::AUDIT_KEYS.spec(),
+        audit::roots::AUDIT_ROOTS.spec(),
+        admin::approvals::store::PROPOSALS.spec(),
+        admin::reviews::store::REVIEWS.spec(),
+        admin::tickets::store::TICKETS.spec(),
+        admin::slots::WORK_SLOTS.spec(),
+        admin::roster::ROSTER.spec(),
+        admin::announcements::ANNOUNCEMENTS.spec(),
+        admin::flags::FLAGS.spec(),
     ]
 }
 
@@ -115,6 +131,9 @@ pub fn indexes() -> Vec<&'static IndexSpec> {
         housing::bookings::lists::BOOKINGS_BY_USER.spec(),
         housing::bookings::lists::STAYS_BY_DAY.spec(),
         housing::bookings::lists::REVIEWS_BY_SUBJECT.spec(),
+        audit::store::AUDIT_LISTS.spec(),
+        admin::lists::WORK_PENDING.spec(),
+        admin::lists::WORK_LISTS.spec(),
     ]
 }
 
@@ -152,6 +171,10 @@ pub struct Community {
     points: Points,
     unsubscribe: UnsubscribeKey,
     refresh_token_ttl: Duration,
+    audit: AuditStore,
+    audit_roots: Roots,
+    desks: Desks,
+    role_changes: Roles,
 }
 
 /// What the community is built on besides its store.
@@ -187,8 +210,14 @@ impl Community {
         let changed_posts = posts::live::start(&posts, &comments, &circles, &engine);
         let events = EventStore::new(db.clone());
         events::live::start(&events, &engine);
+        let accounts = AccountStore::new(db.clone());
+        admin::live::start(&accounts, &engine);
         Ok(Self {
-            accounts: AccountStore::new(db.clone()),
+            accounts,
+            audit: AuditStore::new(db.clone()),
+            audit_roots: Roots::new(db.clone(), RootKey::of(&tokens)?),
+            desks: Desks::new(db),
+            role_changes: Roles::new(db, Arc::clone(&revocations), tokens.lifetime()),
             posts,
             comments,
             changed_posts,
@@ -276,6 +305,8 @@ pub fn router(community: Arc<Community>) -> OpenApiRouter {
         .merge(notifications::router())
         .merge(payments::router())
         .merge(points::router())
+        .merge(audit::router())
+        .merge(admin::router())
         .merge(letters::unsubscribe::router())
         .with_state(community)
 }

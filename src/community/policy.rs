@@ -194,6 +194,16 @@ pub enum Object<'a> {
         /// The user who asked.
         guest: &'a str,
     },
+    /// What a member proposes to the staff.
+    Proposal {
+        /// The user who proposes it.
+        by: &'a str,
+    },
+    /// A member's support ticket. Changing it is ending it and opening it again, as its member does.
+    Ticket {
+        /// The user who needs help.
+        member: &'a str,
+    },
     /// A series of events.
     Series {
         /// The user who owns it.
@@ -249,7 +259,7 @@ fn allowed_if(is_so: bool, otherwise: Verdict) -> Verdict {
 
 /// Whether a viewer may do something.
 pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
-    let is_admin = viewer.role >= Role::Admin;
+    let (is_admin, is_staff) = (viewer.role >= Role::Admin, viewer.role >= Role::Moderator);
     match (object, action) {
         (Object::Post { author, .. }, Action::Read) if viewer.keeps_apart_from(author) => Verdict::Hidden,
         (Object::Post { author, visibility }, Action::Read) => {
@@ -297,6 +307,13 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
         (Object::Listing { host }, Action::Read) => {
             allowed_if(!viewer.keeps_apart_from(host), Verdict::Hidden)
         }
+        (Object::Proposal { by: user } | Object::Ticket { member: user }, Action::Read) => {
+            allowed_if(viewer.is(user) || is_staff, Verdict::Hidden)
+        }
+        (Object::Ticket { member }, _) => {
+            let refusal = Verdict::Forbidden("only its member may do this");
+            allowed_if(viewer.is(member), if is_staff { refusal } else { Verdict::Hidden })
+        }
         (Object::Listing { host }, _) => {
             allowed_if(viewer.is(host) || is_admin, Verdict::Forbidden("only its host may do this"))
         }
@@ -333,7 +350,8 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             | Object::Profile { .. }
             | Object::Circle { .. }
             | Object::Somebody { .. }
-            | Object::Payment { .. },
+            | Object::Payment { .. }
+            | Object::Proposal { .. },
             _,
         ) => Verdict::Hidden,
     }
@@ -565,7 +583,7 @@ mod tests {
             assert_eq!(verdicts[0], Verdict::Hidden);
             assert!(verdicts[1..].iter().all(|verdict| *verdict != Verdict::Hidden));
         }
-        let eva = Viewer { user_id: "eva", role: Role::Admin };
+        let eva = Viewer { role: Role::Admin, ..Viewer::user("eva") };
         assert_eq!(may(eva, Action::Read, &Object::Conversation { part: None }), Verdict::Hidden);
         for (author, part, changes, takes_away) in [
             ("ben", Member, true, true),
@@ -577,6 +595,23 @@ mod tests {
             let message = Object::ChatMessage { author, part };
             assert_eq!(may(ben, Action::Change, &message).is_allowed(), changes, "{author} {part:?}");
             assert_eq!(may(ben, Action::Moderate, &message).is_allowed(), takes_away, "{author} {part:?}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_its_members_and_the_staffs_and_no_other_member_knows_of_it() {
+        let ticket = Object::Ticket { member: "ana" };
+        let moderator = Viewer { role: Role::Moderator, ..Viewer::user("mia") };
+        for (viewer, reads, changes) in [
+            (Viewer::user("ana"), Verdict::Allowed, Some(true)),
+            (moderator, Verdict::Allowed, Some(false)),
+            (Viewer { role: Role::Admin, ..Viewer::user("eva") }, Verdict::Allowed, Some(false)),
+            (Viewer::user("ben"), Verdict::Hidden, None),
+        ] {
+            assert_eq!(may(viewer, Action::Read, &ticket), reads, "{viewer:?}");
+            let changing = may(viewer, Action::Change, &ticket);
+            assert_eq!((changing != Verdict::Hidden).then(|| changing.is_allowed()), changes, "{viewer:?}");
+            assert_eq!(may(viewer, Action::Read, &Object::Proposal { by: "ana" }), reads, "{viewer:?}");
         }
     }
 

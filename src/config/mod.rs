@@ -218,7 +218,10 @@ fn community_channels() -> ChannelsOptions {
         without_namespace: recoverable.clone(),
         namespaces: BTreeMap::from([
             ("posts".to_owned(), open.clone()),
-            ("events".to_owned(), open),
+            ("events".to_owned(), open.clone()),
+            ("announcements".to_owned(), open),
+            // Who may subscribe is asked of the accounts.
+            ("staff".to_owned(), recoverable.clone()),
             // Who may subscribe is asked of the events.
             ("event".to_owned(), with_presence),
             // Who may subscribe is asked of the posts.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::admin;
 use crate::housing;
 use crate::server::{Server, User};
 
@@ -53,6 +54,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
             "paymentReceived": ways, "paymentRefunded": ways, "paymentFailed": ways,
             "eventAnswers": ways, "eventGoing": ways, "seriesEnding": ways, "commentNew": ways, "commentReplied": ways, "mentionNew": ways,
             "bookingRequested": ways, "bookingCountered": ways,
+            "approvalDecided": ways, "ticketReplied": ways,
             "bookingConfirmed": ways, "bookingDeclined": ways, "bookingSuperseded": ways, "bookingExpired": ways,
             "bookingCancelled": ways, "bookingReminder": ways, "reviewDue": ways, "reviewsRevealed": ways,
             "friendRequested": ways, "friendAccepted": ways, "followNew": ways,
@@ -211,7 +213,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         ("put /api/chat/conversations/{id}/mute", format!("{chat}/mute"), json!({"muted": true, "hours": 8})),
         ("put /api/chat/conversations/{id}/archive", format!("{chat}/archive"), json!({"archived": true})),
     ];
-    let bodies = bodies.into_iter().chain(chats).chain(housing::good_bodies());
+    let bodies = bodies.into_iter().chain(chats).chain(housing::good_bodies()).chain(admin::good_bodies());
     bodies.map(|(route, path, body)| (route.to_owned(), (path, body))).collect()
 }
 
@@ -493,6 +495,9 @@ async fn every_list_refuses_what_it_does_not_know() {
     let listing = room["id"].as_str().unwrap();
     let (_, group) = server.post("/api/chat/conversations", &ana, json!({"title": "Camp"})).await;
     let chat = group["id"].as_str().unwrap();
+    let ticket = bodies["post /api/support/tickets"].1.clone();
+    let (_, ticket) = server.post("/api/support/tickets", &ana, ticket).await;
+    let ticket = ticket["id"].as_str().unwrap();
     let mut lists = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         let Some(parameters) = methods["get"]["parameters"].as_array() else { continue };
@@ -503,6 +508,7 @@ async fn every_list_refuses_what_it_does_not_know() {
                 path if path.contains("housing") => listing,
                 path if path.contains("chat") => chat,
                 path if path.contains("posts") => post.as_str(),
+                path if path.contains("support") => ticket,
                 _ => conversation,
             };
             lists.push(path.replace("{id}", id).replace("{queue}", "email"));

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "the modules of one test binary share helpers")]
 
+mod admin;
 mod analytics;
 mod autopush;
 mod calendars;

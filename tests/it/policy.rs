@@ -61,8 +61,16 @@ enum Rule {
     ApiKey,
     /// Whoever is logged in, for things of one's own.
     User,
+    /// A moderator or an admin.
+    Moderates,
     /// An admin.
     Administers,
+    /// Who proposed it, a moderator or an admin.
+    SeesProposal,
+    /// The ticket's member, a moderator or an admin.
+    SeesTicket,
+    /// The ticket's member.
+    EndsTicket,
     /// Whoever sees the event.
     SeesEvent,
     /// Whoever is told who comes to the event.
@@ -125,9 +133,10 @@ enum Rule {
 
 use Rule::{
     Administers, ApiKey, ChangesChat, ChangesComment, ChangesEvent, ChangesListing, ChangesPost,
-    ChangesSeries, ChecksIn, GivesSeries, HandsOver, Hosts, InBooking, InChat, IsOffered, OwnsChat, Public,
-    ReadsComment, ReadsPost, RemovesComment, RemovesPost, Secret, SeesAttendees, SeesBooking, SeesCircle,
-    SeesEvent, SeesPayment, SeesSeries, SendsBack, Stays, TakesMessageAway, TakesSeries, WroteMessage,
+    ChangesSeries, ChecksIn, EndsTicket, GivesSeries, HandsOver, Hosts, InBooking, InChat, IsOffered,
+    Moderates, OwnsChat, Public, ReadsComment, ReadsPost, RemovesComment, RemovesPost, Secret, SeesAttendees,
+    SeesBooking, SeesCircle, SeesEvent, SeesPayment, SeesProposal, SeesSeries, SeesTicket, SendsBack, Stays,
+    TakesMessageAway, TakesSeries, WroteMessage,
 };
 
 /// The protocol's code of who has subscribed before.
@@ -165,6 +174,7 @@ fn rule(operation: &str) -> Option<Rule> {
         | "showUnsubscribePage"
         | "unsubscribe"
         | "recordEvents"
+        | "listAnnouncements"
         | "getPushKey" => Public,
         // The address of a calendar is its secret.
         "receiveSendgridNews"
@@ -216,10 +226,31 @@ fn rule(operation: &str) -> Option<Rule> {
         | "getMe"
         | "changeMe"
         | "changeEmail"
-        | "getUser"
         | "createConversation"
-        | "listConversations" => Rule::User,
-        "getUser" => Rule::User,
+        | "listConversations"
+        | "createProposal"
+        | "listMyProposals"
+        | "createTicket"
+        | "listTickets"
+        | "getFlags"
+        | "getUser" => Rule::User,
+        "listPendingProposals"
+        | "approveProposal"
+        | "rejectProposal"
+        | "assignProposal"
+        | "createSafetyReview"
+        | "listPendingSafetyReviews"
+        | "getSafetyReview"
+        | "assignSafetyReview"
+        | "resolveSafetyReview"
+        | "escalateSafetyReview"
+        | "assignTicket"
+        | "resolveTicket" => Moderates,
+        "getProposal" => SeesProposal,
+        "getTicket" | "listTicketMessages" | "replyToTicket" => SeesTicket,
+        "closeTicket" | "reopenTicket" => EndsTicket,
+        "findUsers" | "setRole" | "lockUser" | "unlockUser" | "createAnnouncement" | "removeAnnouncement"
+        | "listFlags" | "setFlag" | "listAudit" | "listAuditRoots" | "verifyAudit" => Administers,
         "getFeatures" | "getFunnel" | "getRetention" | "getSeries" | "getTop" | "listQueues" | "listJobs"
         | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"
         | "getMailAddress" | "getActor" | "exportStore" | "listFindings" | "listNodes" | "getSlow"
@@ -471,6 +502,18 @@ impl World {
         checkout["paymentId"].as_str().unwrap().to_owned()
     }
 
+    /// What the owner proposes.
+    async fn proposal(&self) -> String {
+        let body = json!({"title": "A map", "description": "Of milongas.", "area": "events"});
+        self.done(Method::POST, "/api/founder-approval", Owner, body).await["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A ticket of the owner's.
+    async fn ticket(&self) -> String {
+        let body = json!({"subject": "Help", "text": "I have no place."});
+        self.done(Method::POST, "/api/support/tickets", Owner, body).await["id"].as_str().unwrap().to_owned()
+    }
+
     async fn ask(&self, method: &Method, path: &str, caller: Caller, body: Option<&Value>) -> StatusCode {
         let token = self.callers.get(&caller).map(|user| user.token.as_str());
         self.server.call(method.clone(), path, token, body.cloned()).await.0
@@ -565,7 +608,20 @@ impl World {
                 }
                 questions
             }
-            Public | Secret | ApiKey | Rule::User | Administers => of_ones_own(id, rule, path, body),
+            SeesProposal | SeesTicket | EndsTicket => {
+                let case =
+                    if matches!(rule, SeesProposal) { self.proposal().await } else { self.ticket().await };
+                all_ask("", &path.replace("{id}", &case), body, |caller| {
+                    Some(match (rule, caller) {
+                        (_, Owner) | (SeesProposal | SeesTicket, Moderator | Admin) => Allowed,
+                        (_, Moderator | Admin) => Forbidden,
+                        _ => Hidden,
+                    })
+                })
+            }
+            Public | Secret | ApiKey | Rule::User | Moderates | Administers => {
+                of_ones_own(id, rule, path, body)
+            }
         }
     }
 
@@ -635,7 +691,7 @@ fn of_ones_own(id: &str, rule: Rule, path: &str, body: Option<&Value>) -> Vec<Qu
     let mut questions = all_ask("", &path, body, |caller| {
         let wanted = match (rule, caller) {
             (ApiKey, _) => Unknown,
-            (Rule::User, _) | (_, Admin) => Allowed,
+            (Rule::User, _) | (Moderates, Moderator) | (_, Admin) => Allowed,
             _ => Forbidden,
         };
         // Who logs out is asked no more.
@@ -715,6 +771,9 @@ async fn every_channel_and_caller_has_a_row_that_holds() {
     };
     check("posts:feed", "posts:feed".to_owned(), &|_| true).await;
     check("events:all", "events:all".to_owned(), &|_| true).await;
+    check("announcements:all", "announcements:all".to_owned(), &|_| true).await;
+    // The accounts of these callers have no role: their tokens alone have one.
+    check("staff:queue", "staff:queue".to_owned(), &|_| false).await;
     for (visibility, is_public) in [("public", true), ("friends", false), ("private", false)] {
         let channel = format!("post:{}", world.post(visibility).await);
         check("post:{id}", channel, &|caller| is_public || caller == Owner).await;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::admin::good_bodies;
 use crate::housing::{room_body, stay_body};
 use crate::server::{Server, User};
 
@@ -261,6 +262,35 @@ async fn posts(node: &mut Quiet, host: &User, ana: &User) {
     node.change("DELETE /api/posts/{id}", &path, host, Value::Null).await;
 }
 
+async fn admin(node: &mut Quiet, ana: &User) {
+    let root = node.server.user("root", "admin");
+    let made = async |node: &Quiet, path: &str, body: Value| {
+        let (status, answer) = node.server.post(path, &root, body).await;
+        assert!(status.is_success(), "{path}: {status} {answer}");
+        id(&answer)
+    };
+    let bodies: BTreeMap<_, _> = good_bodies().into_iter().map(|(route, _, body)| (route, body)).collect();
+    let proposal = made(node, "/api/founder-approval", bodies["post /api/founder-approval"].clone()).await;
+    node.read("GET /api/founder-approval/pending", "/api/founder-approval/pending", &root).await;
+    node.read("GET /api/founder-approval/mine", "/api/founder-approval/mine", &root).await;
+    node.read("GET /api/founder-approval/{id}", &format!("/api/founder-approval/{proposal}"), &root).await;
+    let review = made(node, "/api/safety-reviews", bodies["post /api/safety-reviews"].clone()).await;
+    node.read("GET /api/safety-reviews/pending", "/api/safety-reviews/pending", &root).await;
+    node.read("GET /api/safety-reviews/{id}", &format!("/api/safety-reviews/{review}"), &root).await;
+    let ticket = made(node, "/api/support/tickets", bodies["post /api/support/tickets"].clone()).await;
+    node.read("GET /api/support/tickets", "/api/support/tickets", &root).await;
+    let path = format!("/api/support/tickets/{ticket}");
+    node.read("GET /api/support/tickets/{id}", &path, &root).await;
+    node.read("GET /api/support/tickets/{id}/messages", &format!("{path}/messages"), &root).await;
+    node.read("GET /api/announcements", "/api/announcements", &root).await;
+    node.read("GET /api/flags", "/api/flags", &root).await;
+    node.read("GET /api/admin/flags", "/api/admin/flags", &root).await;
+    node.read("GET /api/admin/users", &format!("/api/admin/users?q={}", ana.id), &root).await;
+    node.read("GET /api/admin/audit", &format!("/api/admin/audit?actor={}", ana.id), &root).await;
+    node.read("GET /api/admin/audit/roots", "/api/admin/audit/roots", &root).await;
+    node.read("GET /api/admin/audit/verify", "/api/admin/audit/verify?day=2026-01-01", &root).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_operation_reads_as_often_as_is_stated() {
     let mut node = Quiet::start().await;
@@ -272,6 +302,7 @@ async fn each_operation_reads_as_often_as_is_stated() {
     posts(&mut node, &host, &ana).await;
     node.read("GET /api/payments", "/api/payments", &ana).await;
     people(&mut node, &ana, &ben).await;
+    admin(&mut node, &ana).await;
 
     let counted: BTreeMap<_, _> =
         node.counted.iter().map(|(operation, reads)| ((*operation).to_owned(), reads.to_string())).collect();

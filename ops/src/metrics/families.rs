@@ -46,7 +46,6 @@ macro_rules! declared_labels {
 /// Metrics of what is not built yet. They are there at 0, so that dashboards and alerts can be; what feeds one takes it off
 /// this list.
 pub const UNFED: &[&str] = &[
-    "admin_workflow_actions_total",
     "agent_concurrent_tasks",
     "agent_queue_depth",
     "agent_task_duration_seconds",

@@ -52,7 +52,7 @@ pub(super) const PAYMENT_STATUS: Label = ("status", &["succeeded", "failed", "re
 pub(super) const WORKFLOW_TYPE: Label = ("workflow_type", &["feature", "safety", "support"]);
 /// What they do with it.
 pub(super) const WORKFLOW_ACTION: Label =
-    ("action", &["opened", "assigned", "approved", "rejected", "closed"]);
+    ("action", &["opened", "assigned", "replied", "escalated", "approved", "rejected", "closed"]);
 /// What can become of a login.
 pub(super) const LOGIN_RESULT: Label = ("result", &["granted", "refused", "limited"]);
 /// Agents of the Life CEO.

@@ -35,6 +35,7 @@ use self::refresh_token::RefreshToken;
 use self::rules::{Login, Rotation};
 use self::store::{AccountStore, ProfileChange, User};
 use super::Community;
+use super::audit::rules::Act;
 use super::limits::Address;
 use super::roles::{self, Role};
 use crate::texts::{
@@ -464,6 +465,10 @@ async fn create_user(
 ) -> Result<(StatusCode, Json<OwnUser>), Problem> {
     roles::require(&identity, Role::Admin)?;
     let (account, role) = body.into_parts();
+    let (id, at) = (new_id.clone().into_text(), new_id.made_at());
+    let act = Act::by(&identity, "user.created", "user", &*id, at).with("role", role.as_str());
+    // Under the user's id, so that a request that is sent again leaves one entry.
+    community.audit.record(&id, act).await?;
     let user = create(&community.accounts, &community.passwords, account, role, new_id).await?;
     Ok((StatusCode::CREATED, Json(user.into())))
 }

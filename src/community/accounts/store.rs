@@ -171,6 +171,34 @@ impl AccountStore {
         Ok((user.email.to_lowercase() == email.to_lowercase()).then_some((user, hash)))
     }
 
+    /// The users whom a text names: by id, by e-mail address or by username, each as a whole.
+    pub async fn named(&self, text: &str) -> Result<Vec<User>, StoreError> {
+        let (by_address, by_username) =
+            (Name::email(text).owner(&self.0).await?, Name::username(text).owner(&self.0).await?);
+        let mut found = Vec::<User>::new();
+        for id in [Some(text.to_owned()), by_address, by_username].into_iter().flatten() {
+            if !found.iter().any(|known| known.id == id) {
+                found.extend(self.user(&id).await?);
+            }
+        }
+        let is = |name: &str| name.to_lowercase() == text.to_lowercase();
+        // A claim whose user is being undone leads to nobody.
+        found.retain(|user| user.id == text || is(&user.email) || is(&user.username));
+        Ok(found)
+    }
+
+    /// Gives a user a role; whether there is such a user.
+    pub async fn set_role(&self, id: &str, role: Role) -> Result<bool, StoreError> {
+        let set = self.0.change(&USERS, id, Wants::head(), move |part| {
+            if part.head.role == role {
+                return Ok::<_, StoreError>(Decision::Stands(()));
+            }
+            part.head.role = role;
+            Ok(Decision::Write(()))
+        });
+        Ok(set.await?.is_some())
+    }
+
     /// The users with these ids that exist, in the ids' order, through the cache.
     pub async fn profiles(&self, ids: &[String]) -> Result<Vec<User>, StoreError> {
         let found = ids.iter().zip(self.0.read_all(&USERS, ids).await?);

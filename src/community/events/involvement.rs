@@ -89,6 +89,7 @@ impl Community {
     ) -> Result<Event, Problem> {
         let event = self.events.event(id).await?.ok_or_else(|| Problem::not_found("event"))?;
         self.events.may(identity.into(), action, &event).await?.allows("event")?;
+        self.note_admins_right(identity, action, ("event", id, &event.host_id)).await?;
         Ok(event)
     }
 }

@@ -98,7 +98,7 @@ pub fn begins(date: Date, hour: i8, zone_name: &str) -> Timestamp {
 
 /// A civil date that a client gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CivilDate(pub(super) Date);
+pub(in crate::community) struct CivilDate(pub(in crate::community) Date);
 
 impl Deserr<BadFields> for CivilDate {
     fn deserialize_from_value<V: IntoValue>(

@@ -7,6 +7,7 @@ pub(super) mod digests;
 pub(super) mod events;
 pub(super) mod invitations;
 pub(super) mod payments;
+pub(super) mod tickets;
 pub(super) mod unsubscribe;
 
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use mundotango_storage::db::Db;
 use sha2::{Digest as _, Sha256};
 
 use super::accounts::store::{AccountStore, User};
+use super::admin::desk::Desk;
+use super::admin::tickets::store::Tickets;
 use super::events::store::EventStore;
 use super::housing::bookings::store::BookingStore;
 use super::housing::listings::store::ListingStore;
@@ -47,6 +50,7 @@ pub struct Letters {
     payments: PaymentReads,
     bookings: BookingStore,
     listings: ListingStore,
+    tickets: Desk<Tickets>,
     notifications: NotificationStore,
     preferences: PreferenceStore,
     tokens: Arc<Tokens>,
@@ -72,7 +76,7 @@ const DESTINATION: &str = "the mail server";
 /// The jobs that are done by those who write letters.
 pub fn handled(pools: NewPools, letters: &Arc<Letters>) -> NewPools {
     let pools = events::handled(accounts::handled(pools, letters), letters);
-    let pools = invitations::handled(pools, letters);
+    let pools = tickets::handled(invitations::handled(pools, letters), letters);
     let pools = bookings::handled(payments::handled(pools, letters), letters);
     digests::handled(pools, letters)
 }
@@ -104,6 +108,7 @@ impl Letters {
             payments: PaymentReads::new(db.clone()),
             bookings: BookingStore::new(db.clone()),
             listings: ListingStore::new(db.clone()),
+            tickets: Desk::new(db.clone()),
             notifications: NotificationStore::new(db.clone()),
             preferences: PreferenceStore::new(db.clone()),
             links: UnsubscribeLinks::new(&options.public_url, unsubscribe::key(&tokens)?)?,

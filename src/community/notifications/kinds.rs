@@ -68,6 +68,10 @@ pub enum NotificationKind {
     CommentReplied,
     /// Somebody mentioned the user.
     MentionNew,
+    /// What the user proposed is approved or rejected.
+    ApprovalDecided,
+    /// Somebody answered in a support ticket.
+    TicketReplied,
 }
 
 /// By which ways a user is told.
@@ -84,7 +88,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
@@ -114,6 +118,8 @@ impl NotificationKind {
         Self::CommentNew,
         Self::CommentReplied,
         Self::MentionNew,
+        Self::ApprovalDecided,
+        Self::TicketReplied,
     ];
 
     /// Its name, as clients write it.
@@ -148,6 +154,8 @@ impl NotificationKind {
             Self::CommentNew => "commentNew",
             Self::CommentReplied => "commentReplied",
             Self::MentionNew => "mentionNew",
+            Self::ApprovalDecided => "approvalDecided",
+            Self::TicketReplied => "ticketReplied",
         }
     }
 
@@ -173,6 +181,7 @@ impl NotificationKind {
                 | Self::CommentNew
                 | Self::CommentReplied
                 | Self::MentionNew
+                | Self::ApprovalDecided
         )
     }
 
@@ -224,6 +233,9 @@ impl NotificationKind {
             (Language::En, Self::CommentNew) => format!("{count} new comments on {title}"),
             (Language::En, Self::CommentReplied) => format!("An answer to your comment: {title}"),
             (Language::En, Self::MentionNew) => format!("{title} mentioned you"),
+            (Language::En, Self::ApprovalDecided) => format!("What you proposed is decided: {title}"),
+            (Language::En, Self::TicketReplied) if count == 1 => format!("An answer in your ticket: {title}"),
+            (Language::En, Self::TicketReplied) => format!("{count} answers in your ticket: {title}"),
             (Language::Es, Self::EventPromoted) => format!("Tienes un lugar en {title}"),
             (Language::Es, Self::EventOffered) => format!("Un lugar en {title} te espera hasta que pagues"),
             (Language::Es, Self::EventReminder) => format!("{title} empieza pronto"),
@@ -257,6 +269,11 @@ impl NotificationKind {
             (Language::Es, Self::FollowNew) => format!("{count} seguidores nuevos; {title} es el último"),
             (Language::Es, Self::MessageNew) if count <= 1 => format!("Mensaje nuevo: {title}"),
             (Language::Es, Self::MessageNew) => format!("{count} mensajes nuevos: {title}"),
+            (Language::Es, Self::ApprovalDecided) => format!("Se decidió tu propuesta: {title}"),
+            (Language::Es, Self::TicketReplied) if count == 1 => {
+                format!("Una respuesta en tu consulta: {title}")
+            }
+            (Language::Es, Self::TicketReplied) => format!("{count} respuestas en tu consulta: {title}"),
         }
     }
 }

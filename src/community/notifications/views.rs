@@ -42,6 +42,8 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         NotificationKind::CommentNew | NotificationKind::CommentReplied | NotificationKind::MentionNew => {
             format!("/posts/{}", told.thing)
         }
+        NotificationKind::ApprovalDecided => format!("/founder-approval/{}", told.thing),
+        NotificationKind::TicketReplied => format!("/support/tickets/{}", told.thing),
     }
 }
 

@@ -228,7 +228,8 @@ async fn refund(
     ValidJson(body): ValidJson<NewRefund>,
 ) -> Result<(StatusCode, Json<PaymentDetails>), Problem> {
     let payments = &community.payments;
-    payments.seen_by(&id, Viewer::from(&identity), Action::Change).await?;
+    let payment = payments.seen_by(&id, Viewer::from(&identity), Action::Change).await?;
+    community.note_admins_right(&identity, Action::Change, ("payment", &id, &payment.facts.payee)).await?;
     let asked = AskedRefund {
         id: new_id.into_text(),
         minor: body.amount.value().map(|amount| amount.get().into()),

@@ -1,10 +1,12 @@
 //! The features' stores on both engines: the embedded one and a real CQL server.
 
 mod accounts;
+mod audit;
 mod bookmarks;
 mod chat;
 mod comments;
 mod conversations;
+mod desks;
 mod events;
 mod graph;
 mod growth;
@@ -100,6 +102,8 @@ pub async fn all_suites(nodes: &[Db; 2]) {
     payments::payments(nodes).await;
     listings::listings(nodes).await;
     housing::housing(nodes).await;
+    Box::pin(audit::audit(nodes)).await;
+    Box::pin(desks::desks(nodes)).await;
     // On the heap: the suite is too large for a stack.
     Box::pin(series::series(nodes)).await;
     points::points(nodes).await;

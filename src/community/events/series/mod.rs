@@ -115,6 +115,7 @@ impl Community {
             let role = self.series.store.co_host(id, &identity.user_id).await?;
             verdict(role.map(Into::into).unwrap_or_default()).allows("series")?;
         }
+        self.note_admins_right(identity, action, ("series", id, series.owner())).await?;
         Ok(series)
     }
 

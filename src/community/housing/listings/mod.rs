@@ -195,6 +195,7 @@ impl Community {
         let listing = self.listing(id).await?;
         let object = Object::Listing { host: &listing.host_id };
         policy::may(Viewer::from(identity), Action::Change, &object).allows("listing")?;
+        self.note_admins_right(identity, Action::Change, ("listing", id, &listing.host_id)).await?;
         Ok(listing)
     }
 }
