@@ -561,7 +561,7 @@ mod tests {
             assert_eq!(verdicts[0], Verdict::Hidden);
             assert!(verdicts[1..].iter().all(|verdict| *verdict != Verdict::Hidden));
         }
-        let eva = Viewer { user_id: "eva", role: Role::Admin };
+        let eva = Viewer { role: Role::Admin, ..Viewer::user("eva") };
         assert_eq!(may(eva, Action::Read, &Object::Conversation { part: None }), Verdict::Hidden);
         for (author, part, changes, takes_away) in [
             ("ben", Member, true, true),
