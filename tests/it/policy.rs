@@ -172,7 +172,6 @@ fn rule(operation: &str) -> Option<Rule> {
         | "receiveDeliveryReport"
         | "receiveStripeEvent"
         | "readCalendar" => Secret,
-        "getLeaderboard" | "getMyPoints" | "showMyPoints" | "listMyDeeds" => Rule::User,
         "listListings"
         | "createListing"
         | "getListing"
@@ -218,8 +217,11 @@ fn rule(operation: &str) -> Option<Rule> {
         | "changeEmail"
         | "getUser"
         | "createConversation"
-        | "listConversations" => Rule::User,
-        "getUser" => Rule::User,
+        | "listConversations"
+        | "getLeaderboard"
+        | "getMyPoints"
+        | "showMyPoints"
+        | "listMyDeeds" => Rule::User,
         "getFeatures" | "getFunnel" | "getRetention" | "getSeries" | "getTop" | "listQueues" | "listJobs"
         | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"
         | "getMailAddress" | "getActor" | "exportStore" | "listFindings" | "listNodes" | "getSlow"

@@ -168,9 +168,9 @@ mod tests {
         ] {
             assert_eq!(found(text), wanted, "{text}");
         }
-        let many: String = (0..40).map(|number| format!("#tag{number} ")).collect();
+        let many = (0..40).map(|number| format!("#tag{number}")).collect::<Vec<_>>().join(" ");
         assert_eq!(
-            found(&format!("{many}#tag0 @ana")).len(),
+            found(&format!("{many} #tag0 @ana")).len(),
             MOST_TAGS + 2,
             "one that is known leads nowhere new"
         );
