@@ -327,6 +327,11 @@ async fn every_publication_fits_its_schema() {
     give_a_series(&server, &ana, &beto).await;
     listeners[0].hear(&["series.created", "series.changed", "series.takenOver", "series.cancelled"]).await;
     listeners[1].hear(&["series.offered"]).await;
+    for (user, other) in [(&beto, &ana), (&ana, &beto)] {
+        server.call(Method::PUT, &format!("/api/users/{}/friend", other.id), Some(&user.token), None).await;
+    }
+    listeners[0].hear(&["friend.requested"]).await;
+    listeners[1].hear(&["friend.accepted"]).await;
 
     let (_, said) = server.post("/api/life-ceo/chat", &beto, json!({"message": "Hi", "stream": true})).await;
     let conversation = said["conversationId"].as_str().unwrap();
