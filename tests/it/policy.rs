@@ -136,6 +136,7 @@ enum Outcome {
 
 use Outcome::{Allowed, Forbidden, Hidden, Unknown};
 
+#[expect(clippy::too_many_lines, reason = "it is a list")]
 fn rule(operation: &str) -> Option<Rule> {
     Some(match operation {
         "confirmEmail"
