@@ -13,8 +13,6 @@ use crate::texts::Username;
 
 /// Most characters of a hashtag without its sign.
 pub(in crate::community) const LONGEST_TAG: usize = 50;
-/// Most bytes of a hashtag's key; some single characters stand for whole sentences.
-const LONGEST_KEY: usize = 400;
 /// Hashtags of a text that lead to it; those behind them are text.
 pub(in crate::community) const MOST_TAGS: usize = 30;
 
@@ -88,15 +86,19 @@ pub(in crate::community) fn names_of(text: &str) -> BTreeSet<String> {
 
 /// The key of a hashtag without its sign; `None` for what is none.
 pub(in crate::community) fn tag_key(tag: &str) -> Option<String> {
-    let fits =
-        tag.chars().any(char::is_alphabetic) && tag.chars().take(LONGEST_TAG + 1).count() <= LONGEST_TAG;
-    if !fits || run_of(tag, is_of_tag) != tag.len() {
+    // Some single characters stand for whole sentences, so the key is looked at as well.
+    let fits = |text: &str| {
+        text.chars().any(char::is_alphabetic)
+            && text.chars().take(LONGEST_TAG + 1).count() <= LONGEST_TAG
+            && run_of(text, is_of_tag) == text.len()
+    };
+    if !fits(tag) {
         return None;
     }
     // Folding may leave forms that are normalized once more.
     let once: String = tag.nfkc().flat_map(fold).nfkc().collect();
     let key: String = once.chars().flat_map(fold).nfkc().collect();
-    (key.len() <= LONGEST_KEY && run_of(&key, is_of_tag) == key.len()).then_some(key)
+    fits(&key).then_some(key)
 }
 
 /// The full case folding of a character (Unicode, CaseFolding.txt, C and F). It is what lower case, upper case and lower case
