@@ -355,9 +355,6 @@ async fn mentions_are_bounded_and_told_to_those_who_may_read() {
     let cam = server.register("cam").await;
     let private = post(&server, &ana, json!({"content": "about @ben", "visibility": "private"})).await;
     assert_eq!(private["entities"][0]["userId"], json!(ben.id));
-    let many =
-        |from: usize, to: usize| (from..to).map(|one| format!("@dancer{one}")).collect::<Vec<_>>().join(" ");
-    let (status, problem) = server.post("/api/posts", &ana, json!({"content": many(0, 11)})).await;
     let many = |count: usize| (0..count).map(|one| format!("@dancer{one}")).collect::<Vec<_>>().join(" ");
     let (status, problem) = server.post("/api/posts", &ana, json!({"content": many(11)})).await;
     assert_eq!((status, &problem["errors"][0]["field"]), (StatusCode::BAD_REQUEST, &json!("content")));

@@ -43,7 +43,6 @@ async fn content(db: &Db, plan: &Plan) -> Vec<String> {
         content.push(format!("{found:?}"));
         // Public posts and the user's own.
         for post in posts.feed(&id, &[], all(), |_| true).await.unwrap().items {
-        for post in posts.feed(&id, all(), |_| true).await.unwrap().items {
             content.push(format!("{id} sees {}", post.id));
             if seen.insert(post.id.clone()) {
                 content.push(format!("{post:?} {:?}", posts.reactions_now(&post.id).await.unwrap().0));
