@@ -74,8 +74,6 @@ pub enum Action {
     HandOver,
     /// Write to it, and hear what others write.
     TakePart,
-    /// Take away what somebody said there.
-    Moderate,
 }
 
 /// What part a viewer has in an event, or in a series, who does not own it.
@@ -337,9 +335,7 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             let is_so = match action {
                 Action::Read => *part >= ChatPart::Former,
                 Action::Change => *part >= ChatPart::Member && viewer.is(author),
-                Action::Moderate => {
-                    *part >= ChatPart::Admin || *part == ChatPart::Member && viewer.is(author)
-                }
+                Action::Remove => *part >= ChatPart::Admin || *part == ChatPart::Member && viewer.is(author),
                 _ => return of_chat(action, *part),
             };
             let refused = Verdict::Forbidden("only its author may do this");
@@ -364,7 +360,7 @@ fn of_chat(action: Action, part: ChatPart) -> Verdict {
         Action::TakePart | Action::ReadAttendees | Action::CheckIn => {
             (ChatPart::Member, "only its members may do this")
         }
-        Action::Change | Action::Moderate => (ChatPart::Admin, "only its admins may do this"),
+        Action::Change | Action::Remove => (ChatPart::Admin, "only its admins may do this"),
         Action::HandOver => (ChatPart::Owner, "only its owner may do this"),
     };
     let refused = if part == ChatPart::None { Verdict::Hidden } else { Verdict::Forbidden(otherwise) };
@@ -395,7 +391,7 @@ fn of_event(
         }
         Action::CheckIn => (is_host, "only its hosts may do this"),
         Action::HandOver => (owns, "only its owner may do this"),
-        Action::TakePart | Action::Moderate => (false, "there is no such thing to do at an event"),
+        Action::TakePart => (false, "there is no such thing to do at an event"),
         Action::ReadAttendees => match attendees {
             AttendeeList::Everyone => (true, ""),
             AttendeeList::Going => {
@@ -594,7 +590,7 @@ mod tests {
         ] {
             let message = Object::ChatMessage { author, part };
             assert_eq!(may(ben, Action::Change, &message).is_allowed(), changes, "{author} {part:?}");
-            assert_eq!(may(ben, Action::Moderate, &message).is_allowed(), takes_away, "{author} {part:?}");
+            assert_eq!(may(ben, Action::Remove, &message).is_allowed(), takes_away, "{author} {part:?}");
         }
     }
 

@@ -199,6 +199,54 @@ async fn give_a_series(server: &Server, host: &User, next: &User) {
     server.post(&format!("{path}/cancel"), next, json!({"reason": "The hall is flooded."})).await;
 }
 
+/// A post is commented, edited, and shown to fewer.
+async fn comment_and_edit(server: &Server, (ana, beto): (&User, &User), id: &str) {
+    let comments = format!("/api/posts/{id}/comments");
+    let (_, comment) = server.post(&comments, beto, json!({"content": "I do, @ana #tango"})).await;
+    let comment = format!("/api/comments/{}", comment["id"].as_str().unwrap());
+    let edited = Some(json!({"content": "We do"}));
+    server.call(Method::PATCH, &comment, Some(&beto.token), edited.clone()).await;
+    server.call(Method::DELETE, &comment, Some(&beto.token), None).await;
+    for change in [edited, Some(json!({"visibility": "friends"})), Some(json!({"content": "Who else?"}))] {
+        server.call(Method::PATCH, &format!("/api/posts/{id}"), Some(&ana.token), change).await;
+    }
+}
+
+/// Two become friends, and all that a group's channel tells happens in theirs.
+async fn befriend_and_talk(server: &Server, listeners: &mut [Listener; 3], users: [&User; 3]) {
+    let [ana, beto, carla] = users;
+    let done = async |method: Method, path: &str, by: &User, body: Value| {
+        let (status, answer) = server.call(method, path, Some(&by.token), Some(body)).await;
+        assert!(status.is_success(), "{path}: {status} {answer}");
+        answer
+    };
+    done(Method::PUT, &format!("/api/users/{}/friend", beto.id), ana, json!({})).await;
+    listeners[1].hear(&["friend.requested"]).await;
+    done(Method::PUT, &format!("/api/users/{}/friend", ana.id), beto, json!({})).await;
+    listeners[0].hear(&["friend.accepted"]).await;
+
+    let group = json!({"title": "Camp", "memberIds": [beto.id]});
+    let group = done(Method::POST, "/api/chat/conversations", ana, group).await;
+    let id = group["id"].as_str().unwrap();
+    let path = format!("/api/chat/conversations/{id}");
+    listeners[0].subscribe(&format!("chat:{id}")).await;
+    done(Method::POST, &format!("{path}/messages"), ana, json!({"text": "Hola"})).await;
+    done(Method::PATCH, &format!("{path}/messages/1"), ana, json!({"text": "Hola, Beto"})).await;
+    let heart = json!({"reactionType": "heart"});
+    done(Method::PUT, &format!("{path}/messages/1/reaction"), ana, heart).await;
+    done(Method::DELETE, &format!("{path}/messages/1"), ana, json!({})).await;
+    done(Method::POST, &format!("{path}/typing"), ana, json!({})).await;
+    done(Method::PUT, &format!("{path}/read"), ana, json!({"seq": 1})).await;
+    done(Method::POST, &format!("{path}/members"), ana, json!({"userIds": [carla.id]})).await;
+    done(Method::PATCH, &format!("{path}/members/{}", carla.id), ana, json!({"role": "admin"})).await;
+    done(Method::DELETE, &format!("{path}/members/{}", carla.id), ana, json!({})).await;
+    done(Method::PATCH, &path, ana, json!({"title": "Tango camp"})).await;
+    let of_messages = ["message.created", "message.edited", "message.reacted", "message.deleted"];
+    listeners[0].hear(&of_messages).await;
+    listeners[0].hear(&["typing", "read", "member.added", "member.changed", "member.removed"]).await;
+    listeners[0].hear(&["conversation.changed", "chat.listed"]).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_publication_fits_its_schema() {
     let stripe = FakeStripe::start().await;
@@ -223,18 +271,11 @@ async fn every_publication_fits_its_schema() {
     server.call(Method::PUT, &format!("/api/posts/{id}/bookmark"), Some(&ana.token), None).await;
     server.call(Method::DELETE, &format!("/api/posts/{id}/bookmark"), Some(&ana.token), None).await;
     listeners[0].hear(&["post.created", "post.reacted", "bookmark.changed"]).await;
-    let comments = format!("/api/posts/{id}/comments");
-    let (_, comment) = server.post(&comments, &beto, json!({"content": "I do, @ana #tango"})).await;
-    let comment = format!("/api/comments/{}", comment["id"].as_str().unwrap());
-    let edited = Some(json!({"content": "We do"}));
-    server.call(Method::PATCH, &comment, Some(&beto.token), edited.clone()).await;
-    server.call(Method::DELETE, &comment, Some(&beto.token), None).await;
-    for change in [edited, Some(json!({"visibility": "friends"})), Some(json!({"content": "Who else?"}))] {
-        server.call(Method::PATCH, &format!("/api/posts/{id}"), Some(&ana.token), change).await;
-    }
+    comment_and_edit(&server, (&ana, &beto), id).await;
     let of_posts = ["comment.created", "comment.updated", "comment.deleted", "post.updated", "post.deleted"];
     listeners[0].hear(&of_posts).await;
     listeners[0].hear(&["post.changed"]).await;
+    befriend_and_talk(&server, &mut listeners, [&ana, &beto, &carla]).await;
 
     let event = json!({
         "title": "Milonga", "eventDate": "2030-01-01T20:00:00-03:00", "eventType": "milonga", "capacity": 1,
@@ -286,6 +327,11 @@ async fn every_publication_fits_its_schema() {
     give_a_series(&server, &ana, &beto).await;
     listeners[0].hear(&["series.created", "series.changed", "series.takenOver", "series.cancelled"]).await;
     listeners[1].hear(&["series.offered"]).await;
+    for (user, other) in [(&beto, &ana), (&ana, &beto)] {
+        server.call(Method::PUT, &format!("/api/users/{}/friend", other.id), Some(&user.token), None).await;
+    }
+    listeners[0].hear(&["friend.requested"]).await;
+    listeners[1].hear(&["friend.accepted"]).await;
 
     let (_, said) = server.post("/api/life-ceo/chat", &beto, json!({"message": "Hi", "stream": true})).await;
     let conversation = said["conversationId"].as_str().unwrap();

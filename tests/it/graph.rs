@@ -340,8 +340,8 @@ async fn a_block_shows_on_all_nodes_at_once() {
             seen.await;
         }
     }
-    let began = Instant::now();
     begin(&nodes[0], &ana, &ben, "block").await;
+    let began = Instant::now();
     for node in &nodes {
         for door in &doors {
             until("the block shows", async || {

@@ -503,6 +503,7 @@ async fn every_list_refuses_what_it_does_not_know() {
         let Some(parameters) = methods["get"]["parameters"].as_array() else { continue };
         if parameters.iter().any(|parameter| parameter["name"] == "cursor") {
             let id = match path.as_str() {
+                path if path.starts_with("/api/users/") => ana.id.as_str(),
                 path if path.contains("series") => series,
                 path if path.contains("events") => event.as_str(),
                 path if path.contains("housing") => listing,

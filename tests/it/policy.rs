@@ -182,7 +182,6 @@ fn rule(operation: &str) -> Option<Rule> {
         | "receiveDeliveryReport"
         | "receiveStripeEvent"
         | "readCalendar" => Secret,
-        "getLeaderboard" | "getMyPoints" | "showMyPoints" | "listMyDeeds" => Rule::User,
         "listListings"
         | "createListing"
         | "getListing"
@@ -233,7 +232,10 @@ fn rule(operation: &str) -> Option<Rule> {
         | "createTicket"
         | "listTickets"
         | "getFlags"
-        | "getUser" => Rule::User,
+        | "getLeaderboard"
+        | "getMyPoints"
+        | "showMyPoints"
+        | "listMyDeeds" => Rule::User,
         "listPendingProposals"
         | "approveProposal"
         | "rejectProposal"

@@ -243,23 +243,18 @@ async fn chat(node: &mut Quiet, ana: &User, ben: &User) {
 }
 
 async fn posts(node: &mut Quiet, host: &User, ana: &User) {
-    let body = json!({"content": "Who dances tonight? #tango"});
-    let post = node.change("POST /api/posts", "/api/posts", host, body).await;
+    let (_, post) =
+        node.server.post("/api/posts", host, json!({"content": "Who dances tonight? #tango"})).await;
     let path = format!("/api/posts/{}", id(&post));
-    let of = |part: &str| format!("{path}/{part}");
+    let comments = format!("{path}/comments");
     node.read("GET /api/posts", "/api/posts", ana).await;
     node.read("GET /api/posts/{id}", &path, ana).await;
-    node.read("GET /api/posts/{id}/revisions", &of("revisions"), ana).await;
+    node.read("GET /api/posts/{id}/revisions", &format!("{path}/revisions"), ana).await;
     node.read("GET /api/users/{id}/posts", &format!("/api/users/{}/posts", host.id), ana).await;
-    node.change("PATCH /api/posts/{id}", &path, host, json!({"content": "Who dances tomorrow?"})).await;
-    let comments = of("comments");
-    let comment =
-        node.change("POST /api/posts/{id}/comments", &comments, ana, json!({"content": "I do"})).await;
+    node.server.post(&comments, ana, json!({"content": "I do"})).await;
+    // What is published of it reads as well.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     node.read("GET /api/posts/{id}/comments", &comments, ana).await;
-    let path_of_comment = format!("/api/comments/{}", id(&comment));
-    node.change("PATCH /api/comments/{id}", &path_of_comment, ana, json!({"content": "I do!"})).await;
-    node.change("DELETE /api/comments/{id}", &path_of_comment, ana, Value::Null).await;
-    node.change("DELETE /api/posts/{id}", &path, host, Value::Null).await;
 }
 
 async fn admin(node: &mut Quiet, ana: &User) {

@@ -373,44 +373,86 @@ pub(super) struct ReadView {
 
 /// What `chat:{conversationId}` publishes.
 #[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "type", rename_all_fields = "camelCase")]
+#[serde(tag = "type")]
 pub(in crate::community) enum ChatUpdate {
     /// There is a new message.
     #[serde(rename = "message.created")]
-    Created { conversation_id: String, message: MessageView },
+    Created {
+        #[serde(rename = "conversationId")]
+        conversation_id: String,
+        message: MessageView,
+    },
     /// A message says something else.
     #[serde(rename = "message.edited")]
-    Edited { conversation_id: String, message: MessageView },
+    Edited {
+        #[serde(rename = "conversationId")]
+        conversation_id: String,
+        message: MessageView,
+    },
     /// A message is deleted.
     #[serde(rename = "message.deleted")]
-    Deleted { conversation_id: String, message: MessageView },
+    Deleted {
+        #[serde(rename = "conversationId")]
+        conversation_id: String,
+        message: MessageView,
+    },
     /// The reactions to a message changed.
     #[serde(rename = "message.reacted")]
-    Reacted { conversation_id: String, message: MessageView },
+    Reacted {
+        #[serde(rename = "conversationId")]
+        conversation_id: String,
+        message: MessageView,
+    },
     /// Somebody types: it ends by itself after five seconds, or with a message of that user.
     #[serde(rename = "typing")]
-    Typing { conversation_id: String, user_id: String },
+    Typing {
+        #[serde(rename = "conversationId")]
+        conversation_id: String,
+        #[serde(rename = "userId")]
+        user_id: String,
+    },
     /// Somebody has read up to a message.
     #[serde(rename = "read")]
-    Read { conversation_id: String, user_id: String, seq: u64 },
+    Read {
+        #[serde(rename = "conversationId")]
+        conversation_id: String,
+        #[serde(rename = "userId")]
+        user_id: String,
+        seq: u64,
+    },
     /// People joined.
     #[serde(rename = "member.added")]
-    MemberAdded { conversation_id: String, user_ids: Vec<String> },
+    MemberAdded {
+        #[serde(rename = "conversationId")]
+        conversation_id: String,
+        #[serde(rename = "userIds")]
+        user_ids: Vec<String>,
+    },
     /// Somebody left or was removed.
     #[serde(rename = "member.removed")]
     MemberRemoved {
+        #[serde(rename = "conversationId")]
         conversation_id: String,
+        #[serde(rename = "userId")]
         user_id: String,
         /// Who owns the group now, where the owner left.
         #[schema(required = true)]
+        #[serde(rename = "ownerId")]
         owner_id: Option<String>,
     },
     /// Somebody has another role.
     #[serde(rename = "member.changed")]
-    MemberChanged { conversation_id: String, user_id: String, role: ChatRole },
+    MemberChanged {
+        #[serde(rename = "conversationId")]
+        conversation_id: String,
+        #[serde(rename = "userId")]
+        user_id: String,
+        role: ChatRole,
+    },
     /// The group is called otherwise, or shows those who join something else.
     #[serde(rename = "conversation.changed")]
     Changed {
+        #[serde(rename = "conversationId")]
         conversation_id: String,
         #[schema(required = true)]
         title: Option<String>,
@@ -433,11 +475,21 @@ impl ChatUpdate {
 
 /// What the personal channel publishes of the own list of conversations.
 #[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "type", rename_all_fields = "camelCase")]
+#[serde(tag = "type")]
 pub(in crate::community) enum ListUpdate {
     /// A conversation stands otherwise in the list. Of new messages it is told once a second at most, in large groups less often.
     #[serde(rename = "chat.listed")]
-    Listed { conversation_id: String, folder: ChatFolder, last_seq: u64, read_seq: u64, active_at: Time },
+    Listed {
+        #[serde(rename = "conversationId")]
+        conversation_id: String,
+        folder: ChatFolder,
+        #[serde(rename = "lastSeq")]
+        last_seq: u64,
+        #[serde(rename = "readSeq")]
+        read_seq: u64,
+        #[serde(rename = "activeAt")]
+        active_at: Time,
+    },
 }
 
 impl ListUpdate {

@@ -260,7 +260,7 @@ async fn delete(
     Path((id, seq)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let seq = number_of(&seq)?;
-    let before = community.message_for(&id, seq, &identity, Action::Moderate).await?;
+    let before = community.message_for(&id, seq, &identity, Action::Remove).await?;
     let announce = community.announce_message(&id, &before.author, DELETED).await;
     community.chat.store.delete(&id, seq, now(), announce).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -56,7 +56,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_page_is_filled_with_what_is_shown_and_none_is_lost_or_comes_twice() {
-        let shows = |number: usize| number % 3 == 0;
+        let shows = |number: usize| number.is_multiple_of(3);
         let read = |page: PageRequest| {
             async move { Ok::<_, Infallible>(numbers(&page, |number| !shows(number))) }.boxed()
         };

@@ -6,7 +6,7 @@
 pub mod board;
 pub mod rules;
 pub mod store;
-pub(super) mod work;
+pub mod work;
 
 use std::sync::Arc;
 

@@ -242,8 +242,8 @@ mod tests {
     #[test]
     fn old_months_go_and_their_points_stay_in_the_whole() {
         let mut score = Score::default();
-        for month in 0..30 {
-            let day = format!("{}-{:02}-01", 2024 + month / 12, 1 + month % 12);
+        for month in 0..30_u8 {
+            let day = format!("{}-{:02}-01", 2024 + u16::from(month / 12), 1 + month % 12);
             let deed = Deed { day, ..deed(Cause::Hosted, month, 0, None, None) };
             award(&mut score, &mut Earned::default(), deed);
         }

@@ -56,8 +56,8 @@ struct List {
 #[derive(Debug, Serialize, Deserialize)]
 struct Over {
     event_id: String,
-    /// When it is over: of an event that was moved, another job knows.
-    over_at: Timestamp,
+    /// When it was to be over: of an event that was moved, another job knows.
+    ends_at: Timestamp,
     /// Behind whose answer this job begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after: Option<String>,
@@ -90,9 +90,9 @@ pub(in crate::community) fn post(
 
 /// Has points given for an event some time after its end.
 pub(in crate::community) fn event(event: &Event) -> Result<Effect, StoreError> {
-    let over_at = event.when.over_at();
-    let job = OVER.job(&Over { event_id: event.id.clone(), over_at, after: None })?;
-    Ok(Effect::job(job.due(over_at + SETTLED_AFTER).group(event.id.as_str())))
+    let ends_at = event.when.over_at();
+    let job = OVER.job(&Over { event_id: event.id.clone(), ends_at, after: None })?;
+    Ok(Effect::job(job.due(ends_at + SETTLED_AFTER).group(event.id.as_str())))
 }
 
 /// Brings the boards of a month to what a member has, and that of all time.
@@ -137,12 +137,12 @@ impl Handler<List> for Own {
 #[async_trait]
 impl Handler<Over> for Own {
     async fn run(&self, attempted: &Attempted, job: Over) -> Result<(), Failure> {
-        let Over { event_id, over_at, after } = job;
-        let after = self.worker.event_is_over(&event_id, over_at, after, now()).await?;
+        let Over { event_id, ends_at, after } = job;
+        let after = self.worker.event_is_over(&event_id, ends_at, after, now()).await?;
         let Some(after) = after else { return Ok(()) };
         // The same name at each attempt: whoever does this job again finds the next one.
         let id = format!("{}.{event_id}.{after}.points", outbox_key(attempted.enqueued_at()));
-        let next = OVER.job(&Over { event_id: event_id.clone(), over_at, after: Some(after) })?;
+        let next = OVER.job(&Over { event_id: event_id.clone(), ends_at, after: Some(after) })?;
         self.jobs.enqueue_as(id, next.group(event_id)).await.map(drop).map_err(Failure::retry)
     }
 }

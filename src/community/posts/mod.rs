@@ -145,15 +145,12 @@ async fn feed(
     }
     let is_first = request.start == PageStart::First;
     let reader = Reader::new(&community.circles, user).await?;
-    let page = match query.filter.tag {
-        Some(tag) => {
-            let tag = key_of(tag).map_err(|wrong| Problem::invalid(vec![wrong]))?;
-            community.posts.posts_about(&tag, request, |post| reader.wants(post)).await?
-        }
-        None => {
-            let friends = reader.friends_in_feed();
-            community.posts.feed(user, &friends, request, |post| reader.wants(post)).await?
-        }
+    let is_wanted = |post: &Post| reader.wants(post);
+    let page = if let Some(tag) = query.filter.tag {
+        let tag = key_of(tag).map_err(|wrong| Problem::invalid(vec![wrong]))?;
+        community.posts.posts_about(&tag, request, is_wanted).await?
+    } else {
+        community.posts.feed(user, &reader.friends_in_feed(), request, is_wanted).await?
     };
     let newest = page.items.first().filter(|_| is_first).map(|post| post.id.clone());
     let items = community.seen_posts(reader.confirmed(page.items).await?, user).await?;

@@ -86,6 +86,7 @@ async fn a_comment_that_is_answered_leaves_its_place(store: &CommentStore) {
     let post = new_id();
     let (one, two) = (add(store, &post, "one", None).await, add(store, &post, "two", None).await);
     let below = add(store, &post, "below one", Some(&one)).await;
+    store.react(&below.id, "ben", Some(ReactionType::Like)).await.unwrap().unwrap();
     for (comment, has_place) in [(&one, true), (&two, false)] {
         let told = move |place| {
             assert_eq!(place, has_place);
