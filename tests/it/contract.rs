@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::admin::staff;
 use crate::housing;
 use crate::server::{Server, User};
 use crate::stripe::{FakeStripe, SECRET_KEY};
@@ -247,6 +248,26 @@ async fn befriend_and_talk(server: &Server, listeners: &mut [Listener; 3], users
     listeners[0].hear(&["conversation.changed", "chat.listed"]).await;
 }
 
+/// A member asks for help, and an admin tells everybody something and takes it back.
+async fn work_of_the_staff(server: &Server, member: &User, listeners: &mut Vec<Listener>) {
+    let eva = staff(server, "eva", "admin").await;
+    let mut listener = Listener::connect(server, &eva).await;
+    for channel in ["staff:queue", "announcements:all"] {
+        listener.subscribe(channel).await;
+    }
+    let ticket = json!({"subject": "Help", "text": "I have no place."});
+    let (status, ticket) = server.post("/api/support/tickets", member, ticket).await;
+    assert_eq!(status, StatusCode::CREATED, "{ticket}");
+    let until = json!({"title": "Maintenance", "text": "On Sunday.", "until": "2099-01-01T00:00:00Z"});
+    let (status, told) = server.post("/api/admin/announcements", &eva, until).await;
+    assert_eq!(status, StatusCode::CREATED, "{told}");
+    let path = format!("/api/admin/announcements/{}", told["id"].as_str().unwrap());
+    server.call(Method::DELETE, &path, Some(&eva.token), None).await;
+    listener.hear(&["queue.changed", "announcement.created", "announcement.removed"]).await;
+    listeners[1].hear(&["case.changed"]).await;
+    listeners.push(listener);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_publication_fits_its_schema() {
     let stripe = FakeStripe::start().await;
@@ -256,7 +277,7 @@ async fn every_publication_fits_its_schema() {
     let validators = validators(&document);
     let (ana, beto, carla) =
         (server.register("ana").await, server.register("beto").await, server.register("carla").await);
-    let mut listeners = [
+    let mut listeners = vec![
         Listener::connect(&server, &ana).await,
         Listener::connect(&server, &beto).await,
         Listener::connect(&server, &carla).await,
@@ -348,6 +369,8 @@ async fn every_publication_fits_its_schema() {
     server.post(&path, &ana, json!({"reason": "We are away."})).await;
     listeners[0].hear(&["booking.requested"]).await;
     listeners[1].hear(&["booking.changed"]).await;
+
+    work_of_the_staff(&server, &beto, &mut listeners).await;
 
     let mut seen = BTreeSet::new();
     for (channel, message) in listeners.iter().flat_map(|listener| &listener.heard) {

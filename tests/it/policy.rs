@@ -232,6 +232,7 @@ fn rule(operation: &str) -> Option<Rule> {
         | "createTicket"
         | "listTickets"
         | "getFlags"
+        | "getUser"
         | "getLeaderboard"
         | "getMyPoints"
         | "showMyPoints"

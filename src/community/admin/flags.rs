@@ -45,6 +45,8 @@ const PERSONAL: &[Fields] = &[
 const ALL: &str = "all";
 /// Most flags.
 const MOST: usize = 200;
+/// Most roles of a flag: all that there are.
+const MOST_ROLES: usize = 3;
 /// Longest name, in characters.
 const MOST_CHARACTERS: usize = 64;
 
@@ -117,8 +119,8 @@ struct FlagBody {
     percent: Given<Whole<0, 100>>,
     /// Beside those for everybody of these roles.
     #[deserr(default)]
-    #[schema(value_type = Vec<Role>, required = false)]
-    roles: Vec<Choice<Role>>,
+    #[schema(value_type = Vec<Role>, max_items = 3, required = false)]
+    roles: Given<Vec<Choice<Role>>>,
 }
 
 /// A flag, as admins see it.
@@ -204,11 +206,15 @@ async fn set(
         let message = "must be 1 to 64 letters, digits, -, _ and .";
         return Err(Problem::invalid_field("name", FieldCode::BadForm, message));
     }
+    let roles = body.roles.0.unwrap_or_default();
+    if roles.len() > MOST_ROLES {
+        return Err(Problem::invalid_field("roles", FieldCode::TooLong, "must name 3 roles at most"));
+    }
     let now = now();
     let flag = Flag {
         enabled: body.enabled,
         percent: body.percent.0.map_or(0, Whole::get),
-        roles: body.roles.into_iter().map(|role| role.0).collect(),
+        roles: roles.into_iter().map(|role| role.0).collect(),
         at: now,
         by: identity.user_id.clone(),
     };

@@ -68,7 +68,8 @@ fn ids(page: &Value) -> Vec<String> {
 /// The acts that the audit trail has of a thing once there are so many, the oldest first.
 async fn acts(server: &Server, thing: &str, count: usize) -> Vec<Value> {
     let root = server.user("root", "admin");
-    let acts = until(&format!("{count} acts on {thing}"), async || {
+    let what = format!("{count} acts on {thing}");
+    let acts = until(&what, async || {
         let page = read(server, &format!("/api/admin/audit?thing={thing}"), &root).await;
         let items = page["items"].as_array().unwrap().clone();
         (items.len() >= count).then_some(items)

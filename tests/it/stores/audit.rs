@@ -70,8 +70,7 @@ pub async fn audit(nodes: &[Db; 2]) {
     assert!(!store.record(&names[0], act(noon(day), &actor, &thing)).await.unwrap());
 
     lists(&store, &names, &actor, &thing, day).await;
-    let key = RootKey::of_secret(b"a secret of a test").unwrap();
-    let roots = Roots::new(nodes[0].clone(), key.clone());
+    let roots = Roots::new(nodes[0].clone(), RootKey::of_secret(b"a secret of a test").unwrap());
     signed(nodes, &roots, day, &actor).await;
     found(&nodes[0], &roots, day).await;
     forgotten(&nodes[1], &roots, &actor, day + 5.days()).await;

@@ -51,7 +51,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
 #[schema(rename_all = "camelCase")]
-struct NewReview {
+struct NewSafetyReview {
     /// Of what kind the thing is.
     #[schema(value_type = ThingKind)]
     kind: Choice<ThingKind>,
@@ -91,7 +91,7 @@ struct ReviewNote {
 /// A review, as the staff sees it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ReviewBody {
+struct SafetyReviewBody {
     id: String,
     /// Of what kind the thing is that is looked at.
     kind: ThingKind,
@@ -118,7 +118,7 @@ struct ReviewBody {
     work: WorkBody,
 }
 
-impl ReviewBody {
+impl SafetyReviewBody {
     fn new(case: &Review) -> Self {
         let note =
             |said: &Said| ReviewNote { by: said.by.clone(), at: said.at.into(), reason: said.reason.clone() };
@@ -144,9 +144,9 @@ fn changed(case: &Review, act: &Act) -> Result<Vec<Effect>, StoreError> {
     Ok(vec![live::to_staff(case)?, Effect::audit(act)])
 }
 
-fn found(case: Option<Review>) -> Result<Json<ReviewBody>, Problem> {
+fn found(case: Option<Review>) -> Result<Json<SafetyReviewBody>, Problem> {
     let case = case.ok_or_else(|| Problem::not_found(THING))?;
-    Ok(Json(ReviewBody::new(&case)))
+    Ok(Json(SafetyReviewBody::new(&case)))
 }
 
 impl Community {
@@ -169,9 +169,9 @@ impl Community {
 /// Open a review of something; for moderators and admins.
 #[utoipa::path(
     post, path = "/api/safety-reviews", operation_id = "createSafetyReview",
-    tag = "admin", params(IdempotencyKey), request_body = NewReview,
+    tag = "admin", params(IdempotencyKey), request_body = NewSafetyReview,
     responses(
-        (status = CREATED, body = ReviewBody),
+        (status = CREATED, body = SafetyReviewBody),
         (status = BAD_REQUEST, body = Problem),
         (status = FORBIDDEN, body = Problem),
         (status = CONFLICT, body = Problem),
@@ -181,8 +181,8 @@ async fn open(
     identity: Identity,
     new_id: NewId,
     State(community): Shared,
-    ValidJson(body): ValidJson<NewReview>,
-) -> Result<(StatusCode, Json<ReviewBody>), Problem> {
+    ValidJson(body): ValidJson<NewSafetyReview>,
+) -> Result<(StatusCode, Json<SafetyReviewBody>), Problem> {
     roles::require(&identity, Role::Moderator)?;
     let (created_at, id) = (new_id.made_at(), new_id.into_text());
     let facts = Facts {
@@ -196,7 +196,7 @@ async fn open(
     };
     let act = Act::by(&identity, "review.opened", THING, &id, created_at).because(Some(facts.reason.clone()));
     let opened = community.desks.reviews.open(&id, facts, |case| changed(case, &act)).await?;
-    Ok((StatusCode::CREATED, Json(ReviewBody::new(&opened))))
+    Ok((StatusCode::CREATED, Json(SafetyReviewBody::new(&opened))))
 }
 
 /// Reviews that wait, those first that have waited longest; for moderators and admins.
@@ -204,7 +204,7 @@ async fn open(
     get, path = "/api/safety-reviews/pending", operation_id = "listPendingSafetyReviews",
     tag = "admin", params(QueueQuery, PageQuery),
     responses(
-        (status = OK, body = PageBody<ReviewBody>),
+        (status = OK, body = PageBody<SafetyReviewBody>),
         (status = BAD_REQUEST, body = Problem),
         (status = FORBIDDEN, body = Problem),
     ),
@@ -213,17 +213,17 @@ async fn pending(
     identity: Identity,
     State(community): Shared,
     ListQuery { filter, page }: ListQuery<QueueQuery>,
-) -> Result<Json<PageBody<ReviewBody>>, Problem> {
+) -> Result<Json<PageBody<SafetyReviewBody>>, Problem> {
     roles::require(&identity, Role::Moderator)?;
     let found = community.desks.reviews.pending(filter.holds(), page.request()).await?;
-    Ok(Json(page.body(found.map(|case| ReviewBody::new(&case)))))
+    Ok(Json(page.body(found.map(|case| SafetyReviewBody::new(&case)))))
 }
 
 /// One review; for moderators and admins.
 #[utoipa::path(
     get, path = "/api/safety-reviews/{id}", operation_id = "getSafetyReview", tag = "admin",
     responses(
-        (status = OK, body = ReviewBody),
+        (status = OK, body = SafetyReviewBody),
         (status = FORBIDDEN, body = Problem),
         (status = NOT_FOUND, body = Problem),
     ),
@@ -232,7 +232,7 @@ async fn read(
     identity: Identity,
     State(community): Shared,
     Path(id): Path<String>,
-) -> Result<Json<ReviewBody>, Problem> {
+) -> Result<Json<SafetyReviewBody>, Problem> {
     roles::require(&identity, Role::Moderator)?;
     found(community.desks.reviews.case(&id).await?)
 }
@@ -242,7 +242,7 @@ async fn read(
     post, path = "/api/safety-reviews/{id}/assign", operation_id = "assignSafetyReview",
     tag = "admin", request_body = AssignBody,
     responses(
-        (status = OK, body = ReviewBody),
+        (status = OK, body = SafetyReviewBody),
         (status = BAD_REQUEST, body = Problem),
         (status = FORBIDDEN, body = Problem),
         (status = NOT_FOUND, body = Problem),
@@ -254,7 +254,7 @@ async fn assign(
     State(community): Shared,
     Path(id): Path<String>,
     ValidJson(body): ValidJson<AssignBody>,
-) -> Result<Json<ReviewBody>, Problem> {
+) -> Result<Json<SafetyReviewBody>, Problem> {
     let desk = &community.desks.reviews;
     let guard = |part: &Open<'_, Reviews>, staff: &Staff| may_work(part.facts, &part.head.own, staff);
     found(community.assign_case(desk, &identity, &id, body, guard, changed).await?)
@@ -265,7 +265,7 @@ async fn assign(
     post, path = "/api/safety-reviews/{id}/resolve", operation_id = "resolveSafetyReview",
     tag = "admin", request_body = ResolveBody,
     responses(
-        (status = OK, body = ReviewBody),
+        (status = OK, body = SafetyReviewBody),
         (status = BAD_REQUEST, body = Problem),
         (status = FORBIDDEN, body = Problem),
         (status = NOT_FOUND, body = Problem),
@@ -277,7 +277,7 @@ async fn resolve_review(
     State(community): Shared,
     Path(id): Path<String>,
     ValidJson(body): ValidJson<ResolveBody>,
-) -> Result<Json<ReviewBody>, Problem> {
+) -> Result<Json<SafetyReviewBody>, Problem> {
     roles::require(&identity, Role::Moderator)?;
     let (now, staff) = (now(), Staff::from(&identity));
     let (outcome, reason) = (body.action.0, body.reason.into_string());
@@ -297,7 +297,7 @@ async fn resolve_review(
     post, path = "/api/safety-reviews/{id}/escalate", operation_id = "escalateSafetyReview",
     tag = "admin", request_body = ReasonBody,
     responses(
-        (status = OK, body = ReviewBody),
+        (status = OK, body = SafetyReviewBody),
         (status = BAD_REQUEST, body = Problem),
         (status = FORBIDDEN, body = Problem),
         (status = NOT_FOUND, body = Problem),
@@ -309,7 +309,7 @@ async fn escalate_review(
     State(community): Shared,
     Path(id): Path<String>,
     ValidJson(body): ValidJson<ReasonBody>,
-) -> Result<Json<ReviewBody>, Problem> {
+) -> Result<Json<SafetyReviewBody>, Problem> {
     roles::require(&identity, Role::Moderator)?;
     let (now, staff) = (now(), Staff::from(&identity));
     let reason = body.reason.into_string();
