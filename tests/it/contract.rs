@@ -214,7 +214,7 @@ async fn comment_and_edit(server: &Server, (ana, beto): (&User, &User), id: &str
 }
 
 /// Two become friends, and all that a group's channel tells happens in theirs.
-async fn befriend_and_talk(server: &Server, listeners: &mut [Listener; 3], users: [&User; 3]) {
+async fn befriend_and_talk(server: &Server, listeners: &mut [Listener], users: [&User; 3]) {
     let [ana, beto, carla] = users;
     let done = async |method: Method, path: &str, by: &User, body: Value| {
         let (status, answer) = server.call(method, path, Some(&by.token), Some(body)).await;
