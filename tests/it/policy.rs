@@ -149,7 +149,6 @@ fn rule(operation: &str) -> Option<Rule> {
         | "showUnsubscribePage"
         | "unsubscribe"
         | "recordEvents"
-        | "listAnnouncements"
         | "getPushKey" => Public,
         // The address of a calendar is its secret.
         "receiveSendgridNews"
@@ -199,31 +198,7 @@ fn rule(operation: &str) -> Option<Rule> {
         | "getMe"
         | "changeMe"
         | "changeEmail"
-        | "createProposal"
-        | "listMyProposals"
-        | "createTicket"
-        | "listTickets"
-        | "getFlags"
         | "getUser" => Rule::User,
-        "listPendingProposals"
-        | "approveProposal"
-        | "rejectProposal"
-        | "assignProposal"
-        | "createSafetyReview"
-        | "listPendingSafetyReviews"
-        | "getSafetyReview"
-        | "assignSafetyReview"
-        | "resolveSafetyReview"
-        | "escalateSafetyReview"
-        | "assignTicket"
-        | "resolveTicket" => Moderates,
-        "getProposal" => SeesProposal,
-        "getTicket" | "listTicketMessages" | "replyToTicket" => SeesTicket,
-        "closeTicket" | "reopenTicket" => EndsTicket,
-        "findUsers" | "setRole" | "blockUser" | "unblockUser" | "createAnnouncement"
-        | "removeAnnouncement" | "listFlags" | "setFlag" | "listAudit" | "listAuditRoots" | "verifyAudit" => {
-            Administers
-        }
         "getFeatures" | "getFunnel" | "getRetention" | "getSeries" | "getTop" | "listQueues" | "listJobs"
         | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"
         | "getMailAddress" | "getActor" | "exportStore" | "listFindings" | "listNodes" | "getSlow"
@@ -256,6 +231,34 @@ fn rule(operation: &str) -> Option<Rule> {
         "confirmBooking" | "declineBooking" | "counterBooking" | "markNoShow" => Hosts,
         "acceptOffer" => Stays,
         name if name.starts_with("server") => ApiKey,
+        name => return rule_of_the_staff(name),
+    })
+}
+
+/// The same of what moderators and admins work on.
+fn rule_of_the_staff(operation: &str) -> Option<Rule> {
+    Some(match operation {
+        "listAnnouncements" => Public,
+        "createProposal" | "listMyProposals" | "createTicket" | "listTickets" | "getFlags" => Rule::User,
+        "listPendingProposals"
+        | "approveProposal"
+        | "rejectProposal"
+        | "assignProposal"
+        | "createSafetyReview"
+        | "listPendingSafetyReviews"
+        | "getSafetyReview"
+        | "assignSafetyReview"
+        | "resolveSafetyReview"
+        | "escalateSafetyReview"
+        | "assignTicket"
+        | "resolveTicket" => Moderates,
+        "getProposal" => SeesProposal,
+        "getTicket" | "listTicketMessages" | "replyToTicket" => SeesTicket,
+        "closeTicket" | "reopenTicket" => EndsTicket,
+        "findUsers" | "setRole" | "blockUser" | "unblockUser" | "createAnnouncement"
+        | "removeAnnouncement" | "listFlags" | "setFlag" | "listAudit" | "listAuditRoots" | "verifyAudit" => {
+            Administers
+        }
         _ => return None,
     })
 }
