@@ -174,7 +174,6 @@ fn rule(operation: &str) -> Option<Rule> {
         | "showUnsubscribePage"
         | "unsubscribe"
         | "recordEvents"
-        | "listAnnouncements"
         | "getPushKey" => Public,
         // The address of a calendar is its secret.
         "receiveSendgridNews"
@@ -227,33 +226,11 @@ fn rule(operation: &str) -> Option<Rule> {
         | "changeEmail"
         | "createConversation"
         | "listConversations"
-        | "createProposal"
-        | "listMyProposals"
-        | "createTicket"
-        | "listTickets"
-        | "getFlags"
         | "getUser"
         | "getLeaderboard"
         | "getMyPoints"
         | "showMyPoints"
         | "listMyDeeds" => Rule::User,
-        "listPendingProposals"
-        | "approveProposal"
-        | "rejectProposal"
-        | "assignProposal"
-        | "createSafetyReview"
-        | "listPendingSafetyReviews"
-        | "getSafetyReview"
-        | "assignSafetyReview"
-        | "resolveSafetyReview"
-        | "escalateSafetyReview"
-        | "assignTicket"
-        | "resolveTicket" => Moderates,
-        "getProposal" => SeesProposal,
-        "getTicket" | "listTicketMessages" | "replyToTicket" => SeesTicket,
-        "closeTicket" | "reopenTicket" => EndsTicket,
-        "findUsers" | "setRole" | "lockUser" | "unlockUser" | "createAnnouncement" | "removeAnnouncement"
-        | "listFlags" | "setFlag" | "listAudit" | "listAuditRoots" | "verifyAudit" => Administers,
         "getFeatures" | "getFunnel" | "getRetention" | "getSeries" | "getTop" | "listQueues" | "listJobs"
         | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"
         | "getMailAddress" | "getActor" | "exportStore" | "listFindings" | "listNodes" | "getSlow"
@@ -320,6 +297,34 @@ fn rule_of_people(operation: &str) -> Option<Rule> {
         | "muteUser" | "unmuteUser" | "listFriends" | "listFriendRequests" | "listFriendsOnline"
         | "listBlocks" | "listMutes" => Rule::User,
         "listFollowers" | "listFollowing" => SeesCircle,
+        name => return rule_of_the_staff(name),
+    })
+}
+
+/// The same of what moderators and admins work on.
+fn rule_of_the_staff(operation: &str) -> Option<Rule> {
+    Some(match operation {
+        "listAnnouncements" => Public,
+        "createProposal" | "listMyProposals" | "createTicket" | "listTickets" | "getFlags" => Rule::User,
+        "listPendingProposals"
+        | "approveProposal"
+        | "rejectProposal"
+        | "assignProposal"
+        | "createSafetyReview"
+        | "listPendingSafetyReviews"
+        | "getSafetyReview"
+        | "assignSafetyReview"
+        | "resolveSafetyReview"
+        | "escalateSafetyReview"
+        | "assignTicket"
+        | "resolveTicket" => Moderates,
+        "getProposal" => SeesProposal,
+        "getTicket" | "listTicketMessages" | "replyToTicket" => SeesTicket,
+        "closeTicket" | "reopenTicket" => EndsTicket,
+        "findUsers" | "setRole" | "lockUser" | "unlockUser" | "createAnnouncement"
+        | "removeAnnouncement" | "listFlags" | "setFlag" | "listAudit" | "listAuditRoots" | "verifyAudit" => {
+            Administers
+        }
         _ => return None,
     })
 }

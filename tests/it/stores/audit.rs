@@ -134,7 +134,7 @@ async fn found(db: &Db, roots: &Roots, day: Date) {
     let at = |number, fault| Some(Break { number, fault });
 
     let Row::Entry(mut changed) = two.clone() else { panic!("no entry") };
-    changed.actor = "somebody else".to_owned();
+    "somebody else".clone_into(&mut changed.actor);
     put(db, chain, vec![(2, Some(Row::Entry(changed.clone())))]).await;
     assert_eq!(breaks().await, at(2, Fault::Changed));
     changed.hash = changed.hashed(chain, 2);

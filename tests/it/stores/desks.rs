@@ -43,6 +43,7 @@ fn act(name: &str, id: &str) -> Act {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it stands for what a change causes")]
 fn nothing<C: Case>(_: &Kept<C>) -> Result<Vec<Effect>, StoreError> {
     Ok(Vec::new())
 }
