@@ -205,8 +205,8 @@ async fn post_is_changed(server: &Server, id: &str, author: &User, other: &User)
     let (_, comment) = server.post(&comments, other, json!({"content": "I do, @ana #tango"})).await;
     let comment = format!("/api/comments/{}", comment["id"].as_str().unwrap());
     let edited = Some(json!({"content": "We do"}));
-    server.call(Method::PATCH, &comment, Some(other.token), edited.clone()).await;
-    server.call(Method::DELETE, &comment, Some(other.token), None).await;
+    server.call(Method::PATCH, &comment, Some(&other.token), edited.clone()).await;
+    server.call(Method::DELETE, &comment, Some(&other.token), None).await;
     for change in [edited, Some(json!({"visibility": "friends"})), Some(json!({"content": "Who else?"}))] {
         server.call(Method::PATCH, &format!("/api/posts/{id}"), Some(&author.token), change).await;
     }
