@@ -102,7 +102,7 @@ impl ChosenStore {
             let before = part.head.chosen.len();
             part.head.chosen.retain(|chosen| chosen.id != id);
             let is_gone = part.head.chosen.len() < before;
-            Ok::<_, StoreError>(if is_gone { Decision::Write(true) } else { Decision::Stands(false) })
+            Ok::<_, StoreError>(Decision::write_if(is_gone))
         });
         Ok(removed.await?.unwrap_or_default())
     }

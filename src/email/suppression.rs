@@ -241,7 +241,7 @@ impl SuppressionList {
         let partition = partition(&address);
         let noted = self.0.change(&SUPPRESSIONS, &partition, Wants::head(), move |part| {
             let is_new = part.head.note(kind, enhanced.as_deref(), &event, now);
-            Ok::<_, StoreError>(if is_new { Decision::Write(true) } else { Decision::Stands(false) })
+            Ok::<_, StoreError>(Decision::write_if(is_new))
         });
         Ok(noted.await?.unwrap_or_default())
     }
@@ -281,7 +281,7 @@ impl SuppressionList {
         let partition = partition(address);
         let lifted = self.0.change(&SUPPRESSIONS, &partition, Wants::head(), |part| {
             let any = part.head.lift();
-            Ok::<_, StoreError>(if any { Decision::Write(true) } else { Decision::Stands(false) })
+            Ok::<_, StoreError>(Decision::write_if(any))
         });
         Ok(lifted.await?.unwrap_or_default())
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::StoreError;
 
@@ -18,7 +18,8 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError>
 }
 
 /// A value's bytes in the place of those that another version of this program may have written: fields that this version
-/// does not know are kept, so that nodes of two versions can write the same rows during a rollout.
+/// does not know are kept, however deep they lie, so that nodes of two versions can write the same rows during a rollout.
+/// Items of lists are the exception, as nothing tells which of them is the same one afterwards.
 pub(crate) fn encode_over<T: Serialize + DeserializeOwned>(
     before: Option<&Bytes>,
     value: &T,
@@ -29,24 +30,33 @@ pub(crate) fn encode_over<T: Serialize + DeserializeOwned>(
     if known == before {
         return Ok(bytes);
     }
-    let object = |bytes: &[u8]| decode::<Map<String, Value>>(bytes).ok();
-    let (Some(before), Some(known), Some(mut after)) = (object(before), object(&known), object(&bytes))
-    else {
-        return Ok(bytes);
+    let mut after = decode(&bytes)?;
+    if keep_unknown(decode(before)?, &decode(&known)?, &mut after) { encode(&after) } else { Ok(bytes) }
+}
+
+/// Adds what was there before and this version does not know; whether there was anything.
+fn keep_unknown(before: Value, known: &Value, after: &mut Value) -> bool {
+    let (Value::Object(before), Value::Object(known), Value::Object(after)) = (before, known, after) else {
+        return false;
     };
-    let unknown: Vec<_> = before
-        .into_iter()
-        .filter(|(name, _)| !known.contains_key(name) && !after.contains_key(name))
-        .collect();
-    if unknown.is_empty() {
-        return Ok(bytes);
+    let mut keeps = false;
+    for (name, value) in before {
+        match (known.get(&name), after.get_mut(&name)) {
+            (None, None) => {
+                after.insert(name, value);
+                keeps = true;
+            }
+            (Some(known), Some(after)) => keeps |= keep_unknown(value, known, after),
+            _ => (),
+        }
     }
-    after.extend(unknown);
-    encode(&after)
+    keeps
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde::Deserialize;
 
     use super::*;
@@ -68,5 +78,36 @@ mod tests {
         assert_eq!(over(r#"{"count":1}"#, &value), r#"{"count":2}"#);
         assert_eq!(over(r#"{"count":1,"note":"x"}"#, &value), r#"{"count":2}"#);
         assert_eq!(over(r#"{"count":1,"later":[1],"note":"x"}"#, &value), r#"{"count":2,"later":[1]}"#);
+    }
+
+    #[derive(Default, Serialize, Deserialize)]
+    struct Nested {
+        limits: Option<Old>,
+        by_user: BTreeMap<String, Old>,
+        list: Vec<Old>,
+    }
+
+    #[test]
+    fn what_lies_deeper_is_kept_as_well_unless_its_place_is_gone() {
+        let before = r#"{"limits":{"count":1,"later":2},"by_user":{"a":{"count":1,"later":3},"b":{"count":1,"later":4}},"list":[{"count":1,"later":5}]}"#;
+        let over = |value: &Nested| {
+            let bytes = encode_over(Some(&Bytes::from_static(before.as_bytes())), value).unwrap();
+            decode::<Value>(&bytes).unwrap()
+        };
+        let old = |count| Old { count, note: None };
+        let by_user = BTreeMap::from([("a".to_owned(), old(2)), ("c".to_owned(), old(9))]);
+        let changed = Nested { limits: Some(old(7)), by_user, list: vec![old(1)] };
+        assert_eq!(
+            over(&changed),
+            serde_json::json!({
+                "limits": { "count": 7, "later": 2 },
+                "by_user": { "a": { "count": 2, "later": 3 }, "c": { "count": 9 } },
+                "list": [{ "count": 1 }],
+            })
+        );
+        assert_eq!(
+            over(&Nested::default()),
+            serde_json::json!({ "limits": null, "by_user": {}, "list": [] })
+        );
     }
 }

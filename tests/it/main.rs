@@ -9,6 +9,7 @@ mod cli;
 mod cluster;
 mod collector;
 mod contract;
+mod conversations;
 mod crowd;
 mod doctor;
 mod doors;

@@ -121,6 +121,9 @@ enum Task {
         /// A commit whose build is measured beside this one's.
         #[arg(long)]
         before: Option<String>,
+        /// Of the works of queues only those whose names hold this.
+        #[arg(long)]
+        work: Option<String>,
     },
 }
 
@@ -214,7 +217,9 @@ fn main() -> anyhow::Result<()> {
         Task::Rehearse(options) => {
             steps.run("rehearsal", || rehearsal::rehearse(&options))?;
         }
-        Task::Bench { what, before } => bench::all(what, before.as_deref(), &mut steps)?,
+        Task::Bench { what, before, work } => {
+            bench::all(what, before.as_deref(), work.as_deref(), &mut steps)?;
+        }
     }
     steps.print_times();
     Ok(())

@@ -65,7 +65,7 @@ impl EventStore {
                     return Ok(Decision::Stands(false));
                 }
                 let is_new = set_role(part, &user, role).ok_or(EventError::TooManyHosts)?;
-                Ok(if is_new { Decision::Write(true) } else { Decision::Stands(false) })
+                Ok(Decision::write_if(is_new))
             })
             .await
     }

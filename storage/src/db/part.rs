@@ -77,6 +77,13 @@ pub enum Decision<T> {
     Delete(T),
 }
 
+impl Decision<bool> {
+    /// Written where the rule changed anything; answers whether it did.
+    pub fn write_if(is_changed: bool) -> Self {
+        if is_changed { Self::Write(true) } else { Self::Stands(false) }
+    }
+}
+
 /// A range that was read, and how far.
 #[derive(Clone, Debug)]
 pub(super) struct Span {

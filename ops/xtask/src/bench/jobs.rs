@@ -73,15 +73,15 @@ pub(super) fn install() -> anyhow::Result<()> {
     river::install()
 }
 
-/// Measures ours once, and the others in turns.
-pub(super) fn tables() -> anyhow::Result<()> {
+/// Measures ours once, and the others in turns; of the works those whose names hold a text, if one is given, and no recovery then.
+pub(super) fn tables(only: Option<&str>) -> anyhow::Result<()> {
     let ours = ours::measure()?;
     let redis = Server::start("redis", |folder, port| Ok(redis::server(Ipv4Addr::LOCALHOST, port, folder)))?;
     let postgres = Postgres::start()?;
     let bullmq = bullmq::peer(&redis);
     let peers = [&bullmq, &graphile::peer(&postgres), &river::peer(&postgres)];
     let (mut done, mut started) = (Vec::new(), Vec::new());
-    for work in &WORKS {
+    for work in WORKS.iter().filter(|work| only.is_none_or(|text| work.name.contains(text))) {
         let at_half = format!("{}, half of the most", work.name);
         let our_most = ours::find(&ours, work.name, work.workers, Some(work.callers))?;
         let our_half = ours::find(&ours, &at_half, work.workers, None)?;
@@ -108,6 +108,9 @@ pub(super) fn tables() -> anyhow::Result<()> {
         STARTED,
         &started,
     );
+    if only.is_some() {
+        return Ok(());
+    }
     let bullmq = bullmq.run(&json!({ "what": "recovery", "mode": "recovery" }))?;
     print_recovery(&ours, &bullmq)
 }

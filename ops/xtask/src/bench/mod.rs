@@ -39,8 +39,13 @@ pub(crate) enum What {
 }
 
 /// Measures, everything if nothing is named, and prints the tables; a node of an earlier commit beside this one's, if
-/// one is named.
-pub(crate) fn all(what: Option<What>, before: Option<&str>, steps: &mut Steps) -> anyhow::Result<()> {
+/// one is named; of the works of queues those whose names hold a text.
+pub(crate) fn all(
+    what: Option<What>,
+    before: Option<&str>,
+    work: Option<&str>,
+    steps: &mut Steps,
+) -> anyhow::Result<()> {
     let is_wanted = |one| what.is_none_or(|what| what == one);
     if is_wanted(What::Peers) {
         steps.run("peers", peers::install)?;
@@ -67,7 +72,7 @@ pub(crate) fn all(what: Option<What>, before: Option<&str>, steps: &mut Steps) -
         steps.run("tables of requests", || requests::tables(before.as_deref()))?;
     }
     if is_wanted(What::Jobs) {
-        steps.run("tables of jobs", jobs::tables)?;
+        steps.run("tables of jobs", || jobs::tables(work))?;
     }
     if is_wanted(What::Traces) {
         steps.run("tables of traces", traces::tables)?;

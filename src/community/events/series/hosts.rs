@@ -64,7 +64,7 @@ impl SeriesStore {
                     return Ok(Decision::Stands(false));
                 }
                 let is_new = set_role(part, &user, role).ok_or(SeriesError::TooManyHosts)?;
-                Ok(if is_new { Decision::Write(true) } else { Decision::Stands(false) })
+                Ok(Decision::write_if(is_new))
             })
             .await
     }

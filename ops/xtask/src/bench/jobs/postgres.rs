@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::bench::server::Server;
 use crate::{parts, run};
 
-/// What each queue opens, and what the server keeps for itself, is far less.
-const CONNECTIONS: u16 = 200;
+/// More than a queue opens for 256 callers and 250 workers, with what the server keeps for itself.
+const CONNECTIONS: u16 = 900;
 /// Where Debian has the programs of each version, which are in nobody's `PATH`.
 const DEBIAN: &str = "/usr/lib/postgresql";
 /// Who may sync later, and who waits for the disk: a connection says which of them it is.
