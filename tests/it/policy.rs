@@ -664,8 +664,8 @@ impl World {
                 };
                 let asked = all_ask(visibility, &path.replace("{id}", &id), body, |_| Some(wanted));
                 questions.extend(asked.into_iter().filter(|question| question.caller == caller));
-                // What one removes the next does not see.
-                if may && matches!(rule, RemovesPost | RemovesComment) {
+                // What one removes, or shows to all, the next is to find as it was.
+                if may && matches!(rule, ChangesPost | RemovesPost | RemovesComment) {
                     id = made().await;
                 }
             }

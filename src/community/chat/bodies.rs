@@ -456,6 +456,7 @@ pub(in crate::community) enum ChatUpdate {
         conversation_id: String,
         #[schema(required = true)]
         title: Option<String>,
+        #[serde(rename = "historyForNew")]
         history_for_new: bool,
     },
 }

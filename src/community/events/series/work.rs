@@ -270,8 +270,22 @@ impl SeriesWorker {
         Ok(())
     }
 
-    /// Answers all dates for one who is always coming.
+    /// Answers all dates for one who is always coming, also those that a division hands over meanwhile: they are in the series
+    /// that goes on before they are gone from the one that was divided.
     pub async fn answer_all(&self, series_id: &str, user_id: &str, now: Timestamp) -> Result<(), StoreError> {
+        let mut place = series_id.to_owned();
+        for _ in 0..MOST_DIVISIONS {
+            self.answer_dates(&place, user_id, now).await?;
+            // Read after the dates, so that those that are missing among them are known to be elsewhere.
+            let cut = self.store.series(&place).await?.and_then(|series| series.head.cut);
+            let Some(cut) = cut.filter(|cut| cut.is_open) else { break };
+            place = cut.to;
+        }
+        Ok(())
+    }
+
+    /// Answers the dates that a series has now.
+    async fn answer_dates(&self, series_id: &str, user_id: &str, now: Timestamp) -> Result<(), StoreError> {
         let Some(work) = self.store.work(series_id).await? else { return Ok(()) };
         let yesterday = earlier(work.series.today(now)?, 1);
         // Those that are being made are answered when they are.
