@@ -321,10 +321,8 @@ fn rule_of_the_staff(operation: &str) -> Option<Rule> {
         "getProposal" => SeesProposal,
         "getTicket" | "listTicketMessages" | "replyToTicket" => SeesTicket,
         "closeTicket" | "reopenTicket" => EndsTicket,
-        "findUsers" | "setRole" | "lockUser" | "unlockUser" | "createAnnouncement"
-        | "removeAnnouncement" | "listFlags" | "setFlag" | "listAudit" | "listAuditRoots" | "verifyAudit" => {
-            Administers
-        }
+        "findUsers" | "setRole" | "lockUser" | "unlockUser" | "createAnnouncement" | "removeAnnouncement"
+        | "listFlags" | "setFlag" | "listAudit" | "listAuditRoots" | "verifyAudit" => Administers,
         _ => return None,
     })
 }

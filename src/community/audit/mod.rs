@@ -51,7 +51,8 @@ impl Community {
             Action::Change => "changed",
             Action::CheckIn => "checkedIn",
             Action::HandOver => "handedOver",
-            Action::Read | Action::ReadAttendees => return Ok(()),
+            // What is taken away by a right is noted with the change itself, and nobody may more in others' conversations.
+            Action::Read | Action::ReadAttendees | Action::Remove | Action::TakePart => return Ok(()),
         };
         if !roles::is_admin(identity) || identity.user_id == owner {
             return Ok(());

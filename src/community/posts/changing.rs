@@ -19,6 +19,8 @@ use super::mentions::Mentioned;
 use super::post::Post;
 use super::readers::readers_of;
 use crate::community::Community;
+use crate::community::audit::rules::Act;
+use crate::community::effects::Effect;
 use crate::community::policy::{self, Action, Viewer};
 
 type Shared = State<Arc<Community>>;
@@ -114,8 +116,16 @@ async fn delete(
     State(community): Shared,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    community.post_for(&id, &identity, Action::Remove).await?;
-    let was_there = community.posts.delete(&id, announce_deleted).await?;
+    let post = community.post_for(&id, &identity, Action::Remove).await?;
+    // Moderators do this by the right that they have, which is written down.
+    let act = (post.author_id != identity.user_id)
+        .then(|| Act::by(&identity, "post.removed", "post", &id, now()).about(&post.author_id));
+    let effects = move |post: &Post| {
+        let mut effects = announce_deleted(post)?;
+        effects.extend(act.clone().map(Effect::audit));
+        Ok(effects)
+    };
+    let was_there = community.posts.delete(&id, effects).await?;
     if was_there { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("post")) }
 }
 

@@ -48,3 +48,26 @@ async fn what_admins_did_before_there_were_queues_is_in_the_trail_too() {
     let (status, problem): (_, Value) = server.get("/api/admin/audit/verify?day=x", &eva).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_moderators_take_away_is_in_the_trail_and_what_authors_do_is_not() {
+    let server = Server::start().await;
+    let (mia, ana) = (staff(&server, "mia", "moderator").await, server.register("ana").await);
+    for remover in [&ana, &mia] {
+        let post = done(&server, "/api/posts", &ana, json!({"content": "x"})).await;
+        let post = format!("/api/posts/{}", id(&post));
+        let comment = done(&server, &format!("{post}/comments"), &ana, json!({"content": "x"})).await;
+        let comment = format!("/api/comments/{}", id(&comment));
+        for (path, act) in [(comment, "comment.removed"), (post, "post.removed")] {
+            let (status, _) = server.call(Method::DELETE, &path, Some(&remover.token), None).await;
+            assert_eq!(status, StatusCode::NO_CONTENT);
+            if remover.id == mia.id {
+                let acts = acts(&server, path.rsplit('/').next().unwrap(), 1).await;
+                assert_eq!((&acts[0]["act"], &acts[0]["actorId"]), (&json!(act), &json!(mia.id)));
+            }
+        }
+    }
+    let eva = staff(&server, "eva", "admin").await;
+    let by_ana = read(&server, &format!("/api/admin/audit?actor={}", ana.id), &eva).await;
+    assert_eq!(by_ana["items"], json!([]));
+}

@@ -31,6 +31,8 @@ use super::post::{Post, Visibility};
 use super::readers::{Reader, readable, readers_of};
 use super::rules::ReactionType;
 use crate::community::Community;
+use crate::community::audit::rules::Act;
+use crate::community::effects::Effect;
 use crate::community::policy::{self, Action, Object, Viewer};
 use crate::texts::{CommentText, Id};
 
@@ -241,11 +243,19 @@ async fn remove(
     let (post, comment) = community.seen_comment(&id, &identity.user_id).await?;
     let viewer = Viewer::from(&identity);
     // Whose post it is may keep it clean.
-    if !policy::may(viewer, Action::Change, &post.object()).is_allowed() {
+    let is_under_own = policy::may(viewer, Action::Change, &post.object()).is_allowed();
+    if !is_under_own {
         policy::may(viewer, Action::Remove, &object(&comment)).allows("comment")?;
     }
+    // Moderators do this by the right that they have, which is written down.
+    let author = comment.author_id.as_deref().filter(|author| !is_under_own && *author != identity.user_id);
+    let act = author.map(|author| Act::by(&identity, "comment.removed", "comment", &id, now()).about(author));
     let (post_id, comment_id) = (post.id.clone(), comment.id.clone());
-    let effects = move |has_place| announce_removed(&post, &comment_id, has_place);
+    let effects = move |has_place| {
+        let mut effects = announce_removed(&post, &comment_id, has_place)?;
+        effects.extend(act.clone().map(Effect::audit));
+        Ok(effects)
+    };
     let was_there = community.comments.remove(&comment.id, effects).await?;
     community.changed_posts.changed(&post_id);
     if was_there { Ok(StatusCode::NO_CONTENT) } else { Err(no_comment()) }
