@@ -6,6 +6,7 @@ use mundotango_storage::db::{KindSpec, Schema, last_part};
 use crate::analytics;
 use crate::community::{self, events, housing, payments, posts};
 use crate::life_ceo;
+use crate::search;
 
 /// Where an entry of an index leads to, by the names of index and key; `None` for what is no key of that index.
 pub(crate) fn leads_to(index: &str, key: &str) -> Option<(&'static KindSpec, String)> {
@@ -46,5 +47,7 @@ pub fn schema() -> Schema {
         life_ceo::store::CONVERSATIONS.spec(),
     ]);
     kinds.extend(community::kinds());
-    Schema { kinds, indexes: community::indexes().to_vec() }
+    let mut indexes = community::indexes().to_vec();
+    indexes.push(search::log::CHANGES.spec());
+    Schema { kinds, indexes }
 }

@@ -147,6 +147,8 @@ text! {
     ReviewText = rule(Form::Prose, 1, 4000, "Quiet, and close to the milongas.");
     /// Words that are searched for.
     SearchText = rule(Form::Line, 1, 100, "near the milonga");
+    /// Words and phrases that are searched for everywhere.
+    Words = rule(Form::Line, 1, 200, "milonga \"live music\"");
     /// What a user calls a device.
     DeviceName = rule(Form::Line, 1, 100, "Phone");
     /// A token or key of a push service.

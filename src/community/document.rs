@@ -26,6 +26,7 @@ use super::{bookmarks, events, housing, notifications, payments, posts};
         (name = "events", description = "Milongas, classes and festivals, and who comes."),
         (name = "calendars", description = "Events for calendar programs, and out of their files."),
         (name = "housing", description = "Places to stay, bookings of them, and reviews."),
+        (name = "search", description = "Finding people, posts, events and places to stay by words."),
         (name = "notifications", description = "What a user is told, by which ways, and on which devices."),
         (name = "payments", description = "Paying for tickets and stays, and sending money back."),
         (name = "life-ceo", description = "Conversations with agents."),

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::relay::{Attempt, Carrier};
+use crate::search::log::{Change, ChangeLog};
 
 /// The tag that tells clients that two publications are the same one: it may come twice where a node died.
 const SAME: &str = "idempotency_key";
@@ -35,6 +36,8 @@ pub enum Effect {
     },
     /// A job is put into its queue.
     Job(Box<NewJob>),
+    /// The search indexes are told that a thing changed, came or went.
+    Changed(Change),
 }
 
 impl Effect {
@@ -47,6 +50,11 @@ impl Effect {
     /// A job that is put into its queue.
     pub fn job(job: NewJob) -> Self {
         Self::Job(Box::new(job.caused_by(cause())))
+    }
+
+    /// The search indexes are told that a thing changed, came or went: a kind of [`super::search::sources`], and its id.
+    pub fn changed(kind: &str, id: &str) -> Self {
+        Self::Changed(Change { kind: kind.to_owned(), id: id.to_owned() })
     }
 
     /// In the form in which it is created together with a partition.
@@ -74,15 +82,16 @@ fn span_of(name: &'static str, cause: Option<&str>, effect: &str, attempt: Attem
 pub struct Effects {
     engine: Arc<Engine>,
     jobs: Jobs,
+    changes: ChangeLog,
     /// Whether hot state outlives this node.
     hot_outlives: bool,
 }
 
 impl Effects {
-    /// Publishes by this engine, and puts jobs into these queues. Where hot state outlives the node, publications are remembered there by their names, so that
+    /// Publishes by this engine, puts jobs into these queues, and notes changes in this log. Where hot state outlives the node, publications are remembered there by their names, so that
     /// what a node published before it died is told once.
-    pub fn new(engine: Arc<Engine>, jobs: Jobs, hot_outlives: bool) -> Self {
-        Self { engine, jobs, hot_outlives }
+    pub fn new(engine: Arc<Engine>, jobs: Jobs, changes: ChangeLog, hot_outlives: bool) -> Self {
+        Self { engine, jobs, changes, hot_outlives }
     }
 
     async fn publish(
@@ -134,6 +143,8 @@ impl Carrier for Effects {
                 span.run(self.jobs.enqueue_as(name, *job)).await?;
                 Ok(())
             }
+            // Twice is one more look at the thing.
+            Effect::Changed(change) => Ok(self.changes.note(&change).await?),
         }
     }
 }

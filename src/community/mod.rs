@@ -21,6 +21,7 @@ mod place;
 pub mod policy;
 pub mod posts;
 pub mod roles;
+pub mod search;
 pub mod site;
 
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::AuthOptions;
 use crate::email::UnsubscribeKey;
+use crate::search::Searcher;
 use accounts::passwords::Passwords;
 use accounts::store::{AccountStore, User};
 use bookmarks::store::BookmarkStore;
@@ -124,6 +126,7 @@ pub struct Community {
     jobs: Jobs,
     notifications: Notifications,
     payments: Arc<Payments>,
+    searcher: Searcher,
     unsubscribe: UnsubscribeKey,
     refresh_token_ttl: Duration,
 }
@@ -146,12 +149,15 @@ pub struct CommunityParts {
     pub site: Site,
     /// Takes payments.
     pub payments: Arc<Payments>,
+    /// Searches for words.
+    pub searcher: Searcher,
 }
 
 impl Community {
     /// The community on its store.
     pub fn new(db: &Db, parts: CommunityParts, auth: &AuthOptions) -> anyhow::Result<Self> {
-        let CommunityParts { hot, engine, tokens, revocations, jobs, pusher, site, payments } = parts;
+        let CommunityParts { hot, engine, tokens, revocations, jobs, pusher, site, payments, searcher } =
+            parts;
         let passwords = Passwords::new(auth.password_concurrency)?;
         let limits = Limits::new(auth.rates.clone(), hot);
         let refresh_token_ttl = auth.refresh_token_ttl;
@@ -171,6 +177,7 @@ impl Community {
             site,
             notifications: Notifications::new(db, pusher),
             payments,
+            searcher,
             unsubscribe: letters::unsubscribe::key(&tokens)?,
             tokens,
             revocations,
@@ -239,6 +246,7 @@ pub fn router(community: Arc<Community>) -> OpenApiRouter {
         .merge(housing::router())
         .merge(notifications::router())
         .merge(payments::router())
+        .merge(search::router())
         .merge(letters::unsubscribe::router())
         .with_state(community)
 }

@@ -50,6 +50,7 @@ mod rush;
 mod schema;
 mod sdk;
 mod sdks;
+mod search;
 mod secured;
 mod seed;
 mod series;

@@ -190,6 +190,9 @@ fn rule(operation: &str) -> Option<Rule> {
         | "getMe"
         | "changeMe"
         | "changeEmail"
+        | "search"
+        | "suggestSearches"
+        | "searchAllKinds"
         | "getUser" => Rule::User,
         "getFeatures" | "getFunnel" | "getRetention" | "getSeries" | "getTop" | "listQueues" | "listJobs"
         | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"

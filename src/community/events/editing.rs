@@ -12,6 +12,8 @@ use super::rules::{Cancelled, MOST_MOVES};
 use super::schedule::Schedule;
 use super::seating::{EventPart, Promoted, promote};
 use super::store::{EVENTS, Edited, Event, EventError, EventStore, Facts, still_to_come};
+use crate::community::effects::Effect as Changed;
+use crate::community::search::sources::EVENT;
 
 /// A change of an event.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +54,7 @@ pub(super) fn replace(
     for entry in all_entries(&after)? {
         part.enter(entry);
     }
+    part.emit(&Changed::changed(EVENT, &after.id))?;
     Ok(Change { before, after, tell_moved, promoted, tell_counts })
 }
 
@@ -127,6 +130,7 @@ impl EventStore {
                 for entry in all_entries(&after)? {
                     part.enter(entry);
                 }
+                part.emit(&Changed::changed(EVENT, &id))?;
                 for effect in effects(&after)? {
                     part.emit(&effect)?;
                 }

@@ -26,6 +26,7 @@ use super::series::bodies::EventSeriesBody;
 use super::store::{EVENTS, Event, EventError, EventStore, still_to_come};
 use crate::community::effects::Effect;
 use crate::community::policy::Action;
+use crate::community::search::sources::EVENT;
 use crate::community::{Community, Person, personal_channel};
 use crate::texts::Id;
 
@@ -124,6 +125,7 @@ impl EventStore {
                 part.head.note_change(false, now);
                 let event = Event::in_part(&id, part);
                 part.enter(listing::host_entry(&event)?);
+                part.emit(&Effect::changed(EVENT, &id))?;
                 for effect in effects(&event)? {
                     part.emit(&effect)?;
                 }

@@ -25,6 +25,7 @@ use self::rules::ReactionType;
 use self::store::{Post, Visibility};
 use super::effects::Effect;
 use super::policy::{self, Action, Object, Viewer};
+use super::search::sources::POST;
 use super::{Community, Person, label};
 use crate::texts::PostText;
 
@@ -59,11 +60,11 @@ struct Reaction {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PostBody {
-    id: String,
+    pub(super) id: String,
     /// Null when the account is gone or cannot be read now.
     #[schema(required = true)]
     author: Option<Person>,
-    content: String,
+    pub(super) content: String,
     visibility: Visibility,
     created_at: Time,
     /// How many reactions of each kind.
@@ -76,7 +77,7 @@ pub(super) struct PostBody {
 #[serde(rename_all = "camelCase")]
 pub(super) struct SeenPost {
     #[serde(flatten)]
-    post: PostBody,
+    pub(super) post: PostBody,
     /// The caller's own reaction.
     #[schema(required = true)]
     my_reaction: Option<ReactionType>,
@@ -193,7 +194,7 @@ async fn create(
     };
     let people = community.people(vec![post.author_id.clone()]).await;
     let body = PostBody::new(post.clone(), BTreeMap::new(), &people);
-    let mut effects = Vec::new();
+    let mut effects = vec![Effect::changed(POST, &post.id).kept()?];
     if post.visibility == Visibility::Public {
         let message = PostMessage::Created { post: body.clone() };
         effects.push(Effect::publish(FEED_CHANNEL, &message)?.kept()?);

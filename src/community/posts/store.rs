@@ -96,7 +96,7 @@ pub enum Visibility {
 }
 
 impl Post {
-    fn new(id: &str, facts: Facts) -> Self {
+    pub(in crate::community) fn new(id: &str, facts: Facts) -> Self {
         let Facts { author_id, content, visibility, created_at } = facts;
         Self { id: id.to_owned(), author_id, content, visibility, created_at }
     }

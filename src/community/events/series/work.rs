@@ -30,6 +30,7 @@ use crate::community::events::taking::Taking;
 use crate::community::letters;
 use crate::community::notifications::kinds::NotificationKind;
 use crate::community::notifications::tell::Tell;
+use crate::community::search::sources::EVENT;
 use crate::community::{Person, label, people_of};
 
 /// Events that are worked on at the same time, and noted together. What that causes stays small enough to be done at once.
@@ -327,7 +328,8 @@ fn begin(
 ) -> Result<Vec<Effect>, StoreError> {
     let reminders = letters::events::reminders(event, now)?;
     let answers = if is_awaited { Some(jobs::answer_date(series_id, &event.id)?) } else { None };
-    Ok([reminders, answers].into_iter().flatten().collect())
+    let changed = Some(Effect::changed(EVENT, &event.id));
+    Ok([reminders, answers, changed].into_iter().flatten().collect())
 }
 
 /// Tells the host that a series ends unless it is renewed.
