@@ -153,8 +153,10 @@ impl Indexer {
                 continue;
             }
             sleep_until(state.committed_at + COMMIT_EVERY).await;
-            // It looks at the log by itself as well: a message of another node may be lost.
-            let _ = timeout(LOOK_EVERY, self.log.changed()).await;
+            if !state.is_dirty {
+                // It looks at the log by itself as well: a message of another node may be lost.
+                let _ = timeout(LOOK_EVERY, self.log.changed()).await;
+            }
         }
     }
 

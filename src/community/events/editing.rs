@@ -54,7 +54,6 @@ pub(super) fn replace(
     for entry in all_entries(&after)? {
         part.enter(entry);
     }
-    part.emit(&Changed::changed(EVENT, &after.id))?;
     Ok(Change { before, after, tell_moved, promoted, tell_counts })
 }
 
@@ -105,6 +104,7 @@ impl EventStore {
                 for effect in effects(&change)? {
                     part.emit(&effect)?;
                 }
+                part.emit(&Changed::changed(EVENT, &id))?;
                 Ok(Decision::Write(change.after))
             })
             .await
@@ -130,10 +130,10 @@ impl EventStore {
                 for entry in all_entries(&after)? {
                     part.enter(entry);
                 }
-                part.emit(&Changed::changed(EVENT, &id))?;
                 for effect in effects(&after)? {
                     part.emit(&effect)?;
                 }
+                part.emit(&Changed::changed(EVENT, &id))?;
                 Ok(Decision::Write(after))
             })
             .await

@@ -125,10 +125,10 @@ impl EventStore {
                 part.head.note_change(false, now);
                 let event = Event::in_part(&id, part);
                 part.enter(listing::host_entry(&event)?);
-                part.emit(&Effect::changed(EVENT, &id))?;
                 for effect in effects(&event)? {
                     part.emit(&effect)?;
                 }
+                part.emit(&Effect::changed(EVENT, &id))?;
                 Ok(Decision::Write(event))
             })
             .await

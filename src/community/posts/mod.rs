@@ -194,11 +194,13 @@ async fn create(
     };
     let people = community.people(vec![post.author_id.clone()]).await;
     let body = PostBody::new(post.clone(), BTreeMap::new(), &people);
-    let mut effects = vec![Effect::changed(POST, &post.id).kept()?];
+    let mut effects = Vec::new();
     if post.visibility == Visibility::Public {
         let message = PostMessage::Created { post: body.clone() };
         effects.push(Effect::publish(FEED_CHANNEL, &message)?.kept()?);
     }
+    // Last, as nobody waits for it.
+    effects.push(Effect::changed(POST, &post.id).kept()?);
     community.posts.create(&post, &effects).await?;
     mundotango_ops::metrics().posts_created_total.with_label_values(&[&label(post.visibility)]).inc();
     Ok((StatusCode::CREATED, Json(body)))

@@ -154,7 +154,6 @@ struct FoundByKind {
     responses(
         (status = OK, body = FoundPageBody),
         (status = BAD_REQUEST, body = Problem),
-        (status = SERVICE_UNAVAILABLE, body = Problem),
     ),
 )]
 async fn search(
@@ -184,7 +183,6 @@ async fn search(
     responses(
         (status = OK, body = Suggestions),
         (status = BAD_REQUEST, body = Problem),
-        (status = SERVICE_UNAVAILABLE, body = Problem),
     ),
 )]
 async fn suggest(
@@ -219,7 +217,6 @@ async fn suggest(
     responses(
         (status = OK, body = FoundByKind),
         (status = BAD_REQUEST, body = Problem),
-        (status = SERVICE_UNAVAILABLE, body = Problem),
     ),
 )]
 async fn search_all_kinds(

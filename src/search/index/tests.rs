@@ -176,13 +176,17 @@ fn what_was_removed_or_changed_is_not_found_by_what_it_was_also_after_a_restart(
     let path = folder.path().join("search");
     let (index, progress) = WordIndex::open(Some(&path), MEMORY).unwrap();
     assert_eq!(progress, None);
-    put(&index, &[("1", document("Milonga", "")), ("2", document("Practica", ""))]);
+    put(
+        &index,
+        &[("1", document("Milonga", "")), ("2", document("Practica", "")), ("4", document("Gala", ""))],
+    );
     index.put("event", &[("1".to_owned(), None), ("2".to_owned(), Some(document("Concert", "")))]).unwrap();
     let progress = Progress::new(new_id(), true);
     index.commit(&progress).unwrap();
     let told = |index: &WordIndex| ["milonga", "practica", "concert"].map(|text| find(index, text).len());
-    assert_eq!((told(&index), index.count()), ([0, 0, 1], 1));
-    assert!(index.purge().unwrap() > 0);
+    assert_eq!((told(&index), index.count()), ([0, 0, 1], 2));
+    // The policy may have merged it by itself before.
+    index.purge().unwrap();
     assert_eq!((told(&index), index.purge().unwrap()), ([0, 0, 1], 0));
     // What was not committed is not there after a failure.
     index.put("event", &[("3".to_owned(), Some(document("Milonga", "")))]).unwrap();
