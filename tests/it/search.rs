@@ -20,10 +20,10 @@ async fn find(server: &Server, user: &User, query: &str) -> Value {
 
 fn ids(found: &Value) -> Vec<&str> {
     let items = found["items"].as_array().unwrap();
-    let id = |item: &'_ Value| {
-        ["person", "post", "event", "listing"].into_iter().find(|kind| item[*kind].is_object()).unwrap()
-    };
-    items.iter().map(|item| item[id(item)]["id"].as_str().unwrap()).collect()
+    let kinds = ["person", "post", "event", "listing"];
+    let things =
+        items.iter().map(|item| kinds.map(|kind| &item[kind]).into_iter().find(|thing| thing.is_object()));
+    things.map(|thing| thing.unwrap()["id"].as_str().unwrap()).collect()
 }
 
 /// Waits until a search finds so many things.
@@ -58,20 +58,21 @@ async fn things_of_all_kinds_are_found_and_shown_as_their_routes_show_them() {
     let said = post(&server, "/api/posts", &ana, json!({"content": "今晚探戈 with my friends"})).await;
     let given = post(&server, "/api/events", &ana, event("Milónga del Sur")).await;
     let room = post(&server, "/api/housing", &ana, room_body()).await;
+    let (person, said, given, room) = (ana.id.as_str(), said.as_str(), given.as_str(), room.as_str());
 
     for (query, id, kind) in [
-        ("q=%D0%9F%D0%B5%D1%82%D1%80", ana.id.as_str(), "person"),
-        ("q=sao", &ana.id, "person"),
+        ("q=%D0%9F%D0%B5%D1%82%D1%80", person, "person"),
+        ("q=sao", person, "person"),
         ("q=pet&kind=post", "", ""),
-        ("q=tango%20berlin", &ana.id, "person"),
-        ("q=%E6%8E%A2%E6%88%88", &said, "post"),
-        ("q=milonga%20sur", &given, "event"),
-        ("q=MILON", &given, "event"),
-        ("q=milnoga%20sur", &given, "event"),
-        ("q=sur&city=buenos%20aires", &given, "event"),
-        ("q=viruta&from=2030-01-01T00:00:00Z&to=2030-01-03T00:00:00Z", &given, "event"),
-        ("q=%22san%20telmo%22", &room, "listing"),
-        ("q=milongas&kind=housing", &room, "listing"),
+        ("q=tango%20berlin", person, "person"),
+        ("q=%E6%8E%A2%E6%88%88", said, "post"),
+        ("q=milonga%20sur", given, "event"),
+        ("q=MILON", given, "event"),
+        ("q=milnoga%20sur", given, "event"),
+        ("q=sur&city=buenos%20aires", given, "event"),
+        ("q=viruta&from=2030-01-01T00:00:00Z&to=2030-01-03T00:00:00Z", given, "event"),
+        ("q=%22san%20telmo%22", room, "listing"),
+        ("q=milongas&kind=housing", room, "listing"),
     ] {
         if id.is_empty() {
             assert!(ids(&find(&server, &ben, query).await).is_empty(), "{query}");
@@ -99,8 +100,8 @@ async fn things_of_all_kinds_are_found_and_shown_as_their_routes_show_them() {
         assert!(ids(&find(&server, &ben, query).await).is_empty(), "{query}");
     }
 
-    let marked = &find(&server, &ben, "q=milonga").await["items"][0]["highlights"];
-    assert_eq!(marked, &json!([{"field": "title", "from": 0, "to": 7}]));
+    let found = find(&server, &ben, "q=milonga").await;
+    assert_eq!(found["items"][0]["highlights"], json!([{"field": "title", "from": 0, "to": 7}]));
     let (status, suggested) = server.get("/api/search/suggestions?q=mil", &ben).await;
     let wanted = json!({"items": [{"kind": "event", "id": given, "text": "Milónga del Sur"}]});
     assert_eq!((status, suggested), (StatusCode::OK, wanted));
