@@ -197,10 +197,8 @@ fn rule(operation: &str) -> Option<Rule> {
         "getFeatures" | "getFunnel" | "getRetention" | "getSeries" | "getTop" | "listQueues" | "listJobs"
         | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"
         | "getMailAddress" | "getActor" | "exportStore" | "listFindings" | "listNodes" | "getSlow"
-        | "listTraces" | "createTrace" | "removeTrace" | "getTree" | "listTrees" | "createUser" => {
-            Administers
-        }
-        "listAllPayments" | "getRevenue" => Administers,
+        | "listTraces" | "createTrace" | "removeTrace" | "getTree" | "listTrees" | "createUser"
+        | "listAllPayments" | "getRevenue" => Administers,
         "getEvent" | "answerEvent" | "listHosts" | "getEventCalendar" | "beginPayment" => SeesEvent,
         "listAttendees" => SeesAttendees,
         "listDoor" | "checkIn" => ChecksIn,
