@@ -38,6 +38,11 @@ pub(crate) fn letters(data_dir: &Path) -> PathBuf {
     data_dir.join("mail")
 }
 
+/// Where the index of words lies.
+pub(crate) fn search_index(config: &Config) -> PathBuf {
+    config.search.folder.clone().unwrap_or_else(|| config.data_dir.join("search"))
+}
+
 /// The folder as a person finds it from anywhere.
 pub(crate) fn shown(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()

@@ -29,6 +29,7 @@ mod personal_page;
 pub mod relay;
 mod running_node;
 pub mod schema;
+pub mod search;
 mod secrets;
 pub mod seed;
 mod server_reads;

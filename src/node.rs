@@ -43,6 +43,7 @@ use crate::community::payments;
 use crate::community::payments::payable::Payables;
 use crate::community::payments::quote::Purpose;
 use crate::community::payments::service::Payments;
+use crate::community::search::sources::sources;
 use crate::community::site::Site;
 use crate::community::{self, Community, CommunityParts, roles};
 use crate::config::{Config, ConfigSource, JobsOptions};
@@ -60,6 +61,8 @@ use crate::mail_routes;
 use crate::node_file::NodeFile;
 use crate::open_files::fit_open_files;
 use crate::relay::Relay;
+use crate::search::log::ChangeLog;
+use crate::search::{self, Searcher};
 use crate::secrets;
 use crate::server_reads;
 use crate::service_manager::ServiceManager;
@@ -316,7 +319,9 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     });
     let audit = AuditStore::new(engines.stores.db.clone());
     let is_shared = config.cluster.is_shared();
-    let carrier = Arc::new(Effects::new(Arc::clone(&engine), jobs.clone(), audit.clone(), is_shared));
+    let changes = search::log_of(&engines.stores.db);
+    let effects = Effects::new(Arc::clone(&engine), jobs.clone(), audit.clone(), changes.clone(), is_shared);
+    let carrier = Arc::new(effects);
     let relay = Relay::start(engines.stores.db.clone(), &engine, carrier, !config.cluster.is_shared());
     let engine_name = if config.cluster.is_shared() { "cql" } else { "embedded" };
     let export = export_route::router(engines.stores.clone(), VERSION, engine_name);
@@ -333,6 +338,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
         pusher: Arc::clone(&pusher),
         site: Site::of(&config.mail)?,
         payments: Arc::clone(&payments),
+        searcher: searcher(config, &engines.stores.db, &changes, &engine)?,
     };
     let community = Community::new(&db, parts, &config.auth)?;
     let letters = Letters::new(&db, jobs.clone(), Arc::clone(&tokens), &config.mail, transport(config)?)?;
@@ -431,6 +437,16 @@ fn of_admins(
     let role_changes = Roles::new(db, Arc::clone(revocations), tokens.lifetime());
     let pools = community::admin::handled(pools, db, role_changes);
     Ok(audit::work::handled(pools, Roots::new(db.clone(), RootKey::of(tokens)?)))
+}
+
+/// Who searches here, in an index that follows the changes.
+fn searcher(config: &Config, db: &Db, changes: &ChangeLog, engine: &Arc<Engine>) -> anyhow::Result<Searcher> {
+    let options = &config.search;
+    let folder = data_folder::search_index(config);
+    let opened = if options.enabled { search::open(&folder, options.memory_bytes)? } else { search::off() };
+    let searcher = Searcher::new(&opened, options.concurrency);
+    searcher.start(opened, changes, sources(db), engine, !config.cluster.is_shared());
+    Ok(searcher)
 }
 
 /// Who takes letters from here.

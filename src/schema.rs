@@ -7,6 +7,7 @@ use crate::analytics;
 use crate::community::admin::work::Workflow;
 use crate::community::{self, admin, events, housing, payments, posts};
 use crate::life_ceo;
+use crate::search;
 
 /// Where an entry of an index leads to, by the names of index and key; `None` for what is no key of that index.
 pub(crate) fn leads_to(index: &str, key: &str) -> Option<(&'static KindSpec, String)> {
@@ -58,5 +59,7 @@ pub fn schema() -> Schema {
         life_ceo::store::CONVERSATIONS.spec(),
     ]);
     kinds.extend(community::kinds());
-    Schema { kinds, indexes: community::indexes() }
+    let mut indexes = community::indexes();
+    indexes.push(search::log::CHANGES.spec());
+    Schema { kinds, indexes }
 }

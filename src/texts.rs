@@ -167,6 +167,8 @@ text! {
     SearchedUser = rule(Form::Token, 1, 254, "ana@example.com");
     /// Words that are searched for.
     SearchText = rule(Form::Line, 1, 100, "near the milonga");
+    /// Words and phrases that are searched for everywhere.
+    Words = rule(Form::Line, 1, 200, "milonga \"live music\"");
     /// What a user calls a device.
     DeviceName = rule(Form::Line, 1, 100, "Phone");
     /// A token or key of a push service.

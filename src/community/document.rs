@@ -28,6 +28,7 @@ use super::{admin, bookmarks, chat, events, graph, housing, notifications, payme
         (name = "calendars", description = "Events for calendar programs, and out of their files."),
         (name = "housing", description = "Places to stay, bookings of them, and reviews."),
         (name = "chat", description = "Conversations between people: direct ones and groups."),
+        (name = "search", description = "Finding people, posts, events and places to stay by words."),
         (name = "notifications", description = "What a user is told, by which ways, and on which devices."),
         (name = "payments", description = "Paying for tickets and stays, and sending money back."),
         (name = "points", description = "What members earn by taking part, and who has most."),

@@ -17,6 +17,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::audit::rules::Act;
 use super::audit::store::AuditStore;
 use crate::relay::{Attempt, Carrier};
+use crate::search::log::{Change, ChangeLog};
 
 /// The tag that tells clients that two publications are the same one: it may come twice where a node died.
 const SAME: &str = "idempotency_key";
@@ -46,6 +47,8 @@ pub enum Effect {
     },
     /// An act is written into the audit trail.
     Audit(Box<Act>),
+    /// The search indexes are told that a thing changed, came or went.
+    Changed(Change),
 }
 
 impl Effect {
@@ -63,6 +66,11 @@ impl Effect {
     /// An act that is written into the audit trail.
     pub fn audit(act: Act) -> Self {
         Self::Audit(Box::new(act))
+    }
+
+    /// The search indexes are told that a thing changed, came or went: a kind of [`super::search::sources`], and its id.
+    pub fn changed(kind: &str, id: &str) -> Self {
+        Self::Changed(Change { kind: kind.to_owned(), id: id.to_owned() })
     }
 
     /// In the form in which it is created together with a partition.
@@ -91,15 +99,22 @@ pub struct Effects {
     engine: Arc<Engine>,
     jobs: Jobs,
     audit: AuditStore,
+    changes: ChangeLog,
     /// Whether hot state outlives this node.
     hot_outlives: bool,
 }
 
 impl Effects {
-    /// Publishes by this engine, puts jobs into these queues, and writes into this audit trail. Where hot state outlives the node, publications are remembered there by their names, so that
+    /// Publishes by this engine, puts jobs into these queues, writes into this audit trail, and notes changes in this log. Where hot state outlives the node, publications are remembered there by their names, so that
     /// what a node published before it died is told once.
-    pub fn new(engine: Arc<Engine>, jobs: Jobs, audit: AuditStore, hot_outlives: bool) -> Self {
-        Self { engine, jobs, audit, hot_outlives }
+    pub fn new(
+        engine: Arc<Engine>,
+        jobs: Jobs,
+        audit: AuditStore,
+        changes: ChangeLog,
+        hot_outlives: bool,
+    ) -> Self {
+        Self { engine, jobs, audit, changes, hot_outlives }
     }
 
     async fn publish(
@@ -163,6 +178,8 @@ impl Carrier for Effects {
             }
             // So it is one entry, however often it is carried out.
             Effect::Audit(act) => Ok(self.audit.record(&name, *act).await.map(drop)?),
+            // Twice is one more look at the thing.
+            Effect::Changed(change) => Ok(self.changes.note(&change).await?),
         }
     }
 }

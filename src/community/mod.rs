@@ -26,6 +26,7 @@ pub mod points;
 pub mod policy;
 pub mod posts;
 pub mod roles;
+pub mod search;
 pub mod site;
 
 use std::collections::BTreeMap;
@@ -47,6 +48,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::AuthOptions;
 use crate::email::UnsubscribeKey;
+use crate::search::Searcher;
 use accounts::passwords::Passwords;
 use accounts::store::{AccountStore, User};
 use admin::Desks;
@@ -169,6 +171,7 @@ pub struct Community {
     notifications: Notifications,
     payments: Arc<Payments>,
     points: Points,
+    searcher: Searcher,
     unsubscribe: UnsubscribeKey,
     refresh_token_ttl: Duration,
     audit: AuditStore,
@@ -195,12 +198,15 @@ pub struct CommunityParts {
     pub site: Site,
     /// Takes payments.
     pub payments: Arc<Payments>,
+    /// Searches for words.
+    pub searcher: Searcher,
 }
 
 impl Community {
     /// The community on its store.
     pub fn new(db: &Db, parts: CommunityParts, auth: &AuthOptions) -> anyhow::Result<Self> {
-        let CommunityParts { hot, engine, tokens, revocations, jobs, pusher, site, payments } = parts;
+        let CommunityParts { hot, engine, tokens, revocations, jobs, pusher, site, payments, searcher } =
+            parts;
         let passwords = Passwords::new(auth.password_concurrency)?;
         let limits = Limits::new(auth.rates.clone(), Arc::clone(&hot));
         let refresh_token_ttl = auth.refresh_token_ttl;
@@ -234,6 +240,7 @@ impl Community {
             notifications: Notifications::new(db, pusher),
             payments,
             points: Points::new(db),
+            searcher,
             unsubscribe: letters::unsubscribe::key(&tokens)?,
             tokens,
             revocations,
@@ -307,6 +314,7 @@ pub fn router(community: Arc<Community>) -> OpenApiRouter {
         .merge(points::router())
         .merge(audit::router())
         .merge(admin::router())
+        .merge(search::router())
         .merge(letters::unsubscribe::router())
         .with_state(community)
 }

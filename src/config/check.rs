@@ -31,6 +31,7 @@ impl Config {
         problems.extend(self.mail.check());
         problems.extend(self.push.check());
         problems.extend(self.payments.check());
+        problems.extend(self.search.check());
         problems.extend(self.traces.problems());
         let mut require = |holds: bool, problem: &str| {
             if !holds {
@@ -115,6 +116,7 @@ impl Config {
     fn counts(&self) -> impl Iterator<Item = (&'static str, usize)> {
         [
             ("auth.password_concurrency", self.auth.password_concurrency),
+            ("search.concurrency", self.search.concurrency),
             ("store.max_open_files", self.store.max_open_files),
             ("session.channel_limit", self.session.channel_limit),
             ("session.max_frame_bytes", self.session.max_frame_bytes),

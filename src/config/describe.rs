@@ -14,7 +14,10 @@ use mundotango_storage::scylla::ScyllaOptions;
 
 use super::layers::{ENV_PREFIX, Source, Tree, variable};
 use super::read::Unknown;
-use super::{AuthOptions, ClusterOptions, Config, DrainOptions, JobsOptions, PaymentsOptions, RateOptions};
+use super::{
+    AuthOptions, ClusterOptions, Config, DrainOptions, JobsOptions, PaymentsOptions, RateOptions,
+    SearchOptions,
+};
 use crate::email::{MailOptions, SendgridOptions, SesOptions, SmtpOptions};
 
 /// The section of all namespaces, which have names of the operator's own.
@@ -71,6 +74,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section::of::<FcmOptions>("push.fcm"),
     Section::of::<ApnsOptions>("push.apns"),
     Section::of::<PaymentsOptions>("payments"),
+    Section::of::<SearchOptions>("search"),
     Section::of::<DrainOptions>("drain"),
     Section::of::<LogOptions>("log"),
     Section::of::<TracesOptions>("traces"),

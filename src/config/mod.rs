@@ -8,6 +8,7 @@ mod jobs;
 mod layers;
 mod payments;
 mod read;
+mod search;
 mod show;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub(crate) use check::MIN_SECRET_BYTES;
 pub use jobs::JobsOptions;
 use layers::{Source, Tree};
 pub use payments::PaymentsOptions;
+pub use search::SearchOptions;
 
 /// All that operators can set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
@@ -66,6 +68,8 @@ pub struct Config {
     pub push: PushOptions,
     /// Payments by Stripe.
     pub payments: PaymentsOptions,
+    /// The index of words that a node keeps for itself.
+    pub search: SearchOptions,
     /// How a node goes away.
     pub drain: DrainOptions,
     /// What is logged, and how.
@@ -185,6 +189,7 @@ impl Default for Config {
             mail: MailOptions::default(),
             push: PushOptions::default(),
             payments: PaymentsOptions::default(),
+            search: SearchOptions::default(),
             drain: DrainOptions::default(),
             log: LogOptions::default(),
             traces: TracesOptions::default(),

@@ -95,6 +95,7 @@ pub(crate) fn seed(config: &Config, args: SeedArgs) -> anyhow::Result<String> {
         let db = store.stores().db;
         let made = transfer::runtime()?.block_on(fill_unless_used(&db, &plan, password.clone(), args.more));
         store.close();
+        forget_search_index(config)?;
         made?
     };
     let mut text = String::new();
@@ -108,6 +109,14 @@ pub(crate) fn seed(config: &Config, args: SeedArgs) -> anyhow::Result<String> {
         plan.email(plan.users - 1)
     )?;
     Ok(text)
+}
+
+/// Nobody is told of what is seeded, so the node has to look for it: it makes an index that is not there.
+fn forget_search_index(config: &Config) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(data_folder::search_index(config)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The beginning of this day: runs of one day then make the same.

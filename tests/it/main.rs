@@ -55,6 +55,7 @@ mod rush;
 mod schema;
 mod sdk;
 mod sdks;
+mod search;
 mod secured;
 mod seed;
 mod series;

@@ -230,14 +230,15 @@ fn rule(operation: &str) -> Option<Rule> {
         | "getLeaderboard"
         | "getMyPoints"
         | "showMyPoints"
+        | "search"
+        | "suggestSearches"
+        | "searchAllKinds"
         | "listMyDeeds" => Rule::User,
         "getFeatures" | "getFunnel" | "getRetention" | "getSeries" | "getTop" | "listQueues" | "listJobs"
         | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"
         | "getMailAddress" | "getActor" | "exportStore" | "listFindings" | "listNodes" | "getSlow"
-        | "listTraces" | "createTrace" | "removeTrace" | "getTree" | "listTrees" | "createUser" => {
-            Administers
-        }
-        "listAllPayments" | "getRevenue" => Administers,
+        | "listTraces" | "createTrace" | "removeTrace" | "getTree" | "listTrees" | "createUser"
+        | "listAllPayments" | "getRevenue" => Administers,
         "getEvent" | "answerEvent" | "listHosts" | "getEventCalendar" | "beginPayment" => SeesEvent,
         "listAttendees" => SeesAttendees,
         "listDoor" | "checkIn" => ChecksIn,

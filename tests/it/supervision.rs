@@ -60,8 +60,15 @@ async fn what_looks_after_the_engines_is_in_the_tree() {
     let (outbox, others): (Vec<_>, Vec<_>) =
         names.into_iter().partition(|name| name.as_str().unwrap().starts_with("outbox "));
     assert_eq!(outbox.len(), 16, "one looks after what was left behind in each shard");
-    let known =
-        ["revocations", "outbox", "post reactions", "analytics counters", "health", "hot state sweep"];
+    let known = [
+        "revocations",
+        "outbox",
+        "search",
+        "post reactions",
+        "analytics counters",
+        "health",
+        "hot state sweep",
+    ];
     assert_eq!(others, known);
     until("the health was looked at", async || {
         let tasks = node(&server, &admin, "node").await["children"].take();

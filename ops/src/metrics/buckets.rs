@@ -23,6 +23,8 @@ pub(super) const STORE: &[f64] = &[
     2.5,
     10.0,
 ];
+/// Seconds of a search. Objective: 0.1.
+pub(super) const SEARCH: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 /// Seconds until a job begins. Objectives: 0.02 while all is well, 5 after the loss of a node.
 pub(super) const WAIT: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0, 3_600.0];

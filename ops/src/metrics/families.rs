@@ -118,6 +118,9 @@ metrics! {
     analytics_slots_dirty: IntGauge = gauge("Quarters of an hour of the day folded last that were to be folded");
     analytics_slots_folded_total: IntCounter = counter("Quarters of an hour that were folded into their day");
     pushes_total: IntCounterVec = counters("Pushes to devices, by the kind of their service (web, fcm, apns) and what came of them (sent, gone, refused, failed, misconfigured)", &[labels::PUSH_PROVIDER, labels::PUSH_STATUS]);
+    search_duration_seconds: HistogramVec = durations("Time of a search with the reading of what it shows, by what was asked for (search, suggestions)", &[labels::SEARCHED], buckets::SEARCH);
+    search_documents: IntGauge = gauge("Things in the search index of this node");
+    search_lag_seconds: IntGauge = gauge("How long ago the search index of this node last had all that was in the log of changes");
     log_lines_dropped_total: IntCounterVec = counters("Lines of the log that were dropped, by the reason", &[labels::DROPPED]);
     trace_spans_dropped_total: IntCounter = counter("Spans of traces that were not exported");
     build_info: IntGaugeVec = gauges("What runs; always 1", &[labels::VERSION, labels::COMMIT]);

@@ -53,6 +53,8 @@ pub(super) const WORKFLOW_TYPE: Label = ("workflow_type", &["feature", "safety",
 /// What they do with it.
 pub(super) const WORKFLOW_ACTION: Label =
     ("action", &["opened", "assigned", "replied", "escalated", "approved", "rejected", "closed"]);
+/// What is asked of the search index.
+pub(super) const SEARCHED: Label = ("searched", &["search", "suggestions"]);
 /// What can become of a login.
 pub(super) const LOGIN_RESULT: Label = ("result", &["granted", "refused", "limited"]);
 /// Agents of the Life CEO.

@@ -36,8 +36,11 @@ use self::rules::{Login, Rotation};
 use self::store::{AccountStore, ProfileChange, User};
 use super::Community;
 use super::audit::rules::Act;
+use super::effects::Effect;
 use super::limits::Address;
+use super::policy::{self, Action, Object, Viewer};
 use super::roles::{self, Role};
+use super::search::sources::PERSON;
 use crate::texts::{
     Bio, City, EmailAddress, FullName, GivenPassword, NewPassword, RefreshTokenText, Username, WebAddress,
 };
@@ -130,13 +133,13 @@ struct OwnUser {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PublicUser {
-    id: String,
-    username: String,
-    full_name: String,
+    pub(super) id: String,
+    pub(super) username: String,
+    pub(super) full_name: String,
     #[schema(required = true)]
-    bio: Option<String>,
+    pub(super) bio: Option<String>,
     #[schema(required = true)]
-    city: Option<String>,
+    pub(super) city: Option<String>,
     #[schema(required = true)]
     avatar_url: Option<String>,
     created_at: Time,
@@ -199,6 +202,21 @@ impl From<User> for OwnUser {
     }
 }
 
+impl Community {
+    /// The users with these ids whom the caller may see, in the ids' order.
+    pub(super) async fn seen_people_by_id(
+        &self,
+        ids: &[String],
+        viewer: Viewer<'_>,
+    ) -> Result<Vec<PublicUser>, Problem> {
+        let profiles = self.accounts.profiles(ids).await?.into_iter();
+        let seen = profiles.filter(|profile| {
+            policy::may(viewer, Action::Read, &Object::Somebody { user: &profile.id }).is_allowed()
+        });
+        Ok(seen.map(PublicUser::from).collect())
+    }
+}
+
 /// How long after an account was made its first letter may come.
 const GREETED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 
@@ -236,7 +254,8 @@ pub async fn create(
         is_verified: false,
     };
     let hash = passwords.hash(account.password.into_string()).await?;
-    accounts.create(&user, hash).await?.map_err(|taken| {
+    let changed = [Effect::changed(PERSON, &user.id).kept()?];
+    accounts.create_with_effects(&user, hash, &changed).await?.map_err(|taken| {
         let taken = [("email", taken.email), ("username", taken.username)];
         Problem::taken(taken.into_iter().filter(|(_, taken)| *taken).map(|(field, _)| field))
     })?;

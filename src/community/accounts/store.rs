@@ -6,12 +6,14 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use mundotango_gateway::input::Maybe;
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Db, Decision, Found, Wants, key, prefix};
+use mundotango_storage::db::{Db, Decision, Effect as KeptEffect, Found, Wants, key, prefix};
 
 use super::kind::{Account, Facts, LOGINS, PASSWORD, Row, USERS};
 use super::names::Name;
 use super::rules::{Login, MAX_LOGINS, Presented, Rotation};
+use crate::community::effects::Effect;
 use crate::community::roles::Role;
+use crate::community::search::sources::PERSON;
 
 /// One account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub struct ProfileChange {
 }
 
 impl User {
-    fn new(id: &str, facts: &Facts, account: Account) -> Self {
+    pub(in crate::community) fn new(id: &str, facts: &Facts, account: Account) -> Self {
         let Account { email, username, full_name, role, bio, city, avatar_url, .. } = account;
         Self {
             id: id.to_owned(),
@@ -102,6 +104,16 @@ impl AccountStore {
     /// Adds a user, unless another has the e-mail address or the username. However many race, one wins each name. Doing it
     /// again changes nothing.
     pub async fn create(&self, user: &User, password_hash: String) -> Result<Result<(), Taken>, StoreError> {
+        self.create_with_effects(user, password_hash, &[]).await
+    }
+
+    /// The same, with what it causes.
+    pub async fn create_with_effects(
+        &self,
+        user: &User,
+        password_hash: String,
+        effects: &[KeptEffect],
+    ) -> Result<Result<(), Taken>, StoreError> {
         let names = [Name::email(&user.email), Name::username(&user.username)];
         let (email, username) =
             tokio::try_join!(names[0].claim(&self.0, &user.id), names[1].claim(&self.0, &user.id))?;
@@ -119,7 +131,9 @@ impl AccountStore {
                 welcomed: false,
             };
             let rows = [(PASSWORD.to_owned(), Row::Password(password_hash))];
-            let created = self.0.create_once(&USERS, &user.id, &facts, &head, &rows, &[]).await?;
+            let creating =
+                self.0.create_once_with_effects(&USERS, &user.id, &facts, &head, &rows, &[], effects);
+            let created = creating.await?;
             if !created && self.user(&user.id).await?.is_none() {
                 // It was made and undone before, and an id is never used again.
                 self.release(&names, &user.id).await?;
@@ -145,8 +159,11 @@ impl AccountStore {
     }
 
     async fn remove(&self, user_id: &str) -> Result<(), StoreError> {
-        let removed =
-            self.0.change(&USERS, user_id, Wants::head(), |_| Ok::<_, StoreError>(Decision::Delete(())));
+        let changed = Effect::changed(PERSON, user_id);
+        let removed = self.0.change(&USERS, user_id, Wants::head(), move |part| {
+            part.emit(&changed)?;
+            Ok::<_, StoreError>(Decision::Delete(()))
+        });
         removed.await.map(drop)
     }
 
@@ -227,6 +244,7 @@ impl AccountStore {
                 change.bio.set(&mut head.bio);
                 change.city.set(&mut head.city);
                 change.avatar_url.set(&mut head.avatar_url);
+                part.emit(&Effect::changed(PERSON, &user_id))?;
                 Ok(Decision::Write(User::new(&user_id, part.facts, part.head.clone())))
             })
             .await

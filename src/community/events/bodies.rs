@@ -94,12 +94,12 @@ impl From<Party> for PartyBody {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::community) struct EventBody {
-    id: String,
+    pub(in crate::community) id: String,
     /// Null when the account is gone or cannot be read now.
     #[schema(required = true)]
     host: Option<Person>,
-    title: String,
-    description: String,
+    pub(in crate::community) title: String,
+    pub(in crate::community) description: String,
     /// When it starts.
     event_date: Time,
     /// When it ends; null where that is not told.
@@ -139,7 +139,7 @@ pub(in crate::community) struct EventBody {
     cancel_reason: Option<String>,
     /// The series that it is a date of; null where it stands alone.
     #[schema(required = true)]
-    series_id: Option<String>,
+    pub(in crate::community) series_id: Option<String>,
     /// When the series first had it start, as the venue's clocks show it: the date's name in the series, which stays when the
     /// event is moved.
     #[schema(required = true)]
@@ -255,9 +255,9 @@ impl OwnRsvp {
 /// An event, as the caller sees it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct SeenEvent {
+pub(in crate::community) struct SeenEvent {
     #[serde(flatten)]
-    pub(super) event: EventBody,
+    pub(in crate::community) event: EventBody,
     /// The caller's own answer.
     #[schema(required = true)]
     pub(super) my_rsvp: Option<OwnRsvp>,

@@ -12,6 +12,8 @@ use super::rules::{Cancelled, MOST_MOVES};
 use super::schedule::Schedule;
 use super::seating::{EventPart, Promoted, promote};
 use super::store::{EVENTS, Edited, Event, EventError, EventStore, Facts, still_to_come};
+use crate::community::effects::Effect as Changed;
+use crate::community::search::sources::EVENT;
 
 /// A change of an event.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,6 +104,7 @@ impl EventStore {
                 for effect in effects(&change)? {
                     part.emit(&effect)?;
                 }
+                part.emit(&Changed::changed(EVENT, &id))?;
                 Ok(Decision::Write(change.after))
             })
             .await
@@ -130,6 +133,7 @@ impl EventStore {
                 for effect in effects(&after)? {
                     part.emit(&effect)?;
                 }
+                part.emit(&Changed::changed(EVENT, &id))?;
                 Ok(Decision::Write(after))
             })
             .await

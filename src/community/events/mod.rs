@@ -43,7 +43,7 @@ use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Pa
 use mundotango_gateway::input::{Time, Whole};
 use mundotango_gateway::problem::Problem;
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
-use mundotango_storage::StoreError;
+use mundotango_storage::{Page, StoreError};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -61,6 +61,7 @@ use super::letters;
 use super::notifications::kinds::NotificationKind;
 use super::place::Near;
 use super::policy::{self, Action, Object, Viewer};
+use super::search::sources::EVENT;
 use super::{Community, label};
 use crate::texts::{City, Description};
 
@@ -86,11 +87,38 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 }
 
 impl Community {
+    /// The events with these ids that the caller may see, in the ids' order.
+    pub(super) async fn seen_events_by_id(
+        &self,
+        ids: &[String],
+        identity: &Identity,
+    ) -> Result<Vec<SeenEvent>, Problem> {
+        let mut events = Vec::with_capacity(ids.len());
+        for event in self.events.of_ids(ids).await?.into_iter().flatten() {
+            if self.events.may(identity.into(), Action::Read, &event).await?.is_allowed() {
+                events.push(event);
+            }
+        }
+        self.seen_events(events, identity).await
+    }
+
+    async fn seen_events(&self, events: Vec<Event>, identity: &Identity) -> Result<Vec<SeenEvent>, Problem> {
+        let ids: Vec<_> = events.iter().map(|event| event.id.clone()).collect();
+        let answers = self.events.rsvps_of(&ids, &identity.user_id).await?;
+        let people = self.people(events.iter().map(|event| event.host_id.clone()).collect()).await;
+        let seen = events.into_iter().zip(answers).map(|(event, rsvp)| SeenEvent {
+            event: EventBody::new(event, &people),
+            my_rsvp: rsvp.map(|rsvp| OwnRsvp::new(rsvp, None)),
+        });
+        Ok(seen.collect())
+    }
+
     /// Adds an event: unless it is a draft, those who look at events are told, and those who will come are reminded.
     pub(super) async fn give_event(&self, event: Event) -> Result<EventBody, StoreError> {
         let people = self.people(vec![event.host_id.clone()]).await;
         let effects = announce_new(&event, &people, event.created_at)?;
-        let effects = effects.iter().filter(|_| !event.is_draft).map(Effect::kept);
+        let changed = Effect::changed(EVENT, &event.id);
+        let effects = effects.iter().filter(|_| !event.is_draft).chain([&changed]).map(Effect::kept);
         self.events.create(&event, &effects.collect::<Result<Vec<_>, _>>()?).await?;
         mundotango_ops::metrics().events_created_total.with_label_values(&[&label(event.event_type)]).inc();
         Ok(EventBody::new(event, &people))
@@ -117,15 +145,8 @@ async fn list(
         with_cancelled: false,
     };
     let page = community.events.events(&filter, paging.request()).await?;
-    let ids: Vec<_> = page.items.iter().map(|event| event.id.clone()).collect();
-    let answers = community.events.rsvps_of(&ids, &identity.user_id).await?;
-    let people = community.people(page.items.iter().map(|event| event.host_id.clone()).collect()).await;
-    let mut answers = answers.into_iter();
-    let seen = page.map(|event| SeenEvent {
-        event: EventBody::new(event, &people),
-        my_rsvp: answers.next().flatten().map(|rsvp| OwnRsvp::new(rsvp, None)),
-    });
-    Ok(Json(paging.body(seen)))
+    let items = community.seen_events(page.items, &identity).await?;
+    Ok(Json(paging.body(Page { items, next: page.next })))
 }
 
 /// The caller's own events by the time they start, soonest first: those that the caller answered, or gives. Those that do not

@@ -315,7 +315,7 @@ impl Event {
         }
     }
 
-    pub(super) fn new(id: &str, found: Found<Facts, Attendance>) -> Self {
+    pub(in crate::community) fn new(id: &str, found: Found<Facts, Attendance>) -> Self {
         Self::of(id, found.facts, found.head)
     }
 

@@ -14,6 +14,8 @@ use super::occurrence::{Field, SeriesRef};
 use super::rules::MOST_MOVES;
 use super::seating::EventPart;
 use super::store::{EVENTS, Edited, Event, EventStore, still_to_come};
+use crate::community::effects::Effect;
+use crate::community::search::sources::EVENT;
 
 /// What a series says of one of its dates.
 #[derive(Clone, Debug)]
@@ -119,6 +121,7 @@ impl EventStore {
                 for effect in effects(&change)? {
                     part.emit(&effect)?;
                 }
+                part.emit(&Effect::changed(EVENT, &id))?;
                 Ok(Decision::Write(Occurrence { event: change.after, own }))
             })
             .await

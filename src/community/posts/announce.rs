@@ -18,21 +18,24 @@ use crate::community::notifications::kinds::NotificationKind;
 use crate::community::notifications::tell::Tell;
 use crate::community::points;
 use crate::community::points::store::Told;
+use crate::community::search::sources::POST;
 
 /// Where public posts are published.
 const FEED_CHANNEL: &str = "posts:feed";
 
-/// Tells those who look at the feed of a new public post.
+/// Tells those who look at the feed of a new public post, and the search of any.
 pub(super) fn announce_new(
     post: &Post,
     people: &BTreeMap<String, Person>,
 ) -> Result<Vec<Effect>, StoreError> {
-    if post.visibility != Visibility::Public {
-        return Ok(Vec::new());
+    let mut effects = Vec::new();
+    if post.visibility == Visibility::Public {
+        let body = PostBody::new(post.clone(), PostCounts::default(), people);
+        effects.push(Effect::publish(FEED_CHANNEL, &PostMessage::Created { post: body })?);
+        effects.push(earn(post, Told::Done)?);
     }
-    let body = PostBody::new(post.clone(), PostCounts::default(), people);
-    let message = PostMessage::Created { post: body };
-    Ok(vec![Effect::publish(FEED_CHANNEL, &message)?, earn(post, Told::Done)?])
+    effects.push(Effect::changed(POST, &post.id));
+    Ok(effects)
 }
 
 /// Tells those who look at a post of an edit, and those who may not see it any more that it is gone.
@@ -62,6 +65,7 @@ pub(super) fn announce_edit(
     if was != is {
         effects.push(earn(after, if is { Told::Done } else { Told::TakenBack })?);
     }
+    effects.push(Effect::changed(POST, &after.id));
     Ok(effects)
 }
 
@@ -78,6 +82,7 @@ pub(super) fn announce_deleted(post: &Post) -> Result<Vec<Effect>, StoreError> {
         effects.push(Effect::publish(FEED_CHANNEL, &gone)?);
         effects.push(earn(post, Told::TakenBack)?);
     }
+    effects.push(Effect::changed(POST, &post.id));
     Ok(effects)
 }
 

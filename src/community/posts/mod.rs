@@ -62,6 +62,15 @@ impl Community {
         Ok(reader.readable(self.posts.posts(ids).await?).await?)
     }
 
+    /// The same, as the user sees them.
+    pub(super) async fn seen_posts_by_id(
+        &self,
+        ids: &[String],
+        user_id: &str,
+    ) -> Result<Vec<SeenPost>, Problem> {
+        self.seen_posts(self.readable_posts(ids, user_id).await?, user_id).await
+    }
+
     pub(super) async fn seen_posts(&self, posts: Vec<Post>, user_id: &str) -> Result<Vec<SeenPost>, Problem> {
         let people = self.people(posts.iter().map(|post| post.author_id.clone()).collect()).await;
         let ids: Vec<_> = posts.iter().map(|post| post.id.clone()).collect();

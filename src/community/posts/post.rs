@@ -188,7 +188,8 @@ impl Post {
         Self { id, author_id, text, revision: 1, visibility, audience_version: 0, shown_from: 0, created_at }
     }
 
-    pub(super) fn found(id: &str, found: &Found<Facts, Head>) -> Self {
+    /// One that was read.
+    pub(in crate::community) fn found(id: &str, found: &Found<Facts, Head>) -> Self {
         Self::of(id, &found.facts, &found.head)
     }
 

@@ -111,6 +111,21 @@ impl Db {
         rows: &[(String, R)],
         entries: &[Entry],
     ) -> Result<bool, StoreError> {
+        self.create_once_with_effects(kind, id, facts, head, rows, entries, &[]).await
+    }
+
+    /// The same, with the effects of the creation.
+    #[expect(clippy::too_many_arguments, reason = "each is another part of what is created")]
+    pub async fn create_once_with_effects<F: Serialize, H: Serialize, R: Serialize>(
+        &self,
+        kind: &'static Kind<F, H, R>,
+        id: &str,
+        facts: &F,
+        head: &H,
+        rows: &[(String, R)],
+        entries: &[Entry],
+        effects: &[Effect],
+    ) -> Result<bool, StoreError> {
         let mark = new_mark(&self.writer);
         let rows = rows.iter().map(|(key, row)| Ok((key.clone(), Some(encode(row)?))));
         let write = Write {
@@ -120,19 +135,35 @@ impl Db {
             deletes: false,
             rows: rows.collect::<Result<_, StoreError>>()?,
             entries: entries.to_vec(),
-            outbox: None,
+            outbox: outbox_row(kind.spec(), id, &new_id(), effects)?,
         };
+        let created = self.create_if_absent(kind.spec(), id, &mark, &write).await;
+        match (&created, &write.outbox) {
+            (Ok(true), Some(row)) => self.hand_out(kind.spec(), id, row, effects),
+            (Ok(false), Some(row)) => self.take_back(row).await,
+            _ => {}
+        }
+        created
+    }
+
+    async fn create_if_absent(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        mark: &str,
+        write: &Write,
+    ) -> Result<bool, StoreError> {
         let (deadline, mut pause) = (Instant::now() + PATIENCE, FIRST_PAUSE);
         let mut unknown: Option<StoreError> = None;
         loop {
-            match self.engine.compare_and_set(kind.spec(), id, 0, write.clone()).await {
+            match self.engine.compare_and_set(kind, id, 0, write.clone()).await {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}
                 Err(error @ StoreError::Unknown(_)) => unknown = Some(error),
                 Err(error) => return Err(unknown.unwrap_or(error)),
             }
-            match self.engine.load(kind.spec(), id, &RowsWanted::default(), Freshness::Settled).await {
-                Ok(stored) if stored.marks.contains(&mark) => return Ok(true),
+            match self.engine.load(kind, id, &RowsWanted::default(), Freshness::Settled).await {
+                Ok(stored) if stored.marks.iter().any(|known| known == mark) => return Ok(true),
                 Ok(stored) if stored.version > 0 && unknown.is_none() => return Ok(false),
                 // So few changes leave the mark of the first one, which is then another's.
                 Ok(stored) if (1..=super::engine::MARKS as u64).contains(&stored.version) => {
@@ -141,8 +172,7 @@ impl Db {
                 Ok(_) | Err(_) => {}
             }
             if Instant::now() + pause > deadline {
-                let error =
-                    || StoreError::Unavailable(format!("too many create one of {}", kind.spec().name));
+                let error = || StoreError::Unavailable(format!("too many create one of {}", kind.name));
                 return Err(unknown.unwrap_or_else(error));
             }
             pause = back_off(pause).await;

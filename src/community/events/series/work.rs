@@ -29,6 +29,7 @@ use crate::community::events::store::{Event, EventError, EventStore, OfEvent};
 use crate::community::events::taking::Taking;
 use crate::community::notifications::kinds::NotificationKind;
 use crate::community::notifications::tell::Tell;
+use crate::community::search::sources::EVENT;
 use crate::community::{Person, label, people_of};
 
 /// Events that are worked on at the same time, and noted together. What that causes stays small enough to be done at once.
@@ -342,6 +343,7 @@ fn begin(
     if is_awaited {
         effects.push(jobs::answer_date(series_id, &event.id)?);
     }
+    effects.push(Effect::changed(EVENT, &event.id));
     Ok(effects)
 }
 

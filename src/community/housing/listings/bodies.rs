@@ -306,14 +306,14 @@ struct RatingsBody {
 /// A place to stay.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ListingBody {
-    id: String,
+pub(in crate::community) struct ListingBody {
+    pub(in crate::community) id: String,
     host_id: String,
     /// Null when the account is gone or cannot be read now.
     #[schema(required = true)]
     host: Option<Person>,
-    title: String,
-    description: String,
+    pub(in crate::community) title: String,
+    pub(in crate::community) description: String,
     accommodation_type: AccommodationType,
     /// Of a night that has no price of its own.
     #[schema(value_type = f64)]

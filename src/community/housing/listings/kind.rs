@@ -113,7 +113,7 @@ impl Listing {
         Self { id, host_id, created_at, details, entry: 0, version: 0, ratings: Ratings::default() }
     }
 
-    pub(super) fn found(id: &str, found: Found<Facts, Head>) -> Self {
+    pub(in crate::community) fn found(id: &str, found: Found<Facts, Head>) -> Self {
         Self::of(id, found.facts, found.head)
     }
 

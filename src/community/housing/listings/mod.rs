@@ -23,15 +23,17 @@ use mundotango_gateway::extract::{ListQuery, PageBody, PageQuery, Path, ValidJso
 use mundotango_gateway::input::{BadFields, Choice, Param, Whole};
 use mundotango_gateway::problem::{FieldCode, FieldError, Problem};
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
+use mundotango_storage::Page;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::bodies::{ListingBody, ListingChange, NewListing};
+pub(in crate::community) use self::bodies::ListingBody;
+use self::bodies::{ListingChange, NewListing};
 use self::fuzz::Chance;
 use self::kind::Listing;
-use self::rules::{AccommodationType, MOST_GUESTS};
+use self::rules::{AccommodationType, ListingStatus, MOST_GUESTS};
 use self::search::ListingFilter;
 use self::words::Words;
 use super::stay::{self, CivilDate, Stay};
@@ -143,6 +145,35 @@ impl Community {
         Ok(ListingBody::new(listing, &people, is_exact))
     }
 
+    /// Listings as a list shows them.
+    async fn listed(&self, listings: Vec<Listing>, identity: &Identity) -> Vec<ListingBody> {
+        let people = self.people(listings.iter().map(|listing| listing.host_id.clone()).collect()).await;
+        let listed = listings.into_iter().map(|listing| {
+            // Who is its guest sees more on its page.
+            let address = Object::Address { host: &listing.host_id, is_guest: false };
+            let is_exact = policy::may(Viewer::from(identity), Action::Read, &address).is_allowed();
+            ListingBody::new(listing, &people, is_exact)
+        });
+        listed.collect()
+    }
+
+    /// The listings with these ids that the caller may find, in the ids' order: those that are paused only their host finds.
+    pub(in crate::community) async fn seen_listings_by_id(
+        &self,
+        ids: &[String],
+        identity: &Identity,
+        viewer: Viewer<'_>,
+    ) -> Result<Vec<ListingBody>, Problem> {
+        let is_found = |listing: &Listing| {
+            let object = Object::Listing { host: &listing.host_id };
+            let is_own = listing.host_id == identity.user_id;
+            (is_own || listing.details.status == ListingStatus::Active)
+                && policy::may(viewer, Action::Read, &object).is_allowed()
+        };
+        let listings = self.housing.listings.all(ids).await?.into_iter().flatten().filter(is_found);
+        Ok(self.listed(listings.collect(), identity).await)
+    }
+
     /// A filter with what an event asks for where it says nothing else.
     async fn beds_for(
         &self,
@@ -236,14 +267,8 @@ async fn list(
         None => filter,
     };
     let page = community.housing.listings.listings(&filter, paging.request()).await?;
-    let people = community.people(page.items.iter().map(|listing| listing.host_id.clone()).collect()).await;
-    let page = page.map(|listing| {
-        // Who is its guest sees more on its page.
-        let address = Object::Address { host: &listing.host_id, is_guest: false };
-        let is_exact = policy::may(Viewer::from(&identity), Action::Read, &address).is_allowed();
-        ListingBody::new(listing, &people, is_exact)
-    });
-    Ok(Json(paging.body(page)))
+    let items = community.listed(page.items, &identity).await;
+    Ok(Json(paging.body(Page { items, next: page.next })))
 }
 
 /// Offer a place to stay.

@@ -15,9 +15,11 @@ use super::lists::{self, LISTINGS_BY_PLACE, Listed};
 use super::rows::{date_of, read, rows_of, wants, write};
 use super::rules::Details;
 use crate::community::amount::{Price, too_fine};
+use crate::community::effects::Effect;
 use crate::community::housing::error::HousingError;
 use crate::community::housing::jobs::{self, Unlist};
 use crate::community::housing::stay::{self, HORIZON, Stay};
+use crate::community::search::sources::HOUSING;
 
 /// A change of nights; what is absent stays.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +52,10 @@ impl ListingStore {
         let entries = lists::entries(&lists_of(&listed, &host_id), &lists::key_of(&id, entry), &listed)?;
         let facts = Facts { host_id, created_at };
         let head = Head { details, entry, version, ratings };
-        self.0.create_once(&LISTINGS, &id, &facts, &head, &[], &entries).await.map(drop)
+        let changed = [Effect::changed(HOUSING, &id).kept()?];
+        let creating =
+            self.0.create_once_with_effects(&LISTINGS, &id, &facts, &head, &[], &entries, &changed);
+        creating.await.map(drop)
     }
 
     /// The listing with this id.
@@ -79,6 +84,7 @@ impl ListingStore {
                 return Ok(Decision::Stands(Listing::of(&listing_id, part.facts.clone(), part.head.clone())));
             }
             part.head.version += 1;
+            part.emit(&Effect::changed(HOUSING, &listing_id))?;
             let (gone, listed) = (Listed::of(&before), Listed::of(&part.head.details));
             if gone != listed {
                 let host_id = &part.facts.host_id;

@@ -1,0 +1,99 @@
+//! What there is to search for: one line and one function for each kind of thing.
+//!
+//! A new kind of thing needs a line in [`sources`], the function that makes its document, [`Effect::changed`] in each change of
+//! it, and a way to show it in `shown.rs`.
+//!
+//! [`Effect::changed`]: crate::community::effects::Effect::changed
+
+use mundotango_storage::db::{Db, Found};
+
+use crate::community::accounts::kind::{self as account, Account, USERS};
+use crate::community::accounts::store::User;
+use crate::community::events::rules::Attendance;
+use crate::community::events::store::{self as event, EVENTS, Event};
+use crate::community::housing::listings::kind::{self as listing, LISTINGS, Listing};
+use crate::community::housing::listings::rules::ListingStatus;
+use crate::community::housing::listings::words::areas;
+use crate::community::posts::store::{self as posts, POSTS, Post, Visibility};
+use crate::search::document::{Audience, Document};
+use crate::search::source::{Partitions, Source};
+
+/// The name of people.
+pub const PERSON: &str = "person";
+/// The name of posts.
+pub const POST: &str = "post";
+/// The name of events.
+pub const EVENT: &str = "event";
+/// The name of places to stay.
+pub const HOUSING: &str = "housing";
+
+/// All that is searched for in a store.
+pub fn sources(db: &Db) -> Vec<Box<dyn Source>> {
+    vec![
+        Box::new(Partitions::new(db, PERSON, &USERS, person)),
+        Box::new(Partitions::new(db, POST, &POSTS, post)),
+        Box::new(Partitions::new(db, EVENT, &EVENTS, event)),
+        Box::new(Partitions::new(db, HOUSING, &LISTINGS, housing)),
+    ]
+}
+
+fn person(id: &str, found: Found<account::Facts, Account>) -> Document {
+    let user = User::new(id, &found.facts, found.head);
+    Document {
+        title: format!("{} {}", user.full_name, user.username),
+        text: user.bio.unwrap_or_default(),
+        places: user.city.into_iter().collect(),
+        audience: Audience::Everybody,
+        at: user.created_at,
+        over_at: None,
+        has_time: false,
+    }
+}
+
+fn post(id: &str, found: Found<posts::Facts, posts::Head>) -> Document {
+    let post = Post::found(id, &found);
+    Document {
+        title: String::new(),
+        text: post.text.content,
+        places: Vec::new(),
+        audience: match post.visibility {
+            Visibility::Public => Audience::Everybody,
+            Visibility::Friends => Audience::FriendsOf(post.author_id),
+            Visibility::Private => Audience::Only(post.author_id),
+        },
+        at: post.created_at,
+        over_at: None,
+        has_time: true,
+    }
+}
+
+fn event(id: &str, found: Found<event::Facts, Attendance>) -> Document {
+    let event = Event::new(id, found);
+    Document {
+        title: event.title,
+        text: format!("{}\n{}", event.description, event.location.text),
+        places: areas(&event.location),
+        audience: if event.is_draft { Audience::Only(event.host_id) } else { Audience::Everybody },
+        at: event.when.starts_at(),
+        over_at: Some(event.when.over_at()),
+        has_time: true,
+    }
+}
+
+fn housing(id: &str, found: Found<listing::Facts, listing::Head>) -> Document {
+    let listing = Listing::found(id, found);
+    let details = listing.details;
+    Document {
+        // Of where it is, only what everybody may know.
+        places: areas(&details.location),
+        title: details.title,
+        text: details.description,
+        audience: match details.status {
+            ListingStatus::Active => Audience::Everybody,
+            ListingStatus::Paused => Audience::Only(listing.host_id),
+        },
+        at: listing.created_at,
+        over_at: None,
+        has_time: false,
+    }
+}

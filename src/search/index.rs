@@ -1,0 +1,482 @@
+//! The index itself: tantivy on a folder, or in memory.
+//!
+//! No text is kept in it, only words: what is shown is read from the store. A thing has one document, under its kind and id, in
+//! a field that is indexed as it is: that is what a deletion finds it by.
+
+use std::fs;
+use std::ops::Bound;
+use std::path::Path;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tantivy::collector::TopDocs;
+use tantivy::directory::MmapDirectory;
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
+use tantivy::query::{
+    BooleanQuery, BoostQuery, ConstScoreQuery, FuzzyTermQuery, Occur, PhraseQuery, Query, RangeQuery,
+    TermQuery, TermSetQuery,
+};
+use tantivy::schema::{
+    FAST, Field, INDEXED, IndexRecordOption, STRING, Schema, TextFieldIndexing, TextOptions,
+};
+use tantivy::tokenizer::{PreTokenizedString, Token};
+use tantivy::{
+    Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, SegmentReader, TantivyDocument, Term,
+};
+
+use super::document::{Audience, Document, MOST_OF_TEXT, MOST_OF_TITLE, MOST_PLACES};
+use super::fold::{Word, folded, words};
+use super::query::{Part, Search, wrong_letters};
+
+/// Rises when documents are made otherwise: an index of another number is made anew.
+const LAYOUT: u32 = 1;
+/// Longest beginning of a word that is indexed, in letters.
+const LONGEST_BEGINNING: usize = 12;
+/// Words between two texts of one field, so that no phrase reaches from one into the other.
+const GAP: usize = 10;
+/// Segments with so many deleted documents of a hundred are written anew: what was deleted is gone from the disk then.
+const DELETED_BEFORE_MERGE: f32 = 0.1;
+/// Weight of a word in a title, against 1 in a text.
+const IN_TITLE: f32 = 3.0;
+/// Weight of a word that is spelled alike with its accents.
+const WITH_ACCENTS: f32 = 1.5;
+/// Weight of the beginning of a word in a title.
+const BEGINNING: f32 = 0.7;
+/// Weight of a word that is spelled otherwise.
+const MISSPELT: f32 = 0.3;
+/// What remains of the weight of a thing that is over.
+const OVER: f32 = 0.5;
+
+/// How far an index has followed the changes, kept with each commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    layout: u32,
+    /// All entries of the log up to this key are in the index.
+    pub cursor: String,
+    /// Whether it holds all things, or is being made.
+    pub is_complete: bool,
+}
+
+impl Progress {
+    /// Progress of an index of this build.
+    pub fn new(cursor: String, is_complete: bool) -> Self {
+        Self { layout: LAYOUT, cursor, is_complete }
+    }
+}
+
+/// What is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// The name of its kind.
+    pub kind: String,
+    /// Its id.
+    pub id: String,
+}
+
+/// What a search is narrowed to.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Who searches.
+    pub viewer: String,
+    /// The viewer's friends.
+    pub friends: Vec<String>,
+    /// Only of these kinds; of all if there are none.
+    pub kinds: Vec<&'static str>,
+    /// Only in this place.
+    pub place: Option<String>,
+    /// Only not before this time.
+    pub from: Option<Timestamp>,
+    /// Only before this time.
+    pub to: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct FieldsOf {
+    id: Field,
+    kind: Field,
+    audience: Field,
+    place: Field,
+    exact: Field,
+    title: Field,
+    text: Field,
+    beginnings: Field,
+    at: Field,
+    over: Field,
+    time: Field,
+}
+
+fn schema() -> (Schema, FieldsOf) {
+    let mut schema = Schema::builder();
+    let words = |record| {
+        TextOptions::default()
+            .set_indexing_options(TextFieldIndexing::default().set_tokenizer("raw").set_index_option(record))
+    };
+    let fields = FieldsOf {
+        id: schema.add_text_field("id", STRING | FAST),
+        kind: schema.add_text_field("kind", STRING),
+        audience: schema.add_text_field("audience", STRING),
+        place: schema.add_text_field("place", STRING),
+        exact: schema.add_text_field("exact", words(IndexRecordOption::WithFreqs)),
+        title: schema.add_text_field("title", words(IndexRecordOption::WithFreqsAndPositions)),
+        text: schema.add_text_field("text", words(IndexRecordOption::WithFreqsAndPositions)),
+        beginnings: schema.add_text_field("beginnings", words(IndexRecordOption::Basic)),
+        at: schema.add_i64_field("at", FAST),
+        over: schema.add_i64_field("over", FAST),
+        time: schema.add_i64_field("time", FAST | INDEXED),
+    };
+    (schema.build(), fields)
+}
+
+/// An index of things.
+pub struct WordIndex {
+    fields: FieldsOf,
+    index: Index,
+    reader: IndexReader,
+    /// `None` after it failed and until it is made anew.
+    writer: Mutex<Option<IndexWriter>>,
+    memory: usize,
+}
+
+/// Why an index cannot be used.
+pub type IndexError = tantivy::TantivyError;
+
+impl WordIndex {
+    /// Opens the index of a folder, or makes one there; without a folder, one in memory. What cannot be read, or is of another
+    /// layout, is removed: everything in it is in the store. `memory` is what the writer may take, in bytes.
+    pub fn open(folder: Option<&Path>, memory: usize) -> Result<(Self, Option<Progress>), IndexError> {
+        let (schema, fields) = schema();
+        let Some(folder) = folder else {
+            return Self::on(Index::create_in_ram(schema), fields, memory).map(|made| (made, None));
+        };
+        let open = || -> Result<(Self, Progress), IndexError> {
+            let index = Index::open(MmapDirectory::open(folder)?)?;
+            let progress = progress_of(&index)?.filter(|progress| progress.layout == LAYOUT);
+            let progress = progress.filter(|_| index.schema() == schema).ok_or_else(|| {
+                IndexError::InvalidArgument("it is of another layout, or was never whole".to_owned())
+            })?;
+            Ok((Self::on(index, fields, memory)?, progress))
+        };
+        let is_there = folder.join("meta.json").exists();
+        match open() {
+            Ok((index, progress)) => return Ok((index, Some(progress))),
+            // Another node works on it: its files are not to be touched.
+            Err(error @ IndexError::LockFailure(..)) => return Err(error),
+            Err(error) if is_there => {
+                tracing::warn!(%error, folder = %folder.display(), "the search index is made anew");
+            }
+            Err(_) => {}
+        }
+        if folder.exists() {
+            fs::remove_dir_all(folder)?;
+        }
+        fs::create_dir_all(folder)?;
+        let directory = MmapDirectory::open(folder)?;
+        let index = Index::create(directory, schema, IndexSettings::default())?;
+        Self::on(index, fields, memory).map(|made| (made, None))
+    }
+
+    fn on(index: Index, fields: FieldsOf, memory: usize) -> Result<Self, IndexError> {
+        let writer = Mutex::new(Some(writer_of(&index, memory)?));
+        // Without threads of its own: it is loaded when something was committed.
+        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
+        Ok(Self { fields, index, reader, writer, memory })
+    }
+
+    /// Goes back to what was committed last, after something failed; how far that goes.
+    pub fn renew(&self) -> Result<Option<Progress>, IndexError> {
+        let mut writer = self.writer.lock();
+        // The one before holds the lock of the folder.
+        drop(writer.take());
+        *writer = Some(writer_of(&self.index, self.memory)?);
+        progress_of(&self.index)
+    }
+
+    fn with_writer<T>(
+        &self,
+        work: impl FnOnce(&mut IndexWriter) -> Result<T, IndexError>,
+    ) -> Result<T, IndexError> {
+        match self.writer.lock().as_mut() {
+            Some(writer) => work(writer),
+            None => Err(IndexError::SystemError("the index has no writer".to_owned())),
+        }
+    }
+
+    /// Puts documents in the place of those that these things had, or nothing.
+    pub fn put(&self, kind: &str, documents: &[(String, Option<Document>)]) -> Result<(), IndexError> {
+        self.with_writer(|writer| {
+            for (id, document) in documents {
+                let key = format!("{kind}:{id}");
+                writer.delete_term(Term::from_field_text(self.fields.id, &key));
+                if let Some(document) = document {
+                    writer.add_document(self.document(kind, &key, document))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets all things.
+    pub fn clear(&self) -> Result<(), IndexError> {
+        self.with_writer(|writer| writer.delete_all_documents().map(drop))
+    }
+
+    /// Writes down what was put, together with how far it goes, and searches in it from now on.
+    pub fn commit(&self, progress: &Progress) -> Result<(), IndexError> {
+        let payload = serde_json::to_string(progress)
+            .map_err(|error| IndexError::InvalidArgument(error.to_string()))?;
+        self.with_writer(|writer| {
+            let mut commit = writer.prepare_commit()?;
+            commit.set_payload(&payload);
+            commit.commit().map(drop)
+        })?;
+        self.reader.reload()
+    }
+
+    /// Writes every segment anew in which something was deleted, so that its words are gone from the disk. Blocks until then.
+    pub fn purge(&self) -> Result<usize, IndexError> {
+        let segments = self.index.searchable_segment_metas()?;
+        let mut purged = 0;
+        for segment in segments.iter().filter(|segment| segment.has_deletes()) {
+            // One that is merged by now is no longer there.
+            let merging = self.with_writer(|writer| Ok(writer.merge(&[segment.id()])))?;
+            match merging.wait() {
+                Ok(_) => purged += 1,
+                Err(error) => tracing::debug!(%error, "a segment was merged meanwhile"),
+            }
+        }
+        if purged > 0 {
+            self.reader.reload()?;
+        }
+        let collecting = self.with_writer(|writer| Ok(writer.garbage_collect_files()))?;
+        collecting.wait()?;
+        Ok(purged)
+    }
+
+    /// How many things it holds.
+    pub fn count(&self) -> u64 {
+        self.reader.searcher().num_docs()
+    }
+
+    fn document(&self, kind: &str, key: &str, document: &Document) -> TantivyDocument {
+        let fields = &self.fields;
+        let mut made = TantivyDocument::new();
+        made.add_text(fields.id, key);
+        made.add_text(fields.kind, kind);
+        for audience in audiences(&document.audience) {
+            made.add_text(fields.audience, audience);
+        }
+        let places = || document.places.iter().take(MOST_PLACES);
+        for place in places() {
+            made.add_text(fields.place, folded(place));
+        }
+        let title = words(&document.title, MOST_OF_TITLE);
+        let mut text = words(&document.text, MOST_OF_TEXT);
+        for place in places() {
+            let start = text.last().map_or(0, |word| word.position + GAP);
+            let shifted = words(place, MOST_OF_TITLE).into_iter();
+            text.extend(shifted.map(|word| Word { position: word.position + start, ..word }));
+        }
+        let accents = title.iter().chain(&text).filter(|word| word.exact != word.folded);
+        let accents: Vec<_> = accents.map(|word| (word.exact.clone(), word.position)).collect();
+        let beginnings: Vec<_> =
+            title.iter().flat_map(|word| beginnings(&word.folded)).map(|part| (part, 0)).collect();
+        let spelled = |words: Vec<Word>| words.into_iter().map(|word| (word.folded, word.position)).collect();
+        for (field, tokens) in [
+            (fields.exact, accents),
+            (fields.beginnings, beginnings),
+            (fields.title, spelled(title)),
+            (fields.text, spelled(text)),
+        ] {
+            made.add_pre_tokenized_text(field, pre_tokenized(tokens));
+        }
+        made.add_i64(fields.at, document.at.as_millisecond());
+        if let Some(over_at) = document.over_at {
+            made.add_i64(fields.over, over_at.as_millisecond());
+        }
+        if document.has_time {
+            made.add_i64(fields.time, document.at.as_millisecond());
+        }
+        made
+    }
+
+    /// The things that fit best, at most so many. With `misspelt`, words are found also where some letters are wrong.
+    pub fn find(
+        &self,
+        search: &Search,
+        filter: &Filter,
+        misspelt: bool,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<Hit>, IndexError> {
+        if search.is_empty() || most == 0 {
+            return Ok(Vec::new());
+        }
+        let mut parts: Vec<_> =
+            search.parts().iter().map(|part| (Occur::Must, self.part(part, misspelt))).collect();
+        parts.extend(self.narrowed(filter).into_iter().map(|query| (Occur::Must, query)));
+        let searcher = self.reader.searcher();
+        let found =
+            searcher.search(&BooleanQuery::new(parts), &TopDocs::with_limit(most).order_by_score())?;
+        let mut hits = Vec::with_capacity(found.len());
+        for (score, address) in found {
+            let segment = searcher.segment_reader(address.segment_ord);
+            if let Some((hit, away, is_over)) = told(segment, address.doc_id, now)? {
+                hits.push((if is_over { score * OVER } else { score }, away, hit));
+            }
+        }
+        // Things that fit alike stand in the same order on every node: what was said last, and what is next.
+        hits.sort_by(|one, other| {
+            let by_score = other.0.total_cmp(&one.0);
+            by_score.then(one.1.cmp(&other.1)).then_with(|| other.2.id.cmp(&one.2.id))
+        });
+        Ok(hits.into_iter().map(|(_, _, hit)| hit).collect())
+    }
+
+    fn narrowed(&self, filter: &Filter) -> Vec<Box<dyn Query>> {
+        let fields = &self.fields;
+        let friends =
+            filter.friends.iter().map(|friend| Term::from_field_text(fields.audience, &friends_of(friend)));
+        let own = [EVERYBODY.to_owned(), only(&filter.viewer)];
+        let own = own.iter().map(|audience| Term::from_field_text(fields.audience, audience));
+        let mut narrowed: Vec<Box<dyn Query>> = vec![Box::new(TermSetQuery::new(own.chain(friends)))];
+        if !filter.kinds.is_empty() {
+            let kinds = filter.kinds.iter().map(|kind| Term::from_field_text(fields.kind, kind));
+            narrowed.push(Box::new(TermSetQuery::new(kinds)));
+        }
+        if let Some(place) = &filter.place {
+            narrowed.push(term(fields.place, &folded(place), IndexRecordOption::Basic));
+        }
+        if filter.from.is_some() || filter.to.is_some() {
+            let time = |time: Timestamp| Term::from_field_i64(fields.time, time.as_millisecond());
+            let from = filter.from.map_or(Bound::Unbounded, |from| Bound::Included(time(from)));
+            let to = filter.to.map_or(Bound::Unbounded, |to| Bound::Excluded(time(to)));
+            narrowed.push(Box::new(RangeQuery::new(from, to)));
+        }
+        // They choose, and do not weigh.
+        narrowed
+            .into_iter()
+            .map(|query| Box::new(ConstScoreQuery::new(query, 0.0)) as Box<dyn Query>)
+            .collect()
+    }
+
+    fn part(&self, part: &Part, misspelt: bool) -> Box<dyn Query> {
+        let fields = &self.fields;
+        let word = match part {
+            Part::Word(word) => word,
+            Part::Phrase(words) => {
+                let phrase = |field| phrase(field, words);
+                return any(vec![weighed(phrase(fields.title), IN_TITLE), phrase(fields.text)]);
+            }
+        };
+        let spelled = &word.folded;
+        let with_freqs = IndexRecordOption::WithFreqs;
+        let mut ways = vec![
+            weighed(term(fields.title, spelled, with_freqs), IN_TITLE),
+            term(fields.text, spelled, with_freqs),
+        ];
+        if word.exact != word.folded {
+            ways.push(weighed(term(fields.exact, &word.exact, with_freqs), WITH_ACCENTS));
+        }
+        if spelled.chars().count() <= LONGEST_BEGINNING {
+            ways.push(weighed(term(fields.beginnings, spelled, IndexRecordOption::Basic), BEGINNING));
+        }
+        let wrong = wrong_letters(spelled);
+        if misspelt && wrong > 0 {
+            for field in [fields.title, fields.text] {
+                let near = FuzzyTermQuery::new(Term::from_field_text(field, spelled), wrong, true);
+                ways.push(weighed(Box::new(near), MISSPELT));
+            }
+        }
+        any(ways)
+    }
+}
+
+fn writer_of(index: &Index, memory: usize) -> Result<IndexWriter, IndexError> {
+    let options = IndexWriterOptions::builder()
+        .num_worker_threads(1)
+        .num_merge_threads(1)
+        .memory_budget_per_thread(memory)
+        .build();
+    let writer: IndexWriter = index.writer_with_options(options)?;
+    let mut policy = LogMergePolicy::default();
+    policy.set_del_docs_ratio_before_merge(DELETED_BEFORE_MERGE);
+    writer.set_merge_policy(Box::new(policy));
+    Ok(writer)
+}
+
+const EVERYBODY: &str = "all";
+
+fn only(user: &str) -> String {
+    format!("only:{user}")
+}
+
+fn friends_of(user: &str) -> String {
+    format!("friends:{user}")
+}
+
+fn audiences(audience: &Audience) -> Vec<String> {
+    match audience {
+        Audience::Everybody => vec![EVERYBODY.to_owned()],
+        Audience::Only(user) => vec![only(user)],
+        Audience::FriendsOf(user) => vec![only(user), friends_of(user)],
+    }
+}
+
+/// The beginnings of a word, the word itself among them if it is not too long.
+fn beginnings(word: &str) -> Vec<String> {
+    let ends = word.char_indices().skip(1).map(|(at, _)| at).chain([word.len()]).take(LONGEST_BEGINNING);
+    ends.filter_map(|end| word.get(..end)).map(str::to_owned).collect()
+}
+
+fn pre_tokenized(tokens: Vec<(String, usize)>) -> PreTokenizedString {
+    let token = |(text, position)| Token { position, text, ..Token::default() };
+    PreTokenizedString { text: String::new(), tokens: tokens.into_iter().map(token).collect() }
+}
+
+fn term(field: Field, text: &str, record: IndexRecordOption) -> Box<dyn Query> {
+    Box::new(TermQuery::new(Term::from_field_text(field, text), record))
+}
+
+fn phrase(field: Field, words: &[Word]) -> Box<dyn Query> {
+    let first = words.first().map_or(0, |word| word.position);
+    let terms = words
+        .iter()
+        .map(|word| (word.position.saturating_sub(first), Term::from_field_text(field, &word.folded)));
+    Box::new(PhraseQuery::new_with_offset(terms.collect()))
+}
+
+fn weighed(query: Box<dyn Query>, weight: f32) -> Box<dyn Query> {
+    Box::new(BoostQuery::new(query, weight))
+}
+
+fn any(ways: Vec<Box<dyn Query>>) -> Box<dyn Query> {
+    Box::new(BooleanQuery::union(ways))
+}
+
+/// What a document tells: which thing it is of, how far from now that is in milliseconds, and whether it is over.
+fn told(
+    segment: &SegmentReader,
+    document: u32,
+    now: Timestamp,
+) -> Result<Option<(Hit, u64, bool)>, IndexError> {
+    let columns = segment.fast_fields();
+    let Some(ids) = columns.str("id")? else { return Ok(None) };
+    let Some(ord) = ids.ords().first(document) else { return Ok(None) };
+    let mut key = String::new();
+    ids.ord_to_str(ord, &mut key)?;
+    let Some((kind, id)) = key.split_once(':') else { return Ok(None) };
+    let at = columns.i64("at")?.first(document).unwrap_or_default();
+    let over = columns.i64("over").ok().and_then(|over| over.first(document));
+    let is_over = over.is_some_and(|over| over <= now.as_millisecond());
+    let away = at.abs_diff(now.as_millisecond());
+    Ok(Some((Hit { kind: kind.to_owned(), id: id.to_owned() }, away, is_over)))
+}
+
+fn progress_of(index: &Index) -> Result<Option<Progress>, IndexError> {
+    let payload = index.load_metas()?.payload;
+    Ok(payload.and_then(|payload| serde_json::from_str(&payload).ok()))
+}
+
+#[cfg(test)]
+mod tests;
