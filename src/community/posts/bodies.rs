@@ -192,11 +192,11 @@ pub(in crate::community) fn entity_views(text: &str, mentions: &BTreeMap<String,
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::community) struct PostBody {
-    id: String,
+    pub(in crate::community) id: String,
     /// Null when the account is gone or cannot be read now.
     #[schema(required = true)]
     author: Option<Person>,
-    content: String,
+    pub(in crate::community) content: String,
     /// What the words name.
     entities: Vec<EntityView>,
     media: Vec<MediaView>,
@@ -244,7 +244,7 @@ impl PostBody {
 #[serde(rename_all = "camelCase")]
 pub(in crate::community) struct SeenPost {
     #[serde(flatten)]
-    pub(super) post: PostBody,
+    pub(in crate::community) post: PostBody,
     /// The caller's own reaction.
     #[schema(required = true)]
     pub(super) my_reaction: Option<ReactionType>,
