@@ -104,7 +104,7 @@ impl PostChange {
 pub(super) struct FeedQuery {
     /// Only with this hashtag, with its sign or without.
     #[deserr(default)]
-    #[param(value_type = Option<TagText>)]
+    #[param(value_type = Option<TagText>, inline)]
     pub(super) tag: Option<TagText>,
     /// Only what is newer than the post of this id, the oldest first: the `newest` of an answer before. What was made in the two
     /// minutes before that post may come again, as it may have been late: clients know it by its id.
