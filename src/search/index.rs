@@ -3,6 +3,7 @@
 //! No text is kept in it, only words: what is shown is read from the store. A thing has one document, under its kind and id, in
 //! a field that is indexed as it is: that is what a deletion finds it by.
 
+use std::cmp::Reverse;
 use std::fs;
 use std::ops::Bound;
 use std::path::Path;
@@ -22,7 +23,8 @@ use tantivy::schema::{
 };
 use tantivy::tokenizer::{PreTokenizedString, Token};
 use tantivy::{
-    Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, SegmentReader, TantivyDocument, Term,
+    DocId, Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, Score, SegmentReader,
+    TantivyDocument, Term,
 };
 
 use super::document::{Audience, Document, MOST_OF_TEXT, MOST_OF_TITLE, MOST_PLACES};
@@ -166,6 +168,11 @@ impl WordIndex {
                 tracing::warn!(%error, folder = %folder.display(), "the search index is made anew");
             }
             Err(_) => {}
+        }
+        // What is no index was put there by somebody, who would miss it.
+        let is_empty = fs::read_dir(folder).map_or(true, |mut files| files.next().is_none());
+        if !is_there && !is_empty {
+            return Err(IndexError::InvalidArgument("the folder holds something else".to_owned()));
         }
         if folder.exists() {
             fs::remove_dir_all(folder)?;
@@ -316,14 +323,23 @@ impl WordIndex {
             search.parts().iter().map(|part| (Occur::Must, self.part(part, misspelt))).collect();
         parts.extend(self.narrowed(filter).into_iter().map(|query| (Occur::Must, query)));
         let searcher = self.reader.searcher();
-        let found =
-            searcher.search(&BooleanQuery::new(parts), &TopDocs::with_limit(most).order_by_score())?;
-        let mut hits = Vec::with_capacity(found.len());
-        for (score, address) in found {
-            let segment = searcher.segment_reader(address.segment_ord);
-            if let Some((hit, away, is_over)) = told(segment, address.doc_id, now)? {
-                hits.push((if is_over { score * OVER } else { score }, away, hit));
+        let now = now.as_millisecond();
+        // Ranked as they are looked at: what is over must not take the places of what is to come.
+        let rank = move |segment: &SegmentReader| {
+            let (over, at) = (segment.fast_fields().i64("over").ok(), segment.fast_fields().i64("at").ok());
+            move |document: DocId, score: Score| {
+                let over = over.as_ref().and_then(|over| over.first(document));
+                let at = at.as_ref().and_then(|at| at.first(document)).unwrap_or_default();
+                let score = if over.is_some_and(|over| over <= now) { score * OVER } else { score };
+                (score, Reverse(at.abs_diff(now)))
             }
+        };
+        let found =
+            searcher.search(&BooleanQuery::new(parts), &TopDocs::with_limit(most).tweak_score(rank))?;
+        let mut hits = Vec::with_capacity(found.len());
+        for ((score, Reverse(away)), address) in found {
+            let segment = searcher.segment_reader(address.segment_ord);
+            hits.extend(told(segment, address.doc_id)?.map(|hit| (score, away, hit)));
         }
         // Things that fit alike stand in the same order on every node: what was said last, and what is next.
         hits.sort_by(|one, other| {
@@ -455,22 +471,14 @@ fn any(ways: Vec<Box<dyn Query>>) -> Box<dyn Query> {
 }
 
 /// What a document tells: which thing it is of, how far from now that is in milliseconds, and whether it is over.
-fn told(
-    segment: &SegmentReader,
-    document: u32,
-    now: Timestamp,
-) -> Result<Option<(Hit, u64, bool)>, IndexError> {
+fn told(segment: &SegmentReader, document: DocId) -> Result<Option<Hit>, IndexError> {
     let columns = segment.fast_fields();
     let Some(ids) = columns.str("id")? else { return Ok(None) };
     let Some(ord) = ids.ords().first(document) else { return Ok(None) };
     let mut key = String::new();
     ids.ord_to_str(ord, &mut key)?;
     let Some((kind, id)) = key.split_once(':') else { return Ok(None) };
-    let at = columns.i64("at")?.first(document).unwrap_or_default();
-    let over = columns.i64("over").ok().and_then(|over| over.first(document));
-    let is_over = over.is_some_and(|over| over <= now.as_millisecond());
-    let away = at.abs_diff(now.as_millisecond());
-    Ok(Some((Hit { kind: kind.to_owned(), id: id.to_owned() }, away, is_over)))
+    Ok(Some(Hit { kind: kind.to_owned(), id: id.to_owned() }))
 }
 
 fn progress_of(index: &Index) -> Result<Option<Progress>, IndexError> {

@@ -86,7 +86,7 @@ impl State {
             let age = time_of(&progress.cursor).map(|time| now.duration_since(time));
             progress.is_complete && age.is_some_and(|age| age < kept)
         };
-        let known = progress.filter(is_useful).map(|progress| progress.cursor);
+        let known = progress.filter(is_useful).map(|progress| progress.cursor.min(key_at(now)));
         let making = known.is_none().then(Making::default);
         let started = Instant::now();
         Self {
@@ -229,7 +229,9 @@ impl Indexer {
                     state.is_dirty = true;
                 }
             }
-            if let Some(last) = keys.last().filter(|last| **last > state.cursor) {
+            // An entry of a node whose clock is ahead must not hide what others write meanwhile.
+            let now = key_at(Timestamp::now());
+            if let Some(last) = keys.last().map(|last| last.min(&now)).filter(|last| **last > state.cursor) {
                 state.cursor.clone_from(last);
             }
             state.seen.extend(keys);

@@ -453,3 +453,36 @@ async fn what_is_newer_comes_in_its_order_and_says_where_more_is() {
         );
     }
 }
+
+/// A comment is not out of reach for those who keep a post clean because its author hides from them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_blocks_others_does_not_keep_a_comment_by_that() {
+    let server = Server::start().await;
+    let (ana, ben, cam) =
+        (server.register("ana").await, server.register("ben").await, server.register("cam").await);
+    let mia = server.register("mia").await;
+    let mia = server.user(&mia.id, "moderator");
+    let path = format!("/api/posts/{}", id(&post(&server, &ana, json!({"content": "Who dances?"})).await));
+    let mut comments = Vec::new();
+    for content in ["one", "two", "three"] {
+        let (status, made) =
+            server.post(&format!("{path}/comments"), &ben, json!({"content": content})).await;
+        assert_eq!(status, StatusCode::CREATED, "{made}");
+        comments.push(format!("/api/comments/{}", id(&made)));
+    }
+    for other in [&ana, &cam, &mia] {
+        let block = format!("/api/users/{}/block", other.id);
+        assert!(ask(&server, Method::PUT, &block, &ben, Value::Null).await.0.is_success());
+    }
+    let remove =
+        async |comment: &str, user: &User| ask(&server, Method::DELETE, comment, user, Value::Null).await.0;
+    assert_eq!(remove(&comments[0], &cam).await, StatusCode::NOT_FOUND, "cam sees none of it");
+    for (comment, user) in comments.iter().zip([&ana, &mia, &ben]) {
+        assert_eq!(remove(comment, user).await, StatusCode::NO_CONTENT);
+    }
+    // Whoever is blocked cannot tell that from a post that is not there.
+    for method in [Method::PATCH, Method::DELETE] {
+        let body = if method == Method::PATCH { json!({"content": "x"}) } else { Value::Null };
+        assert_eq!(ask(&server, method, &path, &ben, body).await.0, StatusCode::NOT_FOUND);
+    }
+}

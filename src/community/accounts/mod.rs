@@ -203,7 +203,7 @@ impl From<User> for OwnUser {
 }
 
 impl Community {
-    /// The users with these ids whom the caller may see, in the ids' order.
+    /// The users with these ids whom the caller may see and who are not locked out, in the ids' order.
     pub(super) async fn seen_people_by_id(
         &self,
         ids: &[String],
@@ -212,6 +212,7 @@ impl Community {
         let profiles = self.accounts.profiles(ids).await?.into_iter();
         let seen = profiles.filter(|profile| {
             policy::may(viewer, Action::Read, &Object::Somebody { user: &profile.id }).is_allowed()
+                && !self.revocations.is_blocked(&profile.id)
         });
         Ok(seen.map(PublicUser::from).collect())
     }
@@ -484,6 +485,11 @@ async fn create_user(
 ) -> Result<(StatusCode, Json<OwnUser>), Problem> {
     roles::require(&identity, Role::Admin)?;
     let (account, role) = body.into_parts();
+    // A token may say more than the account does by now. An operator's token has none.
+    let by = community.accounts.user(&identity.user_id).await?.filter(|_| role > Role::User);
+    if by.is_some_and(|by| by.role < Role::Admin) {
+        return Err(Problem::forbidden("only an admin gives roles"));
+    }
     let (id, at) = (new_id.clone().into_text(), new_id.made_at());
     let act = Act::by(&identity, "user.created", "user", &*id, at).with("role", role.as_str());
     // Under the user's id, so that a request that is sent again leaves one entry.

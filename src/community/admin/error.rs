@@ -32,6 +32,19 @@ pub enum WorkError {
     Store(#[from] StoreError),
 }
 
+impl WorkError {
+    /// What members are told, who do not learn who works on their cases.
+    pub(super) fn without_names(self) -> Self {
+        let bare = |work: Work| Work { assignee: None, ..work };
+        match self {
+            Self::Stale(work) => Self::Stale(bare(work)),
+            Self::Held(work) => Self::Held(bare(work)),
+            Self::Over(work) => Self::Over(bare(work)),
+            other => other,
+        }
+    }
+}
+
 /// How a case stands now, for who decided on another view of it.
 fn as_it_is(work: &Work) -> Vec<FieldError> {
     let is = |field: &str, value: &str| {

@@ -94,22 +94,23 @@ impl Community {
         let (staff, now) = (Staff::from(identity), now());
         let to = match body.assignee_id.value().map(Id::into_string) {
             Some(other) if other != identity.user_id => {
-                let user = self.accounts.user(&other).await?;
-                if user.is_none_or(|user| user.role < Role::Moderator) {
+                let user = self.accounts.user(&other).await?.filter(|user| user.role >= Role::Moderator);
+                let Some(user) = user else {
                     let message = "must be a moderator or an admin";
                     return Err(Problem::invalid_field("assigneeId", FieldCode::NotAllowed, message));
-                }
-                other
+                };
+                Staff { user_id: other, is_admin: user.role >= Role::Admin }
             }
-            _ => identity.user_id.clone(),
+            _ => staff.clone(),
         };
         let thing = C::WORKFLOW.thing();
-        let act =
-            Act::by(identity, &format!("{thing}.assigned"), thing, id, now).with("assignee", to.as_str());
+        let act = Act::by(identity, &format!("{thing}.assigned"), thing, id, now)
+            .with("assignee", to.user_id.as_str());
         let step = Step { version: number(body.version), now, action: "assigned" };
         let rule = move |part: &mut Open<'_, C>| {
             guard(part, &staff)?;
-            part.head.work.assign(&staff, &to)
+            guard(part, &to)?;
+            part.head.work.assign(&staff, &to.user_id)
         };
         Ok(desk.change(id, step, Wants::head(), rule, move |case| effects(case, &act)).await?)
     }

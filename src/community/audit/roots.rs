@@ -186,7 +186,8 @@ impl Roots {
         let head = self.db.read_with(&AUDIT_ROOTS, ALL, &[]).await?.map(|(found, _)| found.head);
         // An effect is given up after a day, so an entry is not later than that.
         let signed = head.and_then(|head| head.day).and_then(|day| day.yesterday().ok());
-        let from = signed.unwrap_or(last);
+        // A clock that was ahead has signed days that are to come: what is signed again goes on from here.
+        let from = signed.map_or(last, |signed| signed.min(last.yesterday().unwrap_or(last)));
         let mut made = 0;
         for day in from.series(1.day()).take_while(|day| *day <= last).take(MOST_DAYS) {
             made += usize::from(self.sign(day, now).await?);

@@ -224,7 +224,7 @@ impl ChatFolder {
 #[serde(rename_all = "camelCase")]
 pub(in crate::community) struct MessageView {
     /// Its number: messages of a conversation are numbered from 1 on, without holes. Order by it, and not by times.
-    seq: u64,
+    pub(super) seq: u64,
     id: String,
     author_id: String,
     /// Null when the account is gone or cannot be read now.
@@ -240,14 +240,14 @@ pub(in crate::community) struct MessageView {
     mentions: Vec<String>,
     /// How many reactions of each kind.
     #[schema(value_type = BTreeMap<String, u64>)]
-    reactions: BTreeMap<ReactionType, u64>,
+    pub(super) reactions: BTreeMap<ReactionType, u64>,
     created_at: Time,
     #[schema(required = true)]
     edited_at: Option<Time>,
     /// Whether it is deleted: its place stays.
     deleted: bool,
     /// Rises with each change of the message: drop what is older than what you have.
-    version: u64,
+    pub(super) version: u64,
 }
 
 impl MessageView {
@@ -382,12 +382,15 @@ pub(in crate::community) enum ChatUpdate {
         conversation_id: String,
         message: MessageView,
     },
-    /// A message says something else.
+    /// A message says something else: ask for what, as not every member sees each message.
     #[serde(rename = "message.edited")]
     Edited {
         #[serde(rename = "conversationId")]
         conversation_id: String,
-        message: MessageView,
+        /// The message's number.
+        seq: u64,
+        /// The message's version.
+        version: u64,
     },
     /// A message is deleted.
     #[serde(rename = "message.deleted")]
@@ -401,7 +404,13 @@ pub(in crate::community) enum ChatUpdate {
     Reacted {
         #[serde(rename = "conversationId")]
         conversation_id: String,
-        message: MessageView,
+        /// The message's number.
+        seq: u64,
+        /// The message's version.
+        version: u64,
+        /// How many reactions of each kind.
+        #[schema(value_type = BTreeMap<String, u64>)]
+        reactions: BTreeMap<ReactionType, u64>,
     },
     /// Somebody types: it ends by itself after five seconds, or with a message of that user.
     #[serde(rename = "typing")]

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use super::bodies::{
     Archive, ChatFolder, ChatUpdate, ConversationView, ConversationsQuery, ListUpdate, Marker, Mute, ReadView,
 };
-use super::kinds::{ChatKind, ListState, Listed, Member, Standing};
+use super::kinds::{ChatKind, ListState, Listed, Member};
 use super::live::channel_of;
 use super::rules::{SMALL, read_up_to, unread_from};
 use super::store::Chat;
@@ -160,8 +160,9 @@ async fn read_to(
     let (chat, member) = community.chat_for(&id, &identity, Action::Read).await?;
     let last = member.spans.last(community.chat.store.last(&id, chat.head.block).await?);
     let seq = u64::from(body.seq.get());
-    let tells_others =
-        member.is_member() && chat.head.members <= SMALL && chat.head.standing == Standing::Open;
+    let tells_others = member.is_member()
+        && chat.head.members <= SMALL
+        && community.is_heard(&chat, &identity.user_id).await?;
     let rule = move |row: &mut Listed| row.read = read_up_to(row.read, seq, last);
     let row = community.change_row(&chat, &member, &identity.user_id, rule, tells_others).await?;
     if row.read >= last {

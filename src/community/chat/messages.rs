@@ -45,9 +45,17 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 type Update = fn(String, MessageView) -> ChatUpdate;
 
 const CREATED: Update = |conversation_id, message| ChatUpdate::Created { conversation_id, message };
-const EDITED: Update = |conversation_id, message| ChatUpdate::Edited { conversation_id, message };
+// Who joined later does not see what was said before, and is in the channel: what is told of a message that may be old has no
+// words.
+const EDITED: Update = |conversation_id, message| {
+    let MessageView { seq, version, .. } = message;
+    ChatUpdate::Edited { conversation_id, seq, version }
+};
 const DELETED: Update = |conversation_id, message| ChatUpdate::Deleted { conversation_id, message };
-const REACTED: Update = |conversation_id, message| ChatUpdate::Reacted { conversation_id, message };
+const REACTED: Update = |conversation_id, message| {
+    let MessageView { seq, version, reactions, .. } = message;
+    ChatUpdate::Reacted { conversation_id, seq, version, reactions }
+};
 
 /// The number in a path.
 fn number_of(seq: &str) -> Result<u64, Problem> {
@@ -76,13 +84,21 @@ impl Community {
         seq: u64,
         identity: &Identity,
         action: Action,
-    ) -> Result<Message, Problem> {
-        let (_, member) = self.chat_for(id, identity, Action::Read).await?;
+    ) -> Result<(Chat, Message), Problem> {
+        let (chat, member) = self.chat_for(id, identity, Action::Read).await?;
         let message = self.chat.store.message(id, seq).await?.filter(|_| member.spans.sees(seq));
         let message = message.ok_or_else(|| Problem::not_found("message"))?;
         let object = Object::ChatMessage { author: &message.author, part: Some(&member).into() };
         policy::may(identity.into(), action, &object).allows("message")?;
-        Ok(message)
+        Ok((chat, message))
+    }
+
+    /// Refuses what would tell the other side of a direct conversation something that it does not want to hear.
+    async fn must_be_heard(&self, chat: &Chat, user_id: &str) -> Result<(), Problem> {
+        if chat.other(user_id).is_some() && !self.is_heard(chat, user_id).await? {
+            return Err(ChatError::Pending.into());
+        }
+        Ok(())
     }
 
     async fn seen_messages(
@@ -142,7 +158,10 @@ impl Community {
         reaction: Option<ReactionType>,
     ) -> Result<Json<SeenMessage>, Problem> {
         let (seq, user_id) = (number_of(seq)?, identity.user_id.as_str());
-        let before = self.message_for(id, seq, identity, Action::TakePart).await?;
+        let (chat, before) = self.message_for(id, seq, identity, Action::TakePart).await?;
+        if reaction.is_some() {
+            self.must_be_heard(&chat, user_id).await?;
+        }
         let announce = self.announce_message(id, &before.author, REACTED).await;
         let message = self.chat.store.react(id, seq, user_id, reaction, announce).await?;
         self.seen_message(id, (seq, message), user_id).await
@@ -239,7 +258,8 @@ async fn edit(
     ValidJson(body): ValidJson<MessageChange>,
 ) -> Result<Json<SeenMessage>, Problem> {
     let seq = number_of(&seq)?;
-    community.message_for(&id, seq, &identity, Action::Change).await?;
+    let (chat, _) = community.message_for(&id, seq, &identity, Action::Change).await?;
+    community.must_be_heard(&chat, &identity.user_id).await?;
     let announce = community.announce_message(&id, &identity.user_id, EDITED).await;
     let message = community.chat.store.edit(&id, seq, body.text.into_string(), now(), announce).await?;
     community.seen_message(&id, (seq, message), &identity.user_id).await
@@ -260,7 +280,7 @@ async fn delete(
     Path((id, seq)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let seq = number_of(&seq)?;
-    let before = community.message_for(&id, seq, &identity, Action::Remove).await?;
+    let (_, before) = community.message_for(&id, seq, &identity, Action::Remove).await?;
     let announce = community.announce_message(&id, &before.author, DELETED).await;
     community.chat.store.delete(&id, seq, now(), announce).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -320,7 +340,7 @@ async fn typing(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let (chat, _) = community.chat_for(&id, &identity, Action::TakePart).await?;
-    let is_told = chat.head.members <= SMALL && chat.head.standing == Standing::Open;
+    let is_told = chat.head.members <= SMALL && community.is_heard(&chat, &identity.user_id).await?;
     if is_told && community.limits.typing(&id, &identity.user_id).await {
         let update = ChatUpdate::Typing { conversation_id: id.clone(), user_id: identity.user_id };
         publish(&community.chat.engine, &id, &update).await;

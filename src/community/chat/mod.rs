@@ -187,7 +187,8 @@ async fn read(
 ) -> Result<Json<ConversationPage>, Problem> {
     let (chat, member) = community.chat_for(&id, &identity, Action::Read).await?;
     let conversation = community.conversation_view(&id, &identity.user_id).await?;
-    let read_markers = if member.is_member() { community.read_markers(&chat).await? } else { Vec::new() };
+    let read_markers =
+        if member.is_member() { community.read_markers(&chat, &identity.user_id).await? } else { Vec::new() };
     Ok(Json(ConversationPage { conversation, read_markers }))
 }
 

@@ -20,7 +20,7 @@ use super::error::ChatError;
 use super::kinds::Standing;
 use super::live::channel_of;
 use super::members::{Announce, MembersChange};
-use super::store::Reach;
+use super::store::{Chat, Reach};
 use crate::community::Community;
 use crate::community::effects::Effect;
 use crate::community::policy::Action;
@@ -52,6 +52,13 @@ impl Community {
             return Ok(Reach::Never);
         }
         self.chat.store.may_reach(by, other, known).await
+    }
+
+    /// Whether others hear at once what a user does in a conversation besides writing. In a direct one that is not accepted, or in
+    /// which either keeps the other apart, nobody does.
+    pub(super) async fn is_heard(&self, chat: &Chat, user_id: &str) -> Result<bool, StoreError> {
+        let Some(other) = chat.other(user_id) else { return Ok(chat.head.standing == Standing::Open) };
+        Ok(self.reach(user_id, other, Some(&chat.head.standing)).await? == Reach::Open)
     }
 
     /// Those of some users whom somebody may add to a group, each with whether it is only offered. It is an error where one

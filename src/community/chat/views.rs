@@ -95,9 +95,10 @@ impl Community {
         self.conversation_views(views, user_id).await?.pop().ok_or_else(hidden)
     }
 
-    /// How far those have read who accepted a conversation; none of large groups.
-    pub(super) async fn read_markers(&self, chat: &Chat) -> Result<Vec<ReadMarker>, Problem> {
-        if chat.head.members > SMALL {
+    /// How far those have read who accepted a conversation, as a user of it is told; none of large groups, and none of somebody from
+    /// whom the user is kept apart.
+    pub(super) async fn read_markers(&self, chat: &Chat, user_id: &str) -> Result<Vec<ReadMarker>, Problem> {
+        if chat.head.members > SMALL || !self.is_heard(chat, user_id).await? {
             return Ok(Vec::new());
         }
         let members = self.chat.store.all_members(&chat.id).await?;

@@ -307,7 +307,9 @@ impl Circles {
             let change = |tie: &mut Tie, counts: &Counts, number| {
                 let is_new = *tie == Tie::default();
                 tie.act(&act, counts, number, now)?;
-                if is_new && !tie.is_empty() && rows >= MOST_ROWS {
+                // Whom strangers have filled the circle of can still keep others out; how many is bounded by itself.
+                let keeps_out = matches!(act, Act::Block | Act::Mute);
+                if is_new && !tie.is_empty() && rows >= MOST_ROWS && !keeps_out {
                     return Err(Refusal::Full("the list of people whom you had to do with"));
                 }
                 Ok(())

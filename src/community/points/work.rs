@@ -171,12 +171,19 @@ impl PointsWorker {
         month: Option<&str>,
         city: Option<&str>,
     ) -> Result<(), StoreError> {
-        let score = self.scores.score(user_id).await?;
-        for (board, points) in boards_of(&score, month, city) {
-            let standing = Standing { points, version: score.version };
-            self.boards.place(&board, user_id, standing, !score.is_hidden).await?;
+        let mut score = self.scores.score(user_id).await?;
+        loop {
+            for (board, points) in boards_of(&score, month, city) {
+                let standing = Standing { points, version: score.version };
+                self.boards.place(&board, user_id, standing, !score.is_hidden).await?;
+            }
+            // A job of what changed meanwhile may have been faster: who hides is on no board for good by an older one.
+            let now = self.scores.score(user_id).await?;
+            if now.version == score.version {
+                return Ok(());
+            }
+            score = now;
         }
-        Ok(())
     }
 
     /// Notes who hosted an event that is over and who was there, if it took place as it was planned then; behind whose answer to

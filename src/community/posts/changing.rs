@@ -49,7 +49,8 @@ impl Community {
     /// A post of which the caller may do something.
     async fn post_for(&self, id: &str, identity: &Identity, action: Action) -> Result<Post, Problem> {
         let post = self.posts.post(id).await?.ok_or_else(|| Problem::not_found("post"))?;
-        policy::may(Viewer::from(identity), action, &post.object()).allows("post")?;
+        let mine = self.circles.view(&identity.user_id).await?;
+        policy::may(Viewer::from(identity).knowing(&mine), action, &post.object()).allows("post")?;
         Ok(post)
     }
 }

@@ -76,10 +76,11 @@ impl Community {
         }
         let most = (before + page.limit).min(MOST_SHOWN);
         let mut misspelt = wants_misspelt;
-        let mut found = self.first_of(identity, search, filter, misspelt, most + 1).await?;
+        let wanted = (most + 1).max(FEW);
+        let mut found = self.first_of(identity, search, filter, misspelt, wanted).await?;
         if known.is_none() && found.len() < FEW {
             misspelt = true;
-            found = self.first_of(identity, search, filter, misspelt, most + 1).await?;
+            found = self.first_of(identity, search, filter, misspelt, wanted).await?;
         }
         let next = (found.len() > most && most < MOST_SHOWN).then(|| cursor(most, misspelt));
         found.truncate(most);

@@ -199,3 +199,31 @@ fn what_was_removed_or_changed_is_not_found_by_what_it_was_also_after_a_restart(
     let (index, found) = WordIndex::open(Some(&path), MEMORY).unwrap();
     assert_eq!((found, index.count()), (None, 0), "what cannot be read is made anew");
 }
+
+#[test]
+fn what_is_over_takes_no_place_of_what_is_to_come() {
+    let now = Timestamp::now();
+    let at = |hours: i64| now + SignedDuration::from_hours(hours);
+    let event = |hours: i64| Document {
+        at: at(hours),
+        over_at: Some(at(hours + 4)),
+        has_time: true,
+        ..document("Milonga del Sur", "")
+    };
+    let names: Vec<_> = (1..=400).map(|number: i64| number.to_string()).collect();
+    let over: Vec<_> = names.iter().zip(1..).map(|(name, days)| (name.as_str(), event(-24 * days))).collect();
+    let index = in_memory(&over);
+    put(&index, &[("next", event(24)), ("later", event(240))]);
+    let hits = index.find(&Search::of("milonga"), &Filter::default(), false, now, 3).unwrap();
+    let ids: Vec<_> = hits.iter().map(|hit| hit.id.as_str()).collect();
+    assert_eq!(ids, ["next", "later", "1"]);
+}
+
+#[test]
+fn a_folder_that_holds_something_else_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("letters.txt");
+    fs::write(&file, "Dear Ana").unwrap();
+    assert!(WordIndex::open(Some(folder.path()), MEMORY).is_err());
+    assert_eq!(fs::read_to_string(file).unwrap(), "Dear Ana");
+}

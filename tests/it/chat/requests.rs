@@ -67,6 +67,43 @@ async fn a_stranger_sends_one_message_until_the_other_accepts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_kept_apart_tells_the_other_nothing_more() {
+    let server = Server::start().await;
+    let users = register_all(&server, &["ana", "ben"]).await;
+    let [ana, ben] = users.as_slice() else { unreachable!() };
+    let chat = acquainted(&server, ana, ben).await;
+    say(&server, &chat, ana, "Hola").await;
+    say(&server, &chat, ben, "Hola").await;
+    done(&server, Method::PUT, &of(&chat, "read"), ana, json!({"seq": 2})).await;
+    let page = format!("{CONVERSATIONS}/{chat}");
+    let markers = async || done(&server, Method::GET, &page, ben, Value::Null).await["readMarkers"].clone();
+    assert!(!markers().await.as_array().unwrap().is_empty());
+    let heart = json!({"reactionType": "heart"});
+    done(&server, Method::PUT, &of(&chat, "messages/1/reaction"), ben, heart.clone()).await;
+    done(&server, Method::PUT, &format!("/api/users/{}/block", ben.id), ana, Value::Null).await;
+    let line = Line::open(&server, ana).await;
+    let channel = format!("chat:{chat}");
+    line.subscribe(&channel).await;
+    for (method, part, body) in [
+        (Method::PATCH, "messages/2", json!({"text": "And you?"})),
+        (Method::PUT, "messages/1/reaction", heart),
+        (Method::POST, "messages", json!({"text": "?"})),
+    ] {
+        let refused = refused(&server, method, &of(&chat, part), ben, body).await;
+        assert_eq!(refused, (StatusCode::CONFLICT, json!("request_pending")), "{part}");
+    }
+    done(&server, Method::POST, &of(&chat, "typing"), ben, Value::Null).await;
+    done(&server, Method::PUT, &of(&chat, "read"), ben, json!({"seq": 2})).await;
+    assert_eq!(markers().await, json!([]));
+    // What is taken back is told.
+    done(&server, Method::DELETE, &of(&chat, "messages/1/reaction"), ben, Value::Null).await;
+    let heard =
+        until("what was taken back", async || Some(line.published(&channel)).filter(|all| !all.is_empty()));
+    let heard: Vec<_> = heard.await.into_iter().map(|(_, message)| message["type"].clone()).collect();
+    assert_eq!(heard, ["message.reacted"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_of_strangers_is_offered_and_declining_leaves_it() {
     let server = Server::start().await;
     let users = register_all(&server, &["ana", "ben", "cam"]).await;

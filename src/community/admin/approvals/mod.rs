@@ -204,13 +204,21 @@ async fn pending(
 #[utoipa::path(
     get, path = "/api/founder-approval/mine", operation_id = "listMyProposals",
     tag = "admin", params(QueueQuery, PageQuery),
-    responses((status = OK, body = PageBody<ProposalBody>), (status = BAD_REQUEST, body = Problem)),
+    responses(
+        (status = OK, body = PageBody<ProposalBody>),
+        (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
+    ),
 )]
 async fn mine(
     identity: Identity,
     State(community): Shared,
     ListQuery { filter, page }: ListQuery<QueueQuery>,
 ) -> Result<Json<PageBody<ProposalBody>>, Problem> {
+    if filter.assignee.is_some() {
+        // Members do not learn who works on their proposals.
+        roles::require(&identity, Role::Moderator)?;
+    }
     let own = Some(identity.user_id.as_str());
     let found = community.desks.proposals.all(own, filter.holds(), page.request()).await?;
     Ok(Json(page.body(found.map(|case| ProposalBody::new(&case, false)))))

@@ -215,7 +215,10 @@ async fn pending(
     ListQuery { filter, page }: ListQuery<QueueQuery>,
 ) -> Result<Json<PageBody<SafetyReviewBody>>, Problem> {
     roles::require(&identity, Role::Moderator)?;
-    let found = community.desks.reviews.pending(filter.holds(), page.request()).await?;
+    let (holds, own) = (filter.holds(), identity.user_id);
+    // Nobody reads what others say about the own person.
+    let wanted = move |case: &Review| holds(case) && case.facts.subject() != Some(own.as_str());
+    let found = community.desks.reviews.pending(wanted, page.request()).await?;
     Ok(Json(page.body(found.map(|case| SafetyReviewBody::new(&case)))))
 }
 
@@ -234,7 +237,8 @@ async fn read(
     Path(id): Path<String>,
 ) -> Result<Json<SafetyReviewBody>, Problem> {
     roles::require(&identity, Role::Moderator)?;
-    found(community.desks.reviews.case(&id).await?)
+    let case = community.desks.reviews.case(&id).await?;
+    found(case.filter(|case| case.facts.subject() != Some(identity.user_id.as_str())))
 }
 
 /// Say who works on a review; for moderators, and for admins once it is handed on to them.

@@ -25,6 +25,7 @@ use self::rules::{Facts, Voice, close, resolve};
 use self::store::{Message, Tickets};
 use super::bodies::{AssignBody, StepBody, number};
 use super::desk::{Kept, Open, Step};
+use super::error::WorkError;
 use super::live;
 use super::work::{Staff, State as WorkState, Workflow};
 use crate::community::Community;
@@ -97,6 +98,11 @@ fn changed(case: &Ticket, act: &Act) -> Result<Vec<Effect>, StoreError> {
     Ok(effects)
 }
 
+/// Why something is not done, as the caller may be told.
+fn refused(error: WorkError, identity: &Identity) -> Problem {
+    if is_staff(identity) { error.into() } else { error.without_names().into() }
+}
+
 impl Community {
     async fn ticket_for(&self, id: &str, identity: &Identity, action: Action) -> Result<Ticket, Problem> {
         let case = self.desks.tickets.case(id).await?.ok_or_else(|| Problem::not_found(THING))?;
@@ -161,6 +167,10 @@ async fn list(
             && (assignee.is_none() || case.work.assignee == assignee)
     };
     let desk = &community.desks.tickets;
+    if assignee.is_some() {
+        // Members do not learn who works on their tickets.
+        roles::require(&identity, Role::Moderator)?;
+    }
     let found = match of {
         Of::Me => desk.all(Some(&identity.user_id), wanted, page.request()).await?,
         Of::All => {
@@ -255,6 +265,10 @@ async fn reply(
     let act = act.map(|act| Act::by(&identity, act, THING, &id, now).with("message", message.id.as_str()));
     let effects = move |case: &Ticket, place: u64| {
         let mut effects = match &act {
+            // What the staff notes for itself is no news for the member.
+            Some(act) if voice == Voice::Note => {
+                vec![live::to_staff(case)?, Effect::audit(act.clone().about(&case.facts.user_id))]
+            }
             Some(act) => changed(case, act)?,
             None => live::to_all(case)?,
         };
@@ -269,7 +283,8 @@ async fn reply(
         Ok(effects)
     };
     let step = Step { version: number(body.version), now, action: "replied" };
-    let said = community.desks.tickets.say(&id, step, message, effects).await?;
+    let said = community.desks.tickets.say(&id, step, message, effects).await;
+    let said = said.map_err(|error| refused(error, &identity))?;
     Ok((StatusCode::CREATED, community.ticket_body(said, is_staff(&identity)).await?))
 }
 
@@ -295,7 +310,8 @@ async fn close_ticket(
     let now = now();
     let step = Step { version: number(body.version), now, action: "closed" };
     let rule = move |part: &mut Open<'_, Tickets>| Ok(close(&mut part.head, now));
-    let case = community.desks.tickets.change(&id, step, Wants::head(), rule, live::to_all).await?;
+    let case = community.desks.tickets.change(&id, step, Wants::head(), rule, live::to_all).await;
+    let case = case.map_err(|error| refused(error, &identity))?;
     community.ticket_body(case, is_staff(&identity)).await
 }
 
@@ -319,7 +335,8 @@ async fn reopen_ticket(
 ) -> Result<Json<TicketBody>, Problem> {
     let case = community.ticket_for(&id, &identity, Action::Change).await?;
     let step = Step { version: number(body.version), now: now(), action: "opened" };
-    let case = community.desks.tickets.reopen(&case, step, live::to_all).await?;
+    let case = community.desks.tickets.reopen(&case, step, live::to_all).await;
+    let case = case.map_err(|error| refused(error, &identity))?;
     community.ticket_body(case, is_staff(&identity)).await
 }
 

@@ -60,14 +60,20 @@ fn no_comment() -> Problem {
 }
 
 impl Community {
-    /// A comment that a user may see and that is not removed, with its post.
-    async fn seen_comment(&self, id: &str, user_id: &str) -> Result<(Post, Comment), Problem> {
+    /// A comment that is not removed, whoever may see it, with its post.
+    async fn comment_with_post(&self, id: &str) -> Result<(Post, Comment), Problem> {
         let id = CommentId::parse(id).ok_or_else(no_comment)?;
-        let post = readable(&self.circles, user_id, self.posts.post(&id.post).await?).await?;
-        let post = post.ok_or_else(no_comment)?;
-        let comment = self.comments.comment(&id).await?;
+        let post = self.posts.post(&id.post).await?.ok_or_else(no_comment)?;
+        let comment = self.comments.comment(&id).await?.filter(|comment| !comment.is_removed);
+        Ok((post, comment.ok_or_else(no_comment)?))
+    }
+
+    /// The same, if a user may see it.
+    async fn seen_comment(&self, id: &str, user_id: &str) -> Result<(Post, Comment), Problem> {
+        let (post, comment) = self.comment_with_post(id).await?;
+        let post = readable(&self.circles, user_id, Some(post)).await?.ok_or_else(no_comment)?;
         let reader = Reader::new(&self.circles, user_id).await?;
-        let comment = comment.filter(|comment| !comment.is_removed && may_see(&reader, comment));
+        let comment = Some(comment).filter(|comment| may_see(&reader, comment));
         Ok((post, comment.ok_or_else(no_comment)?))
     }
 
@@ -101,7 +107,13 @@ impl Community {
         by: &str,
     ) -> Result<Concerned, StoreError> {
         let people = self.people(vec![by.to_owned()]).await;
-        let mentioned = readers_of(&self.circles, &post, mentioned.new).await?;
+        let author = answered.as_ref().and_then(|answered| answered.author_id.clone());
+        let told = mentioned.new.iter().cloned().chain(author).collect();
+        // Who wrote the comment that is answered may not read the post any more.
+        let readers = readers_of(&self.circles, &post, told).await?;
+        let reads = |comment: &Comment| comment.author_id.as_ref().is_some_and(|id| readers.contains(id));
+        let answered = answered.filter(reads);
+        let mentioned = mentioned.new.intersection(&readers).cloned().collect();
         Ok(Concerned { post, answered, mentioned, people })
     }
 
@@ -240,12 +252,18 @@ async fn remove(
     State(community): Shared,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let (post, comment) = community.seen_comment(&id, &identity.user_id).await?;
+    let (post, comment) = community.comment_with_post(&id).await?;
     let viewer = Viewer::from(&identity);
-    // Whose post it is may keep it clean.
+    // Whose post it is may keep it clean, also where the comment's author hides from that user; who wrote it takes it back, also
+    // where the post is hidden by now.
     let is_under_own = policy::may(viewer, Action::Change, &post.object()).is_allowed();
-    if !is_under_own {
-        policy::may(viewer, Action::Remove, &object(&comment)).allows("comment")?;
+    if !is_under_own && comment.author_id.as_ref() != Some(&identity.user_id) {
+        let is_public = post.visibility == Visibility::Public;
+        let may_remove = policy::may(viewer, Action::Remove, &object(&comment));
+        if !(is_public && may_remove.is_allowed()) {
+            community.seen_comment(&id, &identity.user_id).await?;
+            may_remove.allows("comment")?;
+        }
     }
     // Moderators do this by the right that they have, which is written down.
     let author = comment.author_id.as_deref().filter(|author| !is_under_own && *author != identity.user_id);
