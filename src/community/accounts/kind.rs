@@ -26,6 +26,7 @@ const PERSONAL: &[Fields] = &[
             "head.username",
             "head.full_name",
             "head.role",
+            "head.role_at",
             "head.bio",
             "head.city",
             "head.avatar_url",
@@ -77,6 +78,9 @@ pub struct Account {
     pub(super) username: String,
     pub(super) full_name: String,
     pub(super) role: Role,
+    /// When it was decided which role that is, if it was after the account was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) role_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) bio: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -124,6 +124,7 @@ impl AccountStore {
                 username: user.username.clone(),
                 full_name: user.full_name.clone(),
                 role: user.role,
+                role_at: None,
                 bio: user.bio.clone(),
                 city: user.city.clone(),
                 avatar_url: user.avatar_url.clone(),
@@ -204,13 +205,14 @@ impl AccountStore {
         Ok(found)
     }
 
-    /// Gives a user a role; whether there is such a user.
-    pub async fn set_role(&self, id: &str, role: Role) -> Result<bool, StoreError> {
+    /// Gives a user the role that was decided at a time, unless a later decision is followed already; whether there is such a user.
+    pub async fn set_role(&self, id: &str, role: Role, decided_at: Timestamp) -> Result<bool, StoreError> {
         let set = self.0.change(&USERS, id, Wants::head(), move |part| {
-            if part.head.role == role {
+            if part.head.role_at >= Some(decided_at) {
                 return Ok::<_, StoreError>(Decision::Stands(()));
             }
             part.head.role = role;
+            part.head.role_at = Some(decided_at);
             Ok(Decision::Write(()))
         });
         Ok(set.await?.is_some())

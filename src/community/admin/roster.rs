@@ -104,11 +104,14 @@ impl Roster {
             if part.row(&own).is_some_and(|own| own.role < Role::Admin) {
                 return Ok::<_, StoreError>(Decision::Stands(Decided::NotAdmin));
             }
-            let known = part.row(&given).map_or(has, |given| given.role);
-            if known == role {
+            let known = part.row(&given);
+            if known.map_or(has, |known| known.role) == role {
                 return Ok(Decision::Stands(Decided::Stands));
             }
-            part.set(&given, Given { role, at: now, by: by.clone(), done: false });
+            // Later than the decision before by whatever clock, as accounts follow the latest.
+            let after = known.and_then(|known| known.at.checked_add(SignedDuration::from_millis(1)).ok());
+            let at = after.map_or(now, |after| after.max(now));
+            part.set(&given, Given { role, at, by: by.clone(), done: false });
             part.emit(&Effect::audit(act.clone()))?;
             part.emit(&Effect::job(follow.clone()))?;
             Ok(Decision::Write(Decided::Given))
@@ -155,7 +158,7 @@ impl Roles {
         let Some(given) = self.roster.given(user_id).await?.filter(|given| !given.done) else {
             return Ok(());
         };
-        self.accounts.set_role(user_id, given.role).await?;
+        self.accounts.set_role(user_id, given.role, given.at).await?;
         // After the account has the role, so that every token that is issued from then on says it.
         let until = now() + self.lifetime;
         self.revocations.revoke(Revoked::UserTokens(user_id.to_owned()), Some(until)).await?;

@@ -18,7 +18,7 @@ pub const MOST_FRIENDS: u32 = 5_000;
 pub const MOST_REQUESTED: u32 = 200;
 /// Most people who wait for one user's answer. Who comes at the same moment may be above it.
 pub const MOST_ASKED: u32 = 5_000;
-/// How long another request of somebody who was declined is not shown.
+/// How long another request of somebody who was declined is not shown, and of somebody who took it back is no news.
 const DECLINED_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// That the user follows somebody.
@@ -68,6 +68,9 @@ pub struct Tie {
     /// When the user said no to the other last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declined: Option<Timestamp>,
+    /// When the user was last told that the other asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Timestamp>,
     /// The other's wishes up to this number count no longer. Higher than what the other is told where a request was declined.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub ended: u64,
@@ -236,7 +239,7 @@ impl Tie {
 
     /// Whether nothing would be lost without it. What was heard of the other stays: it is what late notices are known by.
     pub fn is_empty(&self) -> bool {
-        let Self { follow, mute, block, declined: _, ended, own, theirs } = self;
+        let Self { follow, mute, block, declined: _, asked: _, ended, own, theirs } = self;
         let wants_nothing = follow.is_none() && mute.is_none() && block.is_none() && own.friend.is_none();
         // A block that is over still has to be told with what comes later.
         wants_nothing && own.blocks == 0 && *ended == 0 && theirs.version == 0
@@ -340,7 +343,12 @@ impl Tie {
         self.numbered(&before, number);
         match (before.friendship(), self.friendship()) {
             (Friendship::Requested, Friendship::Friends) => Some(News::Accepted),
-            (Friendship::None, Friendship::Asked) => Some(News::Requested),
+            // Who takes it back and asks again is listed again, and no news.
+            (Friendship::None, Friendship::Asked) => {
+                let was_told = self.asked.is_some_and(|at| now.duration_since(at) < DECLINED_FOR);
+                self.asked = if was_told { self.asked } else { Some(now) };
+                (!was_told).then_some(News::Requested)
+            }
             _ => None,
         }
     }

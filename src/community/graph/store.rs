@@ -41,6 +41,7 @@ const PERSONAL: &[Fields] = &[
             "rows.u.mute",
             "rows.u.block",
             "rows.u.declined",
+            "rows.u.asked",
             "rows.u.own.friend",
             "rows.u.own.block",
         ],

@@ -157,6 +157,19 @@ fn a_request_that_is_declined_stays_unanswered_and_is_not_asked_again_for_a_mont
 }
 
 #[test]
+fn who_asks_and_takes_it_back_rings_once_a_month() {
+    let (mut ana, mut ben) = (Person::default(), Person::default());
+    for _ in 0..5 {
+        ana.act(&Act::Befriend);
+        settle(&mut ana, &mut ben);
+        assert_eq!(ben.tie.friendship(), Friendship::Asked, "it is listed");
+        ana.act(&Act::Unfriend);
+        settle(&mut ana, &mut ben);
+    }
+    assert_eq!(ben.news, [News::Requested]);
+}
+
+#[test]
 fn a_friendship_ends_for_both_and_neither_can_begin_it_alone() {
     let (mut ana, mut ben) = (Person::default(), Person::default());
     ana.act(&Act::Befriend);

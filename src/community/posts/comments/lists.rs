@@ -12,6 +12,9 @@ use super::store::CommentStore;
 
 /// Parts that one page looks into; behind them it ends, though it may be short.
 const PARTS_OF_A_PAGE: usize = 8;
+/// How often a page reads; behind that it ends as well.
+const READS_OF_A_PAGE: usize = 16;
+
 /// In which order comments come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -44,6 +47,7 @@ impl CommentStore {
             (CommentOrder::Newest, None) => (last, None),
         };
         let mut items = Vec::with_capacity(page.limit);
+        let mut reads = 0;
         for _ in 0..PARTS_OF_A_PAGE {
             // Within a part, until it holds no more or the page is full.
             loop {
@@ -69,7 +73,8 @@ impl CommentStore {
                 let next = rows.next.and_then(|key| last_part(&key).parse::<u32>().ok());
                 let Some(next) = next else { break };
                 behind = Some(next);
-                if items.len() >= page.limit {
+                reads += 1;
+                if items.len() >= page.limit || reads >= READS_OF_A_PAGE {
                     return Ok(Page { items, next: Some(next.to_string()) });
                 }
             }
