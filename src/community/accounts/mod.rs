@@ -485,8 +485,9 @@ async fn create_user(
 ) -> Result<(StatusCode, Json<OwnUser>), Problem> {
     roles::require(&identity, Role::Admin)?;
     let (account, role) = body.into_parts();
-    // A token may say more than the account does by now. An operator's token has none.
-    let by = community.accounts.user(&identity.user_id).await?.filter(|_| role > Role::User);
+    // A token may say more than the account of its login does by now; an operator's token came from none.
+    let by = community.accounts.user(&identity.user_id).await?;
+    let by = by.filter(|_| role > Role::User && identity.login_id.is_some());
     if by.is_some_and(|by| by.role < Role::Admin) {
         return Err(Problem::forbidden("only an admin gives roles"));
     }

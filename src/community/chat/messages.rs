@@ -19,6 +19,7 @@ use super::bodies::{
     ChatUpdate, MessageChange, MessageReaction, MessageView, MessagesBody, MessagesQuery, NewMessageBody,
     SeenMessage,
 };
+use super::error::ChatError;
 use super::history::Direction;
 use super::kinds::{ListState, Member, Message, Standing};
 use super::live::{channel_of, publish};
