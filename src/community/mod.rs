@@ -17,6 +17,7 @@ pub mod location;
 pub mod money;
 pub mod notifications;
 pub mod payments;
+pub mod personal_data;
 mod place;
 pub mod policy;
 pub mod posts;
@@ -53,11 +54,13 @@ use housing::bookings::saga::Bookings;
 use limits::Limits;
 use notifications::Notifications;
 use payments::service::Payments;
+use personal_data::export_store::ExportStore;
+use personal_data::store::SweepStore;
 use posts::store::PostStore;
 use site::Site;
 
 /// The kinds of partitions that the features keep.
-pub fn kinds() -> [&'static KindSpec; 21] {
+pub fn kinds() -> [&'static KindSpec; 24] {
     [
         accounts::kind::USERS.spec(),
         accounts::names::NAMES.spec(),
@@ -80,6 +83,9 @@ pub fn kinds() -> [&'static KindSpec; 21] {
         payments::ledger::LEDGER_DAYS.spec(),
         housing::listings::kind::LISTINGS.spec(),
         housing::bookings::store::BOOKINGS.spec(),
+        personal_data::store::SWEEP.spec(),
+        personal_data::export_store::EXPORTS.spec(),
+        personal_data::export_store::EXPORT_PARTS.spec(),
     ]
 }
 
@@ -124,6 +130,8 @@ pub struct Community {
     jobs: Jobs,
     notifications: Notifications,
     payments: Arc<Payments>,
+    exports: ExportStore,
+    sweep: SweepStore,
     unsubscribe: UnsubscribeKey,
     refresh_token_ttl: Duration,
 }
@@ -171,6 +179,8 @@ impl Community {
             site,
             notifications: Notifications::new(db, pusher),
             payments,
+            exports: ExportStore::new(db.clone()),
+            sweep: SweepStore::new(db.clone()),
             unsubscribe: letters::unsubscribe::key(&tokens)?,
             tokens,
             revocations,
@@ -239,6 +249,7 @@ pub fn router(community: Arc<Community>) -> OpenApiRouter {
         .merge(housing::router())
         .merge(notifications::router())
         .merge(payments::router())
+        .merge(personal_data::router())
         .merge(letters::unsubscribe::router())
         .with_state(community)
 }

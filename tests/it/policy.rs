@@ -133,6 +133,7 @@ fn rule(operation: &str) -> Option<Rule> {
         | "refreshTokens"
         | "register"
         | "resetPassword"
+        | "undoDeletion"
         | "undoEmailChange"
         | "verifyEmail"
         | "getHealth"
@@ -190,14 +191,19 @@ fn rule(operation: &str) -> Option<Rule> {
         | "getMe"
         | "changeMe"
         | "changeEmail"
-        | "getUser" => Rule::User,
+        | "deleteMe"
+        | "getExport"
+        | "getUser"
+        | "readExportPart"
+        | "requestExport" => Rule::User,
         "getFeatures" | "getFunnel" | "getRetention" | "getSeries" | "getTop" | "listQueues" | "listJobs"
         | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"
         | "getMailAddress" | "getActor" | "exportStore" | "listFindings" | "listNodes" | "getSlow"
         | "listTraces" | "createTrace" | "removeTrace" | "getTree" | "listTrees" | "createUser" => {
             Administers
         }
-        "listAllPayments" | "getRevenue" => Administers,
+        "listAllPayments" | "getRevenue" | "listDepartures" => Administers,
+        "deleteUser" => Administers,
         "getEvent" | "answerEvent" | "listHosts" | "getEventCalendar" | "beginPayment" => SeesEvent,
         "listAttendees" => SeesAttendees,
         "listDoor" | "checkIn" => ChecksIn,

@@ -212,6 +212,7 @@ async fn each_operation_reads_as_often_as_is_stated() {
     events(&mut node, &host, &ana, &ben).await;
     housing(&mut node, &host, &ana, &ben).await;
     node.read("GET /api/payments", "/api/payments", &ana).await;
+    node.read("GET /api/users/me/export", "/api/users/me/export", &ana).await;
 
     let counted: BTreeMap<_, _> =
         node.counted.iter().map(|(operation, reads)| ((*operation).to_owned(), reads.to_string())).collect();

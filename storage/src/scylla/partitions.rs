@@ -50,6 +50,7 @@ struct OfKind {
     insert: Query,
     facts_written_at: Query,
     remove_facts: Query,
+    forget: Query,
     set_head: Query,
     set_all: Query,
     delete: Query,
@@ -67,6 +68,8 @@ struct OfIndex {
     remove: Query,
     list_bucket: Query,
     forget_buckets: Query,
+    remove_bucket: Query,
+    forget_list: Query,
     first_buckets: Query,
     buckets_behind: Query,
     first: Query,
@@ -120,6 +123,10 @@ impl OfKind {
                 Kind::Write,
                 format!("DELETE facts FROM {t} WHERE p = ? AND k = '{HEAD_KEY}'"),
             ),
+            forget: query(
+                Kind::Cas,
+                format!("DELETE FROM {t} WHERE p = ? AND k = '{HEAD_KEY}' IF version = ?"),
+            ),
             set_head: query(Kind::Cas, set_head),
             set_all: query(Kind::Cas, set_all),
             delete: query(Kind::Cas, delete),
@@ -150,6 +157,8 @@ impl OfIndex {
                 Kind::Write,
                 format!("DELETE FROM {buckets} WHERE l = ? AND bucket {before} ?"),
             ),
+            remove_bucket: query(Kind::Write, format!("DELETE FROM {t} WHERE l = ? AND bucket = ?")),
+            forget_list: query(Kind::Write, format!("DELETE FROM {buckets} WHERE l = ?")),
             first_buckets: query(Kind::Read, format!("SELECT bucket FROM {buckets} WHERE l = ? LIMIT ?")),
             buckets_behind: query(
                 Kind::Read,
@@ -384,6 +393,24 @@ impl Partitions for CqlPartitions {
         self.cql.compare_and_set_together(changes).await
     }
 
+    async fn put_facts(&self, kind: &'static KindSpec, id: &str, facts: Bytes) -> Result<(), StoreError> {
+        let of = self.kind(kind)?;
+        // Later than those that are there were written, also where the clock of who wrote them was ahead.
+        let written = self.cql.one::<(Option<i64>,)>(&of.facts_written_at, (id,)).await?;
+        let micros = written.and_then(|(micros,)| micros).unwrap_or_default();
+        self.cql.write_at(&of.insert, (id, text(&facts)?), micros.saturating_add(1)).await
+    }
+
+    async fn compare_and_forget(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        expected: u64,
+    ) -> Result<bool, StoreError> {
+        let forget = Change::new(&self.kind(kind)?.forget, (id, version(expected)?));
+        self.cql.compare_and_set_together(vec![forget]).await
+    }
+
     async fn purge(&self, kind: &'static KindSpec, id: &str) -> Result<(), StoreError> {
         let of = self.kind(kind)?;
         loop {
@@ -416,6 +443,29 @@ impl Partitions for CqlPartitions {
             let query = &self.index(entry.index)?.remove;
             self.cql.write(query, (&entry.list, entry.bucket, &entry.key)).await?;
         }
+        Ok(())
+    }
+
+    async fn remove_list(&self, index: &'static IndexSpec, list: &str) -> Result<(), StoreError> {
+        let of = self.index(index)?;
+        let mut from = None;
+        loop {
+            let buckets = self.buckets(of, list, from).await?;
+            for bucket in &buckets {
+                self.cql.write(&of.remove_bucket, (list, bucket)).await?;
+            }
+            let next = match index.order {
+                Order::NewestFirst => buckets.last().and_then(|last| last.checked_sub(1)),
+                Order::OldestFirst => buckets.last().and_then(|last| last.checked_add(1)),
+            };
+            if next.is_none() || buckets.len() < BUCKETS {
+                break;
+            }
+            from = next;
+        }
+        // The buckets are named last: what is left after a crash is still found.
+        self.cql.write(&of.forget_list, (list,)).await?;
+        self.listed.invalidate_all();
         Ok(())
     }
 

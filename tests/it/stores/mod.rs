@@ -6,6 +6,7 @@ mod conversations;
 mod events;
 mod growth;
 mod housing;
+mod leaving;
 mod listings;
 mod payments;
 mod places;
@@ -95,6 +96,7 @@ pub async fn all_suites(nodes: &[Db; 2]) {
     housing::housing(nodes).await;
     // On the heap: the suite is too large for a stack.
     Box::pin(series::series(nodes)).await;
+    Box::pin(leaving::leaving(nodes)).await;
 }
 
 /// Walks a list page by page and returns the ids in order; every page but the last is full, and no id comes twice.
