@@ -22,12 +22,12 @@ use crate::community::posts::store::{POST_REACTIONS, POSTS, PostStore};
 /// What a kind does itself. Each call may come again, and changes nothing then.
 #[async_trait]
 pub trait Hook: Send + Sync {
-    /// Whether a partition is a person's though nothing in it says so.
-    async fn is_of(&self, _plain: &Plain, _person: &Person) -> Result<bool, StoreError> {
-        Ok(false)
+    /// Whose a partition is though nothing in it says so: the user's id, or the alias of one who left.
+    async fn whose(&self, _plain: &Plain) -> Result<Option<String>, StoreError> {
+        Ok(None)
     }
 
-    /// Whether partitions have to be shown to [`Self::is_of`] though they name nobody.
+    /// Whether partitions have to be shown to [`Self::whose`] though they name nobody.
     fn knows_whose(&self) -> bool {
         false
     }
@@ -175,11 +175,10 @@ impl Hook for OfImports {
         true
     }
 
-    async fn is_of(&self, plain: &Plain, person: &Person) -> Result<bool, StoreError> {
+    async fn whose(&self, plain: &Plain) -> Result<Option<String>, StoreError> {
         let event = plain.head.as_ref().and_then(|head| head.get("event_id")?.as_str());
-        let Some(event) = event else { return Ok(false) };
+        let Some(event) = event else { return Ok(None) };
         let event = self.0.plain(EVENTS.spec(), event, &[]).await?;
-        let maker = event.and_then(|event| Some(event.facts?.get("host_id")?.as_str()?.to_owned()));
-        Ok(maker.is_some_and(|maker| maker == person.id || maker == person.alias))
+        Ok(event.and_then(|event| Some(event.facts?.get("host_id")?.as_str()?.to_owned())))
     }
 }

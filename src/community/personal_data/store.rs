@@ -43,10 +43,17 @@ const PERSONAL: &[Fields] = &[
     ]),
 ];
 
+/// Most who are looked at of those who are swept for: some may be stuck.
+const MOST_SWEPT_FOR: usize = 1_000;
+
 /// The one partition.
 const ALL: &str = "all";
-/// Below this lie those who leave, by user.
+/// Below this lie those who leave: first those who are swept for, then the others, each by user.
 const DEPARTURES: &str = "d";
+/// Those who are swept for.
+const SWEPT_FOR: &str = "0";
+/// Those who are not yet.
+const NOT_YET: &str = "1";
 /// Below this lie those who want an export, by user.
 const EXPORTS: &str = "x";
 
@@ -62,8 +69,9 @@ pub enum Row {
 
 type Open<'a> = Part<'a, (), Sweep, Row>;
 
-fn departure_key(user_id: &str) -> String {
-    key(&[DEPARTURES, user_id])
+fn departure_key(stage: Stage, user_id: &str) -> String {
+    let part = if stage == Stage::Sweeping { SWEPT_FOR } else { NOT_YET };
+    key(&[DEPARTURES, part, user_id])
 }
 
 fn export_key(user_id: &str) -> String {
@@ -98,9 +106,9 @@ impl SweepStore {
 
     /// Notes that a user leaves, if that is not noted yet.
     pub async fn note(&self, user_id: &str, new: Departure) -> Result<(), StoreError> {
-        let key = departure_key(user_id);
-        self.change(Wants::head().row(&key), move |part| {
-            if part.row(&key).is_some() {
+        let [key, swept] = [Stage::Leaving, Stage::Sweeping].map(|stage| departure_key(stage, user_id));
+        self.change(Wants::head().row(&key).row(&swept), move |part| {
+            if part.row(&key).is_some() || part.row(&swept).is_some() {
                 return Ok(Decision::Stands(()));
             }
             part.head.waiting += 1;
@@ -112,18 +120,22 @@ impl SweepStore {
 
     /// Forgets that a user leaves who stays.
     pub async fn forget(&self, user_id: &str) -> Result<(), StoreError> {
-        let key = departure_key(user_id);
+        let key = departure_key(Stage::Leaving, user_id);
         self.change(Wants::head().row(&key), move |part| {
-            // Once it is swept for, nothing is left to stay with.
-            match departure(part.row(&key)).map(|departure| departure.stage) {
-                Some(Stage::Leaving | Stage::Settling) => {}
-                Some(Stage::Sweeping) | None => return Ok(Decision::Stands(())),
+            if part.row(&key).is_none() {
+                return Ok(Decision::Stands(()));
             }
             part.head.waiting = part.head.waiting.saturating_sub(1);
             part.remove(&key);
             Ok(Decision::Write(()))
         })
         .await
+    }
+
+    /// Whether it is noted that a user leaves, and not swept for yet.
+    pub async fn is_noted(&self, user_id: &str) -> Result<bool, StoreError> {
+        let row = self.0.row(&SWEEP, ALL, &departure_key(Stage::Leaving, user_id)).await?;
+        Ok(row.is_some())
     }
 
     /// Notes how far a departure is. `alias` is the id of nobody for it, if it has none yet, and `effects` what follows.
@@ -134,14 +146,15 @@ impl SweepStore {
         alias: String,
         effects: Vec<Effect>,
     ) -> Result<(), StoreError> {
-        let key = departure_key(user_id);
+        let (key, then) = (departure_key(Stage::Leaving, user_id), departure_key(stage, user_id));
         self.change(Wants::head().row(&key), move |part| {
             let Some(before) = departure(part.row(&key)).cloned() else { return Ok(Decision::Stands(())) };
-            if before.stage == stage || before.stage == Stage::Sweeping {
+            if before.stage == stage {
                 return Ok(Decision::Stands(()));
             }
             let after = Departure { stage, alias: before.alias.clone().or(Some(alias.clone())), ..before };
-            part.set(&key, Row::Departure(Box::new(after)));
+            part.remove(&key);
+            part.set(&then, Row::Departure(Box::new(after)));
             for effect in &effects {
                 part.emit(effect)?;
             }
@@ -172,21 +185,18 @@ impl SweepStore {
     /// another sweeper is at work.
     pub async fn go_on(&self, job: &str, now: Timestamp) -> Result<Option<Option<Round>>, StoreError> {
         let job = job.to_owned();
-        let below = |part: &str| prefix(&[part]);
-        let wants =
-            Wants::head().first(&below(DEPARTURES), MOST_WAITING).first(&below(EXPORTS), MOST_OF_A_ROUND);
+        let (swept, exports) = (prefix(&[DEPARTURES, SWEPT_FOR]), prefix(&[EXPORTS]));
+        let wants = Wants::head().first(&swept, MOST_SWEPT_FOR).first(&exports, MOST_OF_A_ROUND);
         self.change(wants, move |part| {
             let mut sweep = part.head.clone();
             if !sweep.admit(&job, now) {
                 return Ok(Decision::Stands(None));
             }
             if sweep.round.is_none() {
-                let rows = part.first(&below(DEPARTURES), MOST_WAITING).into_iter();
-                let leavers = rows.filter(|(_, row)| {
-                    departure(Some(row)).is_some_and(|one| one.stage == Stage::Sweeping && !one.is_stuck())
-                });
+                let rows = part.first(&swept, MOST_SWEPT_FOR).into_iter();
+                let leavers = rows.filter(|(_, row)| departure(Some(row)).is_some_and(|one| !one.is_stuck()));
                 let leavers = leavers.take(MOST_OF_A_ROUND).map(|(key, _)| last_part(&key)).collect();
-                let exports = part.first(&below(EXPORTS), MOST_OF_A_ROUND).into_iter();
+                let exports = part.first(&exports, MOST_OF_A_ROUND).into_iter();
                 let exporters = exports.map(|(key, _)| last_part(&key)).collect();
                 sweep.begin(leavers, exporters, now);
             }
@@ -216,7 +226,7 @@ impl SweepStore {
         let known = self.0.read_with(&SWEEP, ALL, &[]).await?;
         let round = known.and_then(|(found, _)| found.head.round).filter(|round| round.number == number);
         let Some(round) = round else { return Ok(Vec::new()) };
-        let keys = round.leavers.keys().map(|user| departure_key(user));
+        let keys = round.leavers.keys().map(|user| departure_key(Stage::Sweeping, user));
         let keys = keys.chain(round.exporters.iter().map(|user| export_key(user)));
         let wants = keys.fold(Wants::head(), |wants, key| wants.row(key));
         self.change(wants, move |part| {
@@ -226,7 +236,7 @@ impl SweepStore {
             let Some(round) = part.head.end() else { return Ok(Decision::Stands(Vec::new())) };
             let mut outcomes = Vec::new();
             for (user, tally) in &round.leavers {
-                let key = departure_key(user);
+                let key = departure_key(Stage::Sweeping, user);
                 let Some(mut one) = departure(part.row(&key)).cloned() else { continue };
                 let is_gone = one.note_round(*tally);
                 if is_gone {
@@ -250,9 +260,9 @@ impl SweepStore {
         .await
     }
 
-    /// The departures of these users.
+    /// The departures of these users, as far as they are swept for.
     pub async fn departures_of(&self, users: &[String]) -> Result<Vec<(String, Departure)>, StoreError> {
-        let keys: Vec<_> = users.iter().map(|user| departure_key(user)).collect();
+        let keys: Vec<_> = users.iter().map(|user| departure_key(Stage::Sweeping, user)).collect();
         let mut found = Vec::new();
         for some in keys.chunks(MOST_OF_A_ROUND) {
             let some: Vec<_> = some.iter().map(String::as_str).collect();
@@ -271,15 +281,18 @@ impl SweepStore {
         Ok(self.0.read(&SWEEP, ALL).await?.map(|found| found.head).unwrap_or_default())
     }
 
-    /// All who leave, by id, which is the cursor.
+    /// All who leave: first those who are swept for. The cursor is the rest of a key.
     pub async fn departures(&self, page: PageRequest) -> Result<Items<(String, Departure)>, StoreError> {
-        let (after, skip) = page.start.behind(|user| Some(departure_key(&user)))?;
+        let (after, skip) = page.start.behind(|rest| Some(format!("{DEPARTURES}/{rest}")))?;
         let range = RowRange::first(prefix(&[DEPARTURES]), skip + page.limit).after(after);
         let rows = self.0.rows(&SWEEP, ALL, &range).await?;
         let items = rows.items.into_iter().skip(skip).filter_map(|(key, row)| match row {
             Row::Departure(departure) => Some((last_part(&key), *departure)),
             Row::Export(_) => None,
         });
-        Ok(Items { items: items.collect(), next: rows.next.map(|key| last_part(&key)) })
+        Ok(Items {
+            items: items.collect(),
+            next: rows.next.and_then(|key| Some(key.split_once('/')?.1.to_owned())),
+        })
     }
 }

@@ -1,12 +1,11 @@
 //! The sweep: one round over all that is stored, for all who leave and all who want an export at that time. What is done with each
 //! partition and entry follows from what its kind declares, and from the kind's hook where it has one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use mundotango_storage::db::{
     Db, Erasure, Fields, IndexSpec, KindSpec, Look, Person, Plain, PlainEntry, Plan, Schema, Whose, mentions,
 };
@@ -49,21 +48,56 @@ enum Table {
     Index(&'static IndexSpec),
 }
 
-/// Those whom a round is for.
+/// Those whom a round is for. Who leaves gets no export any more.
 struct People {
-    leavers: Vec<Person>,
-    exporters: Vec<Person>,
-    /// All ids by which they may be named.
-    ids: HashSet<String>,
+    all: Vec<Person>,
+    leavers: HashSet<String>,
+    /// All ids by which they may be named, and which of them that is.
+    by_id: HashMap<String, usize>,
 }
 
 impl People {
-    fn all(&self) -> impl Iterator<Item = &Person> {
-        self.leavers.iter().chain(&self.exporters)
+    fn new(all: Vec<Person>, leavers: HashSet<String>) -> Self {
+        let mut by_id = HashMap::new();
+        for (index, one) in all.iter().enumerate() {
+            let visitor = one.visitor.as_deref().and_then(|visitor| visitor.rsplit(':').next());
+            let ids = visitor.into_iter().chain([one.id.as_str()]);
+            by_id.extend(ids.map(|id| (id.to_owned(), index)));
+        }
+        Self { all, leavers, by_id }
     }
 
     fn are_mentioned(&self, text: &str) -> bool {
-        mentions(text, |id| self.ids.contains(id))
+        mentions(text, |id| self.by_id.contains_key(id))
+    }
+
+    /// Those whom a partition names anywhere, and to whom it belongs.
+    fn named_in(&self, plain: &Plain, owner: Option<&str>) -> impl Iterator<Item = &Person> {
+        let mut named = BTreeSet::new();
+        let mut look = |text: &str| {
+            mentions(text, |id| {
+                named.extend(self.by_id.get(id));
+                false
+            });
+        };
+        look(&plain.id);
+        for value in [&plain.facts, &plain.head].into_iter().flatten().chain(plain.rows.values()) {
+            look(&value.to_string());
+        }
+        plain.rows.keys().for_each(|key| look(key));
+        let is_owner = |one: &Person| owner.is_some_and(|owner| owner == one.id || owner == one.alias);
+        named.extend(owner.and_then(|_| self.all.iter().position(is_owner)));
+        named.into_iter().filter_map(|index| self.all.get(index))
+    }
+
+    fn leaver_in(&self, text: &str) -> Option<&Person> {
+        let mut found = None;
+        mentions(text, |id| {
+            let one = self.by_id.get(id).and_then(|index| self.all.get(*index));
+            found = found.or(one.filter(|one| self.leavers.contains(&one.id)));
+            found.is_some()
+        });
+        found
     }
 }
 
@@ -136,20 +170,17 @@ impl Sweeper {
 
     async fn people(&self, round: &Round) -> Result<People, StoreError> {
         let users: Vec<_> = round.leavers.keys().cloned().collect();
-        let mut people = People { leavers: Vec::new(), exporters: Vec::new(), ids: HashSet::new() };
+        let (mut all, mut leavers) = (Vec::new(), HashSet::new());
         for (id, departure) in self.store.departures_of(&users).await? {
             let Some(alias) = departure.alias else { continue };
-            people.leavers.push(Person { visitor: Some(self.visits.visitor(&id).await?), id, alias });
+            leavers.insert(id.clone());
+            all.push(Person { visitor: Some(self.visits.visitor(&id).await?), id, alias });
         }
-        for id in round.exporters.iter().cloned() {
-            let visitor = Some(self.visits.visitor(&id).await?);
-            people.exporters.push(Person { alias: id.clone(), visitor, id });
+        for id in round.exporters.iter().filter(|id| !leavers.contains(*id)) {
+            let visitor = Some(self.visits.visitor(id).await?);
+            all.push(Person { id: id.clone(), visitor, alias: id.clone() });
         }
-        let visitors = people.all().filter_map(|one| one.visitor.as_deref()?.rsplit(':').next());
-        let ids: HashSet<_> =
-            visitors.chain(people.all().map(|one| one.id.as_str())).map(str::to_owned).collect();
-        people.ids = ids;
-        Ok(people)
+        Ok(People::new(all, leavers))
     }
 
     async fn page_of_kind(
@@ -161,35 +192,28 @@ impl Sweeper {
     ) -> Result<Page, StoreError> {
         let found = self.db.sightings(kind, before.from.as_deref()).await?;
         let mut page = next_page(before, found.next, found.items.len());
-        let shows_all = self.catalogue.hooks.get(kind.name).is_some_and(|hook| hook.knows_whose());
-        let is_seen = |text: &str| shows_all || people.are_mentioned(text);
+        let hook = self.catalogue.hooks.get(kind.name).filter(|hook| hook.knows_whose());
+        let is_seen = |text: &str| hook.is_some() || people.are_mentioned(text);
         for sighting in found.items {
             let Some(plain) = self.db.open(kind, sighting, &is_seen).await? else { continue };
-            for person in &people.exporters {
-                exports
-                    .take(kind, person, &self.look(kind, person, &plain).await?, &plain, &page.after)
-                    .await?;
-            }
-            for person in &people.leavers {
-                let tally = self.part_with(kind, person, &plain).await?;
-                add(&mut page, person, tally);
+            let owner = match hook {
+                Some(hook) => hook.whose(&plain).await?,
+                None => None,
+            };
+            for person in people.named_in(&plain, owner.as_deref()) {
+                let mut look = Look::at(kind.personal, person, &plain);
+                if owner.as_deref().is_some_and(|owner| owner == person.id || owner == person.alias) {
+                    look = look.as_own();
+                }
+                if people.leavers.contains(&person.id) {
+                    let tally = self.part_with(kind, person, &look, &plain).await?;
+                    add(&mut page, person, tally);
+                } else {
+                    exports.take(kind, person, &look, &plain, &page.after).await?;
+                }
             }
         }
         Ok(page)
-    }
-
-    async fn look<'a>(
-        &self,
-        kind: &'static KindSpec,
-        person: &'a Person,
-        plain: &Plain,
-    ) -> Result<Look<'a>, StoreError> {
-        let look = Look::at(kind.personal, person, plain);
-        let is_own = match self.catalogue.hooks.get(kind.name) {
-            Some(hook) if hook.knows_whose() => hook.is_of(plain, person).await?,
-            _ => false,
-        };
-        Ok(if is_own { look.as_own() } else { look })
     }
 
     /// Does with a partition what its kind declares for a person who leaves. What fails is counted, and tried again in the next
@@ -198,9 +222,10 @@ impl Sweeper {
         &self,
         kind: &'static KindSpec,
         person: &Person,
+        look: &Look<'_>,
         plain: &Plain,
     ) -> Result<Tally, StoreError> {
-        match self.erase(kind, person, plain).await {
+        match self.erase(kind, person, look, plain).await {
             Ok(tally) => Ok(tally),
             Err(error @ (StoreError::Unavailable(_) | StoreError::NoSpace)) => Err(error),
             Err(error) => {
@@ -214,10 +239,10 @@ impl Sweeper {
         &self,
         kind: &'static KindSpec,
         person: &Person,
+        look: &Look<'_>,
         plain: &Plain,
     ) -> Result<Tally, StoreError> {
         let (hook, now) = (self.catalogue.hooks.get(kind.name), now());
-        let look = self.look(kind, person, plain).await?;
         let rows = match look.plan(kind, plain)? {
             Plan::Nothing => {
                 return Ok(Tally { changed: 0, left: u64::from(!look.left(plain).is_empty()) });
@@ -278,16 +303,19 @@ impl Sweeper {
             .any(|some| some.personal.is_some_and(|personal| personal.erasure == Erasure::AsTarget));
         let (mut gone, mut lists) = (Vec::new(), BTreeMap::new());
         for entry in found.items {
-            for person in &people.exporters {
-                exports.take_entry(index, person, &entry, &page.after).await?;
-            }
-            let names = |text: &str| people.leavers.iter().find(|one| mentions(text, |id| id == one.id));
-            if let Some(person) = names(&entry.list) {
+            if let Some(person) = people.leaver_in(&entry.list) {
                 add(&mut page, person, Tally { changed: 1, left: 0 });
                 let after = Look::at_entry(index.personal, person, &entry).entry_after(&entry);
                 lists.entry(entry.list).or_insert(after.map(|after| after.list));
-            } else if follows {
-                let named = names(&entry.key).or_else(|| names(&entry.entry.to_string()));
+                continue;
+            }
+            let owner = Plain { id: entry.list.clone(), ..Plain::default() };
+            for person in people.named_in(&owner, None) {
+                exports.take_entry(index, person, &entry, &page.after).await?;
+            }
+            if follows && !people.leavers.is_empty() {
+                let named =
+                    people.leaver_in(&entry.key).or_else(|| people.leaver_in(&entry.entry.to_string()));
                 if named.is_some() || self.is_left(index, &entry, people).await? {
                     gone.push(entry.of(index)?);
                 }
@@ -311,8 +339,12 @@ impl Sweeper {
         people: &People,
     ) -> Result<bool, StoreError> {
         let Some((kind, id)) = (self.catalogue.leads_to)(index.name, &entry.key) else { return Ok(false) };
-        let Some(target) = self.db.plain(kind, &id, &[]).await? else { return Ok(true) };
-        Ok(people.leavers.iter().any(|person| has_lost_author(kind.personal, &target, &person.alias)))
+        let Some(target) = self.db.plain(kind, &id, &[]).await? else {
+            // An entry is written before what it leads to.
+            return self.db.is_deleted(kind, &id).await;
+        };
+        let mut leavers = people.all.iter().filter(|one| people.leavers.contains(&one.id));
+        Ok(leavers.any(|person| has_lost_author(kind.personal, &target, &person.alias)))
     }
 }
 

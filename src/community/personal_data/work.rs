@@ -112,7 +112,8 @@ impl Handler<OfUser> for Departures {
                 }
             }
             // It was removed by an attempt before this one.
-            None => {}
+            None if self.store.is_noted(&user_id).await? => {}
+            None => return Ok(()),
         }
         self.store.move_on(&user_id, Stage::Settling, alias(), Vec::new()).await?;
         if self.hosts.settle(&user_id, now).await? == Settled::NotYet {

@@ -263,12 +263,12 @@ async fn what_is_personal_is_taken_out(db: &Db) {
     assert!(db.read(&NOTES, &id).await.unwrap().is_none());
 
     let name = new_id();
-    put_rows(db, &name, 0).await;
-    let count = |id: &str| {
+    let count = async |id: &str| {
         db.change(&COUNTERS, id, Wants::head(), |part| {
             part.head.count += 1;
             Ok::<_, StoreError>(Decision::Write(part.head.count))
         })
+        .await
     };
     count(&name).await.unwrap();
     assert!(!db.forget_partition(COUNTERS.spec(), &name, |_| false).await.unwrap());

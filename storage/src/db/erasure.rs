@@ -205,7 +205,7 @@ impl<'a> Look<'a> {
 
     /// Whether the person's id is the key of a map on the way to a field.
     fn is_step(&self, steps: &[String]) -> bool {
-        steps.iter().any(|step| *step == self.person.id)
+        steps.contains(&self.person.id)
     }
 
     fn mentions(&self, value: &Value) -> bool {

@@ -151,6 +151,11 @@ impl Db {
         if stored.exists(kind) { Plain::of(id, &stored).map(Some) } else { Ok(None) }
     }
 
+    /// Whether a partition was there and was deleted: nothing leads to it any more. One that is still to be created is not.
+    pub async fn is_deleted(&self, kind: &'static KindSpec, id: &str) -> Result<bool, StoreError> {
+        Ok(self.load_rows(kind, id, &[]).await?.deleted)
+    }
+
     /// A page of all entries of an index, of whatever list, behind the position that the page before gave.
     pub async fn plain_entries(
         &self,

@@ -20,9 +20,8 @@ pub fn unworkable(name: &str, fields: &[Fields], has_hook: bool) -> Vec<String> 
             }
             Whose::User => {
                 let says_whose = |path: &&str| *path == "id" || *path == "list";
-                let is_said = all().any(|(other, paths)| {
-                    matches!(other.whose, Whose::User) && paths.iter().any(|path| says_whose(path))
-                });
+                let is_said = all()
+                    .any(|(other, paths)| matches!(other.whose, Whose::User) && paths.iter().any(says_whose));
                 if !is_said {
                     tell("neither id nor list say to which user it belongs".to_owned());
                 }
