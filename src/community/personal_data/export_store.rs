@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use mundotango_storage::StoreError;
 use mundotango_storage::db::{
-    Db, Decision, Erasure, Export as Given, Fields, Kind, RowRange, Wants, Whose, key, last_part, number,
-    prefix,
+    Db, Decision, Erasure, Export as Given, Fields, Kind, RowRange, Wants, Whose, behind, key, last_part,
+    number, prefix,
 };
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,8 @@ pub const ROW_BYTES: usize = 60 * 1024;
 pub const PART_BYTES: u64 = 16 * 1024 * 1024;
 /// Most parts: a gigabyte in all.
 pub const MOST_PARTS: usize = 64;
+/// More rows than a part has that were written and not saved.
+const MOST_ROWS: usize = 1_000;
 /// Below this lie the rows of a part, by where they begin.
 const ROWS: &str = "c";
 
@@ -216,9 +218,15 @@ impl ExportStore {
         at: u64,
         text: String,
     ) -> Result<(), StoreError> {
-        let row = key(&[ROWS, &number(at)]);
+        let (row, end) = (key(&[ROWS, &number(at)]), behind(&prefix(&[ROWS])));
         let id = part_id(user_id, export_id, part);
-        let written = self.0.change(&EXPORT_PARTS, &id, Wants::head(), move |part| {
+        let wants = Wants::head().between(&row, &end, MOST_ROWS);
+        let written = self.0.change(&EXPORT_PARTS, &id, wants, move |part| {
+            // What was written from here on was never saved: a node died, and divided the text otherwise.
+            let left: Vec<_> = part.between(&row, &end, MOST_ROWS).into_iter().map(|(key, _)| key).collect();
+            for key in left {
+                part.remove(key);
+            }
             part.set(row.as_str(), text.clone());
             Ok::<_, StoreError>(Decision::Write(()))
         });

@@ -45,7 +45,7 @@ fn is_of_id(c: char) -> bool {
 }
 
 /// Whether a text holds one of the ids that `is_one` knows: as a whole, between characters that no id holds.
-pub fn mentions(text: &str, is_one: impl Fn(&str) -> bool) -> bool {
+pub fn mentions(text: &str, mut is_one: impl FnMut(&str) -> bool) -> bool {
     text.split(|c| !is_of_id(c)).any(|word| !word.is_empty() && is_one(word))
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::engine::{EntriesWanted, Entry, Stored};
+use super::engine::{EntriesWanted, Entry, Freshness, RowsWanted, Stored};
 use super::whole::{WholeEntry, WholePartition};
 use super::{Db, IndexSpec, KindSpec};
 use crate::json::{decode, encode};
@@ -147,13 +147,23 @@ impl Db {
         id: &str,
         keys: &[String],
     ) -> Result<Option<Plain>, StoreError> {
-        let stored = self.load_rows(kind, id, keys).await?;
+        let stored = self.acknowledged(kind, id, keys).await?;
         if stored.exists(kind) { Plain::of(id, &stored).map(Some) } else { Ok(None) }
     }
 
     /// Whether a partition was there and was deleted: nothing leads to it any more. One that is still to be created is not.
     pub async fn is_deleted(&self, kind: &'static KindSpec, id: &str) -> Result<bool, StoreError> {
-        Ok(self.load_rows(kind, id, &[]).await?.deleted)
+        Ok(self.acknowledged(kind, id, &[]).await?.deleted)
+    }
+
+    async fn acknowledged(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        keys: &[String],
+    ) -> Result<Stored, StoreError> {
+        let wanted = RowsWanted { keys: keys.to_vec(), ranges: Vec::new() };
+        self.engine.load(kind, id, &wanted, Freshness::Acknowledged).await
     }
 
     /// A page of all entries of an index, of whatever list, behind the position that the page before gave.

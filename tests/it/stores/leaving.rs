@@ -217,7 +217,12 @@ async fn events_of(db: &Db, ana: &Somebody, ben: &Somebody, eva: &Somebody) -> [
     let long_ago = at - hours(24 * 40);
     let past = event_of(ana, at - hours(24 * 20), Some(1));
     let to_come = event_of(eva, at + hours(24 * 30), Some(1));
-    let handed = event_of(ana, at + hours(24 * 31), None);
+    // It is Ben's to say what it is, once it is his.
+    let handed = Event {
+        description: "Handed over".to_owned(),
+        location: Location { text: "La Viruta".to_owned(), ..Location::default() },
+        ..event_of(ana, at + hours(24 * 31), None)
+    };
     let cancelled = event_of(ana, at + hours(24 * 32), None);
     let bens = event_of(ben, at - hours(24 * 21), None);
     for one in [&past, &to_come, &handed, &cancelled, &bens] {
@@ -489,7 +494,7 @@ async fn counts_are_right(nodes: &[Db; 2], world: &World) {
     assert_eq!(bens.status, RsvpStatus::Going);
     // What Ana gave is Ben's, with all that it says, or does not take place.
     let handed = event(&world.handed).await;
-    assert_eq!((handed.host_id.as_str(), handed.description.is_empty()), (world.ben.id(), false));
+    assert_eq!((handed.host_id.as_str(), handed.description.as_str()), (world.ben.id(), "Handed over"));
     assert!(handed.cancelled.is_none() && event(&world.cancelled).await.cancelled.is_some());
     // One came whose name nobody knows any more.
     assert_eq!(event(&world.bens).await.counts.going, 1);
