@@ -194,7 +194,8 @@ async fn an_export_is_made_once_a_day_and_its_parts_are_fetched_in_stretches() {
     let part = &ready["parts"][0];
     let (status, whole, _) = fetch(&server, &ana, 1, None).await;
     assert_eq!((status, whole.len() as u64), (StatusCode::OK, part["bytes"].as_u64().unwrap()));
-    let digest: String = Sha256::digest(&whole).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest =
+        Sha256::digest(&whole).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     assert_eq!(part["sha256"], digest);
     let text = String::from_utf8(whole.clone()).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -228,7 +228,7 @@ impl SweepStore {
         let Some(round) = round else { return Ok(Vec::new()) };
         let keys = round.leavers.keys().map(|user| departure_key(Stage::Sweeping, user));
         let keys = keys.chain(round.exporters.iter().map(|user| export_key(user)));
-        let wants = keys.fold(Wants::head(), |wants, key| wants.row(key));
+        let wants = keys.fold(Wants::head(), Wants::row);
         self.change(wants, move |part| {
             if part.head.round.as_ref().is_none_or(|round| round.number != number) {
                 return Ok(Decision::Stands(Vec::new()));

@@ -277,7 +277,7 @@ async fn stays_of(db: &Db, ana: &Somebody, ben: &Somebody) -> (String, String, L
     bookings.listings.rate(&listing.id, &booking.id, 4).await.unwrap();
     let asked = ask(&bookings, &listing, ana.id(), stay(40, 2), at).await;
     let mut own = details();
-    own.description = WORDS[7].to_owned();
+    WORDS[7].clone_into(&mut own.description);
     let anas = Listing::new(new_id(), ana.id().to_owned(), at, own);
     bookings.listings.create(&anas).await.unwrap();
     listing = bookings.listings.listing(&listing.id).await.unwrap().unwrap();
