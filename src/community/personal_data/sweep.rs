@@ -304,9 +304,12 @@ impl Sweeper {
         let (mut gone, mut lists) = (Vec::new(), BTreeMap::new());
         for entry in found.items {
             if let Some(person) = people.leaver_in(&entry.list) {
-                add(&mut page, person, Tally { changed: 1, left: 0 });
                 let after = Look::at_entry(index.personal, person, &entry).entry_after(&entry);
-                lists.entry(entry.list).or_insert(after.map(|after| after.list));
+                let after = after.map(|after| after.list);
+                if after.as_ref() != Some(&entry.list) {
+                    add(&mut page, person, Tally { changed: 1, left: 0 });
+                    lists.entry(entry.list).or_insert(after);
+                }
                 continue;
             }
             let owner = Plain { id: entry.list.clone(), ..Plain::default() };
@@ -323,7 +326,6 @@ impl Sweeper {
         }
         for (list, after) in lists {
             match after {
-                Some(after) if after == list => {}
                 Some(after) => self.db.move_list(index, &list, &after).await?,
                 None => self.db.remove_list(index, &list).await?,
             }

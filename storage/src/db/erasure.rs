@@ -345,7 +345,7 @@ impl<'a> Look<'a> {
             let before = row.clone();
             let root = steps(&["rows", split(&key).0]);
             failed.extend(self.erase_in(kind, PartOf::Row, &mut row, &root, Some((&key, &before))));
-            plain.rows.insert(self.key_without(&key, &before), row);
+            plain.rows.insert(self.key_without(&key), row);
         }
         if failed.is_empty() {
             return Ok(());
@@ -354,14 +354,17 @@ impl<'a> Look<'a> {
     }
 
     /// The key of a row that stays.
-    fn key_without(&self, key: &str, row: &Value) -> String {
+    fn key_without(&self, key: &str) -> String {
         let (first, Some(rest)) = split(key) else { return key.to_owned() };
-        let declared = declaration(self.fields, &steps(&["keys", first]));
-        let is_anonymous = declared.and_then(|(_, some)| some.personal).is_some_and(|personal| {
-            matches!(personal.erasure, Erasure::Anonymous(_))
-                && (self.mentions_in(rest) || self.row_names((key, row), personal.whose))
-        });
-        if is_anonymous { format!("{first}/{}", self.alias_in(rest)) } else { key.to_owned() }
+        let is_kept = self.is_kept(&steps(&["keys", first]));
+        if is_kept { key.to_owned() } else { format!("{first}/{}", self.alias_in(rest)) }
+    }
+
+    /// Whether a field stays as it is, whomever it names.
+    fn is_kept(&self, steps: &[String]) -> bool {
+        declaration(self.fields, steps)
+            .and_then(|(_, some)| some.personal)
+            .is_some_and(|personal| matches!(personal.erasure, Erasure::Kept(_)))
     }
 
     fn alias_in(&self, text: &str) -> String {
@@ -387,13 +390,9 @@ impl<'a> Look<'a> {
         failed
     }
 
-    /// Puts the alias where the person's id stands, as a value or as a key of a map.
+    /// Puts the alias where the person's id stands, as a value or as a key of a map: wherever it is not to be kept, as what
+    /// refers to somebody must not go on doing so in things of others.
     fn make_anonymous(&self, value: &mut Value, steps: &mut Vec<String>) {
-        let is_anonymous = |steps: &[String]| {
-            declaration(self.fields, steps)
-                .and_then(|(_, some)| some.personal)
-                .is_some_and(|personal| matches!(personal.erasure, Erasure::Anonymous(_)))
-        };
         match value {
             Value::Object(map) => {
                 for (name, value) in map.iter_mut() {
@@ -402,11 +401,11 @@ impl<'a> Look<'a> {
                     steps.pop();
                 }
                 let is_there = map.get(&self.person.id).is_some_and(|value| {
-                    let mut is_anonymous_below = false;
+                    let mut goes = true;
                     let mut path = steps.clone();
                     path.push(self.person.id.clone());
-                    leaves(value, &mut path, &mut |steps, _| is_anonymous_below |= is_anonymous(steps));
-                    is_anonymous_below
+                    leaves(value, &mut path, &mut |steps, _| goes &= !self.is_kept(steps));
+                    goes
                 });
                 if is_there && let Some(value) = map.remove(&self.person.id) {
                     map.insert(self.person.alias.clone(), value);
@@ -419,7 +418,7 @@ impl<'a> Look<'a> {
                     steps.pop();
                 }
             }
-            Value::String(text) if *text == self.person.id && is_anonymous(steps) => {
+            Value::String(text) if *text == self.person.id && !self.is_kept(steps) => {
                 text.clone_from(&self.person.alias);
             }
             _ => {}
@@ -430,10 +429,9 @@ impl<'a> Look<'a> {
     pub fn left(&self, plain: &Plain) -> Vec<String> {
         let mut left = Vec::new();
         let mut look = |steps: &[String], value: &Value| {
-            let is_kept = declaration(self.fields, steps)
-                .and_then(|(_, some)| some.personal)
-                .is_some_and(|personal| matches!(personal.erasure, Erasure::Kept(_)));
-            if !is_kept && (self.is_id(value) || self.is_step(steps) || self.mentions_key(steps, value)) {
+            if !self.is_kept(steps)
+                && (self.is_id(value) || self.is_step(steps) || self.mentions_key(steps, value))
+            {
                 left.push(steps.join("."));
             }
         };

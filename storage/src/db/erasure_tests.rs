@@ -184,7 +184,11 @@ fn a_list_is_removed_with_its_user_and_not_with_whom_it_names() {
         plain(ANA, json!(null), json!({}), &[("n/1", json!({"thing": BEN})), ("m/1", json!({"by": BEN}))]);
     let plan = |id: &str| Look::at(LIST_FIELDS, &person(id), &list).plan(LISTS.spec(), &list).unwrap();
     assert_eq!(plan(ANA), Plan::Remove);
-    assert_eq!(plan(BEN), Plan::Rewrite { rows: vec!["m/1".to_owned()], removes_rows: false });
+    let rows = vec!["m/1".to_owned(), "n/1".to_owned()];
+    assert_eq!(plan(BEN), Plan::Rewrite { rows, removes_rows: false });
+    let mut after = list.clone();
+    Look::at(LIST_FIELDS, &person(BEN), &list).erase(LISTS.spec(), &mut after).unwrap();
+    assert_eq!(after.rows["n/1"], json!({"thing": NOBODY}), "a thing of Ana's leads to nobody");
 }
 
 #[test]

@@ -52,7 +52,8 @@ pub enum Erasure {
     RowRemoved,
     /// The field is emptied; the rest of the partition stays.
     Emptied,
-    /// An id that leads to nobody stands in the user's place, for this reason.
+    /// An id that leads to nobody stands in the user's place, for this reason. So it does in any other field that holds the id
+    /// and is neither kept nor goes otherwise.
     Anonymous(&'static str),
     /// It stays, for this reason and so long.
     Kept(&'static str),
