@@ -121,10 +121,7 @@ impl AccountStore {
         for name in names {
             name.leave(&self.0, user_id).await?;
         }
-        self.0
-            .change(&USERS, user_id, Wants::head(), |_| Ok::<_, StoreError>(Decision::Delete(())))
-            .await
-            .map(drop)
+        self.remove(user_id).await
     }
 
     /// Takes a name from a user who has left, by its id among names.

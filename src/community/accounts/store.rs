@@ -159,7 +159,7 @@ impl AccountStore {
         tokio::try_join!(names[0].release(&self.0, user_id), names[1].release(&self.0, user_id)).map(drop)
     }
 
-    async fn remove(&self, user_id: &str) -> Result<(), StoreError> {
+    pub(super) async fn remove(&self, user_id: &str) -> Result<(), StoreError> {
         let changed = Effect::changed(PERSON, user_id);
         let removed = self.0.change(&USERS, user_id, Wants::head(), move |part| {
             part.emit(&changed)?;

@@ -21,6 +21,7 @@ use super::store::{EVENTS, Event, EventError, EventStore};
 use crate::community::accounts::store::AccountStore;
 use crate::community::effects::Effect;
 use crate::community::personal_channel;
+use crate::community::search::sources::EVENT;
 
 /// Events that are looked at together.
 const AT_ONCE: usize = 50;
@@ -112,7 +113,7 @@ impl LeavingHosts {
                 refused(self.events.change_owner(&event.id, &heir, right, now, effects).await)
             }
             // Nobody but its owner ever saw it.
-            (None, true) => self.events.db().remove(EVENTS.spec(), &event.id).await,
+            (None, true) => self.events.remove_draft(&event.id).await,
             _ if event.cancelled.is_some() => Ok(()),
             _ => {
                 let cancelled = Cancelled { at: now, reason: None };
@@ -175,6 +176,16 @@ impl EventStore {
             self.stop_waiting(event_id, user_id).await?;
         }
         refused(self.set_co_host(event_id, user_id, None).await)
+    }
+
+    /// Removes a draft, which nobody but its hosts ever saw.
+    async fn remove_draft(&self, event_id: &str) -> Result<(), StoreError> {
+        let changed = Effect::changed(EVENT, event_id);
+        let removed = self.db().change(&EVENTS, event_id, Wants::head(), move |part| {
+            part.emit(&changed)?;
+            Ok::<_, StoreError>(Decision::Delete(()))
+        });
+        removed.await.map(drop)
     }
 
     /// Takes the answer away of one who waits, or holds a place, where nothing comes of it any more.

@@ -11,13 +11,23 @@ use mundotango_storage::db::{Db, Person, Plain};
 
 use crate::community::accounts::names::NAMES;
 use crate::community::accounts::store::AccountStore;
+use crate::community::admin::roster::ROSTER;
 use crate::community::calendars::imported::IMPORTED_EVENTS;
+use crate::community::chat::kinds::{CHAT_BLOCKS, CHATS};
+use crate::community::chat::leaving::LeavingMembers;
 use crate::community::events::series::state::SERIES;
 use crate::community::events::series::store::SeriesStore;
 use crate::community::events::store::{EVENTS, EventStore};
+use crate::community::graph::store::{CIRCLES, Circles, FOLLOWERS};
 use crate::community::housing::leaving::LeavingGuests;
 use crate::community::housing::listings::kind::LISTINGS;
-use crate::community::posts::store::{POST_REACTIONS, POSTS, PostStore};
+use crate::community::notifications::store::{NOTIFICATIONS, NotificationStore};
+use crate::community::points::board::BOARDS;
+use crate::community::posts::comments::kind::COMMENTS;
+use crate::community::posts::comments::leaving::LeavingCommenters;
+use crate::community::posts::comments::reactions::COMMENT_REACTIONS;
+use crate::community::posts::leaving::LeavingAuthors;
+use crate::community::posts::store::{POST_REACTIONS, POSTS};
 
 /// What a kind does itself. Each call may come again, and changes nothing then.
 #[async_trait]
@@ -72,13 +82,27 @@ pub fn hooks(db: &Db) -> Hooks {
     let hook = |name: &'static str, hook: Arc<dyn Hook>| (name, hook);
     BTreeMap::from([
         hook(NAMES.spec().name, Arc::new(OfNames(AccountStore::new(db.clone())))),
-        hook(POSTS.spec().name, Arc::new(OfPosts(PostStore::new(db.clone())))),
-        hook(POST_REACTIONS.spec().name, Arc::new(OfReactions(PostStore::new(db.clone())))),
+        hook(POSTS.spec().name, Arc::new(OfPosts(LeavingAuthors::new(db)))),
+        hook(POST_REACTIONS.spec().name, Arc::new(OfReactions(LeavingAuthors::new(db)))),
+        hook(COMMENTS.spec().name, Arc::new(OfComments(LeavingCommenters::new(db)))),
+        hook(COMMENT_REACTIONS.spec().name, Arc::new(OfCommentReactions(LeavingCommenters::new(db)))),
+        hook(CIRCLES.spec().name, Arc::new(OfCircles(Circles::new(db.clone())))),
+        hook(FOLLOWERS.spec().name, Arc::new(OfFollowers(Circles::new(db.clone())))),
+        hook(CHATS.spec().name, Arc::new(OfChats(LeavingMembers::new(db)))),
+        hook(CHAT_BLOCKS.spec().name, Arc::new(OfChatBlocks(LeavingMembers::new(db)))),
+        hook(NOTIFICATIONS.spec().name, Arc::new(OfNotifications(NotificationStore::new(db.clone())))),
+        hook(BOARDS.spec().name, Arc::new(NotCounted)),
+        hook(ROSTER.spec().name, Arc::new(NotCounted)),
         hook(EVENTS.spec().name, Arc::new(OfEvents(EventStore::new(db.clone())))),
         hook(SERIES.spec().name, Arc::new(OfSeries(SeriesStore::new(db.clone())))),
         hook(LISTINGS.spec().name, Arc::new(OfListings(LeavingGuests::new(db)))),
         hook(IMPORTED_EVENTS.spec().name, Arc::new(OfImports(db.clone()))),
     ])
+}
+
+/// The id of what a partition is a shard of.
+fn sharded(id: &str) -> &str {
+    id.rsplit_once('#').map_or(id, |(of, _)| of)
 }
 
 struct OfNames(AccountStore);
@@ -96,16 +120,16 @@ impl Hook for OfNames {
     }
 }
 
-struct OfPosts(PostStore);
+struct OfPosts(LeavingAuthors);
 
 #[async_trait]
 impl Hook for OfPosts {
     async fn before_removal(&self, id: &str) -> Result<(), StoreError> {
-        self.0.remove_reactions(id).await
+        self.0.take_away(id).await
     }
 }
 
-struct OfReactions(PostStore);
+struct OfReactions(LeavingAuthors);
 
 #[async_trait]
 impl Hook for OfReactions {
@@ -116,8 +140,112 @@ impl Hook for OfReactions {
         person: &Person,
         _: Timestamp,
     ) -> Result<(), StoreError> {
-        let post = plain.id.rsplit_once('#').map_or(plain.id.as_str(), |(post, _)| post);
-        self.0.react(post, &person.id, None).await.map(drop)
+        self.0.take_reaction_back(sharded(&plain.id), &person.id).await
+    }
+}
+
+struct OfComments(LeavingCommenters);
+
+#[async_trait]
+impl Hook for OfComments {
+    async fn take_out(
+        &self,
+        plain: &Plain,
+        rows: &[String],
+        person: &Person,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.0.take_out(&plain.id, rows, &person.id).await
+    }
+}
+
+struct OfCommentReactions(LeavingCommenters);
+
+#[async_trait]
+impl Hook for OfCommentReactions {
+    async fn take_out(
+        &self,
+        plain: &Plain,
+        _: &[String],
+        person: &Person,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.0.take_reaction_back(&plain.id, &person.id).await
+    }
+}
+
+struct OfCircles(Circles);
+
+#[async_trait]
+impl Hook for OfCircles {
+    async fn take_out(
+        &self,
+        plain: &Plain,
+        _: &[String],
+        person: &Person,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.0.forget(&plain.id, &person.id).await
+    }
+}
+
+struct OfFollowers(Circles);
+
+#[async_trait]
+impl Hook for OfFollowers {
+    async fn take_out(
+        &self,
+        plain: &Plain,
+        _: &[String],
+        person: &Person,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.0.forget_follower(sharded(&plain.id), &person.id).await
+    }
+}
+
+struct OfChats(LeavingMembers);
+
+#[async_trait]
+impl Hook for OfChats {
+    async fn take_out(
+        &self,
+        plain: &Plain,
+        _: &[String],
+        person: &Person,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.0.take_out(&plain.id, &person.id).await
+    }
+}
+
+struct OfChatBlocks(LeavingMembers);
+
+#[async_trait]
+impl Hook for OfChatBlocks {
+    async fn take_out(
+        &self,
+        plain: &Plain,
+        rows: &[String],
+        person: &Person,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.0.take_out_of_block(&plain.id, rows, &person.id, now).await
+    }
+}
+
+struct OfNotifications(NotificationStore);
+
+#[async_trait]
+impl Hook for OfNotifications {
+    async fn take_out(
+        &self,
+        plain: &Plain,
+        rows: &[String],
+        person: &Person,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.0.forget_actor(&plain.id, rows, &person.id).await
     }
 }
 

@@ -36,6 +36,7 @@ use super::accounts::email::{LinkBody, not_good};
 use super::accounts::kind::Leaving;
 use super::accounts::leaving::By;
 use super::accounts::links::Purpose;
+use super::audit::rules::Act;
 use super::limits::Address;
 use super::roles::{self, Role};
 use crate::texts::{GivenPassword, LinkToken, Username};
@@ -241,8 +242,9 @@ async fn remove(
     let account = community.accounts.account(&id).await?;
     let (user, _) = account.ok_or_else(|| Problem::not_found("user"))?;
     must_be(&user.username, body.confirmation)?;
-    tracing::info!(admin = identity.user_id, user = id, "an admin deletes an account");
-    let leaving = community.begin_leaving(&id, By::Admin, now()).await?;
+    let now = now();
+    community.audit.note(Act::by(&identity, "user.deleted", "user", &id, now)).await?;
+    let leaving = community.begin_leaving(&id, By::Admin, now).await?;
     Ok((StatusCode::ACCEPTED, Json(LeavingBody { until: leaving.until.into() })))
 }
 

@@ -15,6 +15,8 @@ use super::exporting::Exporter;
 use super::hooks::Hooks;
 use super::rules::{Page, Place, Round, Tally};
 use super::store::SweepStore;
+use crate::community::search::sources::searched_as;
+use crate::search::log::{Change, ChangeLog};
 
 /// Rows of a partition that are written together.
 const ROWS_AT_ONCE: usize = 50;
@@ -116,12 +118,14 @@ pub struct Sweeper {
     store: SweepStore,
     catalogue: Arc<Catalogue>,
     visits: Arc<dyn Visits>,
+    changes: ChangeLog,
 }
 
 impl Sweeper {
     /// A sweeper of a store.
     pub fn new(db: &Db, catalogue: Arc<Catalogue>, visits: Arc<dyn Visits>) -> Self {
-        Self { db: db.clone(), store: SweepStore::new(db.clone()), catalogue, visits }
+        let (store, changes) = (SweepStore::new(db.clone()), ChangeLog::new(db.clone()));
+        Self { db: db.clone(), store, catalogue, visits, changes }
     }
 
     fn table(&self, number: usize) -> Option<Table> {
@@ -252,6 +256,7 @@ impl Sweeper {
                     hook.before_removal(&plain.id).await?;
                 }
                 self.db.remove(kind, &plain.id).await?;
+                self.tell_search(kind, &plain.id).await?;
                 return Ok(Tally { changed: 1, left: 0 });
             }
             Plan::Rewrite { rows, .. } => rows,
@@ -277,6 +282,7 @@ impl Sweeper {
         }
         let edit = |one: &mut Plain| Look::at(kind.personal, person, one).erase(kind, one);
         self.db.rewrite(kind, &plain.id, &[], edit).await?;
+        self.tell_search(kind, &plain.id).await?;
         let is_named = |text: &str| mentions(text, |id| id == person.id);
         let named = plain.rows.iter().filter(|(key, row)| is_named(key) || is_named(&row.to_string()));
         let named: Vec<_> = named.map(|(key, _)| key.clone()).collect();
@@ -286,6 +292,12 @@ impl Sweeper {
             tracing::error!(kind = kind.name, id = plain.id, ?left, "a user who left is still named");
         }
         Ok(Tally { changed: 1, left: u64::from(!left.is_empty()) })
+    }
+
+    /// Has the search indexes look anew at a thing, if it is searched for.
+    async fn tell_search(&self, kind: &'static KindSpec, id: &str) -> Result<(), StoreError> {
+        let Some(name) = searched_as(kind) else { return Ok(()) };
+        self.changes.note(&Change { kind: name.to_owned(), id: id.to_owned() }).await
     }
 
     async fn page_of_index(
@@ -316,12 +328,17 @@ impl Sweeper {
             for person in people.named_in(&owner, None) {
                 exports.take_entry(index, person, &entry, &page.after).await?;
             }
-            if follows && !people.leavers.is_empty() {
-                let named =
-                    people.leaver_in(&entry.key).or_else(|| people.leaver_in(&entry.entry.to_string()));
-                if named.is_some() || self.is_left(index, &entry, people).await? {
-                    gone.push(entry.of(index)?);
-                }
+            if people.leavers.is_empty() {
+                continue;
+            }
+            let named = people.leaver_in(&entry.key).or_else(|| people.leaver_in(&entry.entry.to_string()));
+            let goes = match named {
+                Some(_) if follows => true,
+                Some(person) => Look::at_entry(index.personal, person, &entry).entry_after(&entry).is_none(),
+                None => follows && self.is_left(index, &entry, people).await?,
+            };
+            if goes {
+                gone.push(entry.of(index)?);
             }
         }
         for (list, after) in lists {
@@ -350,12 +367,13 @@ impl Sweeper {
     }
 }
 
-/// Whether the author of a thing was one who has left: what entries tell of it may be what was emptied there.
+/// Whether the author of a thing was one who has left, and something was emptied there: entries may tell of that.
 fn has_lost_author(fields: &'static [Fields], plain: &Plain, alias: &str) -> bool {
-    let is_author_declared =
-        fields.iter().any(|some| some.personal.is_some_and(|personal| personal.whose == Whose::Author));
+    let mut of_author =
+        fields.iter().filter_map(|some| some.personal.filter(|personal| personal.whose == Whose::Author));
     let nobody = Person { id: alias.to_owned(), visitor: None, alias: alias.to_owned() };
-    is_author_declared && Look::at(fields, &nobody, plain).is_by_author()
+    of_author.any(|personal| personal.erasure == Erasure::Emptied)
+        && Look::at(fields, &nobody, plain).is_by_author()
 }
 
 fn next_page(before: Place, next: Option<String>, looked_at: usize) -> Page {

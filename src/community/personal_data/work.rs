@@ -16,6 +16,7 @@ use super::rules::{Departure, Stage};
 use super::store::SweepStore;
 use super::sweep::{Catalogue, Sweeper, Swept, Visits};
 use crate::community::accounts::store::AccountStore;
+use crate::community::audit::store::AuditStore;
 use crate::community::effects::Effect;
 use crate::community::events::leaving::{LeavingHosts, Settled};
 use crate::community::housing::leaving::LeavingGuests;
@@ -75,6 +76,7 @@ struct Departures {
     hosts: LeavingHosts,
     guests: LeavingGuests,
     visits: Arc<dyn Visits>,
+    audit: AuditStore,
     revocations: Arc<Revocations>,
 }
 
@@ -92,6 +94,7 @@ pub fn handled(
         hosts: LeavingHosts::new(db),
         guests: LeavingGuests::new(db),
         visits: Arc::clone(visits),
+        audit: AuditStore::new(db.clone()),
         revocations: Arc::clone(revocations),
     };
     let sweeper = Sweeper::new(db, Arc::new(catalogue), Arc::clone(visits));
@@ -123,6 +126,8 @@ impl Handler<OfUser> for Departures {
         self.guests.settle(&user_id, now).await?;
         self.visits.forget(&user_id).await?;
         self.accounts.delete_closed(&user_id).await?;
+        // Also where nothing was written about the user yet: nothing can be read that is written from now on.
+        self.audit.forget(&user_id).await?;
         // Tokens are locked out since the user asked for it; those of admins' deletions once more.
         self.revocations.revoke(Revoked::UserTokens(user_id.clone()), Some(now + LOCKED_OUT_FOR)).await?;
         Ok(self.store.move_on(&user_id, Stage::Sweeping, alias(), vec![sweep()?]).await?)

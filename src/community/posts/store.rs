@@ -127,11 +127,6 @@ impl PostStore {
             .await
     }
 
-    /// Removes all reactions to a post that is removed; there are none any more.
-    pub async fn remove_reactions(&self, post_id: &str) -> Result<(), StoreError> {
-        self.0.delete_shards(&POST_REACTIONS, post_id).await
-    }
-
     /// How many reactions of each kind there are to each of these posts, in their order; kinds without any are absent. Those by
     /// way of this node are counted, others' from [`COUNTS_KEPT`] ago on may not be.
     pub async fn reactions(

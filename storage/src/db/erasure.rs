@@ -459,8 +459,11 @@ impl<'a> Look<'a> {
     /// What becomes of an entry of an index: `None` where it goes, and the entry where it stays, with the alias in the list's
     /// name if that is to be.
     pub fn entry_after(&self, entry: &PlainEntry) -> Option<PlainEntry> {
-        let personal = declaration(self.fields, &steps(&["list"])).and_then(|(_, some)| some.personal);
-        let Some(personal) = personal.filter(|_| self.mentions_in(&entry.list)) else {
+        let of = |part: &str| declaration(self.fields, &steps(&[part])).and_then(|(_, some)| some.personal);
+        if of("key").is_some_and(|key| key.erasure == Erasure::Removed) && self.mentions_in(&entry.key) {
+            return None;
+        }
+        let Some(personal) = of("list").filter(|_| self.mentions_in(&entry.list)) else {
             return Some(entry.clone());
         };
         match personal.erasure {

@@ -218,6 +218,10 @@ fn a_list_of_an_index_goes_or_loses_the_name() {
     assert_eq!(after.list, format!("payee:{NOBODY}:EUR"));
     let ben = person(BEN);
     assert_eq!(Look::at_entry(GOES, &ben, &entry).entry_after(&entry), Some(entry));
+    // Ana stands in a list of Ben's.
+    let entry = PlainEntry { list: BEN.to_owned(), key: format!("1/{ANA}"), entry: Value::Null };
+    assert_eq!(Look::at_entry(GOES, &ana, &entry).entry_after(&entry), None);
+    assert_eq!(Look::at_entry(STAYS, &ana, &entry).entry_after(&entry), Some(entry));
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub enum Export {
 /// What becomes of a field when its user's account is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Erasure {
-    /// Its partition or list is removed.
+    /// Its partition or list is removed; of an entry whose key names the user in the list of somebody else, the entry.
     Removed,
     /// Its row is removed, and what counts rows is counted down.
     RowRemoved,
