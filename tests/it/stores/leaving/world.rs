@@ -23,8 +23,9 @@ use mundotango::community::payments::quote::Purpose;
 use mundotango::community::payments::reads::Order;
 use mundotango::community::payments::state::{Facts, Movement, Posting};
 use mundotango::community::payments::store::PaymentStore;
+use mundotango::community::posts::editing::PostEdit;
 use mundotango::community::posts::rules::ReactionType;
-use mundotango::community::posts::store::{Post, PostStore, Visibility};
+use mundotango::community::posts::store::{Post, PostStore, Text, Visibility};
 use mundotango::community::roles::Role;
 use mundotango::life_ceo::store::{Conversation, ConversationStore, Speaker, Turn};
 use mundotango_protocol::new_id;
@@ -34,9 +35,11 @@ use mundotango_storage::now;
 use super::super::NO_EFFECTS;
 use super::super::events::event;
 use super::super::housing::{ask, asked, details, stay};
+use super::social::{self, Social};
+use super::staff::{self, Work};
 
 /// What a user who leaves has said, each of which occurs nowhere else.
-pub const WORDS: [&str; 8] = [
+pub const WORDS: [&str; 9] = [
     "Palabra-post",
     "Palabra-privada",
     "Palabra-evento",
@@ -45,6 +48,7 @@ pub const WORDS: [&str; 8] = [
     "Palabra-resena",
     "Palabra-agente",
     "Palabra-casa",
+    "Palabra-editada",
 ];
 
 /// A person with an account.
@@ -113,16 +117,25 @@ pub struct World {
     pub asked: String,
     pub listing: Listing,
     pub payment: String,
+    pub social: Social,
+    pub work: Work,
+}
+
+impl World {
+    /// Who leaves, and two others.
+    pub fn people(&self) -> [&Somebody; 3] {
+        [&self.ana, &self.ben, &self.eva]
+    }
+
+    /// All that is looked for of what the one who leaves has said.
+    pub fn words() -> Vec<String> {
+        let words = WORDS.iter().chain(&social::SAID).chain([&staff::SAID]);
+        words.map(|word| (*word).to_owned()).collect()
+    }
 }
 
 fn post_of(author: &Somebody, content: &str, visibility: Visibility) -> Post {
-    Post {
-        id: new_id(),
-        author_id: author.id().to_owned(),
-        content: content.to_owned(),
-        visibility,
-        created_at: now(),
-    }
+    Post::made(new_id(), author.id().to_owned(), Text::new(content, now()), visibility)
 }
 
 fn event_of(host: &Somebody, start: Timestamp, capacity: Option<u32>) -> Event {
@@ -250,6 +263,8 @@ pub async fn world(db: &Db) -> World {
             posts.react(&one.id, user.id(), Some(ReactionType::Heart)).await.unwrap();
         }
     }
+    let edit = PostEdit { words: Some((WORDS[8].to_owned(), BTreeMap::new())), ..PostEdit::default() };
+    posts.edit(&own[0].id, edit, now(), |_| NO_EFFECTS).await.unwrap().unwrap();
     let bookmarks = BookmarkStore::new(db.clone());
     for user in [&ana, &ben] {
         bookmarks.set(user.id(), &post.id, true, None::<Effect>).await.unwrap();
@@ -276,5 +291,24 @@ pub async fn world(db: &Db) -> World {
     let (stay, asked, listing) = stays_of(db, &ana, &ben).await;
     let payment = payment_of(db, &ben, &ana).await;
     payment_of(db, &ana, &ben).await;
-    World { ana, ben, eva, past, to_come, handed, cancelled, bens, post, stay, asked, listing, payment }
+    let people = [&ana, &ben, &eva];
+    let social = Box::pin(social::social(db, people, &post.id, &own[0].id)).await;
+    let work = Box::pin(staff::work(db, people)).await;
+    World {
+        ana,
+        ben,
+        eva,
+        past,
+        to_come,
+        handed,
+        cancelled,
+        bens,
+        post,
+        stay,
+        asked,
+        listing,
+        payment,
+        social,
+        work,
+    }
 }
