@@ -118,11 +118,43 @@ async fn things(server: &Server, ana: &User, ben: &User) -> (String, String, Str
     (post, ids.remove(0), ids.remove(0))
 }
 
+/// What a user has to do with another; their conversation.
+async fn acquaintance(server: &Server, ana: &User, ben: &User, post: &str) -> String {
+    for (user, other) in [(ana, ben), (ben, ana)] {
+        let path = format!("/api/users/{}/follow", other.id);
+        let (status, answer) = server.call(Method::PUT, &path, Some(&user.token), None).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+    }
+    let comments = format!("/api/posts/{post}/comments");
+    done(server, &comments, ana, json!({"content": "Palabra sobre esto"})).await;
+    let chat = done(server, "/api/chat/conversations", ana, json!({"userId": ben.id})).await;
+    let messages = format!("/api/chat/conversations/{}/messages", chat["id"].as_str().unwrap());
+    done(server, &messages, ana, json!({"text": "Palabra para ti"})).await;
+    messages
+}
+
+/// Nothing of it is there of who has left.
+async fn is_alone(server: &Server, ben: &User, post: &str, messages: &str) {
+    let (_, post) = server.get(&format!("/api/posts/{post}"), ben).await;
+    assert_eq!(post["commentCount"], 0, "{post}");
+    let (_, said) = server.get(messages, ben).await;
+    let first = &said["items"][0];
+    assert_eq!((&first["deleted"], &first["text"]), (&json!(true), &Value::Null), "{said}");
+    until("nobody is counted who is gone", async || {
+        let (_, user) = server.get(&format!("/api/users/{}", ben.id), ben).await;
+        (user["followers"] == 0 && user["following"] == 0).then_some(())
+    })
+    .await;
+    let (_, found) = server.get("/api/search?q=Palabra", ben).await;
+    assert!(found["items"].as_array().is_some_and(Vec::is_empty), "{found}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deletion_ends_though_its_node_is_killed_in_the_middle() {
     let mut server = Server::start().await;
     let (ana, ben) = (server.register("ana").await, server.register("ben").await);
     let (post, anas, bens) = things(&server, &ana, &ben).await;
+    let messages = acquaintance(&server, &ana, &ben, &post).await;
     let root = server.user("root", "admin");
     let path = format!("/api/admin/users/{}", ana.id);
     let (status, _) =
@@ -131,6 +163,14 @@ async fn a_deletion_ends_though_its_node_is_killed_in_the_middle() {
     let (status, answer) =
         server.call(Method::DELETE, &path, Some(&root.token), Some(json!({"confirmation": "ana"}))).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    let boss = json!({
+        "email": "boss@example.com", "password": PASSWORD, "username": "boss", "fullName": "Boss", "role": "admin",
+    });
+    let boss = done(&server, "/api/admin/users", &root, boss).await;
+    let path = format!("/api/admin/users/{}", boss["id"].as_str().unwrap());
+    let (status, problem) =
+        server.call(Method::DELETE, &path, Some(&root.token), Some(json!({"confirmation": "boss"}))).await;
+    assert_eq!(status, StatusCode::CONFLICT, "there is always an admin: {problem}");
     for pause in [30, 120, 300] {
         tokio::time::sleep(Duration::from_millis(pause)).await;
         server.signal("KILL");
@@ -151,6 +191,9 @@ async fn a_deletion_ends_though_its_node_is_killed_in_the_middle() {
     assert!(event["cancelledAt"].is_string() && event["host"].is_null(), "{event}");
     let (_, event) = server.get(&format!("/api/events/{bens}"), &ben).await;
     assert_eq!(event["myRsvp"]["status"], "going", "Ben has Ana's place: {event}");
+    is_alone(&server, &ben, &post, &messages).await;
+    let (_, trail) = server.get(&format!("/api/admin/audit?thing={}", ana.id), &root).await;
+    assert_eq!(trail["items"][0]["act"], "user.deleted", "{trail}");
     let (status, _) = post_alone(
         &server,
         "/api/auth/register",

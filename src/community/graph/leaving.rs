@@ -8,6 +8,11 @@ use super::rules::Tie;
 use super::store::{CIRCLES, Circle, Circles, FOLLOWERS, Follower, FollowerCount, follower_key, tie_key};
 
 impl Circles {
+    /// Whether somebody who had a circle has left.
+    pub(super) async fn is_gone(&self, user_id: &str) -> Result<bool, StoreError> {
+        self.db.is_deleted(CIRCLES.spec(), user_id).await
+    }
+
     /// Takes the relation to somebody who is gone out of a circle, with what counts it. Nobody is told. Doing it again changes
     /// nothing.
     pub async fn forget(&self, owner: &str, gone: &str) -> Result<(), StoreError> {

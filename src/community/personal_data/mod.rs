@@ -36,6 +36,7 @@ use super::accounts::email::{LinkBody, not_good};
 use super::accounts::kind::Leaving;
 use super::accounts::leaving::By;
 use super::accounts::links::Purpose;
+use super::accounts::store::User;
 use super::audit::rules::Act;
 use super::limits::Address;
 use super::roles::{self, Role};
@@ -187,6 +188,15 @@ fn must_be(username: &str, confirmation: Username) -> Result<(), Problem> {
     Err(Problem::invalid_field("confirmation", FieldCode::NotAllowed, "must be the user name of the account"))
 }
 
+/// An admin loses the role first, which another one takes away: so there is always one.
+fn must_be_no_admin(user: &User) -> Result<(), Problem> {
+    if user.role < Role::Admin {
+        return Ok(());
+    }
+    let detail = "an admin's account cannot be deleted: another admin takes the role away first";
+    Err(Problem::new(StatusCode::CONFLICT, detail))
+}
+
 /// Delete the own account. It is hidden and logged out at once, and deleted after 7 days, with all that is only the caller's; the link
 /// in the letter keeps it until then.
 #[utoipa::path(
@@ -195,6 +205,7 @@ fn must_be(username: &str, confirmation: Username) -> Result<(), Problem> {
         (status = ACCEPTED, body = LeavingBody),
         (status = BAD_REQUEST, body = Problem),
         (status = UNAUTHORIZED, body = Problem),
+        (status = CONFLICT, body = Problem),
         (status = TOO_MANY_REQUESTS, body = Problem),
     ),
 )]
@@ -207,6 +218,7 @@ async fn leave(
     let user = community.existing_user(&identity.user_id).await?;
     must_be(&user.username, body.confirmation)?;
     community.check_password(&user, body.password, &address).await?;
+    must_be_no_admin(&user)?;
     let leaving = community.begin_leaving(&user.id, By::User(new_id()), now()).await?;
     Ok((StatusCode::ACCEPTED, Json(LeavingBody { until: leaving.until.into() })))
 }
@@ -230,6 +242,7 @@ async fn stay(State(community): Shared, ValidJson(body): ValidJson<LinkBody>) ->
         (status = BAD_REQUEST, body = Problem),
         (status = FORBIDDEN, body = Problem),
         (status = NOT_FOUND, body = Problem),
+        (status = CONFLICT, body = Problem),
     ),
 )]
 async fn remove(
@@ -242,6 +255,7 @@ async fn remove(
     let account = community.accounts.account(&id).await?;
     let (user, _) = account.ok_or_else(|| Problem::not_found("user"))?;
     must_be(&user.username, body.confirmation)?;
+    must_be_no_admin(&user)?;
     let now = now();
     community.audit.note(Act::by(&identity, "user.deleted", "user", &id, now)).await?;
     let leaving = community.begin_leaving(&id, By::Admin, now).await?;
