@@ -286,6 +286,30 @@ struct Assembled {
     routers: Routers,
 }
 
+/// The sessions and channels of the node, which begin to tell other nodes what all of them have to agree on.
+async fn started_engine(
+    config: &Config,
+    engines: &Engines,
+    authenticator: Arc<TokenAuthenticator>,
+) -> anyhow::Result<Arc<Engine>> {
+    let engine = Engine::start(EngineParts {
+        node: engines.node.clone(),
+        version: VERSION.to_owned(),
+        session_options: config.session.clone(),
+        channels_options: config.channels.clone(),
+        hot: Arc::clone(&engines.hot),
+        authenticator,
+    })
+    .await
+    .context("the supervision tree did not start")?;
+    if config.cluster.is_shared() {
+        for (setting, digest) in scylla::schema_digests() {
+            engine.must_agree(&setting, digest);
+        }
+    }
+    Ok(engine)
+}
+
 /// Puts the node together on its engines.
 async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -> anyhow::Result<Assembled> {
     let secret = data_folder::secret_or_made(config)?;
@@ -294,22 +318,8 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     let revocations = Revocations::load(Arc::new(engines.stores.db.clone())).await;
     let revocations = revocations.context("revocations not read")?;
     let authenticator = Arc::new(TokenAuthenticator::new(Arc::clone(&tokens), Arc::clone(&revocations)));
-    let engine = Engine::start(EngineParts {
-        node: engines.node.clone(),
-        version: VERSION.to_owned(),
-        session_options: config.session.clone(),
-        channels_options: config.channels.clone(),
-        hot: Arc::clone(&engines.hot),
-        authenticator: Arc::<TokenAuthenticator>::clone(&authenticator),
-    })
-    .await
-    .context("the supervision tree did not start")?;
+    let engine = started_engine(config, engines, Arc::<TokenAuthenticator>::clone(&authenticator)).await?;
     engine.must_agree("auth.secret", digest_of_secret(secret.expose().as_bytes()));
-    if config.cluster.is_shared() {
-        for (setting, digest) in scylla::schema_digests() {
-            engine.must_agree(&setting, digest);
-        }
-    }
     revocations.join(&engine);
     if let Some(cache) = &engines.cache {
         invalidations::connect(cache, &engine);

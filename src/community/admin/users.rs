@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use deserr::Deserr;
 use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{Path, ValidJson, ValidQuery};
-use mundotango_gateway::input::{BadFields, Choice, Maybe, Time};
+use mundotango_gateway::input::{BadFields, Choice, Given, Time};
 use mundotango_gateway::problem::{FieldCode, Problem};
 use mundotango_gateway::revocation_store::Revoked;
 use mundotango_storage::now;
@@ -70,7 +70,7 @@ struct AdminUsers {
 /// The role that a user is to have.
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, deny_unknown_fields)]
-struct RoleBody {
+struct UserRole {
     #[schema(value_type = Role)]
     role: Choice<Role>,
     /// Why.
@@ -86,8 +86,8 @@ struct BlockBody {
     reason: Reason,
     /// Until when; for ever if absent.
     #[deserr(default)]
-    #[schema(value_type = Option<Time>)]
-    until: Maybe<Time>,
+    #[schema(value_type = Time, required = false)]
+    until: Given<Time>,
 }
 
 /// Why a user may come in again.
@@ -140,7 +140,7 @@ async fn find(
 /// Give a user a role; for admins. The user's logins end at once, as their tokens say the role of before. Nobody changes the own role,
 /// so there is always an admin.
 #[utoipa::path(
-    put, path = "/api/admin/users/{id}/role", operation_id = "setRole", tag = "admin", request_body = RoleBody,
+    put, path = "/api/admin/users/{id}/role", operation_id = "setRole", tag = "admin", request_body = UserRole,
     responses(
         (status = OK, body = AdminUser),
         (status = BAD_REQUEST, body = Problem),
@@ -153,7 +153,7 @@ async fn set_role(
     identity: Identity,
     State(community): Shared,
     Path(id): Path<String>,
-    ValidJson(body): ValidJson<RoleBody>,
+    ValidJson(body): ValidJson<UserRole>,
 ) -> Result<Json<AdminUser>, Problem> {
     let user = community.user_for_admins(&identity, &id).await?;
     if user.id == identity.user_id {
@@ -201,7 +201,7 @@ async fn block(
         let detail = "an admin cannot be locked out: take the role away first";
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
-    let (now, until) = (now(), body.until.value().map(|until| until.0));
+    let (now, until) = (now(), body.until.0.map(|until| until.0));
     if until.is_some_and(|until| until <= now) {
         return Err(Problem::invalid_field("until", FieldCode::OutOfRange, "must be later than now"));
     }

@@ -78,7 +78,7 @@ impl Deserr<BadFields> for Month {
 struct BoardQuery {
     /// Of this month (UTC); of all time if absent.
     #[deserr(default)]
-    #[param(value_type = Option<String>, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$", example = "2026-11")]
+    #[param(value_type = Option<String>, max_length = 7, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$", example = "2026-11")]
     month: Option<Month>,
     /// Only what happened in this city; with `month`.
     #[deserr(default)]
@@ -96,7 +96,7 @@ fn of_a_month(query: BoardQuery, _at: ValuePointerRef<'_>) -> Result<BoardQuery,
 /// A member on a board.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Place {
+struct BoardPlace {
     /// 1 for the best; who has as many points got them later.
     rank: usize,
     user_id: String,
@@ -111,7 +111,7 @@ struct Place {
 #[serde(rename_all = "camelCase")]
 struct BoardBody {
     /// At most 100, the best first.
-    items: Vec<Place>,
+    items: Vec<BoardPlace>,
 }
 
 /// Points of a month.
@@ -208,7 +208,7 @@ async fn leaderboard(
     let mut standings = community.points.boards.standings(&board).await?;
     standings.truncate(MOST_SHOWN);
     let people = community.people(standings.iter().map(|(user, _)| user.clone()).collect()).await;
-    let places = standings.into_iter().enumerate().map(|(place, (user_id, standing))| Place {
+    let places = standings.into_iter().enumerate().map(|(place, (user_id, standing))| BoardPlace {
         rank: place + 1,
         user: people.get(&user_id).cloned(),
         user_id,

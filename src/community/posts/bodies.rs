@@ -104,7 +104,7 @@ impl PostChange {
 pub(super) struct FeedQuery {
     /// Only with this hashtag, with its sign or without.
     #[deserr(default)]
-    #[param(value_type = Option<TagText>)]
+    #[param(value_type = Option<TagText>, inline)]
     pub(super) tag: Option<TagText>,
     /// Only what is newer than the post of this id, the oldest first: the `newest` of an answer before. What was made in the two
     /// minutes before that post may come again, as it may have been late: clients know it by its id.
@@ -192,11 +192,11 @@ pub(in crate::community) fn entity_views(text: &str, mentions: &BTreeMap<String,
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::community) struct PostBody {
-    id: String,
+    pub(in crate::community) id: String,
     /// Null when the account is gone or cannot be read now.
     #[schema(required = true)]
     author: Option<Person>,
-    content: String,
+    pub(in crate::community) content: String,
     /// What the words name.
     entities: Vec<EntityView>,
     media: Vec<MediaView>,
@@ -244,7 +244,7 @@ impl PostBody {
 #[serde(rename_all = "camelCase")]
 pub(in crate::community) struct SeenPost {
     #[serde(flatten)]
-    pub(super) post: PostBody,
+    pub(in crate::community) post: PostBody,
     /// The caller's own reaction.
     #[schema(required = true)]
     pub(super) my_reaction: Option<ReactionType>,

@@ -14,7 +14,7 @@ use crate::community::events::store::{self as event, EVENTS, Event};
 use crate::community::housing::listings::kind::{self as listing, LISTINGS, Listing};
 use crate::community::housing::listings::rules::ListingStatus;
 use crate::community::housing::listings::words::areas;
-use crate::community::posts::store::{self as posts, POSTS, Post, Visibility};
+use crate::community::posts::store::{POSTS, Post, Visibility};
 use crate::search::document::{Audience, Document};
 use crate::search::source::{Partitions, Source};
 
@@ -31,7 +31,7 @@ pub const HOUSING: &str = "housing";
 pub fn sources(db: &Db) -> Vec<Box<dyn Source>> {
     vec![
         Box::new(Partitions::new(db, PERSON, &USERS, person)),
-        Box::new(Partitions::new(db, POST, &POSTS, post)),
+        Box::new(Partitions::new(db, POST, &POSTS, |id, found| post(&Post::found(id, &found)))),
         Box::new(Partitions::new(db, EVENT, &EVENTS, event)),
         Box::new(Partitions::new(db, HOUSING, &LISTINGS, housing)),
     ]
@@ -57,16 +57,16 @@ fn person(id: &str, found: Found<account::Facts, Account>) -> Document {
     }
 }
 
-fn post(id: &str, found: Found<posts::Facts, posts::Head>) -> Document {
-    let post = Post::found(id, &found);
+fn post(post: &Post) -> Document {
+    let author = post.author_id.clone();
     Document {
         title: String::new(),
-        text: post.text.content,
+        text: post.text.content.clone(),
         places: Vec::new(),
         audience: match post.visibility {
             Visibility::Public => Audience::Everybody,
-            Visibility::Friends => Audience::FriendsOf(post.author_id),
-            Visibility::Private => Audience::Only(post.author_id),
+            Visibility::Friends => Audience::FriendsOf(author),
+            Visibility::Private => Audience::Only(author),
         },
         at: post.created_at,
         over_at: None,

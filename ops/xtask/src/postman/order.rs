@@ -3,14 +3,21 @@
 use anyhow::Context as _;
 use serde_json::Value;
 
-/// Operations after which a token is no longer good.
-const LAST: [&str; 2] = ["logOut", "logOutEverywhere"];
+/// Operations after which a token is no longer good, or a thing is gone that other folders need.
+const LAST: [&str; 3] = ["deletePost", "logOut", "logOutEverywhere"];
 /// The last requests: after leaving once one has to come back, to leave everywhere.
-const LEAVING: [&str; 3] = ["logOut", "logIn", "logOutEverywhere"];
+const LEAVING: [&str; 4] = ["deletePost", "logOut", "logIn", "logOutEverywhere"];
 /// Operations that others of their folder need.
 const EARLY: [&str; 1] = ["sayToAgent"];
 /// Operations that keep others of their folder from working.
-const LATE: [&str; 1] = ["cancelEvent"];
+const LATE: [&str; 6] = [
+    "approveProposal",
+    "cancelEvent",
+    "declineConversation",
+    "deleteComment",
+    "deleteMessage",
+    "rejectProposal",
+];
 /// What operations answer that cannot be done with an example, as the links and ids in them were never made; or may be done
 /// or not, as what they are about is made in a moment.
 const OTHERWISE: &[(&str, &[u16])] = &[
@@ -36,6 +43,21 @@ const OTHERWISE: &[(&str, &[u16])] = &[
     ("setEventSeriesHost", &[204, 404]),
     ("offerEvent", &[204, 404]),
     ("offerEventSeries", &[204, 404]),
+    ("followUser", &[403]),
+    ("unfollowUser", &[403]),
+    ("askFriend", &[403]),
+    ("removeFriend", &[403]),
+    ("blockUser", &[403]),
+    ("unblockUser", &[403]),
+    ("muteUser", &[403]),
+    ("unmuteUser", &[403]),
+    ("addMembers", &[400]),
+    ("setMemberRole", &[404]),
+    ("removeMember", &[404]),
+    // Who has left the conversation before is told so.
+    ("deleteMessage", &[204, 403]),
+    // What was approved before is not rejected.
+    ("rejectProposal", &[409]),
     ("requestBooking", &[403, 409]),
     ("getBooking", &[404]),
     ("getBookingCalendar", &[404]),

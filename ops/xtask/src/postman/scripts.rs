@@ -95,6 +95,8 @@ fn variables(operation: &Operation<'_>) -> Vec<(String, &'static str)> {
         // The paths of what they make have another word for it.
         "createListing" => some(&[("housingId", ".id")]),
         "createEventSeries" => some(&[("seriesId", ".id")]),
+        "createProposal" => some(&[("founder-approvalId", ".id")]),
+        "createSafetyReview" => some(&[("safety-reviewId", ".id")]),
         "listJobs" => some(&[("jobId", ".items[0]?.id")]),
         // `createPost` makes `postId`; another user is not who sends these requests.
         id => match id.strip_prefix("create").or_else(|| id.strip_prefix("register")) {

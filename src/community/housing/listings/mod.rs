@@ -146,7 +146,7 @@ impl Community {
     }
 
     /// Listings as a list shows them.
-    async fn listed(&self, listings: Vec<Listing>, identity: &Identity) -> Vec<ListingBody> {
+    async fn seen_listings(&self, listings: Vec<Listing>, identity: &Identity) -> Vec<ListingBody> {
         let people = self.people(listings.iter().map(|listing| listing.host_id.clone()).collect()).await;
         let listed = listings.into_iter().map(|listing| {
             // Who is its guest sees more on its page.
@@ -171,7 +171,7 @@ impl Community {
                 && policy::may(viewer, Action::Read, &object).is_allowed()
         };
         let listings = self.housing.listings.all(ids).await?.into_iter().flatten().filter(is_found);
-        Ok(self.listed(listings.collect(), identity).await)
+        Ok(self.seen_listings(listings.collect(), identity).await)
     }
 
     /// A filter with what an event asks for where it says nothing else.
@@ -267,7 +267,7 @@ async fn list(
         None => filter,
     };
     let page = community.housing.listings.listings(&filter, paging.request()).await?;
-    let items = community.listed(page.items, &identity).await;
+    let items = community.seen_listings(page.items, &identity).await;
     Ok(Json(paging.body(Page { items, next: page.next })))
 }
 
