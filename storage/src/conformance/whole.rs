@@ -254,7 +254,7 @@ async fn what_is_personal_is_taken_out(db: &Db) {
             put(number).await.unwrap();
         }
     };
-    futures_util::join!(marks, changes);
+    tokio::join!(marks, changes);
     let found = db.read(&NOTES, &id).await.unwrap().unwrap();
     assert_eq!((found.facts.author.as_str(), found.head.count), ("19", 11));
     for _ in 0..2 {
