@@ -123,7 +123,7 @@ fn take_out(root: &mut Value, at: &str) {
     match root.pointer_mut(parent) {
         Some(Value::Object(map)) => drop(map.remove(&name)),
         Some(Value::Array(items)) => {
-            if let Some(index) = name.parse().ok().filter(|index| *index < items.len()) {
+            if let Some(index) = name.parse::<usize>().ok().filter(|index| *index < items.len()) {
                 items.remove(index);
             }
         }

@@ -323,7 +323,7 @@ impl<'a> Look<'a> {
         let removes_rows = plain.rows.iter().any(|(key, row)| self.row_goes(key, row));
         let mut after = plain.clone();
         self.erase(kind, &mut after)?;
-        let changed = plain.rows.iter().filter(|(key, row)| after.rows.get(*key) != Some(row));
+        let changed = plain.rows.iter().filter(|(key, row)| after.rows.get(*key) != Some(*row));
         let rows: Vec<_> = changed.map(|(key, _)| key.clone()).collect();
         if after == *plain { Ok(Plan::Nothing) } else { Ok(Plan::Rewrite { rows, removes_rows }) }
     }
@@ -485,7 +485,7 @@ fn is_author(fields: &[Fields], person: &Person, plain: &Plain) -> bool {
             some.personal
                 .is_some_and(|personal| personal.whose == Whose::Author && is_meant(personal.erasure))
         });
-        some.flat_map(|some| some.paths.iter()).filter_map(|path| at(plain, path))
+        some.flat_map(|some| some.paths.iter()).filter_map(move |path| at(plain, path))
     };
     let is_them = |value: &Value| value.as_str() == Some(person.id.as_str());
     match of(|erasure| matches!(erasure, Erasure::Anonymous(_))).next() {

@@ -103,7 +103,7 @@ impl Fields {
 
 impl fmt::Display for Whose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        let words = match self {
             Self::User => "the user",
             Self::RowUser => "the row's user",
             Self::Author => "the author",
@@ -118,7 +118,8 @@ impl fmt::Display for Whose {
             Self::Named => "who is named",
             Self::Visitor => "a visitor",
             Self::Target => "as what it leads to",
-        })
+        };
+        f.write_str(words)
     }
 }
 

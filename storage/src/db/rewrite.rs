@@ -158,7 +158,7 @@ fn written(
     for key in before.rows.keys().filter(|key| !after.rows.contains_key(*key)) {
         write.rows.insert(key.clone(), None);
     }
-    for (key, row) in after.rows.iter().filter(|(key, row)| before.rows.get(*key) != Some(row)) {
+    for (key, row) in after.rows.iter().filter(|(key, row)| before.rows.get(*key) != Some(*row)) {
         write.rows.insert(key.clone(), Some(encoded(kind, PartOf::Row, row)?));
     }
     Ok((write, facts))
