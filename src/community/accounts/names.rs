@@ -108,8 +108,8 @@ impl Name {
             .await?;
         }
         let is_theirs = |claim: &Plain| {
-            let owner = claim.head.as_ref().and_then(|head| head.get("owner"));
-            owner.and_then(|owner| owner.as_str()) == Some(user_id)
+            let owner = claim.head.as_ref().and_then(|head| head.get("owner")?.as_str());
+            owner == Some(user_id)
         };
         db.forget_partition(NAMES.spec(), &self.0, is_theirs).await.map(drop)
     }

@@ -259,7 +259,8 @@ impl AccountStore {
             .await
     }
 
-    /// Adds a login; whether there is such a user, who does not leave. Those that are over end, and of more than [`MAX_LOGINS`] the oldest.
+    /// Adds a login; whether there is such a user, who does not leave. Those that are over end, and of more than [`MAX_LOGINS`]
+    /// the oldest.
     pub async fn create_login(&self, login: Login) -> Result<bool, StoreError> {
         let below = prefix(&[LOGINS]);
         let wants = Wants::head().first(&below, MAX_LOGINS + 1);
