@@ -88,8 +88,11 @@ struct DeparturesBody {
     /// The round over all that is stored, if one is under way.
     #[schema(required = true)]
     round: Option<RoundBody>,
-    #[serde(flatten)]
-    page: PageBody<DepartureBody>,
+    /// Those who leave.
+    items: Vec<DepartureBody>,
+    /// What to send as `cursor` for the next page; null at the end.
+    #[schema(required = true)]
+    next_cursor: Option<String>,
 }
 
 /// A round over all that is stored.
@@ -278,6 +281,6 @@ async fn departures(
     let sweep = community.sweep.sweep().await?;
     let page = community.sweep.departures(query.page.request()).await?;
     let items = page.items.into_iter().map(DepartureBody::from).collect();
-    let (done, page) = (sweep.done, query.page.body(Page { items, next: page.next }));
-    Ok(Json(DeparturesBody { done, round: RoundBody::of(sweep), page }))
+    let PageBody { items, next_cursor } = query.page.body(Page { items, next: page.next });
+    Ok(Json(DeparturesBody { done: sweep.done, round: RoundBody::of(sweep), items, next_cursor }))
 }
