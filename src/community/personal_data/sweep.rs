@@ -75,7 +75,7 @@ impl People {
 
     /// Those whom a partition names anywhere, and to whom it belongs.
     fn named_in(&self, plain: &Plain, owner: Option<&str>) -> impl Iterator<Item = &Person> {
-        let mut named = BTreeSet::new();
+        let mut named = BTreeSet::<usize>::new();
         let mut look = |text: &str| {
             mentions(text, |id| {
                 named.extend(self.by_id.get(id));
@@ -89,7 +89,7 @@ impl People {
         plain.rows.keys().for_each(|key| look(key));
         let is_owner = |one: &Person| owner.is_some_and(|owner| owner == one.id || owner == one.alias);
         named.extend(owner.and_then(|_| self.all.iter().position(is_owner)));
-        named.into_iter().filter_map(|index| self.all.get(index))
+        named.into_iter().filter_map(move |index| self.all.get(index))
     }
 
     fn leaver_in(&self, text: &str) -> Option<&Person> {
@@ -130,8 +130,8 @@ impl Sweeper {
 
     fn table(&self, number: usize) -> Option<Table> {
         let Schema { kinds, indexes } = &self.catalogue.schema;
-        let kind = kinds.get(number).map(|kind| Table::Kind(kind));
-        kind.or_else(|| indexes.get(number.checked_sub(kinds.len())?).map(|index| Table::Index(index)))
+        let kind = kinds.get(number).copied().map(Table::Kind);
+        kind.or_else(|| indexes.get(number.checked_sub(kinds.len())?).copied().map(Table::Index))
     }
 
     /// Makes rounds until nobody waits any more, or the time is over.

@@ -114,9 +114,12 @@ impl Handler<OfUser> for Departures {
                     return Ok(());
                 }
             }
-            // It was removed by an attempt before this one.
-            None if self.store.is_noted(&user_id).await? => {}
-            None => return Ok(()),
+            None => {
+                // It was removed by an attempt before this one.
+                if !self.store.is_noted(&user_id).await? {
+                    return Ok(());
+                }
+            }
         }
         self.store.move_on(&user_id, Stage::Settling, alias(), Vec::new()).await?;
         if self.hosts.settle(&user_id, now).await? == Settled::NotYet {
