@@ -58,7 +58,8 @@ impl LeavingHosts {
     pub async fn settle(&self, user_id: &str, now: Timestamp) -> Result<Settled, StoreError> {
         let mut settled = Settled::Yes;
         for id in self.series.hosted(user_id).await? {
-            if self.settle_series(&id, user_id, now).await? == Settled::NotYet {
+            // On the heap, as the futures of changes of series and events are large.
+            if Box::pin(self.settle_series(&id, user_id, now)).await? == Settled::NotYet {
                 settled = Settled::NotYet;
             }
         }
@@ -71,7 +72,7 @@ impl LeavingHosts {
             let page =
                 self.events.of_host(user_id, now - LONGEST, PageRequest { start, limit: AT_ONCE }).await?;
             for event in page.items.iter().filter(|event| event.when.over_at() > now) {
-                self.settle_event(event, user_id, now).await?;
+                Box::pin(self.settle_event(event, user_id, now)).await?;
             }
             let Some(next) = page.next else { break };
             start = PageStart::After(next);

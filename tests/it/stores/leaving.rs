@@ -185,7 +185,7 @@ async fn nothing_stays_of_who_left(nodes: &[Db; 2], world: &World) {
     traces.extend(World::words());
     traces.push(ABOUT.to_owned());
     assert!(mentioning(&before, &traces).len() > 60, "the test stores what it looks for");
-    depart(db, world.ana.id()).await;
+    Box::pin(depart(db, world.ana.id())).await;
     // Whoever dies meanwhile is followed by another, on another node.
     for polls in [50, 500, 2_000] {
         cut_off(Box::pin(sweeper(db).run("one", Duration::from_mins(10))), polls).await;
@@ -205,7 +205,7 @@ async fn nothing_stays_of_who_left(nodes: &[Db; 2], world: &World) {
     let state = SweepStore::new(db.clone()).sweep().await.unwrap();
     assert!(state.done >= 1 && state.round.is_none(), "{state:?}");
 
-    counts_are_right(nodes, world).await;
+    Box::pin(counts_are_right(nodes, world)).await;
     Box::pin(social::is_right(&nodes[1], world.people(), &world.social)).await;
     Box::pin(staff::is_right(&nodes[1], world.people(), &world.work)).await;
     // What was not Ana's, and did not follow from her leaving, is as it was.
@@ -227,7 +227,7 @@ async fn nothing_stays_of_who_left(nodes: &[Db; 2], world: &World) {
     }) {
         assert_eq!(after.get(place), Some(body), "{place}");
     }
-    names_are_given_to_nobody(db, world).await;
+    Box::pin(names_are_given_to_nobody(db, world)).await;
 }
 
 async fn counts_are_right(nodes: &[Db; 2], world: &World) {

@@ -287,10 +287,10 @@ pub async fn world(db: &Db) -> World {
         created_at: now(),
     };
     conversations.add_turn(&conversation.id, fence, turn).await.unwrap();
-    let [past, to_come, handed, cancelled, bens] = events_of(db, &ana, &ben, &eva).await;
-    let (stay, asked, listing) = stays_of(db, &ana, &ben).await;
-    let payment = payment_of(db, &ben, &ana).await;
-    payment_of(db, &ana, &ben).await;
+    let [past, to_come, handed, cancelled, bens] = Box::pin(events_of(db, &ana, &ben, &eva)).await;
+    let (stay, asked, listing) = Box::pin(stays_of(db, &ana, &ben)).await;
+    let payment = Box::pin(payment_of(db, &ben, &ana)).await;
+    Box::pin(payment_of(db, &ana, &ben)).await;
     let people = [&ana, &ben, &eva];
     let social = Box::pin(social::social(db, people, &post.id, &own[0].id)).await;
     let work = Box::pin(staff::work(db, people)).await;
