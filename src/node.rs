@@ -43,6 +43,8 @@ use crate::community::payments;
 use crate::community::payments::payable::Payables;
 use crate::community::payments::quote::Purpose;
 use crate::community::payments::service::Payments;
+use crate::community::personal_data;
+use crate::community::personal_data::sweep::Visits;
 use crate::community::search::sources::sources;
 use crate::community::site::Site;
 use crate::community::{self, Community, CommunityParts, roles};
@@ -61,6 +63,7 @@ use crate::mail_routes;
 use crate::node_file::NodeFile;
 use crate::open_files::fit_open_files;
 use crate::relay::Relay;
+use crate::schema::catalogue;
 use crate::search::log::ChangeLog;
 use crate::search::{self, Searcher};
 use crate::secrets;
@@ -357,9 +360,11 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     let pools = letters::handled(Pools::of(queues(&config.jobs)), &Arc::new(letters));
     let pools = ladder::handled(pools, &teller);
     let pools = sagas(payments::work::handled(pools, &payments), &db, &jobs);
-    let pools = chat::handled(pools, &db, &engine);
-    let pools = analytics::work::handled(pools, &db, &jobs);
+    let pools = analytics::work::handled(chat::handled(pools, &db, &engine), &db, &jobs);
     let pools = of_admins(pools, &db, &tokens, &revocations)?;
+    let analytics = analytics_of(&db, &jobs, engines);
+    let visits: Arc<dyn Visits> = Arc::<Analytics>::clone(&analytics);
+    let pools = personal_data::work::handled(pools, &db, &revocations, catalogue(&db), &visits);
     let pools = pools.start(&jobs, &engine, &wakes, !config.cluster.is_shared());
     let schedules = Arc::new(Schedules::new(db.clone(), schedules()?, |job| Effect::job(job).kept()));
     schedules.start(&engine);
@@ -369,9 +374,6 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     let mail = mail_routes::router(&db, &config.mail, return_paths.as_bytes(), audit.clone())?;
     let counters = Arc::new(Counters::default());
     analytics::counters::start(&engine, &counters, &all_jobs);
-    let consent = Arc::new(PreferenceStore::new(db.clone()));
-    let hot = Arc::clone(&engines.hot);
-    let analytics = Analytics::new(db.clone(), all_jobs, hot, consent, analytics::Limits::default());
     let application = community::router(Arc::new(community))
         .merge(life_ceo)
         .merge(export)
@@ -379,7 +381,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
         .merge(jobs)
         .merge(mail)
         .merge(chosen_traces::router(&db, &engine, audit))
-        .merge(analytics::router(Arc::new(analytics)))
+        .merge(analytics::router(analytics))
         .layer(axum::middleware::from_fn_with_state(counters, server_reads::count));
     let routers = mundotango_gateway::routers(
         &config.http,
@@ -398,8 +400,14 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     Ok(Assembled { engine, pools, routers })
 }
 
+/// What is used, and by how many.
+fn analytics_of(db: &Db, jobs: &Jobs, engines: &Engines) -> Arc<Analytics> {
+    let (hot, consent) = (Arc::clone(&engines.hot), Arc::new(PreferenceStore::new(db.clone())));
+    Arc::new(Analytics::new(db.clone(), jobs.clone(), hot, consent, analytics::Limits::default()))
+}
+
 /// The queues, and how many of their jobs this node does at the same time.
-fn queues(options: &JobsOptions) -> [(&'static Queue, usize); 6] {
+fn queues(options: &JobsOptions) -> [(&'static Queue, usize); 7] {
     [
         (&letters::EMAIL, options.email),
         (&NOTIFICATION, options.notification),
@@ -407,6 +415,7 @@ fn queues(options: &JobsOptions) -> [(&'static Queue, usize); 6] {
         (&analytics::work::ANALYTICS, options.analytics),
         (&payments::causes::PAYMENT, options.payment),
         (&series::jobs::SERIES_WORK, options.series),
+        (&personal_data::work::PERSONAL_DATA, options.personal_data),
     ]
 }
 

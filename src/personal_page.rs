@@ -16,8 +16,7 @@ const HEAD: &str = "\
 
 Made from the declarations of kinds and indexes; `MUNDOTANGO_WRITE_DOCS=1 cargo test -p mundotango --lib personal_page` writes it.
 
-**What this is and what it is not.** Below is what is stored, whose it is, and what export and deletion of an account are to do with it. Neither is built yet ([not-yet.md](not-yet.md)): nobody can export or delete an account today. Facts are
-written once, and the store has no way yet to empty one; deletion needs it. Until then:
+**What this is.** Below is what is stored, whose it is, and what export and deletion of an account do with it ([leaving.md](leaving.md)): both run off these declarations. Besides:
 
 - Users read by the API what is theirs, and what others show them: a post that is not public is for its author, a booking, a payment and a conversation for their sides, calendars, devices, preferences and notifications for their user.
 - The whole store is read by admins alone (`GET /api/admin/system/export`, backups) and by who may read the data folder or the engines. Backups are written for their owner alone (mode 0600).

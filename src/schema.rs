@@ -1,10 +1,14 @@
 //! All kinds of partitions and indexes that the application keeps.
 
+use std::sync::Arc;
+
 use mundotango_gateway::{IDEMPOTENCY_KEYS, revocation_store};
-use mundotango_storage::db::{KindSpec, Schema, last_part};
+use mundotango_storage::db::{Db, KindSpec, Schema, last_part};
 
 use crate::analytics;
 use crate::community::admin::work::Workflow;
+use crate::community::personal_data::hooks::{Hook, NotCounted, hooks};
+use crate::community::personal_data::sweep::Catalogue;
 use crate::community::{self, admin, events, housing, payments, posts};
 use crate::life_ceo;
 use crate::search;
@@ -43,6 +47,16 @@ pub(crate) fn leads_to(index: &str, key: &str) -> Option<(&'static KindSpec, Str
     } else {
         None
     }
+}
+
+/// What the sweep of those who leave has to know of all that a store holds.
+pub fn catalogue(db: &Db) -> Catalogue {
+    let mut hooks = hooks(db);
+    // What was counted stays counted.
+    for kind in [analytics::buckets::BUCKETS.spec(), analytics::members::COHORTS.spec()] {
+        hooks.insert(kind.name, Arc::new(NotCounted) as Arc<dyn Hook>);
+    }
+    Catalogue { schema: schema(), leads_to, hooks }
 }
 
 /// The schema with which every store is opened.

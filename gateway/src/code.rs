@@ -71,6 +71,8 @@ codes! {
         LinkInvalid = "link_invalid",
         /// The account is blocked. Ask those who run the server.
         AccountBlocked = "account_blocked",
+        /// The account is to be deleted. The link in the letter keeps it until then.
+        AccountLeaving = "account_leaving",
         /// You may not do this, or not from this page.
         Forbidden = "forbidden",
         /// There is no such thing, or you may not know of it.

@@ -30,6 +30,7 @@ mod testing;
 mod tests;
 mod top;
 pub mod visitors;
+mod visits;
 pub mod work;
 
 use std::sync::Arc;

@@ -21,6 +21,7 @@ pub mod location;
 pub mod money;
 pub mod notifications;
 pub mod payments;
+pub mod personal_data;
 mod place;
 pub mod points;
 pub mod policy;
@@ -66,6 +67,8 @@ use housing::bookings::saga::Bookings;
 use limits::Limits;
 use notifications::Notifications;
 use payments::service::Payments;
+use personal_data::export_store::ExportStore;
+use personal_data::store::SweepStore;
 use points::Points;
 use posts::comments::store::CommentStore;
 use posts::live::ChangedPosts;
@@ -115,6 +118,9 @@ pub fn kinds() -> Vec<&'static KindSpec> {
         admin::roster::ROSTER.spec(),
         admin::announcements::ANNOUNCEMENTS.spec(),
         admin::flags::FLAGS.spec(),
+        personal_data::store::SWEEP.spec(),
+        personal_data::export_store::EXPORTS.spec(),
+        personal_data::export_store::EXPORT_PARTS.spec(),
     ]
 }
 
@@ -172,6 +178,8 @@ pub struct Community {
     payments: Arc<Payments>,
     points: Points,
     searcher: Searcher,
+    exports: ExportStore,
+    sweep: SweepStore,
     unsubscribe: UnsubscribeKey,
     refresh_token_ttl: Duration,
     audit: AuditStore,
@@ -241,6 +249,8 @@ impl Community {
             payments,
             points: Points::new(db),
             searcher,
+            exports: ExportStore::new(db.clone()),
+            sweep: SweepStore::new(db.clone()),
             unsubscribe: letters::unsubscribe::key(&tokens)?,
             tokens,
             revocations,
@@ -315,6 +325,7 @@ pub fn router(community: Arc<Community>) -> OpenApiRouter {
         .merge(audit::router())
         .merge(admin::router())
         .merge(search::router())
+        .merge(personal_data::router())
         .merge(letters::unsubscribe::router())
         .with_state(community)
 }

@@ -22,11 +22,13 @@ pub struct JobsOptions {
     pub payment: usize,
     /// Series of events whose dates a node makes, changes or answers at the same time.
     pub series: usize,
+    /// Exports and deletions of accounts on which a node works at the same time.
+    pub personal_data: usize,
 }
 
 impl Default for JobsOptions {
     fn default() -> Self {
-        Self { email: 5, notification: 10, push: 20, analytics: 5, payment: 5, series: 5 }
+        Self { email: 5, notification: 10, push: 20, analytics: 5, payment: 5, series: 5, personal_data: 2 }
     }
 }
 
@@ -40,6 +42,7 @@ impl JobsOptions {
             ("analytics", self.analytics),
             ("payment", self.payment),
             ("series", self.series),
+            ("personal_data", self.personal_data),
         ];
         let wrong = sizes.into_iter().filter(|(_, size)| !(1..=MOST).contains(size));
         wrong.map(|(name, _)| format!("jobs.{name}: must be from 1 to {MOST}")).collect()

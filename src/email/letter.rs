@@ -214,6 +214,15 @@ pub enum Letter {
         /// How long that works, in days.
         valid_days: u32,
     },
+    /// To somebody who wants the own account deleted.
+    AccountLeaving {
+        /// How the person is called.
+        name: String,
+        /// The address that keeps the account.
+        undo_url: String,
+        /// How long that works, in days.
+        valid_days: u32,
+    },
     /// To somebody who has said to come to an event.
     RsvpConfirmed {
         /// How the person is called.
@@ -359,6 +368,7 @@ impl Letter {
             Self::PasswordChanged { .. } => "password_changed",
             Self::ConfirmNewAddress { .. } => "confirm_new_address",
             Self::AddressChanged { .. } => "address_changed",
+            Self::AccountLeaving { .. } => "account_leaving",
             Self::RsvpConfirmed { .. } => "rsvp_confirmed",
             Self::Promoted { .. } => "promoted",
             Self::Reminder { .. } => "reminder",
@@ -391,7 +401,8 @@ impl Letter {
             | Self::ResetPassword { .. }
             | Self::PasswordChanged { .. }
             | Self::ConfirmNewAddress { .. }
-            | Self::AddressChanged { .. } => Scope::Security,
+            | Self::AddressChanged { .. }
+            | Self::AccountLeaving { .. } => Scope::Security,
             Self::RsvpConfirmed { .. }
             | Self::Promoted { .. }
             | Self::Reminder { .. }
@@ -443,6 +454,7 @@ impl Letter {
             letters.push(Self::ConfirmNewAddress { name: name(), url: url(), valid_hours: valid });
             let (new_address, undo_url) = ("a•••@example.com".to_owned(), url());
             letters.push(Self::AddressChanged { name: name(), new_address, undo_url, valid_days: valid });
+            letters.push(Self::AccountLeaving { name: name(), undo_url: url(), valid_days: valid });
         }
         for step in BookingStep::ALL {
             for place in [None, Some(format!("{text}\nLa Rioja 1180"))] {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use mundotango_protocol::new_id;
-use mundotango_storage::db::{Db, Fields, Index, Order, shard_of, time_of_id};
+use mundotango_storage::db::{Db, Erasure, Export, Fields, Index, Order, Whose, shard_of, time_of_id};
 use mundotango_storage::{Page, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -19,9 +19,19 @@ pub static CHANGES: Index<Change> = Index::new(
     "10 minutes of a quarter of all changes: 100,000 entries of 100 B, 10 MB",
     bucket,
     Order::OldestFirst,
-    Fields::AS_TARGET,
+    PERSONAL,
 )
 .ttl(KEPT);
+/// Whose the fields are.
+const PERSONAL: &[Fields] = &[
+    Fields::of(
+        Whose::Named,
+        Export::NotGiven("it says only that something changed"),
+        Erasure::Kept("7 days, until each node's index has followed; an id that is erased leads to nobody"),
+        &["entry.id"],
+    ),
+    Fields::of_nobody(&["list", "key", "entry.kind"]),
+];
 /// How long an entry is kept. An index that is further behind is made anew.
 pub(super) const KEPT: Duration = Duration::from_hours(7 * 24);
 /// The lists.

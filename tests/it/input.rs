@@ -91,6 +91,17 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
             "/api/users/me/email".to_owned(),
             json!({"email": "b@example.com", "password": "x"}),
         ),
+        (
+            "delete /api/users/me",
+            "/api/users/me".to_owned(),
+            json!({"password": "x", "confirmation": "nobody"}),
+        ),
+        ("post /api/auth/undo-deletion", "/api/auth/undo-deletion".to_owned(), json!({"token": "x"})),
+        (
+            "delete /api/admin/users/{id}",
+            format!("/api/admin/users/{event}"),
+            json!({"confirmation": "nobody"}),
+        ),
         ("patch /api/notifications/preferences", "/api/notifications/preferences".to_owned(), preferences),
         (
             "post /api/notifications/mute",

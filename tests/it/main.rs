@@ -29,6 +29,7 @@ mod input;
 mod jobs;
 mod journey;
 mod layers;
+mod leaving;
 mod links;
 mod live;
 mod logs;

@@ -166,6 +166,7 @@ fn rule(operation: &str) -> Option<Rule> {
         | "refreshTokens"
         | "register"
         | "resetPassword"
+        | "undoDeletion"
         | "undoEmailChange"
         | "verifyEmail"
         | "getHealth"
@@ -233,12 +234,16 @@ fn rule(operation: &str) -> Option<Rule> {
         | "search"
         | "suggestSearches"
         | "searchAllKinds"
-        | "listMyDeeds" => Rule::User,
+        | "listMyDeeds"
+        | "deleteMe"
+        | "getExport"
+        | "readExportPart"
+        | "requestExport" => Rule::User,
         "getFeatures" | "getFunnel" | "getRetention" | "getSeries" | "getTop" | "listQueues" | "listJobs"
         | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"
         | "getMailAddress" | "getActor" | "exportStore" | "listFindings" | "listNodes" | "getSlow"
         | "listTraces" | "createTrace" | "removeTrace" | "getTree" | "listTrees" | "createUser"
-        | "listAllPayments" | "getRevenue" => Administers,
+        | "listAllPayments" | "getRevenue" | "listDepartures" | "deleteUser" => Administers,
         "getEvent" | "answerEvent" | "listHosts" | "getEventCalendar" | "beginPayment" => SeesEvent,
         "listAttendees" => SeesAttendees,
         "listDoor" | "checkIn" => ChecksIn,

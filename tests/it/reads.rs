@@ -368,6 +368,7 @@ async fn each_operation_reads_as_often_as_is_stated() {
     node.read("GET /api/payments", "/api/payments", &ana).await;
     people(&mut node, &ana, &ben).await;
     admin(&mut node, &ana).await;
+    node.read("GET /api/users/me/export", "/api/users/me/export", &ana).await;
 
     if std::env::var_os("MUNDOTANGO_WRITE_DOCS").is_some() {
         let page = std::fs::read_to_string(PAGE).unwrap();

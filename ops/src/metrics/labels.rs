@@ -144,6 +144,7 @@ pub(super) const LETTER: Label = (
         "password_changed",
         "confirm_new_address",
         "address_changed",
+        "account_leaving",
         "rsvp_confirmed",
         "promoted",
         "reminder",

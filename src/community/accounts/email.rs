@@ -23,6 +23,7 @@ use utoipa_axum::routes;
 use super::OwnUser;
 use super::link_store::{AddedLink, EmailChange};
 use super::links::{Link, MailedLink, Purpose};
+use super::store::User;
 use crate::community::Community;
 use crate::community::letters;
 use crate::community::limits::Address;
@@ -44,9 +45,9 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 /// The token of a link.
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, deny_unknown_fields)]
-struct LinkBody {
+pub(in crate::community) struct LinkBody {
     /// What the link has behind `token=`.
-    token: LinkToken,
+    pub(in crate::community) token: LinkToken,
 }
 
 #[derive(Debug, Deserr, ToSchema)]
@@ -75,7 +76,7 @@ struct NewEmailBody {
 }
 
 /// 410: the link does nothing. The same for all causes, so that nobody learns which links there are.
-pub(super) fn not_good() -> Problem {
+pub(in crate::community) fn not_good() -> Problem {
     let detail = "the link was used, is too old, or was never made: ask for another";
     Problem::new(StatusCode::GONE, detail).with_code(Code::LinkInvalid)
 }
@@ -154,13 +155,17 @@ impl Community {
         is_undone.then_some(()).ok_or_else(not_good)
     }
 
-    fn mailed_link(&self, token: LinkToken, purpose: Purpose) -> Result<MailedLink, Problem> {
+    pub(in crate::community) fn mailed_link(
+        &self,
+        token: LinkToken,
+        purpose: Purpose,
+    ) -> Result<MailedLink, Problem> {
         let link = MailedLink::read(&self.tokens, &token.into_string());
         link.filter(|link| link.purpose == purpose).ok_or_else(not_good)
     }
 
     /// The same, only if the link is good at a time: a link that was used must not lock anybody out.
-    async fn good_link(
+    pub(in crate::community) async fn good_link(
         &self,
         token: LinkToken,
         purpose: Purpose,
@@ -172,9 +177,25 @@ impl Community {
     }
 
     /// Locks out all tokens that a user has.
-    async fn lock_out_user(&self, user_id: &str) -> Result<(), Problem> {
+    pub(in crate::community) async fn lock_out_user(&self, user_id: &str) -> Result<(), Problem> {
         let until = self.refresh_expiry(now());
         Ok(self.revocations.revoke(Revoked::UserTokens(user_id.to_owned()), Some(until)).await?)
+    }
+
+    /// Refuses whoever does not know the password, so that nobody does it who only found the device.
+    pub(in crate::community) async fn check_password(
+        &self,
+        user: &User,
+        password: GivenPassword,
+        client: &Address,
+    ) -> Result<(), Problem> {
+        let attempt = self.limits.login(&user.email, client).await?;
+        let hash = self.accounts.credentials(&user.email).await?.and_then(|(_, hash)| hash);
+        if self.passwords.verify(password.into_string(), hash).await? {
+            return Ok(());
+        }
+        attempt.failed().await;
+        Err(Problem::unauthorized("the password is wrong").with_code(Code::WrongCredentials))
     }
 
     async fn send_link(&self, user_id: &str, purpose: Purpose, email: String) -> Result<(), Problem> {
@@ -271,12 +292,7 @@ async fn change(
 ) -> Result<StatusCode, Problem> {
     community.limits.link(&address).await?;
     let user = community.existing_user(&identity.user_id).await?;
-    let attempt = community.limits.login(&user.email, &address).await?;
-    let hash = community.accounts.credentials(&user.email).await?.and_then(|(_, hash)| hash);
-    if !community.passwords.verify(body.password.into_string(), hash).await? {
-        attempt.failed().await;
-        return Err(Problem::unauthorized("the password is wrong").with_code(Code::WrongCredentials));
-    }
+    community.check_password(&user, body.password, &address).await?;
     let email = body.email.into_string();
     if email.to_lowercase() == user.email.to_lowercase() {
         let message = "is the address of this account already";

@@ -31,6 +31,8 @@ const PERSONAL: &[Fields] = &[
             "head.city",
             "head.avatar_url",
             "head.verified_at",
+            "head.leaving.since",
+            "head.leaving.until",
         ],
     ),
     Fields::of(
@@ -57,7 +59,7 @@ const PERSONAL: &[Fields] = &[
         Erasure::Removed,
         &["rows.password.password", "rows.l.login.token_hash", "rows.l.login.previous_hash"],
     ),
-    Fields::of_nobody(&["head.welcomed"]),
+    Fields::of_nobody(&["head.welcomed", "head.leaving.closed"]),
 ];
 
 /// The row of the password.
@@ -93,6 +95,21 @@ pub struct Account {
     /// Whether the letters and jobs that a new account causes were caused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) welcomed: bool,
+    /// That the user leaves: from here on nobody sees the account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) leaving: Option<Leaving>,
+}
+
+/// That a user leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when the user may stay after all.
+    pub until: Timestamp,
+    /// Whether the deletion has begun, and nothing brings the account back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
 }
 
 /// A row of a user.

@@ -14,13 +14,13 @@ use crate::community::letters;
 /// Below this lie the links, by purpose and id.
 const LINKS: &str = "t";
 
-type Owned<'a> = Part<'a, Facts, Account, Row>;
+pub(super) type Owned<'a> = Part<'a, Facts, Account, Row>;
 
-fn link_key(purpose: Purpose, link_id: &str) -> String {
+pub(super) fn link_key(purpose: Purpose, link_id: &str) -> String {
     key(&[LINKS, purpose.name(), link_id])
 }
 
-fn links_of(purpose: Purpose) -> String {
+pub(super) fn links_of(purpose: Purpose) -> String {
     prefix(&[LINKS, purpose.name()])
 }
 
@@ -32,12 +32,12 @@ fn as_link(row: Option<&Row>) -> Option<&Link> {
 }
 
 /// The link, if it is good at a time.
-fn good(part: &mut Owned<'_>, purpose: Purpose, link_id: &str, now: Timestamp) -> Option<Link> {
+pub(super) fn good(part: &mut Owned<'_>, purpose: Purpose, link_id: &str, now: Timestamp) -> Option<Link> {
     as_link(part.row(&link_key(purpose, link_id))).filter(|link| link.expires_at > now).cloned()
 }
 
 /// Ends all links of a purpose: one was used.
-fn end_links(part: &mut Owned<'_>, purpose: Purpose) {
+pub(super) fn end_links(part: &mut Owned<'_>, purpose: Purpose) {
     let keys: Vec<_> =
         part.first(&links_of(purpose), MAX_LINKS + 1).into_iter().map(|(key, _)| key).collect();
     for key in keys {
@@ -47,7 +47,7 @@ fn end_links(part: &mut Owned<'_>, purpose: Purpose) {
 
 /// Adds a link and has its letter sent; whether there was room. Where [`MAX_LINKS`] are good, none is added: whoever asks again
 /// and again takes no link away from its owner.
-fn put_link(
+pub(super) fn put_link(
     part: &mut Owned<'_>,
     user_id: &str,
     purpose: Purpose,
@@ -110,7 +110,7 @@ impl AccountStore {
     pub async fn greet(&self, user_id: &str, link_id: &str, link: Link) -> Result<(), StoreError> {
         let (user, id) = (user_id.to_owned(), link_id.to_owned());
         let rule = move |part: &mut Owned<'_>| {
-            if part.head.welcomed {
+            if part.head.welcomed || part.head.leaving.is_some() {
                 return Ok::<_, StoreError>(Decision::Stands(()));
             }
             part.head.welcomed = true;
@@ -132,6 +132,9 @@ impl AccountStore {
         let (user, id) = (user_id.to_owned(), link_id.to_owned());
         let wants = Wants::head().row(link_key(purpose, link_id)).first(&links_of(purpose), MAX_LINKS + 1);
         let added = self.0.change(&USERS, user_id, wants, move |part| {
+            if part.head.leaving.is_some() {
+                return Ok(Decision::Stands(AddedLink::NoUser));
+            }
             if part.row(&link_key(purpose, &id)).is_some() {
                 return Ok::<_, StoreError>(Decision::Stands(AddedLink::Mailed));
             }
@@ -317,7 +320,7 @@ impl AccountStore {
     }
 }
 
-fn end_logins(part: &mut Owned<'_>) {
+pub(super) fn end_logins(part: &mut Owned<'_>) {
     let keys: Vec<_> =
         part.first(&prefix(&[LOGINS]), MAX_LOGINS + 1).into_iter().map(|(key, _)| key).collect();
     for key in keys {

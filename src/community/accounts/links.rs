@@ -26,6 +26,8 @@ pub enum Purpose {
     ConfirmEmail,
     /// Puts the old address back.
     UndoEmail,
+    /// Keeps an account that is to be deleted.
+    UndoDeletion,
 }
 
 impl Purpose {
@@ -34,7 +36,7 @@ impl Purpose {
         match self {
             Self::VerifyEmail | Self::ConfirmEmail => Duration::from_hours(48),
             Self::ResetPassword => Duration::from_hours(1),
-            Self::UndoEmail => Duration::from_hours(7 * 24),
+            Self::UndoEmail | Self::UndoDeletion => Duration::from_hours(7 * 24),
         }
     }
 
@@ -45,6 +47,7 @@ impl Purpose {
             Self::ResetPassword => "reset",
             Self::ConfirmEmail => "confirm",
             Self::UndoEmail => "undo",
+            Self::UndoDeletion => "stay",
         }
     }
 
@@ -55,13 +58,16 @@ impl Purpose {
             Self::ResetPassword => "reset-password",
             Self::ConfirmEmail => "confirm-email",
             Self::UndoEmail => "undo-email-change",
+            Self::UndoDeletion => "undo-deletion",
         }
     }
 
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::VerifyEmail, Self::ResetPassword, Self::ConfirmEmail, Self::UndoEmail, Self::UndoDeletion];
+
     fn named(name: &str) -> Option<Self> {
-        [Self::VerifyEmail, Self::ResetPassword, Self::ConfirmEmail, Self::UndoEmail]
-            .into_iter()
-            .find(|purpose| purpose.name() == name)
+        Self::ALL.into_iter().find(|purpose| purpose.name() == name)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Accounts: coming in, staying in, and who one is.
 
-mod email;
+pub(super) mod email;
 pub mod kind;
+pub mod leaving;
 mod link_store;
 pub mod links;
 pub mod names;
@@ -29,6 +30,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::kind::Leaving;
 use self::links::{Link, Purpose};
 use self::passwords::Passwords;
 use self::refresh_token::RefreshToken;
@@ -264,6 +266,13 @@ pub async fn create(
     Ok(user)
 }
 
+/// 403: the account is to be deleted.
+fn is_leaving(leaving: Leaving) -> Problem {
+    let detail =
+        format!("this account will be deleted on {}: the letter with the link keeps it", leaving.until);
+    Problem::forbidden(detail).with_code(Code::AccountLeaving)
+}
+
 impl Community {
     async fn log_in(&self, user: User) -> Result<Json<LoggedIn>, Problem> {
         let refresh_token =
@@ -282,7 +291,8 @@ impl Community {
             expires_at: self.refresh_expiry(now),
         };
         if !self.accounts.create_login(login).await? {
-            return Err(Problem::not_found("user"));
+            let leaving = self.accounts.account(&user.id).await?.and_then(|(_, leaving)| leaving);
+            return Err(leaving.map_or_else(|| Problem::not_found("user"), is_leaving));
         }
         self.logged_in(user, &refresh_token)
     }
@@ -320,7 +330,7 @@ impl Community {
         now.checked_add(ttl).unwrap_or(Timestamp::MAX)
     }
 
-    async fn existing_user(&self, id: &str) -> Result<User, Problem> {
+    pub(super) async fn existing_user(&self, id: &str) -> Result<User, Problem> {
         self.accounts.user(id).await?.ok_or_else(|| Problem::not_found("user"))
     }
 }

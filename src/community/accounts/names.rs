@@ -6,24 +6,30 @@
 use std::time::{Duration, Instant};
 
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Db, Decision, Erasure, Export, Fields, Kind, Wants, Whose};
+use mundotango_storage::db::{Db, Decision, Erasure, Export, Fields, Kind, Plain, Wants, Whose};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::kind::USERS;
 
-/// The names: `email:` and `username:` with the name in lower case.
+/// The names: `email:` and `username:` with the name in lower case; `left:` with the digest of a name whose user has left.
 pub static NAMES: Kind<(), Claim, ()> = Kind::new("names", "a name: 1 row of 300 B", PERSONAL).implicit();
 /// Whose the fields are.
 const PERSONAL: &[Fields] = &[
     Fields::of(
-        Whose::User,
+        Whose::At("head.owner"),
         Export::NotGiven("the account has the name"),
         Erasure::Kept(
             "a name that mentions lead to is never given to a stranger; an address is removed, and a user name stays as a digest",
         ),
         &["id"],
     ),
-    Fields::of(Whose::User, Export::NotGiven("the account has the name"), Erasure::Emptied, &["head.owner"]),
+    Fields::of(
+        Whose::At("head.owner"),
+        Export::NotGiven("the account has the name"),
+        Erasure::Emptied,
+        &["head.owner"],
+    ),
     Fields::of_nobody(&["head.confirmed"]),
 ];
 
@@ -57,6 +63,57 @@ impl Name {
         Self(format!("username:{}", username.to_lowercase()))
     }
 
+    /// The name of an id of [`NAMES`].
+    pub(super) fn of_id(id: &str) -> Self {
+        Self(id.to_owned())
+    }
+
+    fn is_username(&self) -> bool {
+        self.0.starts_with("username:")
+    }
+
+    /// Where it is noted that the name was a user's who has left: whoever has the name finds it, and who has that does not find
+    /// the name.
+    fn left(&self) -> String {
+        let digest = Sha256::new().chain_update("mundotango: a name that was left\n").chain_update(&self.0);
+        let digest = digest.finalize();
+        digest.iter().take(16).fold("left:".to_owned(), |mut text, byte| {
+            // Writing into a string does not fail.
+            let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+            text
+        })
+    }
+
+    /// Whether the name was a user's who has left. Nobody gets it again, as mentions and followers lead to it.
+    async fn is_left(&self, db: &Db) -> Result<bool, StoreError> {
+        Ok(self.is_username()
+            && db.read(&NAMES, &self.left()).await?.is_some_and(|found| found.head.confirmed))
+    }
+
+    /// Takes a name from a user who has left: an address as if it had never been one, and a user name so that nobody gets it
+    /// again. Doing it again changes nothing.
+    pub(super) async fn leave(&self, db: &Db, user_id: &str) -> Result<(), StoreError> {
+        if self.owner(db).await?.as_deref() != Some(user_id) {
+            return Ok(());
+        }
+        if self.is_username() {
+            // First, so that there is no moment at which a stranger can claim it.
+            db.change(&NAMES, &self.left(), Wants::head(), |part| {
+                if part.head.confirmed {
+                    return Ok::<_, StoreError>(Decision::Stands(()));
+                }
+                part.head = Claim { owner: None, confirmed: true };
+                Ok(Decision::Write(()))
+            })
+            .await?;
+        }
+        let is_theirs = |claim: &Plain| {
+            let owner = claim.head.as_ref().and_then(|head| head.get("owner")?.as_str());
+            owner == Some(user_id)
+        };
+        db.forget_partition(NAMES.spec(), &self.0, is_theirs).await.map(drop)
+    }
+
     /// The user who has the name.
     pub async fn owner(&self, db: &Db) -> Result<Option<String>, StoreError> {
         Ok(db.read(&NAMES, &self.0).await?.and_then(|found| found.head.owner))
@@ -64,6 +121,18 @@ impl Name {
 
     /// Claims the name for a user who is about to be created; whether it is the user's now.
     pub async fn claim(&self, db: &Db, user_id: &str) -> Result<bool, StoreError> {
+        if self.is_left(db).await? || !self.claim_from_others(db, user_id).await? {
+            return Ok(false);
+        }
+        // Its user may have left in between.
+        if self.is_left(db).await? {
+            self.release(db, user_id).await?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    async fn claim_from_others(&self, db: &Db, user_id: &str) -> Result<bool, StoreError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let Some(other) = self.claim_or_holder(db, user_id, None).await? else { return Ok(true) };

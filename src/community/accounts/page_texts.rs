@@ -14,11 +14,12 @@ pub(super) enum AccountPage {
 
 impl AccountPage {
     /// All pages.
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Link(Purpose::VerifyEmail),
         Self::Link(Purpose::ResetPassword),
         Self::Link(Purpose::ConfirmEmail),
         Self::Link(Purpose::UndoEmail),
+        Self::Link(Purpose::UndoDeletion),
         Self::ForgotPassword,
     ];
 
@@ -60,6 +61,7 @@ pub(super) struct Texts {
     reset: PageTexts,
     confirm: PageTexts,
     undo: PageTexts,
+    stay: PageTexts,
     forgot: PageTexts,
     /// The link was used, is too old, or was never made.
     pub(super) dead_link: Notice,
@@ -100,6 +102,7 @@ impl Texts {
             AccountPage::Link(Purpose::ResetPassword) => &self.reset,
             AccountPage::Link(Purpose::ConfirmEmail) => &self.confirm,
             AccountPage::Link(Purpose::UndoEmail) => &self.undo,
+            AccountPage::Link(Purpose::UndoDeletion) => &self.stay,
             AccountPage::ForgotPassword => &self.forgot,
         }
     }
@@ -142,6 +145,14 @@ static ENGLISH: Texts = Texts {
             "All devices are logged out, and the old password works no more, as somebody else may know it. A \
              letter with a link for a new password is on its way to you.",
         ),
+    },
+    stay: PageTexts {
+        ask: notice(
+            "Keep your account?",
+            "Your account will not be deleted, and others see it again. Then you can log in as before.",
+        ),
+        button: "Keep my account",
+        done: notice("Your account stays", "Welcome back. You can log in with your password as before."),
     },
     forgot: PageTexts {
         ask: notice(
@@ -219,6 +230,17 @@ static SPANISH: Texts = Texts {
             "Has recuperado tu dirección",
             "Se ha cerrado la sesión en todos los dispositivos y la contraseña anterior ya no funciona, porque \
              puede que otra persona la conozca. Te llegará un mensaje con un enlace para elegir una nueva.",
+        ),
+    },
+    stay: PageTexts {
+        ask: notice(
+            "¿Conservar tu cuenta?",
+            "Tu cuenta no se borrará y los demás volverán a verla. Después podrás entrar como antes.",
+        ),
+        button: "Conservar mi cuenta",
+        done: notice(
+            "Tu cuenta se queda",
+            "Nos alegra que sigas. Puedes entrar con tu contraseña como antes.",
         ),
     },
     forgot: PageTexts {

@@ -74,6 +74,7 @@ impl Community {
             }
             AccountPage::Link(Purpose::ConfirmEmail) => self.confirm_email(token(query)?).await.map(drop),
             AccountPage::Link(Purpose::UndoEmail) => self.undo_email_change(token(query)?).await,
+            AccountPage::Link(Purpose::UndoDeletion) => self.undo_deletion(token(query)?).await,
             AccountPage::ForgotPassword => {
                 self.mail_password_link(client, read::<EmailAddress>(fields, EMAIL)?).await
             }

@@ -8,7 +8,7 @@ use mundotango_gateway::input::Maybe;
 use mundotango_storage::StoreError;
 use mundotango_storage::db::{Db, Decision, Effect as KeptEffect, Found, Wants, key, prefix};
 
-use super::kind::{Account, Facts, LOGINS, PASSWORD, Row, USERS};
+use super::kind::{Account, Facts, LOGINS, Leaving, PASSWORD, Row, USERS};
 use super::names::Name;
 use super::rules::{Login, MAX_LOGINS, Presented, Rotation};
 use crate::community::effects::Effect;
@@ -130,12 +130,13 @@ impl AccountStore {
                 avatar_url: user.avatar_url.clone(),
                 verified_at: None,
                 welcomed: false,
+                leaving: None,
             };
             let rows = [(PASSWORD.to_owned(), Row::Password(password_hash))];
             let creating =
                 self.0.create_once_with_effects(&USERS, &user.id, &facts, &head, &rows, &[], effects);
             let created = creating.await?;
-            if !created && self.user(&user.id).await?.is_none() {
+            if !created && self.account(&user.id).await?.is_none() {
                 // It was made and undone before, and an id is never used again.
                 self.release(&names, &user.id).await?;
                 return Err(StoreError::Unavailable("the user's id was used".to_owned()));
@@ -159,7 +160,7 @@ impl AccountStore {
         tokio::try_join!(names[0].release(&self.0, user_id), names[1].release(&self.0, user_id)).map(drop)
     }
 
-    async fn remove(&self, user_id: &str) -> Result<(), StoreError> {
+    pub(super) async fn remove(&self, user_id: &str) -> Result<(), StoreError> {
         let changed = Effect::changed(PERSON, user_id);
         let removed = self.0.change(&USERS, user_id, Wants::head(), move |part| {
             part.emit(&changed)?;
@@ -168,10 +169,16 @@ impl AccountStore {
         removed.await.map(drop)
     }
 
-    /// The user with this id, as the store has it now.
+    /// The user with this id, as the store has it now, unless the user leaves.
     pub async fn user(&self, id: &str) -> Result<Option<User>, StoreError> {
+        let account = self.account(id).await?.filter(|(_, leaving)| leaving.is_none());
+        Ok(account.map(|(user, _)| user))
+    }
+
+    /// The same with whether the user leaves.
+    pub async fn account(&self, id: &str) -> Result<Option<(User, Option<Leaving>)>, StoreError> {
         let found = self.0.read_with(&USERS, id, &[]).await?;
-        Ok(found.map(|(found, _)| User::new(id, &found.facts, found.head)))
+        Ok(found.map(|(found, _)| (User::new(id, &found.facts, found.head.clone()), found.head.leaving)))
     }
 
     /// The user with this e-mail address, compared without case, and the password's hash.
@@ -218,11 +225,13 @@ impl AccountStore {
         Ok(set.await?.is_some())
     }
 
-    /// The users with these ids that exist, in the ids' order, through the cache.
+    /// The users with these ids that exist and do not leave, in the ids' order, through the cache.
     pub async fn profiles(&self, ids: &[String]) -> Result<Vec<User>, StoreError> {
         let found = ids.iter().zip(self.0.read_all(&USERS, ids).await?);
-        Ok(found
-            .filter_map(|(id, found)| found.map(|Found { facts, head, .. }| User::new(id, &facts, head)))
+        let there = found.filter_map(|(id, found)| Some((id, found?)));
+        Ok(there
+            .filter(|(_, found)| found.head.leaving.is_none())
+            .map(|(id, Found { facts, head, .. })| User::new(id, &facts, head))
             .collect())
     }
 
@@ -252,12 +261,16 @@ impl AccountStore {
             .await
     }
 
-    /// Adds a login; whether there is such a user. Those that are over end, and of more than [`MAX_LOGINS`] the oldest.
+    /// Adds a login; whether there is such a user, who does not leave. Those that are over end, and of more than [`MAX_LOGINS`]
+    /// the oldest.
     pub async fn create_login(&self, login: Login) -> Result<bool, StoreError> {
         let below = prefix(&[LOGINS]);
         let wants = Wants::head().first(&below, MAX_LOGINS + 1);
         let user_id = login.user_id.clone();
         let created = self.0.change(&USERS, &user_id, wants, move |part| {
+            if part.head.leaving.is_some() {
+                return Ok(Decision::Stands(false));
+            }
             let logins = part.first(&below, MAX_LOGINS + 1);
             let (over, good): (Vec<_>, Vec<_>) = logins.into_iter().partition(|(_, row)| {
                 as_login(Some(row)).is_none_or(|other| other.expires_at <= login.created_at)
@@ -270,9 +283,9 @@ impl AccountStore {
                 part.remove(key);
             }
             part.set(login_key(&login.id), Row::Login(login.clone()));
-            Ok::<_, StoreError>(Decision::Write(()))
+            Ok::<_, StoreError>(Decision::Write(true))
         });
-        Ok(created.await?.is_some())
+        Ok(created.await?.unwrap_or_default())
     }
 
     /// Puts `new_hash` in the place of `presented_hash`, if that is the login's newest and the login is good at `now`.

@@ -22,12 +22,17 @@ const PERSONAL: &[Fields] = &[
     Fields::of(
         Whose::Named,
         Export::NotGiven("who watches over others would be named to them; they are told role and reason"),
+        // An entry that is changed breaks its chain, so all stays in which an id may stand.
         Erasure::Kept("5 years, to show who did what; an id that is erased leads to nobody"),
         &[
+            "keys.i",
+            "rows.e.entry.id",
             "rows.e.entry.actor",
             "rows.e.entry.thing.id",
             "rows.e.entry.payload.sealed.subject",
             "rows.e.entry.payload.forgotten.subject",
+            "rows.e.entry.payload.plain.reason",
+            "rows.e.entry.payload.plain.details.*",
         ],
     ),
     Fields::of(
@@ -41,16 +46,12 @@ const PERSONAL: &[Fields] = &[
         "head.count",
         "head.last",
         "keys.e",
-        "rows.e.entry.id",
         "rows.e.entry.at",
         "rows.e.entry.role",
         "rows.e.entry.act",
         "rows.e.entry.thing.kind",
-        "rows.e.entry.payload.plain.reason",
-        "rows.e.entry.payload.plain.details.*",
         "rows.e.entry.prev",
         "rows.e.entry.hash",
-        "keys.i",
         "rows.i.number",
     ]),
 ];

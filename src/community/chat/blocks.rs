@@ -299,7 +299,8 @@ impl ChatStore {
             if message.rev >= MOST_EDITS {
                 return Err(ChatError::Full("a message can be changed 20 times"));
             }
-            let earlier = Earlier { text: message.text.replace(text.clone()), until: now };
+            let (author, before) = (message.author.clone(), message.text.replace(text.clone()));
+            let earlier = Earlier { author, text: before, until: now };
             part.set(earlier_key(seq, message.rev), BlockRow::Earlier(earlier));
             message.rev += 1;
             message.edited_at = Some(now);

@@ -51,20 +51,24 @@ pub static CHAT_BLOCKS: Kind<BlockFacts, BlockHead, BlockRow> = Kind::new(
 );
 const PERSONAL_OF_BLOCKS: &[Fields] = &[
     Fields::of(
-        Whose::Author,
+        Whose::RowUser,
         Export::Given,
-        Erasure::Anonymous("the conversation is the others' too"),
+        Erasure::Anonymous("the place of the message is the others' too"),
         &["rows.s.message.author"],
     ),
     Fields::of(
-        Whose::Author,
+        Whose::RowUser,
         Export::Given,
-        Erasure::Kept("as long as the conversation, which is the others' too; it names nobody then"),
+        Erasure::Emptied,
+        &["rows.s.message.text", "rows.s.message.attachments.*"],
+    ),
+    Fields::of(
+        Whose::RowUser,
+        Export::Given,
+        Erasure::Kept("as long as the conversation: it is the place of the message, and names nobody then"),
         &[
             "rows.s.message.id",
             "rows.s.message.at",
-            "rows.s.message.text",
-            "rows.s.message.attachments.*",
             "rows.s.message.reply_to",
             "rows.s.message.rev",
             "rows.s.message.edited_at",
@@ -72,15 +76,15 @@ const PERSONAL_OF_BLOCKS: &[Fields] = &[
         ],
     ),
     Fields::of(
-        Whose::Author,
+        Whose::RowUser,
         Export::Given,
         Erasure::RowRemoved,
-        &["keys.h", "rows.h.earlier.text", "rows.h.earlier.until"],
+        &["keys.h", "rows.h.earlier.author", "rows.h.earlier.text", "rows.h.earlier.until"],
     ),
     Fields::of(
         Whose::Named,
         Export::NotGiven("it is in the message of its author"),
-        Erasure::Emptied,
+        Erasure::Anonymous("the message is its author's"),
         &["rows.s.message.mentions.*"],
     ),
     Fields::of(Whose::RowUser, Export::Given, Erasure::RowRemoved, &["keys.r", "rows.r.reaction"]),
@@ -299,6 +303,8 @@ pub struct Message {
 /// A text that a message had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Earlier {
+    /// Who wrote it.
+    pub author: String,
     /// What it said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,

@@ -165,6 +165,40 @@ impl ChatStore {
         Ok(())
     }
 
+    /// Takes somebody who is gone out of a conversation, as if the person had never been in it. A group of the person's passes on
+    /// as when its owner leaves. Doing it again changes nothing.
+    pub async fn forget_member(
+        &self,
+        chat_id: &str,
+        user_id: &str,
+        announce: impl Announce,
+    ) -> Result<(), StoreError> {
+        let (user, key) = (user_id.to_owned(), member_key(user_id));
+        let wants = Wants::head().row(&key);
+        let forgotten = self.db().change(&CHATS, chat_id, wants, move |part| {
+            let Some(member) = part.row(&key).cloned() else {
+                return Ok::<_, StoreError>(Decision::Stands(None));
+            };
+            part.remove(&key);
+            part.head.known = part.head.known.saturating_sub(1);
+            if !member.is_member() {
+                return Ok(Decision::Write(None));
+            }
+            let owner = if member.role == ChatRole::Owner { next_owner(part, &user) } else { None };
+            if let Some(owner) = &owner {
+                set_role(part, owner, ChatRole::Owner);
+            }
+            part.head.members = part.head.members.saturating_sub(1);
+            part.head.members_version += 1;
+            part.emit(&announce(&MembersChange::Removed { user_id: user.clone(), owner })?)?;
+            Ok(Decision::Write(Some(part.head.members_version)))
+        });
+        match forgotten.await?.flatten() {
+            Some(version) => self.spread(chat_id, version).await,
+            None => Ok(()),
+        }
+    }
+
     /// Gives a member a role; for the owner. Who makes somebody else the owner is an admin then.
     pub async fn set_role(
         &self,

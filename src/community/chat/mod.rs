@@ -11,6 +11,7 @@ pub mod error;
 pub mod history;
 pub mod inbox;
 pub mod kinds;
+pub mod leaving;
 mod lists;
 mod live;
 pub mod members;

@@ -75,9 +75,41 @@ pub(super) fn set_role<F, H: CountsCoHosts, R: CoHostRow>(
     replace_role(part, user_id, before, role).map(|()| true)
 }
 
+/// By what right a user comes to own it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    /// The owner offers it.
+    Offered,
+    /// This owner leaves.
+    Left(String),
+}
+
+impl Right {
+    /// Whether a user may have it from its owner.
+    pub(super) fn holds(&self, owner: &str, offered_to: Option<&str>, user_id: &str) -> bool {
+        match self {
+            Self::Offered => offered_to == Some(user_id),
+            Self::Left(left) => left == owner,
+        }
+    }
+}
+
+/// The same as [`change_hands`]; an owner who leaves is no editor.
+pub(super) fn pass_on<F, H: CountsCoHosts, R: CoHostRow>(
+    part: &mut Part<'_, F, H, R>,
+    before: &str,
+    owner: &str,
+    right: &Right,
+) -> Option<()> {
+    match right {
+        Right::Offered => change_hands(part, before, owner),
+        Right::Left(_) => set_role(part, owner, None).map(drop),
+    }
+}
+
 /// Notes that somebody else owns it: the new owner is no host beside the owner any longer, and the owner of before is an
 /// editor. `None` where there would be too many.
-pub(super) fn change_hands<F, H: CountsCoHosts, R: CoHostRow>(
+fn change_hands<F, H: CountsCoHosts, R: CoHostRow>(
     part: &mut Part<'_, F, H, R>,
     before: &str,
     owner: &str,

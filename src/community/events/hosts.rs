@@ -19,7 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::bodies::EventBody;
-use super::co_hosts::{self, CoHost, change_hands, co_host_key, set_role};
+use super::co_hosts::{self, CoHost, Right, co_host_key, pass_on, set_role};
 use super::listing;
 use super::rules::CoHostRole;
 use super::series::bodies::EventSeriesBody;
@@ -105,6 +105,18 @@ impl EventStore {
         now: Timestamp,
         effects: impl Fn(&Event) -> Result<Vec<E>, StoreError> + Send + 'static,
     ) -> Result<Option<Event>, EventError> {
+        self.change_owner(event_id, user_id, Right::Offered, now, effects).await
+    }
+
+    /// Has a user own an event by some right. Who owned it stays an editor, or is nothing any more where it is left.
+    pub(super) async fn change_owner<E: Serialize>(
+        &self,
+        event_id: &str,
+        user_id: &str,
+        right: Right,
+        now: Timestamp,
+        effects: impl Fn(&Event) -> Result<Vec<E>, StoreError> + Send + 'static,
+    ) -> Result<Option<Event>, EventError> {
         let (id, user) = (event_id.to_owned(), user_id.to_owned());
         let wants = Wants::head().row(co_host_key(user_id));
         self.db()
@@ -112,14 +124,14 @@ impl EventStore {
                 if part.facts.owner(&part.head) == user {
                     return Ok(Decision::Stands(Event::in_part(&id, part)));
                 }
-                if part.head.offered_to.as_ref() != Some(&user) {
+                let before = part.facts.owner(&part.head);
+                if !right.holds(&before, part.head.offered_to.as_deref(), &user) {
                     return Err(EventError::NotOffered);
                 }
                 if !part.facts.is_draft(&part.head) {
                     still_to_come(part, now)?;
                 }
-                let before = part.facts.owner(&part.head);
-                change_hands(part, &before, &user).ok_or(EventError::TooManyHosts)?;
+                pass_on(part, &before, &user, &right).ok_or(EventError::TooManyHosts)?;
                 part.head.owner = Some(user.clone());
                 part.head.offered_to = None;
                 part.head.note_change(false, now);

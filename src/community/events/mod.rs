@@ -12,6 +12,7 @@ pub mod editing;
 mod errors;
 pub mod hosts;
 mod involvement;
+pub mod leaving;
 pub mod listing;
 pub(super) mod live;
 pub mod live_counts;

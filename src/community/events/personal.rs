@@ -17,7 +17,7 @@ pub(super) const EVENT_FIELDS: &[Fields] = &[
         Whose::Author,
         Export::Given,
         NO_OWNER,
-        &["facts.host_id", "head.owner", "head.following.host"],
+        &["head.owner", "facts.host_id", "head.following.host"],
     ),
     Fields::of(
         Whose::Author,
@@ -112,9 +112,9 @@ pub(super) const SERIES_FIELDS: &[Fields] = &[
         Export::Given,
         NO_OWNER,
         &[
-            "facts.host_id",
-            "facts.template.owner",
             "head.template.owner",
+            "facts.template.owner",
+            "facts.host_id",
             "head.cut.template.owner",
             "rows.t.template.owner",
         ],
@@ -147,6 +147,12 @@ pub(super) const SERIES_FIELDS: &[Fields] = &[
     ),
     Fields::of(
         Whose::Author,
+        Export::NotGiven("the series that it leads to or came from is"),
+        OTHERS_HAVE_IT,
+        &["head.cut.template.**", "keys.t", "rows.t.template.**", "keys.x", "rows.x.doomed.**"],
+    ),
+    Fields::of(
+        Whose::Author,
         Export::Given,
         Erasure::Emptied,
         &[
@@ -161,7 +167,13 @@ pub(super) const SERIES_FIELDS: &[Fields] = &[
         Whose::Author,
         Export::NotGiven("the series that it leads to or came from is"),
         Erasure::Emptied,
-        &["head.cut.template.**", "keys.t", "rows.t.template.**", "keys.x", "rows.x.doomed.**"],
+        &[
+            "head.cut.template.description",
+            "head.cut.template.location.**",
+            "rows.t.template.description",
+            "rows.t.template.location.**",
+            "rows.x.doomed.cancelled.reason",
+        ],
     ),
     Fields::of(Whose::Named, Export::Given, Erasure::Emptied, &["head.offered_to"]),
     Fields::of(

@@ -212,7 +212,7 @@ fn grow(part: &mut EventPart<'_>, before: &Answer, party: &Party, limits: &Limit
 }
 
 /// Takes an answer back.
-fn leave(part: &mut EventPart<'_>, user_id: &str, before: &Answer) {
+pub(super) fn leave(part: &mut EventPart<'_>, user_id: &str, before: &Answer) {
     part.head.uncount(before.status, before.party.heads());
     if let Some(until) = before.until {
         part.remove(held_key(until, user_id));

@@ -4,6 +4,7 @@ pub(in crate::community) mod announce;
 pub mod error;
 mod filling;
 mod jobs;
+mod leaving;
 mod lists;
 pub mod relations;
 pub mod rules;

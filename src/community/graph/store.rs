@@ -36,7 +36,6 @@ const PERSONAL: &[Fields] = &[
         &[
             "id",
             "head.counts.*",
-            "keys.u",
             "rows.u.follow.id",
             "rows.u.mute",
             "rows.u.block",
@@ -50,7 +49,7 @@ const PERSONAL: &[Fields] = &[
         Whose::RowUser,
         Export::NotGiven("it would tell who has blocked a user; to the other side its own circle is given"),
         Erasure::RowRemoved,
-        &["rows.u.theirs.friend", "rows.u.theirs.block"],
+        &["keys.u", "rows.u.theirs.friend", "rows.u.theirs.block"],
     ),
     Fields::of_nobody(&[
         "head.last",
@@ -139,10 +138,10 @@ pub struct FollowerCount {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Follower {
     version: u64,
-    follows: bool,
+    pub(super) follows: bool,
 }
 
-type Circle<'a> = Part<'a, (), Head, Tie>;
+pub(super) type Circle<'a> = Part<'a, (), Head, Tie>;
 
 /// A notice on its way.
 #[derive(Clone, Debug)]
@@ -168,11 +167,11 @@ pub struct Circles {
     pub(super) kept: KeptViews,
 }
 
-fn tie_key(other: &str) -> String {
+pub(super) fn tie_key(other: &str) -> String {
     key(&[TIES, other])
 }
 
-fn follower_key(follower: &str) -> String {
+pub(super) fn follower_key(follower: &str) -> String {
     key(&[OF_FOLLOWERS, follower])
 }
 

@@ -28,6 +28,10 @@ impl Handler<Pair> for Delivers {
 #[async_trait]
 impl Handler<FollowNotice> for Delivers {
     async fn run(&self, _: &Attempted, notice: FollowNotice) -> Result<(), Failure> {
+        // Nobody counts a follower again who was taken out meanwhile.
+        if self.0.is_gone(&notice.follower).await? {
+            return Ok(());
+        }
         Ok(self.0.note_follow(&notice).await?)
     }
 }

@@ -67,6 +67,14 @@ impl From<StoreError> for HousingError {
 }
 
 impl HousingError {
+    /// The failure of the store, if it is one.
+    pub(super) fn of_store(self) -> Option<StoreError> {
+        match self {
+            Self::Store(Failed(error)) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Something that the place does not have or allow.
     pub(super) fn unsuitable(field: &str, message: impl Into<String>) -> Self {
         Self::Unsuitable(FieldError::new(field, FieldCode::OutOfRange, message))

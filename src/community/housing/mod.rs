@@ -7,6 +7,7 @@ mod bodies;
 pub mod bookings;
 pub mod error;
 mod jobs;
+pub mod leaving;
 pub mod listings;
 pub mod status;
 pub mod stay;

@@ -134,7 +134,11 @@ impl Handler<ToUser> for PasswordChanged {
 impl Handler<LinkLetter> for Own {
     async fn run(&self, attempted: &Attempted, job: LinkLetter) -> Result<(), Failure> {
         let Own(letters) = self;
-        let Some(reader) = letters.reader(&job.user_id).await? else { return Ok(()) };
+        let reader = match job.purpose {
+            Purpose::UndoDeletion => letters.reader_who_leaves(&job.user_id).await?,
+            _ => letters.reader(&job.user_id).await?,
+        };
+        let Some(reader) = reader else { return Ok(()) };
         // A link that was used, or replaced by others, is not sent any more.
         let link = letters.accounts.link(&job.user_id, job.purpose, &job.link_id).await?;
         let Some(link) = link.filter(|link| link.expires_at > mundotango_storage::now()) else {
@@ -174,6 +178,7 @@ fn link_letter(name: String, link: &Link, purpose: Purpose, url: String) -> Lett
         Purpose::VerifyEmail => Letter::VerifyEmail { name, url, valid_hours: hours },
         Purpose::ResetPassword => Letter::ResetPassword { name, url, valid_minutes: hours * 60 },
         Purpose::ConfirmEmail => Letter::ConfirmNewAddress { name, url, valid_hours: hours },
+        Purpose::UndoDeletion => Letter::AccountLeaving { name, undo_url: url, valid_days: hours / 24 },
         Purpose::UndoEmail => Letter::AddressChanged {
             name,
             new_address: link.other.as_deref().map(masked).unwrap_or_default(),

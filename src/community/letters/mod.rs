@@ -129,9 +129,19 @@ impl Letters {
     /// Who reads a letter, if there is still such a user.
     async fn reader(&self, user_id: &str) -> Result<Option<Reader>, Failure> {
         let Some(user) = self.accounts.user(user_id).await? else { return Ok(None) };
-        let preferences = self.preferences.of(user_id).await?;
+        self.reading(user).await.map(Some)
+    }
+
+    /// Who reads the letter about the end of the own account.
+    async fn reader_who_leaves(&self, user_id: &str) -> Result<Option<Reader>, Failure> {
+        let Some((user, Some(_))) = self.accounts.account(user_id).await? else { return Ok(None) };
+        self.reading(user).await.map(Some)
+    }
+
+    async fn reading(&self, user: User) -> Result<Reader, Failure> {
+        let preferences = self.preferences.of(&user.id).await?;
         let language = preferences.language().unwrap_or(self.language);
-        Ok(Some(Reader { user, preferences, language }))
+        Ok(Reader { user, preferences, language })
     }
 
     /// Sends a letter to a user's address, unless the user does not want such letters.

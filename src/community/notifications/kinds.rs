@@ -185,6 +185,18 @@ impl NotificationKind {
         )
     }
 
+    /// Whether its title is, or may be, the name of who caused it.
+    pub const fn names_actor(self) -> bool {
+        matches!(
+            self,
+            Self::FriendRequested
+                | Self::FriendAccepted
+                | Self::FollowNew
+                | Self::MentionNew
+                | Self::MessageNew
+        )
+    }
+
     /// How long it is worth a push.
     pub const fn push_within(self) -> Duration {
         match self {

@@ -291,6 +291,32 @@ impl NotificationStore {
         Ok(self.0.change(&NOTIFICATIONS, user_id, wants, rule).await?.unwrap_or_default())
     }
 
+    /// Takes those of these rows away that are called by the name of somebody who is gone. Nobody is told. Doing it again changes
+    /// nothing.
+    pub async fn forget_actor(&self, user_id: &str, rows: &[String], gone: &str) -> Result<(), StoreError> {
+        let below = prefix(&["n"]);
+        let places = rows.iter().filter(|row| row.starts_with(&below));
+        let places: Vec<u64> = places.filter_map(|row| last_part(row).parse().ok()).collect();
+        let wants = places.iter().fold(Wants::head(), |wants, place| wants.row(row_key(*place)));
+        let gone = gone.to_owned();
+        let rule = move |part: &mut Inboxed<'_>| {
+            let mut is_changed = false;
+            for place in &places {
+                let told = told_in(part, *place);
+                let names = |told: &Notification| {
+                    told.kind.names_actor() && told.actor_id.as_deref() == Some(gone.as_str())
+                };
+                if told.as_ref().is_some_and(names) {
+                    part.head.remove(*place);
+                    remove(part, *place);
+                    is_changed = true;
+                }
+            }
+            Ok::<_, StoreError>(Decision::write_if(is_changed))
+        };
+        self.0.change(&NOTIFICATIONS, user_id, wants, rule).await.map(drop)
+    }
+
     /// What a job is to push: frozen for the job.
     pub async fn take_push(&self, user_id: &str, job: &str, now: Timestamp) -> Result<Rung, StoreError> {
         let job = job.to_owned();

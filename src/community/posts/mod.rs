@@ -7,6 +7,7 @@ pub mod comments;
 pub mod editing;
 pub(super) mod entities;
 pub mod feeds;
+pub mod leaving;
 pub(super) mod live;
 pub(super) mod mentions;
 pub mod post;

@@ -30,22 +30,30 @@ pub(super) fn remove_rest(post_id: &str) -> Result<Effect, StoreError> {
 
 /// The jobs of this file.
 pub fn handled(pools: NewPools, db: &Db) -> NewPools {
-    pools.handle(
-        &REMOVAL,
-        Removes { posts: PostStore::new(db.clone()), comments: CommentStore::new(db.clone()) },
-    )
+    pools.handle(&REMOVAL, Rest::new(db))
 }
 
-struct Removes {
+/// What hangs on posts.
+pub(super) struct Rest {
     posts: PostStore,
     comments: CommentStore,
 }
 
+impl Rest {
+    pub(super) fn new(db: &Db) -> Self {
+        Self { posts: PostStore::new(db.clone()), comments: CommentStore::new(db.clone()) }
+    }
+
+    /// Removes what hung on a post that is deleted. Doing it again changes nothing.
+    pub(super) async fn remove(&self, post_id: &str) -> Result<(), StoreError> {
+        self.comments.remove_all(post_id).await?;
+        self.posts.delete_reactions(post_id).await
+    }
+}
+
 #[async_trait]
-impl Handler<OfPost> for Removes {
+impl Handler<OfPost> for Rest {
     async fn run(&self, _: &Attempted, job: OfPost) -> Result<(), Failure> {
-        self.comments.remove_all(&job.post_id).await?;
-        self.posts.delete_reactions(&job.post_id).await?;
-        Ok(())
+        Ok(self.remove(&job.post_id).await?)
     }
 }

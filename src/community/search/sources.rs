@@ -5,7 +5,7 @@
 //!
 //! [`Effect::changed`]: crate::community::effects::Effect::changed
 
-use mundotango_storage::db::{Db, Found};
+use mundotango_storage::db::{Db, Found, KindSpec};
 
 use crate::community::accounts::kind::{self as account, Account, USERS};
 use crate::community::accounts::store::User;
@@ -35,6 +35,13 @@ pub fn sources(db: &Db) -> Vec<Box<dyn Source>> {
         Box::new(Partitions::new(db, EVENT, &EVENTS, event)),
         Box::new(Partitions::new(db, HOUSING, &LISTINGS, housing)),
     ]
+}
+
+/// The name under which partitions of a kind are searched for, if they are.
+pub fn searched_as(kind: &KindSpec) -> Option<&'static str> {
+    let all =
+        [(USERS.spec(), PERSON), (POSTS.spec(), POST), (EVENTS.spec(), EVENT), (LISTINGS.spec(), HOUSING)];
+    all.into_iter().find(|(searched, _)| searched.name == kind.name).map(|(_, name)| name)
 }
 
 fn person(id: &str, found: Found<account::Facts, Account>) -> Document {

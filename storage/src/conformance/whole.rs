@@ -11,7 +11,7 @@ use super::db::{COUNTERS, DAYS, Facts, NOTES, PASSING, Row};
 use super::new_id;
 use crate::db::engine::{Freshness, RowsWanted, Stored};
 use crate::db::whole::{Whole, WholePartition, WholePublication};
-use crate::db::{Db, Decision, KindSpec, StoredParts, Wants, key, number};
+use crate::db::{Db, Decision, KindSpec, Plain, StoredParts, Wants, key, number};
 use crate::{StoreError, Stores};
 
 /// Rows of a partition that has more than come with it.
@@ -24,6 +24,7 @@ pub async fn whole(stores: &Stores) {
     everything_is_read_once(stores).await;
     what_is_kept_is_read_whatever_its_types(&stores.db).await;
     what_is_restored_is_as_it_was(stores).await;
+    what_is_personal_is_taken_out(&stores.db).await;
     publications_are_read_and_restored(stores).await;
 }
 
@@ -205,6 +206,88 @@ async fn what_is_restored_is_as_it_was(stores: &Stores) {
         let delete = db.change(&NOTES, &note, Wants::head(), |_| Ok::<_, StoreError>(Decision::Delete(())));
         delete.await.unwrap();
     }
+}
+
+/// Facts, head and rows are written anew by a compare-and-set; what is forgotten leaves nothing; lists are moved and removed.
+async fn what_is_personal_is_taken_out(db: &Db) {
+    let (id, ana) = (new_id(), new_id());
+    db.create(&NOTES, &id, &Facts { author: ana.clone() }, &[], &[]).await.unwrap();
+    let put = |number: u64| {
+        db.change(&NOTES, &id, Wants::head(), move |part| {
+            part.head.count += 1;
+            part.set(key(&["a", &number.to_string()]), Row { number });
+            Ok::<_, StoreError>(Decision::Write(()))
+        })
+    };
+    put(1).await.unwrap();
+    let edit = |plain: &mut Plain| {
+        plain.facts = Some(serde_json::json!({"author": ""}));
+        let moved: Vec<_> = plain.rows.remove("a/1").into_iter().collect();
+        plain.rows.extend(moved.into_iter().map(|row| ("b/1".to_owned(), row)));
+        Ok(())
+    };
+    let keys = ["a/1".to_owned()];
+    assert!(db.rewrite(NOTES.spec(), &id, &keys, edit).await.unwrap());
+    assert!(!db.rewrite(NOTES.spec(), &id, &keys, edit).await.unwrap(), "doing it again changes nothing");
+    let found = db.read(&NOTES, &id).await.unwrap().unwrap();
+    assert_eq!((found.facts.author.as_str(), found.head.count, found.version), ("", 1, 2));
+    let rows = [db.row(&NOTES, &id, "a/1").await.unwrap(), db.row(&NOTES, &id, "b/1").await.unwrap()];
+    assert_eq!(rows, [None, Some(Row { number: 1 })]);
+    let unreadable = |plain: &mut Plain| {
+        plain.facts = Some(serde_json::json!({"author": 5}));
+        Ok(())
+    };
+    let refused = db.rewrite(NOTES.spec(), &id, &[], unreadable).await;
+    assert!(matches!(refused, Err(StoreError::Damaged(_))), "{refused:?}");
+    // Changes and rewriting at the same time lose nothing of each other.
+    let marks = async {
+        for round in 0..20 {
+            let edit = |plain: &mut Plain| {
+                plain.facts = Some(serde_json::json!({"author": round.to_string()}));
+                Ok(())
+            };
+            db.rewrite(NOTES.spec(), &id, &[], edit).await.unwrap();
+        }
+    };
+    let changes = async {
+        for number in 2..12 {
+            put(number).await.unwrap();
+        }
+    };
+    tokio::join!(marks, changes);
+    let found = db.read(&NOTES, &id).await.unwrap().unwrap();
+    assert_eq!((found.facts.author.as_str(), found.head.count), ("19", 11));
+    for _ in 0..2 {
+        db.remove(NOTES.spec(), &id).await.unwrap();
+    }
+    assert!(db.read(&NOTES, &id).await.unwrap().is_none());
+
+    let name = new_id();
+    let count = async |id: &str| {
+        db.change(&COUNTERS, id, Wants::head(), |part| {
+            part.head.count += 1;
+            Ok::<_, StoreError>(Decision::Write(part.head.count))
+        })
+        .await
+    };
+    count(&name).await.unwrap();
+    assert!(!db.forget_partition(COUNTERS.spec(), &name, |_| false).await.unwrap());
+    assert!(db.forget_partition(COUNTERS.spec(), &name, |_| true).await.unwrap());
+    let whole = db.whole().unwrap();
+    assert_eq!(whole.partition(COUNTERS.spec(), &name).await.unwrap().stored, Stored::default());
+    assert_eq!(count(&name).await.unwrap(), Some(1), "it begins anew");
+
+    let (list, other) = (format!("user:{ana}"), new_id());
+    let at = |entry: u64| format!("{:02}-{entry}", 10 + entry / 2);
+    let entries: Vec<_> = (0..20).map(|entry| DAYS.entry(&list, &at(entry), &entry).unwrap()).collect();
+    db.add_entries(&entries).await.unwrap();
+    for _ in 0..2 {
+        db.move_list(DAYS.spec(), &list, &other).await.unwrap();
+    }
+    let walk = async |list: &str| db.walk(&DAYS, &[list], None, 100).await.unwrap().items.len();
+    assert_eq!((walk(&list).await, walk(&other).await), (0, 20));
+    db.remove_list(DAYS.spec(), &other).await.unwrap();
+    assert_eq!(walk(&other).await, 0);
 }
 
 async fn publications_are_read_and_restored(stores: &Stores) {

@@ -134,7 +134,7 @@ impl Db {
         span.end_with(&end);
         if let Some(attempt) = &sent {
             // Also after an error, as it may have been done.
-            self.forget(kind, id).await;
+            self.forget(kind.spec(), id).await;
             let is_done = matches!(end, Ok(End::Answer));
             self.note_shard::<H>(kind.spec(), id, attempt, is_done).await;
         }

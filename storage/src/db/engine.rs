@@ -165,6 +165,19 @@ pub(crate) trait Partitions: Send + Sync {
         write: Write,
     ) -> Result<bool, StoreError>;
 
+    /// Puts other facts in the place of those that are there. Facts are never compared, so this goes with a compare-and-set
+    /// that raised the version.
+    async fn put_facts(&self, kind: &'static KindSpec, id: &str, facts: Bytes) -> Result<(), StoreError>;
+
+    /// Removes a partition that has neither facts nor rows without leaving anything, if the version still is the expected
+    /// one, which is not 0; whether it was. What is written next is its first version.
+    async fn compare_and_forget(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        expected: u64,
+    ) -> Result<bool, StoreError>;
+
     /// Removes the rows of a deleted partition, and its facts last: facts that are still there tell that this was not
     /// finished. Doing it again changes nothing.
     async fn purge(&self, kind: &'static KindSpec, id: &str) -> Result<(), StoreError>;
@@ -174,6 +187,9 @@ pub(crate) trait Partitions: Send + Sync {
 
     /// Removes entries, plainly.
     async fn remove_entries(&self, entries: &[Entry]) -> Result<(), StoreError>;
+
+    /// Removes a list with all its entries, and what leads to it. Doing it again changes nothing.
+    async fn remove_list(&self, index: &'static IndexSpec, list: &str) -> Result<(), StoreError>;
 
     /// Reads a part of a list, in the order of the index.
     async fn entries(

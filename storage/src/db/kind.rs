@@ -8,9 +8,32 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use mundotango_ops::{IntCounter, metrics};
+use serde::de::DeserializeOwned;
 
 use super::bucket::minute_of_id;
 use super::personal::{Erasure, Export, Fields, Whose, problems as wrong_fields};
+use crate::StoreError;
+use crate::json::decode;
+
+/// What a body is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PartOf {
+    Facts,
+    Head,
+    Row,
+}
+
+/// Whether a body can be read as facts `F`, a head `H` or a row `R`.
+fn reads_as<F: DeserializeOwned, H: DeserializeOwned, R: DeserializeOwned>(
+    part: PartOf,
+    body: &[u8],
+) -> Result<(), StoreError> {
+    match part {
+        PartOf::Facts => decode::<F>(body).map(drop),
+        PartOf::Head => decode::<H>(body).map(drop),
+        PartOf::Row => decode::<R>(body).map(drop),
+    }
+}
 
 /// What a kind of partition is, without its types.
 #[derive(Debug)]
@@ -31,6 +54,8 @@ pub struct KindSpec {
     pub ttl: Option<Duration>,
     /// Which fields are personal, and how they are treated.
     pub personal: &'static [Fields],
+    /// Whether a body can be read by the kind's types.
+    pub(crate) reads_as: fn(PartOf, &[u8]) -> Result<(), StoreError>,
     /// Reads that the cache answered, and those that the store had to answer.
     reads: OnceLock<[IntCounter; 2]>,
 }
@@ -65,7 +90,7 @@ pub struct Kind<F, H, R> {
 /// Types that are named and not held.
 type Types<F, H, R> = PhantomData<fn() -> (F, H, R)>;
 
-impl<F, H, R> Kind<F, H, R> {
+impl<F: DeserializeOwned, H: DeserializeOwned, R: DeserializeOwned> Kind<F, H, R> {
     /// Declares a kind by its name, in words the bound of one partition, and all fields of what is stored.
     pub const fn new(name: &'static str, bound: &'static str, personal: &'static [Fields]) -> Self {
         let spec = KindSpec {
@@ -77,11 +102,14 @@ impl<F, H, R> Kind<F, H, R> {
             shards: None,
             ttl: None,
             personal,
+            reads_as: reads_as::<F, H, R>,
             reads: OnceLock::new(),
         };
         Self { spec, types: PhantomData }
     }
+}
 
+impl<F, H, R> Kind<F, H, R> {
     /// Facts and head are read through the cache and may be this old where the word of a change is lost.
     #[must_use]
     pub const fn cached(mut self, ttl: Duration) -> Self {

@@ -17,8 +17,13 @@ pub enum Whose {
     User,
     /// The user's whom the row's key names.
     RowUser,
-    /// Who wrote, made or owns the thing.
+    /// Who wrote, made or owns the thing. Of the declared paths of authors whose ids are made anonymous, the first that is there
+    /// in facts or head says who that is; where none is, whoever a declared path of an author names.
     Author,
+    /// The user's whom another field of facts or head names, by its path.
+    At(&'static str),
+    /// The user's whom a field of facts or head names that goes with the row's key: pairs of the rest of a key and of a path.
+    ByKey(&'static [(&'static str, &'static str)]),
     /// Both sides of a deal: guest and host, payer and payee.
     Sides,
     /// The user's whose id is the value, or whom the value is about.
@@ -41,13 +46,14 @@ pub enum Export {
 /// What becomes of a field when its user's account is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Erasure {
-    /// Its partition or list is removed.
+    /// Its partition or list is removed; of an entry whose key names the user in the list of somebody else, the entry.
     Removed,
     /// Its row is removed, and what counts rows is counted down.
     RowRemoved,
     /// The field is emptied; the rest of the partition stays.
     Emptied,
-    /// An id that leads to nobody stands in the user's place, for this reason.
+    /// An id that leads to nobody stands in the user's place, for this reason. So it does in any other field that holds the id
+    /// and is neither kept nor goes otherwise.
     Anonymous(&'static str),
     /// It stays, for this reason and so long.
     Kept(&'static str),
@@ -97,15 +103,23 @@ impl Fields {
 
 impl fmt::Display for Whose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        let words = match self {
             Self::User => "the user",
             Self::RowUser => "the row's user",
             Self::Author => "the author",
+            Self::At(path) => return write!(f, "whom `{path}` names"),
+            Self::ByKey(pairs) => {
+                for (index, (key, path)) in pairs.iter().enumerate() {
+                    write!(f, "{}of `{key}` whom `{path}` names", if index > 0 { ", " } else { "" })?;
+                }
+                return Ok(());
+            }
             Self::Sides => "both sides",
             Self::Named => "who is named",
             Self::Visitor => "a visitor",
             Self::Target => "as what it leads to",
-        })
+        };
+        f.write_str(words)
     }
 }
 
@@ -152,6 +166,12 @@ fn cover(path: &str, field: &[String]) -> Option<Cover> {
     let same = |(step, name): (&&str, &String)| *step == "*" || *step == name;
     let covers = fits && steps.iter().zip(field).all(same);
     covers.then_some(if is_whole { Cover::Whole(steps.len()) } else { Cover::Exact })
+}
+
+/// How a field is declared, if it is.
+pub(super) fn declaration<'a>(fields: &'a [Fields], field: &[String]) -> Option<(&'static str, &'a Fields)> {
+    let path = declared(fields, field)?;
+    fields.iter().find(|some| some.paths.contains(&path)).map(|some| (path, some))
 }
 
 /// The path that covers a field, if one does.

@@ -308,9 +308,10 @@ impl Db {
     }
 
     /// Takes what the cache has of a partition away, on every node.
-    pub(super) async fn forget<F, H, R>(&self, kind: &'static Kind<F, H, R>, id: &str) {
-        if let (Some(cache), Some(ttl)) = (&self.cache, kind.spec().shared_ttl()) {
-            cache.invalidate(&[Family::<Found<F, H>>::new(kind.spec().name, ttl).key(id)]).await;
+    pub(super) async fn forget(&self, kind: &KindSpec, id: &str) {
+        if let (Some(cache), Some(ttl)) = (&self.cache, kind.shared_ttl()) {
+            // Whatever the types are, a key is of the kind and the id.
+            cache.invalidate(&[Family::<()>::new(kind.name, ttl).key(id)]).await;
         }
     }
 }

@@ -318,6 +318,33 @@ impl Partitions for Arc<Shared> {
         .await
     }
 
+    async fn put_facts(&self, kind: &'static KindSpec, id: &str, facts: Bytes) -> Result<(), StoreError> {
+        let (table, keys) = (self.table_of(kind.name)?, Keys::of(id));
+        self.write(table, move |tx| {
+            tx.put_bytes(table, keys.facts(), facts.to_vec());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn compare_and_forget(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        expected: u64,
+    ) -> Result<bool, StoreError> {
+        let (table, keys) = (self.table_of(kind.name)?, Keys::of(id));
+        self.write(table, move |tx| {
+            let before = tx.get::<HeadRow>(table, &keys.head())?.unwrap_or_default();
+            if before.version != expected {
+                return Ok(false);
+            }
+            tx.remove(table, keys.head());
+            Ok(true)
+        })
+        .await
+    }
+
     async fn purge(&self, kind: &'static KindSpec, id: &str) -> Result<(), StoreError> {
         let (table, keys) = (self.table_of(kind.name)?, Keys::of(id));
         loop {
@@ -360,6 +387,24 @@ impl Partitions for Arc<Shared> {
             Ok(())
         })
         .await
+    }
+
+    async fn remove_list(&self, index: &'static IndexSpec, list: &str) -> Result<(), StoreError> {
+        let (table, start) = (self.table_of(index.name)?, below(&[&key(&[list])]));
+        loop {
+            let (start, end) = (start.clone(), behind(&start));
+            let removed = self.write(table, move |tx| {
+                let entries = tx.keys_between(table, &start, &end, PURGED_AT_ONCE)?;
+                let removed = entries.len();
+                for entry in entries {
+                    tx.remove(table, entry);
+                }
+                Ok(removed)
+            });
+            if removed.await? == 0 {
+                return Ok(());
+            }
+        }
     }
 
     async fn entries(

@@ -23,6 +23,7 @@ mod replication;
 mod report;
 mod row;
 mod session;
+mod statements;
 mod tables;
 mod value;
 mod whole;

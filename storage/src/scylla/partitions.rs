@@ -13,11 +13,11 @@ use futures_util::future::{join_all, try_join_all};
 use moka::future::Cache;
 use scylla::DeserializeRow;
 
-use super::outbox::{Lead, OUTBOX_KEY, OUTBOX_TTL, bucket_of, effects_key};
-use super::query::{Change, Kind, Query};
+use super::outbox::{Lead, OUTBOX_KEY, bucket_of, effects_key};
+use super::query::Change;
 use super::row::{HEAD_KEY, PartitionRow, text, version};
 use super::session::Cql;
-use super::tables::buckets_table;
+use super::statements::{OfIndex, OfKind};
 use super::value::{count, limit};
 use super::whole::CqlWhole;
 use crate::StoreError;
@@ -35,134 +35,6 @@ const KEYS_AT_ONCE: usize = 100;
 const BUCKETS: usize = 64;
 /// Buckets of which a node remembers that it listed them.
 const REMEMBERED: u64 = 20_000;
-
-/// The statements of a kind.
-struct OfKind {
-    spec: &'static KindSpec,
-    load: Query,
-    load_settled: Query,
-    load_all: Query,
-    row: Query,
-    row_of_all: Query,
-    range: Query,
-    range_settled: Query,
-    range_backwards: Query,
-    insert: Query,
-    facts_written_at: Query,
-    remove_facts: Query,
-    set_head: Query,
-    set_all: Query,
-    delete: Query,
-    still_deleted: Query,
-    put: Query,
-    put_effects: Query,
-    effects: Query,
-    insert_effects: Query,
-    remove: Query,
-}
-
-/// The statements of an index.
-struct OfIndex {
-    add: Query,
-    remove: Query,
-    list_bucket: Query,
-    forget_buckets: Query,
-    first_buckets: Query,
-    buckets_behind: Query,
-    first: Query,
-    behind: Query,
-}
-
-impl OfKind {
-    fn new(kind: &'static KindSpec) -> Self {
-        let t = kind.name;
-        let query = |kind: Kind, text: String| Query::of(kind, t, text);
-        let load =
-            format!("SELECT k, body, facts, head, version, marks, deleted FROM {t} WHERE p = ? AND k IN ?");
-        let range = format!("SELECT k, body FROM {t} WHERE p = ? AND k >= ? AND k < ? LIMIT ?");
-        let backwards =
-            format!("SELECT k, body FROM {t} WHERE p = ? AND k >= ? AND k < ? ORDER BY k DESC LIMIT ?");
-        let set_head = format!(
-            "UPDATE {t} SET head = ?, version = ?, marks = ? WHERE p = ? AND k = '{HEAD_KEY}' IF version = ?"
-        );
-        let set_all = format!(
-            "UPDATE {t} SET facts = ?, head = ?, version = ?, marks = ? WHERE p = ? AND k = '{HEAD_KEY}' IF version = ?"
-        );
-        let delete = format!(
-            "UPDATE {t} SET head = null, deleted = true, version = ?, marks = ? WHERE p = ? AND k = '{HEAD_KEY}' \
-             IF version = ?"
-        );
-        let still_deleted =
-            format!("UPDATE {t} SET deleted = true WHERE p = ? AND k = '{HEAD_KEY}' IF deleted = true");
-        let ttl = OUTBOX_TTL.as_secs();
-        let put_effects = format!("INSERT INTO {t} (p, k, body) VALUES (?, ?, ?) USING TTL {ttl}");
-        Self {
-            spec: kind,
-            load: query(Kind::Read, load.clone()),
-            load_settled: query(Kind::SerialRead, load),
-            load_all: query(
-                Kind::Read,
-                format!(
-                    "SELECT p, facts, head, version, marks, deleted FROM {t} WHERE p IN ? AND k = '{HEAD_KEY}'"
-                ),
-            ),
-            row: query(Kind::Read, format!("SELECT body FROM {t} WHERE p = ? AND k = ?")),
-            row_of_all: query(Kind::Read, format!("SELECT p, body FROM {t} WHERE p IN ? AND k = ?")),
-            range: query(Kind::Read, range.clone()),
-            range_settled: query(Kind::SerialRead, range),
-            range_backwards: query(Kind::Read, backwards),
-            insert: query(Kind::Write, format!("INSERT INTO {t} (p, k, facts) VALUES (?, '{HEAD_KEY}', ?)")),
-            facts_written_at: query(
-                Kind::Read,
-                format!("SELECT writetime(facts) FROM {t} WHERE p = ? AND k = '{HEAD_KEY}'"),
-            ),
-            remove_facts: query(
-                Kind::Write,
-                format!("DELETE facts FROM {t} WHERE p = ? AND k = '{HEAD_KEY}'"),
-            ),
-            set_head: query(Kind::Cas, set_head),
-            set_all: query(Kind::Cas, set_all),
-            delete: query(Kind::Cas, delete),
-            still_deleted: query(Kind::Cas, still_deleted),
-            put: query(Kind::Cas, format!("INSERT INTO {t} (p, k, body) VALUES (?, ?, ?)")),
-            put_effects: query(Kind::Cas, put_effects.clone()),
-            insert_effects: query(Kind::Write, put_effects),
-            // Who makes sure that a change will not happen any more finishes what is under way before it is looked at again.
-            effects: query(Kind::Read, format!("SELECT body FROM {t} WHERE p = ? AND k = ?")),
-            remove: query(Kind::Cas, format!("DELETE FROM {t} WHERE p = ? AND k = ?")),
-        }
-    }
-}
-
-impl OfIndex {
-    fn new(index: &'static IndexSpec) -> Self {
-        let (t, buckets) = (index.name, buckets_table(index));
-        let (before, behind) = match index.order {
-            Order::NewestFirst => (">", "<"),
-            Order::OldestFirst => ("<", ">"),
-        };
-        let query = |kind: Kind, text: String| Query::of(kind, t, text);
-        Self {
-            add: query(Kind::Write, format!("INSERT INTO {t} (l, bucket, k, body) VALUES (?, ?, ?, ?)")),
-            remove: query(Kind::Write, format!("DELETE FROM {t} WHERE l = ? AND bucket = ? AND k = ?")),
-            list_bucket: query(Kind::Write, format!("INSERT INTO {buckets} (l, bucket) VALUES (?, ?)")),
-            forget_buckets: query(
-                Kind::Write,
-                format!("DELETE FROM {buckets} WHERE l = ? AND bucket {before} ?"),
-            ),
-            first_buckets: query(Kind::Read, format!("SELECT bucket FROM {buckets} WHERE l = ? LIMIT ?")),
-            buckets_behind: query(
-                Kind::Read,
-                format!("SELECT bucket FROM {buckets} WHERE l = ? AND bucket {behind}= ? LIMIT ?"),
-            ),
-            first: query(Kind::Read, format!("SELECT k, body FROM {t} WHERE l = ? AND bucket = ? LIMIT ?")),
-            behind: query(
-                Kind::Read,
-                format!("SELECT k, body FROM {t} WHERE l = ? AND bucket = ? AND k {behind} ? LIMIT ?"),
-            ),
-        }
-    }
-}
 
 #[derive(DeserializeRow)]
 struct HeadRow {
@@ -384,6 +256,24 @@ impl Partitions for CqlPartitions {
         self.cql.compare_and_set_together(changes).await
     }
 
+    async fn put_facts(&self, kind: &'static KindSpec, id: &str, facts: Bytes) -> Result<(), StoreError> {
+        let of = self.kind(kind)?;
+        // Later than those that are there were written, also where the clock of who wrote them was ahead.
+        let written = self.cql.one::<(Option<i64>,)>(&of.facts_written_at, (id,)).await?;
+        let micros = written.and_then(|(micros,)| micros).unwrap_or_default();
+        self.cql.write_at(&of.insert, (id, text(&facts)?), micros.saturating_add(1)).await
+    }
+
+    async fn compare_and_forget(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        expected: u64,
+    ) -> Result<bool, StoreError> {
+        let forget = Change::new(&self.kind(kind)?.forget, (id, version(expected)?));
+        self.cql.compare_and_set_together(vec![forget]).await
+    }
+
     async fn purge(&self, kind: &'static KindSpec, id: &str) -> Result<(), StoreError> {
         let of = self.kind(kind)?;
         loop {
@@ -416,6 +306,29 @@ impl Partitions for CqlPartitions {
             let query = &self.index(entry.index)?.remove;
             self.cql.write(query, (&entry.list, entry.bucket, &entry.key)).await?;
         }
+        Ok(())
+    }
+
+    async fn remove_list(&self, index: &'static IndexSpec, list: &str) -> Result<(), StoreError> {
+        let of = self.index(index)?;
+        let mut from = None;
+        loop {
+            let buckets = self.buckets(of, list, from).await?;
+            for bucket in &buckets {
+                self.cql.write(&of.remove_bucket, (list, bucket)).await?;
+            }
+            let next = match index.order {
+                Order::NewestFirst => buckets.last().and_then(|last| last.checked_sub(1)),
+                Order::OldestFirst => buckets.last().and_then(|last| last.checked_add(1)),
+            };
+            if next.is_none() || buckets.len() < BUCKETS {
+                break;
+            }
+            from = next;
+        }
+        // The buckets are named last: what is left after a crash is still found.
+        self.cql.write(&of.forget_list, (list,)).await?;
+        self.listed.invalidate_all();
         Ok(())
     }
 

@@ -11,6 +11,7 @@ mod events;
 mod graph;
 mod growth;
 mod housing;
+mod leaving;
 mod listings;
 mod payments;
 mod places;
@@ -107,6 +108,7 @@ pub async fn all_suites(nodes: &[Db; 2]) {
     // On the heap: the suite is too large for a stack.
     Box::pin(series::series(nodes)).await;
     points::points(nodes).await;
+    Box::pin(leaving::leaving(nodes)).await;
 }
 
 /// Walks a list page by page and returns the ids in order; every page but the last is full, and no id comes twice.

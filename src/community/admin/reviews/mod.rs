@@ -161,7 +161,7 @@ impl Community {
         let created_at = mundotango_storage::db::time_of_id(id).unwrap_or_else(now);
         let rule = Some(rule.to_owned());
         let facts = Facts { kind, thing, about, opened_by: None, rule, reason, created_at };
-        self.desks.reviews.open(id, facts, |case| Ok(vec![live::to_staff(case)?])).await?;
+        self.desks.reviews.open(id, facts.with_subject(), |case| Ok(vec![live::to_staff(case)?])).await?;
         Ok(())
     }
 }
@@ -194,6 +194,7 @@ async fn open(
         reason: body.reason.into_string(),
         created_at,
     };
+    let facts = facts.with_subject();
     let act = Act::by(&identity, "review.opened", THING, &id, created_at).because(Some(facts.reason.clone()));
     let opened = community.desks.reviews.open(&id, facts, |case| changed(case, &act)).await?;
     Ok((StatusCode::CREATED, Json(SafetyReviewBody::new(&opened))))

@@ -59,6 +59,13 @@ impl Facts {
     pub fn subject(&self) -> Option<&str> {
         if self.kind == ThingKind::User { Some(&self.thing) } else { self.about.as_deref() }
     }
+
+    /// The same, with whom it is about in the one field that says so, by which it is found when that user leaves.
+    #[must_use]
+    pub fn with_subject(self) -> Self {
+        let about = self.subject().map(str::to_owned);
+        Self { about, ..self }
+    }
 }
 
 /// What comes of a review.

@@ -26,7 +26,7 @@ const PERSONAL: &[Fields] = &[
         ],
     ),
     Fields::of(
-        Whose::Named,
+        Whose::At("facts.about"),
         Export::NotGiven("what was decided is told to whom it is about; who looks after others is not"),
         Erasure::Emptied,
         &["facts.reason", "head.own.escalated.reason", "head.own.resolution.reason"],

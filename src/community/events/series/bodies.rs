@@ -141,7 +141,7 @@ pub(in crate::community) struct EventSeriesBody {
 }
 
 impl EventSeriesBody {
-    pub(super) fn new(series: &Series, people: &BTreeMap<String, Person>) -> Self {
+    pub(in crate::community::events) fn new(series: &Series, people: &BTreeMap<String, Person>) -> Self {
         let (facts, head, template) = (&series.facts, &series.head, series.template());
         let Template { title, description, location, settings, times, rule, first, .. } = template;
         Self {

@@ -53,6 +53,12 @@ impl SeriesStore {
         self.count(user_id, id, now, over).await?.map_or(Ok(()), |_| Err(full))
     }
 
+    /// The series that a user gives and that may go on; some may be others' by now.
+    pub async fn hosted(&self, user_id: &str) -> Result<Vec<String>, StoreError> {
+        let found = self.0.read(&HOSTED_SERIES, user_id).await?;
+        Ok(found.map(|found| found.head.series.into_keys().collect()).unwrap_or_default())
+    }
+
     /// Counts a series no longer that was not made.
     pub async fn give_back(&self, user_id: &str, id: &str) -> Result<(), StoreError> {
         let id = id.to_owned();

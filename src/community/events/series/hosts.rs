@@ -21,7 +21,7 @@ use super::state::{SERIES, Series, Template};
 use super::store::{SeriesError, SeriesStore, all_rows, dates_of, series_of};
 use crate::community::effects::Effect;
 use crate::community::events::bodies::ALL_CHANNEL;
-use crate::community::events::co_hosts::{self, CoHost, change_hands, co_host_key, set_role};
+use crate::community::events::co_hosts::{self, CoHost, Right, co_host_key, pass_on, set_role};
 use crate::community::events::hosts::{CoHostBody, HostMessage, HostsBody, NewOwner};
 use crate::community::events::rules::CoHostRole;
 use crate::community::policy::Action;
@@ -103,6 +103,17 @@ impl SeriesStore {
         user_id: &str,
         effects: impl Fn(&Series) -> Result<Vec<E>, StoreError> + Send + 'static,
     ) -> Result<Option<Series>, SeriesError> {
+        self.change_owner(id, user_id, Right::Offered, effects).await
+    }
+
+    /// Has a user own a series by some right.
+    pub(in crate::community::events) async fn change_owner<E: Serialize>(
+        &self,
+        id: &str,
+        user_id: &str,
+        right: Right,
+        effects: impl Fn(&Series) -> Result<Vec<E>, StoreError> + Send + 'static,
+    ) -> Result<Option<Series>, SeriesError> {
         let (own, user) = (id.to_owned(), user_id.to_owned());
         self.0
             .change(&SERIES, id, all_rows().row(co_host_key(user_id)), move |part| {
@@ -111,11 +122,11 @@ impl SeriesStore {
                 if owner == user {
                     return Ok(Decision::Stands(series_of(&own, part)));
                 }
-                if part.head.offered_to.as_ref() != Some(&user) {
+                if !right.holds(owner, part.head.offered_to.as_deref(), &user) {
                     return Err(SeriesError::NotOffered);
                 }
                 open_for_changes(part)?;
-                change_hands(part, owner, &user).ok_or(SeriesError::TooManyHosts)?;
+                pass_on(part, owner, &user, &right).ok_or(SeriesError::TooManyHosts)?;
                 let dates = dates_of(part);
                 keep_templates(part, &dates);
                 let after = Template { rev: before.rev + 1, owner: Some(user.clone()), ..before };

@@ -50,7 +50,10 @@ pub(super) struct OfUser {
 }
 
 /// Has the events of a series brought to what it says, not before a time if one is told.
-pub(super) fn work(series_id: &str, due: Option<Timestamp>) -> Result<Effect, StoreError> {
+pub(in crate::community::events) fn work(
+    series_id: &str,
+    due: Option<Timestamp>,
+) -> Result<Effect, StoreError> {
     let job = WORK.job(&OfSeries { series_id: series_id.to_owned() })?.group(series_id);
     Ok(Effect::job(match due {
         Some(due) => job.due(due),

@@ -52,26 +52,28 @@ const PERSONAL: &[Fields] = &[
             "head.passed.*.*",
         ],
     ),
+    Fields::of(Whose::At("facts.guest_id"), Export::Given, Erasure::Emptied, &["facts.message"]),
+    Fields::of(Whose::At("facts.host_id"), Export::Given, Erasure::Emptied, &["head.offer.message"]),
+    // Either side may have written it.
+    Fields::of(Whose::Sides, Export::Given, Erasure::Emptied, &["head.reason"]),
     Fields::of(
-        Whose::Author,
-        Export::Given,
-        Erasure::Emptied,
-        &["facts.message", "head.offer.message", "head.reason"],
-    ),
-    Fields::of(
-        Whose::Author,
+        Whose::ByKey(WRITERS),
         Export::Given,
         Erasure::Anonymous("the mean is of the stars; they name nobody"),
         &["rows.r.stars", "rows.r.written_at"],
     ),
+    Fields::of(Whose::ByKey(WRITERS), Export::Given, Erasure::Emptied, &["rows.r.text", "rows.r.private"]),
     Fields::of(
-        Whose::Author,
+        Whose::ByKey(&[("guest", "facts.host_id"), ("host", "facts.guest_id")]),
         Export::Given,
         Erasure::Emptied,
-        &["rows.r.text", "rows.r.private", "rows.r.reply.text", "rows.r.reply.written_at"],
+        &["rows.r.reply.text", "rows.r.reply.written_at"],
     ),
     Fields::of_nobody(&["id", "keys.r", "head.version"]),
 ];
+
+/// Who wrote which review.
+const WRITERS: &[(&str, &str)] = &[("guest", "facts.guest_id"), ("host", "facts.host_id")];
 
 /// Bookings that one page reads at most: past them it ends early, with a cursor to go on.
 const MOST_READ: usize = 500;

@@ -18,9 +18,10 @@ pub static COMMENTS: Kind<(), Head, Row> =
 /// Whose the fields are.
 const PERSONAL: &[Fields] = &[
     Fields::of(
-        Whose::Author,
+        Whose::RowUser,
         Export::Given,
-        Erasure::Emptied,
+        // Where there are answers, the row stays as a place, of nobody.
+        Erasure::RowRemoved,
         &[
             "rows.c.comment.author_id",
             "rows.c.comment.content",
@@ -164,4 +165,11 @@ pub(super) fn comment_key(parent: u32, comment: u32) -> String {
 
 pub(super) fn key_of(id: &CommentId) -> String {
     comment_key(id.parent, id.number)
+}
+
+/// The comment of a row of a post's comments.
+pub(super) fn id_of(post_id: &str, row: &str) -> Option<CommentId> {
+    let mut numbers = row.strip_prefix(BELOW)?.split('/').skip(1).map(|part| part.parse::<u32>().ok());
+    let (parent, number) = (numbers.next()??, numbers.next()??);
+    Some(CommentId { post: post_id.to_owned(), number, parent })
 }

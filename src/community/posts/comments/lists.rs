@@ -5,7 +5,7 @@ use mundotango_storage::db::{Decision, Found, RowRange, Wants, last_part, number
 use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::Deserialize;
 
-use super::kind::{BELOW, COMMENTS, Comment, Row, comment_key, part_id};
+use super::kind::{BELOW, COMMENTS, Comment, Row, comment_key, id_of, part_id};
 use super::reactions::COMMENT_REACTIONS;
 use super::rules::{CommentId, MOST, OF_A_PART, part_of};
 use super::store::CommentStore;
@@ -147,11 +147,7 @@ impl CommentStore {
         loop {
             let range = RowRange::first(prefix(&[BELOW]), AT_ONCE).after(after);
             let rows = self.db().rows(&COMMENTS, &id, &range).await?;
-            let ids = rows.items.iter().filter_map(|(key, _)| {
-                let mut numbers = key.split('/').skip(1).map(|part| part.parse::<u32>().ok());
-                let (parent, number) = (numbers.next()??, numbers.next()??);
-                Some(CommentId { post: post_id.to_owned(), number, parent }.to_string())
-            });
+            let ids = rows.items.iter().filter_map(|(key, _)| Some(id_of(post_id, key)?.to_string()));
             let ids: Vec<_> = ids.collect();
             for (id, found) in ids.iter().zip(self.db().read_all(&COMMENT_REACTIONS, &ids).await?) {
                 if found.is_some_and(|found| found.version > 0) {

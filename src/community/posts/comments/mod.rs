@@ -3,6 +3,7 @@
 mod announce;
 pub(in crate::community) mod bodies;
 pub mod kind;
+pub mod leaving;
 pub mod lists;
 pub mod reactions;
 pub mod rules;

@@ -185,6 +185,23 @@ impl Partitions for Faulty {
         self.engine.remove_entries(entries).await
     }
 
+    async fn put_facts(&self, kind: &'static KindSpec, id: &str, facts: Bytes) -> Result<(), StoreError> {
+        self.engine.put_facts(kind, id, facts).await
+    }
+
+    async fn compare_and_forget(
+        &self,
+        kind: &'static KindSpec,
+        id: &str,
+        expected: u64,
+    ) -> Result<bool, StoreError> {
+        self.engine.compare_and_forget(kind, id, expected).await
+    }
+
+    async fn remove_list(&self, index: &'static IndexSpec, list: &str) -> Result<(), StoreError> {
+        self.engine.remove_list(index, list).await
+    }
+
     async fn entries(
         &self,
         index: &'static IndexSpec,
