@@ -6,16 +6,12 @@ use jiff::Timestamp;
 use mundotango_storage::StoreError;
 use mundotango_storage::db::Db;
 
-use super::blocks::Announce;
-use super::bodies::{ChatUpdate, MessageView};
+use super::announce::{DELETED, REACTED, announce};
 use super::error::ChatError;
-use super::kinds::Message;
-use super::live::channel_of;
 use super::people;
 use super::store::ChatStore;
 use crate::community::accounts::store::AccountStore;
-use crate::community::effects::Effect;
-use crate::community::{Person, people_of};
+use crate::community::people_of;
 
 /// What those who leave wrote, and where they were.
 pub struct LeavingMembers {
@@ -28,19 +24,6 @@ fn refused<T>(outcome: Result<T, ChatError>) -> Result<(), StoreError> {
     match outcome {
         Err(ChatError::Store(error)) => Err(error),
         Ok(_) | Err(_) => Ok(()),
-    }
-}
-
-/// Makes what a conversation's channel publishes of a message.
-fn announce(
-    chat_id: &str,
-    people: BTreeMap<String, Person>,
-    update: fn(String, MessageView) -> ChatUpdate,
-) -> impl Announce + use<> {
-    let id = chat_id.to_owned();
-    move |seq: u64, message: &Message| {
-        let view = MessageView::new(&(seq, message.clone()), &people);
-        Effect::publish(channel_of(&id), &update(id.clone(), view))
     }
 }
 
@@ -84,20 +67,14 @@ impl LeavingMembers {
         if message.is_none_or(|message| message.author != user_id || message.deleted_at.is_some()) {
             return Ok(());
         }
-        let announce = announce(chat_id, BTreeMap::new(), |conversation_id, message| ChatUpdate::Deleted {
-            conversation_id,
-            message,
-        });
+        let announce = announce(chat_id, BTreeMap::new(), DELETED);
         refused(self.chats.delete(chat_id, seq, now, announce).await)
     }
 
     async fn take_reaction_back(&self, chat_id: &str, seq: u64, user_id: &str) -> Result<(), StoreError> {
         let Some(message) = self.chats.message(chat_id, seq).await? else { return Ok(()) };
         let people = people_of(&self.accounts, vec![message.author]).await;
-        let announce = announce(chat_id, people, |conversation_id, message| ChatUpdate::Reacted {
-            conversation_id,
-            message,
-        });
+        let announce = announce(chat_id, people, REACTED);
         refused(self.chats.react(chat_id, seq, user_id, None, announce).await)
     }
 }

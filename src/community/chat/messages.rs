@@ -14,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Shared;
+use super::announce::{CREATED, DELETED, EDITED, REACTED, Update, announce};
 use super::blocks::{Announce, NewMessage, Numbered};
 use super::bodies::{
     ChatUpdate, MessageChange, MessageReaction, MessageView, MessagesBody, MessagesQuery, NewMessageBody,
@@ -42,22 +43,6 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(typing))
 }
 
-/// What of a message is told.
-type Update = fn(String, MessageView) -> ChatUpdate;
-
-const CREATED: Update = |conversation_id, message| ChatUpdate::Created { conversation_id, message };
-// Who joined later does not see what was said before, and is in the channel: what is told of a message that may be old has no
-// words.
-const EDITED: Update = |conversation_id, message| {
-    let MessageView { seq, version, .. } = message;
-    ChatUpdate::Edited { conversation_id, seq, version }
-};
-const DELETED: Update = |conversation_id, message| ChatUpdate::Deleted { conversation_id, message };
-const REACTED: Update = |conversation_id, message| {
-    let MessageView { seq, version, reactions, .. } = message;
-    ChatUpdate::Reacted { conversation_id, seq, version, reactions }
-};
-
 /// The number in a path.
 fn number_of(seq: &str) -> Result<u64, Problem> {
     seq.parse().map_err(|_| Problem::not_found("message"))
@@ -71,11 +56,7 @@ fn listed<T, const MOST: usize>(list: Given<UpTo<T, MOST>>, text: fn(T) -> Strin
 impl Community {
     /// Makes what a conversation's channel publishes of messages of an author.
     async fn announce_message(&self, chat_id: &str, author: &str, update: Update) -> impl Announce + use<> {
-        let (id, people) = (chat_id.to_owned(), self.people(vec![author.to_owned()]).await);
-        move |seq: u64, message: &Message| {
-            let view = MessageView::new(&(seq, message.clone()), &people);
-            Effect::publish(channel_of(&id), &update(id.clone(), view))
-        }
+        announce(chat_id, self.people(vec![author.to_owned()]).await, update)
     }
 
     /// A message that the caller sees, if the caller may do something with it.

@@ -5,6 +5,7 @@
 //!   and users' lists of them. `work.rs`: the jobs between these.
 //! - `views.rs`: conversations as a user sees them. `lists.rs`, `people.rs`, `messages.rs`: routes. `live.rs`: the channel.
 
+mod announce;
 pub mod blocks;
 pub(in crate::community) mod bodies;
 pub mod error;
