@@ -175,6 +175,10 @@ text! {
     PushToken = rule(Form::Token, 1, 1024, "fGci7Q0vS2m1:APA91bH");
     /// The token of a link that was mailed.
     LinkToken = rule(Form::Token, 1, 256, "mWb2V1o7c3A");
+    /// A code of a second factor, or a recovery code; spaces and hyphens do not count.
+    SecondFactorCode = rule(Form::Line, 6, 40, "492039");
+    /// The challenge of a login that waits for a code.
+    ChallengeToken = rule(Form::Token, 1, 256, "01a22267.01a22268.mWb2V1o7c3A");
     /// A refresh token.
     RefreshTokenText = rule(Form::Token, 1, 256, "mWb2V1o7c3A");
 }

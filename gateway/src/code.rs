@@ -65,6 +65,13 @@ codes! {
         TokenNotYetValid = "token_not_yet_valid",
         /// The e-mail address or the password is wrong.
         WrongCredentials = "wrong_credentials",
+        /// The password is right, and the account has a second factor. Send `challenge` and a code to
+        /// `POST /api/auth/login/second-factor` within five minutes.
+        SecondFactorRequired = "second_factor_required",
+        /// The code of the second factor is wrong, was used, or is of another time. Send the next one.
+        WrongCode = "wrong_code",
+        /// The challenge was answered, is too old, had too many wrong codes, or was never made. Log in again.
+        ChallengeInvalid = "challenge_invalid",
         /// The refresh token is over, was locked out, or was traded before. Log in.
         RefreshTokenInvalid = "refresh_token_invalid",
         /// The link was used, is too old, or was never made. Ask for another one.

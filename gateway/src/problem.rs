@@ -20,7 +20,8 @@ pub struct Problem {
     #[serde(rename = "type")]
     kind: String,
     /// The status in words.
-    title: String,
+    #[schema(value_type = String)]
+    title: &'static str,
     /// The HTTP status.
     #[serde(serialize_with = "status_number")]
     #[schema(value_type = u16)]
@@ -35,6 +36,10 @@ pub struct Problem {
     /// Each bad field.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
+    /// What the next step sends back, where logging in has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
+    challenge: Option<Box<str>>,
     #[serde(skip)]
     retry_after: Option<u32>,
 }
@@ -82,11 +87,12 @@ impl Problem {
         let code = Code::of(status);
         Self {
             kind: code.address(),
-            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            title: status.canonical_reason().unwrap_or("Error"),
             status,
             detail: Some(detail.into()),
             code,
             errors: Vec::new(),
+            challenge: None,
             retry_after: None,
         }
     }
@@ -172,8 +178,13 @@ impl Problem {
         Self { errors, ..self }
     }
 
+    /// Gives what the next step of logging in sends back.
+    pub fn with_challenge(self, challenge: String) -> Self {
+        Self { challenge: Some(challenge.into()), ..self }
+    }
+
     /// The challenge of a 401 (RFC 6750, 3): without an error where no token was sent.
-    fn challenge(&self) -> HeaderValue {
+    fn bearer_challenge(&self) -> HeaderValue {
         let code = Some(self.code.name()).filter(|code| code.starts_with("token_"));
         let challenge = code
             .map(|code| format!("Bearer error=\"invalid_token\", error_description=\"{code}\""))
@@ -196,7 +207,7 @@ impl Problem {
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.errors.is_empty() {
-            return f.write_str(self.detail.as_deref().unwrap_or(&self.title));
+            return f.write_str(self.detail.as_deref().unwrap_or(self.title));
         }
         let errors: Vec<_> =
             self.errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
@@ -228,7 +239,7 @@ impl From<StoreError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, retry_after, challenge) = (self.status, self.retry_after, self.challenge());
+        let (status, retry_after, challenge) = (self.status, self.retry_after, self.bearer_challenge());
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

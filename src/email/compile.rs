@@ -36,11 +36,13 @@ const BOOKING: Pair = pair!("booking");
 const PAYMENT: Pair = pair!("payment");
 
 /// The content of each letter by its name, and the field that holds the address of its button.
-const CONTENTS: [(&str, &str, Pair); 28] = [
+const CONTENTS: [(&str, &str, Pair); 30] = [
     ("welcome", "home_url", ACCOUNT),
     ("verify_email", "url", ACCOUNT),
     ("reset_password", "url", ACCOUNT),
     ("password_changed", "reset_url", ACCOUNT),
+    ("second_factor_on", "reset_url", ACCOUNT),
+    ("second_factor_off", "reset_url", ACCOUNT),
     ("confirm_new_address", "url", ACCOUNT),
     ("address_changed", "undo_url", ACCOUNT),
     ("account_leaving", "undo_url", ACCOUNT),

@@ -194,6 +194,20 @@ pub enum Letter {
         /// The address where another password can be asked for.
         reset_url: String,
     },
+    /// To somebody whose account asks for a code at the login from now on.
+    SecondFactorOn {
+        /// How the person is called.
+        name: String,
+        /// The address where another password can be asked for.
+        reset_url: String,
+    },
+    /// To somebody whose account asks for no code any more.
+    SecondFactorOff {
+        /// How the person is called.
+        name: String,
+        /// The address where another password can be asked for.
+        reset_url: String,
+    },
     /// To the new address of an account, which counts once it is confirmed.
     ConfirmNewAddress {
         /// How the person is called.
@@ -366,6 +380,8 @@ impl Letter {
             Self::VerifyEmail { .. } => "verify_email",
             Self::ResetPassword { .. } => "reset_password",
             Self::PasswordChanged { .. } => "password_changed",
+            Self::SecondFactorOn { .. } => "second_factor_on",
+            Self::SecondFactorOff { .. } => "second_factor_off",
             Self::ConfirmNewAddress { .. } => "confirm_new_address",
             Self::AddressChanged { .. } => "address_changed",
             Self::AccountLeaving { .. } => "account_leaving",
@@ -400,6 +416,8 @@ impl Letter {
             | Self::VerifyEmail { .. }
             | Self::ResetPassword { .. }
             | Self::PasswordChanged { .. }
+            | Self::SecondFactorOn { .. }
+            | Self::SecondFactorOff { .. }
             | Self::ConfirmNewAddress { .. }
             | Self::AddressChanged { .. }
             | Self::AccountLeaving { .. } => Scope::Security,
@@ -431,6 +449,8 @@ impl Letter {
         let mut letters = vec![
             Self::Welcome { name: name(), home_url: url() },
             Self::PasswordChanged { name: name(), reset_url: url() },
+            Self::SecondFactorOn { name: name(), reset_url: url() },
+            Self::SecondFactorOff { name: name(), reset_url: url() },
             Self::Promoted { name: name(), event: event() },
             Self::Reminder { name: name(), event: event() },
             Self::EventMoved { name: name(), event: event(), before: "22:00".to_owned() },
@@ -512,6 +532,8 @@ mod tests {
                     | "verify_email"
                     | "reset_password"
                     | "password_changed"
+                    | "second_factor_on"
+                    | "second_factor_off"
                     | "confirm_new_address"
                     | "address_changed"
             );

@@ -69,8 +69,16 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         (
             "post /api/auth/login",
             "/api/auth/login".to_owned(),
-            json!({"email": "b@example.com", "password": "x"}),
+            json!({"email": "b@example.com", "password": "x", "device": "Phone"}),
         ),
+        (
+            "post /api/auth/login/second-factor",
+            "/api/auth/login/second-factor".to_owned(),
+            json!({"challenge": "x", "code": "000000", "device": "Phone"}),
+        ),
+        ("post /api/auth/totp", "/api/auth/totp".to_owned(), json!({"password": "x"})),
+        ("post /api/auth/totp/confirm", "/api/auth/totp/confirm".to_owned(), json!({"code": "000000"})),
+        ("delete /api/auth/totp", "/api/auth/totp".to_owned(), json!({"password": "x", "code": "000000"})),
         ("post /api/auth/refresh", "/api/auth/refresh".to_owned(), json!({"refreshToken": "x"})),
         ("patch /api/users/me", "/api/users/me".to_owned(), profile),
         ("post /api/auth/verify", "/api/auth/verify".to_owned(), json!({"token": "x"})),

@@ -171,6 +171,10 @@ async fn settings(server: &Server, ana: &User, host: &User) {
     assert_eq!(status, StatusCode::OK, "{answer}");
     post(server, "/api/notifications/mute", ana, json!({"thing": new_id(), "hours": 8})).await;
     post(server, "/api/push/devices", ana, json!({"fcm": "token:of-a_phone", "name": "Phone"})).await;
+    crate::second_factor::turn_on(server, ana).await;
+    let challenge = crate::second_factor::challenge(server, "ana@example.com").await;
+    let (status, _) = crate::second_factor::answer(server, &challenge, "000000").await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
     for calendar in [json!({"kind": "mine"}), json!({"kind": "host", "hostId": host.id})] {
         post(server, "/api/calendars", ana, calendar).await;
     }

@@ -32,11 +32,11 @@ async fn with_backend() -> Server {
     Server::start_with(&[ROOM, &[("AUTH__TOKEN__HMAC_SECRET_KEY", SECRET)]].concat()).await
 }
 
-struct Socket(WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>);
+pub struct Socket(WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>);
 
 impl Socket {
     /// Connects with a token; the socket and the reply, or the code with which it was closed.
-    async fn connect(server: &Server, token: &str) -> (Self, Result<Value, u16>) {
+    pub async fn connect(server: &Server, token: &str) -> (Self, Result<Value, u16>) {
         let (socket, _) = connect_async(server.websocket_url()).await.unwrap();
         let mut socket = Self(socket);
         let reply = socket.ask(json!({"id": 1, "connect": {"token": token}})).await;
@@ -63,7 +63,7 @@ impl Socket {
     }
 
     /// The code with which the server closes the socket.
-    async fn closed(&mut self) -> u16 {
+    pub async fn closed(&mut self) -> u16 {
         loop {
             if let Err(code) = self.next().await {
                 return code;
@@ -72,7 +72,7 @@ impl Socket {
     }
 }
 
-async fn refresh(server: &Server, token: &str) -> (StatusCode, Value) {
+pub async fn refresh(server: &Server, token: &str) -> (StatusCode, Value) {
     server.call(Method::POST, "/api/auth/refresh", None, Some(json!({"refreshToken": token}))).await
 }
 

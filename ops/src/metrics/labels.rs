@@ -56,7 +56,7 @@ pub(super) const WORKFLOW_ACTION: Label =
 /// What is asked of the search index.
 pub(super) const SEARCHED: Label = ("searched", &["search", "suggestions"]);
 /// What can become of a login.
-pub(super) const LOGIN_RESULT: Label = ("result", &["granted", "refused", "limited"]);
+pub(super) const LOGIN_RESULT: Label = ("result", &["granted", "challenged", "refused", "limited"]);
 /// Agents of the Life CEO.
 pub(super) const AGENT: Label = ("agent_id", OPEN);
 /// What can become of an agent's answer.
@@ -142,6 +142,8 @@ pub(super) const LETTER: Label = (
         "verify_email",
         "reset_password",
         "password_changed",
+        "second_factor_on",
+        "second_factor_off",
         "confirm_new_address",
         "address_changed",
         "account_leaving",

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mundotango_storage::db::{Erasure, Export, Fields, Kind, Whose};
+use mundotango_storage::db::{Erasure, Export, Fields, Kind, Part, Whose};
 use serde::{Deserialize, Serialize};
 
 use super::links::Link;
 use super::rules::Login;
+use super::totp::{Challenge, Totp};
 use crate::community::roles::Role;
 
 /// The users. What is cached holds no secret: those are rows.
 pub static USERS: Kind<Facts, Account, Row> =
-    Kind::new("users", "a user: 50 logins of 400 B, 20 KB", PERSONAL).cached(Duration::from_mins(10));
+    Kind::new("users", "a user: 50 logins of 500 B, 27 KB", PERSONAL).cached(Duration::from_mins(10));
 /// Whose the fields are.
 const PERSONAL: &[Fields] = &[
     Fields::of(
@@ -46,18 +47,36 @@ const PERSONAL: &[Fields] = &[
             "rows.l.login.rotated_at",
             "rows.l.login.created_at",
             "rows.l.login.expires_at",
+            "rows.l.login.device",
+            "rows.l.login.network",
             "keys.t",
             "rows.t.link.email",
             "rows.t.link.other",
             "rows.t.link.made_at",
             "rows.t.link.expires_at",
+            "rows.totp.totp.made_at",
+            "rows.totp.totp.confirmed_at",
+            "rows.totp.totp.wrong.count",
+            "rows.totp.totp.wrong.since",
+            "keys.c",
+            "rows.c.challenge.until",
+            "rows.c.challenge.attempts",
         ],
     ),
     Fields::of(
         Whose::User,
         Export::NotGiven("whoever has it can guess what opens the account"),
         Erasure::Removed,
-        &["rows.password.password", "rows.l.login.token_hash", "rows.l.login.previous_hash"],
+        &[
+            "rows.password.password",
+            "rows.l.login.token_hash",
+            "rows.l.login.previous_hash",
+            "rows.totp.totp.secret.nonce",
+            "rows.totp.totp.secret.text",
+            "rows.totp.totp.last_step",
+            "rows.totp.totp.recovery.*",
+            "rows.c.challenge.password",
+        ],
     ),
     Fields::of_nobody(&["head.welcomed", "head.leaving.closed"]),
 ];
@@ -66,6 +85,13 @@ const PERSONAL: &[Fields] = &[
 pub(super) const PASSWORD: &str = "password";
 /// Below this lie the logins, by id.
 pub(super) const LOGINS: &str = "l";
+/// The row of the second factor.
+pub(super) const TOTP: &str = "totp";
+/// Below this lie the logins that wait for a code, by id.
+pub(super) const CHALLENGES: &str = "c";
+
+/// A user's partition, as a rule sees it.
+pub(super) type Owned<'a> = Part<'a, Facts, Account, Row>;
 
 /// What never changes about a user.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -122,4 +148,8 @@ pub enum Row {
     Login(Login),
     /// A link that was mailed.
     Link(Link),
+    /// The second factor.
+    Totp(Totp),
+    /// A login that waits for a code.
+    Challenge(Challenge),
 }

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use mundotango_storage::StoreError;
 use mundotango_storage::db::{Decision, RowRange, Wants, prefix};
 
-use super::kind::{LOGINS, Leaving, Row, USERS};
-use super::link_store::{Owned, end_links, end_logins, good, link_key, links_of, put_link};
+use super::kind::{LOGINS, Leaving, Owned, Row, USERS};
+use super::link_store::{end_links, end_logins, good, link_key, links_of, put_link};
 use super::links::{Link, MAX_LINKS, Purpose};
 use super::names::Name;
 use super::rules::MAX_LOGINS;

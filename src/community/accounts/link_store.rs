@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Decision, Part, RowRange, Wants, key, prefix};
+use mundotango_storage::db::{Decision, RowRange, Wants, key, prefix};
 
-use super::kind::{Account, Facts, LOGINS, PASSWORD, Row, USERS};
+use super::kind::{LOGINS, Owned, PASSWORD, Row, USERS};
 use super::links::{Link, MAX_LINKS, Purpose};
 use super::names::Name;
 use super::rules::MAX_LOGINS;
@@ -13,8 +13,6 @@ use crate::community::letters;
 
 /// Below this lie the links, by purpose and id.
 const LINKS: &str = "t";
-
-pub(super) type Owned<'a> = Part<'a, Facts, Account, Row>;
 
 pub(super) fn link_key(purpose: Purpose, link_id: &str) -> String {
     key(&[LINKS, purpose.name(), link_id])
@@ -27,7 +25,7 @@ pub(super) fn links_of(purpose: Purpose) -> String {
 fn as_link(row: Option<&Row>) -> Option<&Link> {
     match row {
         Some(Row::Link(link)) => Some(link),
-        Some(Row::Password(_) | Row::Login(_)) | None => None,
+        Some(_) | None => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Accounts: coming in, staying in, and who one is.
 
+mod client;
 pub(super) mod email;
 pub mod kind;
 pub mod leaving;
@@ -10,8 +11,15 @@ mod page_texts;
 mod pages;
 pub mod passwords;
 mod refresh_token;
+mod rows;
 pub mod rules;
+pub mod sealed;
+mod second_factor;
+mod session_store;
+mod sessions;
 pub mod store;
+pub mod totp;
+pub mod totp_store;
 
 use std::sync::Arc;
 
@@ -30,11 +38,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::client::Client;
 use self::kind::Leaving;
 use self::links::{Link, Purpose};
 use self::passwords::Passwords;
 use self::refresh_token::RefreshToken;
-use self::rules::{Login, Rotation};
+use self::rules::{Login, NewLogin, Rotation};
 use self::store::{AccountStore, ProfileChange, User};
 use super::Community;
 use super::audit::rules::Act;
@@ -44,7 +53,8 @@ use super::policy::{self, Action, Object, Viewer};
 use super::roles::{self, Role};
 use super::search::sources::PERSON;
 use crate::texts::{
-    Bio, City, EmailAddress, FullName, GivenPassword, NewPassword, RefreshTokenText, Username, WebAddress,
+    Bio, City, DeviceName, EmailAddress, FullName, GivenPassword, NewPassword, RefreshTokenText, Username,
+    WebAddress,
 };
 
 type Shared = State<Arc<Community>>;
@@ -59,6 +69,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(me, change_profile))
         .routes(routes!(create_user))
         .merge(email::router())
+        .merge(sessions::router())
+        .merge(second_factor::router())
         .merge(pages::router().into())
 }
 
@@ -109,6 +121,10 @@ impl NewUser {
 struct Credentials {
     email: EmailAddress,
     password: GivenPassword,
+    /// What the user's list of logins calls this device; what its program tells of itself if absent.
+    #[deserr(default)]
+    #[schema(value_type = Option<DeviceName>)]
+    device: Maybe<DeviceName>,
 }
 
 #[derive(Debug, Deserr, ToSchema)]
@@ -274,27 +290,41 @@ fn is_leaving(leaving: Leaving) -> Problem {
 }
 
 impl Community {
-    async fn log_in(&self, user: User) -> Result<Json<LoggedIn>, Problem> {
+    async fn log_in(&self, user: User, client: Client) -> Result<Json<LoggedIn>, Problem> {
+        let (refresh_token, login) = self.new_login(&user.id, client)?;
+        match self.accounts.create_login(login).await? {
+            NewLogin::Made => self.logged_in(user, &refresh_token),
+            NewLogin::Challenged => {
+                mundotango_ops::metrics().logins_total.with_label_values(&["challenged"]).inc();
+                Err(second_factor::required(&self.tokens, &user.id, refresh_token.login_id()))
+            }
+            NewLogin::NoUser => {
+                let leaving = self.accounts.account(&user.id).await?.and_then(|(_, leaving)| leaving);
+                Err(leaving.map_or_else(|| Problem::not_found("user"), is_leaving))
+            }
+        }
+    }
+
+    /// A login that is about to be made, and its first token.
+    fn new_login(&self, user_id: &str, client: Client) -> Result<(RefreshToken, Login), Problem> {
         let refresh_token =
-            RefreshToken::first(&self.tokens, user.id.clone(), mundotango_protocol::new_id())?;
+            RefreshToken::first(&self.tokens, user_id.to_owned(), mundotango_protocol::new_id())?;
         let now = mundotango_storage::now();
         // A revocation may be dated a moment ahead.
-        let revoked_at = self.revocations.user_tokens_revoked_at(&user.id);
+        let revoked_at = self.revocations.user_tokens_revoked_at(user_id);
         let created_at = revoked_at.map_or(now, |at| now.max(at + SignedDuration::from_millis(1)));
         let login = Login {
             id: refresh_token.login_id().to_owned(),
-            user_id: user.id.clone(),
+            user_id: user_id.to_owned(),
             token_hash: refresh_token.hash(),
             previous_hash: None,
             rotated_at: None,
             created_at,
             expires_at: self.refresh_expiry(now),
+            device: client.device,
+            network: client.network,
         };
-        if !self.accounts.create_login(login).await? {
-            let leaving = self.accounts.account(&user.id).await?.and_then(|(_, leaving)| leaving);
-            return Err(leaving.map_or_else(|| Problem::not_found("user"), is_leaving));
-        }
-        self.logged_in(user, &refresh_token)
+        Ok((refresh_token, login))
     }
 
     /// Locks out the access tokens of a login that has ended, for as long as they would be good.
@@ -344,16 +374,18 @@ impl Community {
 async fn register(
     State(community): Shared,
     address: Address,
+    client: Client,
     claim: LateClaim,
     ValidJson(account): ValidJson<NewAccount>,
 ) -> Result<(StatusCode, Json<LoggedIn>), Problem> {
     community.limits.register(&address).await?;
     let new_id = claim.claim().await?;
     let user = create(&community.accounts, &community.passwords, account, Role::User, new_id).await?;
-    Ok((StatusCode::CREATED, community.log_in(user).await?))
+    Ok((StatusCode::CREATED, community.log_in(user, client).await?))
 }
 
-/// Log in.
+/// Log in. Where the account has a second factor, the answer is `second_factor_required` with a `challenge`, which a code
+/// answers at `POST /api/auth/login/second-factor`.
 #[utoipa::path(
     post, path = "/api/auth/login", operation_id = "logIn",
     tag = "auth", security(()), request_body = Credentials,
@@ -362,8 +394,10 @@ async fn register(
 async fn log_in(
     State(community): Shared,
     address: Address,
+    client: Client,
     ValidJson(credentials): ValidJson<Credentials>,
 ) -> Result<Json<LoggedIn>, Problem> {
+    let client = client.named(credentials.device.value().map(DeviceName::into_string));
     let (email, password) = (credentials.email.into_string(), credentials.password.into_string());
     let attempt = community.limits.login(&email, &address).await?;
     let found = community.accounts.credentials(&email).await?;
@@ -371,8 +405,9 @@ async fn log_in(
     let matches = community.passwords.verify(password, hash).await?;
     if let Some(user) = user.filter(|_| matches) {
         greet(&community.accounts, &user).await;
+        let logged_in = community.log_in(user, client).await?;
         mundotango_ops::metrics().logins_total.with_label_values(&["granted"]).inc();
-        return community.log_in(user).await;
+        return Ok(logged_in);
     }
     attempt.failed().await;
     // The same for an unknown address and a wrong password, so that nobody learns who has an account.
@@ -390,6 +425,7 @@ async fn log_in(
 async fn refresh(
     State(community): Shared,
     address: Address,
+    client: Client,
     ValidJson(body): ValidJson<RefreshBody>,
 ) -> Result<Json<LoggedIn>, Problem> {
     community.limits.refresh(&address).await?;
@@ -402,7 +438,8 @@ async fn refresh(
     let now = mundotango_storage::now();
     let accounts = &community.accounts;
     let (login, expires_at) = ((user_id, login_id), community.refresh_expiry(now));
-    match accounts.rotate_login(login, &presented.hash(), &fresh_hash, now, expires_at).await? {
+    let network = client.network.as_deref();
+    match accounts.rotate_login(login, &presented.hash(), &fresh_hash, now, expires_at, network).await? {
         Rotation::Rotated(login) | Rotation::Repeated(login) if login.token_hash == fresh_hash => {
             if community.is_logged_out_since(user_id, login.created_at) {
                 accounts.delete_login(user_id, login_id).await?;

@@ -29,6 +29,23 @@ pub struct Login {
     pub created_at: Timestamp,
     /// When its newest token stops to be good.
     pub expires_at: Timestamp,
+    /// The device, as its program told or its user called it at the login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// The network from which it was used last: a /24 or a /48.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+}
+
+/// What came of asking for a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewLogin {
+    /// It is there.
+    Made,
+    /// A challenge is there in its place, under its id: the user has a second factor.
+    Challenged,
+    /// There is no such user, or one who leaves.
+    NoUser,
 }
 
 /// What a presented token is.
@@ -72,6 +89,11 @@ impl Login {
         }
     }
 
+    /// When it was last used to get tokens.
+    pub fn used_at(&self) -> Timestamp {
+        self.rotated_at.unwrap_or(self.created_at)
+    }
+
     /// The login with another newest token.
     #[must_use]
     pub fn rotated(self, new_hash: &str, now: Timestamp, expires_at: Timestamp) -> Self {
@@ -101,7 +123,10 @@ mod tests {
             rotated_at: None,
             created_at: now,
             expires_at: later,
+            device: None,
+            network: None,
         };
+        assert_eq!(login.used_at(), now);
         assert_eq!(login.present("first", now), Presented::Newest);
         let login = login.rotated("second", now, later);
         assert_eq!(login.present("second", now), Presented::Newest);

@@ -6,11 +6,12 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use mundotango_gateway::input::Maybe;
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{Db, Decision, Effect as KeptEffect, Found, Wants, key, prefix};
+use mundotango_storage::db::{Db, Decision, Effect as KeptEffect, Found, Wants, prefix};
 
-use super::kind::{Account, Facts, LOGINS, Leaving, PASSWORD, Row, USERS};
+use super::kind::{Account, Facts, LOGINS, Leaving, PASSWORD, Row, TOTP, USERS};
 use super::names::Name;
-use super::rules::{Login, MAX_LOGINS, Presented, Rotation};
+use super::rows::{as_login, login_key, put_challenge, put_login};
+use super::rules::{Login, MAX_LOGINS, NewLogin, Presented, Rotation};
 use crate::community::effects::Effect;
 use crate::community::roles::Role;
 use crate::community::search::sources::PERSON;
@@ -77,17 +78,6 @@ impl User {
             is_verified: account.verified_at.is_some(),
             created_at: facts.created_at,
         }
-    }
-}
-
-fn login_key(login_id: &str) -> String {
-    key(&[LOGINS, login_id])
-}
-
-fn as_login(row: Option<&Row>) -> Option<&Login> {
-    match row {
-        Some(Row::Login(login)) => Some(login),
-        Some(Row::Password(_) | Row::Link(_)) | None => None,
     }
 }
 
@@ -189,7 +179,7 @@ impl AccountStore {
         };
         let hash = match rows.remove(PASSWORD) {
             Some(Row::Password(hash)) => Some(hash),
-            Some(Row::Login(_) | Row::Link(_)) | None => None,
+            Some(_) | None => None,
         };
         let user = User::new(&id, &found.facts, found.head);
         // A claim whose user is being undone leads to nobody.
@@ -261,34 +251,26 @@ impl AccountStore {
             .await
     }
 
-    /// Adds a login; whether there is such a user, who does not leave. Those that are over end, and of more than [`MAX_LOGINS`]
-    /// the oldest.
-    pub async fn create_login(&self, login: Login) -> Result<bool, StoreError> {
-        let below = prefix(&[LOGINS]);
-        let wants = Wants::head().first(&below, MAX_LOGINS + 1);
+    /// Adds a login, or a challenge in its place where the user has a second factor. Logins that are over end, and of more than
+    /// [`MAX_LOGINS`] the oldest.
+    pub async fn create_login(&self, login: Login) -> Result<NewLogin, StoreError> {
+        let wants = Wants::head().row(TOTP).first(&prefix(&[LOGINS]), MAX_LOGINS + 1);
         let user_id = login.user_id.clone();
         let created = self.0.change(&USERS, &user_id, wants, move |part| {
             if part.head.leaving.is_some() {
-                return Ok(Decision::Stands(false));
+                return Ok(Decision::Stands(NewLogin::NoUser));
             }
-            let logins = part.first(&below, MAX_LOGINS + 1);
-            let (over, good): (Vec<_>, Vec<_>) = logins.into_iter().partition(|(_, row)| {
-                as_login(Some(row)).is_none_or(|other| other.expires_at <= login.created_at)
-            });
-            // Ids sort by the time of their making, so the oldest come first.
-            let too_many = (good.len() + 1).saturating_sub(MAX_LOGINS);
-            let ended: Vec<_> =
-                over.into_iter().chain(good.into_iter().take(too_many)).map(|(key, _)| key).collect();
-            for key in ended {
-                part.remove(key);
+            if put_challenge(part, &login) {
+                return Ok(Decision::Write(NewLogin::Challenged));
             }
-            part.set(login_key(&login.id), Row::Login(login.clone()));
-            Ok::<_, StoreError>(Decision::Write(true))
+            put_login(part, &login);
+            Ok::<_, StoreError>(Decision::Write(NewLogin::Made))
         });
-        Ok(created.await?.unwrap_or_default())
+        Ok(created.await?.unwrap_or(NewLogin::NoUser))
     }
 
-    /// Puts `new_hash` in the place of `presented_hash`, if that is the login's newest and the login is good at `now`.
+    /// Puts `new_hash` in the place of `presented_hash`, if that is the login's newest and the login is good at `now`. `network`
+    /// is from where.
     pub async fn rotate_login(
         &self,
         (user_id, login_id): (&str, &str),
@@ -296,16 +278,19 @@ impl AccountStore {
         new_hash: &str,
         now: Timestamp,
         expires_at: Timestamp,
+        network: Option<&str>,
     ) -> Result<Rotation, StoreError> {
         let key = login_key(login_id);
         let (presented_hash, new_hash) = (presented_hash.to_owned(), new_hash.to_owned());
+        let network = network.map(str::to_owned);
         let rotated = self.0.change(&USERS, user_id, Wants::head().row(&key), move |part| {
             let Some(login) = as_login(part.row(&key)).cloned() else {
                 return Ok::<_, StoreError>(Decision::Stands(Rotation::Unknown));
             };
             Ok(match login.present(&presented_hash, now) {
                 Presented::Newest => {
-                    let login = login.rotated(&new_hash, now, expires_at);
+                    let mut login = login.rotated(&new_hash, now, expires_at);
+                    login.network = network.clone().or(login.network);
                     part.set(&key, Row::Login(login.clone()));
                     Decision::Write(Rotation::Rotated(login))
                 }

@@ -34,7 +34,8 @@ fn wrong<E>(what: &'static str) -> impl FnOnce(E) -> StoreError {
     move |_| StoreError::Damaged(what.to_owned())
 }
 
-fn random<const BYTES: usize>() -> Result<[u8; BYTES], StoreError> {
+/// So many bytes that nobody can guess.
+pub(in crate::community) fn random<const BYTES: usize>() -> Result<[u8; BYTES], StoreError> {
     let mut bytes = [0; BYTES];
     rand::fill(&mut bytes).map_err(wrong("there is no randomness"))?;
     Ok(bytes)

@@ -21,6 +21,8 @@ static WELCOME: JobKind<ToUser> = letter("welcome_letter").useless_after(Duratio
 static LINK: JobKind<LinkLetter> = letter("link_letter").priority(Priority::High);
 /// To somebody whose password was changed.
 static PASSWORD_CHANGED: JobKind<ToUser> = letter("password_changed_letter");
+/// To somebody whose second factor was turned on or off.
+static SECOND_FACTOR: JobKind<SecondFactorLetter> = letter("second_factor_letter");
 /// To whoever asked for a new password by an address.
 static FORGOTTEN: JobKind<Forgotten> = JobKind::new("password_forgotten", &EMAIL, 1)
     .priority(Priority::High)
@@ -38,6 +40,12 @@ const fn letter<P>(name: &'static str) -> JobKind<P> {
 #[derive(Debug, Serialize, Deserialize)]
 struct ToUser {
     user_id: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SecondFactorLetter {
+    user_id: String,
+    is_on: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,6 +86,11 @@ pub(in crate::community) fn password_changed(user_id: &str) -> Result<Effect, St
     Ok(Effect::job(PASSWORD_CHANGED.job(&ToUser { user_id: user_id.to_owned() })?))
 }
 
+/// Tells a user that the second factor was turned on or off.
+pub(in crate::community) fn second_factor(user_id: &str, is_on: bool) -> Result<Effect, StoreError> {
+    Ok(Effect::job(SECOND_FACTOR.job(&SecondFactorLetter { user_id: user_id.to_owned(), is_on })?))
+}
+
 /// Gives a user's old address back when the link to undo the change is good no longer.
 pub(in crate::community) fn give_back(
     user_id: &str,
@@ -103,6 +116,7 @@ pub(super) fn handled(pools: NewPools, letters: &Arc<Letters>) -> NewPools {
         .handle(&WELCOME, Welcome(own()))
         .handle(&LINK, own())
         .handle(&PASSWORD_CHANGED, PasswordChanged(own()))
+        .handle(&SECOND_FACTOR, own())
         .handle(&FORGOTTEN, own())
         .handle(&GIVE_BACK, own())
 }
@@ -127,6 +141,21 @@ impl Handler<ToUser> for PasswordChanged {
         let Some(reader) = letters.reader(&job.user_id).await? else { return Ok(()) };
         let reset_url = format!("{}/forgot-password", letters.public_url);
         letters.send(attempted, &reader, &Letter::PasswordChanged { name: reader.name(), reset_url }).await
+    }
+}
+
+#[async_trait]
+impl Handler<SecondFactorLetter> for Own {
+    async fn run(&self, attempted: &Attempted, job: SecondFactorLetter) -> Result<(), Failure> {
+        let Own(letters) = self;
+        let Some(reader) = letters.reader(&job.user_id).await? else { return Ok(()) };
+        let (name, reset_url) = (reader.name(), format!("{}/forgot-password", letters.public_url));
+        let letter = if job.is_on {
+            Letter::SecondFactorOn { name, reset_url }
+        } else {
+            Letter::SecondFactorOff { name, reset_url }
+        };
+        letters.send(attempted, &reader, &letter).await
     }
 }
 

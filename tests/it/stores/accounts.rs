@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use mundotango::community::accounts::names::{Claim, NAMES};
-use mundotango::community::accounts::rules::{Login, MAX_LOGINS, ROTATION_GRACE, Rotation};
+use mundotango::community::accounts::rules::{Login, MAX_LOGINS, NewLogin, ROTATION_GRACE, Rotation};
 use mundotango::community::accounts::store::{AccountStore, ProfileChange, Taken, User};
 use mundotango::community::roles::Role;
 use mundotango_gateway::input::Maybe;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 const HASH: &str = "an argon2id hash";
 
-fn user() -> User {
+pub fn user() -> User {
     let id = new_id();
     User {
         email: format!("{id}@Example.com"),
@@ -29,7 +29,7 @@ fn user() -> User {
     }
 }
 
-async fn create(store: &AccountStore, user: &User) -> Result<(), Taken> {
+pub async fn create(store: &AccountStore, user: &User) -> Result<(), Taken> {
     store.create(user, HASH.to_owned()).await.unwrap()
 }
 
@@ -40,7 +40,7 @@ async fn somebody(store: &AccountStore) -> String {
     user.id
 }
 
-fn login(user_id: &str) -> Login {
+pub fn login(user_id: &str) -> Login {
     let now = now();
     Login {
         id: new_id(),
@@ -50,6 +50,8 @@ fn login(user_id: &str) -> Login {
         rotated_at: None,
         created_at: now,
         expires_at: now + SignedDuration::from_hours(1),
+        device: Some("Firefox on Linux".to_owned()),
+        network: Some("203.0.113.0/24".to_owned()),
     }
 }
 
@@ -148,9 +150,9 @@ async fn tokens_rotate_once(store: &AccountStore) {
     let user_id = somebody(store).await;
     let login = login(&user_id);
     let (now, later) = (login.created_at, login.expires_at + SignedDuration::from_hours(1));
-    assert!(store.create_login(login.clone()).await.unwrap());
+    assert_eq!(store.create_login(login.clone()).await.unwrap(), NewLogin::Made);
     let rotate = async |presented: &str, new: &str, at| {
-        store.rotate_login((&user_id, &login.id), presented, new, at, later).await.unwrap()
+        store.rotate_login((&user_id, &login.id), presented, new, at, later, None).await.unwrap()
     };
     let expected = login.clone().rotated("second", now, later);
     assert_eq!(rotate("first", "second", now).await, Rotation::Rotated(expected.clone()));
@@ -169,10 +171,13 @@ async fn tokens_rotate_once(store: &AccountStore) {
 
     let old = self::login(&user_id);
     store.create_login(old.clone()).await.unwrap();
-    let expired =
-        store.rotate_login((&user_id, &old.id), "first", "second", old.expires_at, later).await.unwrap();
+    let expired = store
+        .rotate_login((&user_id, &old.id), "first", "second", old.expires_at, later, None)
+        .await
+        .unwrap();
     assert_eq!(expired, Rotation::Unknown);
-    assert!(!store.create_login(self::login(&new_id())).await.unwrap(), "nobody has no login");
+    let nobody = store.create_login(self::login(&new_id())).await.unwrap();
+    assert_eq!(nobody, NewLogin::NoUser, "nobody has no login");
 }
 
 async fn one_of_many_rotates(nodes: &[AccountStore; 2]) {
@@ -184,7 +189,7 @@ async fn one_of_many_rotates(nodes: &[AccountStore; 2]) {
             tokio::spawn(async move {
                 let new_hash = format!("second {racer}");
                 let (now, at) = (login.created_at, (login.user_id.as_str(), login.id.as_str()));
-                store.rotate_login(at, "first", &new_hash, now, login.expires_at).await.unwrap()
+                store.rotate_login(at, "first", &new_hash, now, login.expires_at, None).await.unwrap()
             })
         })
         .collect();
@@ -208,7 +213,7 @@ async fn the_oldest_of_too_many_logins_ends(store: &AccountStore) {
     }
     for (number, login) in logins.iter().enumerate() {
         let rotation = store
-            .rotate_login((&user_id, &login.id), "first", "second", login.created_at, login.expires_at)
+            .rotate_login((&user_id, &login.id), "first", "second", login.created_at, login.expires_at, None)
             .await
             .unwrap();
         assert_eq!(rotation != Rotation::Unknown, number >= 3, "{number}");
@@ -229,8 +234,10 @@ async fn logins_end(store: &AccountStore) {
     assert_eq!(store.delete_logins(&user_id).await.unwrap(), 2);
     assert_eq!(store.delete_logins(&user_id).await.unwrap(), 0);
     let (now, later) = (other.created_at, other.expires_at);
-    let gone = store.rotate_login((&user_id, &logins[1].id), "first", "second", now, later).await.unwrap();
+    let gone =
+        store.rotate_login((&user_id, &logins[1].id), "first", "second", now, later, None).await.unwrap();
     assert_eq!(gone, Rotation::Unknown);
-    let stays = store.rotate_login((&other.user_id, &other.id), "first", "second", now, later).await.unwrap();
+    let stays =
+        store.rotate_login((&other.user_id, &other.id), "first", "second", now, later, None).await.unwrap();
     assert!(matches!(stays, Rotation::Rotated(_)));
 }

@@ -18,6 +18,7 @@ mod places;
 mod points;
 mod posts;
 mod revocations;
+mod second_factors;
 mod series;
 mod walks;
 
@@ -108,6 +109,7 @@ pub async fn all_suites(nodes: &[Db; 2]) {
     // On the heap: the suite is too large for a stack.
     Box::pin(series::series(nodes)).await;
     points::points(nodes).await;
+    Box::pin(second_factors::second_factors(nodes)).await;
     Box::pin(leaving::leaving(nodes)).await;
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use mundotango::community::accounts::rules::Login;
+use mundotango::community::accounts::rules::{Login, NewLogin};
 use mundotango::community::accounts::store::{AccountStore, User};
 use mundotango::community::bookmarks::store::BookmarkStore;
 use mundotango::community::calendars::imported::ImportedStore;
@@ -82,8 +82,10 @@ impl Somebody {
             rotated_at: None,
             created_at: now(),
             expires_at: now() + SignedDuration::from_hours(1),
+            device: Some(format!("phone of {name}")),
+            network: None,
         };
-        assert!(store.create_login(login).await.unwrap());
+        assert_eq!(store.create_login(login).await.unwrap(), NewLogin::Made);
         Self { user }
     }
 

@@ -1,0 +1,79 @@
+//! The rows of a user's logins, as rules see and leave them.
+
+use mundotango_storage::db::{key, prefix};
+
+use super::kind::{CHALLENGES, LOGINS, Owned, PASSWORD, Row, TOTP};
+use super::rules::{Login, MAX_LOGINS};
+use super::totp::{Challenge, MAX_CHALLENGES, Totp};
+
+pub(super) fn login_key(login_id: &str) -> String {
+    key(&[LOGINS, login_id])
+}
+
+pub(super) fn as_login(row: Option<&Row>) -> Option<&Login> {
+    match row {
+        Some(Row::Login(login)) => Some(login),
+        Some(_) | None => None,
+    }
+}
+
+/// Adds a login. Those that are over end, and of too many the oldest.
+pub(super) fn put_login(part: &mut Owned<'_>, login: &Login) {
+    let logins = part.first(&prefix(&[LOGINS]), MAX_LOGINS + 1);
+    let (over, good): (Vec<_>, Vec<_>) = logins
+        .into_iter()
+        .partition(|(_, row)| as_login(Some(row)).is_none_or(|other| other.expires_at <= login.created_at));
+    // Ids sort by the time of their making, so the oldest come first.
+    let too_many = (good.len() + 1).saturating_sub(MAX_LOGINS);
+    let ended: Vec<_> = over.into_iter().chain(good.into_iter().take(too_many)).map(|(key, _)| key).collect();
+    for key in ended {
+        part.remove(key);
+    }
+    part.set(login_key(&login.id), Row::Login(login.clone()));
+}
+
+pub(super) fn challenge_key(id: &str) -> String {
+    key(&[CHALLENGES, id])
+}
+
+pub(super) fn totp_of(part: &mut Owned<'_>) -> Option<Totp> {
+    match part.row(TOTP) {
+        Some(Row::Totp(totp)) => Some(totp.clone()),
+        Some(_) | None => None,
+    }
+}
+
+pub(super) fn as_challenge(row: Option<&Row>) -> Option<&Challenge> {
+    match row {
+        Some(Row::Challenge(challenge)) => Some(challenge),
+        Some(_) | None => None,
+    }
+}
+
+/// The hash of the password; empty where there is none, which nothing is the hash of.
+pub(super) fn password_of(part: &mut Owned<'_>) -> String {
+    match part.row(PASSWORD) {
+        Some(Row::Password(hash)) => hash.clone(),
+        Some(_) | None => String::new(),
+    }
+}
+
+/// Puts a challenge in the place of a login where the user has a second factor; whether that is so.
+pub(super) fn put_challenge(part: &mut Owned<'_>, login: &Login) -> bool {
+    if !totp_of(part).is_some_and(|totp| totp.is_on()) {
+        return false;
+    }
+    let challenge = Challenge::new(&password_of(part), login.created_at);
+    let before = part.first(&prefix(&[CHALLENGES]), MAX_CHALLENGES + 1);
+    let (over, good): (Vec<_>, Vec<_>) = before
+        .into_iter()
+        .partition(|(_, row)| as_challenge(Some(row)).is_none_or(|other| other.until <= login.created_at));
+    // Ids sort by the time of their making, so the oldest come first.
+    let too_many = (good.len() + 1).saturating_sub(MAX_CHALLENGES);
+    let ended: Vec<_> = over.into_iter().chain(good.into_iter().take(too_many)).map(|(key, _)| key).collect();
+    for key in ended {
+        part.remove(key);
+    }
+    part.set(challenge_key(&login.id), Row::Challenge(challenge));
+    true
+}
