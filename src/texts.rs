@@ -109,6 +109,13 @@ text! {
     GivenPassword = Rule { format: Some("password"), ..rule(Form::Secret, 1, 1024, "abrazo-1234") };
     /// What a user tells about the own person.
     Bio = rule(Form::Prose, 1, 1000, "Dancing since 2010.");
+    /// How a user is spoken of.
+    Pronouns = rule(Form::Line, 1, 40, "she/her");
+    /// A language, as BCP 47 names it: with a script or a region, or without.
+    LanguageTag = Rule {
+        check: is_language_tag,
+        pattern: Some("^[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?$"),
+        ..rule(Form::Token, 2, 11, "es-AR") };
     /// The name of a city.
     City = rule(Form::Line, 1, 100, "Buenos Aires");
     /// The address of a page or picture that is shown to others.
@@ -311,6 +318,21 @@ fn is_username(name: &str) -> Result<(), String> {
     }
 }
 
+fn is_language_tag(tag: &str) -> Result<(), String> {
+    let mut parts = tag.split('-').peekable();
+    let letters = |part: &str, from: usize, to: usize| {
+        (from..=to).contains(&part.len()) && part.bytes().all(|letter| letter.is_ascii_alphabetic())
+    };
+    let is_language = parts.next().is_some_and(|part| letters(part, 2, 3));
+    // A script may be left out.
+    let _script = parts.next_if(|part| letters(part, 4, 4));
+    let is_region = |part: &str| {
+        letters(part, 2, 2) || (part.len() == 3 && part.bytes().all(|digit| digit.is_ascii_digit()))
+    };
+    let fits = is_language && parts.next().is_none_or(is_region) && parts.next().is_none();
+    if fits { Ok(()) } else { Err("must be a language such as es, pt-BR or zh-Hant".to_owned()) }
+}
+
 fn is_email(address: &str) -> Result<(), String> {
     let wrong = |_| "must be an e-mail address, such as ana@example.com".to_owned();
     garde::rules::email::parse_email(address).map_err(wrong)
@@ -402,6 +424,13 @@ mod tests {
             (PhotoAddress::RULE, "https://example.com/a.jpg", None),
             (PhotoAddress::RULE, "http://example.com/a.jpg", Some(BadForm)),
             (PhotoAddress::RULE, "https://a@evil.example/", Some(BadForm)),
+            (LanguageTag::RULE, "es", None),
+            (LanguageTag::RULE, "zh-Hant-TW", None),
+            (LanguageTag::RULE, "es-419", None),
+            (LanguageTag::RULE, "spanish", Some(BadForm)),
+            (LanguageTag::RULE, "es-AR-x", Some(BadForm)),
+            (LanguageTag::RULE, "e1", Some(BadForm)),
+            (LanguageTag::RULE, "zh-TW-Hant", Some(BadForm)),
             (PostText::RULE, "\n\t ", Some(Blank)),
             (PostText::RULE, "a\u{0}b", Some(BadCharacters)),
             (PostText::RULE, "שלום \u{2067}abc\u{2069}", None),

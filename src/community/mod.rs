@@ -51,6 +51,7 @@ use crate::config::AuthOptions;
 use crate::email::UnsubscribeKey;
 use crate::search::Searcher;
 use accounts::passwords::Passwords;
+use accounts::profile::FieldAudience;
 use accounts::store::{AccountStore, User};
 use admin::Desks;
 use admin::roster::Roles;
@@ -294,7 +295,10 @@ pub struct Person {
 
 impl From<User> for Person {
     fn from(one: User) -> Self {
-        Self { id: one.id, username: one.username, full_name: one.full_name, avatar_url: one.avatar_url }
+        // Beside what somebody made it is not looked at who is a friend.
+        let is_told = one.profile.audiences.avatar_url <= FieldAudience::Members;
+        let avatar_url = one.avatar_url.filter(|_| is_told);
+        Self { id: one.id, username: one.username, full_name: one.full_name, avatar_url }
     }
 }
 

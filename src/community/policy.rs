@@ -6,6 +6,7 @@
 use mundotango_gateway::Identity;
 use mundotango_gateway::problem::Problem;
 
+use super::accounts::profile::FieldAudience;
 use super::events::rules::{AttendeeList, CoHostRole};
 use super::graph::relations::Relations;
 use super::posts::store::Visibility;
@@ -128,6 +129,15 @@ pub enum Object<'a> {
     Profile {
         /// Whether that user has blocked the viewer.
         is_kept_out: bool,
+    },
+    /// One field of a profile, of a user whom the viewer sees.
+    ProfileField {
+        /// The user.
+        owner: &'a str,
+        /// To whom the user tells it.
+        audience: FieldAudience,
+        /// Whether both say that they are friends.
+        is_friend: bool,
     },
     /// Whom a user follows, and by whom the user is followed.
     Circle {
@@ -269,6 +279,9 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             allowed_if(is_told || viewer.is(author), Verdict::Hidden)
         }
         (Object::Profile { is_kept_out }, Action::Read) => allowed_if(!is_kept_out, Verdict::Hidden),
+        (Object::ProfileField { owner, audience, is_friend }, Action::Read) => {
+            allowed_if(viewer.is(owner) || is_told(*audience, *is_friend), Verdict::Hidden)
+        }
         (Object::Somebody { user }, Action::Read) => {
             allowed_if(!viewer.keeps_apart_from(user), Verdict::Hidden)
         }
@@ -344,12 +357,22 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
         (
             Object::Post { .. }
             | Object::Profile { .. }
+            | Object::ProfileField { .. }
             | Object::Circle { .. }
             | Object::Somebody { .. }
             | Object::Payment { .. }
             | Object::Proposal { .. },
             _,
         ) => Verdict::Hidden,
+    }
+}
+
+/// Whether a field of a profile is told to another member.
+fn is_told(audience: FieldAudience, is_friend: bool) -> bool {
+    match audience {
+        FieldAudience::Public | FieldAudience::Members => true,
+        FieldAudience::Friends => is_friend,
+        FieldAudience::Me => false,
     }
 }
 
@@ -608,6 +631,24 @@ mod tests {
             let changing = may(viewer, Action::Change, &ticket);
             assert_eq!((changing != Verdict::Hidden).then(|| changing.is_allowed()), changes, "{viewer:?}");
             assert_eq!(may(viewer, Action::Read, &Object::Proposal { by: "ana" }), reads, "{viewer:?}");
+        }
+    }
+
+    #[test]
+    fn a_field_of_a_profile_is_for_whom_its_user_tells_it() {
+        use FieldAudience::{Friends, Me, Members, Public};
+        let eva = Viewer { role: Role::Admin, ..Viewer::user("eva") };
+        for (viewer, is_friend, sees) in [
+            (Viewer::user("ana"), false, [true, true, true, true]),
+            (Viewer::user("ben"), true, [true, true, true, false]),
+            (Viewer::user("ben"), false, [true, true, false, false]),
+            (eva, false, [true, true, false, false]),
+        ] {
+            let seen = [Public, Members, Friends, Me].map(|audience| {
+                may(viewer, Action::Read, &Object::ProfileField { owner: "ana", audience, is_friend })
+                    .is_allowed()
+            });
+            assert_eq!(seen, sees, "{viewer:?}, friend: {is_friend}");
         }
     }
 

@@ -22,13 +22,13 @@ async fn begin(server: &Server, user: &User, other: &User, what: &str) -> Value 
     answer
 }
 
-async fn end(server: &Server, user: &User, other: &User, what: &str) {
+pub async fn end(server: &Server, user: &User, other: &User, what: &str) {
     let path = format!("/api/users/{}/{what}", other.id);
     let (status, answer) = server.call(Method::DELETE, &path, Some(&user.token), None).await;
     assert_eq!(status, StatusCode::NO_CONTENT, "{what}: {answer}");
 }
 
-async fn befriend(server: &Server, one: &User, other: &User) {
+pub async fn befriend(server: &Server, one: &User, other: &User) {
     begin(server, one, other, "friend").await;
     assert_eq!(begin(server, other, one, "friend").await["friend"], "friends");
 }

@@ -60,8 +60,14 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
             "friendRequested": ways, "friendAccepted": ways, "followNew": ways,
         },
     });
-    let profile =
-        json!({"fullName": "Ana", "bio": "a\nb", "city": "Rosario", "avatarUrl": "https://a.example/a.png"});
+    let profile = json!({
+        "fullName": "Ana", "bio": "a\nb", "city": "Rosario", "avatarUrl": "https://a.example/a.png", "pronouns": "she/her",
+        "dancesAs": "both", "cities": ["Rosario"], "languages": ["es-AR"], "dancingSince": 2010,
+        "audiences": {
+            "bio": "public", "city": "public", "avatarUrl": "public", "pronouns": "members", "dancesAs": "members",
+            "cities": "friends", "languages": "members", "dancingSince": "me",
+        },
+    });
     let said =
         json!({"message": "Hi", "agentId": "travel", "conversationId": "x", "turnId": "t", "stream": true});
     let bodies = [

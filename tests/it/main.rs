@@ -45,6 +45,7 @@ mod personal;
 mod policy;
 mod posts;
 mod process;
+mod profiles;
 mod proxy;
 mod push_service;
 mod reactions;

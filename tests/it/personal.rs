@@ -169,6 +169,13 @@ async fn settings(server: &Server, ana: &User, host: &User) {
     let path = "/api/notifications/preferences";
     let (status, answer) = server.call(Method::PATCH, path, Some(&ana.token), Some(wanted)).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
+    let profile = json!({
+        "bio": "Bailo.", "city": "Rosario", "avatarUrl": "https://a.example/a.png", "pronouns": "she/her", "dancesAs": "both",
+        "cities": ["Rosario"], "languages": ["es-AR"], "dancingSince": 2010,
+        "audiences": {"bio": "me", "cities": "friends"},
+    });
+    let (status, answer) = server.call(Method::PATCH, "/api/users/me", Some(&ana.token), Some(profile)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
     post(server, "/api/notifications/mute", ana, json!({"thing": new_id(), "hours": 8})).await;
     post(server, "/api/push/devices", ana, json!({"fcm": "token:of-a_phone", "name": "Phone"})).await;
     crate::second_factor::turn_on(server, ana).await;

@@ -12,13 +12,13 @@ use crate::housing::room_body;
 use crate::server::{Server, User, until};
 
 /// What a search finds.
-async fn find(server: &Server, user: &User, query: &str) -> Value {
+pub async fn find(server: &Server, user: &User, query: &str) -> Value {
     let (status, answer) = server.get(&format!("/api/search?{query}"), user).await;
     assert_eq!(status, StatusCode::OK, "{query}: {answer}");
     answer
 }
 
-fn ids(found: &Value) -> Vec<&str> {
+pub fn ids(found: &Value) -> Vec<&str> {
     let items = found["items"].as_array().unwrap();
     let kinds = ["person", "post", "event", "listing"];
     let things =
@@ -27,7 +27,7 @@ fn ids(found: &Value) -> Vec<&str> {
 }
 
 /// Waits until a search finds so many things.
-async fn until_found(server: &Server, user: &User, query: &str, count: usize) -> Value {
+pub async fn until_found(server: &Server, user: &User, query: &str, count: usize) -> Value {
     until(&format!("{query} finds {count}"), async || {
         let found = find(server, user, query).await;
         (ids(&found).len() == count).then_some(found)

@@ -7,6 +7,7 @@ use mundotango_storage::db::{Erasure, Export, Fields, Kind, Part, Whose};
 use serde::{Deserialize, Serialize};
 
 use super::links::Link;
+use super::profile::Profile;
 use super::rules::Login;
 use super::totp::{Challenge, Totp};
 use crate::community::roles::Role;
@@ -31,6 +32,12 @@ const PERSONAL: &[Fields] = &[
             "head.bio",
             "head.city",
             "head.avatar_url",
+            "head.profile.pronouns",
+            "head.profile.dances_as",
+            "head.profile.cities.*",
+            "head.profile.languages.*",
+            "head.profile.dancing_since",
+            "head.profile.audiences.*",
             "head.verified_at",
             "head.leaving.since",
             "head.leaving.until",
@@ -115,6 +122,9 @@ pub struct Account {
     pub(super) city: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) avatar_url: Option<String>,
+    /// What else the user tells, and to whom each field is told.
+    #[serde(default, skip_serializing_if = "Profile::is_empty")]
+    pub(super) profile: Profile,
     /// When it was seen that the user reads the mail of the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) verified_at: Option<Timestamp>,

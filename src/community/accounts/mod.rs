@@ -10,6 +10,8 @@ pub mod names;
 mod page_texts;
 mod pages;
 pub mod passwords;
+pub mod profile;
+mod profiles;
 mod refresh_token;
 mod rows;
 pub mod rules;
@@ -29,7 +31,7 @@ use axum::http::StatusCode;
 use deserr::Deserr;
 use jiff::{SignedDuration, Timestamp};
 use mundotango_gateway::extract::ValidJson;
-use mundotango_gateway::input::{BadFields, Choice, Given, Maybe, Time};
+use mundotango_gateway::input::{BadFields, Choice, Maybe};
 use mundotango_gateway::problem::{Code, Problem};
 use mundotango_gateway::revocation_store::Revoked;
 use mundotango_gateway::{IdempotencyKey, Identity, LateClaim, NewId};
@@ -42,19 +44,20 @@ use self::client::Client;
 use self::kind::Leaving;
 use self::links::{Link, Purpose};
 use self::passwords::Passwords;
+use self::profile::Profile;
+use self::profiles::OwnUser;
+pub(super) use self::profiles::PublicUser;
 use self::refresh_token::RefreshToken;
 use self::rules::{Login, NewLogin, Rotation};
-use self::store::{AccountStore, ProfileChange, User};
+use self::store::{AccountStore, User};
 use super::Community;
 use super::audit::rules::Act;
 use super::effects::Effect;
 use super::limits::Address;
-use super::policy::{self, Action, Object, Viewer};
 use super::roles::{self, Role};
 use super::search::sources::PERSON;
 use crate::texts::{
-    Bio, City, DeviceName, EmailAddress, FullName, GivenPassword, NewPassword, RefreshTokenText, Username,
-    WebAddress,
+    DeviceName, EmailAddress, FullName, GivenPassword, NewPassword, RefreshTokenText, Username,
 };
 
 type Shared = State<Arc<Community>>;
@@ -66,8 +69,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(refresh))
         .routes(routes!(log_out))
         .routes(routes!(log_out_everywhere))
-        .routes(routes!(me, change_profile))
         .routes(routes!(create_user))
+        .merge(profiles::router())
         .merge(email::router())
         .merge(sessions::router())
         .merge(second_factor::router())
@@ -135,34 +138,6 @@ struct RefreshBody {
     refresh_token: RefreshTokenText,
 }
 
-/// A user, as the user sees it.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct OwnUser {
-    email: String,
-    /// Whether the user is known to read the mail of the address.
-    email_verified: bool,
-    role: Role,
-    #[serde(flatten)]
-    public: PublicUser,
-}
-
-/// A user, as everybody sees it.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct PublicUser {
-    pub(super) id: String,
-    pub(super) username: String,
-    pub(super) full_name: String,
-    #[schema(required = true)]
-    pub(super) bio: Option<String>,
-    #[schema(required = true)]
-    pub(super) city: Option<String>,
-    #[schema(required = true)]
-    avatar_url: Option<String>,
-    created_at: Time,
-}
-
 /// Tokens of a login, and whose it is.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -174,66 +149,6 @@ struct LoggedIn {
     /// For the next pair of tokens; good once, and for 30 seconds after that.
     refresh_token: String,
     user: OwnUser,
-}
-
-/// A change of the own profile; what is absent stays, and null clears.
-#[derive(Debug, Deserr, ToSchema)]
-#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
-#[schema(rename_all = "camelCase")]
-struct ProfileBody {
-    #[deserr(default)]
-    #[schema(value_type = FullName, required = false)]
-    full_name: Given<FullName>,
-    #[deserr(default)]
-    #[schema(value_type = Option<Bio>)]
-    bio: Maybe<Bio>,
-    #[deserr(default)]
-    #[schema(value_type = Option<City>)]
-    city: Maybe<City>,
-    #[deserr(default)]
-    #[schema(value_type = Option<WebAddress>)]
-    avatar_url: Maybe<WebAddress>,
-}
-
-impl From<User> for PublicUser {
-    fn from(user: User) -> Self {
-        Self {
-            id: user.id,
-            username: user.username,
-            full_name: user.full_name,
-            bio: user.bio,
-            city: user.city,
-            avatar_url: user.avatar_url,
-            created_at: user.created_at.into(),
-        }
-    }
-}
-
-impl From<User> for OwnUser {
-    fn from(user: User) -> Self {
-        Self {
-            email: user.email.clone(),
-            email_verified: user.is_verified,
-            role: user.role,
-            public: user.into(),
-        }
-    }
-}
-
-impl Community {
-    /// The users with these ids whom the caller may see and who are not locked out, in the ids' order.
-    pub(super) async fn seen_people_by_id(
-        &self,
-        ids: &[String],
-        viewer: Viewer<'_>,
-    ) -> Result<Vec<PublicUser>, Problem> {
-        let profiles = self.accounts.profiles(ids).await?.into_iter();
-        let seen = profiles.filter(|profile| {
-            policy::may(viewer, Action::Read, &Object::Somebody { user: &profile.id }).is_allowed()
-                && !self.revocations.is_blocked(&profile.id)
-        });
-        Ok(seen.map(PublicUser::from).collect())
-    }
 }
 
 /// How long after an account was made its first letter may come.
@@ -270,6 +185,7 @@ pub async fn create(
         bio: None,
         city: None,
         avatar_url: None,
+        profile: Profile::default(),
         is_verified: false,
     };
     let hash = passwords.hash(account.password.into_string()).await?;
@@ -487,35 +403,6 @@ async fn log_out_everywhere(identity: Identity, State(community): Shared) -> Res
         tracing::warn!(%error, user_id = identity.user_id, "logins are locked out, but not removed");
     }
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Who the caller is.
-#[utoipa::path(
-    get, path = "/api/users/me", operation_id = "getMe",
-    tag = "users", responses((status = OK, body = OwnUser)),
-)]
-async fn me(identity: Identity, State(community): Shared) -> Result<Json<OwnUser>, Problem> {
-    Ok(Json(community.existing_user(&identity.user_id).await?.into()))
-}
-
-/// Change the own profile.
-#[utoipa::path(
-    patch, path = "/api/users/me", operation_id = "changeMe", tag = "users", request_body = ProfileBody,
-    responses((status = OK, body = OwnUser), (status = BAD_REQUEST, body = Problem)),
-)]
-async fn change_profile(
-    identity: Identity,
-    State(community): Shared,
-    ValidJson(body): ValidJson<ProfileBody>,
-) -> Result<Json<OwnUser>, Problem> {
-    let change = ProfileChange {
-        full_name: body.full_name.0.map(FullName::into_string),
-        bio: body.bio.map(Bio::into_string),
-        city: body.city.map(City::into_string),
-        avatar_url: body.avatar_url.map(WebAddress::into_string),
-    };
-    let changed = community.accounts.update_profile(&identity.user_id, change).await?;
-    Ok(Json(changed.ok_or_else(|| Problem::not_found("user"))?.into()))
 }
 
 /// Make an account of any role; for admins.

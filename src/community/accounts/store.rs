@@ -10,6 +10,7 @@ use mundotango_storage::db::{Db, Decision, Effect as KeptEffect, Found, Wants, p
 
 use super::kind::{Account, Facts, LOGINS, Leaving, PASSWORD, Row, TOTP, USERS};
 use super::names::Name;
+use super::profile::{MoreChange, Profile};
 use super::rows::{as_login, login_key, put_challenge, put_login};
 use super::rules::{Login, MAX_LOGINS, NewLogin, Presented, Rotation};
 use crate::community::effects::Effect;
@@ -35,6 +36,8 @@ pub struct User {
     pub city: Option<String>,
     /// A picture.
     pub avatar_url: Option<String>,
+    /// What else the user tells, and to whom each field is told.
+    pub profile: Profile,
     /// Whether the user is known to read the mail of the address.
     pub is_verified: bool,
     /// When the account was made.
@@ -61,11 +64,13 @@ pub struct ProfileChange {
     pub city: Maybe<String>,
     /// New picture.
     pub avatar_url: Maybe<String>,
+    /// What else changes.
+    pub more: MoreChange,
 }
 
 impl User {
     pub(in crate::community) fn new(id: &str, facts: &Facts, account: Account) -> Self {
-        let Account { email, username, full_name, role, bio, city, avatar_url, .. } = account;
+        let Account { email, username, full_name, role, bio, city, avatar_url, profile, .. } = account;
         Self {
             id: id.to_owned(),
             email,
@@ -75,6 +80,7 @@ impl User {
             bio,
             city,
             avatar_url,
+            profile,
             is_verified: account.verified_at.is_some(),
             created_at: facts.created_at,
         }
@@ -118,6 +124,7 @@ impl AccountStore {
                 bio: user.bio.clone(),
                 city: user.city.clone(),
                 avatar_url: user.avatar_url.clone(),
+                profile: user.profile.clone(),
                 verified_at: None,
                 welcomed: false,
                 leaving: None,
@@ -245,6 +252,7 @@ impl AccountStore {
                 change.bio.set(&mut head.bio);
                 change.city.set(&mut head.city);
                 change.avatar_url.set(&mut head.avatar_url);
+                change.more.apply(&mut head.profile);
                 part.emit(&Effect::changed(PERSON, &user_id))?;
                 Ok(Decision::Write(User::new(&user_id, part.facts, part.head.clone())))
             })

@@ -28,6 +28,7 @@ use super::places::Heads;
 use super::rules::{Cancelled, Plan, RsvpChoice, RsvpCounts, Settings};
 use super::schedule::{GivenTime, Schedule, Zone};
 use super::store::{Edited, Event, EventStore, EventType};
+use crate::community::accounts::profile::Profile;
 use crate::community::accounts::store::{AccountStore, User};
 use crate::community::clocks::WEEKS;
 use crate::community::letters::{self, Letters};
@@ -124,6 +125,7 @@ impl World {
                 bio: None,
                 city: None,
                 avatar_url: None,
+                profile: Profile::default(),
                 is_verified: true,
                 created_at: Timestamp::UNIX_EPOCH,
             };

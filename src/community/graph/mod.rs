@@ -101,7 +101,9 @@ impl Community {
         let is_kept_out = mine.theirs.block || theirs.block.is_some();
         policy::may(Viewer::from(identity), Action::Read, &Object::Profile { is_kept_out }).allows("user")?;
         let user = self.accounts.profiles(&[id.to_owned()]).await?.pop();
-        Ok((user.ok_or_else(|| Problem::not_found("user"))?.into(), mine, theirs))
+        let user = user.ok_or_else(|| Problem::not_found("user"))?;
+        let is_friend = [&mine, &theirs].into_iter().all(|tie| tie.friendship() == Friendship::Friends);
+        Ok((PublicUser::seen(user, Viewer::from(identity), is_friend), mine, theirs))
     }
 
     /// Begins something with another user, whom the caller has to see.

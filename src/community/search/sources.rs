@@ -8,6 +8,7 @@
 use mundotango_storage::db::{Db, Found, KindSpec};
 
 use crate::community::accounts::kind::{self as account, Account, USERS};
+use crate::community::accounts::profile::FieldAudience;
 use crate::community::accounts::store::User;
 use crate::community::events::rules::Attendance;
 use crate::community::events::store::{self as event, EVENTS, Event};
@@ -46,10 +47,14 @@ pub fn searched_as(kind: &KindSpec) -> Option<&'static str> {
 
 fn person(id: &str, found: Found<account::Facts, Account>) -> Document {
     let user = User::new(id, &found.facts, found.head);
+    // What is not for everybody is in no index: by what is found one could tell what it says.
+    let told = &user.profile.audiences;
+    let is_public = |audience: FieldAudience| audience == FieldAudience::Public;
+    let cities = user.profile.cities.iter().filter(|_| is_public(told.cities)).cloned();
     Document {
         title: format!("{} {}", user.full_name, user.username),
-        text: user.bio.unwrap_or_default(),
-        places: user.city.into_iter().collect(),
+        places: user.city.filter(|_| is_public(told.city)).into_iter().chain(cities).collect(),
+        text: user.bio.filter(|_| is_public(told.bio)).unwrap_or_default(),
         audience: Audience::Everybody,
         at: user.created_at,
         over_at: None,

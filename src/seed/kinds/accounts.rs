@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{Generator, as_sent};
 use crate::community::accounts::NewUser;
+use crate::community::accounts::profile::Profile;
 use crate::community::accounts::store::{AccountStore, User};
 use crate::seed::plan::Plan;
 use crate::seed::words;
@@ -61,6 +62,7 @@ impl Generator for Accounts {
             bio: bio.map(Bio::into_string),
             city: Some(city.into_string()),
             avatar_url: None,
+            profile: Profile::default(),
             is_verified: false,
             created_at,
         };

@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 use mundotango::community::accounts::names::{Claim, NAMES};
+use mundotango::community::accounts::profile::Profile;
 use mundotango::community::accounts::rules::{Login, MAX_LOGINS, NewLogin, ROTATION_GRACE, Rotation};
 use mundotango::community::accounts::store::{AccountStore, ProfileChange, Taken, User};
 use mundotango::community::roles::Role;
@@ -23,6 +24,7 @@ pub fn user() -> User {
         bio: None,
         city: None,
         avatar_url: None,
+        profile: Profile::default(),
         is_verified: false,
         created_at: now(),
         id,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use mundotango::community::accounts::profile::Profile;
 use mundotango::community::accounts::rules::{Login, NewLogin};
 use mundotango::community::accounts::store::{AccountStore, User};
 use mundotango::community::bookmarks::store::BookmarkStore;
@@ -68,6 +69,7 @@ impl Somebody {
             bio: Some(format!("bio of {name} {mark}")),
             city: None,
             avatar_url: None,
+            profile: Profile::default(),
             is_verified: false,
             created_at: now(),
             id,
