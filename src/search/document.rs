@@ -7,7 +7,7 @@ pub(super) const MOST_OF_TITLE: usize = 50;
 /// Most words that are indexed of a text.
 pub(super) const MOST_OF_TEXT: usize = 2_000;
 /// Most places of one thing.
-pub(super) const MOST_PLACES: usize = 5;
+pub(super) const MOST_PLACES: usize = 6;
 
 /// Who may find a thing. It keeps others' things from taking the places of a page; whoever finds one still reads it only if
 /// policy says so.
