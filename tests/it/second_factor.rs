@@ -14,15 +14,17 @@ const ANSWER: &str = "/api/auth/login/second-factor";
 
 /// Reads base 32 as apps do.
 fn bytes_of(text: &str) -> Vec<u8> {
-    let bits: String = text
-        .bytes()
-        .map(|letter| match letter {
-            b'A'..=b'Z' => format!("{:05b}", letter - b'A'),
-            _ => format!("{:05b}", letter - b'2' + 26),
-        })
-        .collect();
-    let whole = bits.as_bytes().chunks_exact(8);
-    whole.map(|byte| u8::from_str_radix(std::str::from_utf8(byte).unwrap(), 2).unwrap()).collect()
+    let (mut bytes, mut held, mut bits) = (Vec::new(), 0_u32, 0_u32);
+    for letter in text.bytes() {
+        let five = if letter.is_ascii_uppercase() { letter - b'A' } else { letter - b'2' + 26 };
+        held = ((held << 5) | u32::from(five)) & 0xfff;
+        bits += 5;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push(u8::try_from((held >> bits) & 0xff).unwrap());
+        }
+    }
+    bytes
 }
 
 /// What a device shows so many steps from now.

@@ -113,6 +113,10 @@ struct RecoveryView {
     recovery_codes: Vec<String>,
 }
 
+fn secret_key(tokens: &Tokens) -> Result<SecretKey, Problem> {
+    SecretKey::of(tokens).map_err(|error| Problem::internal(&error))
+}
+
 /// 401: the password is right, and a code is wanted.
 pub(super) fn required(tokens: &Tokens, user_id: &str, challenge_id: &str) -> Problem {
     let text = format!("{user_id}.{challenge_id}");
@@ -190,7 +194,7 @@ async fn log_in(
     let attempt = community.limits.login(&user.email, &address).await?;
     let client = client.named(body.device.value().map(DeviceName::into_string));
     let (refresh_token, login) = community.new_login(&user_id, client)?;
-    let (key, code) = (SecretKey::of(&community.tokens)?, Code::read(&body.code.into_string()));
+    let (key, code) = (secret_key(&community.tokens)?, Code::read(&body.code.into_string()));
     match community.accounts.answer_challenge(&challenge_id, login, key, code, now()).await? {
         Answered::LoggedIn(user) => {
             let logged_in = community.logged_in(*user, &refresh_token)?;
@@ -237,7 +241,7 @@ async fn begin(
     let user = community.existing_user(&identity.user_id).await?;
     community.check_password(&user, body.password, &address).await?;
     let secret = random::<SECRET_BYTES>()?;
-    let sealed = SecretKey::of(&community.tokens)?.seal(&user.id, &secret)?;
+    let sealed = secret_key(&community.tokens)?.seal(&user.id, &secret)?;
     match community.accounts.begin_totp(&user.id, Totp::begun(sealed, now())).await? {
         Turned::IsOn => return Err(is_on()),
         Turned::IsOff => return Err(Problem::not_found("user")),
@@ -270,7 +274,7 @@ async fn confirm(
     let attempt = community.limits.login(&user.email, &address).await?;
     let made = (0..RECOVERY_CODES).map(|_| Ok::<_, Problem>(recovery_code(&random::<RECOVERY_BYTES>()?)));
     let (recovery_codes, hashes) = made.collect::<Result<(Vec<_>, Vec<_>), Problem>>()?;
-    let (key, code) = (SecretKey::of(&community.tokens)?, Code::read(&body.code.into_string()));
+    let (key, code) = (secret_key(&community.tokens)?, Code::read(&body.code.into_string()));
     match community.accounts.confirm_totp(&user.id, key, code, hashes, now()).await? {
         Turned::Done => Ok(Json(RecoveryView { recovery_codes })),
         Turned::IsOn => Err(is_on()),
@@ -305,7 +309,7 @@ async fn remove(
     }
     community.check_password(&user, body.password, &address).await?;
     let attempt = community.limits.login(&user.email, &address).await?;
-    let (key, code) = (SecretKey::of(&community.tokens)?, Code::read(&body.code.into_string()));
+    let (key, code) = (secret_key(&community.tokens)?, Code::read(&body.code.into_string()));
     match community.accounts.remove_totp(&user.id, key, code, now()).await? {
         Turned::Done => Ok(StatusCode::NO_CONTENT),
         Turned::Wrong => {
