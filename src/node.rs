@@ -440,6 +440,7 @@ fn payments_of(db: &Db, jobs: &Jobs, config: &Config) -> anyhow::Result<Payments
 fn sagas(pools: NewPools, db: &Db, jobs: &Jobs) -> NewPools {
     let pools = events::promoting::handled(events::refunds::handled(pools, db, jobs), db);
     let pools = community::posts::work::handled(events::live_counts::handled(pools, db), db);
+    let pools = community::posts::timeline::handled(pools, db, jobs);
     let pools = community::housing::handled(pools, db);
     let pools = community::points::handled(pools, db, jobs);
     let pools = community::graph::handled(pools, db);

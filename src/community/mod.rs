@@ -73,6 +73,7 @@ use points::Points;
 use posts::comments::store::CommentStore;
 use posts::live::ChangedPosts;
 use posts::store::PostStore;
+use posts::timeline::filling::Timelines;
 use site::Site;
 
 /// The kinds of partitions that the features keep.
@@ -82,6 +83,8 @@ pub fn kinds() -> Vec<&'static KindSpec> {
         accounts::names::NAMES.spec(),
         posts::store::POSTS.spec(),
         posts::store::POST_REACTIONS.spec(),
+        posts::timeline::store::TIMELINES.spec(),
+        posts::timeline::store::POPULAR_AUTHORS.spec(),
         posts::comments::kind::COMMENTS.spec(),
         posts::comments::reactions::COMMENT_REACTIONS.spec(),
         bookmarks::store::BOOKMARKS.spec(),
@@ -159,6 +162,7 @@ pub struct Community {
     posts: PostStore,
     comments: CommentStore,
     changed_posts: ChangedPosts,
+    timelines: Timelines,
     bookmarks: BookmarkStore,
     circles: Circles,
     hot: Arc<dyn HotState>,
@@ -235,6 +239,7 @@ impl Community {
             posts,
             comments,
             changed_posts,
+            timelines: Timelines::new(db, &circles),
             bookmarks: BookmarkStore::new(db.clone()),
             circles,
             hot,

@@ -226,6 +226,11 @@ async fn befriend_and_talk(server: &Server, listeners: &mut [Listener], users: [
     done(Method::PUT, &format!("/api/users/{}/friend", ana.id), beto, json!({})).await;
     listeners[0].hear(&["friend.accepted"]).await;
 
+    done(Method::PUT, &format!("/api/users/{}/follow", ana.id), beto, json!({})).await;
+    assert_eq!(server.get("/api/posts/feed/following", beto).await.0, StatusCode::OK);
+    done(Method::POST, "/api/posts", ana, json!({"content": "Who dances now?"})).await;
+    listeners[1].hear(&["feed.new"]).await;
+
     let group = json!({"title": "Camp", "memberIds": [beto.id]});
     let group = done(Method::POST, "/api/chat/conversations", ana, group).await;
     let id = group["id"].as_str().unwrap();

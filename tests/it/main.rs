@@ -69,6 +69,7 @@ mod stores;
 mod storm;
 mod stripe;
 mod supervision;
+mod timelines;
 mod tls;
 mod tokens;
 mod traces;

@@ -217,6 +217,7 @@ fn rule(operation: &str) -> Option<Rule> {
         | "markNotificationRead"
         | "listPosts"
         | "listUserPosts"
+        | "listFollowedPosts"
         | "createPost"
         | "removeBookmark"
         | "listDevices"

@@ -302,6 +302,10 @@ async fn posts(node: &mut Quiet, host: &User, ana: &User) {
     let heart = json!({"reactionType": "heart"});
     node.warm(&["/api/posts"], ana).await;
     node.read("GET /api/posts", "/api/posts", ana).await;
+    let eva = node.server.register("eva").await;
+    let follow = format!("/api/users/{}/follow", host.id);
+    node.server.call(Method::PUT, &follow, Some(&eva.token), None).await;
+    node.read("GET /api/posts/feed/following", "/api/posts/feed/following", &eva).await;
     node.read("GET /api/posts/{id}", &path, ana).await;
     node.read("GET /api/posts/{id}/revisions", &format!("{path}/revisions"), ana).await;
     node.read("GET /api/users/{id}/posts", &format!("/api/users/{}/posts", host.id), ana).await;

@@ -21,6 +21,7 @@ use super::relations::{KeptViews, Sorts};
 use super::rules::{Act, Counts, MOST_ASKED, News, Notice, Refusal, Tie};
 use crate::community::Person;
 use crate::community::accounts::store::AccountStore;
+use crate::community::posts::timeline;
 
 /// How users stand to others.
 pub static CIRCLES: Kind<(), Head, Tie> =
@@ -207,6 +208,7 @@ fn change_tie<T>(
     if after.follow != before.follow {
         if let Some(follow) = &after.follow {
             part.enter(follower_entry(other, &follow.id, owner)?);
+            part.emit(&timeline::jobs::followed(owner, other)?)?;
         }
         let notice = FollowNotice {
             follower: owner.to_owned(),
@@ -276,6 +278,18 @@ impl Circles {
         let read = keys.iter().zip(followers).zip(ties);
         let items = read.filter(|((key, _), tie)| is_current(key, tie)).map(|((_, follower), _)| follower);
         Ok(Page { items: items.collect(), next: entries.next })
+    }
+
+    /// Those who follow a user as the list has them, the newest first, behind an entry of it; the cursor is the last entry. They
+    /// are not asked: who stopped a moment ago may be among them.
+    pub async fn noted_followers(
+        &self,
+        target: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<String>, StoreError> {
+        let entries = self.db.walk(&FOLLOWERS_BY_TIME, &[target], after, limit).await?;
+        Ok(entries.map(|(key, ())| last_part(&key)))
     }
 
     /// Does what a user wants with another. When it is done, the other's circle is tried at once; a job makes up for what

@@ -11,6 +11,7 @@ use super::bodies::{PostBody, PostCounts, PostMessage};
 use super::editing::Edit;
 use super::live::channel_of;
 use super::post::{Post, Visibility};
+use super::timeline::jobs::fan_out;
 use super::work;
 use crate::community::Person;
 use crate::community::effects::Effect;
@@ -23,7 +24,7 @@ use crate::community::search::sources::POST;
 /// Where public posts are published.
 const FEED_CHANNEL: &str = "posts:feed";
 
-/// Tells those who look at the feed of a new public post, and the search of any.
+/// Tells those who look at the feed of a new public post, and the search of any; has it put into timelines.
 pub(super) fn announce_new(
     post: &Post,
     people: &BTreeMap<String, Person>,
@@ -33,6 +34,9 @@ pub(super) fn announce_new(
         let body = PostBody::new(post.clone(), PostCounts::default(), people);
         effects.push(Effect::publish(FEED_CHANNEL, &PostMessage::Created { post: body })?);
         effects.push(earn(post, Told::Done)?);
+    }
+    if post.visibility != Visibility::Private {
+        effects.push(fan_out(&post.id)?);
     }
     effects.push(Effect::changed(POST, &post.id));
     Ok(effects)
@@ -64,6 +68,9 @@ pub(super) fn announce_edit(
     }
     if was != is {
         effects.push(earn(after, if is { Told::Done } else { Told::TakenBack })?);
+    }
+    if after.visibility.is_wider_than(before.visibility) {
+        effects.push(fan_out(&after.id)?);
     }
     effects.push(Effect::changed(POST, &after.id));
     Ok(effects)

@@ -14,6 +14,7 @@ pub mod post;
 mod readers;
 pub mod rules;
 pub mod store;
+pub mod timeline;
 pub mod work;
 
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(react, take_back))
         .merge(changing::router())
         .merge(comments::router())
+        .merge(timeline::router())
 }
 
 impl Community {
