@@ -108,8 +108,9 @@ async fn all_that_many_post_at_once_is_in_the_feed_once() {
         relate(&server, Method::PUT, &ben, author, "follow").await;
     }
     assert_eq!(feed(&server, &ben).await, Vec::<String>::new());
-    let posting =
-        authors.iter().flat_map(|author| (0..8).map(|_| post(&server, author, "¡Bailemos!", "public")));
+    let node = &server;
+    let of_author = |author| (0..8).map(move |_| post(node, author, "¡Bailemos!", "public"));
+    let posting = authors.iter().flat_map(of_author);
     let mut posts = join_all(posting.collect::<Vec<_>>()).await;
     posts.sort_unstable_by(|one, other| other.cmp(one));
     let walked = async || {
