@@ -29,11 +29,9 @@ const PERSONAL: &[Fields] = &[
         &["id", "head.seen", "head.building", "head.news", "head.rows", "head.floor", "keys.p"],
     ),
     Fields::of(
-        Whose::Named,
+        Whose::RowUser,
         Export::NotGiven("the author's own posts are given"),
-        Erasure::Kept(
-            "the id leads to nobody once the account is gone, and newer posts take the row's place",
-        ),
+        Erasure::RowRemoved,
         &["rows.p.author"],
     ),
 ];
@@ -49,7 +47,7 @@ const PERSONAL_OF_POPULAR: &[Fields] = &[
     Fields::of(
         Whose::Named,
         Export::NotGiven("the number of followers says it"),
-        Erasure::Kept("the id leads to nobody once the account is gone"),
+        Erasure::Anonymous("the list only tells whose posts are looked for by readers"),
         &["head.authors.*"],
     ),
 ];
@@ -242,6 +240,24 @@ impl TimelineStore {
         let added = self.0.change(&TIMELINES, user_id, wants, rule).await?.unwrap_or_default();
         mundotango_ops::metrics().timeline_rows_written_total.inc_by(added.into());
         Ok(())
+    }
+
+    /// Takes rows out of a timeline whose author is gone, by their keys, and counts them no longer. Doing it again changes nothing.
+    pub async fn forget(&self, user_id: &str, rows: &[String]) -> Result<(), StoreError> {
+        let wants = rows.iter().fold(Wants::head(), Wants::row);
+        let rows = rows.to_vec();
+        let rule = move |part: &mut Timeline<'_>| {
+            let mut gone = 0;
+            for row in &rows {
+                if part.row(row).is_some() {
+                    part.remove(row);
+                    gone += 1;
+                }
+            }
+            part.head.rows = part.head.rows.saturating_sub(gone);
+            Ok::<_, StoreError>(if gone > 0 { Decision::Write(()) } else { Decision::Stands(()) })
+        };
+        self.0.change(&TIMELINES, user_id, wants, rule).await.map(drop)
     }
 
     /// A page of what a timeline leads to, as one list with the posts of authors whose posts are in no timeline.

@@ -26,6 +26,7 @@ use mundotango::community::payments::store::PaymentStore;
 use mundotango::community::posts::editing::PostEdit;
 use mundotango::community::posts::rules::ReactionType;
 use mundotango::community::posts::store::{Post, PostStore, Text, Visibility};
+use mundotango::community::posts::timeline::store::{Putting, TimelineStore};
 use mundotango::community::roles::Role;
 use mundotango::life_ceo::store::{Conversation, ConversationStore, Speaker, Turn};
 use mundotango_protocol::new_id;
@@ -269,6 +270,12 @@ pub async fn world(db: &Db) -> World {
     for user in [&ana, &ben] {
         bookmarks.set(user.id(), &post.id, true, None::<Effect>).await.unwrap();
     }
+    let timelines = TimelineStore::new(db.clone());
+    for user in [&ana, &ben] {
+        let leads = [&own[0], &post].map(|post| (post.id.clone(), post.author_id.clone()));
+        timelines.put(user.id(), leads.to_vec(), Putting::Asked).await.unwrap();
+    }
+    assert!(timelines.note_popular(ana.id()).await.unwrap());
     let conversations = ConversationStore::new(db.clone());
     let conversation = Conversation {
         id: new_id(),
