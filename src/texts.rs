@@ -123,6 +123,8 @@ text! {
     CommentText = rule(Form::Prose, 1, 2000, "See you there!");
     /// What a picture shows, for those who do not see it.
     AltText = rule(Form::Line, 1, 500, "Two dancers on an empty floor");
+    /// What can be chosen in a poll.
+    PollOption = rule(Form::Line, 1, 80, "On Friday");
     /// A hashtag, with its sign or without.
     TagText = rule(Form::Line, 1, 51, "tango");
     /// What a thing is called.

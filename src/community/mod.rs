@@ -83,6 +83,7 @@ pub fn kinds() -> Vec<&'static KindSpec> {
         accounts::names::NAMES.spec(),
         posts::store::POSTS.spec(),
         posts::store::POST_REACTIONS.spec(),
+        posts::polls::store::POLL_VOTES.spec(),
         posts::timeline::store::TIMELINES.spec(),
         posts::timeline::store::POPULAR_AUTHORS.spec(),
         posts::comments::kind::COMMENTS.spec(),

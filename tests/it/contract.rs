@@ -213,6 +213,18 @@ async fn comment_and_edit(server: &Server, (ana, beto): (&User, &User), id: &str
     }
 }
 
+async fn ask_and_vote(server: &Server, (ana, beto): (&User, &User), listener: &mut Listener) {
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let poll = json!({"options": ["On Friday", "On Sunday"], "until": until});
+    let (status, post) = server.post("/api/posts", ana, json!({"content": "When?", "poll": poll})).await;
+    assert_eq!(status, StatusCode::CREATED, "{post}");
+    let id = post["id"].as_str().unwrap();
+    listener.subscribe(&format!("post:{id}")).await;
+    let path = format!("/api/posts/{id}/vote");
+    server.call(Method::PUT, &path, Some(&beto.token), Some(json!({"choices": [1]}))).await;
+    listener.hear(&["post.polled"]).await;
+}
+
 /// Two become friends, and all that a group's channel tells happens in theirs.
 async fn befriend_and_talk(server: &Server, listeners: &mut [Listener], users: [&User; 3]) {
     let [ana, beto, carla] = users;
@@ -349,6 +361,7 @@ async fn every_publication_fits_its_schema() {
     server.call(Method::PUT, &format!("/api/posts/{id}/bookmark"), Some(&ana.token), None).await;
     server.call(Method::DELETE, &format!("/api/posts/{id}/bookmark"), Some(&ana.token), None).await;
     listeners[0].hear(&["post.created", "post.reacted", "bookmark.changed"]).await;
+    ask_and_vote(&server, (&ana, &beto), &mut listeners[0]).await;
     comment_and_edit(&server, (&ana, &beto), id).await;
     listeners[0].hear(&["comment.created", "comment.updated", "comment.deleted"]).await;
     listeners[0].hear(&["post.updated", "post.deleted", "post.changed"]).await;

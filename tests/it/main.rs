@@ -43,6 +43,7 @@ mod pages;
 mod payments;
 mod personal;
 mod policy;
+mod polls;
 mod posts;
 mod process;
 mod proxy;

@@ -261,8 +261,8 @@ fn rule(operation: &str) -> Option<Rule> {
             GivesSeries
         }
         "acceptEventSeries" => TakesSeries,
-        "getPost" | "addBookmark" | "reactToPost" | "removeReaction" | "listPostRevisions"
-        | "listComments" | "createComment" => ReadsPost,
+        "getPost" | "voteInPoll" | "removeVote" | "addBookmark" | "reactToPost" | "removeReaction"
+        | "listPostRevisions" | "listComments" | "createComment" => ReadsPost,
         "changePost" => ChangesPost,
         "deletePost" => RemovesPost,
         "reactToComment" | "removeCommentReaction" => ReadsComment,

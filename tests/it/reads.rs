@@ -17,7 +17,9 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/store-reads.md");
 const AREAS: [&str; 6] = ["events", "housing", "payments", "people", "chat", "posts"];
 /// Operations that are not: what they read depends on what they are given, on what is published at the same moment or on Stripe,
 /// or a stay or a series has to be over.
-const NOT_STATED: [&str; 13] = [
+const NOT_STATED: [&str; 15] = [
+    "PUT /api/posts/{id}/vote",
+    "DELETE /api/posts/{id}/vote",
     "POST /api/posts/{id}/react",
     "DELETE /api/posts/{id}/react",
     "POST /api/events/import",

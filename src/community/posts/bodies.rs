@@ -11,6 +11,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::editing::PostEdit;
 use super::entities::{Entity, EntityKind, entities, tag_key};
+use super::polls::bodies::{NewPoll, PollState, PollView};
+use super::polls::rules::Poll;
 use super::post::{MOST_MEDIA, Media, MediaKind, Post, Text, Visibility};
 use super::rules::ReactionType;
 use crate::community::Person;
@@ -53,13 +55,22 @@ pub(super) struct NewPost {
     #[deserr(default)]
     #[schema(value_type = Vec<MediaBody>, max_items = 10, required = false)]
     media: Given<UpTo<MediaBody, MOST_MEDIA>>,
+    /// A question to those who read it.
+    #[deserr(default)]
+    #[schema(value_type = NewPoll, required = false)]
+    poll: Given<NewPoll>,
 }
 
 impl NewPost {
-    /// As it is kept, without those whom it mentions.
-    pub(super) fn text(self, at: Timestamp) -> (Text, Visibility) {
+    /// As it is kept, without those whom it mentions; or what is wrong with it, at that time.
+    pub(super) fn parts(self, at: Timestamp) -> Result<(Text, Visibility, Option<Poll>), FieldError> {
         let media = self.media.0.map(media).unwrap_or_default();
-        (Text { media, ..Text::new(self.content.into_string(), at) }, self.visibility.0)
+        let poll = self.poll.0.map(Poll::from);
+        if poll.as_ref().is_some_and(|poll| !poll.is_timely(at)) {
+            let message = "must be 5 minutes to 90 days from now";
+            return Err(FieldError::new("poll.until", FieldCode::OutOfRange, message));
+        }
+        Ok((Text { media, ..Text::new(self.content.into_string(), at) }, self.visibility.0, poll))
     }
 }
 
@@ -200,6 +211,9 @@ pub(in crate::community) struct PostBody {
     /// What the words name.
     entities: Vec<EntityView>,
     media: Vec<MediaView>,
+    /// What it asks; null where it asks nothing.
+    #[schema(required = true)]
+    poll: Option<PollView>,
     visibility: Visibility,
     created_at: Time,
     /// Rises with each edit, from 1 on.
@@ -230,6 +244,7 @@ impl PostBody {
             edited_at: (post.revision > 1).then(|| post.text.at.into()),
             content: post.text.content,
             media: post.text.media.into_iter().map(MediaView::from).collect(),
+            poll: post.poll.map(PollView::from),
             visibility: post.visibility,
             created_at: post.created_at.into(),
             revision: post.revision,
@@ -248,6 +263,9 @@ pub(in crate::community) struct SeenPost {
     /// The caller's own reaction.
     #[schema(required = true)]
     pub(super) my_reaction: Option<ReactionType>,
+    /// How the poll stands; null where there is none.
+    #[schema(required = true)]
+    pub(super) poll_state: Option<PollState>,
 }
 
 /// A page of the feed.

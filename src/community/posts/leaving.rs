@@ -30,4 +30,9 @@ impl LeavingAuthors {
     pub async fn take_reaction_back(&self, post_id: &str, user_id: &str) -> Result<(), StoreError> {
         self.posts.react(post_id, user_id, None).await.map(drop)
     }
+
+    /// Takes a user's vote in the poll of a post back.
+    pub async fn take_vote_back(&self, post_id: &str, user_id: &str) -> Result<(), StoreError> {
+        self.posts.vote(post_id, user_id, None).await.map(drop)
+    }
 }

@@ -10,6 +10,7 @@ pub mod feeds;
 pub mod leaving;
 pub(super) mod live;
 pub(super) mod mentions;
+pub mod polls;
 pub mod post;
 mod readers;
 pub mod rules;
@@ -49,6 +50,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(react, take_back))
         .merge(changing::router())
         .merge(comments::router())
+        .merge(polls::router())
         .merge(timeline::router())
 }
 
@@ -82,9 +84,11 @@ impl Community {
             self.comments.counts(&ids),
             self.posts.reactions_of(user_id, &ids)
         )?;
+        let mut polls = self.poll_states(&posts, user_id).await?;
         let counts = reactions.into_iter().zip(comments);
         let seen = posts.into_iter().zip(counts).map(|(post, (reactions, comments))| SeenPost {
             my_reaction: own.get(&post.id).copied(),
+            poll_state: polls.remove(&post.id),
             post: PostBody::new(post, PostCounts { reactions, comments }, &people),
         });
         Ok(seen.collect())
@@ -133,7 +137,8 @@ impl Community {
         }
         let people = self.people(vec![post.author_id.clone()]).await;
         let counts = self.counts_of(&post.id).await?;
-        Ok(Json(SeenPost { post: PostBody::new(post, counts, &people), my_reaction: reaction }))
+        let poll_state = self.poll_states(std::slice::from_ref(&post), user_id).await?.remove(&post.id);
+        Ok(Json(SeenPost { post: PostBody::new(post, counts, &people), my_reaction: reaction, poll_state }))
     }
 }
 
@@ -188,7 +193,7 @@ async fn of_author(
     Ok(Json(query.page.body(Page { items, next: page.next })))
 }
 
-/// Say something. Public posts are published to `posts:feed`; who is mentioned and may read it is told.
+/// Say something, and ask something with it. Public posts are published to `posts:feed`; who is mentioned and may read it is told.
 #[utoipa::path(
     post, path = "/api/posts", operation_id = "createPost",
     tag = "posts", params(IdempotencyKey), request_body = NewPost,
@@ -204,11 +209,12 @@ async fn create(
     State(community): Shared,
     ValidJson(body): ValidJson<NewPost>,
 ) -> Result<(StatusCode, Json<PostBody>), Problem> {
-    let (mut text, visibility) = body.text(new_id.made_at());
+    let parts = body.parts(new_id.made_at());
+    let (mut text, visibility, poll) = parts.map_err(|wrong| Problem::invalid(vec![wrong]))?;
     let author = identity.user_id;
     let mentioned = community.mentioned(&text.content, &author, &text.mentions).await?;
     text.mentions = mentioned.ids;
-    let post = Post::made(new_id.into_text(), author.clone(), text, visibility);
+    let post = Post { poll, ..Post::made(new_id.into_text(), author.clone(), text, visibility) };
     let people = community.people(vec![author.clone()]).await;
     let told = readers::readers_of(&community.circles, &post, mentioned.new).await?;
     let by_name = people.get(&author).map(|person| format!("@{}", person.username)).unwrap_or_default();

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use mundotango_storage::db::{Found, Part, key, number};
 use serde::{Deserialize, Serialize};
 
+use super::polls::rules::Poll;
 use crate::community::policy::Object;
 
 /// Most revisions of a post.
@@ -92,6 +93,8 @@ pub struct Facts {
     media: Vec<Media>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     mentions: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    poll: Option<Poll>,
     visibility: Visibility,
     created_at: Timestamp,
 }
@@ -104,6 +107,7 @@ impl Facts {
             content,
             media,
             mentions,
+            poll: post.poll.clone(),
             visibility: post.visibility,
             created_at: post.created_at,
         }
@@ -171,6 +175,8 @@ pub struct Post {
     pub text: Text,
     /// Which revision that is, from 1 on.
     pub revision: u32,
+    /// What it asks.
+    pub poll: Option<Poll>,
     /// Who may read it.
     pub visibility: Visibility,
     /// Rises whenever that changes.
@@ -185,7 +191,17 @@ impl Post {
     /// One that is new.
     pub fn made(id: String, author_id: String, text: Text, visibility: Visibility) -> Self {
         let created_at = text.at;
-        Self { id, author_id, text, revision: 1, visibility, audience_version: 0, shown_from: 0, created_at }
+        Self {
+            id,
+            author_id,
+            text,
+            revision: 1,
+            poll: None,
+            visibility,
+            audience_version: 0,
+            shown_from: 0,
+            created_at,
+        }
     }
 
     /// One that was read.
@@ -205,6 +221,7 @@ impl Post {
             author_id: facts.author_id.clone(),
             text: newest.map_or_else(|| facts.text(), |newest| newest.text.clone()),
             revision: newest.map_or(1, |newest| newest.revision),
+            poll: facts.poll.clone(),
             visibility: head.visibility.unwrap_or(facts.visibility),
             audience_version: head.audience_version,
             shown_from: head.shown_from,

@@ -47,6 +47,7 @@ impl Rest {
     /// Removes what hung on a post that is deleted. Doing it again changes nothing.
     pub(super) async fn remove(&self, post_id: &str) -> Result<(), StoreError> {
         self.comments.remove_all(post_id).await?;
+        self.posts.delete_votes(post_id).await?;
         self.posts.delete_reactions(post_id).await
     }
 }
