@@ -84,7 +84,7 @@ fn earn(post: &Post, told: Told) -> Result<Effect, StoreError> {
 /// Tells those who look at a post that it is gone, and has removed what hung on it.
 pub(super) fn announce_deleted(post: &Post) -> Result<Vec<Effect>, StoreError> {
     let gone = PostMessage::Deleted { post_id: post.id.clone() };
-    let mut effects = vec![Effect::publish(channel_of(&post.id), &gone)?, work::remove_rest(&post.id)?];
+    let mut effects = vec![Effect::publish(channel_of(&post.id), &gone)?, work::remove_rest(post)?];
     if post.visibility == Visibility::Public {
         effects.push(Effect::publish(FEED_CHANNEL, &gone)?);
         effects.push(earn(post, Told::TakenBack)?);
