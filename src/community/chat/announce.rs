@@ -10,23 +10,29 @@ use crate::community::Person;
 use crate::community::effects::Effect;
 
 /// What is told of a message.
-pub type Update = fn(String, MessageView) -> ChatUpdate;
+pub(super) type Update = fn(String, MessageView) -> ChatUpdate;
 
-pub const CREATED: Update = |conversation_id, message| ChatUpdate::Created { conversation_id, message };
+pub(super) const CREATED: Update =
+    |conversation_id, message| ChatUpdate::Created { conversation_id, message };
 // Who joined later does not see what was said before, and is in the channel: what is told of a message that may be old has no
 // words.
-pub const EDITED: Update = |conversation_id, message| {
+pub(super) const EDITED: Update = |conversation_id, message| {
     let MessageView { seq, version, .. } = message;
     ChatUpdate::Edited { conversation_id, seq, version }
 };
-pub const DELETED: Update = |conversation_id, message| ChatUpdate::Deleted { conversation_id, message };
-pub const REACTED: Update = |conversation_id, message| {
+pub(super) const DELETED: Update =
+    |conversation_id, message| ChatUpdate::Deleted { conversation_id, message };
+pub(super) const REACTED: Update = |conversation_id, message| {
     let MessageView { seq, version, reactions, .. } = message;
     ChatUpdate::Reacted { conversation_id, seq, version, reactions }
 };
 
 /// Makes what a conversation's channel publishes of a message; `people` has its author.
-pub fn announce(chat_id: &str, people: BTreeMap<String, Person>, update: Update) -> impl Announce + use<> {
+pub(super) fn announce(
+    chat_id: &str,
+    people: BTreeMap<String, Person>,
+    update: Update,
+) -> impl Announce + use<> {
     let id = chat_id.to_owned();
     move |seq: u64, message: &Message| {
         let view = MessageView::new(&(seq, message.clone()), &people);

@@ -23,11 +23,10 @@ use super::bodies::{
 use super::error::ChatError;
 use super::history::Direction;
 use super::kinds::{ListState, Member, Message, Standing};
-use super::live::{channel_of, publish};
+use super::live::publish;
 use super::rules::{BEFORE_ACCEPTED, SMALL};
 use super::store::{Chat, Reach};
 use crate::community::Community;
-use crate::community::effects::Effect;
 use crate::community::policy::{self, Action, Object};
 use crate::community::posts::rules::ReactionType;
 use crate::texts::{AttachmentAddress, Id, MessageText};
