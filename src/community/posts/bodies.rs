@@ -313,7 +313,8 @@ pub(in crate::community) enum PostMessage {
         #[serde(rename = "postId")]
         post_id: String,
     },
-    /// Something happened to a post that is not public: on `post:{id}`, which does not say what.
+    /// Something happened to a post, and nobody is told what: it is not public, or this is told late and the post may be for
+    /// fewer by now. Ask for it.
     #[serde(rename = "post.changed")]
     Changed {
         #[serde(rename = "postId")]
