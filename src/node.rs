@@ -396,7 +396,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
             is_operator: roles::is_admin,
             version: VERSION.to_owned(),
         },
-    );
+    )?;
     Ok(Assembled { engine, pools, routers })
 }
 

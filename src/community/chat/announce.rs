@@ -36,6 +36,45 @@ pub(super) fn announce(
     let id = chat_id.to_owned();
     move |seq: u64, message: &Message| {
         let view = MessageView::new(&(seq, message.clone()), &people);
-        Effect::publish(channel_of(&id), &update(id.clone(), view))
+        let channel = channel_of(&id);
+        match update(id.clone(), view) {
+            // Late, somebody may be in the channel who has joined since.
+            told @ ChatUpdate::Created { .. } => {
+                let (conversation_id, version) = (id.clone(), message.version);
+                Effect::publish_now(channel, &told, &ChatUpdate::Edited { conversation_id, seq, version })
+            }
+            told => Effect::publish(channel, &told),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mundotango_storage::now;
+    use serde_json::json;
+
+    use super::*;
+    use crate::relay::Attempt;
+
+    #[test]
+    fn what_a_message_says_is_not_told_late() {
+        let message = Message {
+            id: "id".to_owned(),
+            author: "ana".to_owned(),
+            at: now(),
+            text: Some("Hola".to_owned()),
+            attachments: Vec::new(),
+            reply_to: None,
+            mentions: Vec::new(),
+            rev: 0,
+            edited_at: None,
+            deleted_at: None,
+            reactions: BTreeMap::new(),
+            version: 1,
+        };
+        let told = announce("camp", BTreeMap::new(), CREATED)(7, &message).unwrap();
+        assert_eq!(told.said(Attempt::AtOnce)["message"]["text"], "Hola");
+        let late = json!({"type": "message.edited", "conversationId": "camp", "seq": 7, "version": 1});
+        assert_eq!(told.said(Attempt::Later), late);
     }
 }

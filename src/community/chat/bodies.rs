@@ -382,7 +382,7 @@ pub(in crate::community) enum ChatUpdate {
         conversation_id: String,
         message: MessageView,
     },
-    /// A message says something else: ask for what, as not every member sees each message.
+    /// A message says something else, or is new and told late: ask for what it says, as not every member sees each message.
     #[serde(rename = "message.edited")]
     Edited {
         #[serde(rename = "conversationId")]
