@@ -230,13 +230,23 @@ impl AccountStore {
     }
 
     /// Gives a user the role that was decided at a time, unless a later decision is followed already; whether there is such a user.
-    pub async fn set_role(&self, id: &str, role: Role, decided_at: Timestamp) -> Result<bool, StoreError> {
+    /// `effects` are what that causes.
+    pub async fn set_role(
+        &self,
+        id: &str,
+        role: Role,
+        decided_at: Timestamp,
+        effects: Vec<Effect>,
+    ) -> Result<bool, StoreError> {
         let set = self.0.change(&USERS, id, Wants::head(), move |part| {
             if part.head.role_at >= Some(decided_at) {
                 return Ok::<_, StoreError>(Decision::Stands(()));
             }
             part.head.role = role;
             part.head.role_at = Some(decided_at);
+            for effect in &effects {
+                part.emit(effect)?;
+            }
             Ok(Decision::Write(()))
         });
         Ok(set.await?.is_some())

@@ -15,6 +15,8 @@ use crate::community::roles::role_of;
 
 /// Over how many chains the entries of a day are spread.
 pub const SHARDS: u64 = 8;
+/// Who does what a rule does.
+const SYSTEM: &str = "system";
 /// What hashes of entries begin with; another way of hashing would have another.
 const ENTRY: &str = "mundotango audit entry 1";
 /// The same of the place before the first entry of a chain.
@@ -68,6 +70,20 @@ impl Act {
             at,
             actor: identity.user_id.clone(),
             role: role_of(identity).as_str().to_owned(),
+            act: act.to_owned(),
+            thing,
+            subject: None,
+            words: Words::default(),
+        }
+    }
+
+    /// What a rule does.
+    pub fn by_system(act: &str, kind: &str, id: impl Into<String>, at: Timestamp) -> Self {
+        let thing = Thing { kind: kind.to_owned(), id: id.into() };
+        Self {
+            at,
+            actor: SYSTEM.to_owned(),
+            role: SYSTEM.to_owned(),
             act: act.to_owned(),
             thing,
             subject: None,

@@ -82,7 +82,7 @@ async fn what_changes_during_a_login_is_seen_by_it(store: &AccountStore) {
     create(store, &user).await.unwrap();
     let (seen, hash) = store.credentials(&user.email).await.unwrap().unwrap();
     assert_eq!(seen.role, Role::User);
-    assert!(store.set_role(&user.id, Role::Moderator, now()).await.unwrap());
+    assert!(store.set_role(&user.id, Role::Moderator, now(), Vec::new()).await.unwrap());
     let made = store.create_login(login(&user.id), hash.clone()).await.unwrap();
     let NewLogin::Made(made) = made else { panic!("{made:?}") };
     assert_eq!(made.role, Role::Moderator, "its token says the role of now");
