@@ -227,7 +227,6 @@ async fn what_was_deleted_is_purged_once_a_day_however_often_the_node_is_started
     let yesterday = first - PURGE_EVERY;
     {
         let state = indexer.state.lock().await;
-        (state.purged_at, state.is_dirty) = (Some(yesterday), true);
         let progress = Progress { purged_at: Some(yesterday), ..Progress::new(state.cursor.clone(), true) };
         index.commit(&progress).unwrap();
     }
