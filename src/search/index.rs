@@ -58,12 +58,15 @@ pub struct Progress {
     pub cursor: String,
     /// Whether it holds all things, or is being made.
     pub is_complete: bool,
+    /// When what was deleted was last taken off the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged_at: Option<Timestamp>,
 }
 
 impl Progress {
     /// Progress of an index of this build.
     pub fn new(cursor: String, is_complete: bool) -> Self {
-        Self { layout: LAYOUT, cursor, is_complete }
+        Self { layout: LAYOUT, cursor, is_complete, purged_at: None }
     }
 }
 

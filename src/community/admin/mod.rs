@@ -7,6 +7,7 @@ mod bodies;
 pub mod desk;
 pub mod error;
 pub mod flags;
+pub mod held;
 pub mod lists;
 pub(super) mod live;
 pub mod reviews;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use mundotango_gateway::Identity;
 use mundotango_gateway::problem::{FieldCode, Problem};
-use mundotango_jobs::NewPools;
+use mundotango_jobs::{Jobs, NewPools};
 use mundotango_storage::db::{Db, Wants};
 use mundotango_storage::{StoreError, now};
 use utoipa_axum::router::OpenApiRouter;
@@ -50,8 +51,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 }
 
 /// The jobs of this feature.
-pub fn handled(pools: NewPools, db: &Db, roles: Roles) -> NewPools {
-    roster::handled(lists::handled(pools, db), roles)
+pub fn handled(pools: NewPools, db: &Db, jobs: &Jobs, roles: Roles) -> NewPools {
+    roster::handled(held::handled(lists::handled(pools, db), db, jobs), roles)
 }
 
 /// The desks, and what else admins work on.

@@ -170,6 +170,11 @@ impl Work {
         self.queued_at = Some(now);
     }
 
+    /// Whether this user works on it.
+    pub fn is_held_by(&self, user_id: &str) -> bool {
+        self.state == State::Assigned && self.assignee.as_deref() == Some(user_id)
+    }
+
     /// Has it wait for somebody else.
     pub fn release(&mut self) {
         (self.state, self.assignee) = (State::Open, None);

@@ -30,6 +30,8 @@ static OVER: JobKind<Over> =
 
 /// How long after an event its points are given: until then the list at the door can be brought in.
 const SETTLED_AFTER: Duration = Duration::from_hours(6);
+/// How often a job brings boards to what a member has by then; where that changes on, the next one goes on.
+const ROUNDS: u32 = 4;
 /// Answers that are read at once.
 const ANSWERS_AT_ONCE: usize = 100;
 /// Answers that one job goes through; the next one goes on behind them.
@@ -51,6 +53,36 @@ struct List {
     /// The city in it whose board is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     city: Option<String>,
+    /// How many such jobs went before it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    turn: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
+fn is_zero(turn: &u32) -> bool {
+    *turn == 0
+}
+
+/// What follows when boards were brought to a version of a member's score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// The member has what they show.
+    Done,
+    /// The score has changed meanwhile.
+    Again,
+    /// The same, and this job has done enough.
+    InAnotherJob,
+}
+
+/// What follows after so many rounds, the last of which brought boards to a version.
+fn next(rounds: u32, listed: u64, present: u64) -> Next {
+    if listed == present {
+        Next::Done
+    } else if rounds < ROUNDS {
+        Next::Again
+    } else {
+        Next::InAnotherJob
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -98,13 +130,13 @@ pub(in crate::community) fn event(event: &Event) -> Result<Effect, StoreError> {
 /// Brings the boards of a month to what a member has, and that of all time.
 pub(super) fn list(user_id: &str, month: &str, city: Option<&str>) -> Result<Effect, StoreError> {
     let (month, city) = (Some(month.to_owned()), city.map(str::to_owned));
-    let job = LIST.job(&List { user_id: user_id.to_owned(), month, city })?;
+    let job = LIST.job(&List { user_id: user_id.to_owned(), month, city, turn: 0 })?;
     Ok(Effect::job(job.group(user_id)))
 }
 
 /// Brings all boards on which a member can be to what the member has.
 pub(super) fn list_all(user_id: &str) -> Result<Effect, StoreError> {
-    let job = LIST.job(&List { user_id: user_id.to_owned(), month: None, city: None })?;
+    let job = LIST.job(&List { user_id: user_id.to_owned(), month: None, city: None, turn: 0 })?;
     Ok(Effect::job(job.group(user_id)))
 }
 
@@ -129,8 +161,18 @@ impl Handler<Note> for Own {
 
 #[async_trait]
 impl Handler<List> for Own {
-    async fn run(&self, _: &Attempted, job: List) -> Result<(), Failure> {
-        Ok(self.worker.list(&job.user_id, job.month.as_deref(), job.city.as_deref()).await?)
+    async fn run(&self, attempted: &Attempted, job: List) -> Result<(), Failure> {
+        let (month, city) = (job.month.as_deref(), job.city.as_deref());
+        if self.worker.list(&job.user_id, month, city).await? {
+            return Ok(());
+        }
+        let turn = job.turn.saturating_add(1);
+        // The same name at each attempt: whoever does this job again finds the next one.
+        let time = outbox_key(attempted.enqueued_at());
+        let id = format!("{time}.{}.{}.{turn}.boards", job.user_id, board::id(month, city));
+        let user_id = job.user_id.clone();
+        let next = LIST.job(&List { turn, ..job })?;
+        self.jobs.enqueue_as(id, next.group(user_id)).await.map(drop).map_err(Failure::retry)
     }
 }
 
@@ -164,14 +206,16 @@ impl PointsWorker {
         }
     }
 
-    /// Brings boards to what a member has: those of a month, or all; of its cities only this one; and that of all time.
+    /// Brings boards to what a member has: those of a month, or all; of its cities only this one; and that of all time. `false` where the
+    /// score changes on, and another job has to go on.
     pub async fn list(
         &self,
         user_id: &str,
         month: Option<&str>,
         city: Option<&str>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut score = self.scores.score(user_id).await?;
+        let mut rounds = 0;
         loop {
             for (board, points) in boards_of(&score, month, city) {
                 let standing = Standing { points, version: score.version };
@@ -179,10 +223,12 @@ impl PointsWorker {
             }
             // A job of what changed meanwhile may have been faster: who hides is on no board for good by an older one.
             let now = self.scores.score(user_id).await?;
-            if now.version == score.version {
-                return Ok(());
+            rounds += 1;
+            match next(rounds, score.version, now.version) {
+                Next::Done => return Ok(true),
+                Next::Again => score = now,
+                Next::InAnotherJob => return Ok(false),
             }
-            score = now;
         }
     }
 
@@ -247,4 +293,20 @@ fn boards_of(score: &Score, month: Option<&str>, city: Option<&str>) -> Vec<(Str
         boards.extend(cities.map(|(city, points)| (board::id(Some(name), Some(city)), *points)));
     }
     boards
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_ends_however_fast_a_score_changes() {
+        // Each look finds another version than was listed.
+        let steps: Vec<_> =
+            (1..).map(|round| next(round, u64::from(round), u64::from(round) + 1)).take(10).collect();
+        let end = steps.iter().position(|step| *step == Next::InAnotherJob).unwrap();
+        assert_eq!(end + 1, usize::try_from(ROUNDS).unwrap());
+        assert!(steps[..end].iter().all(|step| *step == Next::Again));
+        assert_eq!((next(1, 7, 7), next(ROUNDS, 7, 7)), (Next::Done, Next::Done));
+    }
 }

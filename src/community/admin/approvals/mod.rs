@@ -127,7 +127,7 @@ impl ProposalBody {
 }
 
 /// What a change of a proposal causes: those are told whom it concerns, and the audit trail says who did it.
-fn changed(case: &Proposal, act: &Act) -> Result<Vec<Effect>, StoreError> {
+pub(super) fn changed(case: &Proposal, act: &Act) -> Result<Vec<Effect>, StoreError> {
     let mut effects = live::to_all(case)?;
     effects.push(Effect::audit(act.clone()));
     if case.work.is_done() {

@@ -139,7 +139,7 @@ impl SafetyReviewBody {
 }
 
 /// What a change of a review causes. What is said of it is sealed under the key of whom it is about.
-fn changed(case: &Review, act: &Act) -> Result<Vec<Effect>, StoreError> {
+pub(super) fn changed(case: &Review, act: &Act) -> Result<Vec<Effect>, StoreError> {
     let act = case.facts.subject().map_or_else(|| act.clone(), |subject| act.clone().about(subject));
     Ok(vec![live::to_staff(case)?, Effect::audit(act)])
 }

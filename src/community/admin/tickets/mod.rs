@@ -92,7 +92,7 @@ fn told(case: &Ticket, to: &str, place: u64) -> Result<[Effect; 2], StoreError> 
 }
 
 /// What a change of a ticket by the staff causes. What is said of it is sealed under the member's key.
-fn changed(case: &Ticket, act: &Act) -> Result<Vec<Effect>, StoreError> {
+pub(super) fn changed(case: &Ticket, act: &Act) -> Result<Vec<Effect>, StoreError> {
     let mut effects = live::to_all(case)?;
     effects.push(Effect::audit(act.clone().about(&case.facts.user_id)));
     Ok(effects)
@@ -335,7 +335,13 @@ async fn reopen_ticket(
 ) -> Result<Json<TicketBody>, Problem> {
     let case = community.ticket_for(&id, &identity, Action::Change).await?;
     let step = Step { version: number(body.version), now: now(), action: "opened" };
-    let case = community.desks.tickets.reopen(&case, step, live::to_all).await;
+    let accounts = &community.accounts;
+    let staff = match &case.work.assignee {
+        Some(assignee) => accounts.user(assignee).await?.filter(|user| user.role >= Role::Moderator),
+        None => None,
+    };
+    let staff = staff.map(|user| user.id);
+    let case = community.desks.tickets.reopen(&case, step, staff, live::to_all).await;
     let case = case.map_err(|error| refused(error, &identity))?;
     community.ticket_body(case, is_staff(&identity)).await
 }
