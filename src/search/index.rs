@@ -53,7 +53,7 @@ const OVER: f32 = 0.5;
 /// How far an index has followed the changes, kept with each commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    layout: u32,
+    pub(super) layout: u32,
     /// All entries of the log up to this key are in the index.
     pub cursor: String,
     /// Whether it holds all things, or is being made.
