@@ -7,6 +7,7 @@
 
 use mundotango_storage::db::{Db, Found, KindSpec};
 
+use super::kinds::{EVENT, HOUSING, PERSON, POST};
 use crate::community::accounts::kind::{self as account, Account, USERS};
 use crate::community::accounts::store::User;
 use crate::community::events::rules::Attendance;
@@ -17,15 +18,6 @@ use crate::community::housing::listings::words::areas;
 use crate::community::posts::store::{POSTS, Post, Visibility};
 use crate::search::document::{Audience, Document};
 use crate::search::source::{Partitions, Source};
-
-/// The name of people.
-pub const PERSON: &str = "person";
-/// The name of posts.
-pub const POST: &str = "post";
-/// The name of events.
-pub const EVENT: &str = "event";
-/// The name of places to stay.
-pub const HOUSING: &str = "housing";
 
 /// All that is searched for in a store.
 pub fn sources(db: &Db) -> Vec<Box<dyn Source>> {
