@@ -101,7 +101,8 @@ impl Community {
     ) -> Result<Vec<SeenMessage>, Problem> {
         let own = self.chat.store.reactions_of(chat_id, user_id, &messages).await?;
         let authors = messages.iter().map(|(_, message)| message.author.clone()).collect();
-        let people = self.people_seen_by(user_id, authors).await?;
+        let circle = self.circles.view(user_id).await?;
+        let people = self.people_seen_in(&circle, authors).await;
         let seen = messages.iter().zip(own).map(|(message, my_reaction)| SeenMessage {
             message: MessageView::new(message, &people),
             my_reaction,

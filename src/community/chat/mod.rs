@@ -1,8 +1,9 @@
 //! Chat: direct conversations and groups.
 //!
-//! - `rules.rs`: who sees what, what is unread, who may remove whom.
+//! - `rules.rs`: who sees what, what is unread, who may remove whom. `room.rs`: what makes room for what in a list. `telling.rs`: of
+//!   which messages somebody is notified.
 //! - `kinds.rs`: what is kept. `store.rs`, `members.rs`, `blocks.rs`, `history.rs`, `inbox.rs`: conversations, who is in them, messages,
-//!   and users' lists of them. `work.rs`: the jobs between these.
+//!   and users' lists of them. `jobs.rs`: the jobs between these, which `work.rs` does. `updates.rs`: what channels publish.
 //! - `views.rs`: conversations as a user sees them. `lists.rs`, `people.rs`, `messages.rs`: routes. `live.rs`: the channel.
 
 mod announce;

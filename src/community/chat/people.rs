@@ -24,7 +24,7 @@ use super::room::MOST_OFFERS_OF_ONE;
 use super::store::{Chat, Reach};
 use super::updates::ChatUpdate;
 use crate::community::effects::Effect;
-use crate::community::graph::relations::Sorts;
+use crate::community::graph::relations::{Relations, Sorts};
 use crate::community::policy::Action;
 use crate::community::{Community, Person};
 use crate::texts::Id;
@@ -58,15 +58,14 @@ impl Community {
         Ok(self.chat.store.may_reach(by, other, known).await?.among(&circle, other))
     }
 
-    /// The people behind ids, as a user sees them: those who have blocked the user have no name.
-    pub(super) async fn people_seen_by(
+    /// The people behind ids, as somebody of this circle sees them: those who have blocked that one have no name.
+    pub(super) async fn people_seen_in(
         &self,
-        user_id: &str,
+        circle: &Relations,
         mut ids: Vec<String>,
-    ) -> Result<BTreeMap<String, Person>, StoreError> {
-        let circle = self.circles.view(user_id).await?;
+    ) -> BTreeMap<String, Person> {
         ids.retain(|id| !circle.to(id).is(Sorts::BLOCKED_BY));
-        Ok(self.people(ids).await)
+        self.people(ids).await
     }
 
     /// Refuses to offer groups to so many strangers, or to one for whose answer many of the user's groups wait already.
@@ -130,7 +129,8 @@ async fn list(
     let (members, next) = community.chat.store.members(&id, after.as_deref(), skip + request.limit).await?;
     let members: Vec<_> = members.into_iter().skip(skip).collect();
     let ids = members.iter().map(|(user, _)| user.clone()).collect();
-    let people = community.people_seen_by(&identity.user_id, ids).await?;
+    let circle = community.circles.view(&identity.user_id).await?;
+    let people = community.people_seen_in(&circle, ids).await;
     let items = members.into_iter().map(|(user_id, member)| MemberView {
         user: people.get(&user_id).cloned(),
         user_id,

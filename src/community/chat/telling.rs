@@ -90,12 +90,10 @@ impl News {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use jiff::Timestamp;
 
-    use super::super::kinds::Message;
     use super::*;
+    use crate::community::chat::kinds::Message;
     use crate::community::graph::relations::Sorts;
 
     fn message(seq: u64, author: &str, mentions: &[&str]) -> Numbered {

@@ -77,8 +77,8 @@ impl Community {
             let author = one.last_message.as_ref().map(|(_, message)| message.author.clone());
             one.others.iter().cloned().chain(author)
         });
-        let people = self.people_seen_by(user_id, ids.collect()).await?;
         let circle = self.circles.view(user_id).await?;
+        let people = self.people_seen_in(&circle, ids.collect()).await;
         Ok(looked.into_iter().map(|one| one.view(&people, &circle, user_id)).collect())
     }
 

@@ -131,7 +131,7 @@ impl Worker {
         let told = Arc::new(Told { chat, last, at: message.at, news });
         let each = members.into_iter().map(|(user_id, member)| {
             let told = Arc::clone(&told);
-            async move { self.raise_one(told, user_id, member, now).await }
+            async move { self.raise_one(told, &user_id, member, now).await }
         });
         stream::iter(each.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
         Ok(())
@@ -140,21 +140,21 @@ impl Worker {
     async fn raise_one(
         &self,
         told: Arc<Told>,
-        user_id: String,
+        user_id: &str,
         member: Member,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let circle =
-            if told.news.may_concern(&user_id) { self.circles.view(&user_id).await? } else { Arc::default() };
+            if told.news.may_concern(user_id) { self.circles.view(user_id).await? } else { Arc::default() };
         let news = inbox::News {
             last: told.last,
             at: told.at,
-            state: told.chat.state_for(&user_id, &member),
+            state: told.chat.state_for(user_id, &member),
             offered_by: member.offered_by.clone(),
             joins: false,
             read: member.spans.unseen(),
         };
-        let (chat_id, user) = (told.chat.id.clone(), user_id.clone());
+        let (chat_id, user) = (told.chat.id.clone(), user_id.to_owned());
         let follows = move |_: Option<&Listed>, row: &Listed| {
             let mut effects = vec![ListUpdate::of(&told.chat.id, row).effect(&user)?];
             let hearer = Hearer { user_id: &user, spans: &member.spans, circle: &circle };
@@ -163,7 +163,7 @@ impl Worker {
             }
             Ok(effects)
         };
-        self.inboxes.hear(&user_id, &chat_id, news, follows).await
+        self.inboxes.hear(user_id, &chat_id, news, follows).await
     }
 
     /// Puts a group into the list of somebody who joined.
