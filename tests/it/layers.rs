@@ -119,7 +119,8 @@ fn paths_in(text: &str, module: &[String]) -> Vec<Module> {
 fn graph_of_files(source: &Path) -> Graph {
     let mut texts: BTreeMap<Module, String> = BTreeMap::new();
     let mut with_folder = BTreeSet::from([vec!["lib".to_owned()], vec!["main".to_owned()]]);
-    for path in files(source) {
+    let is_code = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    for path in files(source).into_iter().filter(is_code) {
         let steps = path.strip_prefix(source).unwrap().with_extension("");
         let mut module: Module = steps.iter().map(|step| step.to_str().unwrap().to_owned()).collect();
         with_folder.insert(module[..module.len() - 1].to_vec());

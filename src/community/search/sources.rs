@@ -1,7 +1,7 @@
 //! What there is to search for: one line and one function for each kind of thing.
 //!
-//! A new kind of thing needs a name in `kinds.rs`, a line in [`sources`], the function that makes its document, [`Effect::changed`] in each change of
-//! it, and a way to show it in `shown.rs`.
+//! A new kind of thing needs a name in `kinds.rs`, a line in [`sources`], the function that makes its document,
+//! [`Effect::changed`] in each change of it, and a way to show it in `shown.rs`.
 //!
 //! [`Effect::changed`]: crate::community::effects::Effect::changed
 
