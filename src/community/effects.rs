@@ -81,7 +81,7 @@ impl Effect {
         Self::Audit(Box::new(act))
     }
 
-    /// The search indexes are told that a thing changed, came or went: a kind of [`super::search::sources`], and its id.
+    /// The search indexes are told that a thing changed, came or went: a kind of [`super::search::kinds`], and its id.
     pub fn changed(kind: &str, id: &str) -> Self {
         Self::Changed(Change { kind: kind.to_owned(), id: id.to_owned() })
     }

@@ -43,7 +43,7 @@ use super::effects::Effect;
 use super::limits::Address;
 use super::policy::{self, Action, Object, Viewer};
 use super::roles::{self, Role};
-use super::search::sources::PERSON;
+use super::search::kinds::PERSON;
 use crate::texts::{
     Bio, City, EmailAddress, FullName, GivenPassword, NewPassword, RefreshTokenText, Username, WebAddress,
 };

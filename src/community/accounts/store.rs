@@ -13,7 +13,7 @@ use super::names::Name;
 use super::rules::{Login, MAX_LOGINS, Presented, Rotation};
 use crate::community::effects::Effect;
 use crate::community::roles::Role;
-use crate::community::search::sources::PERSON;
+use crate::community::search::kinds::PERSON;
 
 /// One account.
 #[derive(Clone, Debug, PartialEq, Eq)]

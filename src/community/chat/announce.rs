@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::blocks::Announce;
-use super::bodies::{ChatUpdate, MessageView};
+use super::bodies::MessageView;
 use super::kinds::Message;
 use super::live::channel_of;
+use super::updates::ChatUpdate;
 use crate::community::Person;
 use crate::community::effects::Effect;
 

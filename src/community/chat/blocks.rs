@@ -9,13 +9,13 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::{Decision, Found, Part, Wants, number, prefix};
 
 use super::error::ChatError;
+use super::jobs::{RAISE, RaiseJob};
 use super::kinds::{
-    BlockFacts, BlockHead, BlockRow, CHAT_BLOCKS, CHATS, ChatHead, Earlier, Member, Message, block_id,
-    earlier_key, member_key, message_key, reaction_key, sent_key,
+    BlockFacts, BlockHead, BlockRow, CHAT_BLOCKS, CHATS, ChatHead, Earlier, Member, Message, Numbered,
+    block_id, earlier_key, member_key, message_key, reaction_key, sent_key,
 };
 use super::rules::{BLOCK, MOST_EDITS, MOST_REACTIONS, Raised, block_of, first_of, raise_pause};
 use super::store::ChatStore;
-use super::work::{RAISE, RaiseJob};
 use crate::community::effects::Effect;
 use crate::community::once::{MOST_BEFORE, may_be_later};
 use crate::community::posts::rules::{Counts, ReactionType, react};
@@ -28,9 +28,6 @@ type Block<'a> = Part<'a, BlockFacts, BlockHead, BlockRow>;
 /// Makes what the channel publishes of a message, by its number.
 pub trait Announce: Fn(u64, &Message) -> Result<Effect, StoreError> + Clone + Send + 'static {}
 impl<A: Fn(u64, &Message) -> Result<Effect, StoreError> + Clone + Send + 'static> Announce for A {}
-
-/// A message with its number.
-pub type Numbered = (u64, Message);
 
 /// A message that is to be sent.
 #[derive(Clone, Debug)]

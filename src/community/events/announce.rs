@@ -20,7 +20,7 @@ use crate::community::effects::Effect;
 use crate::community::letters;
 use crate::community::notifications::kinds::NotificationKind;
 use crate::community::notifications::tell::NOTIFICATION;
-use crate::community::points::work as points;
+use crate::community::points::jobs as points;
 use crate::community::{Person, personal_channel};
 
 /// Gives places to those who wait, where one change could not give them all, and where holds have ended.

@@ -21,7 +21,7 @@ use super::store::{EVENTS, Event, EventError, EventStore};
 use crate::community::accounts::store::AccountStore;
 use crate::community::effects::Effect;
 use crate::community::personal_channel;
-use crate::community::search::sources::EVENT;
+use crate::community::search::kinds::EVENT;
 
 /// Events that are looked at together.
 const AT_ONCE: usize = 50;

@@ -4,6 +4,7 @@
 //! who does not want to be compared is on no board.
 
 pub mod board;
+pub(super) mod jobs;
 pub mod rules;
 pub mod store;
 pub mod work;
@@ -186,7 +187,7 @@ impl Community {
         let (score, standings) =
             tokio::try_join!(points.scores.score(user_id), points.boards.standings(&all_time))?;
         let Score { points, months, is_hidden, .. } = score;
-        let this_month = months.get(&work::month(now())).map_or(0, |month| month.points);
+        let this_month = months.get(&jobs::month(now())).map_or(0, |month| month.points);
         let months = months.into_iter().rev().map(|(month, of)| MonthBody { month, points: of.points });
         let rank = rank_of(&standings, user_id).filter(|_| !is_hidden);
         Ok(Json(PointsBody { points, this_month, months: months.collect(), shown: !is_hidden, rank }))

@@ -1,67 +1,27 @@
-//! The jobs of points: what was done is noted, boards are brought to what members have, and an event that is over earns points
-//! for its host and for those who were there. Each may be done twice, and changes nothing then.
+//! Who does the jobs of points: what was done is noted, boards are brought to what members have, and an event that is over earns
+//! points for its host and for those who were there. Each may be done twice, and changes nothing then.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use mundotango_jobs::{Attempted, Failure, Handler, JobKind, Jobs, NewPools, Priority};
+use mundotango_jobs::{Attempted, Failure, Handler, Jobs, NewPools};
 use mundotango_storage::db::{Db, outbox_key};
 use mundotango_storage::{PageRequest, PageStart, StoreError, now};
-use serde::{Deserialize, Serialize};
 
 use super::board::{self, BoardStore, Standing};
-use super::rules::{Cause, Deed, FEWEST_GUESTS, Score};
-use super::store::{ScoreStore, Told};
-use crate::community::effects::Effect;
+use super::jobs::{LIST, List, NOTE, Note, OVER, Over, day};
+use super::rules::{Cause, Deed, FEWEST_GUESTS, Score, Told};
+use super::store::ScoreStore;
 use crate::community::events::rules::RsvpStatus;
 use crate::community::events::store::{Event, EventStore};
-use crate::community::notifications::tell::NOTIFICATION;
 
-/// Notes that a member did something, or that it does not count any longer.
-static NOTE: JobKind<Note> = JobKind::new("points_note", &NOTIFICATION, 1).priority(Priority::Low);
-/// Brings boards to what a member has.
-static LIST: JobKind<List> = JobKind::new("points_list", &NOTIFICATION, 1).priority(Priority::Low);
-/// Notes who hosted an event that is over, and who was there.
-static OVER: JobKind<Over> =
-    JobKind::new("points_event", &NOTIFICATION, 1).priority(Priority::Low).timeout(Duration::from_mins(10));
-
-/// How long after an event its points are given: until then the list at the door can be brought in.
-const SETTLED_AFTER: Duration = Duration::from_hours(6);
 /// How often a job brings boards to what a member has by then; where that changes on, the next one goes on.
 const ROUNDS: u32 = 4;
 /// Answers that are read at once.
 const ANSWERS_AT_ONCE: usize = 100;
 /// Answers that one job goes through; the next one goes on behind them.
 const ANSWERS_OF_A_JOB: usize = 1_000;
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Note {
-    user_id: String,
-    deed: Deed,
-    told: Told,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct List {
-    user_id: String,
-    /// The month whose boards are concerned; all of them if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    month: Option<String>,
-    /// The city in it whose board is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    city: Option<String>,
-    /// How many such jobs went before it.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    turn: u32,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
-fn is_zero(turn: &u32) -> bool {
-    *turn == 0
-}
 
 /// What follows when boards were brought to a version of a member's score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,62 +45,7 @@ fn next(rounds: u32, listed: u64, present: u64) -> Next {
     }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Over {
-    event_id: String,
-    /// When it was to be over: of an event that was moved, another job knows.
-    ends_at: Timestamp,
-    /// Behind whose answer this job begins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    after: Option<String>,
-}
-
-/// The day of a time, in UTC.
-fn day(at: Timestamp) -> String {
-    TimeZone::UTC.to_datetime(at).date().to_string()
-}
-
-/// The month of a time, in UTC: `2026-11`.
-pub(super) fn month(at: Timestamp) -> String {
-    let mut month = day(at);
-    month.truncate("2026-11".len());
-    month
-}
-
-/// Notes that a member made a post that all can read, or that it is one no longer.
-pub(in crate::community) fn post(
-    author_id: &str,
-    post_id: &str,
-    made_at: Timestamp,
-    told: Told,
-) -> Result<Effect, StoreError> {
-    let deed =
-        Deed { cause: Cause::Post, thing: post_id.to_owned(), day: day(made_at), city: None, host: None };
-    let job = NOTE.job(&Note { user_id: author_id.to_owned(), deed, told })?;
-    Ok(Effect::job(job.group(author_id)))
-}
-
-/// Has points given for an event some time after its end.
-pub(in crate::community) fn event(event: &Event) -> Result<Effect, StoreError> {
-    let ends_at = event.when.over_at();
-    let job = OVER.job(&Over { event_id: event.id.clone(), ends_at, after: None })?;
-    Ok(Effect::job(job.due(ends_at + SETTLED_AFTER).group(event.id.as_str())))
-}
-
-/// Brings the boards of a month to what a member has, and that of all time.
-pub(super) fn list(user_id: &str, month: &str, city: Option<&str>) -> Result<Effect, StoreError> {
-    let (month, city) = (Some(month.to_owned()), city.map(str::to_owned));
-    let job = LIST.job(&List { user_id: user_id.to_owned(), month, city, turn: 0 })?;
-    Ok(Effect::job(job.group(user_id)))
-}
-
-/// Brings all boards on which a member can be to what the member has.
-pub(super) fn list_all(user_id: &str) -> Result<Effect, StoreError> {
-    let job = LIST.job(&List { user_id: user_id.to_owned(), month: None, city: None, turn: 0 })?;
-    Ok(Effect::job(job.group(user_id)))
-}
-
-/// The jobs of this file.
+/// The jobs of points.
 pub fn handled(pools: NewPools, db: &Db, jobs: &Jobs) -> NewPools {
     let worker = Arc::new(PointsWorker::new(db));
     let own = || Own { worker: Arc::clone(&worker), jobs: jobs.clone() };

@@ -17,8 +17,8 @@ use crate::community::effects::Effect;
 use crate::community::notifications::kinds::NotificationKind;
 use crate::community::notifications::tell::Tell;
 use crate::community::points;
-use crate::community::points::store::Told;
-use crate::community::search::sources::POST;
+use crate::community::points::rules::Told;
+use crate::community::search::kinds::POST;
 
 /// Where public posts are published.
 const FEED_CHANNEL: &str = "posts:feed";
@@ -81,7 +81,7 @@ pub(super) fn announce_edit(
 
 /// Has the author's points follow a post that becomes public, or is so no longer.
 fn earn(post: &Post, told: Told) -> Result<Effect, StoreError> {
-    points::work::post(&post.author_id, &post.id, post.created_at, told)
+    points::jobs::post(&post.author_id, &post.id, post.created_at, told)
 }
 
 /// Tells those who look at a post that it is gone, and has removed what hung on it.

@@ -14,6 +14,7 @@ pub mod post;
 mod readers;
 pub mod rules;
 pub mod store;
+pub mod visibility;
 pub mod work;
 
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 use mundotango::community::events::rules::RsvpChoice;
 use mundotango::community::events::store::EventStore;
 use mundotango::community::points::board::{self, BoardStore, MOST_KEPT, Standing};
-use mundotango::community::points::rules::{Cause, Deed};
-use mundotango::community::points::store::{ScoreStore, Told};
+use mundotango::community::points::rules::{Cause, Deed, Told};
+use mundotango::community::points::store::ScoreStore;
 use mundotango::community::points::work::PointsWorker;
 use mundotango_protocol::new_id;
 use mundotango_storage::db::Db;
