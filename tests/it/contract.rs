@@ -323,6 +323,16 @@ async fn every_field_is_named_in_camel_case() {
     }
 }
 
+/// Somebody asks to stay with somebody, who has no place.
+async fn decline_a_stay(server: &Server, host: &User, guest: &User) {
+    let (_, room) = server.post("/api/housing", host, housing::room_body()).await;
+    let path = format!("/api/housing/{}/bookings", room["id"].as_str().unwrap());
+    let (status, booking) = server.post(&path, guest, housing::stay_body(10, 2)).await;
+    assert_eq!(status, StatusCode::CREATED, "{booking}");
+    let path = format!("/api/bookings/{}/decline", booking["id"].as_str().unwrap());
+    server.post(&path, host, json!({"reason": "We are away."})).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_publication_fits_its_schema() {
     let stripe = FakeStripe::start().await;
@@ -410,12 +420,7 @@ async fn every_publication_fits_its_schema() {
     server.post("/api/life-ceo/chat", &beto, again).await;
     listeners[1].hear(&["agent.turn", "agent.delta"]).await;
 
-    let (_, room) = server.post("/api/housing", &ana, housing::room_body()).await;
-    let path = format!("/api/housing/{}/bookings", room["id"].as_str().unwrap());
-    let (status, booking) = server.post(&path, &beto, housing::stay_body(10, 2)).await;
-    assert_eq!(status, StatusCode::CREATED, "{booking}");
-    let path = format!("/api/bookings/{}/decline", booking["id"].as_str().unwrap());
-    server.post(&path, &ana, json!({"reason": "We are away."})).await;
+    decline_a_stay(&server, &ana, &beto).await;
     listeners[0].hear(&["booking.requested"]).await;
     listeners[1].hear(&["booking.changed"]).await;
 

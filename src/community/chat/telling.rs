@@ -16,7 +16,7 @@ struct Said {
 
 /// Messages that members may be told of, in order, and the names of those who wrote them.
 #[derive(Debug)]
-pub struct News {
+pub(super) struct News {
     said: Vec<Said>,
     names: BTreeMap<String, String>,
     /// Whether members are told only of what mentions them.
@@ -25,7 +25,7 @@ pub struct News {
 
 /// A member as one hears of messages.
 #[derive(Clone, Copy, Debug)]
-pub struct Hearer<'a> {
+pub(super) struct Hearer<'a> {
     /// Who it is.
     pub user_id: &'a str,
     /// The messages that the member sees.
@@ -36,7 +36,7 @@ pub struct Hearer<'a> {
 
 /// What a member is told of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub(super) struct Heard {
     /// How many messages there are.
     pub count: u32,
     /// Who wrote the last one of them.
@@ -47,7 +47,7 @@ pub struct Heard {
 
 impl News {
     /// Of messages, in any order; those that are deleted say nothing.
-    pub fn new(messages: Vec<Numbered>, only_mentions: bool) -> Self {
+    pub(super) fn new(messages: Vec<Numbered>, only_mentions: bool) -> Self {
         let said = messages.into_iter().filter(|(_, message)| message.deleted_at.is_none());
         let said = said.map(|(seq, one)| Said { seq, author: one.author, mentions: one.mentions });
         let mut said: Vec<_> = said.collect();
@@ -56,18 +56,18 @@ impl News {
     }
 
     /// Who wrote the messages.
-    pub fn authors(&self) -> Vec<String> {
+    pub(super) fn authors(&self) -> Vec<String> {
         self.said.iter().map(|one| one.author.clone()).collect()
     }
 
     /// The same with the names of those who wrote the messages.
     #[must_use]
-    pub fn named(self, names: BTreeMap<String, String>) -> Self {
+    pub(super) fn named(self, names: BTreeMap<String, String>) -> Self {
         Self { names, ..self }
     }
 
     /// Whether there may be something to tell a member.
-    pub fn may_concern(&self, user_id: &str) -> bool {
+    pub(super) fn may_concern(&self, user_id: &str) -> bool {
         self.said.iter().any(|one| self.is_for(one, user_id))
     }
 
@@ -77,7 +77,7 @@ impl News {
     }
 
     /// What a member is told of what was said after a message: nothing of those who are muted or kept apart.
-    pub fn heard_by(&self, hearer: Hearer<'_>, after: u64) -> Option<Heard> {
+    pub(super) fn heard_by(&self, hearer: Hearer<'_>, after: u64) -> Option<Heard> {
         let Hearer { user_id, spans, circle } = hearer;
         let is_silent = |author: &str| circle.has_muted(author) || circle.keeps_apart(author);
         let seen = self.said.iter().filter(|one| one.seq > after && spans.sees(one.seq));

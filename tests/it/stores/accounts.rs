@@ -235,7 +235,7 @@ async fn the_oldest_of_too_many_logins_ends(store: &AccountStore) {
     let user_id = somebody(store).await;
     let logins: Vec<_> = (0..MAX_LOGINS + 3).map(|_| login(&user_id)).collect();
     for login in &logins {
-        make(store, &login).await;
+        make(store, login).await;
     }
     for (number, login) in logins.iter().enumerate() {
         let rotation = store
@@ -251,7 +251,7 @@ async fn logins_end(store: &AccountStore) {
     let user_id = somebody(store).await;
     let logins = [login(&user_id), login(&user_id), login(&user_id)];
     for login in &logins {
-        make(store, &login).await;
+        make(store, login).await;
     }
     let other = login(&somebody(store).await);
     make(store, &other).await;
