@@ -20,6 +20,7 @@ mod limits;
 pub mod location;
 pub mod money;
 pub mod notifications;
+mod once;
 pub mod payments;
 pub mod personal_data;
 mod place;

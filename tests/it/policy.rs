@@ -329,7 +329,9 @@ fn rule_of_the_staff(operation: &str) -> Option<Rule> {
         "getTicket" | "listTicketMessages" | "replyToTicket" => SeesTicket,
         "closeTicket" | "reopenTicket" => EndsTicket,
         "findUsers" | "setRole" | "lockUser" | "unlockUser" | "createAnnouncement" | "removeAnnouncement"
-        | "listFlags" | "setFlag" | "listAudit" | "listAuditRoots" | "verifyAudit" => Administers,
+        | "listFlags" | "setFlag" | "removeFlag" | "listAudit" | "listAuditRoots" | "verifyAudit" => {
+            Administers
+        }
         _ => return None,
     })
 }

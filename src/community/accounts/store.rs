@@ -13,7 +13,7 @@ use super::names::Name;
 use super::rules::{Login, MAX_LOGINS, Presented, Rotation};
 use crate::community::effects::Effect;
 use crate::community::roles::Role;
-use crate::community::search::sources::PERSON;
+use crate::community::search::kinds::PERSON;
 
 /// One account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +89,26 @@ fn as_login(row: Option<&Row>) -> Option<&Login> {
         Some(Row::Login(login)) => Some(login),
         Some(Row::Password(_) | Row::Link(_)) | None => None,
     }
+}
+
+fn as_password(row: Option<Row>) -> Option<String> {
+    match row {
+        Some(Row::Password(hash)) => Some(hash),
+        Some(Row::Login(_) | Row::Link(_)) | None => None,
+    }
+}
+
+/// What came of adding a login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewLogin {
+    /// It is there; whose it is, as the user was at that moment.
+    Made(Box<User>),
+    /// The user has another password by now, or none.
+    OtherPassword,
+    /// The user leaves.
+    Leaving(Leaving),
+    /// There is no such user.
+    NoUser,
 }
 
 /// The accounts of a store.
@@ -187,10 +207,7 @@ impl AccountStore {
         let Some((found, mut rows)) = self.0.read_with(&USERS, &id, &[PASSWORD]).await? else {
             return Ok(None);
         };
-        let hash = match rows.remove(PASSWORD) {
-            Some(Row::Password(hash)) => Some(hash),
-            Some(Row::Login(_) | Row::Link(_)) | None => None,
-        };
+        let hash = as_password(rows.remove(PASSWORD));
         let user = User::new(&id, &found.facts, found.head);
         // A claim whose user is being undone leads to nobody.
         Ok((user.email.to_lowercase() == email.to_lowercase()).then_some((user, hash)))
@@ -213,13 +230,23 @@ impl AccountStore {
     }
 
     /// Gives a user the role that was decided at a time, unless a later decision is followed already; whether there is such a user.
-    pub async fn set_role(&self, id: &str, role: Role, decided_at: Timestamp) -> Result<bool, StoreError> {
+    /// `effects` are what that causes.
+    pub async fn set_role(
+        &self,
+        id: &str,
+        role: Role,
+        decided_at: Timestamp,
+        effects: Vec<Effect>,
+    ) -> Result<bool, StoreError> {
         let set = self.0.change(&USERS, id, Wants::head(), move |part| {
             if part.head.role_at >= Some(decided_at) {
                 return Ok::<_, StoreError>(Decision::Stands(()));
             }
             part.head.role = role;
             part.head.role_at = Some(decided_at);
+            for effect in &effects {
+                part.emit(effect)?;
+            }
             Ok(Decision::Write(()))
         });
         Ok(set.await?.is_some())
@@ -261,15 +288,23 @@ impl AccountStore {
             .await
     }
 
-    /// Adds a login; whether there is such a user, who does not leave. Those that are over end, and of more than [`MAX_LOGINS`]
-    /// the oldest.
-    pub async fn create_login(&self, login: Login) -> Result<bool, StoreError> {
+    /// The hash of a user's password.
+    pub async fn password(&self, user_id: &str) -> Result<Option<String>, StoreError> {
+        Ok(as_password(self.0.row(&USERS, user_id, PASSWORD).await?))
+    }
+
+    /// Adds a login that was made with the password of a hash, unless that is not the user's any more: whoever sets another password
+    /// ends the logins that were made before it. Those that are over end, and of more than [`MAX_LOGINS`] the oldest.
+    pub async fn create_login(&self, login: Login, hash: Option<String>) -> Result<NewLogin, StoreError> {
         let below = prefix(&[LOGINS]);
-        let wants = Wants::head().first(&below, MAX_LOGINS + 1);
+        let wants = Wants::head().row(PASSWORD).first(&below, MAX_LOGINS + 1);
         let user_id = login.user_id.clone();
         let created = self.0.change(&USERS, &user_id, wants, move |part| {
-            if part.head.leaving.is_some() {
-                return Ok(Decision::Stands(false));
+            if let Some(leaving) = part.head.leaving {
+                return Ok(Decision::Stands(NewLogin::Leaving(leaving)));
+            }
+            if hash.is_none() || as_password(part.row(PASSWORD).cloned()) != hash {
+                return Ok(Decision::Stands(NewLogin::OtherPassword));
             }
             let logins = part.first(&below, MAX_LOGINS + 1);
             let (over, good): (Vec<_>, Vec<_>) = logins.into_iter().partition(|(_, row)| {
@@ -283,9 +318,10 @@ impl AccountStore {
                 part.remove(key);
             }
             part.set(login_key(&login.id), Row::Login(login.clone()));
-            Ok::<_, StoreError>(Decision::Write(true))
+            let user = User::new(&login.user_id, part.facts, part.head.clone());
+            Ok::<_, StoreError>(Decision::Write(NewLogin::Made(Box::new(user))))
         });
-        Ok(created.await?.unwrap_or_default())
+        Ok(created.await?.unwrap_or(NewLogin::NoUser))
     }
 
     /// Puts `new_hash` in the place of `presented_hash`, if that is the login's newest and the login is good at `now`.

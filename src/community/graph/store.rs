@@ -4,6 +4,7 @@
 //! What a user wants is committed in the user's own circle. The other's circle follows by a notice, which the call that caused it
 //! delivers at once, and a job delivers for sure ([`Circles::tell`]).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::announce;
 use super::error::GraphError;
 use super::jobs::{self, FollowNotice};
+use super::reading::Reading;
 use super::relations::{KeptViews, Sorts};
 use super::rules::{Act, Counts, MOST_ASKED, News, Notice, Refusal, Tie};
 use crate::community::Person;
@@ -166,6 +168,7 @@ pub struct Circles {
     accounts: AccountStore,
     /// What this node knows of users who read.
     pub(super) kept: KeptViews,
+    pub(super) reading: Arc<Reading>,
 }
 
 pub(super) fn tie_key(other: &str) -> String {
@@ -237,7 +240,12 @@ fn change_tie<T>(
 impl Circles {
     /// The circles of a store.
     pub fn new(db: Db) -> Self {
-        Self { accounts: AccountStore::new(db.clone()), db, kept: KeptViews::default() }
+        Self {
+            accounts: AccountStore::new(db.clone()),
+            db,
+            kept: KeptViews::default(),
+            reading: Arc::default(),
+        }
     }
 
     /// What a circle says besides its rows.

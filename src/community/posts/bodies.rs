@@ -16,7 +16,7 @@ use super::polls::rules::Poll;
 use super::post::{MOST_MEDIA, Media, MediaKind, Post, Text, Visibility};
 use super::rules::ReactionType;
 use crate::community::Person;
-use crate::texts::{AltText, Id, PhotoAddress, PostText, TagText};
+use crate::texts::{AltText, FeedPlace, PhotoAddress, PostText, TagText};
 
 /// A picture, a film or a page beside the words.
 #[derive(Clone, Debug, Deserr, ToSchema)]
@@ -117,11 +117,11 @@ pub(super) struct FeedQuery {
     #[deserr(default)]
     #[param(value_type = Option<TagText>, inline)]
     pub(super) tag: Option<TagText>,
-    /// Only what is newer than the post of this id, the oldest first: the `newest` of an answer before. What was made in the two
-    /// minutes before that post may come again, as it may have been late: clients know it by its id.
+    /// Only what is newer than this, the oldest first: the `newest` of an answer before, or the id of a post. What was made in the
+    /// two minutes before that may come again, as it may have been late: clients know it by its id.
     #[deserr(default)]
-    #[param(value_type = Option<Id>)]
-    pub(super) after: Option<Id>,
+    #[param(value_type = Option<FeedPlace>, inline)]
+    pub(super) after: Option<FeedPlace>,
 }
 
 fn one_way(query: FeedQuery, _at: ValuePointerRef<'_>) -> Result<FeedQuery, BadFields> {
@@ -277,7 +277,8 @@ pub(super) struct FeedBody {
     /// What to send as `cursor` for older posts; null at the end, and with `after`.
     #[schema(required = true)]
     pub(super) next_cursor: Option<String>,
-    /// What to send as `after` for newer posts; null where no post was looked at.
+    /// What to send as `after` for newer posts: the id of a post that the caller sees, or a place that names none. Null where no
+    /// post was looked at.
     #[schema(required = true)]
     pub(super) newest: Option<String>,
     /// With `after`: whether there are more that are newer. Ask again with `newest`.
@@ -331,7 +332,8 @@ pub(in crate::community) enum PostMessage {
         #[serde(rename = "postId")]
         post_id: String,
     },
-    /// Something happened to a post that is not public: on `post:{id}`, which does not say what.
+    /// Something happened to a post, and nobody is told what: it is not public, or this is told late and the post may be for
+    /// fewer by now. Ask for it.
     #[serde(rename = "post.changed")]
     Changed {
         #[serde(rename = "postId")]

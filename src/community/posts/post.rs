@@ -7,36 +7,13 @@ use mundotango_storage::db::{Found, Part, key, number};
 use serde::{Deserialize, Serialize};
 
 use super::polls::rules::Poll;
+pub use super::visibility::Visibility;
 use crate::community::policy::Object;
 
 /// Most revisions of a post.
 pub const MOST_REVISIONS: u32 = 50;
 /// Most media of a post.
 pub const MOST_MEDIA: usize = 10;
-
-/// Who may read a post.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Visibility {
-    /// Everybody.
-    Public,
-    /// The author and the author's friends.
-    Friends,
-    /// The author.
-    Private,
-}
-
-impl Visibility {
-    /// Whether this shows a post to people to whom the other does not.
-    pub(super) fn is_wider_than(self, other: Self) -> bool {
-        let width = |one| match one {
-            Self::Private => 0,
-            Self::Friends => 1,
-            Self::Public => 2,
-        };
-        width(self) > width(other)
-    }
-}
 
 /// What stands beside the words of a post.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use mundotango::community::accounts::rules::Login;
-use mundotango::community::accounts::store::{AccountStore, User};
+use mundotango::community::accounts::store::{AccountStore, NewLogin, User};
 use mundotango::community::bookmarks::store::BookmarkStore;
 use mundotango::community::calendars::imported::ImportedStore;
 use mundotango::community::effects::Effect;
@@ -84,7 +84,8 @@ impl Somebody {
             created_at: now(),
             expires_at: now() + SignedDuration::from_hours(1),
         };
-        assert!(store.create_login(login).await.unwrap());
+        let made = store.create_login(login, Some("hash".to_owned())).await.unwrap();
+        assert!(matches!(made, NewLogin::Made(_)));
         Self { user }
     }
 
