@@ -361,7 +361,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     let pools = ladder::handled(pools, &teller);
     let pools = sagas(payments::work::handled(pools, &payments), &db, &jobs);
     let pools = analytics::work::handled(chat::handled(pools, &db, &engine), &db, &jobs);
-    let pools = of_admins(pools, &db, &tokens, &revocations)?;
+    let pools = of_admins(pools, &db, &jobs, &tokens, &revocations)?;
     let analytics = analytics_of(&db, &jobs, engines);
     let visits: Arc<dyn Visits> = Arc::<Analytics>::clone(&analytics);
     let pools = personal_data::work::handled(pools, &db, &revocations, catalogue(&db), &visits);
@@ -396,7 +396,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
             is_operator: roles::is_admin,
             version: VERSION.to_owned(),
         },
-    );
+    )?;
     Ok(Assembled { engine, pools, routers })
 }
 
@@ -440,6 +440,7 @@ fn payments_of(db: &Db, jobs: &Jobs, config: &Config) -> anyhow::Result<Payments
 fn sagas(pools: NewPools, db: &Db, jobs: &Jobs) -> NewPools {
     let pools = events::promoting::handled(events::refunds::handled(pools, db, jobs), db);
     let pools = community::posts::work::handled(events::live_counts::handled(pools, db), db);
+    let pools = community::posts::timeline::handled(pools, db, jobs);
     let pools = community::housing::handled(pools, db);
     let pools = community::points::handled(pools, db, jobs);
     let pools = community::graph::handled(pools, db);
@@ -450,11 +451,12 @@ fn sagas(pools: NewPools, db: &Db, jobs: &Jobs) -> NewPools {
 fn of_admins(
     pools: NewPools,
     db: &Db,
+    jobs: &Jobs,
     tokens: &Tokens,
     revocations: &Arc<Revocations>,
 ) -> anyhow::Result<NewPools> {
     let role_changes = Roles::new(db, Arc::clone(revocations), tokens.lifetime());
-    let pools = community::admin::handled(pools, db, role_changes);
+    let pools = community::admin::handled(pools, db, jobs, role_changes);
     Ok(audit::work::handled(pools, Roots::new(db.clone(), RootKey::of(tokens)?)))
 }
 

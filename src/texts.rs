@@ -130,6 +130,8 @@ text! {
     CommentText = rule(Form::Prose, 1, 2000, "See you there!");
     /// What a picture shows, for those who do not see it.
     AltText = rule(Form::Line, 1, 500, "Two dancers on an empty floor");
+    /// What can be chosen in a poll.
+    PollOption = rule(Form::Line, 1, 80, "On Friday");
     /// A hashtag, with its sign or without.
     TagText = rule(Form::Line, 1, 51, "tango");
     /// What a thing is called.
@@ -142,6 +144,8 @@ text! {
     AgentText = rule(Form::Prose, 1, 4000, "Where can I dance on Friday?");
     /// An id that this server or a client made.
     Id = rule(Form::Token, 1, 64, "01a22267-5695-774a-9335-497936266a2f");
+    /// A place in the feed, or the id of a post.
+    FeedPlace = rule(Form::Token, 1, 128, "01a22267-5695-774a-9335-497936266a2f");
     /// Why something is so.
     Reason = rule(Form::Prose, 1, 500, "The hall is flooded.");
     /// What guests keep to at somebody's place.

@@ -26,6 +26,7 @@ use crate::body::{self, BodyLimits};
 use crate::code;
 use crate::contract;
 use crate::cors;
+use crate::cursors::Cursors;
 use crate::health::{self, HealthCheck, HealthState};
 use crate::idempotency::Idempotency;
 use crate::identity::{self, Identity};
@@ -56,7 +57,7 @@ pub struct GatewayParts {
     pub engine: Arc<Engine>,
     /// Who reads tokens.
     pub authenticator: Arc<TokenAuthenticator>,
-    /// What requests with idempotency keys are sealed with.
+    /// What requests with idempotency keys and places in lists are sealed with.
     pub tokens: Arc<Tokens>,
     /// Where requests with idempotency keys are kept. Its schema has `IDEMPOTENCY_KEYS`.
     pub db: Db,
@@ -83,8 +84,9 @@ pub struct Routers {
     pub running: TaskTracker,
 }
 
-/// Builds the routers that answer everything, and lets sessions call the application's routes by RPC.
-pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
+/// Builds the routers that answer everything, and lets sessions call the application's routes by RPC. Fails where no keys can be made
+/// of the tokens' secret.
+pub fn routers(options: &HttpOptions, parts: GatewayParts) -> anyhow::Result<Routers> {
     let GatewayParts {
         engine,
         authenticator,
@@ -107,11 +109,12 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
     #[cfg(feature = "test-hooks")]
     let routes = crate::test_hooks::add_to(routes, &engine);
     let (routes, document) = routes.split_for_parts();
+    let cursors = Cursors::of(&tokens)?;
     let idempotency = Arc::new(Idempotency::new(db, tokens, Arc::clone(&engine), &document));
     let document = contract::complete(&document, server_api::describe);
     let channels = Bytes::from(contract::channels::document(&document).to_string());
     let running = TaskTracker::new();
-    let calls = Calls { timeout: options.request_timeout, running: running.clone(), idempotency };
+    let calls = Calls { timeout: options.request_timeout, running: running.clone(), idempotency, cursors };
 
     // What holds for both doors to the routes: HTTP and RPC.
     let routes = routes
@@ -166,7 +169,7 @@ pub fn routers(options: &HttpOptions, parts: GatewayParts) -> Routers {
     let public =
         if is_apart { internal.clone().layer(middleware::from_fn(hide_internal)) } else { internal.clone() };
     let internal = internal.layer(Extension(observe::TrustedTraces));
-    Routers { public, internal, running }
+    Ok(Routers { public, internal, running })
 }
 
 /// The routes of WebSockets.
@@ -206,11 +209,14 @@ struct Calls {
     /// Counts requests that change something.
     running: TaskTracker,
     idempotency: Arc<Idempotency>,
+    /// What places in lists are sealed with.
+    cursors: Cursors,
 }
 
 /// Middleware of every call of a route, whatever door it came by: its numbers, its span, the bound of its time, and that it is carried
 /// out once.
-async fn call(State(calls): State<Arc<Calls>>, request: Request, next: Next) -> Response {
+async fn call(State(calls): State<Arc<Calls>>, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(calls.cursors.clone());
     let answer = |request| in_time(calls, request, next);
     observe::measured(request, |request| observe::traced(request, answer)).await
 }
@@ -218,7 +224,7 @@ async fn call(State(calls): State<Arc<Calls>>, request: Request, next: Next) -> 
 /// Bounds the time from a request's head to its answer's. A request that may change something is dropped neither then nor
 /// when its client hangs up: what was written would be announced to nobody.
 async fn in_time(calls: Arc<Calls>, request: Request, next: Next) -> Response {
-    let Calls { timeout, running, idempotency } = calls.as_ref();
+    let Calls { timeout, running, idempotency, .. } = calls.as_ref();
     if request.method().is_safe() {
         return tokio::time::timeout(*timeout, next.run(request)).await.unwrap_or_else(|_| {
             Problem::unavailable("the request took longer than it may (http.request_timeout)").into_response()

@@ -9,6 +9,7 @@ mod client_address;
 mod code;
 mod contract;
 mod cors;
+mod cursors;
 pub mod describe;
 pub mod extract;
 mod gateway;

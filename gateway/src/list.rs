@@ -2,24 +2,18 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use deserr::Deserr;
 use mundotango_storage::{Page, PageRequest, PageStart};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 
 use crate::code::FieldCode;
+use crate::cursors::Cursors;
 use crate::input::{BadFields, Param, Parameters, Whole, unknown};
 use crate::problem::{FieldError, Problem, bad_cursor};
 
 /// Items on a page when the client does not say.
 const DEFAULT_PAGE_ITEMS: usize = 20;
-/// Longest cursor that is looked at, in bytes.
-const MAX_CURSOR_BYTES: usize = 1024;
-/// Bytes of a cursor that tell whose it is.
-const MARK_BYTES: usize = 6;
 
 /// Which page of a list: by cursor, or by number for old clients.
 #[derive(Debug, Default, Deserr, utoipa::IntoParams)]
@@ -62,6 +56,7 @@ pub struct ListQuery<F> {
 pub struct Paging {
     request: PageRequest,
     list: String,
+    cursors: Cursors,
 }
 
 impl Paging {
@@ -72,53 +67,49 @@ impl Paging {
 
     /// The page as clients get it.
     pub fn body<T>(&self, page: Page<T>) -> PageBody<T> {
-        PageBody { items: page.items, next_cursor: page.next.map(|place| seal(&self.list, &place)) }
+        PageBody {
+            items: page.items,
+            next_cursor: page.next.and_then(|place| self.cursors.seal(&self.list, &place)),
+        }
     }
 
-    fn read(query: PageQuery, list: &str) -> Result<Self, BadFields> {
+    /// Seals a place of the list that is no page's end, as clients get it: they may not see what is there.
+    pub fn seal_mark(&self, place: &str) -> Option<String> {
+        self.cursors.seal(&self.marks(), place)
+    }
+
+    /// The place of such a mark; `None` of what this list did not give.
+    pub fn open_mark(&self, mark: &str) -> Option<String> {
+        self.cursors.open(&self.marks(), mark)
+    }
+
+    /// The name of the list that marks belong to: no address has a blank.
+    fn marks(&self) -> String {
+        format!("{} marks", self.list)
+    }
+
+    fn read(query: PageQuery, list: &str, cursors: &Cursors) -> Result<Self, BadFields> {
         let limit = query.limit.map_or(DEFAULT_PAGE_ITEMS, |limit| limit.0.count());
         let start = match (query.cursor, query.page) {
             (Some(_), Some(_)) => {
                 let message = "does not go together with cursor";
                 return Err(FieldError::new("page", FieldCode::Contradiction, message).into());
             }
-            (Some(cursor), None) => PageStart::After(unseal(list, &cursor).ok_or_else(bad_cursor)?),
+            (Some(cursor), None) => PageStart::After(cursors.open(list, &cursor).ok_or_else(bad_cursor)?),
             (None, Some(page)) if page.0.get() > 1 => PageStart::Skip((page.0.count() - 1) * limit),
             (None, _) => PageStart::First,
         };
-        Ok(Self { request: PageRequest { start, limit }, list: list.to_owned() })
+        Ok(Self { request: PageRequest { start, limit }, list: list.to_owned(), cursors: cursors.clone() })
     }
-}
-
-/// Makes a cursor of a place in a list, which no other list takes.
-fn seal(list: &str, place: &str) -> String {
-    let mut sealed = mark(list, place).to_vec();
-    sealed.extend_from_slice(place.as_bytes());
-    BASE64_URL_SAFE_NO_PAD.encode(sealed)
-}
-
-fn unseal(list: &str, cursor: &str) -> Option<String> {
-    if cursor.len() > MAX_CURSOR_BYTES {
-        return None;
-    }
-    let mut sealed = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    let place = String::from_utf8(sealed.split_off(sealed.len().min(MARK_BYTES))).ok()?;
-    (mark(list, &place)[..] == sealed).then_some(place)
-}
-
-/// Tells a list's own cursors from others. It guards against mistakes; what a cursor may reach is checked where it is used.
-fn mark(list: &str, place: &str) -> [u8; MARK_BYTES] {
-    let digest = Sha256::new().chain_update(list).chain_update([0]).chain_update(place).finalize();
-    std::array::from_fn(|index| digest[index])
 }
 
 impl<F: Deserr<BadFields>> ListQuery<F> {
-    fn read(list: &str, query: &str) -> Result<Self, BadFields> {
+    fn read(list: &str, query: &str, cursors: &Cursors) -> Result<Self, BadFields> {
         let Parameters { fields, repeated } = Parameters::parse(query);
         let (page, filter): (Map<_, _>, Map<_, _>) =
             fields.into_iter().partition(|(name, _)| PAGE_PARAMETERS.contains(&name.as_str()));
         let page = deserr::deserialize::<PageQuery, _, BadFields>(Value::Object(page));
-        let page = page.and_then(|page| Paging::read(page, list));
+        let page = page.and_then(|page| Paging::read(page, list, cursors));
         match (deserr::deserialize::<F, _, BadFields>(Value::Object(filter)), page) {
             (Ok(filter), Ok(page)) if repeated.is_empty() => Ok(Self { filter, page }),
             (filter, page) => {
@@ -150,7 +141,11 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        Self::read(parts.uri.path(), parts.uri.query().unwrap_or_default()).map_err(Problem::from)
+        let Some(cursors) = parts.extensions.get::<Cursors>() else {
+            return Err(Problem::internal(&"a list is asked for behind no gateway"));
+        };
+        let query = parts.uri.query().unwrap_or_default();
+        Self::read(parts.uri.path(), query, cursors).map_err(Problem::from)
     }
 }
 
@@ -168,6 +163,13 @@ pub struct PageBody<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cursors::tests::cursors;
+
+    const SECRET: &str = "a secret of the test";
+
+    fn read(query: &str) -> Result<ListQuery<Filter>, BadFields> {
+        ListQuery::read("/api/events", query, &cursors(SECRET))
+    }
 
     #[derive(Debug, Deserr)]
     #[deserr(error = BadFields, deny_unknown_fields)]
@@ -177,7 +179,7 @@ mod tests {
     }
 
     fn wrong(query: &str) -> Vec<String> {
-        let bad = ListQuery::<Filter>::read("/api/events", query).unwrap_err().into_errors();
+        let bad = read(query).unwrap_err().into_errors();
         bad.into_iter().map(|error| format!("{} {}", error.field, error.code.name())).collect()
     }
 
@@ -188,24 +190,32 @@ mod tests {
         assert_eq!(wrong("city=a&city=b"), ["city repeated"]);
         assert_eq!(wrong("limit=x"), ["limit wrong_type"]);
         assert_eq!(wrong("cursor="), ["cursor bad_cursor"]);
-        let cursor = seal("/api/events", "place");
+        let cursor = cursors(SECRET).seal("/api/events", "place").unwrap();
         assert_eq!(wrong(&format!("cursor={cursor}&page=2")), ["page contradiction"]);
-        let error = ListQuery::<Filter>::read("/api/events", "crsor=x").unwrap_err().into_errors().remove(0);
+        let error = read("crsor=x").unwrap_err().into_errors().remove(0);
         assert_eq!(error.message, "unknown field `crsor`, did you mean `cursor`?");
         assert_eq!(error.allowed, ["city", "cursor", "limit", "page"]);
     }
 
     #[test]
     fn a_list_takes_its_own_cursors_alone() {
+        let cursors = cursors(SECRET);
         for place in ["", "0192-x", "köln"] {
-            let cursor = seal("/api/events", place);
-            let query = ListQuery::<Filter>::read("/api/events", &format!("city=x&cursor={cursor}")).unwrap();
+            let cursor = cursors.seal("/api/events", place).unwrap();
+            let query = read(&format!("city=x&cursor={cursor}")).unwrap();
             assert_eq!(query.page.request().start, PageStart::After(place.to_owned()));
             assert_eq!(query.filter.city.as_deref(), Some("x"));
-            assert!(unseal("/api/posts", &cursor).is_none());
+            let page = query.page.body(Page { items: vec![1], next: Some(place.to_owned()) });
+            assert_eq!(page.next_cursor, Some(cursor));
+            let mark = query.page.seal_mark(place).unwrap();
+            assert_eq!(query.page.open_mark(&mark).as_deref(), Some(place));
+            assert_eq!(wrong(&format!("cursor={mark}")), ["cursor bad_cursor"], "a mark is no cursor");
         }
-        for foreign in ["abc", "a", "AAAAAAAA", "%00", "0192-x"] {
-            assert!(unseal("/api/events", foreign).is_none(), "{foreign}");
+        let foreign = cursors.seal("/api/posts", "0192-x").unwrap();
+        let of_another_key = crate::cursors::tests::cursors("another secret of the test");
+        let of_another_key = of_another_key.seal("/api/events", "0192-x").unwrap();
+        for bad in ["abc", "a", "AAAAAAAA", "%00", "0192-x", foreign.as_str(), of_another_key.as_str()] {
+            assert_eq!(wrong(&format!("cursor={bad}")), ["cursor bad_cursor"], "{bad}");
         }
     }
 }

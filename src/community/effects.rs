@@ -32,6 +32,9 @@ pub enum Effect {
         channel: String,
         /// What subscribers get.
         message: Box<RawValue>,
+        /// What they get in its place where it is not told right after the change.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        late: Option<Box<RawValue>>,
         /// The `traceparent` of the span that caused it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         trace: Option<String>,
@@ -52,10 +55,20 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// A message that is published to a channel.
+    /// A message that is published to a channel, whenever that can be done: what it says may be told late.
     pub fn publish(channel: impl Into<String>, message: &impl Serialize) -> Result<Self, StoreError> {
-        let message = to_raw_value(message).map_err(|error| StoreError::Damaged(error.to_string()))?;
-        Ok(Self::Publish { channel: channel.into(), message, trace: cause() })
+        Ok(Self::Publish { channel: channel.into(), message: written(message)?, late: None, trace: cause() })
+    }
+
+    /// A message that is published to a channel right after the change, and another one if that fails: the words of the first
+    /// may be for fewer by then, or for nobody, so the second has none.
+    pub fn publish_now(
+        channel: impl Into<String>,
+        message: &impl Serialize,
+        late: &impl Serialize,
+    ) -> Result<Self, StoreError> {
+        let (message, late) = (written(message)?, Some(written(late)?));
+        Ok(Self::Publish { channel: channel.into(), message, late, trace: cause() })
     }
 
     /// A job that is put into its queue.
@@ -68,7 +81,7 @@ impl Effect {
         Self::Audit(Box::new(act))
     }
 
-    /// The search indexes are told that a thing changed, came or went: a kind of [`super::search::sources`], and its id.
+    /// The search indexes are told that a thing changed, came or went: a kind of [`super::search::kinds`], and its id.
     pub fn changed(kind: &str, id: &str) -> Self {
         Self::Changed(Change { kind: kind.to_owned(), id: id.to_owned() })
     }
@@ -76,6 +89,18 @@ impl Effect {
     /// In the form in which it is created together with a partition.
     pub fn kept(&self) -> Result<Kept, StoreError> {
         Kept::new(self)
+    }
+}
+
+fn written(message: &impl Serialize) -> Result<Box<RawValue>, StoreError> {
+    to_raw_value(message).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+/// What of a publication is said at an attempt.
+fn said(message: Box<RawValue>, late: Option<Box<RawValue>>, attempt: Attempt) -> Box<RawValue> {
+    match attempt {
+        Attempt::AtOnce => message,
+        Attempt::Later => late.unwrap_or(message),
     }
 }
 
@@ -163,7 +188,8 @@ pub(super) async fn end_subscription(engine: &Engine, user_id: &str, channel: &s
 impl Carrier for Effects {
     async fn carry_out(&self, name: String, effect: &Kept, attempt: Attempt) -> anyhow::Result<()> {
         match effect.read()? {
-            Effect::Publish { channel, message, trace } => {
+            Effect::Publish { channel, message, late, trace } => {
+                let message = said(message, late, attempt);
                 let span = span_of("outbox publish", trace.as_deref(), &name, attempt);
                 span.run(self.publish(name, &channel, message, attempt)).await
             }
@@ -181,5 +207,37 @@ impl Carrier for Effects {
             // Twice is one more look at the thing.
             Effect::Changed(change) => Ok(self.changes.note(&change).await?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    impl Effect {
+        /// What is published at an attempt.
+        pub(in crate::community) fn said(&self, attempt: Attempt) -> Value {
+            // As the outbox gives it back.
+            let kept = self.kept().unwrap().read::<Self>().unwrap();
+            let Self::Publish { message, late, .. } = kept else { panic!("nothing is published: {self:?}") };
+            serde_json::from_str(said(message, late, attempt).get()).unwrap()
+        }
+    }
+
+    #[test]
+    fn words_are_said_right_after_the_change_alone() {
+        let effect = Effect::publish_now("x", &json!({"words": "Hola"}), &json!({"id": "1"})).unwrap();
+        assert_eq!(effect.said(Attempt::AtOnce), json!({"words": "Hola"}));
+        assert_eq!(effect.said(Attempt::Later), json!({"id": "1"}));
+        let always = Effect::publish("x", &json!({"id": "1"})).unwrap();
+        assert_eq!(always.said(Attempt::AtOnce), always.said(Attempt::Later));
+    }
+
+    #[test]
+    fn what_an_earlier_build_left_is_read() {
+        let kept = Kept::new(&json!({"publish": {"channel": "x", "message": {"id": "1"}}})).unwrap();
+        assert_eq!(kept.read::<Effect>().unwrap().said(Attempt::Later), json!({"id": "1"}));
     }
 }

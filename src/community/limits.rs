@@ -1,4 +1,5 @@
-//! How often somebody may register, log in and refresh, fetch and import calendars, comment, and mention people.
+//! How often somebody may register, log in and refresh, fetch and import calendars, comment, mention people, and offer groups
+//! to strangers.
 //!
 //! Each address has a quota for each of the three. Guessing passwords is held up by counting failures alone: those of an
 //! address at an account close the account for that address, so nobody can lock the owner out from elsewhere. Failures of
@@ -35,6 +36,8 @@ const TYPING: Quota = Quota { limit: 1, window: Duration::from_secs(3) };
 const COMMENTS: Quota = Quota { limit: 30, window: MINUTE };
 /// How many people a user mentions.
 const MENTIONS: Quota = Quota { limit: 100, window: Duration::from_hours(24) };
+/// To how many people who do not know the user the user offers groups.
+const OFFERS: Quota = Quota { limit: 300, window: Duration::from_hours(24) };
 /// In what time [`RateOptions::failed_logins`] come back.
 const FAILURES_WINDOW: Duration = Duration::from_mins(15);
 /// How often a slowed account may be tried.
@@ -129,9 +132,18 @@ impl Limits {
 
     /// So many people whom a user mentions.
     pub(super) async fn mentions(&self, user_id: &str, people: usize) -> Result<(), Problem> {
+        self.take_for_each(people, &format!("mention:{user_id}"), MENTIONS, "mentions").await
+    }
+
+    /// So many people who do not know a user and to whom the user offers a group.
+    pub(super) async fn offers(&self, user_id: &str, people: usize) -> Result<(), Problem> {
+        self.take_for_each(people, &format!("offer:{user_id}"), OFFERS, "people who do not know you").await
+    }
+
+    async fn take_for_each(&self, people: usize, key: &str, quota: Quota, what: &str) -> Result<(), Problem> {
         for _ in 0..people {
-            if let Some(wait) = self.take(&format!("mention:{user_id}"), MENTIONS).await {
-                return Err(too_many("mentions", wait));
+            if let Some(wait) = self.take(key, quota).await {
+                return Err(too_many(what, wait));
             }
         }
         Ok(())
@@ -292,6 +304,16 @@ mod tests {
                 .held_up_for(&limits.login("ana@example.com", &owner).await.unwrap().slowed_key())
                 .is_some()
         );
+    }
+
+    #[tokio::test]
+    async fn who_offers_groups_to_strangers_reaches_300_people_a_day() {
+        let limits = limits(RateOptions::default());
+        for _ in 0..3 {
+            limits.offers("ana", 100).await.unwrap();
+        }
+        assert_eq!(limits.offers("ana", 1).await.unwrap_err().status().as_u16(), 429);
+        assert!(limits.offers("ana", 0).await.is_ok() && limits.offers("ben", 1).await.is_ok());
     }
 
     #[tokio::test]

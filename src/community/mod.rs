@@ -20,6 +20,7 @@ mod limits;
 pub mod location;
 pub mod money;
 pub mod notifications;
+mod once;
 pub mod payments;
 pub mod personal_data;
 mod place;
@@ -74,6 +75,7 @@ use points::Points;
 use posts::comments::store::CommentStore;
 use posts::live::ChangedPosts;
 use posts::store::PostStore;
+use posts::timeline::filling::Timelines;
 use site::Site;
 
 /// The kinds of partitions that the features keep.
@@ -83,6 +85,9 @@ pub fn kinds() -> Vec<&'static KindSpec> {
         accounts::names::NAMES.spec(),
         posts::store::POSTS.spec(),
         posts::store::POST_REACTIONS.spec(),
+        posts::polls::store::POLL_VOTES.spec(),
+        posts::timeline::store::TIMELINES.spec(),
+        posts::timeline::store::POPULAR_AUTHORS.spec(),
         posts::comments::kind::COMMENTS.spec(),
         posts::comments::reactions::COMMENT_REACTIONS.spec(),
         bookmarks::store::BOOKMARKS.spec(),
@@ -160,6 +165,7 @@ pub struct Community {
     posts: PostStore,
     comments: CommentStore,
     changed_posts: ChangedPosts,
+    timelines: Timelines,
     bookmarks: BookmarkStore,
     circles: Circles,
     hot: Arc<dyn HotState>,
@@ -236,6 +242,7 @@ impl Community {
             posts,
             comments,
             changed_posts,
+            timelines: Timelines::new(db, &circles),
             bookmarks: BookmarkStore::new(db.clone()),
             circles,
             hot,

@@ -9,7 +9,7 @@ use mundotango_gateway::problem::Problem;
 use super::accounts::profile::FieldAudience;
 use super::events::rules::{AttendeeList, CoHostRole};
 use super::graph::relations::Relations;
-use super::posts::store::Visibility;
+use super::posts::visibility::Visibility;
 use super::roles::{Role, role_of};
 
 /// Who asks.

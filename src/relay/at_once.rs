@@ -12,7 +12,7 @@ use mundotango_ops::Seldom;
 use mundotango_storage::db::Due;
 use tokio::time::{Instant, sleep};
 
-use super::{Attempt, MAX_FAILURES, Relay, Waiting};
+use super::{MAX_FAILURES, Relay, Waiting};
 
 /// Changes that are taken from the queue together.
 const TOGETHER: usize = 64;
@@ -122,7 +122,7 @@ pub(super) async fn run(relay: &Relay, vitals: &Vitals) {
 }
 
 async fn carry_out(relay: &Relay, waiting: Waiting) -> (Due, anyhow::Result<bool>) {
-    let outcome = relay.carry_out(&waiting.due, Attempt::AtOnce, &mut BTreeSet::new()).await;
+    let outcome = relay.carry_out(&waiting.due, waiting.attempt(), &mut BTreeSet::new()).await;
     (waiting.due, outcome)
 }
 

@@ -32,10 +32,12 @@ const PUT_OFF_LATELY: Duration = Duration::from_mins(1);
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an effect may take.
 const EFFECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long after its change an effect counts as carried out at once: from then on sweepers may have tried it as well.
+const AT_ONCE_WITHIN: Duration = Duration::from_secs(5);
 /// Effects that fail in a row after which others have to wait: what they need is away.
 const MAX_FAILURES: usize = 3;
 
-/// When an effect is tried.
+/// When an effect is tried. What was true right after its change may not be later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
     /// Right after its change, for the first time.
@@ -73,14 +75,21 @@ pub struct Relay {
 /// The effects of a change that wait to be carried out, and the room that they take.
 struct Waiting {
     due: Due,
+    since: Instant,
     _room: OwnedSemaphorePermit,
+}
+
+impl Waiting {
+    fn attempt(&self) -> Attempt {
+        if self.since.elapsed() < AT_ONCE_WITHIN { Attempt::AtOnce } else { Attempt::Later }
+    }
 }
 
 impl Outlet for Relay {
     fn take(&self, due: Due) {
         let bytes = u32::try_from(due.size()).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).ok();
-        let waiting = room.map(|room| Waiting { due, _room: room });
+        let waiting = room.map(|room| Waiting { due, since: Instant::now(), _room: room });
         if waiting.is_none_or(|waiting| self.queue.try_send(waiting).is_err()) {
             self.note_put_off(1);
         }

@@ -53,17 +53,20 @@ const OVER: f32 = 0.5;
 /// How far an index has followed the changes, kept with each commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    layout: u32,
+    pub(super) layout: u32,
     /// All entries of the log up to this key are in the index.
     pub cursor: String,
     /// Whether it holds all things, or is being made.
     pub is_complete: bool,
+    /// When what was deleted was last taken off the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged_at: Option<Timestamp>,
 }
 
 impl Progress {
     /// Progress of an index of this build.
     pub fn new(cursor: String, is_complete: bool) -> Self {
-        Self { layout: LAYOUT, cursor, is_complete }
+        Self { layout: LAYOUT, cursor, is_complete, purged_at: None }
     }
 }
 

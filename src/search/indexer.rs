@@ -37,7 +37,7 @@ const ENTRIES_AT_ONCE: usize = 500;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How often what was deleted is taken off the disk, where merging did not do it before.
-const PURGE_EVERY: Duration = Duration::from_hours(24);
+const PURGE_EVERY: SignedDuration = SignedDuration::from_hours(24);
 /// How long before the end of an entry's life an index that has not read it is taken for too old.
 const MARGIN: SignedDuration = SignedDuration::from_hours(12);
 
@@ -66,7 +66,13 @@ struct State {
     looked_back_at: Option<Instant>,
     /// When the index last had all that was in the log.
     up_to_date_at: Instant,
-    purged_at: Instant,
+    /// Kept with each commit, so that it is daily whenever the node is started.
+    purged_at: Option<Timestamp>,
+}
+
+/// Whether what was deleted is to be taken off the disk. A clock that was ahead puts that off for a day at most.
+fn is_purge_due(purged_at: Option<Timestamp>, now: Timestamp) -> bool {
+    purged_at.is_none_or(|at| now.duration_since(at).abs() >= PURGE_EVERY)
 }
 
 /// How far the making of an index is: which source, and behind which position of it.
@@ -86,6 +92,7 @@ impl State {
             let age = time_of(&progress.cursor).map(|time| now.duration_since(time));
             progress.is_complete && age.is_some_and(|age| age < kept)
         };
+        let purged_at = progress.as_ref().and_then(|progress| progress.purged_at);
         let known = progress.filter(is_useful).map(|progress| progress.cursor.min(key_at(now)));
         let making = known.is_none().then(Making::default);
         let started = Instant::now();
@@ -98,7 +105,7 @@ impl State {
             committed_at: started,
             looked_back_at: None,
             up_to_date_at: started,
-            purged_at: started,
+            purged_at,
         }
     }
 }
@@ -192,7 +199,10 @@ impl Indexer {
             }
         }
         if state.is_dirty && state.committed_at.elapsed() >= COMMIT_EVERY {
-            let progress = Progress::new(state.cursor.clone(), state.making.is_none());
+            let progress = Progress {
+                purged_at: state.purged_at,
+                ..Progress::new(state.cursor.clone(), state.making.is_none())
+            };
             state.committed_at = Instant::now();
             self.blocking(move |index| index.commit(&progress)).await?;
             state.is_dirty = false;
@@ -201,9 +211,10 @@ impl Indexer {
         if !state.is_dirty && state.making.is_none() {
             state.up_to_date_at = Instant::now();
         }
-        if state.purged_at.elapsed() >= PURGE_EVERY {
-            state.purged_at = Instant::now();
+        if state.making.is_none() && is_purge_due(state.purged_at, Timestamp::now()) {
             let purged = self.blocking(WordIndex::purge).await?;
+            // The next commit keeps it.
+            (state.purged_at, state.is_dirty) = (Some(Timestamp::now()), true);
             tracing::debug!(purged, "what was deleted is taken off the disk");
         }
         Ok(())

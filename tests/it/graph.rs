@@ -183,7 +183,12 @@ async fn who_is_blocked_sees_nothing_of_the_other_at_any_door_and_neither_does_w
         (format!("/api/events/{event}/attendees"), "userId", vec![ana.id.clone()]),
         (format!("/api/users/{}/followers", cam.id), "userId", vec![ana.id.clone()]),
         ("/api/friends".to_owned(), "userId", vec![ana.id.clone()]),
+        ("/api/leaderboard".to_owned(), "userId", vec![ana.id.clone()]),
     ];
+    until("the board has who posts", async || {
+        listed(&server, &cam, "/api/leaderboard", "userId").await.contains(&ana.id).then_some(())
+    })
+    .await;
     let all_seen = async |is_seen: bool| {
         for door in &doors {
             let wanted = if is_seen { StatusCode::OK } else { StatusCode::NOT_FOUND };

@@ -19,6 +19,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         json!({"email": "b@example.com", "password": "abrazo-1234", "username": "beto", "fullName": "B"});
     let mut user = account.clone();
     user["role"] = json!("moderator");
+    let tomorrow = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
     let event_body = json!({
         "title": "Milonga", "description": "Live music", "eventDate": "2030-01-01T20:00:00-03:00", "capacity": 20,
         "endDate": "2030-01-02T02:00", "timeZone": "America/Argentina/Buenos_Aires",
@@ -135,7 +136,10 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         (
             "post /api/posts",
             "/api/posts".to_owned(),
-            json!({"content": "x", "visibility": "private", "media": [{"url": "https://a.example/a.jpg"}]}),
+            json!({
+                "content": "x", "visibility": "private", "media": [{"url": "https://a.example/a.jpg"}],
+                "poll": {"options": ["a", "b"], "multiple": true, "until": tomorrow},
+            }),
         ),
         (
             "patch /api/posts/{id}",
@@ -153,6 +157,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
             format!("/api/comments/{post}.1.0/react"),
             json!({"reactionType": "heart"}),
         ),
+        ("put /api/posts/{id}/vote", format!("/api/posts/{post}/vote"), json!({"choices": [0]})),
         ("post /api/posts/{id}/react", format!("/api/posts/{post}/react"), json!({"reactionType": "heart"})),
         ("post /api/events", "/api/events".to_owned(), event_body),
         ("put /api/users/me/points", "/api/users/me/points".to_owned(), json!({"shown": true})),

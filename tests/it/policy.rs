@@ -225,6 +225,7 @@ fn rule(operation: &str) -> Option<Rule> {
         | "markNotificationRead"
         | "listPosts"
         | "listUserPosts"
+        | "listFollowedPosts"
         | "createPost"
         | "removeBookmark"
         | "listDevices"
@@ -268,8 +269,8 @@ fn rule(operation: &str) -> Option<Rule> {
             GivesSeries
         }
         "acceptEventSeries" => TakesSeries,
-        "getPost" | "addBookmark" | "reactToPost" | "removeReaction" | "listPostRevisions"
-        | "listComments" | "createComment" => ReadsPost,
+        "getPost" | "voteInPoll" | "removeVote" | "addBookmark" | "reactToPost" | "removeReaction"
+        | "listPostRevisions" | "listComments" | "createComment" => ReadsPost,
         "changePost" => ChangesPost,
         "deletePost" => RemovesPost,
         "reactToComment" | "removeCommentReaction" => ReadsComment,
@@ -336,7 +337,9 @@ fn rule_of_the_staff(operation: &str) -> Option<Rule> {
         "getTicket" | "listTicketMessages" | "replyToTicket" => SeesTicket,
         "closeTicket" | "reopenTicket" => EndsTicket,
         "findUsers" | "setRole" | "lockUser" | "unlockUser" | "createAnnouncement" | "removeAnnouncement"
-        | "listFlags" | "setFlag" | "listAudit" | "listAuditRoots" | "verifyAudit" => Administers,
+        | "listFlags" | "setFlag" | "removeFlag" | "listAudit" | "listAuditRoots" | "verifyAudit" => {
+            Administers
+        }
         _ => return None,
     })
 }

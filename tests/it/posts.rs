@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -451,6 +453,66 @@ async fn what_is_newer_comes_in_its_order_and_says_where_more_is() {
             "{wrong}"
         );
     }
+}
+
+/// Whether a text that a client holds names one of these, as it is or in base 64.
+fn names(text: &str, ids: &[String]) -> bool {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
+    let read = String::from_utf8_lossy(&bytes);
+    ids.iter().any(|id| text.contains(id.as_str()) || read.contains(id.as_str()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_place_in_a_list_names_a_post_that_its_reader_may_not_read() {
+    let server = Server::start().await;
+    let (ana, ben) = (server.register("ana").await, server.register("ben").await);
+    for (by, other) in [(&ana, &ben), (&ben, &ana)] {
+        let path = format!("/api/users/{}/friend", other.id);
+        assert!(ask(&server, Method::PUT, &path, by, json!({})).await.0.is_success());
+    }
+    until("ana is a friend of ben's", async || {
+        let (_, friends) = server.get("/api/friends", &ben).await;
+        friends["items"].as_array().is_some_and(|friends| !friends.is_empty()).then_some(())
+    })
+    .await;
+    let first = id(&post(&server, &ana, json!({"content": "for all"})).await);
+    let (_, feed) = server.get("/api/posts", &ben).await;
+    assert_eq!(feed["newest"], json!(first));
+    let mut hidden = Vec::new();
+    for _ in 0..12 {
+        let body = json!({"content": "for me #secreto", "visibility": "private"});
+        hidden.push(id(&post(&server, &ana, body).await));
+    }
+    for list in [format!("/api/users/{}/posts?", ana.id), "/api/posts?".to_owned()] {
+        let (mut path, mut seen) = (format!("{list}limit=1"), Vec::new());
+        let mut pages = 0;
+        loop {
+            let (status, page) = server.get(&path, &ben).await;
+            assert_eq!(status, StatusCode::OK, "{page}");
+            assert_eq!(server.get(&path, &ben).await.1, page, "a page is the same when it is read again");
+            pages += 1;
+            seen.extend(page["items"].as_array().unwrap().iter().map(id));
+            let Some(cursor) = page["nextCursor"].as_str() else { break };
+            assert!(!names(cursor, &hidden), "{cursor}");
+            path = format!("{list}limit=1&cursor={cursor}");
+        }
+        assert!(pages > 1 && seen == [first.clone()], "{list}: {pages}, {seen:?}");
+    }
+
+    // The place behind hidden posts leads on all the same.
+    let mut newest = first.clone();
+    for _ in 0..4 {
+        let (status, page) = server.get(&format!("/api/posts?after={newest}&limit=3"), &ben).await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        newest = page["newest"].as_str().unwrap().to_owned();
+        assert!(!names(&newest, &hidden), "{newest}");
+    }
+    let (_, page) = server.get(&format!("/api/posts?after={newest}&limit=3"), &ben).await;
+    assert_eq!((&page["newest"], &page["gap"]), (&json!(newest), &json!(false)), "all was looked at");
+    let last = id(&post(&server, &ana, json!({"content": "for all again"})).await);
+    let (_, page) = server.get(&format!("/api/posts?after={newest}&limit=3"), &ben).await;
+    assert_eq!(page["newest"], json!(last), "{page}");
+    assert!(page["items"].as_array().unwrap().iter().any(|post| post["id"] == json!(last)), "{page}");
 }
 
 /// A comment is not out of reach for those who keep a post clean because its author hides from them.

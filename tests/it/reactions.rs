@@ -130,7 +130,10 @@ async fn a_crowd_reacts(nodes: &[Server]) {
     // The post itself may come late, as it is told after it was answered.
     for seen in &of_feed {
         let seen = seen.lock();
-        assert!(seen.iter().all(|(_, data)| data["type"] == "post.created"), "the feed is for posts: {seen:?}");
+        assert!(
+            seen.iter().all(|(_, data)| data["type"] == "post.created"),
+            "the feed is for posts: {seen:?}"
+        );
     }
 
     // Who may not read a post hears nothing of it.

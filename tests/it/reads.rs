@@ -17,7 +17,9 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/store-reads.md");
 const AREAS: [&str; 6] = ["events", "housing", "payments", "people", "chat", "posts"];
 /// Operations that are not: what they read depends on what they are given, on what is published at the same moment or on Stripe,
 /// or a stay or a series has to be over.
-const NOT_STATED: [&str; 13] = [
+const NOT_STATED: [&str; 15] = [
+    "PUT /api/posts/{id}/vote",
+    "DELETE /api/posts/{id}/vote",
     "POST /api/posts/{id}/react",
     "DELETE /api/posts/{id}/react",
     "POST /api/events/import",
@@ -302,6 +304,10 @@ async fn posts(node: &mut Quiet, host: &User, ana: &User) {
     let heart = json!({"reactionType": "heart"});
     node.warm(&["/api/posts"], ana).await;
     node.read("GET /api/posts", "/api/posts", ana).await;
+    let eva = node.server.register("eva").await;
+    let follow = format!("/api/users/{}/follow", host.id);
+    node.server.call(Method::PUT, &follow, Some(&eva.token), None).await;
+    node.read("GET /api/posts/feed/following", "/api/posts/feed/following", &eva).await;
     node.read("GET /api/posts/{id}", &path, ana).await;
     node.read("GET /api/posts/{id}/revisions", &format!("{path}/revisions"), ana).await;
     node.read("GET /api/users/{id}/posts", &format!("/api/users/{}/posts", host.id), ana).await;

@@ -41,6 +41,20 @@ pub struct Tokens {
     lifetime: Duration,
 }
 
+/// The second that a token says it was issued in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Issued(u64);
+
+impl Issued {
+    /// Now, for a user whose tokens were revoked at a time, if they were. Tokens of that second are locked out as well, so one that is
+    /// issued later in the same second says the next one.
+    pub fn after(revoked_at: Option<Timestamp>) -> Self {
+        let now = jsonwebtoken::get_current_timestamp();
+        let revoked_at = revoked_at.and_then(|at| u64::try_from(at.as_second()).ok());
+        Self(revoked_at.map_or(now, |at| now.max(at + 1)))
+    }
+}
+
 impl Tokens {
     /// Tokens signed with `secret` alone; those issued here are good for `lifetime`.
     pub fn new(secret: &[u8], lifetime: Duration) -> Self {
@@ -85,21 +99,18 @@ impl Tokens {
 
     /// Signs a token for a user.
     pub fn issue(&self, user_id: &str, role: &str, login_id: Option<&str>) -> Result<String, TokenError> {
-        self.issue_after(user_id, role, login_id, None)
+        self.issue_at(user_id, role, login_id, Issued::after(None))
     }
 
-    /// The same for a user whose tokens were revoked. Tokens of that second are locked out as well, so one that is issued
-    /// later in the same second says the next one.
-    pub fn issue_after(
+    /// The same with the time that it says: taken before it was read what the token says, so that whoever revokes the user's tokens
+    /// because of a change after that reaches this one too.
+    pub fn issue_at(
         &self,
         user_id: &str,
         role: &str,
         login_id: Option<&str>,
-        revoked_at: Option<Timestamp>,
+        Issued(issued_at): Issued,
     ) -> Result<String, TokenError> {
-        let now = jsonwebtoken::get_current_timestamp();
-        let revoked_at = revoked_at.and_then(|at| u64::try_from(at.as_second()).ok());
-        let issued_at = revoked_at.map_or(now, |at| now.max(at + 1));
         self.sign(&Claims {
             sub: user_id.to_owned(),
             exp: Some(issued_at + self.lifetime.as_secs()),
@@ -178,6 +189,21 @@ mod tests {
         let claims = tokens().verify(&token).await.unwrap();
         assert_eq!((claims.sub.as_str(), claims.role.as_str()), ("42", "moderator"));
         assert_eq!(claims.sid.as_deref(), Some("login"));
+    }
+
+    /// Trap: a role that is taken away while somebody logs in must not live on in the token that is just being made.
+    #[tokio::test]
+    async fn a_token_says_the_time_before_what_it_says_was_read() {
+        let issued = Issued::after(None);
+        // While the user is read, the role is changed and all tokens are revoked.
+        let revoked_at = mundotango_storage::now();
+        let token = tokens().issue_at("42", "admin", Some("login"), issued).unwrap();
+        let seconds = u64::try_from(revoked_at.as_second()).unwrap();
+        assert!(tokens().verify(&token).await.unwrap().iat.unwrap() <= seconds, "the revocation reaches it");
+
+        // Who logs in after that is not locked out.
+        let token = tokens().issue_at("42", "user", Some("login"), Issued::after(Some(revoked_at))).unwrap();
+        assert!(tokens().verify(&token).await.unwrap().iat.unwrap() > seconds);
     }
 
     #[tokio::test]

@@ -65,6 +65,7 @@ metrics! {
     event_rsvps_total: IntCounterVec = counters("Answers to events", &[labels::EVENT_TYPE, labels::RSVP_ACTION]);
     posts_created_total: IntCounterVec = counters("Posts created", &[labels::VISIBILITY]);
     post_reactions_total: IntCounterVec = counters("Reactions to posts", &[labels::REACTION_TYPE]);
+    timeline_rows_written_total: IntCounter = counter("Posts put into the timelines of followers");
     housing_bookings_total: IntCounterVec = counters("Steps of bookings of housing", &[labels::BOOKING_STATUS]);
     stripe_payments_total: IntCounterVec = counters("Payments by Stripe, by what came of them", &[labels::PAYMENT_TYPE, labels::PAYMENT_STATUS]);
     admin_workflow_actions_total: IntCounterVec = counters("What admins did in their queues", &[labels::WORKFLOW_TYPE, labels::WORKFLOW_ACTION]);

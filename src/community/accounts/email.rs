@@ -151,8 +151,12 @@ impl Community {
         let now = now();
         let (MailedLink { user_id, id, .. }, _) = self.good_link(token, Purpose::UndoEmail, now).await?;
         self.lock_out_user(&user_id).await?;
-        let is_undone = self.accounts.undo_email_change(&user_id, &id, &new_id(), now).await?;
-        is_undone.then_some(()).ok_or_else(not_good)
+        if self.accounts.undo_email_change(&user_id, &id, &new_id(), now).await? {
+            // Somebody may have logged in between.
+            self.lock_out_user(&user_id).await
+        } else {
+            Err(not_good())
+        }
     }
 
     pub(in crate::community) fn mailed_link(

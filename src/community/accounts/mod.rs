@@ -34,6 +34,7 @@ use mundotango_gateway::extract::ValidJson;
 use mundotango_gateway::input::{BadFields, Choice, Maybe};
 use mundotango_gateway::problem::{Code, Problem};
 use mundotango_gateway::revocation_store::Revoked;
+use mundotango_gateway::tokens::Issued;
 use mundotango_gateway::{IdempotencyKey, Identity, LateClaim, NewId};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -48,14 +49,14 @@ use self::profile::Profile;
 use self::profiles::OwnUser;
 pub(super) use self::profiles::PublicUser;
 use self::refresh_token::RefreshToken;
-use self::rules::{Login, NewLogin, Rotation};
-use self::store::{AccountStore, User};
+use self::rules::{Login, Rotation};
+use self::store::{AccountStore, NewLogin, User};
 use super::Community;
 use super::audit::rules::Act;
 use super::effects::Effect;
 use super::limits::Address;
 use super::roles::{self, Role};
-use super::search::sources::PERSON;
+use super::search::kinds::PERSON;
 use crate::texts::{
     DeviceName, EmailAddress, FullName, GivenPassword, NewPassword, RefreshTokenText, Username,
 };
@@ -167,14 +168,14 @@ async fn greet(accounts: &AccountStore, user: &User) {
     }
 }
 
-/// Makes an account.
-pub async fn create(
+/// Makes an account; the user, and the hash of the password.
+async fn create_with_hash(
     accounts: &AccountStore,
     passwords: &Passwords,
     account: NewAccount,
     role: Role,
     new_id: NewId,
-) -> Result<User, Problem> {
+) -> Result<(User, String), Problem> {
     let user = User {
         created_at: new_id.made_at(),
         id: new_id.into_text(),
@@ -190,12 +191,36 @@ pub async fn create(
     };
     let hash = passwords.hash(account.password.into_string()).await?;
     let changed = [Effect::changed(PERSON, &user.id).kept()?];
-    accounts.create_with_effects(&user, hash, &changed).await?.map_err(|taken| {
+    accounts.create_with_effects(&user, hash.clone(), &changed).await?.map_err(|taken| {
         let taken = [("email", taken.email), ("username", taken.username)];
         Problem::taken(taken.into_iter().filter(|(_, taken)| *taken).map(|(field, _)| field))
     })?;
     greet(accounts, &user).await;
-    Ok(user)
+    Ok((user, hash))
+}
+
+/// Makes an account.
+pub async fn create(
+    accounts: &AccountStore,
+    passwords: &Passwords,
+    account: NewAccount,
+    role: Role,
+    new_id: NewId,
+) -> Result<User, Problem> {
+    create_with_hash(accounts, passwords, account, role, new_id).await.map(|(user, _)| user)
+}
+
+/// 401: the same for an unknown address and a wrong password, so that nobody learns who has an account.
+fn wrong_credentials() -> Problem {
+    Problem::unauthorized("e-mail address or password is wrong").with_code(Code::WrongCredentials)
+}
+
+/// When tokens are made. It is taken before anything is read of the user: what changes after that and revokes the user's tokens
+/// reaches these too.
+#[derive(Clone, Copy)]
+struct Begun {
+    at: Timestamp,
+    issued: Issued,
 }
 
 /// 403: the account is to be deleted.
@@ -206,41 +231,51 @@ fn is_leaving(leaving: Leaving) -> Problem {
 }
 
 impl Community {
-    async fn log_in(&self, user: User, client: Client) -> Result<Json<LoggedIn>, Problem> {
-        let (refresh_token, login) = self.new_login(&user.id, client)?;
-        match self.accounts.create_login(login).await? {
-            NewLogin::Made => self.logged_in(user, &refresh_token),
-            NewLogin::Challenged => {
-                mundotango_ops::metrics().logins_total.with_label_values(&["challenged"]).inc();
-                Err(second_factor::required(&self.tokens, &user.id, refresh_token.login_id()))
-            }
-            NewLogin::NoUser => {
-                let leaving = self.accounts.account(&user.id).await?.and_then(|(_, leaving)| leaving);
-                Err(leaving.map_or_else(|| Problem::not_found("user"), is_leaving))
-            }
-        }
+    fn begin_tokens(&self, user_id: &str) -> Begun {
+        let now = mundotango_storage::now();
+        let revoked_at = self.revocations.user_tokens_revoked_at(user_id);
+        // A revocation may be dated a moment ahead.
+        let at = revoked_at.map_or(now, |at| now.max(at + SignedDuration::from_millis(1)));
+        Begun { at, issued: Issued::after(revoked_at) }
     }
 
-    /// A login that is about to be made, and its first token.
-    fn new_login(&self, user_id: &str, client: Client) -> Result<(RefreshToken, Login), Problem> {
+    /// A login that is about to be made, its first token, and when that was begun.
+    fn new_login(&self, user_id: &str, client: Client) -> Result<(RefreshToken, Login, Begun), Problem> {
         let refresh_token =
             RefreshToken::first(&self.tokens, user_id.to_owned(), mundotango_protocol::new_id())?;
-        let now = mundotango_storage::now();
-        // A revocation may be dated a moment ahead.
-        let revoked_at = self.revocations.user_tokens_revoked_at(user_id);
-        let created_at = revoked_at.map_or(now, |at| now.max(at + SignedDuration::from_millis(1)));
+        let begun = self.begin_tokens(user_id);
         let login = Login {
             id: refresh_token.login_id().to_owned(),
             user_id: user_id.to_owned(),
             token_hash: refresh_token.hash(),
             previous_hash: None,
             rotated_at: None,
-            created_at,
-            expires_at: self.refresh_expiry(now),
+            created_at: begun.at,
+            expires_at: self.refresh_expiry(begun.at),
             device: client.device,
             network: client.network,
         };
-        Ok((refresh_token, login))
+        Ok((refresh_token, login, begun))
+    }
+
+    /// Makes a login for who knows the password of a hash.
+    async fn log_in(
+        &self,
+        user_id: &str,
+        hash: Option<String>,
+        client: Client,
+    ) -> Result<Json<LoggedIn>, Problem> {
+        let (refresh_token, login, begun) = self.new_login(user_id, client)?;
+        match self.accounts.create_login(login, hash).await? {
+            NewLogin::Made(user) => self.logged_in(*user, &refresh_token, begun),
+            NewLogin::Challenged => {
+                mundotango_ops::metrics().logins_total.with_label_values(&["challenged"]).inc();
+                Err(second_factor::required(&self.tokens, user_id, refresh_token.login_id()))
+            }
+            NewLogin::OtherPassword => Err(wrong_credentials()),
+            NewLogin::Leaving(leaving) => Err(is_leaving(leaving)),
+            NewLogin::NoUser => Err(Problem::not_found("user")),
+        }
     }
 
     /// Locks out the access tokens of a login that has ended, for as long as they would be good.
@@ -249,14 +284,19 @@ impl Community {
         Ok(self.revocations.revoke_login(login_id.to_owned(), user_id, Some(until)).await?)
     }
 
-    fn logged_in(&self, user: User, refresh_token: &RefreshToken) -> Result<Json<LoggedIn>, Problem> {
+    /// The tokens of a login of a user who was read after they were begun.
+    fn logged_in(
+        &self,
+        user: User,
+        refresh_token: &RefreshToken,
+        begun: Begun,
+    ) -> Result<Json<LoggedIn>, Problem> {
         if self.revocations.is_blocked(&user.id) {
             return Err(Problem::forbidden("this account is blocked").with_code(Code::AccountBlocked));
         }
-        let revoked_at = self.revocations.user_tokens_revoked_at(&user.id);
         let token = self
             .tokens
-            .issue_after(&user.id, user.role.as_str(), Some(refresh_token.login_id()), revoked_at)
+            .issue_at(&user.id, user.role.as_str(), Some(refresh_token.login_id()), begun.issued)
             .map_err(|error| Problem::internal(&error))?;
         Ok(Json(LoggedIn {
             token,
@@ -296,8 +336,15 @@ async fn register(
 ) -> Result<(StatusCode, Json<LoggedIn>), Problem> {
     community.limits.register(&address).await?;
     let new_id = claim.claim().await?;
-    let user = create(&community.accounts, &community.passwords, account, Role::User, new_id).await?;
-    Ok((StatusCode::CREATED, community.log_in(user, client).await?))
+    let (accounts, passwords) = (&community.accounts, &community.passwords);
+    let password = account.password.clone().into_string();
+    let (user, hash) = create_with_hash(accounts, passwords, account, Role::User, new_id).await?;
+    let known = accounts.password(&user.id).await?;
+    // Sent again, it finds the hash of before, or that of another password.
+    if known.as_ref() != Some(&hash) && !passwords.verify(password, known.clone()).await? {
+        return Err(wrong_credentials());
+    }
+    Ok((StatusCode::CREATED, community.log_in(&user.id, known, client).await?))
 }
 
 /// Log in. Where the account has a second factor, the answer is `second_factor_required` with a `challenge`, which a code
@@ -318,16 +365,15 @@ async fn log_in(
     let attempt = community.limits.login(&email, &address).await?;
     let found = community.accounts.credentials(&email).await?;
     let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), hash));
-    let matches = community.passwords.verify(password, hash).await?;
+    let matches = community.passwords.verify(password, hash.clone()).await?;
     if let Some(user) = user.filter(|_| matches) {
         greet(&community.accounts, &user).await;
-        let logged_in = community.log_in(user, client).await?;
+        let logged_in = community.log_in(&user.id, hash, client).await?;
         mundotango_ops::metrics().logins_total.with_label_values(&["granted"]).inc();
         return Ok(logged_in);
     }
     attempt.failed().await;
-    // The same for an unknown address and a wrong password, so that nobody learns who has an account.
-    Err(Problem::unauthorized("e-mail address or password is wrong").with_code(Code::WrongCredentials))
+    Err(wrong_credentials())
 }
 
 /// Trade a refresh token for a new pair of tokens. For 30 seconds the same token gives the same refresh token again, as
@@ -351,7 +397,7 @@ async fn refresh(
         RefreshToken::parse(&community.tokens, &body.refresh_token.into_string()).ok_or_else(refused)?;
     let fresh = presented.successor(&community.tokens)?;
     let (user_id, login_id, fresh_hash) = (presented.user_id(), presented.login_id(), fresh.hash());
-    let now = mundotango_storage::now();
+    let (now, begun) = (mundotango_storage::now(), community.begin_tokens(user_id));
     let accounts = &community.accounts;
     let (login, expires_at) = ((user_id, login_id), community.refresh_expiry(now));
     let network = client.network.as_deref();
@@ -362,7 +408,7 @@ async fn refresh(
                 return Err(refused());
             }
             let user = accounts.user(user_id).await?.ok_or_else(refused)?;
-            community.logged_in(user, &fresh)
+            community.logged_in(user, &fresh, begun)
         }
         Rotation::Reused => {
             tracing::warn!(user_id, login_id, "refresh token reused, login ended");

@@ -50,6 +50,13 @@ pub(super) fn as_challenge(row: Option<&Row>) -> Option<&Challenge> {
     }
 }
 
+pub(super) fn as_password(row: Option<Row>) -> Option<String> {
+    match row {
+        Some(Row::Password(hash)) => Some(hash),
+        Some(_) | None => None,
+    }
+}
+
 /// The hash of the password; empty where there is none, which nothing is the hash of.
 pub(super) fn password_of(part: &mut Owned<'_>) -> String {
     match part.row(PASSWORD) {

@@ -37,17 +37,6 @@ pub struct Login {
     pub network: Option<String>,
 }
 
-/// What came of asking for a login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NewLogin {
-    /// It is there.
-    Made,
-    /// A challenge is there in its place, under its id: the user has a second factor.
-    Challenged,
-    /// There is no such user, or one who leaves.
-    NoUser,
-}
-
 /// What a presented token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presented {

@@ -193,11 +193,11 @@ async fn log_in(
     let user = community.accounts.user(&user_id).await?.ok_or_else(no_challenge)?;
     let attempt = community.limits.login(&user.email, &address).await?;
     let client = client.named(body.device.value().map(DeviceName::into_string));
-    let (refresh_token, login) = community.new_login(&user_id, client)?;
+    let (refresh_token, login, begun) = community.new_login(&user_id, client)?;
     let (key, code) = (secret_key(&community.tokens)?, Code::read(&body.code.into_string()));
     match community.accounts.answer_challenge(&challenge_id, login, key, code, now()).await? {
         Answered::LoggedIn(user) => {
-            let logged_in = community.logged_in(*user, &refresh_token)?;
+            let logged_in = community.logged_in(*user, &refresh_token, begun)?;
             mundotango_ops::metrics().logins_total.with_label_values(&["granted"]).inc();
             Ok(logged_in)
         }

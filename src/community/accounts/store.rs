@@ -11,11 +11,11 @@ use mundotango_storage::db::{Db, Decision, Effect as KeptEffect, Found, Wants, p
 use super::kind::{Account, Facts, LOGINS, Leaving, PASSWORD, Row, TOTP, USERS};
 use super::names::Name;
 use super::profile::{MoreChange, Profile};
-use super::rows::{as_login, login_key, put_challenge, put_login};
-use super::rules::{Login, MAX_LOGINS, NewLogin, Presented, Rotation};
+use super::rows::{as_login, as_password, login_key, password_of, put_challenge, put_login};
+use super::rules::{Login, MAX_LOGINS, Presented, Rotation};
 use crate::community::effects::Effect;
 use crate::community::roles::Role;
-use crate::community::search::sources::PERSON;
+use crate::community::search::kinds::PERSON;
 
 /// One account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +85,21 @@ impl User {
             created_at: facts.created_at,
         }
     }
+}
+
+/// What came of adding a login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewLogin {
+    /// It is there; whose it is, as the user was at that moment.
+    Made(Box<User>),
+    /// A challenge is there in its place, under its id: the user has a second factor.
+    Challenged,
+    /// The user has another password by now, or none.
+    OtherPassword,
+    /// The user leaves.
+    Leaving(Leaving),
+    /// There is no such user.
+    NoUser,
 }
 
 /// The accounts of a store.
@@ -184,10 +199,7 @@ impl AccountStore {
         let Some((found, mut rows)) = self.0.read_with(&USERS, &id, &[PASSWORD]).await? else {
             return Ok(None);
         };
-        let hash = match rows.remove(PASSWORD) {
-            Some(Row::Password(hash)) => Some(hash),
-            Some(_) | None => None,
-        };
+        let hash = as_password(rows.remove(PASSWORD));
         let user = User::new(&id, &found.facts, found.head);
         // A claim whose user is being undone leads to nobody.
         Ok((user.email.to_lowercase() == email.to_lowercase()).then_some((user, hash)))
@@ -210,13 +222,23 @@ impl AccountStore {
     }
 
     /// Gives a user the role that was decided at a time, unless a later decision is followed already; whether there is such a user.
-    pub async fn set_role(&self, id: &str, role: Role, decided_at: Timestamp) -> Result<bool, StoreError> {
+    /// `effects` are what that causes.
+    pub async fn set_role(
+        &self,
+        id: &str,
+        role: Role,
+        decided_at: Timestamp,
+        effects: Vec<Effect>,
+    ) -> Result<bool, StoreError> {
         let set = self.0.change(&USERS, id, Wants::head(), move |part| {
             if part.head.role_at >= Some(decided_at) {
                 return Ok::<_, StoreError>(Decision::Stands(()));
             }
             part.head.role = role;
             part.head.role_at = Some(decided_at);
+            for effect in &effects {
+                part.emit(effect)?;
+            }
             Ok(Decision::Write(()))
         });
         Ok(set.await?.is_some())
@@ -259,20 +281,30 @@ impl AccountStore {
             .await
     }
 
-    /// Adds a login, or a challenge in its place where the user has a second factor. Logins that are over end, and of more than
-    /// [`MAX_LOGINS`] the oldest.
-    pub async fn create_login(&self, login: Login) -> Result<NewLogin, StoreError> {
-        let wants = Wants::head().row(TOTP).first(&prefix(&[LOGINS]), MAX_LOGINS + 1);
+    /// The hash of a user's password.
+    pub async fn password(&self, user_id: &str) -> Result<Option<String>, StoreError> {
+        Ok(as_password(self.0.row(&USERS, user_id, PASSWORD).await?))
+    }
+
+    /// Adds a login that was made with the password of a hash, unless that is not the user's any more: whoever sets another password
+    /// ends the logins that were made before it. Where the user has a second factor it adds a challenge in its place. Logins that
+    /// are over end, and of more than [`MAX_LOGINS`] the oldest.
+    pub async fn create_login(&self, login: Login, hash: Option<String>) -> Result<NewLogin, StoreError> {
+        let wants = Wants::head().row(PASSWORD).row(TOTP).first(&prefix(&[LOGINS]), MAX_LOGINS + 1);
         let user_id = login.user_id.clone();
         let created = self.0.change(&USERS, &user_id, wants, move |part| {
-            if part.head.leaving.is_some() {
-                return Ok(Decision::Stands(NewLogin::NoUser));
+            if let Some(leaving) = part.head.leaving {
+                return Ok(Decision::Stands(NewLogin::Leaving(leaving)));
+            }
+            if hash.as_ref().is_none_or(|hash| password_of(part) != *hash) {
+                return Ok(Decision::Stands(NewLogin::OtherPassword));
             }
             if put_challenge(part, &login) {
                 return Ok(Decision::Write(NewLogin::Challenged));
             }
             put_login(part, &login);
-            Ok::<_, StoreError>(Decision::Write(NewLogin::Made))
+            let user = User::new(&login.user_id, part.facts, part.head.clone());
+            Ok::<_, StoreError>(Decision::Write(NewLogin::Made(Box::new(user))))
         });
         Ok(created.await?.unwrap_or(NewLogin::NoUser))
     }

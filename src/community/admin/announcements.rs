@@ -86,6 +86,9 @@ pub(in crate::community) enum AnnouncementMessage {
     /// One is taken back.
     #[serde(rename = "announcement.removed")]
     Removed { id: String },
+    /// There was a new one, which could not be told at once and may be taken back by now: ask for those that are shown.
+    #[serde(rename = "announcement.outdated")]
+    Outdated { id: String },
 }
 
 /// All that are shown.
@@ -233,7 +236,8 @@ async fn create(
     let announcement = body_of(id.clone(), &one);
     let act = Act::by(&identity, "announcement.created", "announcement", &id, at).with("title", &*one.title);
     let message = AnnouncementMessage::Created { announcement: announcement.clone() };
-    let effects = vec![Effect::publish(CHANNEL, &message)?, Effect::audit(act)];
+    let late = AnnouncementMessage::Outdated { id: id.clone() };
+    let effects = vec![Effect::publish_now(CHANNEL, &message, &late)?, Effect::audit(act)];
     community.desks.announcements.add(&id, one, effects, at).await?;
     Ok((StatusCode::CREATED, Json(announcement)))
 }

@@ -76,12 +76,19 @@ pub(super) struct QueueQuery {
 impl QueueQuery {
     /// Whether a case is as wanted.
     pub(super) fn holds<C: Case>(&self) -> impl Fn(&Kept<C>) -> bool + Send + Sync + 'static {
-        let state = self.state.map(|state| state.0);
-        let assignee = self.assignee.clone().map(Id::into_string);
-        move |case| {
-            state.is_none_or(|state| case.work.state == state)
-                && (assignee.is_none() || case.work.assignee == assignee)
-        }
+        as_wanted(self.state, self.assignee.as_ref())
+    }
+}
+
+/// Whether a case stands so and this user works on it, as far as that is said.
+pub(super) fn as_wanted<C: Case>(
+    state: Option<Choice<State>>,
+    assignee: Option<&Id>,
+) -> impl Fn(&Kept<C>) -> bool + Send + Sync + 'static + use<C> {
+    let (state, assignee) = (state.map(|state| state.0), assignee.cloned().map(Id::into_string));
+    move |case| {
+        state.is_none_or(|state| case.work.state == state)
+            && (assignee.is_none() || case.work.assignee == assignee)
     }
 }
 

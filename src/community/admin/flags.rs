@@ -99,6 +99,20 @@ impl FlagStore {
         set.await.map(drop)
     }
 
+    /// Removes a flag, with what that causes; whether there was one.
+    pub async fn remove(&self, name: &str, effect: Effect) -> Result<bool, StoreError> {
+        let row = key(&["f", name]);
+        let removed = self.0.change(&FLAGS, ALL, Wants::head().row(&row), move |part| {
+            if part.row(&row).is_none() {
+                return Ok::<_, StoreError>(Decision::Stands(false));
+            }
+            part.remove(&row);
+            part.emit(&effect)?;
+            Ok(Decision::Write(true))
+        });
+        Ok(removed.await?.unwrap_or_default())
+    }
+
     /// All flags by name.
     pub async fn all(&self) -> Result<BTreeMap<String, Flag>, StoreError> {
         let rows = self.0.rows(&FLAGS, ALL, &RowRange::first(prefix(&["f"]), MOST)).await?.items;
@@ -151,26 +165,24 @@ struct FlagList {
 /// What is on for the caller.
 #[derive(Debug, Serialize, ToSchema)]
 struct OwnFlags {
-    /// By the names of the flags.
+    /// By the names of the flags. Only those are named that are on: what is not there is off.
     flags: BTreeMap<String, bool>,
 }
 
 pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
-    OpenApiRouter::new().routes(routes!(own)).routes(routes!(list)).routes(routes!(set))
+    OpenApiRouter::new().routes(routes!(own)).routes(routes!(list)).routes(routes!(set, remove))
 }
 
-/// What is on for the caller.
+/// What is on for the caller. A flag that is off for the caller is not named.
 #[utoipa::path(
     get, path = "/api/flags", operation_id = "getFlags", tag = "users",
     responses((status = OK, body = OwnFlags)),
 )]
 async fn own(identity: Identity, State(community): Shared) -> Result<Json<OwnFlags>, Problem> {
     let role = role_of(&identity);
-    let flags = community.desks.flags.all().await?.into_iter().map(|(name, flag)| {
-        let is_on = flag.is_on(&name, &identity.user_id, role);
-        (name, is_on)
-    });
-    Ok(Json(OwnFlags { flags: flags.collect() }))
+    let flags = community.desks.flags.all().await?.into_iter();
+    let on = flags.filter(|(name, flag)| flag.is_on(name, &identity.user_id, role));
+    Ok(Json(OwnFlags { flags: on.map(|(name, _)| (name, true)).collect() }))
 }
 
 /// All flags; for admins.
@@ -225,6 +237,22 @@ async fn set(
         .with("roles", roles.join(","));
     community.desks.flags.set(&name, flag.clone(), Effect::audit(act)).await?;
     Ok((StatusCode::OK, Json(FlagView::new(name, flag))))
+}
+
+/// Remove a flag, which is off for everybody then; for admins.
+#[utoipa::path(
+    delete, path = "/api/admin/flags/{name}", operation_id = "removeFlag", tag = "admin",
+    responses((status = NO_CONTENT), (status = FORBIDDEN, body = Problem), (status = NOT_FOUND, body = Problem)),
+)]
+async fn remove(
+    identity: Identity,
+    State(community): Shared,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    roles::require(&identity, Role::Admin)?;
+    let act = Act::by(&identity, "flag.removed", "flag", &*name, now());
+    let is_removed = community.desks.flags.remove(&name, Effect::audit(act)).await?;
+    is_removed.then_some(StatusCode::NO_CONTENT).ok_or_else(|| Problem::not_found("flag"))
 }
 
 #[cfg(test)]

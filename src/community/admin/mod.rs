@@ -7,11 +7,13 @@ mod bodies;
 pub mod desk;
 pub mod error;
 pub mod flags;
+pub mod held;
 pub mod lists;
 pub(super) mod live;
 pub mod reviews;
 pub mod roster;
 pub mod slots;
+pub mod staff;
 pub mod tickets;
 mod users;
 pub mod work;
@@ -20,7 +22,7 @@ use std::sync::Arc;
 
 use mundotango_gateway::Identity;
 use mundotango_gateway::problem::{FieldCode, Problem};
-use mundotango_jobs::NewPools;
+use mundotango_jobs::{Jobs, NewPools};
 use mundotango_storage::db::{Db, Wants};
 use mundotango_storage::{StoreError, now};
 use utoipa_axum::router::OpenApiRouter;
@@ -31,8 +33,8 @@ use self::desk::{Case, Desk, Kept, Open, Step};
 use self::error::WorkError;
 use self::reviews::store::Reviews;
 use self::roster::{Roles, Roster};
+use self::staff::Staff;
 use self::tickets::store::Tickets;
-use self::work::Staff;
 use super::Community;
 use super::audit::rules::Act;
 use super::effects::Effect;
@@ -50,8 +52,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 }
 
 /// The jobs of this feature.
-pub fn handled(pools: NewPools, db: &Db, roles: Roles) -> NewPools {
-    roster::handled(lists::handled(pools, db), roles)
+pub fn handled(pools: NewPools, db: &Db, jobs: &Jobs, roles: Roles) -> NewPools {
+    roster::handled(held::handled(lists::handled(pools, db), db, jobs), roles)
 }
 
 /// The desks, and what else admins work on.

@@ -15,6 +15,7 @@ use mundotango_storage::db::{Db, Decision, Erasure, Export, Fields, Kind, Wants,
 use mundotango_storage::{StoreError, now};
 use serde::{Deserialize, Serialize};
 
+use super::held;
 use crate::community::accounts::store::AccountStore;
 use crate::community::audit::rules::Act;
 use crate::community::effects::Effect;
@@ -158,7 +159,9 @@ impl Roles {
         let Some(given) = self.roster.given(user_id).await?.filter(|given| !given.done) else {
             return Ok(());
         };
-        self.accounts.set_role(user_id, given.role, given.at).await?;
+        let is_staff = given.role >= Role::Moderator;
+        let effects = if is_staff { Vec::new() } else { held::give_back(user_id, given.at)? };
+        self.accounts.set_role(user_id, given.role, given.at, effects).await?;
         // After the account has the role, so that every token that is issued from then on says it.
         let until = now() + self.lifetime;
         self.revocations.revoke(Revoked::UserTokens(user_id.to_owned()), Some(until)).await?;

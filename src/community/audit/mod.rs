@@ -3,6 +3,8 @@
 //! An entry is written by an effect of the change that acted ([`Effect::audit`](super::effects::Effect::audit)), so neither exists
 //! without the other. Where the change lies in another crate, the entry is written before it ([`AuditStore::note`](store::AuditStore::note)).
 
+mod lists;
+mod root;
 pub mod roots;
 pub mod rules;
 pub mod seal;
@@ -255,6 +257,21 @@ struct AuditCheck {
     chains: Vec<ChainCheck>,
     /// The roots of the day: none before it is over, and more than one where entries came late.
     roots: Vec<AuditRoot>,
+    /// Whether no root is of the day, though days before and behind it are signed.
+    unsigned: bool,
+    /// The roots of all days, which have numbers without holes.
+    all_roots: RootsCheck,
+}
+
+/// Whether all roots are there.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RootsCheck {
+    /// How many there are to be.
+    roots: u64,
+    /// Where the first is missing, was changed, or does not name the one before it.
+    #[schema(required = true)]
+    broken: Option<Break>,
 }
 
 /// Whether a chain is as it was written.
@@ -268,7 +285,8 @@ struct ChainCheck {
     broken: Option<Break>,
 }
 
-/// Compute the hashes of a day's entries again, and compare them with what was signed; for admins.
+/// Compute the hashes of a day's entries again, and compare them with what was signed and with the lists; for admins. Of all days it
+/// is seen whether a root is missing.
 #[utoipa::path(
     get, path = "/api/admin/audit/verify", operation_id = "verifyAudit", tag = "admin", params(DayQuery),
     responses(
@@ -293,5 +311,7 @@ async fn verify(
         whole,
         chains: chains.collect(),
         roots: checked.roots.into_iter().map(AuditRoot::from).collect(),
+        unsigned: checked.is_unsigned,
+        all_roots: RootsCheck { roots: checked.all_roots.0, broken: checked.all_roots.1 },
     }))
 }

@@ -1,20 +1,16 @@
 //! Roots: once a day the ends of all chains of the day are signed, so that whoever can write to the store cannot make the past
 //! anew unnoticed. A root names the one before it, and what is signed goes into the log as well, which is kept elsewhere.
 
-use std::sync::Arc;
-
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD_NO_PAD as BASE64;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _};
-use mundotango_gateway::tokens::Tokens;
 use mundotango_storage::db::{Db, Decision, Fields, Kind, RowRange, Wants, key, last_part, number, prefix};
 use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
-use super::rules::{Break, Check, Tip, chain, chains, digest};
+use super::lists::Expected;
+pub use super::root::{CheckedRoot, Root, RootKey};
+use super::root::{CheckedSequence, Sequence};
+use super::rules::{Break, Check, Fault, chain, chains};
 use super::store::AuditStore;
 
 /// The roots of all days.
@@ -34,10 +30,10 @@ const PERSONAL: &[Fields] = &[Fields::of_nobody(&[
 
 /// The partition of all roots.
 const ALL: &str = "all";
-/// What hashes of roots begin with.
-const ROOT: &str = "mundotango audit root 1";
 /// Days that are signed at once at most, where nobody signed for long.
 const MOST_DAYS: usize = 400;
+/// Roots that are read at a time where all are checked.
+const CHECKED_AT_ONCE: usize = 500;
 /// Roots of one day at most: it is signed again only where entries came late, which they do for a day.
 const MOST_OF_A_DAY: usize = 10;
 
@@ -63,89 +59,6 @@ pub enum Row {
     Number(u64),
 }
 
-/// What is signed of a day.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Root {
-    /// The day, in UTC.
-    pub day: Date,
-    /// When it was signed.
-    pub signed_at: Timestamp,
-    /// The end of each chain, by shard.
-    pub tips: Vec<Tip>,
-    /// The hash of the root before it; empty for the first.
-    pub previous: String,
-    /// The hash of all this.
-    pub hash: String,
-    /// The public key that signed it (Ed25519), in base 64.
-    pub key: String,
-    /// The signature of the hash, in base 64.
-    pub signature: String,
-}
-
-impl Root {
-    fn hashed(&self) -> String {
-        let (day, at) = (self.day.to_string(), self.signed_at.to_string());
-        let counts: Vec<_> = self.tips.iter().map(|tip| tip.count.to_string()).collect();
-        let mut texts = vec![ROOT, &day, &at, &self.previous];
-        for (count, tip) in counts.iter().zip(&self.tips) {
-            texts.extend([count.as_str(), tip.last.as_str()]);
-        }
-        digest(texts)
-    }
-
-    /// Whether its hash is that of what it says, and its signature that of its key.
-    pub fn is_signed(&self) -> bool {
-        let (Ok(key), Ok(signature)) = (BASE64.decode(&self.key), BASE64.decode(&self.signature)) else {
-            return false;
-        };
-        self.hashed() == self.hash
-            && UnparsedPublicKey::new(&ED25519, key).verify(self.hash.as_bytes(), &signature).is_ok()
-    }
-}
-
-/// The key of the installation that signs roots. It is made of the node's secret, which the store does not hold, so all nodes have
-/// the same and who can write to the store has none.
-#[derive(Clone)]
-pub struct RootKey(Arc<Ed25519KeyPair>);
-
-impl RootKey {
-    /// The key of the node whose tokens these are.
-    pub fn of(tokens: &Tokens) -> anyhow::Result<Self> {
-        Self::of_secret(tokens.seal("audit roots", "key")?.as_bytes())
-    }
-
-    /// The key of a secret that has no other use.
-    pub fn of_secret(secret: &[u8]) -> anyhow::Result<Self> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(&Sha256::digest(secret));
-        Ok(Self(Arc::new(pair.map_err(|error| anyhow::anyhow!("no key signs the audit trail: {error}"))?)))
-    }
-
-    /// The public part, in base 64.
-    pub fn public(&self) -> String {
-        BASE64.encode(self.0.public_key())
-    }
-
-    fn sign(&self, mut root: Root) -> Root {
-        root.key = self.public();
-        root.hash = root.hashed();
-        root.signature = BASE64.encode(self.0.sign(root.hash.as_bytes()));
-        root
-    }
-}
-
-/// What came of looking at a root.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckedRoot {
-    /// The root.
-    pub root: Root,
-    /// Whether its signature holds.
-    pub is_signed: bool,
-    /// Whether the key is the installation's own of now.
-    pub is_own: bool,
-    /// Whether it names the root before it.
-    pub is_linked: bool,
-}
-
 /// What came of looking at a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedDay {
@@ -153,12 +66,17 @@ pub struct CheckedDay {
     pub chains: Vec<(u64, Option<Break>)>,
     /// The roots of the day.
     pub roots: Vec<CheckedRoot>,
+    /// How many roots of all days there are to be, and where one is missing or does not name the one before it.
+    pub all_roots: (u64, Option<Break>),
+    /// Whether no root is of the day, though days before and behind it are signed.
+    pub is_unsigned: bool,
 }
 
 impl CheckedDay {
     /// Whether nothing is wrong.
     pub fn is_whole(&self) -> bool {
-        self.chains.iter().all(|(_, broken)| broken.is_none())
+        self.chains.iter().chain([&self.all_roots]).all(|(_, broken)| broken.is_none())
+            && !self.is_unsigned
             && self.roots.iter().all(|root| root.is_signed && root.is_own && root.is_linked)
     }
 }
@@ -254,45 +172,42 @@ impl Roots {
         let next = next.map(|(number, _)| number.to_string());
         let checked = (0..roots.len().min(page.limit)).filter_map(|at| {
             let (_, root) = roots.get(at)?;
-            Some(self.checked(root.clone(), roots.get(at + 1).map(|(_, before)| before)))
+            let previous = roots.get(at + 1).map_or("", |(_, before)| before.hash.as_str());
+            Some(self.key.check(root.clone(), root.previous == previous))
         });
         Ok(Page { items: checked.collect(), next })
     }
 
-    fn checked(&self, root: Root, before: Option<&Root>) -> CheckedRoot {
-        let previous = before.map_or("", |before| before.hash.as_str());
-        CheckedRoot {
-            is_signed: root.is_signed(),
-            is_own: root.key == self.key.public(),
-            is_linked: root.previous == previous,
-            root,
-        }
-    }
-
-    /// The roots of a day.
-    async fn of_day(&self, day: Date) -> Result<Vec<CheckedRoot>, StoreError> {
-        let range = RowRange::first(prefix(&["d", &day.to_string()]), MOST_OF_A_DAY);
-        let mut roots = Vec::new();
-        for (key, _) in self.db.rows(&AUDIT_ROOTS, ALL, &range).await?.items {
-            let Ok(place) = last_part(&key).parse::<u64>() else { continue };
-            let root = self.db.row(&AUDIT_ROOTS, ALL, &root_key(place)).await?;
-            let before = self.db.row(&AUDIT_ROOTS, ALL, &root_key(place.saturating_sub(1))).await?;
-            if let Some(Row::Root(root)) = root {
-                let before = before.and_then(|row| match row {
-                    Row::Root(root) => Some(*root),
-                    Row::Number(_) => None,
-                });
-                roots.push(self.checked(*root, before.as_ref()));
+    /// Looks at all roots, with a day in mind.
+    async fn sequence(&self, day: Date) -> Result<CheckedSequence, StoreError> {
+        let head = self.db.read_with(&AUDIT_ROOTS, ALL, &[]).await?.map(|(found, _)| found.head);
+        let Head { count, last, .. } = head.unwrap_or_default();
+        let mut sequence = Sequence::new(day);
+        let mut range = RowRange::first(prefix(&["r"]), CHECKED_AT_ONCE);
+        loop {
+            let rows = self.db.rows(&AUDIT_ROOTS, ALL, &range).await?;
+            for (key, row) in rows.items {
+                // What was signed after the end was read is looked at the next time.
+                if let (Row::Root(root), Ok(place)) = (row, last_part(&key).parse::<u64>())
+                    && place <= count
+                {
+                    sequence.see(place, *root);
+                }
             }
+            if rows.next.is_none() {
+                return Ok(sequence.end(count, &last));
+            }
+            range = range.after(rows.next);
         }
-        Ok(roots)
     }
 
-    /// Computes all chains of a day again.
+    /// Computes all chains of a day again, and looks whether the lists lead to all their entries and all roots are there.
     pub async fn check(&self, day: Date) -> Result<CheckedDay, StoreError> {
-        let roots = self.of_day(day).await?;
+        let CheckedSequence { count, broken, is_unsigned, of_day } = self.sequence(day).await?;
+        let roots = of_day.into_iter().map(|(root, is_linked)| self.key.check(root, is_linked));
+        let roots: Vec<_> = roots.collect();
         let tips = self.entries.tips(&chains(day)).await?;
-        let mut checked = Vec::new();
+        let (mut checked, mut expected) = (Vec::new(), Expected::default());
         for (shard, tip) in (0..).zip(tips) {
             let signed = roots.iter().filter_map(|root| root.root.tips.get(checked.len()).cloned());
             let of = chain(day, shard);
@@ -304,6 +219,7 @@ impl Roots {
                     // What was written after the end was read is another day's matter.
                     if *number <= tip.count {
                         check.see(*number, entry);
+                        expected.add(&of, *number, entry);
                     }
                     last = *number;
                 }
@@ -313,33 +229,11 @@ impl Roots {
             }
             checked.push((tip.count, check.end(&tip)));
         }
-        Ok(CheckedDay { chains: checked, roots })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_root_holds_only_as_it_was_signed() {
-        let key = RootKey::of_secret(b"a secret").unwrap();
-        let root = key.sign(Root {
-            day: "2026-11-20".parse().unwrap(),
-            signed_at: Timestamp::UNIX_EPOCH,
-            tips: vec![Tip { count: 2, last: "x".to_owned() }],
-            previous: String::new(),
-            hash: String::new(),
-            key: String::new(),
-            signature: String::new(),
-        });
-        assert!(root.is_signed());
-        let mut other = root.clone();
-        other.tips[0].count = 1;
-        assert!(!other.is_signed());
-        other.hash = other.hashed();
-        assert!(!other.is_signed(), "without the key there is no other signature");
-        let forged = RootKey::of_secret(b"another secret").unwrap().sign(other);
-        assert!(forged.is_signed() && forged.key != root.key, "another key is seen");
+        let unlisted = expected.unlisted(&self.entries, day).await?;
+        for ((_, broken), chain) in checked.iter_mut().zip(chains(day)) {
+            let unlisted = unlisted.get(&chain);
+            *broken = broken.or(unlisted.map(|number| Break { number: *number, fault: Fault::Unlisted }));
+        }
+        Ok(CheckedDay { chains: checked, roots, all_roots: (count, broken), is_unsigned })
     }
 }

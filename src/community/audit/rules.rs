@@ -15,6 +15,8 @@ use crate::community::roles::role_of;
 
 /// Over how many chains the entries of a day are spread.
 pub const SHARDS: u64 = 8;
+/// Who does what a rule does.
+const SYSTEM: &str = "system";
 /// What hashes of entries begin with; another way of hashing would have another.
 const ENTRY: &str = "mundotango audit entry 1";
 /// The same of the place before the first entry of a chain.
@@ -68,6 +70,20 @@ impl Act {
             at,
             actor: identity.user_id.clone(),
             role: role_of(identity).as_str().to_owned(),
+            act: act.to_owned(),
+            thing,
+            subject: None,
+            words: Words::default(),
+        }
+    }
+
+    /// What a rule does.
+    pub fn by_system(act: &str, kind: &str, id: impl Into<String>, at: Timestamp) -> Self {
+        let thing = Thing { kind: kind.to_owned(), id: id.into() };
+        Self {
+            at,
+            actor: SYSTEM.to_owned(),
+            role: SYSTEM.to_owned(),
             act: act.to_owned(),
             thing,
             subject: None,
@@ -226,28 +242,30 @@ impl Entry {
     }
 }
 
-/// What is wrong with a chain.
+/// What is wrong with a chain, or with the roots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = AuditFault)]
 pub enum Fault {
-    /// There is no such entry, or it cannot be read.
+    /// There is no such entry or root, or it cannot be read.
     Missing,
-    /// The entry says something else than when it was written.
+    /// It says something else than when it was written.
     Changed,
-    /// The entry does not name the one before it.
+    /// It does not name the one before it.
     Unlinked,
-    /// There are other entries at the end than the chain ends with.
+    /// There are others at the end than the last one that was written.
     WrongEnd,
     /// A signed root says something else of this place.
     NotAsSigned,
+    /// A list in which it is to be found does not lead to it.
+    Unlisted,
 }
 
 /// Where a chain breaks first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = AuditBreak)]
 pub struct Break {
-    /// The number of the entry.
+    /// The number of the entry, or of the root.
     #[schema(minimum = 0)]
     pub number: u64,
     /// What is wrong there.

@@ -1,6 +1,9 @@
 //! The audit trail as it is kept: chains of entries, and the lists in which they are found.
 
+use std::collections::BTreeMap;
+
 use futures_util::future::try_join_all;
+use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use mundotango_protocol::new_id;
@@ -143,6 +146,17 @@ fn place_key(name: &str) -> String {
     key(&["i", name])
 }
 
+/// The lists of an entry.
+pub(super) fn lists_of(actor: &str, thing: &str, act: &str) -> [String; 4] {
+    ["all".to_owned(), format!("actor:{actor}"), format!("thing:{thing}"), format!("act:{act}")]
+}
+
+/// The key of an entry in its lists.
+pub(super) fn list_key(at: Timestamp, chain: &str, name: &str) -> String {
+    let millis = u64::try_from(at.as_millisecond()).unwrap_or_default();
+    key(&[&number(millis), chain, name])
+}
+
 /// The chain to which a key of the lists leads.
 pub fn chain_of(key: &str) -> Option<String> {
     key.split('/').nth(1).map(str::to_owned)
@@ -182,16 +196,9 @@ impl AuditStore {
             Some(subject) => seal::seal(&self.0, subject, name, &act.words).await?,
             None => Payload::Plain(act.words.clone()),
         };
-        let millis = u64::try_from(act.at.as_millisecond()).unwrap_or_default();
-        let listed = key(&[&number(millis), &chain, name]);
-        let lists = [
-            "all".to_owned(),
-            format!("actor:{}", act.actor),
-            format!("thing:{}", act.thing.id),
-            format!("act:{}", act.act),
-        ];
-        let entries: Result<Vec<_>, _> =
-            lists.into_iter().map(|list| AUDIT_LISTS.entry(list, &listed, &())).collect();
+        let listed = list_key(act.at, &chain, name);
+        let lists = lists_of(&act.actor, &act.thing.id, &act.act).into_iter();
+        let entries: Result<Vec<_>, _> = lists.map(|list| AUDIT_LISTS.entry(list, &listed, &())).collect();
         let (entries, id, of) = (entries?, name.to_owned(), chain.clone());
         let rule = move |part: &mut Part<'_, (), Tip, Row>| {
             if part.row(&place).is_some() {
@@ -256,6 +263,50 @@ impl AuditStore {
             Row::Number(_) => None,
         });
         Ok((entries.collect(), rows.next.is_some()))
+    }
+
+    /// Of a chain's entries, numbers by name, those that cannot be found by their names.
+    pub(super) async fn unplaced(
+        &self,
+        chain: &str,
+        mut names: BTreeMap<String, u64>,
+    ) -> Result<Vec<u64>, StoreError> {
+        let mut range = RowRange::first(prefix(&["i"]), CHECKED_AT_ONCE);
+        loop {
+            let rows = self.0.rows(&AUDIT, chain, &range).await?;
+            for (key, row) in rows.items {
+                let name = last_part(&key);
+                if let Row::Number(place) = row
+                    && names.get(&name) == Some(&place)
+                {
+                    names.remove(&name);
+                }
+            }
+            if rows.next.is_none() {
+                return Ok(names.into_values().collect());
+            }
+            range = range.after(rows.next);
+        }
+    }
+
+    /// Of the keys of a day, those that a list does not have.
+    pub(super) async fn unlisted<T>(
+        &self,
+        list: &str,
+        day: Date,
+        mut keys: BTreeMap<String, T>,
+    ) -> Result<BTreeMap<String, T>, StoreError> {
+        let end = day.tomorrow().ok().and_then(begins);
+        let (Some(begin), Some(end)) = (begins(day).map(number), end.map(number)) else { return Ok(keys) };
+        let mut after = Some(end);
+        while !keys.is_empty() && after.as_ref().is_some_and(|after| *after > begin) {
+            let found = self.0.walk(&AUDIT_LISTS, &[list], after.as_deref(), CHECKED_AT_ONCE).await?;
+            for (key, ()) in &found.items {
+                keys.remove(key);
+            }
+            after = found.next;
+        }
+        Ok(keys)
     }
 
     /// The entry to which a key of a list leads.

@@ -4,36 +4,30 @@
 //! are full at 1,000 messages, so the block of a number is known without looking. Whoever removes a member raises the version of
 //! the members in the block that takes messages (`members.rs`); who has checked an earlier one checks again.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use mundotango_storage::StoreError;
 use mundotango_storage::db::{Decision, Found, Part, Wants, number, prefix};
 
 use super::error::ChatError;
+use super::jobs::{RAISE, RaiseJob};
 use super::kinds::{
-    BlockFacts, BlockHead, BlockRow, CHAT_BLOCKS, CHATS, ChatHead, Earlier, Member, Message, block_id,
-    earlier_key, member_key, message_key, reaction_key, sent_key,
+    BlockFacts, BlockHead, BlockRow, CHAT_BLOCKS, CHATS, ChatHead, Earlier, Member, Message, Numbered,
+    block_id, earlier_key, member_key, message_key, reaction_key, sent_key,
 };
 use super::rules::{BLOCK, MOST_EDITS, MOST_REACTIONS, Raised, block_of, first_of, raise_pause};
 use super::store::ChatStore;
-use super::work::{RAISE, RaiseJob};
 use crate::community::effects::Effect;
+use crate::community::once::{MOST_BEFORE, may_be_later};
 use crate::community::posts::rules::{Counts, ReactionType, react};
 
 /// How often a message is tried to be sent where members or blocks change meanwhile.
 const TRIES: usize = 16;
-/// By how much clocks of nodes may differ.
-const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(10);
-/// Blocks before the present one in which a message is looked for whose request was cut off.
-const MOST_BEFORE: u64 = 32;
 
 type Block<'a> = Part<'a, BlockFacts, BlockHead, BlockRow>;
 
 /// Makes what the channel publishes of a message, by its number.
 pub trait Announce: Fn(u64, &Message) -> Result<Effect, StoreError> + Clone + Send + 'static {}
 impl<A: Fn(u64, &Message) -> Result<Effect, StoreError> + Clone + Send + 'static> Announce for A {}
-
-/// A message with its number.
-pub type Numbered = (u64, Message);
 
 /// A message that is to be sent.
 #[derive(Clone, Debug)]
@@ -159,7 +153,7 @@ impl ChatStore {
                 if let Some(BlockRow::Sent(seq)) = part.row(&sent) {
                     return Ok(Decision::Stands(Appended::Before(*seq)));
                 }
-                let is_young = block > 0 && part.facts.opened_at > new.at - CLOCKS_DIFFER;
+                let is_young = block > 0 && may_be_later(part.facts.opened_at, new.at);
                 if is_young && !looked_before {
                     return Ok(Decision::Stands(Appended::LookBefore));
                 }
@@ -213,7 +207,7 @@ impl ChatStore {
     ) -> Result<Option<u64>, StoreError> {
         let sent = sent_key(&new.id);
         for before in (0..block).rev() {
-            if block - before > MOST_BEFORE {
+            if block - before > u64::from(MOST_BEFORE) {
                 return Err(StoreError::Unknown("too much was said since the first run".to_owned()));
             }
             let read = self.db().read_with(&CHAT_BLOCKS, &block_id(chat_id, before), &[&sent]).await?;
@@ -221,7 +215,7 @@ impl ChatStore {
             if let Some(BlockRow::Sent(seq)) = rows.remove(&sent) {
                 return Ok(Some(seq));
             }
-            if found.facts.opened_at <= new.at - CLOCKS_DIFFER {
+            if !may_be_later(found.facts.opened_at, new.at) {
                 break;
             }
         }

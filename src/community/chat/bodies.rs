@@ -1,21 +1,17 @@
-//! What clients write and read of conversations, and what channels publish of them.
+//! What clients write and read of conversations; `updates.rs` has what channels publish of them.
 
 use std::collections::BTreeMap;
 
 use deserr::{Deserr, ValuePointerRef};
 use mundotango_gateway::input::{BadFields, Choice, Given, Maybe, Param, Time, UpTo, Whole};
 use mundotango_gateway::problem::{FieldCode, FieldError};
-use mundotango_storage::StoreError;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::blocks::Numbered;
-use super::kinds::{ChatKind, ListState, Listed};
-use super::members::MembersChange;
+use super::kinds::{ChatKind, ListState, Listed, Numbered};
 use super::rules::{ChatRole, MOST_ADDED, MOST_ATTACHMENTS, MOST_MENTIONS};
-use crate::community::effects::Effect;
+use crate::community::Person;
 use crate::community::posts::rules::ReactionType;
-use crate::community::{Person, personal_channel};
 use crate::texts::{AttachmentAddress, Id, MessageText, Title};
 
 /// The number of a message.
@@ -227,7 +223,7 @@ pub(in crate::community) struct MessageView {
     pub(super) seq: u64,
     id: String,
     author_id: String,
-    /// Null when the account is gone or cannot be read now.
+    /// Null when the account is gone, cannot be read now, or is not to be seen.
     #[schema(required = true)]
     author: Option<Person>,
     /// Null where it is deleted, or is of attachments alone.
@@ -303,7 +299,7 @@ pub(super) struct ConversationView {
     /// What a group is called.
     #[schema(required = true)]
     pub(super) title: Option<String>,
-    /// The other person, or some of a group.
+    /// The other person, or some of a group; without those who are gone or not to be seen.
     pub(super) people: Vec<Person>,
     pub(super) member_count: usize,
     /// What the caller is in it; null for who left or was removed.
@@ -312,7 +308,8 @@ pub(super) struct ConversationView {
     /// Whether those who join see what was said before.
     pub(super) history_for_new: bool,
     pub(super) folder: ChatFolder,
-    /// Whether the other side has yet to accept: one message may be sent before that.
+    /// Whether the other side has yet to accept: one message may be sent before that, and sending another is refused with
+    /// `request_pending`.
     pub(super) pending: bool,
     /// Until when the caller is not notified.
     #[schema(required = true)]
@@ -355,7 +352,7 @@ pub(super) struct ConversationPage {
 #[serde(rename_all = "camelCase")]
 pub(super) struct MemberView {
     pub(super) user_id: String,
-    /// Null when the account is gone or cannot be read now.
+    /// Null when the account is gone, cannot be read now, or is not to be seen.
     #[schema(required = true)]
     pub(super) user: Option<Person>,
     pub(super) role: ChatRole,
@@ -369,152 +366,4 @@ pub(super) struct ReadView {
     pub(super) read_seq: u64,
     pub(super) unread: u64,
     pub(super) unread_is_capped: bool,
-}
-
-/// What `chat:{conversationId}` publishes.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "type")]
-pub(in crate::community) enum ChatUpdate {
-    /// There is a new message.
-    #[serde(rename = "message.created")]
-    Created {
-        #[serde(rename = "conversationId")]
-        conversation_id: String,
-        message: MessageView,
-    },
-    /// A message says something else: ask for what, as not every member sees each message.
-    #[serde(rename = "message.edited")]
-    Edited {
-        #[serde(rename = "conversationId")]
-        conversation_id: String,
-        /// The message's number.
-        seq: u64,
-        /// The message's version.
-        version: u64,
-    },
-    /// A message is deleted.
-    #[serde(rename = "message.deleted")]
-    Deleted {
-        #[serde(rename = "conversationId")]
-        conversation_id: String,
-        message: MessageView,
-    },
-    /// The reactions to a message changed.
-    #[serde(rename = "message.reacted")]
-    Reacted {
-        #[serde(rename = "conversationId")]
-        conversation_id: String,
-        /// The message's number.
-        seq: u64,
-        /// The message's version.
-        version: u64,
-        /// How many reactions of each kind.
-        #[schema(value_type = BTreeMap<String, u64>)]
-        reactions: BTreeMap<ReactionType, u64>,
-    },
-    /// Somebody types: it ends by itself after five seconds, or with a message of that user.
-    #[serde(rename = "typing")]
-    Typing {
-        #[serde(rename = "conversationId")]
-        conversation_id: String,
-        #[serde(rename = "userId")]
-        user_id: String,
-    },
-    /// Somebody has read up to a message.
-    #[serde(rename = "read")]
-    Read {
-        #[serde(rename = "conversationId")]
-        conversation_id: String,
-        #[serde(rename = "userId")]
-        user_id: String,
-        seq: u64,
-    },
-    /// People joined.
-    #[serde(rename = "member.added")]
-    MemberAdded {
-        #[serde(rename = "conversationId")]
-        conversation_id: String,
-        #[serde(rename = "userIds")]
-        user_ids: Vec<String>,
-    },
-    /// Somebody left or was removed.
-    #[serde(rename = "member.removed")]
-    MemberRemoved {
-        #[serde(rename = "conversationId")]
-        conversation_id: String,
-        #[serde(rename = "userId")]
-        user_id: String,
-        /// Who owns the group now, where the owner left.
-        #[schema(required = true)]
-        #[serde(rename = "ownerId")]
-        owner_id: Option<String>,
-    },
-    /// Somebody has another role.
-    #[serde(rename = "member.changed")]
-    MemberChanged {
-        #[serde(rename = "conversationId")]
-        conversation_id: String,
-        #[serde(rename = "userId")]
-        user_id: String,
-        role: ChatRole,
-    },
-    /// The group is called otherwise, or shows those who join something else.
-    #[serde(rename = "conversation.changed")]
-    Changed {
-        #[serde(rename = "conversationId")]
-        conversation_id: String,
-        #[schema(required = true)]
-        title: Option<String>,
-        #[serde(rename = "historyForNew")]
-        history_for_new: bool,
-    },
-}
-
-impl ChatUpdate {
-    pub(super) fn of_members(chat_id: &str, change: &MembersChange) -> Self {
-        let conversation_id = chat_id.to_owned();
-        match change.clone() {
-            MembersChange::Added(user_ids) => Self::MemberAdded { conversation_id, user_ids },
-            MembersChange::Removed { user_id, owner } => {
-                Self::MemberRemoved { conversation_id, user_id, owner_id: owner }
-            }
-            MembersChange::Role { user_id, role } => Self::MemberChanged { conversation_id, user_id, role },
-        }
-    }
-}
-
-/// What the personal channel publishes of the own list of conversations.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "type")]
-pub(in crate::community) enum ListUpdate {
-    /// A conversation stands otherwise in the list. Of new messages it is told once a second at most, in large groups less often.
-    #[serde(rename = "chat.listed")]
-    Listed {
-        #[serde(rename = "conversationId")]
-        conversation_id: String,
-        folder: ChatFolder,
-        #[serde(rename = "lastSeq")]
-        last_seq: u64,
-        #[serde(rename = "readSeq")]
-        read_seq: u64,
-        #[serde(rename = "activeAt")]
-        active_at: Time,
-    },
-}
-
-impl ListUpdate {
-    pub(super) fn of(chat_id: &str, row: &Listed) -> Self {
-        Self::Listed {
-            conversation_id: chat_id.to_owned(),
-            folder: ChatFolder::of(row),
-            last_seq: row.last,
-            read_seq: row.read,
-            active_at: row.at.into(),
-        }
-    }
-
-    /// Publishes it to a user.
-    pub(super) fn effect(&self, user_id: &str) -> Result<Effect, StoreError> {
-        Effect::publish(personal_channel(user_id), self)
-    }
 }

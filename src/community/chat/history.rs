@@ -3,8 +3,7 @@
 use mundotango_storage::StoreError;
 use mundotango_storage::db::{RowRange, last_part, prefix};
 
-use super::blocks::Numbered;
-use super::kinds::{BlockRow, CHAT_BLOCKS, Message, block_id, message_key, reaction_key};
+use super::kinds::{BlockRow, CHAT_BLOCKS, Message, Numbered, block_id, message_key, reaction_key};
 use super::rules::{BLOCK, MOST_UNREAD, Spans, block_of, first_of, is_unread};
 use super::store::ChatStore;
 use crate::community::posts::rules::ReactionType;

@@ -9,12 +9,8 @@ use mundotango_storage::db::{Db, Decision, Part, RowRange, Wants, last_part, pre
 
 use super::error::ChatError;
 use super::kinds::{CHAT_INBOXES, InboxHead, ListState, Listed, listed_key};
+use super::room::{Full, MOST_LISTED};
 use crate::community::effects::Effect;
-
-/// Conversations of one list; the one in which nothing happened for longest makes room.
-pub const MOST_LISTED: u64 = 2_000;
-/// Requests that wait in one list; the oldest makes room.
-pub const MOST_REQUESTS: u64 = 100;
 
 type Inbox<'a> = Part<'a, (), InboxHead, Listed>;
 
@@ -27,6 +23,8 @@ pub struct News {
     pub at: Timestamp,
     /// What the row begins with, where there is none.
     pub state: ListState,
+    /// Who offers the group, if it begins as a request.
+    pub offered_by: Option<String>,
     /// Whether the user has just joined, so that a row of before begins with it as well.
     pub joins: bool,
     /// Up to where nothing is unread then.
@@ -41,30 +39,22 @@ impl<A: Fn(Option<&Listed>, &Listed) -> Result<Vec<Effect>, StoreError> + Send +
 #[derive(Clone)]
 pub struct InboxStore(Db);
 
-/// Takes the rows out that have to make room for another one.
-fn make_room(part: &mut Inbox<'_>, state: ListState) {
-    let is_request = |row: &Listed| row.state == ListState::Request;
-    let too_many_requests = state == ListState::Request && part.head.requests >= MOST_REQUESTS;
-    if !too_many_requests && part.head.count < MOST_LISTED {
-        return;
-    }
+/// Takes the row out that has to make room for another one.
+fn make_room(part: &mut Inbox<'_>, key: &str, before: Option<&Listed>, row: &Listed) {
+    let Some(full) = Full::of(&part.head, before, row) else { return };
     let most = usize::try_from(MOST_LISTED).unwrap_or(usize::MAX);
-    let rows = part.first(&prefix(&["c"]), most);
-    let fits = rows.into_iter().filter(|(_, row)| !too_many_requests || is_request(row));
-    let oldest = fits.min_by_key(|(_, row)| row.at).map(|(key, row)| (key, is_request(row)));
-    if let Some((key, was_request)) = oldest {
-        part.head.count = part.head.count.saturating_sub(1);
-        part.head.requests = part.head.requests.saturating_sub(u64::from(was_request));
+    let rows = part.first(&prefix(&["c"]), most).into_iter();
+    let others = rows.filter(|(other, row)| other != key && full.holds(row));
+    let oldest = others.min_by_key(|(_, row)| row.at).map(|(key, row)| (key, row.clone()));
+    if let Some((key, gone)) = oldest {
+        part.head.replace(Some(&gone), None);
         part.remove(key);
     }
 }
 
 /// Puts a row in the place of the one before.
 fn put(part: &mut Inbox<'_>, key: &str, before: Option<&Listed>, row: Listed) {
-    let is_request = |row: &Listed| u64::from(row.state == ListState::Request);
-    part.head.count += u64::from(before.is_none());
-    part.head.requests += is_request(&row);
-    part.head.requests = part.head.requests.saturating_sub(before.map_or(0, is_request));
+    part.head.replace(before, Some(&row));
     part.set(key, row);
 }
 
@@ -86,6 +76,12 @@ impl InboxStore {
         chat_id: &str,
     ) -> Result<Vec<Option<Listed>>, StoreError> {
         self.0.row_of_all(&CHAT_INBOXES, users, &listed_key(chat_id)).await
+    }
+
+    /// How many groups of somebody wait for an answer of each of these users, in their order.
+    pub async fn offers_of(&self, by: &str, users: &[String]) -> Result<Vec<usize>, StoreError> {
+        let found = self.0.read_all(&CHAT_INBOXES, users).await?.into_iter();
+        Ok(found.map(|found| found.map_or(0, |found| found.head.offers_of(by))).collect())
     }
 
     /// All rows of a user's list, by conversation.
@@ -110,24 +106,14 @@ impl InboxStore {
                 if before.as_ref().is_some_and(|row| row.last >= news.last && row.at >= news.at) {
                     return Ok::<_, StoreError>(Decision::Stands(()));
                 }
-                if before.is_none() {
-                    make_room(part, news.state);
-                }
-                let new = Listed {
-                    state: news.state,
-                    read: news.read,
-                    last: 0,
-                    at: news.at,
-                    archived: false,
-                    muted_until: None,
-                    told: news.read,
-                };
-                let mut row = before.clone().unwrap_or(new);
+                let new = || Listed::new(news.state, news.offered_by.clone(), news.read, news.at);
+                let mut row = before.clone().unwrap_or_else(new);
                 row.last = row.last.max(news.last);
                 row.at = row.at.max(news.at);
                 if news.joins {
-                    row.state = news.state;
+                    (row.state, row.offered_by) = (news.state, news.offered_by.clone());
                 }
+                make_room(part, &key, before.as_ref(), &row);
                 for effect in follows(before.as_ref(), &row)? {
                     part.emit(&effect)?;
                 }
@@ -156,9 +142,7 @@ impl InboxStore {
                 if before.as_ref() == Some(&row) {
                     return Ok::<_, StoreError>(Decision::Stands(row));
                 }
-                if before.is_none() {
-                    make_room(part, row.state);
-                }
+                make_room(part, &key, before.as_ref(), &row);
                 for effect in follows(before.as_ref(), &row)? {
                     part.emit(&effect)?;
                 }

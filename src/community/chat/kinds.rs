@@ -24,6 +24,12 @@ const PERSONAL_OF_CHATS: &[Fields] = &[
         &["keys.m", "rows.m.role", "rows.m.joined_at", "rows.m.spans.*.from", "rows.m.spans.*.to"],
     ),
     Fields::of(
+        Whose::Named,
+        Export::NotGiven("who was added has it as the own list's"),
+        Erasure::Anonymous("the group waits for the answer of who was added"),
+        &["rows.m.offered_by"],
+    ),
+    Fields::of(
         Whose::Sides,
         Export::Given,
         Erasure::Anonymous("the conversation is the other side's too"),
@@ -125,6 +131,12 @@ const PERSONAL_OF_INBOXES: &[Fields] = &[
         ],
     ),
     Fields::of(
+        Whose::Named,
+        Export::NotGiven("the group waits for the answer of the list's user"),
+        Erasure::Anonymous("the group waits for the answer of the list's user"),
+        &["rows.c.offered_by", "head.offers.*"],
+    ),
+    Fields::of(
         Whose::User,
         Export::NotGiven("it says only how far notifications are"),
         Erasure::Removed,
@@ -204,6 +216,9 @@ pub struct Member {
     pub spans: Spans,
     /// Since when.
     pub joined_at: Timestamp,
+    /// Who added the person, who does not know that one and has not answered yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered_by: Option<String>,
 }
 
 impl Member {
@@ -300,6 +315,9 @@ pub struct Message {
     pub version: u64,
 }
 
+/// A message with its number.
+pub type Numbered = (u64, Message);
+
 /// A text that a message had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Earlier {
@@ -317,8 +335,11 @@ pub struct Earlier {
 pub struct InboxHead {
     /// In all.
     pub count: u64,
-    /// Those that wait for an answer.
+    /// Direct ones that wait for an answer.
     pub requests: u64,
+    /// Of each group that waits for an answer, who offers it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub offers: Vec<String>,
 }
 
 /// Whether a user took a conversation.
@@ -353,6 +374,21 @@ pub struct Listed {
     /// The last message that a notification was made for.
     #[serde(default)]
     pub told: u64,
+    /// Who offers the group, while it waits for an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered_by: Option<String>,
+}
+
+impl Listed {
+    /// A row as it begins: nothing is read but what there was before, and nothing was told of.
+    pub fn new(state: ListState, offered_by: Option<String>, read: u64, at: Timestamp) -> Self {
+        Self { state, read, last: 0, at, archived: false, muted_until: None, told: read, offered_by }
+    }
+
+    /// Notes the user's answer.
+    pub fn answer(&mut self, state: ListState) {
+        (self.state, self.offered_by) = (state, None);
+    }
 }
 
 /// The partition of a block.

@@ -13,13 +13,12 @@ use std::sync::Arc;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::bodies::{
-    Archive, ChatFolder, ChatUpdate, ConversationView, ConversationsQuery, ListUpdate, Marker, Mute, ReadView,
-};
+use super::bodies::{Archive, ChatFolder, ConversationView, ConversationsQuery, Marker, Mute, ReadView};
 use super::kinds::{ChatKind, ListState, Listed, Member};
 use super::live::channel_of;
 use super::rules::{SMALL, read_up_to, unread_from};
 use super::store::Chat;
+use super::updates::{ChatUpdate, ListUpdate};
 use super::views::unlisted;
 use super::{Shared, people};
 use crate::community::Community;
@@ -79,15 +78,28 @@ impl Community {
         Ok(self.chat.inboxes.change(user_id, &chat.id, absent, rule, follows).await?)
     }
 
-    async fn read_view(
+    /// Moves the caller's marker in a conversation by a rule, which gets where it is and the last message; where it is then, and what
+    /// is unread. Going forward, it may be told to others.
+    async fn move_marker(
         &self,
-        chat: &Chat,
-        member: &Member,
-        user_id: &str,
-        row: &Listed,
-        last: u64,
+        identity: &Identity,
+        id: &str,
+        rule: impl Fn(u64, u64) -> u64 + Send + 'static,
+        goes_forward: bool,
     ) -> Result<Json<ReadView>, Problem> {
-        let unread = self.chat.store.unread(&chat.id, user_id, &member.spans, row.read, last).await?;
+        let user_id = identity.user_id.as_str();
+        let (chat, member) = self.chat_for(id, identity, Action::Read).await?;
+        let last = member.spans.last(self.chat.store.last(id, chat.head.block).await?);
+        let tells_others = goes_forward
+            && member.is_member()
+            && chat.head.members <= SMALL
+            && self.is_heard(&chat, user_id).await?;
+        let change = move |row: &mut Listed| row.read = rule(row.read, last);
+        let row = self.change_row(&chat, &member, user_id, change, tells_others).await?;
+        if goes_forward && row.read >= last {
+            self.mark_thing_read(user_id, NotificationKind::MessageNew, id).await?;
+        }
+        let unread = self.chat.store.unread(id, user_id, &member.spans, row.read, last).await?;
         Ok(Json(ReadView { read_seq: row.read, unread: unread.0, unread_is_capped: unread.1 }))
     }
 
@@ -98,10 +110,11 @@ impl Community {
         member: &Member,
         user_id: &str,
     ) -> Result<(), Problem> {
-        if chat.facts.kind == ChatKind::Direct {
-            self.chat.store.answer(&chat.id, user_id, true).await?;
+        match chat.facts.kind {
+            ChatKind::Direct => self.chat.store.answer(&chat.id, user_id, true).await?,
+            ChatKind::Group => self.chat.store.accept_offer(&chat.id, user_id).await?,
         }
-        self.change_row(chat, member, user_id, |row| row.state = ListState::Open, false).await?;
+        self.change_row(chat, member, user_id, |row| row.answer(ListState::Open), false).await?;
         Ok(())
     }
 }
@@ -157,18 +170,8 @@ async fn read_to(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<Marker>,
 ) -> Result<Json<ReadView>, Problem> {
-    let (chat, member) = community.chat_for(&id, &identity, Action::Read).await?;
-    let last = member.spans.last(community.chat.store.last(&id, chat.head.block).await?);
     let seq = u64::from(body.seq.get());
-    let tells_others = member.is_member()
-        && chat.head.members <= SMALL
-        && community.is_heard(&chat, &identity.user_id).await?;
-    let rule = move |row: &mut Listed| row.read = read_up_to(row.read, seq, last);
-    let row = community.change_row(&chat, &member, &identity.user_id, rule, tells_others).await?;
-    if row.read >= last {
-        community.mark_thing_read(&identity.user_id, NotificationKind::MessageNew, &id).await?;
-    }
-    community.read_view(&chat, &member, &identity.user_id, &row, last).await
+    community.move_marker(&identity, &id, move |read, last| read_up_to(read, seq, last), true).await
 }
 
 /// Say that messages are unread from one on, on all devices.
@@ -183,12 +186,8 @@ async fn unread(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<Marker>,
 ) -> Result<Json<ReadView>, Problem> {
-    let (chat, member) = community.chat_for(&id, &identity, Action::Read).await?;
-    let last = member.spans.last(community.chat.store.last(&id, chat.head.block).await?);
     let seq = u64::from(body.seq.get());
-    let rule = move |row: &mut Listed| row.read = unread_from(row.read, seq);
-    let row = community.change_row(&chat, &member, &identity.user_id, rule, false).await?;
-    community.read_view(&chat, &member, &identity.user_id, &row, last).await
+    community.move_marker(&identity, &id, move |read, _| unread_from(read, seq), false).await
 }
 
 /// Be notified of a conversation, or not.
@@ -274,6 +273,6 @@ async fn decline(
             community.chat.store.remove_member(&chat, user_id, user_id, people::announce(&id)).await?;
         }
     }
-    community.change_row(&chat, &member, user_id, |row| row.state = ListState::Declined, false).await?;
+    community.change_row(&chat, &member, user_id, |row| row.answer(ListState::Declined), false).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -10,11 +10,11 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::{Decision, Part, Wants, last_part, prefix};
 
 use super::error::ChatError;
+use super::jobs::{ADDED, AddedJob, REMOVED, RemovedJob};
 use super::kinds::{CHAT_BLOCKS, CHATS, ChatFacts, ChatHead, ChatKind, Member, block_id, member_key};
 use super::live::channel_of;
 use super::rules::{BLOCK, ChatRole, MOST_KNOWN, MOST_MEMBERS, heir, may_remove};
 use super::store::{Chat, ChatStore};
-use super::work::{ADDED, AddedJob, REMOVED, RemovedJob};
 use crate::community::effects::Effect;
 
 /// A subscription that was being made when its user was removed is ended as well: by then it is made.
@@ -87,7 +87,7 @@ impl ChatStore {
                 return Err(ChatError::Forbidden("only its admins may do this"));
             }
             let mut added = Vec::new();
-            for user in people.keys() {
+            for (user, is_offer) in &people {
                 let key = member_key(user);
                 let before = part.row(&key).cloned();
                 if before.as_ref().is_some_and(Member::is_member) {
@@ -96,7 +96,8 @@ impl ChatStore {
                 part.head.known += usize::from(before.is_none());
                 let mut spans = before.map(|member| member.spans).unwrap_or_default();
                 spans.open(if part.head.history_for_new { 1 } else { last + 1 });
-                part.set(key, Member { role: ChatRole::Member, spans, joined_at: now });
+                let offered_by = is_offer.then(|| by.clone());
+                part.set(key, Member { role: ChatRole::Member, spans, joined_at: now, offered_by });
                 added.push(user.clone());
             }
             if added.is_empty() {
@@ -116,6 +117,29 @@ impl ChatStore {
             Ok(Decision::Write(added))
         });
         added.await?.ok_or(ChatError::NotFound("conversation"))
+    }
+
+    /// Those of some users who are not in a conversation.
+    pub async fn outside(&self, chat_id: &str, users: Vec<String>) -> Result<Vec<String>, StoreError> {
+        let keys: Vec<_> = users.iter().map(|user| member_key(user)).collect();
+        let wanted: Vec<_> = keys.iter().map(String::as_str).collect();
+        let Some((_, rows)) = self.db().read_with(&CHATS, chat_id, &wanted).await? else { return Ok(users) };
+        let users = users.into_iter().zip(&keys);
+        let outside = users.filter(|(_, key)| !rows.get(*key).is_some_and(Member::is_member));
+        Ok(outside.map(|(user, _)| user).collect())
+    }
+
+    /// Notes that somebody takes part in a group that was only offered.
+    pub async fn accept_offer(&self, chat_id: &str, user_id: &str) -> Result<(), ChatError> {
+        let key = member_key(user_id);
+        let accepted = self.db().change(&CHATS, chat_id, Wants::head().row(&key), move |part| {
+            let Some(member) = part.row(&key).filter(|member| member.offered_by.is_some()).cloned() else {
+                return Ok::<_, ChatError>(Decision::Stands(()));
+            };
+            part.set(&key, Member { offered_by: None, ..member });
+            Ok(Decision::Write(()))
+        });
+        accepted.await?.ok_or(ChatError::NotFound("conversation"))
     }
 
     /// Removes somebody from a group, or lets somebody leave. Nothing that the person sends after it is written.
@@ -147,7 +171,7 @@ impl ChatStore {
             }
             let mut spans = member.spans.clone();
             spans.close(last);
-            part.set(key, Member { role: ChatRole::Member, spans, ..member });
+            part.set(key, Member { role: ChatRole::Member, spans, offered_by: None, ..member });
             part.head.members = part.head.members.saturating_sub(1);
             part.head.members_version += 1;
             let channel = channel_of(&id);

@@ -9,25 +9,24 @@ use mundotango_gateway::extract::{Path, ValidJson, ValidQuery};
 use mundotango_gateway::input::{Given, UpTo, Whole};
 use mundotango_gateway::problem::{FieldCode, Problem};
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
-use mundotango_storage::now;
+use mundotango_storage::{StoreError, now};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Shared;
 use super::announce::{CREATED, DELETED, EDITED, REACTED, Update, announce};
-use super::blocks::{Announce, NewMessage, Numbered};
+use super::blocks::{Announce, NewMessage};
 use super::bodies::{
-    ChatUpdate, MessageChange, MessageReaction, MessageView, MessagesBody, MessagesQuery, NewMessageBody,
-    SeenMessage,
+    MessageChange, MessageReaction, MessageView, MessagesBody, MessagesQuery, NewMessageBody, SeenMessage,
 };
 use super::error::ChatError;
 use super::history::Direction;
-use super::kinds::{ListState, Member, Message, Standing};
-use super::live::{channel_of, publish};
+use super::kinds::{ListState, Member, Message, Numbered};
+use super::live::publish;
 use super::rules::{BEFORE_ACCEPTED, SMALL};
 use super::store::{Chat, Reach};
+use super::updates::ChatUpdate;
 use crate::community::Community;
-use crate::community::effects::Effect;
 use crate::community::policy::{self, Action, Object};
 use crate::community::posts::rules::ReactionType;
 use crate::texts::{AttachmentAddress, Id, MessageText};
@@ -54,9 +53,19 @@ fn listed<T, const MOST: usize>(list: Given<UpTo<T, MOST>>, text: fn(T) -> Strin
 }
 
 impl Community {
-    /// Makes what a conversation's channel publishes of messages of an author.
-    async fn announce_message(&self, chat_id: &str, author: &str, update: Update) -> impl Announce + use<> {
-        announce(chat_id, self.people(vec![author.to_owned()]).await, update)
+    /// Makes what a conversation's channel publishes of messages of an author, who has no name there for somebody who is kept apart.
+    async fn announce_message(
+        &self,
+        chat: &Chat,
+        author: &str,
+        update: Update,
+    ) -> Result<impl Announce + use<>, StoreError> {
+        let is_apart = match chat.other(author) {
+            Some(other) => self.circles.view(author).await?.keeps_apart(other),
+            None => false,
+        };
+        let named = if is_apart { Vec::new() } else { vec![author.to_owned()] };
+        Ok(announce(&chat.id, self.people(named).await, update))
     }
 
     /// A message that the caller sees, if the caller may do something with it.
@@ -90,7 +99,9 @@ impl Community {
         user_id: &str,
     ) -> Result<Vec<SeenMessage>, Problem> {
         let own = self.chat.store.reactions_of(chat_id, user_id, &messages).await?;
-        let people = self.people(messages.iter().map(|(_, message)| message.author.clone()).collect()).await;
+        let authors = messages.iter().map(|(_, message)| message.author.clone()).collect();
+        let circle = self.circles.view(user_id).await?;
+        let people = self.people_seen_in(&circle, authors).await;
         let seen = messages.iter().zip(own).map(|(message, my_reaction)| SeenMessage {
             message: MessageView::new(message, &people),
             my_reaction,
@@ -113,19 +124,18 @@ impl Community {
     async fn most_before(&self, chat: &Chat, member: &Member, user_id: &str) -> Result<Option<u64>, Problem> {
         let Some(other) = chat.other(user_id) else {
             let row = self.chat.inboxes.listed(user_id, &chat.id).await?;
-            if row.is_some_and(|row| row.state != ListState::Open) {
+            if member.offered_by.is_some() || row.is_some_and(|row| row.state != ListState::Open) {
                 self.accept_chat(chat, member, user_id).await?;
             }
             return Ok(None);
         };
         match self.reach(user_id, other, Some(&chat.head.standing)).await? {
             Reach::Open => {
-                if chat.head.standing != Standing::Open {
+                if chat.waits_for(user_id) {
                     self.accept_chat(chat, member, user_id).await?;
                 }
                 Ok(None)
             }
-            Reach::Request if self.circles.view(user_id).await?.is_friend(other) => Ok(None),
             Reach::Request => Ok(Some(BEFORE_ACCEPTED)),
             // As if the other side had not answered: who declined is not told of.
             Reach::Never => Ok(Some(0)),
@@ -144,7 +154,7 @@ impl Community {
         if reaction.is_some() {
             self.must_be_heard(&chat, user_id).await?;
         }
-        let announce = self.announce_message(id, &before.author, REACTED).await;
+        let announce = self.announce_message(&chat, &before.author, REACTED).await?;
         let message = self.chat.store.react(id, seq, user_id, reaction, announce).await?;
         self.seen_message(id, (seq, message), user_id).await
     }
@@ -217,7 +227,7 @@ async fn send(
         mentions: listed(body.mentions, Id::into_string),
         most_before: community.most_before(&chat, &member, user_id).await?,
     };
-    let announce = community.announce_message(&id, user_id, CREATED).await;
+    let announce = community.announce_message(&chat, user_id, CREATED).await?;
     let message = Box::pin(community.chat.store.send(&id, new, announce)).await?;
     Ok((StatusCode::CREATED, community.seen_message(&id, message, user_id).await?))
 }
@@ -242,7 +252,7 @@ async fn edit(
     let seq = number_of(&seq)?;
     let (chat, _) = community.message_for(&id, seq, &identity, Action::Change).await?;
     community.must_be_heard(&chat, &identity.user_id).await?;
-    let announce = community.announce_message(&id, &identity.user_id, EDITED).await;
+    let announce = community.announce_message(&chat, &identity.user_id, EDITED).await?;
     let message = community.chat.store.edit(&id, seq, body.text.into_string(), now(), announce).await?;
     community.seen_message(&id, (seq, message), &identity.user_id).await
 }
@@ -262,8 +272,8 @@ async fn delete(
     Path((id, seq)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let seq = number_of(&seq)?;
-    let (_, before) = community.message_for(&id, seq, &identity, Action::Remove).await?;
-    let announce = community.announce_message(&id, &before.author, DELETED).await;
+    let (chat, before) = community.message_for(&id, seq, &identity, Action::Remove).await?;
+    let announce = community.announce_message(&chat, &before.author, DELETED).await?;
     community.chat.store.delete(&id, seq, now(), announce).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,8 +1,9 @@
 //! Chat: direct conversations and groups.
 //!
-//! - `rules.rs`: who sees what, what is unread, who may remove whom.
+//! - `rules.rs`: who sees what, what is unread, who may remove whom. `room.rs`: what makes room for what in a list. `telling.rs`: of
+//!   which messages somebody is notified.
 //! - `kinds.rs`: what is kept. `store.rs`, `members.rs`, `blocks.rs`, `history.rs`, `inbox.rs`: conversations, who is in them, messages,
-//!   and users' lists of them. `work.rs`: the jobs between these.
+//!   and users' lists of them. `jobs.rs`: the jobs between these, which `work.rs` does. `updates.rs`: what channels publish.
 //! - `views.rs`: conversations as a user sees them. `lists.rs`, `people.rs`, `messages.rs`: routes. `live.rs`: the channel.
 
 mod announce;
@@ -11,6 +12,7 @@ pub(in crate::community) mod bodies;
 pub mod error;
 pub mod history;
 pub mod inbox;
+mod jobs;
 pub mod kinds;
 pub mod leaving;
 mod lists;
@@ -18,8 +20,11 @@ mod live;
 pub mod members;
 mod messages;
 mod people;
+pub mod room;
 pub mod rules;
 pub mod store;
+mod telling;
+pub(in crate::community) mod updates;
 mod views;
 mod work;
 
@@ -37,14 +42,13 @@ use mundotango_storage::db::Db;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::bodies::{
-    ChatUpdate, ConversationChange, ConversationPage, ConversationView, ListUpdate, NewConversation,
-};
+use self::bodies::{ConversationChange, ConversationPage, ConversationView, NewConversation};
 use self::error::ChatError;
 use self::inbox::{InboxStore, News};
 use self::kinds::{ChatHead, ListState, Listed, Member};
 use self::live::channel_of;
 use self::store::{Chat, ChatStore, Reach};
+use self::updates::{ChatUpdate, ListUpdate};
 pub use self::work::handled;
 use super::Community;
 use super::effects::Effect;
@@ -95,7 +99,7 @@ impl Community {
 
     /// Puts a conversation that the user began into the user's list.
     async fn list_own(&self, chat: &Chat, user_id: &str, now: Timestamp) -> Result<(), Problem> {
-        let news = News { last: 0, at: now, state: ListState::Open, joins: false, read: 0 };
+        let news = News { last: 0, at: now, state: ListState::Open, offered_by: None, joins: false, read: 0 };
         let (chat_id, user) = (chat.id.clone(), user_id.to_owned());
         let follows =
             move |_: Option<&Listed>, row: &Listed| Ok(vec![ListUpdate::of(&chat_id, row).effect(&user)?]);
@@ -134,6 +138,7 @@ impl Community {
         history_for_new: bool,
         now: Timestamp,
     ) -> Result<Chat, Problem> {
+        let members = members.into_iter().map(Id::into_string).collect();
         let people = self.invited(by, members, "memberIds").await?;
         let title = title.into_string();
         let (chat, _) = self.chat.store.create_group(id, by, title, history_for_new, now).await?;
@@ -155,6 +160,8 @@ impl Community {
         (status = OK, description = "The two have this conversation already.", body = ConversationView),
         (status = BAD_REQUEST, body = Problem),
         (status = NOT_FOUND, body = Problem),
+        (status = CONFLICT, body = Problem),
+        (status = TOO_MANY_REQUESTS, body = Problem),
     ),
 )]
 async fn create(

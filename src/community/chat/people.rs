@@ -15,15 +15,18 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Shared;
-use super::bodies::{ChatUpdate, MemberView, NewMembers, RoleBody};
+use super::bodies::{MemberView, NewMembers, RoleBody};
 use super::error::ChatError;
 use super::kinds::Standing;
 use super::live::channel_of;
 use super::members::{Announce, MembersChange};
+use super::room::MOST_OFFERS_OF_ONE;
 use super::store::{Chat, Reach};
-use crate::community::Community;
+use super::updates::ChatUpdate;
 use crate::community::effects::Effect;
+use crate::community::graph::relations::{Relations, Sorts};
 use crate::community::policy::Action;
+use crate::community::{Community, Person};
 use crate::texts::Id;
 
 /// People of whom it is looked up beside each other whether they may be written to.
@@ -48,10 +51,32 @@ impl Community {
         other: &str,
         known: Option<&Standing>,
     ) -> Result<Reach, StoreError> {
-        if self.circles.view(by).await?.keeps_apart(other) {
+        let circle = self.circles.view(by).await?;
+        if circle.keeps_apart(other) {
             return Ok(Reach::Never);
         }
-        self.chat.store.may_reach(by, other, known).await
+        Ok(self.chat.store.may_reach(by, other, known).await?.among(&circle, other))
+    }
+
+    /// The people behind ids, as somebody of this circle sees them: those who have blocked that one have no name.
+    pub(super) async fn people_seen_in(
+        &self,
+        circle: &Relations,
+        mut ids: Vec<String>,
+    ) -> BTreeMap<String, Person> {
+        ids.retain(|id| !circle.to(id).is(Sorts::BLOCKED_BY));
+        self.people(ids).await
+    }
+
+    /// Refuses to offer groups to so many strangers, or to one for whose answer many of the user's groups wait already.
+    async fn may_offer(&self, by: &str, strangers: &[String]) -> Result<(), Problem> {
+        let open = self.chat.inboxes.offers_of(by, strangers).await?;
+        if open.into_iter().any(|open| open >= MOST_OFFERS_OF_ONE) {
+            let why =
+                "5 of your groups wait for the answer of one of these people, which is as many as can be";
+            return Err(ChatError::Full(why).into());
+        }
+        self.limits.offers(by, strangers.len()).await
     }
 
     /// Whether others hear at once what a user does in a conversation besides writing. In a direct one that is not accepted, or in
@@ -66,10 +91,10 @@ impl Community {
     pub(super) async fn invited(
         &self,
         by: &str,
-        users: Vec<Id>,
+        users: Vec<String>,
         field: &'static str,
     ) -> Result<BTreeMap<String, bool>, Problem> {
-        let users: BTreeSet<_> = users.into_iter().map(Id::into_string).filter(|user| user != by).collect();
+        let users: BTreeSet<_> = users.into_iter().filter(|user| user != by).collect();
         let users: Vec<_> = users.into_iter().collect();
         let known = self.accounts.profiles(&users).await?.len();
         let reaches = users.iter().map(|user| self.reach(by, user, None));
@@ -78,8 +103,11 @@ impl Community {
         if known < users.len() || reaches.contains(&Reach::Never) {
             return Err(ChatError::Field(field, "must be users whom you can add").into());
         }
-        let invited = users.into_iter().zip(reaches);
-        Ok(invited.map(|(user, reach)| (user, reach == Reach::Request)).collect())
+        let invited: BTreeMap<_, _> =
+            users.into_iter().zip(reaches).map(|(user, reach)| (user, reach == Reach::Request)).collect();
+        let strangers = invited.iter().filter(|(_, is_offer)| **is_offer).map(|(user, _)| user.clone());
+        self.may_offer(by, &strangers.collect::<Vec<_>>()).await?;
+        Ok(invited)
     }
 }
 
@@ -100,7 +128,9 @@ async fn list(
     let (after, skip) = request.start.behind(Some)?;
     let (members, next) = community.chat.store.members(&id, after.as_deref(), skip + request.limit).await?;
     let members: Vec<_> = members.into_iter().skip(skip).collect();
-    let people = community.people(members.iter().map(|(user, _)| user.clone()).collect()).await;
+    let ids = members.iter().map(|(user, _)| user.clone()).collect();
+    let circle = community.circles.view(&identity.user_id).await?;
+    let people = community.people_seen_in(&circle, ids).await;
     let items = members.into_iter().map(|(user_id, member)| MemberView {
         user: people.get(&user_id).cloned(),
         user_id,
@@ -110,8 +140,8 @@ async fn list(
     Ok(Json(paging.body(Page { items: items.collect(), next })))
 }
 
-/// Add people to a group; for its admins. Who does not know the caller finds it among the requests. A group has 1000 members
-/// at most.
+/// Add people to a group; for its admins. Who does not know the caller finds it among the requests: there, 5 groups of one
+/// caller wait for an answer at most, and a caller offers groups to 300 people a day. A group has 1000 members at most.
 #[utoipa::path(
     post, path = "/api/chat/conversations/{id}/members", operation_id = "addMembers", tag = "chat",
     request_body = NewMembers,
@@ -121,6 +151,7 @@ async fn list(
         (status = FORBIDDEN, body = Problem),
         (status = NOT_FOUND, body = Problem),
         (status = CONFLICT, body = Problem),
+        (status = TOO_MANY_REQUESTS, body = Problem),
     ),
 )]
 async fn add(
@@ -130,7 +161,10 @@ async fn add(
     ValidJson(body): ValidJson<NewMembers>,
 ) -> Result<StatusCode, Problem> {
     let (chat, _) = community.chat_for(&id, &identity, Action::Change).await?;
-    let people = community.invited(&identity.user_id, body.user_ids.0, "userIds").await?;
+    let users = body.user_ids.0.into_iter().map(Id::into_string).collect();
+    // Who is in it already is not asked again.
+    let users = community.chat.store.outside(&id, users).await?;
+    let people = community.invited(&identity.user_id, users, "userIds").await?;
     if !people.is_empty() {
         let by = identity.user_id.as_str();
         community.chat.store.add_members(&chat, by, people, now(), announce(&id)).await?;

@@ -8,9 +8,10 @@ use mundotango_storage::db::{Db, Decision, Found, RowRange, Wants, last_part, pr
 use sha2::{Digest as _, Sha256};
 
 use super::error::ChatError;
-use super::kinds::{CHATS, ChatFacts, ChatHead, ChatKind, Member, Standing, member_key};
+use super::kinds::{CHATS, ChatFacts, ChatHead, ChatKind, ListState, Member, Standing, member_key};
 use super::rules::{ChatRole, MOST_KNOWN, Spans};
 use crate::community::effects::Effect;
+use crate::community::graph::relations::Relations;
 
 /// People of a group who are named in lists.
 const NAMED: usize = 5;
@@ -43,9 +44,18 @@ impl Chat {
             Standing::Declined { by } => by == user_id,
         }
     }
+
+    /// How a list has it whose user said nothing of it yet.
+    pub fn state_for(&self, user_id: &str, member: &Member) -> ListState {
+        if self.waits_for(user_id) || member.offered_by.is_some() {
+            ListState::Request
+        } else {
+            ListState::Open
+        }
+    }
 }
 
-/// Whether somebody may write to somebody else.
+/// Whether somebody may write to somebody else, and add that one to groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// Yes.
@@ -56,7 +66,20 @@ pub enum Reach {
     Never,
 }
 
-fn reach_of(standing: Option<&Standing>, sender: &str) -> Reach {
+impl Reach {
+    /// What circles make of it: who keeps the other out, or is kept out, does not reach that one, and friends need not ask.
+    #[must_use]
+    pub fn among(self, circle: &Relations, other: &str) -> Self {
+        match self {
+            _ if circle.keeps_apart(other) => Self::Never,
+            Self::Request if circle.is_friend(other) => Self::Open,
+            reach => reach,
+        }
+    }
+}
+
+/// Whether somebody may write to the other one of a direct conversation, by how they stand to each other in it.
+pub fn reach_of(standing: Option<&Standing>, sender: &str) -> Reach {
     match standing {
         Some(Standing::Open) => Reach::Open,
         Some(Standing::Requested { by }) if by != sender => Reach::Open,
@@ -114,7 +137,8 @@ impl ChatStore {
         let id = direct_id(by, other);
         let mut pair = [by.to_owned(), other.to_owned()];
         pair.sort_unstable();
-        let member = Member { role: ChatRole::Member, spans: Spans::from(1), joined_at: now };
+        let member =
+            Member { role: ChatRole::Member, spans: Spans::from(1), joined_at: now, offered_by: None };
         let rows: Vec<_> = pair.iter().map(|user| (member_key(user), member.clone())).collect();
         let facts = ChatFacts { kind: ChatKind::Direct, created_at: now, pair: Some(pair) };
         let standing = if are_friends { Standing::Open } else { Standing::Requested { by: by.to_owned() } };
@@ -131,7 +155,8 @@ impl ChatStore {
         history_for_new: bool,
         now: Timestamp,
     ) -> Result<(Chat, bool), StoreError> {
-        let member = Member { role: ChatRole::Owner, spans: Spans::from(1), joined_at: now };
+        let member =
+            Member { role: ChatRole::Owner, spans: Spans::from(1), joined_at: now, offered_by: None };
         let facts = ChatFacts { kind: ChatKind::Group, created_at: now, pair: None };
         let head =
             ChatHead { title: Some(title), history_for_new, members: 1, known: 1, ..ChatHead::default() };
@@ -266,12 +291,35 @@ impl ChatStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::community::graph::relations::Sorts;
 
     #[test]
     fn a_pair_has_one_conversation_whoever_begins() {
         assert_eq!(direct_id("ana", "ben"), direct_id("ben", "ana"));
         assert_ne!(direct_id("ana", "ben"), direct_id("anab", "en"));
         assert!(mundotango_protocol::ChannelName::parse(&format!("chat:{}", direct_id("a", "b"))).is_ok());
+    }
+
+    #[test]
+    fn a_block_counts_more_than_what_was_accepted_and_friends_need_not_ask() {
+        let circle = Relations::new(
+            1,
+            vec![
+                ("ben".to_owned(), Sorts::FRIENDS),
+                ("cam".to_owned(), Sorts::BLOCKED),
+                ("dan".to_owned(), Sorts::BLOCKED_BY),
+            ],
+        );
+        for (other, open, asks) in [
+            ("ana", Reach::Open, Reach::Request),
+            ("ben", Reach::Open, Reach::Open),
+            ("cam", Reach::Never, Reach::Never),
+            ("dan", Reach::Never, Reach::Never),
+        ] {
+            assert_eq!(Reach::Open.among(&circle, other), open, "{other}");
+            assert_eq!(Reach::Request.among(&circle, other), asks, "{other}");
+            assert_eq!(Reach::Never.among(&circle, other), Reach::Never, "{other}");
+        }
     }
 
     #[test]

@@ -6,12 +6,12 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mundotango_gateway::problem::Problem;
 use mundotango_storage::StoreError;
 
-use super::blocks::Numbered;
 use super::bodies::{ChatFolder, ConversationView, MessageView, ReadMarker};
-use super::kinds::{ListState, Listed, Member, Standing};
+use super::kinds::{ListState, Listed, Member, Numbered};
 use super::rules::SMALL;
-use super::store::Chat;
-use crate::community::Community;
+use super::store::{Chat, Reach, reach_of};
+use crate::community::graph::relations::Relations;
+use crate::community::{Community, Person};
 
 /// Conversations that are looked at beside each other.
 const AT_ONCE: usize = 16;
@@ -31,9 +31,8 @@ struct Looked {
 
 /// The row of a conversation that is in no list.
 pub(super) fn unlisted(chat: &Chat, member: &Member, user_id: &str) -> Listed {
-    let state = if chat.waits_for(user_id) { ListState::Request } else { ListState::Open };
-    let read = member.spans.unseen();
-    Listed { state, read, last: 0, at: member.joined_at, archived: false, muted_until: None, told: read }
+    let state = chat.state_for(user_id, member);
+    Listed::new(state, member.offered_by.clone(), member.spans.unseen(), member.joined_at)
 }
 
 impl Community {
@@ -78,8 +77,9 @@ impl Community {
             let author = one.last_message.as_ref().map(|(_, message)| message.author.clone());
             one.others.iter().cloned().chain(author)
         });
-        let people = self.people(ids.collect()).await;
-        Ok(looked.into_iter().map(|one| one.view(&people, user_id)).collect())
+        let circle = self.circles.view(user_id).await?;
+        let people = self.people_seen_in(&circle, ids.collect()).await;
+        Ok(looked.into_iter().map(|one| one.view(&people, &circle, user_id)).collect())
     }
 
     /// One conversation as a user sees it.
@@ -113,9 +113,12 @@ impl Community {
 }
 
 impl Looked {
-    fn view(self, people: &BTreeMap<String, crate::community::Person>, user_id: &str) -> ConversationView {
+    fn view(self, people: &BTreeMap<String, Person>, circle: &Relations, user_id: &str) -> ConversationView {
         let Self { chat, member, row, others, last, last_message, unread } = self;
-        let pending = chat.head.standing != Standing::Open && !chat.waits_for(user_id);
+        // What sending is refused by: a block looks as if there were no answer yet.
+        let pending = chat.other(user_id).is_some_and(|other| {
+            reach_of(Some(&chat.head.standing), user_id).among(circle, other) != Reach::Open
+        });
         let written_at = last_message.as_ref().map(|(_, message)| message.at);
         ConversationView {
             folder: ChatFolder::of(&row),

@@ -1,4 +1,4 @@
-//! The jobs of conversations: telling members' lists of new messages, and what follows from joining and leaving.
+//! Who does the jobs of conversations: telling members' lists of new messages, and what follows from joining and leaving.
 
 use std::sync::Arc;
 
@@ -6,72 +6,47 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use mundotango_actors::Engine;
-use mundotango_jobs::{Attempted, Failure, Handler, JobKind, NewPools};
+use mundotango_jobs::{Attempted, Failure, Handler, NewPools};
 use mundotango_storage::db::{Db, Decision, Wants};
 use mundotango_storage::{StoreError, now};
-use serde::{Deserialize, Serialize};
 
-use super::bodies::ListUpdate;
-use super::inbox::{InboxStore, News};
-use super::kinds::{CHAT_BLOCKS, ChatKind, ListState, Listed, Member, Message, block_id};
+use super::history::Direction;
+use super::inbox::{self, InboxStore};
+use super::jobs::{ADDED, AddedJob, RAISE, REMOVED, RaiseJob, RemovedJob};
+use super::kinds::{CHAT_BLOCKS, ListState, Listed, Member, block_id};
 use super::live::channel_of;
-use super::rules::{Raised, SMALL};
+use super::rules::{Raised, SMALL, Spans};
 use super::store::{Chat, ChatStore};
+use super::telling::{Hearer, News};
+use super::updates::ListUpdate;
 use crate::community::accounts::store::AccountStore;
 use crate::community::effects::end_subscription;
+use crate::community::graph::store::Circles;
 use crate::community::notifications::kinds::NotificationKind;
-use crate::community::notifications::tell::{NOTIFICATION, Tell};
+use crate::community::notifications::tell::Tell;
 use crate::community::people_of;
-
-/// Tells members' lists of messages.
-pub(super) static RAISE: JobKind<RaiseJob> = JobKind::new("chat_raise", &NOTIFICATION, 1);
-/// Puts a group into the lists of those who joined.
-pub(super) static ADDED: JobKind<AddedJob> = JobKind::new("chat_added", &NOTIFICATION, 1);
-/// Sees to it that somebody who was removed writes and hears nothing more.
-pub(super) static REMOVED: JobKind<RemovedJob> = JobKind::new("chat_removed", &NOTIFICATION, 1);
 
 /// Lists that are told at the same time.
 const AT_ONCE: usize = 16;
-/// Messages that are looked at for whom they mention.
-const MENTIONS_IN: usize = 200;
-
-/// A conversation, and the block whose message caused the job.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct RaiseJob {
-    pub(super) chat_id: String,
-    pub(super) block: u64,
-}
-
-/// A group, and who joined; each with whether it is only offered.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct AddedJob {
-    pub(super) chat_id: String,
-    pub(super) people: Vec<(String, bool)>,
-    pub(super) at: Timestamp,
-}
-
-/// Somebody who was removed, and the version of the members since then.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct RemovedJob {
-    pub(super) chat_id: String,
-    pub(super) user_id: String,
-    pub(super) version: u64,
-}
+/// Messages of which members are told at a time.
+const TOLD_OF: usize = 200;
 
 /// Who does the jobs.
 struct Worker {
     chats: ChatStore,
     inboxes: InboxStore,
     accounts: AccountStore,
+    circles: Circles,
     engine: Arc<Engine>,
 }
 
-/// The jobs of this file.
+/// The jobs of conversations.
 pub fn handled(pools: NewPools, db: &Db, engine: &Arc<Engine>) -> NewPools {
     let worker = Arc::new(Worker {
         chats: ChatStore::new(db.clone()),
         inboxes: InboxStore::new(db.clone()),
         accounts: AccountStore::new(db.clone()),
+        circles: Circles::new(db.clone()),
         engine: Arc::clone(engine),
     });
     let own = || Own(Arc::clone(&worker));
@@ -80,38 +55,31 @@ pub fn handled(pools: NewPools, db: &Db, engine: &Arc<Engine>) -> NewPools {
 
 struct Own(Arc<Worker>);
 
-/// What a member is told of by a notification.
-#[derive(Clone)]
+/// What the lists of a conversation's members are told of.
 struct Told {
+    chat: Chat,
     last: u64,
-    author: String,
-    title: String,
-    is_small: bool,
-    /// Who is mentioned by one of the messages, and the number of that.
-    mentioned: Arc<Vec<(String, u64)>>,
+    /// When the last message was written.
+    at: Timestamp,
+    news: News,
 }
 
 impl Told {
     /// The notification of a list's row, if there is one to make: not of what is read, muted, put away or only asked for.
-    fn tell(&self, chat_id: &str, user_id: &str, row: &Listed, now: Timestamp) -> Option<Tell> {
-        let is_quiet = row.state != ListState::Open
-            || row.archived
-            || row.muted_until.is_some_and(|until| until > now)
-            || row.read >= self.last
-            || row.told >= self.last
-            || self.author == user_id;
-        let is_mentioned =
-            self.mentioned.iter().any(|(user, seq)| user == user_id && *seq > row.read.max(row.told));
-        if is_quiet || !(self.is_small || is_mentioned) {
+    fn tell(&self, row: &Listed, hearer: Hearer<'_>, now: Timestamp) -> Option<Tell> {
+        let is_quiet =
+            row.state != ListState::Open || row.archived || row.muted_until.is_some_and(|until| until > now);
+        if is_quiet {
             return None;
         }
-        let count = u32::try_from(self.last - row.told.max(row.read)).unwrap_or(u32::MAX);
+        let heard = self.news.heard_by(hearer, row.read.max(row.told))?;
+        let title = self.chat.head.title.clone().or(heard.name);
         Some(Tell {
             kind: NotificationKind::MessageNew,
-            thing: chat_id.to_owned(),
-            title: self.title.clone(),
-            actor_id: Some(self.author.clone()),
-            count,
+            thing: self.chat.id.clone(),
+            title: title.unwrap_or_else(|| "MundoTango".to_owned()),
+            actor_id: Some(heard.author),
+            count: heard.count,
             stale_at: None,
         })
     }
@@ -128,24 +96,28 @@ impl Worker {
         noted.await.map(drop)
     }
 
-    async fn told(&self, chat: &Chat, last: u64, message: &Message) -> Result<Told, StoreError> {
-        let author = people_of(&self.accounts, vec![message.author.clone()]).await.remove(&message.author);
-        let name = author.map_or_else(|| "MundoTango".to_owned(), |author| author.full_name);
-        let title = match chat.facts.kind {
-            ChatKind::Direct => name,
-            ChatKind::Group => chat.head.title.clone().unwrap_or(name),
-        };
+    /// The messages that members of a conversation may be told of: in small ones those of which a member's list has not heard, in
+    /// large ones the last 200.
+    async fn news(&self, chat: &Chat, last: u64, members: &[(String, Member)]) -> Result<News, StoreError> {
         let is_small = chat.head.members <= SMALL;
-        let mut mentioned = Vec::new();
-        if !is_small {
-            let before = super::history::Direction::Before(last + 1);
-            let all = super::rules::Spans::from(1);
-            let messages = self.chats.messages(&chat.id, &all, last, before, MENTIONS_IN).await?;
-            for (seq, message) in messages {
-                mentioned.extend(message.mentions.into_iter().map(|user| (user, seq)));
-            }
-        }
-        Ok(Told { last, author: message.author.clone(), title, is_small, mentioned: Arc::new(mentioned) })
+        let after = if is_small {
+            let users: Vec<_> = members.iter().map(|(user, _)| user.clone()).collect();
+            let rows = self.inboxes.listed_by_all(&users, &chat.id).await?;
+            let told = members.iter().zip(rows).map(|((_, member), row)| {
+                row.map_or_else(|| member.spans.unseen(), |row| row.told.max(row.read))
+            });
+            told.min().unwrap_or(last)
+        } else {
+            0
+        };
+        let most = usize::try_from(last.saturating_sub(after)).unwrap_or(usize::MAX).min(TOLD_OF);
+        let (all, before) = (Spans::from(1), Direction::Before(last + 1));
+        let messages = self.chats.messages(&chat.id, &all, last, before, most).await?;
+        let news = News::new(messages, !is_small);
+        // A group is called by its title.
+        let named = if chat.head.title.is_some() { Vec::new() } else { news.authors() };
+        let people = people_of(&self.accounts, named).await.into_iter();
+        Ok(news.named(people.map(|(user, person)| (user, person.full_name)).collect()))
     }
 
     /// Tells the lists of all members of the last message.
@@ -154,11 +126,12 @@ impl Worker {
         let Some((chat, _)) = self.chats.chat(&job.chat_id, "").await? else { return Ok(()) };
         let last = self.chats.last(&chat.id, job.block.max(chat.head.block)).await?;
         let Some(message) = self.chats.message(&chat.id, last).await? else { return Ok(()) };
-        let told = self.told(&chat, last, &message).await?;
         let members = self.chats.all_members(&chat.id).await?;
+        let news = self.news(&chat, last, &members).await?;
+        let told = Arc::new(Told { chat, last, at: message.at, news });
         let each = members.into_iter().map(|(user_id, member)| {
-            let (chat, told) = (&chat, told.clone());
-            async move { self.raise_one(chat, &user_id, &member, told, message.at, now).await }
+            let told = Arc::clone(&told);
+            async move { self.raise_one(told, &user_id, member, now).await }
         });
         stream::iter(each.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
         Ok(())
@@ -166,32 +139,42 @@ impl Worker {
 
     async fn raise_one(
         &self,
-        chat: &Chat,
+        told: Arc<Told>,
         user_id: &str,
-        member: &Member,
-        told: Told,
-        at: Timestamp,
+        member: Member,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let state = if chat.waits_for(user_id) { ListState::Request } else { ListState::Open };
-        let news = News { last: told.last, at, state, joins: false, read: member.spans.unseen() };
-        let (chat_id, user) = (chat.id.clone(), user_id.to_owned());
+        let circle =
+            if told.news.may_concern(user_id) { self.circles.view(user_id).await? } else { Arc::default() };
+        let news = inbox::News {
+            last: told.last,
+            at: told.at,
+            state: told.chat.state_for(user_id, &member),
+            offered_by: member.offered_by.clone(),
+            joins: false,
+            read: member.spans.unseen(),
+        };
+        let (chat_id, user) = (told.chat.id.clone(), user_id.to_owned());
         let follows = move |_: Option<&Listed>, row: &Listed| {
-            let mut effects = vec![ListUpdate::of(&chat_id, row).effect(&user)?];
-            if let Some(tell) = told.tell(&chat_id, &user, row, now) {
+            let mut effects = vec![ListUpdate::of(&told.chat.id, row).effect(&user)?];
+            let hearer = Hearer { user_id: &user, spans: &member.spans, circle: &circle };
+            if let Some(tell) = told.tell(row, hearer, now) {
                 effects.push(tell.effect(&user)?);
             }
             Ok(effects)
         };
-        self.inboxes.hear(user_id, &chat.id, news, follows).await
+        self.inboxes.hear(user_id, &chat_id, news, follows).await
     }
 
     /// Puts a group into the list of somebody who joined.
     async fn added(&self, job: &AddedJob, user_id: &str, is_offer: bool) -> Result<(), StoreError> {
         let Some((chat, member)) = self.chats.chat(&job.chat_id, user_id).await? else { return Ok(()) };
         let Some(member) = member.filter(Member::is_member) else { return Ok(()) };
-        let state = if is_offer { ListState::Request } else { ListState::Open };
-        let news = News { last: 0, at: job.at, state, joins: true, read: member.spans.unseen() };
+        // Who has answered meanwhile is not asked again.
+        let offered_by = member.offered_by.clone().filter(|_| is_offer);
+        let state = if offered_by.is_some() { ListState::Request } else { ListState::Open };
+        let read = member.spans.unseen();
+        let news = inbox::News { last: 0, at: job.at, state, offered_by, joins: true, read };
         let (chat_id, user) = (chat.id.clone(), user_id.to_owned());
         let follows =
             move |_: Option<&Listed>, row: &Listed| Ok(vec![ListUpdate::of(&chat_id, row).effect(&user)?]);

@@ -20,7 +20,7 @@ use crate::community::effects::Effect;
 use crate::community::letters;
 use crate::community::notifications::kinds::NotificationKind;
 use crate::community::notifications::tell::NOTIFICATION;
-use crate::community::points::work as points;
+use crate::community::points::jobs as points;
 use crate::community::{Person, personal_channel};
 
 /// Gives places to those who wait, where one change could not give them all, and where holds have ended.
@@ -43,6 +43,11 @@ pub(super) fn done_later(event: &Event, now: Timestamp) -> Result<Vec<Effect>, S
     Ok(effects)
 }
 
+/// Publishes what a message says of an event; late, when the event may say something else, only that it is to be looked at.
+fn publish(channel: impl Into<String>, event: &Event, message: &EventMessage) -> Result<Effect, StoreError> {
+    Effect::publish_now(channel, message, &EventMessage::Outdated { event_id: event.id.clone() })
+}
+
 /// Tells those who look at events of a new one, and has those reminded who will be going.
 pub(super) fn announce_new(
     event: &Event,
@@ -50,7 +55,7 @@ pub(super) fn announce_new(
     now: Timestamp,
 ) -> Result<Vec<Effect>, StoreError> {
     let message = EventMessage::Created { event: Box::new(EventBody::new(event.clone(), people)) };
-    let mut effects = vec![Effect::publish(ALL_CHANNEL, &message)?];
+    let mut effects = vec![publish(ALL_CHANNEL, event, &message)?];
     effects.extend(done_later(event, now)?);
     Ok(effects)
 }
@@ -88,7 +93,8 @@ fn answered(event: &Event, rsvp: Option<&Rsvp>, promoted: &Promoted) -> Result<E
         promoted: promoted.answers.iter().filter(|_| is_told).map(view).collect(),
         version: event.version,
     };
-    Effect::publish(format!("event:{}", event.id), &message)
+    // Late, it may be told to fewer who comes.
+    publish(format!("event:{}", event.id), event, &message)
 }
 
 /// Tells those who look at an event of an answer to it, and whoever got a place by it.
@@ -129,7 +135,7 @@ pub(in crate::community) fn announce_change(
         return Ok(Vec::new());
     }
     let message = EventMessage::Changed { event: Box::new(EventBody::new(after.clone(), people)) };
-    let mut effects = vec![Effect::publish(ALL_CHANNEL, &message)?];
+    let mut effects = vec![publish(ALL_CHANNEL, after, &message)?];
     effects.extend(tell_of_change(change, people, now)?);
     effects.extend(series::jobs::note(after)?);
     Ok(effects)
@@ -143,7 +149,7 @@ pub(super) fn tell_of_change(
 ) -> Result<Vec<Effect>, StoreError> {
     let Change { before, after, .. } = change;
     let message = EventMessage::Changed { event: Box::new(EventBody::new(after.clone(), people)) };
-    let mut effects = vec![Effect::publish(format!("event:{}", after.id), &message)?];
+    let mut effects = vec![publish(format!("event:{}", after.id), after, &message)?];
     if before.when.starts_at() != after.when.starts_at() {
         effects.extend(letters::events::reminders(after, now)?);
     }
@@ -170,7 +176,7 @@ pub(in crate::community) fn announce_cancelled(
         return Ok(Vec::new());
     }
     let message = EventMessage::Cancelled { event: Box::new(EventBody::new(event.clone(), people)) };
-    let mut effects = vec![Effect::publish(ALL_CHANNEL, &message)?];
+    let mut effects = vec![publish(ALL_CHANNEL, event, &message)?];
     effects.extend(tell_of_cancelling(event, people)?);
     effects.extend(series::jobs::note(event)?);
     Ok(effects)
@@ -183,7 +189,7 @@ pub(super) fn tell_of_cancelling(
 ) -> Result<Vec<Effect>, StoreError> {
     let message = EventMessage::Cancelled { event: Box::new(EventBody::new(event.clone(), people)) };
     Ok(vec![
-        Effect::publish(format!("event:{}", event.id), &message)?,
+        publish(format!("event:{}", event.id), event, &message)?,
         letters::events::cancelled(event)?,
         refunds::tickets(event)?,
     ])

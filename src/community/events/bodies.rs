@@ -312,6 +312,13 @@ pub(in crate::community) enum EventMessage {
         /// The event's version: counts of an older one than is known are dropped.
         version: u64,
     },
+    /// The event may be another than it is known to be. It is told in place of what happened where that could not be told at
+    /// once: ask for the event.
+    #[serde(rename = "event.outdated")]
+    Outdated {
+        #[serde(rename = "eventId")]
+        event_id: String,
+    },
     /// You waited, and have a place now.
     #[serde(rename = "event.promoted")]
     Promoted { rsvp: RsvpView, title: String },

@@ -13,7 +13,7 @@ use super::schedule::Schedule;
 use super::seating::{EventPart, Promoted, promote};
 use super::store::{EVENTS, Edited, Event, EventError, EventStore, Facts, still_to_come};
 use crate::community::effects::Effect as Changed;
-use crate::community::search::sources::EVENT;
+use crate::community::search::kinds::EVENT;
 
 /// A change of an event.
 #[derive(Clone, Debug, PartialEq)]

@@ -26,7 +26,7 @@ use super::series::bodies::EventSeriesBody;
 use super::store::{EVENTS, Event, EventError, EventStore, still_to_come};
 use crate::community::effects::Effect;
 use crate::community::policy::{self, Action, Object, Viewer};
-use crate::community::search::sources::EVENT;
+use crate::community::search::kinds::EVENT;
 use crate::community::{Community, Person, personal_channel};
 use crate::texts::Id;
 

@@ -8,7 +8,7 @@ use mundotango_storage::db::{Db, Decision, Wants};
 use mundotango_storage::{PageRequest, PageStart, StoreError};
 
 use super::announce::{announce_answer, announce_cancelled};
-use super::bodies::{ALL_CHANNEL, EventBody};
+use super::bodies::EventBody;
 use super::co_hosts::Right;
 use super::hosts::HostMessage;
 use super::rules::{Cancelled, CoHostRole, RsvpChoice, RsvpStatus};
@@ -21,7 +21,7 @@ use super::store::{EVENTS, Event, EventError, EventStore};
 use crate::community::accounts::store::AccountStore;
 use crate::community::effects::Effect;
 use crate::community::personal_channel;
-use crate::community::search::sources::EVENT;
+use crate::community::search::kinds::EVENT;
 
 /// Events that are looked at together.
 const AT_ONCE: usize = 50;
@@ -137,7 +137,7 @@ impl LeavingHosts {
                 let taken = HostMessage::SeriesTakenOver { series: series.clone() };
                 Ok(vec![
                     Effect::publish(personal_channel(&to), &taken)?,
-                    Effect::publish(ALL_CHANNEL, &SeriesMessage::Changed { series })?,
+                    SeriesMessage::Changed { series }.effect(&after.id)?,
                     jobs::work(&after.id, None)?,
                 ])
             };
@@ -146,7 +146,7 @@ impl LeavingHosts {
             let effects = |after: &Series| {
                 let series = Box::new(EventSeriesBody::new(after, &BTreeMap::new()));
                 let message = SeriesMessage::Cancelled { series };
-                Ok(vec![Effect::publish(ALL_CHANNEL, &message)?, jobs::work(&after.id, None)?])
+                Ok(vec![message.effect(&after.id)?, jobs::work(&after.id, None)?])
             };
             self.series.end(id, None, Cancelled { at: now, reason: None }, effects).await.map(drop)
         };

@@ -62,7 +62,7 @@ use super::letters;
 use super::notifications::kinds::NotificationKind;
 use super::place::Near;
 use super::policy::{self, Action, Object, Viewer};
-use super::search::sources::EVENT;
+use super::search::kinds::EVENT;
 use super::{Community, label};
 use crate::texts::{City, Description};
 

@@ -15,7 +15,7 @@ use super::rules::MOST_MOVES;
 use super::seating::EventPart;
 use super::store::{EVENTS, Edited, Event, EventStore, still_to_come};
 use crate::community::effects::Effect;
-use crate::community::search::sources::EVENT;
+use crate::community::search::kinds::EVENT;
 
 /// What a series says of one of its dates.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path};
 use mundotango_gateway::input::{BadFields, Choice, Time};
 use mundotango_gateway::problem::Problem;
-use mundotango_storage::{Page, PageRequest, StoreError};
+use mundotango_storage::{Page, StoreError};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -99,16 +99,16 @@ impl Community {
         page.map(|user_id| Listed { user: people.get(&user_id).cloned(), user_id })
     }
 
-    /// A page of the caller's relations of some sorts.
+    /// Answers with a page of the caller's relations of some sorts.
     async fn own_list(
         &self,
         identity: &Identity,
         sorts: Sorts,
-        page: PageRequest,
-    ) -> Result<Page<Listed>, Problem> {
+        query: ListQuery<Everything>,
+    ) -> Result<Json<PageBody<Listed>>, Problem> {
         let mine = self.circles.view(&identity.user_id).await?;
-        let page = mine.page(sorts, page)?;
-        Ok(self.listed(&mine, page).await)
+        let page = mine.page(sorts, query.page.request())?;
+        Ok(Json(query.page.body(self.listed(&mine, page).await)))
     }
 
     /// The caller's relations, if the caller may see whom a user follows and by whom the user is followed.
@@ -179,8 +179,7 @@ async fn friends(
     State(community): Shared,
     query: ListQuery<Everything>,
 ) -> Result<Json<PageBody<Listed>>, Problem> {
-    let page = community.own_list(&identity, Sorts::FRIENDS, query.page.request()).await?;
-    Ok(Json(query.page.body(page)))
+    community.own_list(&identity, Sorts::FRIENDS, query).await
 }
 
 /// Who asks the caller to be friends, and whom the caller asked; by their ids.
@@ -247,8 +246,7 @@ async fn blocks(
     State(community): Shared,
     query: ListQuery<Everything>,
 ) -> Result<Json<PageBody<Listed>>, Problem> {
-    let page = community.own_list(&identity, Sorts::BLOCKED, query.page.request()).await?;
-    Ok(Json(query.page.body(page)))
+    community.own_list(&identity, Sorts::BLOCKED, query).await
 }
 
 /// Whom the caller has muted, by their ids.
@@ -261,6 +259,5 @@ async fn mutes(
     State(community): Shared,
     query: ListQuery<Everything>,
 ) -> Result<Json<PageBody<Listed>>, Problem> {
-    let page = community.own_list(&identity, Sorts::MUTED, query.page.request()).await?;
-    Ok(Json(query.page.body(page)))
+    community.own_list(&identity, Sorts::MUTED, query).await
 }

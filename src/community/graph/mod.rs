@@ -6,6 +6,7 @@ mod filling;
 mod jobs;
 mod leaving;
 mod lists;
+mod reading;
 pub mod relations;
 pub mod rules;
 pub mod store;

@@ -4,6 +4,7 @@
 //! What a user wants is committed in the user's own circle. The other's circle follows by a notice, which the call that caused it
 //! delivers at once, and a job delivers for sure ([`Circles::tell`]).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,10 +18,12 @@ use serde::{Deserialize, Serialize};
 use super::announce;
 use super::error::GraphError;
 use super::jobs::{self, FollowNotice};
+use super::reading::Reading;
 use super::relations::{KeptViews, Sorts};
 use super::rules::{Act, Counts, MOST_ASKED, News, Notice, Refusal, Tie};
 use crate::community::Person;
 use crate::community::accounts::store::AccountStore;
+use crate::community::posts::timeline;
 
 /// How users stand to others.
 pub static CIRCLES: Kind<(), Head, Tie> =
@@ -165,6 +168,7 @@ pub struct Circles {
     accounts: AccountStore,
     /// What this node knows of users who read.
     pub(super) kept: KeptViews,
+    pub(super) reading: Arc<Reading>,
 }
 
 pub(super) fn tie_key(other: &str) -> String {
@@ -207,6 +211,7 @@ fn change_tie<T>(
     if after.follow != before.follow {
         if let Some(follow) = &after.follow {
             part.enter(follower_entry(other, &follow.id, owner)?);
+            part.emit(&timeline::jobs::followed(owner, other)?)?;
         }
         let notice = FollowNotice {
             follower: owner.to_owned(),
@@ -235,7 +240,12 @@ fn change_tie<T>(
 impl Circles {
     /// The circles of a store.
     pub fn new(db: Db) -> Self {
-        Self { accounts: AccountStore::new(db.clone()), db, kept: KeptViews::default() }
+        Self {
+            accounts: AccountStore::new(db.clone()),
+            db,
+            kept: KeptViews::default(),
+            reading: Arc::default(),
+        }
     }
 
     /// What a circle says besides its rows.
@@ -276,6 +286,18 @@ impl Circles {
         let read = keys.iter().zip(followers).zip(ties);
         let items = read.filter(|((key, _), tie)| is_current(key, tie)).map(|((_, follower), _)| follower);
         Ok(Page { items: items.collect(), next: entries.next })
+    }
+
+    /// Those who follow a user as the list has them, the newest first, behind an entry of it; the cursor is the last entry. They
+    /// are not asked: who stopped a moment ago may be among them.
+    pub async fn noted_followers(
+        &self,
+        target: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<String>, StoreError> {
+        let entries = self.db.walk(&FOLLOWERS_BY_TIME, &[target], after, limit).await?;
+        Ok(entries.map(|(key, ())| last_part(&key)))
     }
 
     /// Does what a user wants with another. When it is done, the other's circle is tried at once; a job makes up for what

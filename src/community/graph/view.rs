@@ -14,17 +14,22 @@ const READ_AT_ONCE: usize = 2_000;
 
 impl Circles {
     /// A user's relations. Costs one look at the head of the circle, which the node keeps and every change takes away on all
-    /// nodes; the relations are read only when they have changed.
+    /// nodes; the relations are read only when they have changed, once for all who ask meanwhile.
     pub async fn view(&self, user_id: &str) -> Result<Arc<Relations>, StoreError> {
         let version = self.head(user_id).await?.view;
         if version == 0 {
             return Ok(Arc::default());
         }
-        let known = self.kept.lock().find(user_id);
         // A head out of the cache may be older than what was read.
-        if let Some(known) = known.filter(|known| known.version >= version) {
-            return Ok(known);
+        let known = || self.kept.lock().find(user_id).filter(|known| known.version >= version);
+        match known() {
+            Some(known) => Ok(known),
+            None => self.reading.shared(user_id, known, self.read_view(user_id, version)).await,
         }
+    }
+
+    /// Reads a user's relations, which are those of a version or later.
+    async fn read_view(&self, user_id: &str, version: u64) -> Result<Arc<Relations>, StoreError> {
         let mut relations = Vec::new();
         let mut range = RowRange::first(prefix(&[TIES]), READ_AT_ONCE);
         loop {

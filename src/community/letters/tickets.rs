@@ -13,6 +13,7 @@ use super::{Letters, Own};
 use crate::community::admin::tickets::rules::Voice;
 use crate::community::effects::Effect;
 use crate::community::notifications::kinds::NotificationKind;
+use crate::community::roles::Role;
 use crate::email::Letter;
 
 /// To one side of a ticket, of what the other side said.
@@ -37,6 +38,11 @@ pub(super) fn handled(pools: NewPools, letters: &Arc<Letters>) -> NewPools {
     pools.handle(&REPLY, Own(Arc::clone(letters)))
 }
 
+/// Whether somebody reads what is said in a member's ticket: the member, and who is of the staff now.
+fn reads(user_id: &str, role: Role, member: &str) -> bool {
+    user_id == member || role >= Role::Moderator
+}
+
 #[async_trait]
 impl Handler<ToSide> for Own {
     async fn run(&self, attempted: &Attempted, job: ToSide) -> Result<(), Failure> {
@@ -45,7 +51,11 @@ impl Handler<ToSide> for Own {
         let said = letters.tickets.message(&ticket.id, job.number).await?;
         let Some(said) = said.filter(|said| said.voice != Voice::Note) else { return Ok(()) };
         let kind = NotificationKind::TicketReplied;
-        let Some(reader) = letters.guest(&job.user_id, &ticket.id, kind).await? else { return Ok(()) };
+        let reader = letters.guest(&job.user_id, &ticket.id, kind).await?;
+        let member = &ticket.facts.user_id;
+        let Some(reader) = reader.filter(|reader| reads(&reader.user.id, reader.user.role, member)) else {
+            return Ok(());
+        };
         let letter = Letter::TicketReply {
             name: reader.name(),
             subject: ticket.facts.subject,
@@ -53,5 +63,17 @@ impl Handler<ToSide> for Own {
             url: format!("{}/support/tickets/{}", letters.public_url, ticket.id),
         };
         letters.send(attempted, &reader, &letter).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_of_the_staff_any_more_gets_no_letter_of_a_members() {
+        assert!(reads("mia", Role::Moderator, "ana") && reads("eva", Role::Admin, "ana"));
+        assert!(!reads("mia", Role::User, "ana"));
+        assert!(reads("ana", Role::User, "ana"));
     }
 }

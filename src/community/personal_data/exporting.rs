@@ -272,6 +272,7 @@ fn name_of(kind: &str) -> String {
         "users" => "Your account and logins",
         "posts" => "Your posts",
         "post_reactions" => "Your reactions",
+        "poll_votes" => "Your votes",
         "comments" => "Your comments",
         "comment_reactions" => "Your reactions to comments",
         "circles" => "Whom you follow, your friends, and whom you keep out",

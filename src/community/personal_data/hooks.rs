@@ -27,7 +27,9 @@ use crate::community::posts::comments::kind::COMMENTS;
 use crate::community::posts::comments::leaving::LeavingCommenters;
 use crate::community::posts::comments::reactions::COMMENT_REACTIONS;
 use crate::community::posts::leaving::LeavingAuthors;
+use crate::community::posts::polls::store::POLL_VOTES;
 use crate::community::posts::store::{POST_REACTIONS, POSTS};
+use crate::community::posts::timeline::store::{TIMELINES, TimelineStore};
 
 /// What a kind does itself. Each call may come again, and changes nothing then.
 #[async_trait]
@@ -84,6 +86,8 @@ pub fn hooks(db: &Db) -> Hooks {
         hook(NAMES.spec().name, Arc::new(OfNames(AccountStore::new(db.clone())))),
         hook(POSTS.spec().name, Arc::new(OfPosts(LeavingAuthors::new(db)))),
         hook(POST_REACTIONS.spec().name, Arc::new(OfReactions(LeavingAuthors::new(db)))),
+        hook(POLL_VOTES.spec().name, Arc::new(OfVotes(LeavingAuthors::new(db)))),
+        hook(TIMELINES.spec().name, Arc::new(OfTimelines(TimelineStore::new(db.clone())))),
         hook(COMMENTS.spec().name, Arc::new(OfComments(LeavingCommenters::new(db)))),
         hook(COMMENT_REACTIONS.spec().name, Arc::new(OfCommentReactions(LeavingCommenters::new(db)))),
         hook(CIRCLES.spec().name, Arc::new(OfCircles(Circles::new(db.clone())))),
@@ -141,6 +145,36 @@ impl Hook for OfReactions {
         _: Timestamp,
     ) -> Result<(), StoreError> {
         self.0.take_reaction_back(sharded(&plain.id), &person.id).await
+    }
+}
+
+struct OfVotes(LeavingAuthors);
+
+#[async_trait]
+impl Hook for OfVotes {
+    async fn take_out(
+        &self,
+        plain: &Plain,
+        _: &[String],
+        person: &Person,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.0.take_vote_back(sharded(&plain.id), &person.id).await
+    }
+}
+
+struct OfTimelines(TimelineStore);
+
+#[async_trait]
+impl Hook for OfTimelines {
+    async fn take_out(
+        &self,
+        plain: &Plain,
+        rows: &[String],
+        _: &Person,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.0.forget(&plain.id, rows).await
     }
 }
 

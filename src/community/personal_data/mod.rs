@@ -37,6 +37,7 @@ use super::accounts::kind::Leaving;
 use super::accounts::leaving::By;
 use super::accounts::links::Purpose;
 use super::accounts::store::User;
+use super::admin::held;
 use super::audit::rules::Act;
 use super::limits::Address;
 use super::roles::{self, Role};
@@ -160,9 +161,13 @@ impl Community {
     async fn begin_leaving(&self, user_id: &str, by: By, now: Timestamp) -> Result<Leaving, Problem> {
         // Tokens go first: if something fails after that, the same can be asked for again after another login.
         self.lock_out_user(user_id).await?;
+        let is_staff = self.accounts.user(user_id).await?.is_some_and(|user| user.role >= Role::Moderator);
         let user = user_id.to_owned();
         let effects = move |leaving: &Leaving| {
             let mut effects = vec![work::depart(&user, None)?];
+            if is_staff {
+                effects.extend(held::give_back(&user, now)?);
+            }
             if leaving.until > leaving.since {
                 effects.push(work::depart(&user, Some(leaving.until))?);
             }

@@ -4,6 +4,7 @@
 //! who does not want to be compared is on no board.
 
 pub mod board;
+pub(super) mod jobs;
 pub mod rules;
 pub mod store;
 pub mod work;
@@ -28,6 +29,7 @@ use utoipa_axum::routes;
 use self::board::{BoardStore, MOST_SHOWN, Standing};
 use self::rules::{Cause, Entry, Score};
 use self::store::ScoreStore;
+use super::policy::{self, Action, Object, Viewer};
 use super::{Community, Person};
 use crate::texts::City;
 
@@ -110,7 +112,7 @@ struct BoardPlace {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct BoardBody {
-    /// At most 100, the best first.
+    /// At most 100, the best first. Ranks of those who are left out are missing.
     items: Vec<BoardPlace>,
 }
 
@@ -185,20 +187,21 @@ impl Community {
         let (score, standings) =
             tokio::try_join!(points.scores.score(user_id), points.boards.standings(&all_time))?;
         let Score { points, months, is_hidden, .. } = score;
-        let this_month = months.get(&work::month(now())).map_or(0, |month| month.points);
+        let this_month = months.get(&jobs::month(now())).map_or(0, |month| month.points);
         let months = months.into_iter().rev().map(|(month, of)| MonthBody { month, points: of.points });
         let rank = rank_of(&standings, user_id).filter(|_| !is_hidden);
         Ok(Json(PointsBody { points, this_month, months: months.collect(), shown: !is_hidden, rank }))
     }
 }
 
-/// Who has most points: of all time, of a month, or of a month in a city. It may be some seconds behind.
+/// Who has most points: of all time, of a month, or of a month in a city. It may be some seconds behind. Who has blocked the caller, or
+/// is blocked, is left out, and the others keep their ranks.
 #[utoipa::path(
     get, path = "/api/leaderboard", operation_id = "getLeaderboard", tag = "points", params(BoardQuery),
     responses((status = OK, body = BoardBody), (status = BAD_REQUEST, body = Problem)),
 )]
 async fn leaderboard(
-    _: Identity,
+    identity: Identity,
     State(community): Shared,
     ValidQuery(query): ValidQuery<BoardQuery>,
 ) -> Result<Json<BoardBody>, Problem> {
@@ -207,9 +210,14 @@ async fn leaderboard(
     let board = board::id(month.as_deref(), city.as_deref());
     let mut standings = community.points.boards.standings(&board).await?;
     standings.truncate(MOST_SHOWN);
-    let people = community.people(standings.iter().map(|(user, _)| user.clone()).collect()).await;
-    let places = standings.into_iter().enumerate().map(|(place, (user_id, standing))| BoardPlace {
-        rank: place + 1,
+    let mine = community.circles.view(&identity.user_id).await?;
+    let viewer = Viewer::from(&identity).knowing(&mine);
+    let mut ranked: Vec<_> = (1..).zip(standings).collect();
+    ranked
+        .retain(|(_, (user, _))| policy::may(viewer, Action::Read, &Object::Somebody { user }).is_allowed());
+    let people = community.people(ranked.iter().map(|(_, (user, _))| user.clone()).collect()).await;
+    let places = ranked.into_iter().map(|(rank, (user_id, standing))| BoardPlace {
+        rank,
         user: people.get(&user_id).cloned(),
         user_id,
         points: standing.points,

@@ -42,6 +42,16 @@ impl Cause {
     }
 }
 
+/// What is told of a deed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Told {
+    /// It was done.
+    Done,
+    /// It does not count any longer.
+    TakenBack,
+}
+
 /// Something that may earn points.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deed {

@@ -6,8 +6,8 @@ use mundotango_storage::db::{
 use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
-use super::rules::{self, Deed, Earned, Entry, Score};
-use super::work;
+use super::jobs;
+use super::rules::{self, Deed, Earned, Entry, Score, Told};
 
 /// The points of each member.
 pub static SCORES: Kind<(), Score, Row> =
@@ -48,16 +48,6 @@ fn day_key(deed: &Deed) -> String {
 
 fn host_key(deed: &Deed) -> String {
     key(&[HOSTS, deed.month(), deed.host.as_deref().unwrap_or_default()])
-}
-
-/// What is told of a deed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Told {
-    /// It was done.
-    Done,
-    /// It does not count any longer.
-    TakenBack,
 }
 
 /// The points of a store.
@@ -107,7 +97,7 @@ impl ScoreStore {
                 if entry.deed.host.is_some() {
                     part.set(host_key(&entry.deed), Row::Count(earned.with_host));
                 }
-                part.emit(&work::list(&user, entry.deed.month(), entry.deed.city.as_deref())?)?;
+                part.emit(&jobs::list(&user, entry.deed.month(), entry.deed.city.as_deref())?)?;
             }
             part.set(deed_key(&entry.deed), Row::Deed(entry));
             Ok(Decision::Write(()))
@@ -123,7 +113,7 @@ impl ScoreStore {
             if is_changed {
                 part.head.is_hidden = is_hidden;
                 part.head.version += 1;
-                part.emit(&work::list_all(&user)?)?;
+                part.emit(&jobs::list_all(&user)?)?;
             }
             Ok::<_, StoreError>(Decision::write_if(is_changed))
         });

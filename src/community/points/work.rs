@@ -1,114 +1,51 @@
-//! The jobs of points: what was done is noted, boards are brought to what members have, and an event that is over earns points
-//! for its host and for those who were there. Each may be done twice, and changes nothing then.
+//! Who does the jobs of points: what was done is noted, boards are brought to what members have, and an event that is over earns
+//! points for its host and for those who were there. Each may be done twice, and changes nothing then.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use mundotango_jobs::{Attempted, Failure, Handler, JobKind, Jobs, NewPools, Priority};
+use mundotango_jobs::{Attempted, Failure, Handler, Jobs, NewPools};
 use mundotango_storage::db::{Db, outbox_key};
 use mundotango_storage::{PageRequest, PageStart, StoreError, now};
-use serde::{Deserialize, Serialize};
 
 use super::board::{self, BoardStore, Standing};
-use super::rules::{Cause, Deed, FEWEST_GUESTS, Score};
-use super::store::{ScoreStore, Told};
-use crate::community::effects::Effect;
+use super::jobs::{LIST, List, NOTE, Note, OVER, Over, day};
+use super::rules::{Cause, Deed, FEWEST_GUESTS, Score, Told};
+use super::store::ScoreStore;
 use crate::community::events::rules::RsvpStatus;
 use crate::community::events::store::{Event, EventStore};
-use crate::community::notifications::tell::NOTIFICATION;
 
-/// Notes that a member did something, or that it does not count any longer.
-static NOTE: JobKind<Note> = JobKind::new("points_note", &NOTIFICATION, 1).priority(Priority::Low);
-/// Brings boards to what a member has.
-static LIST: JobKind<List> = JobKind::new("points_list", &NOTIFICATION, 1).priority(Priority::Low);
-/// Notes who hosted an event that is over, and who was there.
-static OVER: JobKind<Over> =
-    JobKind::new("points_event", &NOTIFICATION, 1).priority(Priority::Low).timeout(Duration::from_mins(10));
-
-/// How long after an event its points are given: until then the list at the door can be brought in.
-const SETTLED_AFTER: Duration = Duration::from_hours(6);
+/// How often a job brings boards to what a member has by then; where that changes on, the next one goes on.
+const ROUNDS: u32 = 4;
 /// Answers that are read at once.
 const ANSWERS_AT_ONCE: usize = 100;
 /// Answers that one job goes through; the next one goes on behind them.
 const ANSWERS_OF_A_JOB: usize = 1_000;
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Note {
-    user_id: String,
-    deed: Deed,
-    told: Told,
+/// What follows when boards were brought to a version of a member's score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// The member has what they show.
+    Done,
+    /// The score has changed meanwhile.
+    Again,
+    /// The same, and this job has done enough.
+    InAnotherJob,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct List {
-    user_id: String,
-    /// The month whose boards are concerned; all of them if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    month: Option<String>,
-    /// The city in it whose board is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    city: Option<String>,
+/// What follows after so many rounds, the last of which brought boards to a version.
+fn next(rounds: u32, listed: u64, present: u64) -> Next {
+    if listed == present {
+        Next::Done
+    } else if rounds < ROUNDS {
+        Next::Again
+    } else {
+        Next::InAnotherJob
+    }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Over {
-    event_id: String,
-    /// When it was to be over: of an event that was moved, another job knows.
-    ends_at: Timestamp,
-    /// Behind whose answer this job begins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    after: Option<String>,
-}
-
-/// The day of a time, in UTC.
-fn day(at: Timestamp) -> String {
-    TimeZone::UTC.to_datetime(at).date().to_string()
-}
-
-/// The month of a time, in UTC: `2026-11`.
-pub(super) fn month(at: Timestamp) -> String {
-    let mut month = day(at);
-    month.truncate("2026-11".len());
-    month
-}
-
-/// Notes that a member made a post that all can read, or that it is one no longer.
-pub(in crate::community) fn post(
-    author_id: &str,
-    post_id: &str,
-    made_at: Timestamp,
-    told: Told,
-) -> Result<Effect, StoreError> {
-    let deed =
-        Deed { cause: Cause::Post, thing: post_id.to_owned(), day: day(made_at), city: None, host: None };
-    let job = NOTE.job(&Note { user_id: author_id.to_owned(), deed, told })?;
-    Ok(Effect::job(job.group(author_id)))
-}
-
-/// Has points given for an event some time after its end.
-pub(in crate::community) fn event(event: &Event) -> Result<Effect, StoreError> {
-    let ends_at = event.when.over_at();
-    let job = OVER.job(&Over { event_id: event.id.clone(), ends_at, after: None })?;
-    Ok(Effect::job(job.due(ends_at + SETTLED_AFTER).group(event.id.as_str())))
-}
-
-/// Brings the boards of a month to what a member has, and that of all time.
-pub(super) fn list(user_id: &str, month: &str, city: Option<&str>) -> Result<Effect, StoreError> {
-    let (month, city) = (Some(month.to_owned()), city.map(str::to_owned));
-    let job = LIST.job(&List { user_id: user_id.to_owned(), month, city })?;
-    Ok(Effect::job(job.group(user_id)))
-}
-
-/// Brings all boards on which a member can be to what the member has.
-pub(super) fn list_all(user_id: &str) -> Result<Effect, StoreError> {
-    let job = LIST.job(&List { user_id: user_id.to_owned(), month: None, city: None })?;
-    Ok(Effect::job(job.group(user_id)))
-}
-
-/// The jobs of this file.
+/// The jobs of points.
 pub fn handled(pools: NewPools, db: &Db, jobs: &Jobs) -> NewPools {
     let worker = Arc::new(PointsWorker::new(db));
     let own = || Own { worker: Arc::clone(&worker), jobs: jobs.clone() };
@@ -129,8 +66,18 @@ impl Handler<Note> for Own {
 
 #[async_trait]
 impl Handler<List> for Own {
-    async fn run(&self, _: &Attempted, job: List) -> Result<(), Failure> {
-        Ok(self.worker.list(&job.user_id, job.month.as_deref(), job.city.as_deref()).await?)
+    async fn run(&self, attempted: &Attempted, job: List) -> Result<(), Failure> {
+        let (month, city) = (job.month.as_deref(), job.city.as_deref());
+        if self.worker.list(&job.user_id, month, city).await? {
+            return Ok(());
+        }
+        let turn = job.turn.saturating_add(1);
+        // The same name at each attempt: whoever does this job again finds the next one.
+        let time = outbox_key(attempted.enqueued_at());
+        let id = format!("{time}.{}.{}.{turn}.boards", job.user_id, board::id(month, city));
+        let user_id = job.user_id.clone();
+        let next = LIST.job(&List { turn, ..job })?;
+        self.jobs.enqueue_as(id, next.group(user_id)).await.map(drop).map_err(Failure::retry)
     }
 }
 
@@ -164,14 +111,16 @@ impl PointsWorker {
         }
     }
 
-    /// Brings boards to what a member has: those of a month, or all; of its cities only this one; and that of all time.
+    /// Brings boards to what a member has: those of a month, or all; of its cities only this one; and that of all time. `false` where the
+    /// score changes on, and another job has to go on.
     pub async fn list(
         &self,
         user_id: &str,
         month: Option<&str>,
         city: Option<&str>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut score = self.scores.score(user_id).await?;
+        let mut rounds = 0;
         loop {
             for (board, points) in boards_of(&score, month, city) {
                 let standing = Standing { points, version: score.version };
@@ -179,10 +128,12 @@ impl PointsWorker {
             }
             // A job of what changed meanwhile may have been faster: who hides is on no board for good by an older one.
             let now = self.scores.score(user_id).await?;
-            if now.version == score.version {
-                return Ok(());
+            rounds += 1;
+            match next(rounds, score.version, now.version) {
+                Next::Done => return Ok(true),
+                Next::Again => score = now,
+                Next::InAnotherJob => return Ok(false),
             }
-            score = now;
         }
     }
 
@@ -247,4 +198,20 @@ fn boards_of(score: &Score, month: Option<&str>, city: Option<&str>) -> Vec<(Str
         boards.extend(cities.map(|(city, points)| (board::id(Some(name), Some(city)), *points)));
     }
     boards
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_ends_however_fast_a_score_changes() {
+        // Each look finds another version than was listed.
+        let steps: Vec<_> =
+            (1..).map(|round| next(round, u64::from(round), u64::from(round) + 1)).take(10).collect();
+        let end = steps.iter().position(|step| *step == Next::InAnotherJob).unwrap();
+        assert_eq!(end + 1, usize::try_from(ROUNDS).unwrap());
+        assert!(steps[..end].iter().all(|step| *step == Next::Again));
+        assert_eq!((next(1, 7, 7), next(ROUNDS, 7, 7)), (Next::Done, Next::Done));
+    }
 }

@@ -11,19 +11,30 @@ use super::bodies::{PostBody, PostCounts, PostMessage};
 use super::editing::Edit;
 use super::live::channel_of;
 use super::post::{Post, Visibility};
+use super::timeline::jobs::fan_out;
 use super::work;
 use crate::community::Person;
 use crate::community::effects::Effect;
 use crate::community::notifications::kinds::NotificationKind;
 use crate::community::notifications::tell::Tell;
 use crate::community::points;
-use crate::community::points::store::Told;
-use crate::community::search::sources::POST;
+use crate::community::points::rules::Told;
+use crate::community::search::kinds::POST;
 
 /// Where public posts are published.
 const FEED_CHANNEL: &str = "posts:feed";
 
-/// Tells those who look at the feed of a new public post, and the search of any.
+/// Publishes what a message says of a post; late, when the post may be for fewer, only that something happened.
+fn publish(channel: impl Into<String>, message: &PostMessage) -> Result<Effect, StoreError> {
+    match message {
+        PostMessage::Created { post } | PostMessage::Updated { post } => {
+            Effect::publish_now(channel, message, &PostMessage::Changed { post_id: post.id.clone() })
+        }
+        PostMessage::Deleted { .. } | PostMessage::Changed { .. } => Effect::publish(channel, message),
+    }
+}
+
+/// Tells those who look at the feed of a new public post, and the search of any; has it put into timelines.
 pub(super) fn announce_new(
     post: &Post,
     people: &BTreeMap<String, Person>,
@@ -31,8 +42,11 @@ pub(super) fn announce_new(
     let mut effects = Vec::new();
     if post.visibility == Visibility::Public {
         let body = PostBody::new(post.clone(), PostCounts::default(), people);
-        effects.push(Effect::publish(FEED_CHANNEL, &PostMessage::Created { post: body })?);
+        effects.push(publish(FEED_CHANNEL, &PostMessage::Created { post: body })?);
         effects.push(earn(post, Told::Done)?);
+    }
+    if post.visibility != Visibility::Private {
+        effects.push(fan_out(&post.id)?);
     }
     effects.push(Effect::changed(POST, &post.id));
     Ok(effects)
@@ -58,12 +72,15 @@ pub(super) fn announce_edit(
         }
         (false, false) => (None, gone()),
     };
-    let mut effects = vec![Effect::publish(channel_of(&after.id), &of_post)?];
+    let mut effects = vec![publish(channel_of(&after.id), &of_post)?];
     if let Some(of_feed) = of_feed {
-        effects.push(Effect::publish(FEED_CHANNEL, &of_feed)?);
+        effects.push(publish(FEED_CHANNEL, &of_feed)?);
     }
     if was != is {
         effects.push(earn(after, if is { Told::Done } else { Told::TakenBack })?);
+    }
+    if after.visibility.is_wider_than(before.visibility) {
+        effects.push(fan_out(&after.id)?);
     }
     effects.push(Effect::changed(POST, &after.id));
     Ok(effects)
@@ -71,15 +88,15 @@ pub(super) fn announce_edit(
 
 /// Has the author's points follow a post that becomes public, or is so no longer.
 fn earn(post: &Post, told: Told) -> Result<Effect, StoreError> {
-    points::work::post(&post.author_id, &post.id, post.created_at, told)
+    points::jobs::post(&post.author_id, &post.id, post.created_at, told)
 }
 
 /// Tells those who look at a post that it is gone, and has removed what hung on it.
 pub(super) fn announce_deleted(post: &Post) -> Result<Vec<Effect>, StoreError> {
     let gone = PostMessage::Deleted { post_id: post.id.clone() };
-    let mut effects = vec![Effect::publish(channel_of(&post.id), &gone)?, work::remove_rest(&post.id)?];
+    let mut effects = vec![publish(channel_of(&post.id), &gone)?, work::remove_rest(post)?];
     if post.visibility == Visibility::Public {
-        effects.push(Effect::publish(FEED_CHANNEL, &gone)?);
+        effects.push(publish(FEED_CHANNEL, &gone)?);
         effects.push(earn(post, Told::TakenBack)?);
     }
     effects.push(Effect::changed(POST, &post.id));
@@ -105,4 +122,35 @@ pub(in crate::community) fn tell_mentioned(
         .effect(user_id)
     };
     user_ids.iter().map(tell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use mundotango_storage::now;
+    use serde_json::json;
+
+    use super::*;
+    use crate::community::posts::post::Text;
+    use crate::relay::Attempt;
+
+    #[test]
+    fn what_a_post_says_is_not_told_late() {
+        let text = |words: &str| Text::new(words, now());
+        let before = Post::made("1".to_owned(), "ana".to_owned(), text("before"), Visibility::Public);
+        let after = Post { text: text("after"), ..before.clone() };
+        let changed = json!({"type": "post.changed", "postId": "1"});
+        let new = announce_new(&before, &BTreeMap::new()).unwrap();
+        assert_eq!(new[0].said(Attempt::AtOnce)["post"]["content"], "before");
+        assert_eq!(new[0].said(Attempt::Later), changed);
+        let edit = Edit { before, after };
+        let edited = announce_edit(&edit, &PostCounts::default(), &BTreeMap::new()).unwrap();
+        for effect in &edited[..2] {
+            assert_eq!(effect.said(Attempt::AtOnce)["post"]["content"], "after");
+            assert_eq!(effect.said(Attempt::Later), changed);
+        }
+        let narrowed = Edit { after: Post { visibility: Visibility::Private, ..edit.after.clone() }, ..edit };
+        for effect in &announce_edit(&narrowed, &PostCounts::default(), &BTreeMap::new()).unwrap()[..2] {
+            assert_eq!(effect.said(Attempt::Later), json!({"type": "post.deleted", "postId": "1"}));
+        }
+    }
 }

@@ -11,10 +11,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::editing::PostEdit;
 use super::entities::{Entity, EntityKind, entities, tag_key};
+use super::polls::bodies::{NewPoll, PollState, PollView};
+use super::polls::rules::Poll;
 use super::post::{MOST_MEDIA, Media, MediaKind, Post, Text, Visibility};
 use super::rules::ReactionType;
 use crate::community::Person;
-use crate::texts::{AltText, Id, PhotoAddress, PostText, TagText};
+use crate::texts::{AltText, FeedPlace, PhotoAddress, PostText, TagText};
 
 /// A picture, a film or a page beside the words.
 #[derive(Clone, Debug, Deserr, ToSchema)]
@@ -53,13 +55,22 @@ pub(super) struct NewPost {
     #[deserr(default)]
     #[schema(value_type = Vec<MediaBody>, max_items = 10, required = false)]
     media: Given<UpTo<MediaBody, MOST_MEDIA>>,
+    /// A question to those who read it.
+    #[deserr(default)]
+    #[schema(value_type = NewPoll, required = false)]
+    poll: Given<NewPoll>,
 }
 
 impl NewPost {
-    /// As it is kept, without those whom it mentions.
-    pub(super) fn text(self, at: Timestamp) -> (Text, Visibility) {
+    /// As it is kept, without those whom it mentions; or what is wrong with it, at that time.
+    pub(super) fn parts(self, at: Timestamp) -> Result<(Text, Visibility, Option<Poll>), FieldError> {
         let media = self.media.0.map(media).unwrap_or_default();
-        (Text { media, ..Text::new(self.content.into_string(), at) }, self.visibility.0)
+        let poll = self.poll.0.map(Poll::from);
+        if poll.as_ref().is_some_and(|poll| !poll.is_timely(at)) {
+            let message = "must be 5 minutes to 90 days from now";
+            return Err(FieldError::new("poll.until", FieldCode::OutOfRange, message));
+        }
+        Ok((Text { media, ..Text::new(self.content.into_string(), at) }, self.visibility.0, poll))
     }
 }
 
@@ -106,11 +117,11 @@ pub(super) struct FeedQuery {
     #[deserr(default)]
     #[param(value_type = Option<TagText>, inline)]
     pub(super) tag: Option<TagText>,
-    /// Only what is newer than the post of this id, the oldest first: the `newest` of an answer before. What was made in the two
-    /// minutes before that post may come again, as it may have been late: clients know it by its id.
+    /// Only what is newer than this, the oldest first: the `newest` of an answer before, or the id of a post. What was made in the
+    /// two minutes before that may come again, as it may have been late: clients know it by its id.
     #[deserr(default)]
-    #[param(value_type = Option<Id>)]
-    pub(super) after: Option<Id>,
+    #[param(value_type = Option<FeedPlace>, inline)]
+    pub(super) after: Option<FeedPlace>,
 }
 
 fn one_way(query: FeedQuery, _at: ValuePointerRef<'_>) -> Result<FeedQuery, BadFields> {
@@ -200,6 +211,9 @@ pub(in crate::community) struct PostBody {
     /// What the words name.
     entities: Vec<EntityView>,
     media: Vec<MediaView>,
+    /// What it asks; null where it asks nothing.
+    #[schema(required = true)]
+    poll: Option<PollView>,
     visibility: Visibility,
     created_at: Time,
     /// Rises with each edit, from 1 on.
@@ -230,6 +244,7 @@ impl PostBody {
             edited_at: (post.revision > 1).then(|| post.text.at.into()),
             content: post.text.content,
             media: post.text.media.into_iter().map(MediaView::from).collect(),
+            poll: post.poll.map(PollView::from),
             visibility: post.visibility,
             created_at: post.created_at.into(),
             revision: post.revision,
@@ -248,6 +263,9 @@ pub(in crate::community) struct SeenPost {
     /// The caller's own reaction.
     #[schema(required = true)]
     pub(super) my_reaction: Option<ReactionType>,
+    /// How the poll stands; null where there is none.
+    #[schema(required = true)]
+    pub(super) poll_state: Option<PollState>,
 }
 
 /// A page of the feed.
@@ -259,7 +277,8 @@ pub(super) struct FeedBody {
     /// What to send as `cursor` for older posts; null at the end, and with `after`.
     #[schema(required = true)]
     pub(super) next_cursor: Option<String>,
-    /// What to send as `after` for newer posts; null where no post was looked at.
+    /// What to send as `after` for newer posts: the id of a post that the caller sees, or a place that names none. Null where no
+    /// post was looked at.
     #[schema(required = true)]
     pub(super) newest: Option<String>,
     /// With `after`: whether there are more that are newer. Ask again with `newest`.
@@ -313,7 +332,8 @@ pub(in crate::community) enum PostMessage {
         #[serde(rename = "postId")]
         post_id: String,
     },
-    /// Something happened to a post that is not public: on `post:{id}`, which does not say what.
+    /// Something happened to a post, and nobody is told what: it is not public, or this is told late and the post may be for
+    /// fewer by now. Ask for it.
     #[serde(rename = "post.changed")]
     Changed {
         #[serde(rename = "postId")]

@@ -87,7 +87,7 @@ pub(super) fn tag_entries(post: &Post, before: &BTreeSet<String>) -> Result<Vec<
 pub struct Newer {
     /// The oldest first. Posts of the two minutes before are among them.
     pub items: Vec<Post>,
-    /// The id of the last post that was looked at.
+    /// The id of the last post that was looked at, shown or not: it is not told to whom it was not shown.
     pub newest: String,
     /// Whether there are more.
     pub has_more: bool,

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use mundotango_actors::{ChannelGate, Engine, EngineError, Pace, Publish, TopicHandler};
 use mundotango_protocol::{ChannelName, Publication};
+use mundotango_storage::StoreError;
 use mundotango_storage::hot::Version;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -25,6 +26,9 @@ const NAMESPACE: &str = "post";
 /// On what nodes tell each other which post's reactions changed, and the name of the task that publishes them.
 const REACTIONS: &str = "post reactions";
 
+/// Stands before the id of a post whose votes changed, where that of one alone is of a post whose reactions did.
+const VOTES: &str = "votes:";
+
 /// What `post:{id}` publishes.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type")]
@@ -40,6 +44,14 @@ pub(in crate::community) enum ReactionsMessage {
         /// How many comments.
         #[serde(rename = "commentCount")]
         comment_count: u64,
+    },
+    /// Somebody voted. Only of a public post; whoever may see the results asks for them.
+    #[serde(rename = "post.polled")]
+    Polled {
+        #[serde(rename = "postId")]
+        post_id: String,
+        /// How many have voted.
+        voters: u64,
     },
 }
 
@@ -108,25 +120,39 @@ impl Reactions {
         }
     }
 
+    /// What there is to say of a public post, and its number, where that tells older from newer.
+    async fn news(
+        &self,
+        post_id: &str,
+        of_votes: bool,
+    ) -> Result<(ReactionsMessage, Option<u64>), StoreError> {
+        let id = post_id.to_owned();
+        if of_votes {
+            let voters = self.posts.votes_now(post_id).await?.voters;
+            return Ok((ReactionsMessage::Polled { post_id: id, voters }, None));
+        }
+        let ((reactions, reacted), (comment_count, commented)) =
+            tokio::try_join!(self.posts.reactions_now(post_id), self.comments.count(post_id))?;
+        let message = ReactionsMessage::Reacted { post_id: id, reactions, comment_count };
+        Ok((message, Some(reacted + commented)))
+    }
+
     /// Whether they are published; not, if a part of the node does not answer now.
-    async fn publish(&self, engine: &Engine, post_id: &str) -> anyhow::Result<bool> {
+    async fn publish(&self, engine: &Engine, changed: &str) -> anyhow::Result<bool> {
+        let (post_id, of_votes) = changed.strip_prefix(VOTES).map_or((changed, false), |id| (id, true));
         let Ok(post) = self.posts.post_now(post_id).await else { return Ok(false) };
         let Some(post) = post else { return Ok(true) };
-        let counts = tokio::try_join!(self.posts.reactions_now(post_id), self.comments.count(post_id));
-        let Ok(((reactions, reacted), (comment_count, commented))) = counts else { return Ok(false) };
-        let message = |post_id: String| match post.visibility {
-            Visibility::Public => {
-                serde_json::to_vec(&ReactionsMessage::Reacted { post_id, reactions, comment_count })
-            }
+        let Ok((message, number)) = self.news(post_id, of_votes).await else { return Ok(false) };
+        let data = match post.visibility {
+            Visibility::Public => serde_json::to_vec(&message)?,
             Visibility::Friends | Visibility::Private => {
-                serde_json::to_vec(&PostMessage::Changed { post_id })
+                serde_json::to_vec(&PostMessage::Changed { post_id: post_id.to_owned() })?
             }
         };
-        let (number, data) = (reacted + commented, Bytes::from(message(post_id.to_owned())?));
         let publish = Publish {
             // Where two nodes publish for a moment, nobody sees older counts after newer ones.
-            version: Some(Version { number, epoch: REACTIONS.to_owned() }),
-            ..Publish::new(Publication { data, ..Publication::default() })
+            version: number.map(|number| Version { number, epoch: REACTIONS.to_owned() }),
+            ..Publish::new(Publication { data: Bytes::from(data), ..Publication::default() })
         };
         let channel = ChannelName::parse(&channel_of(post_id))?;
         match engine.publish(&channel, publish).await {
@@ -148,6 +174,10 @@ pub(in crate::community) fn start(
     posts.on_reactions({
         let changed = Arc::clone(&changed);
         move |post_id| changed.changed(post_id)
+    });
+    posts.on_votes({
+        let changed = Arc::clone(&changed);
+        move |post_id| changed.changed(&format!("{VOTES}{post_id}"))
     });
     engine.set_gate(NAMESPACE, Arc::new(Readers(posts.clone(), circles.clone())));
     engine.set_topic(REACTIONS, Arc::new(Hearing(Arc::clone(&changed))));

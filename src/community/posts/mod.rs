@@ -10,10 +10,13 @@ pub mod feeds;
 pub mod leaving;
 pub(super) mod live;
 pub(super) mod mentions;
+pub mod polls;
 pub mod post;
 mod readers;
 pub mod rules;
 pub mod store;
+pub mod timeline;
+pub mod visibility;
 pub mod work;
 
 use std::sync::Arc;
@@ -21,11 +24,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path, ValidJson};
+use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Paging, Path, ValidJson};
 use mundotango_gateway::problem::{Code, FieldCode, Problem};
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
 use mundotango_storage::db::time_of_id;
-use mundotango_storage::{Page, PageRequest, PageStart};
+use mundotango_storage::{Page, PageStart};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -36,7 +39,7 @@ use self::readers::Reader;
 use self::rules::ReactionType;
 use super::effects::Effect;
 use super::{Community, label};
-use crate::texts::Id;
+use crate::texts::FeedPlace;
 
 type Shared = State<Arc<Community>>;
 
@@ -48,6 +51,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(react, take_back))
         .merge(changing::router())
         .merge(comments::router())
+        .merge(polls::router())
+        .merge(timeline::router())
 }
 
 impl Community {
@@ -80,24 +85,33 @@ impl Community {
             self.comments.counts(&ids),
             self.posts.reactions_of(user_id, &ids)
         )?;
+        let mut polls = self.poll_states(&posts, user_id).await?;
         let counts = reactions.into_iter().zip(comments);
         let seen = posts.into_iter().zip(counts).map(|(post, (reactions, comments))| SeenPost {
             my_reaction: own.get(&post.id).copied(),
+            poll_state: polls.remove(&post.id),
             post: PostBody::new(post, PostCounts { reactions, comments }, &people),
         });
         Ok(seen.collect())
     }
 
-    /// What of the user's feed is newer than a post that the user knows.
-    async fn newer_posts(&self, user_id: &str, after: Id, page: PageRequest) -> Result<FeedBody, Problem> {
-        let after = after.into_string();
+    /// What of the user's feed is newer than a place that the user knows.
+    async fn newer_posts(
+        &self,
+        user_id: &str,
+        after: FeedPlace,
+        paging: &Paging,
+    ) -> Result<FeedBody, Problem> {
+        let (told, page) = (after.into_string(), paging.request());
         if page.start != PageStart::First {
             let message = "does not go together with cursor and page";
             return Err(Problem::invalid_field("after", FieldCode::Contradiction, message));
         }
-        if time_of_id(&after).is_none() {
-            return Err(Problem::invalid_field("after", FieldCode::BadForm, "must be the id of a post"));
-        }
+        let after = if time_of_id(&told).is_some() { Some(told.clone()) } else { paging.open_mark(&told) };
+        let after = after.ok_or_else(|| {
+            let message = "must be the id of a post, or the `newest` of an answer before";
+            Problem::invalid_field("after", FieldCode::BadForm, message)
+        })?;
         let reader = Reader::new(&self.circles, user_id).await?;
         let (friends, is_wanted) = (reader.friends_in_feed(), |post: &Post| reader.wants(post));
         let newer = self.posts.newer(user_id, &friends, &after, page.limit, is_wanted).await?;
@@ -105,8 +119,16 @@ impl Community {
             let detail = "too much is newer than that: begin with the first page";
             Problem::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
         })?;
-        let items = self.seen_posts(reader.confirmed(newer.items).await?, user_id).await?;
-        Ok(FeedBody { items, next_cursor: None, newest: Some(newer.newest), gap: newer.has_more })
+        let posts = reader.confirmed(newer.items).await?;
+        let newest = if newer.newest == after {
+            Some(told)
+        } else if posts.iter().any(|post| post.id == newer.newest) {
+            Some(newer.newest)
+        } else {
+            paging.seal_mark(&newer.newest)
+        };
+        let items = self.seen_posts(posts, user_id).await?;
+        Ok(FeedBody { items, next_cursor: None, newest, gap: newer.has_more })
     }
 
     async fn counts_of(&self, post_id: &str) -> Result<PostCounts, Problem> {
@@ -131,7 +153,8 @@ impl Community {
         }
         let people = self.people(vec![post.author_id.clone()]).await;
         let counts = self.counts_of(&post.id).await?;
-        Ok(Json(SeenPost { post: PostBody::new(post, counts, &people), my_reaction: reaction }))
+        let poll_state = self.poll_states(std::slice::from_ref(&post), user_id).await?.remove(&post.id);
+        Ok(Json(SeenPost { post: PostBody::new(post, counts, &people), my_reaction: reaction, poll_state }))
     }
 }
 
@@ -151,7 +174,7 @@ async fn feed(
 ) -> Result<Json<FeedBody>, Problem> {
     let (user, request) = (&identity.user_id, query.page.request());
     if let Some(after) = query.filter.after {
-        return community.newer_posts(user, after, request).await.map(Json);
+        return community.newer_posts(user, after, &query.page).await.map(Json);
     }
     let is_first = request.start == PageStart::First;
     let reader = Reader::new(&community.circles, user).await?;
@@ -162,8 +185,9 @@ async fn feed(
     } else {
         community.posts.feed(user, &reader.friends_in_feed(), request, is_wanted).await?
     };
-    let newest = page.items.first().filter(|_| is_first).map(|post| post.id.clone());
-    let items = community.seen_posts(reader.confirmed(page.items).await?, user).await?;
+    let posts = reader.confirmed(page.items).await?;
+    let newest = posts.first().filter(|_| is_first).map(|post| post.id.clone());
+    let items = community.seen_posts(posts, user).await?;
     let PageBody { items, next_cursor } = query.page.body(Page { items, next: page.next });
     Ok(Json(FeedBody { items, next_cursor, newest, gap: false }))
 }
@@ -186,7 +210,7 @@ async fn of_author(
     Ok(Json(query.page.body(Page { items, next: page.next })))
 }
 
-/// Say something. Public posts are published to `posts:feed`; who is mentioned and may read it is told.
+/// Say something, and ask something with it. Public posts are published to `posts:feed`; who is mentioned and may read it is told.
 #[utoipa::path(
     post, path = "/api/posts", operation_id = "createPost",
     tag = "posts", params(IdempotencyKey), request_body = NewPost,
@@ -202,11 +226,12 @@ async fn create(
     State(community): Shared,
     ValidJson(body): ValidJson<NewPost>,
 ) -> Result<(StatusCode, Json<PostBody>), Problem> {
-    let (mut text, visibility) = body.text(new_id.made_at());
+    let parts = body.parts(new_id.made_at());
+    let (mut text, visibility, poll) = parts.map_err(|wrong| Problem::invalid(vec![wrong]))?;
     let author = identity.user_id;
     let mentioned = community.mentioned(&text.content, &author, &text.mentions).await?;
     text.mentions = mentioned.ids;
-    let post = Post::made(new_id.into_text(), author.clone(), text, visibility);
+    let post = Post { poll, ..Post::made(new_id.into_text(), author.clone(), text, visibility) };
     let people = community.people(vec![author.clone()]).await;
     let told = readers::readers_of(&community.circles, &post, mentioned.new).await?;
     let by_name = people.get(&author).map(|person| format!("@{}", person.username)).unwrap_or_default();

@@ -6,36 +6,14 @@ use jiff::Timestamp;
 use mundotango_storage::db::{Found, Part, key, number};
 use serde::{Deserialize, Serialize};
 
+use super::polls::rules::Poll;
+pub use super::visibility::Visibility;
 use crate::community::policy::Object;
 
 /// Most revisions of a post.
 pub const MOST_REVISIONS: u32 = 50;
 /// Most media of a post.
 pub const MOST_MEDIA: usize = 10;
-
-/// Who may read a post.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Visibility {
-    /// Everybody.
-    Public,
-    /// The author and the author's friends.
-    Friends,
-    /// The author.
-    Private,
-}
-
-impl Visibility {
-    /// Whether this shows a post to people to whom the other does not.
-    pub(super) fn is_wider_than(self, other: Self) -> bool {
-        let width = |one| match one {
-            Self::Private => 0,
-            Self::Friends => 1,
-            Self::Public => 2,
-        };
-        width(self) > width(other)
-    }
-}
 
 /// What stands beside the words of a post.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +70,8 @@ pub struct Facts {
     media: Vec<Media>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     mentions: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    poll: Option<Poll>,
     visibility: Visibility,
     created_at: Timestamp,
 }
@@ -104,6 +84,7 @@ impl Facts {
             content,
             media,
             mentions,
+            poll: post.poll.clone(),
             visibility: post.visibility,
             created_at: post.created_at,
         }
@@ -171,6 +152,8 @@ pub struct Post {
     pub text: Text,
     /// Which revision that is, from 1 on.
     pub revision: u32,
+    /// What it asks.
+    pub poll: Option<Poll>,
     /// Who may read it.
     pub visibility: Visibility,
     /// Rises whenever that changes.
@@ -185,7 +168,17 @@ impl Post {
     /// One that is new.
     pub fn made(id: String, author_id: String, text: Text, visibility: Visibility) -> Self {
         let created_at = text.at;
-        Self { id, author_id, text, revision: 1, visibility, audience_version: 0, shown_from: 0, created_at }
+        Self {
+            id,
+            author_id,
+            text,
+            revision: 1,
+            poll: None,
+            visibility,
+            audience_version: 0,
+            shown_from: 0,
+            created_at,
+        }
     }
 
     /// One that was read.
@@ -205,6 +198,7 @@ impl Post {
             author_id: facts.author_id.clone(),
             text: newest.map_or_else(|| facts.text(), |newest| newest.text.clone()),
             revision: newest.map_or(1, |newest| newest.revision),
+            poll: facts.poll.clone(),
             visibility: head.visibility.unwrap_or(facts.visibility),
             audience_version: head.audience_version,
             shown_from: head.shown_from,

@@ -43,6 +43,16 @@ impl<'a> Reader<'a> {
         self.may_read(post) && !self.mine.has_muted(&post.author_id)
     }
 
+    /// Whether the user follows somebody.
+    pub(super) fn follows(&self, author_id: &str) -> bool {
+        self.mine.to(author_id).is(Sorts::FOLLOWED)
+    }
+
+    /// How the user stands to others.
+    pub(super) fn relations(&self) -> &Relations {
+        &self.mine
+    }
+
     /// Those of some posts whose authors say so as well where they are for friends: the reader's copy of what the author wants may
     /// be late, which may hide a post and must not show one.
     pub(super) async fn confirmed(&self, mut posts: Vec<Post>) -> Result<Vec<Post>, StoreError> {

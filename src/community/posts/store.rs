@@ -27,6 +27,7 @@ const PERSONAL: &[Fields] = &[
             "facts.author_id",
             "facts.content",
             "facts.media.**",
+            "facts.poll.**",
             "facts.visibility",
             "facts.created_at",
             "head.newest.text.content",

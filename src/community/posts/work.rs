@@ -9,7 +9,7 @@ use mundotango_storage::db::Db;
 use serde::{Deserialize, Serialize};
 
 use super::comments::store::CommentStore;
-use super::store::PostStore;
+use super::store::{Post, PostStore};
 use crate::community::effects::Effect;
 use crate::community::notifications::tell::NOTIFICATION;
 
@@ -20,12 +20,14 @@ static REMOVAL: JobKind<OfPost> =
 #[derive(Debug, Serialize, Deserialize)]
 struct OfPost {
     post_id: String,
+    #[serde(default)]
+    has_poll: bool,
 }
 
 /// Has removed what hangs on a post that is deleted.
-pub(super) fn remove_rest(post_id: &str) -> Result<Effect, StoreError> {
-    let job = REMOVAL.job(&OfPost { post_id: post_id.to_owned() })?;
-    Ok(Effect::job(job.group(post_id)))
+pub(super) fn remove_rest(post: &Post) -> Result<Effect, StoreError> {
+    let job = REMOVAL.job(&OfPost { post_id: post.id.clone(), has_poll: post.poll.is_some() })?;
+    Ok(Effect::job(job.group(post.id.as_str())))
 }
 
 /// The jobs of this file.
@@ -45,8 +47,11 @@ impl Rest {
     }
 
     /// Removes what hung on a post that is deleted. Doing it again changes nothing.
-    pub(super) async fn remove(&self, post_id: &str) -> Result<(), StoreError> {
+    pub(super) async fn remove(&self, post_id: &str, has_poll: bool) -> Result<(), StoreError> {
         self.comments.remove_all(post_id).await?;
+        if has_poll {
+            self.posts.delete_votes(post_id).await?;
+        }
         self.posts.delete_reactions(post_id).await
     }
 }
@@ -54,6 +59,6 @@ impl Rest {
 #[async_trait]
 impl Handler<OfPost> for Rest {
     async fn run(&self, _: &Attempted, job: OfPost) -> Result<(), Failure> {
-        Ok(self.remove(&job.post_id).await?)
+        Ok(self.remove(&job.post_id, job.has_poll).await?)
     }
 }

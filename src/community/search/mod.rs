@@ -3,6 +3,7 @@
 //! [`sources`] tells what there is to search for, `crate::search` finds it, and [`shown`] shows what the caller may see.
 
 mod finding;
+pub mod kinds;
 mod shown;
 pub mod sources;
 

@@ -7,7 +7,7 @@ use mundotango_gateway::problem::Problem;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::sources::{EVENT, HOUSING, PERSON, POST};
+use super::kinds::{EVENT, HOUSING, PERSON, POST};
 use crate::community::Community;
 use crate::community::accounts::PublicUser;
 use crate::community::events::bodies::SeenEvent;

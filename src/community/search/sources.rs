@@ -1,12 +1,13 @@
 //! What there is to search for: one line and one function for each kind of thing.
 //!
-//! A new kind of thing needs a line in [`sources`], the function that makes its document, [`Effect::changed`] in each change of
-//! it, and a way to show it in `shown.rs`.
+//! A new kind of thing needs a name in `kinds.rs`, a line in [`sources`], the function that makes its document,
+//! [`Effect::changed`] in each change of it, and a way to show it in `shown.rs`.
 //!
 //! [`Effect::changed`]: crate::community::effects::Effect::changed
 
 use mundotango_storage::db::{Db, Found, KindSpec};
 
+use super::kinds::{EVENT, HOUSING, PERSON, POST};
 use crate::community::accounts::kind::{self as account, Account, USERS};
 use crate::community::accounts::profile::FieldAudience;
 use crate::community::accounts::store::User;
@@ -18,15 +19,6 @@ use crate::community::housing::listings::words::areas;
 use crate::community::posts::store::{POSTS, Post, Visibility};
 use crate::search::document::{Audience, Document};
 use crate::search::source::{Partitions, Source};
-
-/// The name of people.
-pub const PERSON: &str = "person";
-/// The name of posts.
-pub const POST: &str = "post";
-/// The name of events.
-pub const EVENT: &str = "event";
-/// The name of places to stay.
-pub const HOUSING: &str = "housing";
 
 /// All that is searched for in a store.
 pub fn sources(db: &Db) -> Vec<Box<dyn Source>> {

@@ -208,3 +208,49 @@ async fn an_index_that_is_lost_or_too_old_is_made_anew() {
     catch_up(&indexer).await;
     assert_eq!(found(&index, "milonga"), ["1"]);
 }
+
+/// A node that is started anew each day takes off the disk what was deleted, as others do.
+#[tokio::test]
+async fn what_was_deleted_is_purged_once_a_day_however_often_the_node_is_started() {
+    let node = Node::new();
+    node.things.set("1", "milonga");
+    let (indexer, index) = node.start();
+    catch_up(&indexer).await;
+    let first = indexer.state.lock().await.purged_at.expect("nobody knows when it was done before");
+    drop((indexer, index));
+
+    let (indexer, index) = node.start();
+    node.set("2", "practica").await;
+    catch_up(&indexer).await;
+    assert_eq!(indexer.state.lock().await.purged_at, Some(first), "not before a day has passed");
+    // As if it had.
+    let yesterday = first - PURGE_EVERY;
+    {
+        let state = indexer.state.lock().await;
+        let progress = Progress { purged_at: Some(yesterday), ..Progress::new(state.cursor.clone(), true) };
+        index.commit(&progress).unwrap();
+    }
+    drop((indexer, index));
+
+    let (indexer, index) = node.start();
+    assert_eq!(indexer.state.lock().await.purged_at, Some(yesterday));
+    catch_up(&indexer).await;
+    assert!(indexer.state.lock().await.purged_at > Some(first), "a start does not begin the day anew");
+    assert_eq!(found(&index, "practica"), ["2"]);
+}
+
+#[test]
+fn a_purge_is_due_after_a_day_and_where_nobody_knows() {
+    let now = Timestamp::now();
+    let hours = |hours| now + SignedDuration::from_hours(hours);
+    for (purged_at, is_due) in [
+        (None, true),
+        (Some(hours(-24)), true),
+        (Some(hours(-23)), false),
+        (Some(now), false),
+        (Some(hours(1)), false),
+        (Some(hours(24)), true),
+    ] {
+        assert_eq!(is_purge_due(purged_at, now), is_due, "{purged_at:?}");
+    }
+}

@@ -107,6 +107,29 @@ async fn a_ticket_is_its_members_and_a_member_has_so_many() {
     open(&server, &ben).await;
 }
 
+/// Whoever loses the role leaves nothing behind that only admins could take over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_moderator_held_waits_for_others_once_the_role_is_gone() {
+    let server = Server::start().await;
+    let (ana, eva) = (server.register("ana").await, staff(&server, "eva", "admin").await);
+    let (mia, max) = (staff(&server, "mia", "moderator").await, staff(&server, "max", "moderator").await);
+    let path = open(&server, &ana).await;
+    done(&server, &format!("{path}/assign"), &mia, json!({})).await;
+    let role = format!("/api/admin/users/{}/role", mia.id);
+    let body = json!({"role": "user", "reason": "She asked for it."});
+    let (status, answer) = server.call(Method::PUT, &role, Some(&eva.token), Some(body)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    until("the ticket waits", async || {
+        let ticket = read(&server, &path, &max).await;
+        (ticket["state"] == "open" && ticket["assigneeId"].is_null()).then_some(())
+    })
+    .await;
+    let taken = done(&server, &format!("{path}/assign"), &max, json!({})).await;
+    assert_eq!(taken["assigneeId"], json!(max.id));
+    let acts = acts(&server, path.rsplit('/').next().unwrap(), 3).await;
+    assert_eq!((&acts[1]["act"], &acts[1]["actorId"]), (&json!("ticket.released"), &json!("system")));
+}
+
 /// What changes is told to the member's devices, and to those who work on tickets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_queue_is_heard_by_the_staff_alone() {

@@ -124,11 +124,21 @@ async fn everybody_is_told_and_each_has_the_own_flags() {
     let flag = json!({"enabled": true, "percent": 0, "roles": ["admin"]});
     let (status, answer) = put(&server, "/api/admin/flags/map", &eva, flag).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    assert_eq!(read(&server, "/api/flags", &ana).await["flags"], json!({"map": false}));
+    assert_eq!(read(&server, "/api/flags", &ana).await["flags"], json!({}), "nobody reads what is to come");
     assert_eq!(read(&server, "/api/flags", &eva).await["flags"], json!({"map": true}));
     put(&server, "/api/admin/flags/map", &eva, json!({"enabled": true, "percent": 100})).await;
     assert_eq!(read(&server, "/api/flags", &ana).await["flags"], json!({"map": true}));
     let (status, _) = put(&server, "/api/admin/flags/a%20b", &eva, json!({"enabled": true})).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
-    acts(&server, "map", 2).await;
+    let path = "/api/admin/flags/map";
+    let (status, _) = server.call(Method::DELETE, path, Some(&ana.token), None).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let (status, _) = server.call(Method::DELETE, path, Some(&eva.token), None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let (status, _) = server.call(Method::DELETE, path, Some(&eva.token), None).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "there is none any more");
+    assert_eq!(read(&server, "/api/flags", &ana).await["flags"], json!({}));
+    assert_eq!(read(&server, "/api/admin/flags", &eva).await["items"], json!([]));
+    let acts = acts(&server, "map", 3).await;
+    assert_eq!(acts[2]["act"], "flag.removed");
 }

@@ -67,6 +67,114 @@ async fn a_stranger_sends_one_message_until_the_other_accepts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_with_many_groups_takes_the_place_of_nobody_elses_request() {
+    let server = Server::start().await;
+    let users = register_all(&server, &["ana", "ben", "cam"]).await;
+    let [ana, ben, cam] = users.as_slice() else { unreachable!() };
+    let (_, begun) = server.post(CONVERSATIONS, cam, json!({"userId": ben.id})).await;
+    let asked = id_of(&begun);
+    say(&server, &asked, cam, "Hola").await;
+    let mut groups = Vec::new();
+    for _ in 0..5 {
+        groups.push(group(&server, ana, &[ben]).await);
+    }
+    let requests = async || listed(&server, ben, "requests").await;
+    until("all ask", async || (requests().await.len() == 6).then_some(())).await;
+    let another = json!({"title": "Camp", "memberIds": [ben.id]});
+    let refusal = refused(&server, Method::POST, CONVERSATIONS, ana, another).await;
+    assert_eq!(refusal, (StatusCode::CONFLICT, json!("full")));
+    let alone = group(&server, ana, &[]).await;
+    let members = json!({"userIds": [ben.id]});
+    let refusal = refused(&server, Method::POST, &of(&alone, "members"), ana, members.clone()).await;
+    assert_eq!(refusal, (StatusCode::CONFLICT, json!("full")));
+    // Who is in a group already is not asked again.
+    done(&server, Method::POST, &of(&groups[0], "members"), ana, members.clone()).await;
+    assert!(requests().await.contains_key(&asked), "nobody else's request made room");
+    // An answer makes room for another one.
+    done(&server, Method::POST, &of(&groups[0], "accept"), ben, Value::Null).await;
+    done(&server, Method::POST, &of(&alone, "members"), ana, members).await;
+    until("ben is asked", async || requests().await.remove(&alone)).await;
+    assert_eq!(requests().await.len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_blocked_sees_no_name_and_hears_the_same_everywhere() {
+    let server = Server::start().await;
+    let users = register_all(&server, &["ana", "ben"]).await;
+    let [ana, ben] = users.as_slice() else { unreachable!() };
+    let chat = acquainted(&server, ana, ben).await;
+    say(&server, &chat, ana, "Hola").await;
+    let page = format!("{CONVERSATIONS}/{chat}");
+    let seen = async |user: &User| done(&server, Method::GET, &page, user, Value::Null).await;
+    let before = seen(ben).await;
+    assert_eq!(
+        (&before["pending"], &before["people"][0]["id"], &before["lastMessage"]["author"]["id"]),
+        (&json!(false), &json!(ana.id), &json!(ana.id))
+    );
+    let camp = group(&server, ana, &[ben]).await;
+    say(&server, &camp, ana, "Hola").await;
+    done(&server, Method::PUT, &format!("/api/users/{}/block", ben.id), ana, Value::Null).await;
+    let after = seen(ben).await;
+    assert_eq!(
+        (&after["pending"], &after["people"], &after["lastMessage"]["author"]),
+        (&json!(true), &json!([]), &Value::Null)
+    );
+    assert_eq!(listed(&server, ben, "inbox").await[&chat]["pending"], json!(true));
+    for id in [&chat, &camp] {
+        let page = done(&server, Method::GET, &of(id, "messages"), ben, Value::Null).await;
+        assert_eq!((&page["items"][0]["text"], &page["items"][0]["author"]), (&json!("Hola"), &Value::Null));
+    }
+    let members = done(&server, Method::GET, &of(&camp, "members"), ben, Value::Null).await;
+    let members = members["items"].as_array().unwrap();
+    let nameless: Vec<_> = members.iter().filter(|one| one["user"].is_null()).collect();
+    assert!(nameless.len() == 1 && nameless[0]["userId"] == json!(ana.id), "{members:?}");
+    for user in [ana, ben] {
+        let said = refused(&server, Method::POST, &of(&chat, "messages"), user, json!({"text": "?"})).await;
+        assert_eq!(said, (StatusCode::CONFLICT, json!("request_pending")));
+        assert_eq!(seen(user).await["pending"], json!(true), "both say the same");
+    }
+    assert_eq!(seen(ana).await["people"][0]["id"], json!(ben.id), "who blocks knows whom");
+    // A deletion is published without the name of who made it.
+    let (line, channel) = (Line::open(&server, ben).await, format!("chat:{chat}"));
+    line.subscribe(&channel).await;
+    done(&server, Method::DELETE, &of(&chat, "messages/1"), ana, Value::Null).await;
+    let deleted = until("it is told", async || line.of_type(&channel, "message.deleted").pop()).await;
+    assert_eq!(deleted["message"]["author"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_message_is_told_of_by_its_own_author() {
+    let server = Server::start().await;
+    let users = register_all(&server, &["ana", "ben", "cam"]).await;
+    let [ana, ben, cam] = users.as_slice() else { unreachable!() };
+    acquainted(&server, ana, ben).await;
+    acquainted(&server, ana, cam).await;
+    let chat = group(&server, ana, &[ben, cam]).await;
+    until("ben has it", async || listed(&server, ben, "inbox").await.remove(&chat)).await;
+    done(&server, Method::PUT, &format!("/api/users/{}/mute", cam.id), ben, Value::Null).await;
+    // The first is told of at once, and all others together: the last one of them is of somebody who is not heard.
+    for (author, text) in [(ana, "a"), (ana, "b"), (cam, "c")] {
+        say(&server, &chat, author, text).await;
+    }
+    let told = until("ben is told of both", async || {
+        unread_notifications(&server, ben).await.pop().filter(|told| told["count"] == 2)
+    })
+    .await;
+    assert_eq!((&told["title"], &told["actorId"]), (&json!("Camp"), &json!(ana.id)));
+    say(&server, &chat, cam, "d").await;
+    let own = format!("#{}", ben.id);
+    let line = Line::open(&server, ben).await;
+    let seq = say(&server, &chat, cam, "e").await["seq"].clone();
+    until("the list has heard", async || {
+        line.of_type(&own, "chat.listed").iter().any(|told| told["lastSeq"] == seq).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let told = unread_notifications(&server, ben).await;
+    assert_eq!((told.len(), &told[0]["count"]), (1, &json!(2)), "nothing of who is muted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_kept_apart_tells_the_other_nothing_more() {
     let server = Server::start().await;
     let users = register_all(&server, &["ana", "ben"]).await;

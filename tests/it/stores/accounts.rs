@@ -1,10 +1,11 @@
 //! What accounts promise.
 
 use jiff::SignedDuration;
+use mundotango::community::accounts::links::{Link, Purpose};
 use mundotango::community::accounts::names::{Claim, NAMES};
 use mundotango::community::accounts::profile::Profile;
-use mundotango::community::accounts::rules::{Login, MAX_LOGINS, NewLogin, ROTATION_GRACE, Rotation};
-use mundotango::community::accounts::store::{AccountStore, ProfileChange, Taken, User};
+use mundotango::community::accounts::rules::{Login, MAX_LOGINS, ROTATION_GRACE, Rotation};
+use mundotango::community::accounts::store::{AccountStore, NewLogin, ProfileChange, Taken, User};
 use mundotango::community::roles::Role;
 use mundotango_gateway::input::Maybe;
 use mundotango_protocol::new_id;
@@ -57,6 +58,11 @@ pub fn login(user_id: &str) -> Login {
     }
 }
 
+/// Makes a login with the password that everybody here has.
+pub(super) async fn make(store: &AccountStore, login: &Login) -> NewLogin {
+    store.create_login(login.clone(), Some(HASH.to_owned())).await.unwrap()
+}
+
 /// Runs the suite.
 pub async fn accounts(nodes: &[Db; 2]) {
     let db = &nodes[0];
@@ -71,6 +77,31 @@ pub async fn accounts(nodes: &[Db; 2]) {
     one_of_many_rotates(&nodes).await;
     logins_end(store).await;
     the_oldest_of_too_many_logins_ends(store).await;
+    what_changes_during_a_login_is_seen_by_it(store).await;
+}
+
+/// Between the look at the password and the login, others change the user.
+async fn what_changes_during_a_login_is_seen_by_it(store: &AccountStore) {
+    let user = user();
+    create(store, &user).await.unwrap();
+    let (seen, hash) = store.credentials(&user.email).await.unwrap().unwrap();
+    assert_eq!(seen.role, Role::User);
+    assert!(store.set_role(&user.id, Role::Moderator, now(), Vec::new()).await.unwrap());
+    let made = store.create_login(login(&user.id), hash.clone()).await.unwrap();
+    let NewLogin::Made(made) = made else { panic!("{made:?}") };
+    assert_eq!(made.role, Role::Moderator, "its token says the role of now");
+
+    let link = Link::new(Purpose::ResetPassword, user.email.clone(), now());
+    let id = new_id();
+    store.add_link(&user.id, Purpose::ResetPassword, &id, link).await.unwrap();
+    assert!(store.reset_password(&user.id, &id, "another hash".to_owned(), now()).await.unwrap());
+    let late = login(&user.id);
+    assert_eq!(store.create_login(late, hash).await.unwrap(), NewLogin::OtherPassword);
+    assert_eq!(store.create_login(login(&user.id), None).await.unwrap(), NewLogin::OtherPassword);
+    assert_eq!(store.delete_logins(&user.id).await.unwrap(), 0, "none lives on");
+    let known = store.password(&user.id).await.unwrap();
+    assert_eq!(known.as_deref(), Some("another hash"));
+    assert!(matches!(store.create_login(login(&user.id), known).await.unwrap(), NewLogin::Made(_)));
 }
 
 async fn finds_what_it_created(store: &AccountStore) {
@@ -152,7 +183,7 @@ async fn tokens_rotate_once(store: &AccountStore) {
     let user_id = somebody(store).await;
     let login = login(&user_id);
     let (now, later) = (login.created_at, login.expires_at + SignedDuration::from_hours(1));
-    assert_eq!(store.create_login(login.clone()).await.unwrap(), NewLogin::Made);
+    assert!(matches!(make(store, &login).await, NewLogin::Made(_)));
     let rotate = async |presented: &str, new: &str, at| {
         store.rotate_login((&user_id, &login.id), presented, new, at, later, None).await.unwrap()
     };
@@ -172,19 +203,18 @@ async fn tokens_rotate_once(store: &AccountStore) {
     assert_eq!(rotate("third", "fourth", now).await, Rotation::Unknown);
 
     let old = self::login(&user_id);
-    store.create_login(old.clone()).await.unwrap();
+    make(store, &old).await;
     let expired = store
         .rotate_login((&user_id, &old.id), "first", "second", old.expires_at, later, None)
         .await
         .unwrap();
     assert_eq!(expired, Rotation::Unknown);
-    let nobody = store.create_login(self::login(&new_id())).await.unwrap();
-    assert_eq!(nobody, NewLogin::NoUser, "nobody has no login");
+    assert_eq!(make(store, &self::login(&new_id())).await, NewLogin::NoUser);
 }
 
 async fn one_of_many_rotates(nodes: &[AccountStore; 2]) {
     let login = login(&somebody(&nodes[0]).await);
-    nodes[0].create_login(login.clone()).await.unwrap();
+    make(&nodes[0], &login).await;
     let racing: Vec<_> = (0..16)
         .map(|racer| {
             let (store, login) = (nodes[racer % 2].clone(), login.clone());
@@ -211,7 +241,7 @@ async fn the_oldest_of_too_many_logins_ends(store: &AccountStore) {
     let user_id = somebody(store).await;
     let logins: Vec<_> = (0..MAX_LOGINS + 3).map(|_| login(&user_id)).collect();
     for login in &logins {
-        store.create_login(login.clone()).await.unwrap();
+        make(store, login).await;
     }
     for (number, login) in logins.iter().enumerate() {
         let rotation = store
@@ -227,10 +257,10 @@ async fn logins_end(store: &AccountStore) {
     let user_id = somebody(store).await;
     let logins = [login(&user_id), login(&user_id), login(&user_id)];
     for login in &logins {
-        store.create_login(login.clone()).await.unwrap();
+        make(store, login).await;
     }
     let other = login(&somebody(store).await);
-    store.create_login(other.clone()).await.unwrap();
+    make(store, &other).await;
     assert!(store.delete_login(&user_id, &logins[0].id).await.unwrap());
     assert!(!store.delete_login(&user_id, &logins[0].id).await.unwrap());
     assert_eq!(store.delete_logins(&user_id).await.unwrap(), 2);

@@ -4,9 +4,9 @@ use futures_util::future::join_all;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
-use mundotango::community::audit::roots::{RootKey, Roots};
+use mundotango::community::audit::roots::{AUDIT_ROOTS, RootKey, Roots, Row as RootRow};
 use mundotango::community::audit::rules::{Act, Break, Fault, Thing, Words, chains};
-use mundotango::community::audit::store::{AUDIT, AuditStore, Row, Wanted};
+use mundotango::community::audit::store::{AUDIT, AUDIT_LISTS, AuditStore, Row, Wanted, chain_of};
 use mundotango_protocol::new_id;
 use mundotango_storage::db::{Db, Decision, Wants, key, number};
 use mundotango_storage::{PageRequest, StoreError};
@@ -73,6 +73,7 @@ pub async fn audit(nodes: &[Db; 2]) {
     let roots = Roots::new(nodes[0].clone(), RootKey::of_secret(b"a secret of a test").unwrap());
     signed(nodes, &roots, day, &actor).await;
     found(&nodes[0], &roots, day).await;
+    removed(&nodes[0], &roots, day).await;
     forgotten(&nodes[1], &roots, &actor, day + 5.days()).await;
 }
 
@@ -146,6 +147,75 @@ async fn found(db: &Db, roots: &Roots, day: Date) {
     assert_eq!(breaks().await, at(1, Fault::Changed));
     put(db, chain, vec![(1, Some(one)), (2, Some(two))]).await;
     assert_eq!(breaks().await, None);
+}
+
+fn root_key(place: u64) -> String {
+    key(&["r", &number(place)])
+}
+
+/// Puts and removes roots as whoever owns the database can.
+async fn put_roots(db: &Db, rows: Vec<(u64, Option<RootRow>)>) {
+    let put = db.change(&AUDIT_ROOTS, "all", Wants::head(), move |part| {
+        for (place, row) in &rows {
+            match row {
+                Some(row) => part.set(root_key(*place), row.clone()),
+                None => part.remove(root_key(*place)),
+            }
+        }
+        Ok::<_, StoreError>(Decision::Write(()))
+    });
+    put.await.unwrap();
+}
+
+/// Trap 66: what is removed of the roots and of the lists is found too.
+async fn removed(db: &Db, roots: &Roots, day: Date) {
+    let checked = roots.check(day).await.unwrap();
+    assert!(checked.is_whole() && checked.all_roots == (3, None), "{checked:?}");
+    let root = async |place| db.row(&AUDIT_ROOTS, "all", &root_key(place)).await.unwrap();
+    let all = [(1, root(1).await), (2, root(2).await), (3, root(3).await)];
+    for gone in [vec![1, 2], vec![1], vec![2], vec![3]] {
+        put_roots(db, gone.iter().map(|place| (*place, None)).collect()).await;
+        for of in [day, day + 1.day(), day + 300.days()] {
+            let checked = roots.check(of).await.unwrap();
+            let missing = Some(Break { number: gone[0], fault: Fault::Missing });
+            assert!(!checked.is_whole() && checked.all_roots == (3, missing), "{gone:?}: {checked:?}");
+        }
+        put_roots(db, all.to_vec()).await;
+    }
+    assert!(roots.check(day).await.unwrap().is_whole());
+
+    // The name under which an entry is found.
+    let chain = chains(day).into_iter().zip(roots.check(day).await.unwrap().chains);
+    let (chain, _) = chain.max_by_key(|(_, (entries, _))| *entries).unwrap();
+    let broken = async |chain: &str| {
+        let at = chains(day).iter().position(|of| of == chain).unwrap();
+        roots.check(day).await.unwrap().chains[at].1
+    };
+    let Row::Entry(second) = row(db, &chain, 2).await else { panic!("no entry") };
+    let place = key(&["i", &second.id]);
+    for (row, found) in
+        [(None, Some(Break { number: 2, fault: Fault::Unlisted })), (Some(Row::Number(2)), None)]
+    {
+        let place = place.clone();
+        let put = db.change(&AUDIT, &chain, Wants::head(), move |part| {
+            match &row {
+                Some(row) => part.set(place.clone(), row.clone()),
+                None => part.remove(place.clone()),
+            }
+            Ok::<_, StoreError>(Decision::Write(()))
+        });
+        put.await.unwrap();
+        assert_eq!(broken(&chain).await, found);
+    }
+
+    // One of the lists that lead to an entry.
+    let (listed, ()) = db.walk(&AUDIT_LISTS, &["thing:late"], None, 1).await.unwrap().items.remove(0);
+    let chain = chain_of(&listed).unwrap();
+    assert_eq!(broken(&chain).await, None);
+    db.remove_entries(&[AUDIT_LISTS.entry("all", &listed, &()).unwrap()]).await.unwrap();
+    let found = broken(&chain).await.map(|found| found.fault);
+    assert_eq!(found, Some(Fault::Unlisted));
+    assert!(!roots.check(day).await.unwrap().is_whole());
 }
 
 /// Trap 66: who is erased cannot be read any more, and the chain is whole.

@@ -10,6 +10,7 @@ use mundotango::community::chat::history::Direction;
 use mundotango::community::chat::inbox::{InboxStore, News};
 use mundotango::community::chat::kinds::{ListState, Listed, Member, Message};
 use mundotango::community::chat::members::MembersChange;
+use mundotango::community::chat::room::{MOST_OFFERS, MOST_OFFERS_OF_ONE};
 use mundotango::community::chat::rules::{ChatRole, MOST_ADDED, MOST_MEMBERS};
 use mundotango::community::chat::store::{Chat, ChatStore, Reach};
 use mundotango::community::effects::Effect;
@@ -74,8 +75,9 @@ pub async fn chat(nodes: &[Db; 2]) {
     Box::pin(nobody_writes_after_being_removed(&stores)).await;
     Box::pin(messages_change_and_go(&stores[0])).await;
     owners_and_admins(&stores[0]).await;
+    a_group_is_offered_until_it_is_answered(&stores[0]).await;
     Box::pin(unread_equals_a_recount(&stores[0])).await;
-    lists_hear_and_have_bounds(&nodes[0]).await;
+    Box::pin(lists_hear_and_have_bounds(&nodes[0])).await;
 }
 
 async fn a_pair_has_one_conversation(stores: &[ChatStore; 2]) {
@@ -304,6 +306,33 @@ async fn owners_and_admins(store: &ChatStore) {
     assert!(matches!(refused, Err(ChatError::Conflict(_))));
 }
 
+async fn a_group_is_offered_until_it_is_answered(store: &ChatStore) {
+    let (ana, ben) = (new_id(), new_id());
+    let chat = group(store, &ana, &[], false).await;
+    let offer = async || {
+        let people = BTreeMap::from([(ben.clone(), true)]);
+        store.add_members(&chat, &ana, people, now(), members_told).await.unwrap();
+    };
+    let stands = async || {
+        let (chat, member) = store.chat(&chat.id, &ben).await.unwrap().unwrap();
+        let member = member.unwrap();
+        (chat.state_for(&ben, &member), member.offered_by)
+    };
+    let outside = async || store.outside(&chat.id, vec![ana.clone(), ben.clone()]).await.unwrap();
+    assert_eq!(outside().await, [ben.as_str()]);
+    offer().await;
+    assert_eq!(stands().await, (ListState::Request, Some(ana.clone())), "also where the list forgot it");
+    assert!(outside().await.is_empty());
+    for _ in 0..2 {
+        store.accept_offer(&chat.id, &ben).await.unwrap();
+        assert_eq!(stands().await, (ListState::Open, None));
+    }
+    store.remove_member(&chat, &ana, &ben, members_told).await.unwrap();
+    assert_eq!(outside().await, [ben.as_str()]);
+    offer().await;
+    assert_eq!(stands().await.0, ListState::Request, "who is taken in again is asked again");
+}
+
 async fn unread_equals_a_recount(store: &ChatStore) {
     let (ana, ben) = (new_id(), new_id());
     let chat = group(store, &ana, &[&ben], false).await;
@@ -335,6 +364,7 @@ async fn lists_hear_and_have_bounds(db: &Db) {
         last,
         at: at + SignedDuration::from_secs(seconds),
         state,
+        offered_by: None,
         joins: false,
         read: 0,
     };
@@ -349,6 +379,39 @@ async fn lists_hear_and_have_bounds(db: &Db) {
     let all = inboxes.all(&user).await.unwrap();
     assert_eq!(all.len(), 101, "100 requests wait at most");
     assert!(all.iter().any(|(id, _)| id == "open") && all.iter().all(|(id, _)| id != "request 000"));
+    let (ana, strangers): (_, Vec<_>) = (new_id(), (0..60).map(|_| new_id()).collect());
+    let offer =
+        |by: &str, seconds| News { offered_by: Some(by.to_owned()), ..news(1, seconds, ListState::Request) };
+    for number in 0..20 {
+        let id = format!("offer {number:03}");
+        inboxes.hear(&user, &id, offer(&ana, 600 + number), nothing).await.unwrap();
+    }
+    let count = async |is_offer: bool| {
+        let all = inboxes.all(&user).await.unwrap();
+        all.into_iter().filter(|(_, row)| row.offered_by.is_some() == is_offer).count()
+    };
+    assert_eq!(
+        (count(false).await, count(true).await),
+        (101, MOST_OFFERS_OF_ONE),
+        "the requests are there still"
+    );
+    let other = new_id();
+    let open = inboxes.offers_of(&ana, &[user.clone(), other]).await.unwrap();
+    assert_eq!(open, [MOST_OFFERS_OF_ONE, 0]);
+    for (seconds, stranger) in (700..).zip(&strangers) {
+        inboxes.hear(&user, stranger, offer(stranger, seconds), nothing).await.unwrap();
+    }
+    assert_eq!(
+        (count(false).await, count(true).await),
+        (101, MOST_OFFERS),
+        "offers make room for each other"
+    );
+    let last = &strangers[59];
+    let answer = |row: &mut Listed| row.answer(ListState::Open);
+    let answered = inboxes.change(&user, last, row.clone(), answer, nothing).await.unwrap();
+    assert_eq!((answered.state, answered.offered_by), (ListState::Open, None));
+    assert_eq!(inboxes.offers_of(last, std::slice::from_ref(&user)).await.unwrap(), [0]);
+    assert_eq!(count(true).await, MOST_OFFERS - 1);
     let until = Some(at);
     let rule = move |row: &mut Listed| row.muted_until = until;
     let changed = inboxes.change(&user, "open", row, rule, nothing).await.unwrap();

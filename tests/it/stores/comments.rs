@@ -167,12 +167,16 @@ async fn a_crowd_writes_one_whole_list(stores: &[CommentStore; 2]) {
 
 async fn a_long_list_goes_over_parts(store: &CommentStore) {
     let post = new_id();
-    let first = add(store, &post, "first", None).await;
+    let request = new("ana", "first");
+    let first = store.add(&post, request.clone(), None, |_| NO_EFFECTS).await.unwrap().unwrap();
     let mut written = 1;
     while written < 1_050 {
         let adding = (0..100).map(|_| add(store, &post, "one of many", None));
         written += join_all(adding).await.len();
     }
+    // The request of the first comment runs once more, though its part is full by now.
+    let again = store.add(&post, request, None, |_| NO_EFFECTS).await.unwrap().unwrap();
+    assert_eq!((&again.id, store.count(&post).await.unwrap().0), (&first.id, 1_101));
     let answer = add(store, &post, "an answer in the second part", Some(&first)).await;
     assert_eq!(answer.id.number, 1_102);
     assert_eq!(ids(store, &post, first.id.number, CommentOrder::Oldest, 10).await, [answer.id.to_string()]);

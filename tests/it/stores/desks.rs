@@ -7,12 +7,14 @@ use mundotango::community::admin::approvals::store::Proposals;
 use mundotango::community::admin::desk::{Case, Desk, Kept, Open, Step};
 use mundotango::community::admin::error::WorkError;
 use mundotango::community::admin::flags::{Flag, FlagStore};
+use mundotango::community::admin::held::Held;
 use mundotango::community::admin::reviews::rules as reviews;
 use mundotango::community::admin::reviews::store::Reviews;
 use mundotango::community::admin::roster::{Decided, Roster};
+use mundotango::community::admin::staff::Staff;
 use mundotango::community::admin::tickets::rules as tickets;
 use mundotango::community::admin::tickets::store::{Message, Tickets};
-use mundotango::community::admin::work::{Staff, State};
+use mundotango::community::admin::work::{State, Workflow};
 use mundotango::community::audit::rules::{Act, Thing, Words};
 use mundotango::community::audit::store::AuditStore;
 use mundotango::community::effects::Effect;
@@ -212,7 +214,7 @@ async fn support(nodes: &[Db; 2]) {
     let closed = desk.change(&ids[0], step(None), Wants::head(), close, nothing).await.unwrap().unwrap();
     let next = new_id();
     other.open(&next, facts(now()), nothing).await.unwrap();
-    let full = other.reopen(&closed, step(None), nothing).await;
+    let full = other.reopen(&closed, step(None), None, nothing).await;
     assert!(matches!(full, Err(WorkError::Full(_))), "there is no room for it again");
     let all = walk(
         7,
@@ -235,6 +237,40 @@ async fn support(nodes: &[Db; 2]) {
     assert_eq!(desk.message(&next, 1).await.unwrap(), Some(said));
     let case = assign(&desk, &next, "s0", None).await.unwrap();
     assert_eq!(case.work.state, State::Assigned);
+    gone(nodes, &next, &ids[1..]).await;
+}
+
+/// What somebody held who is not of the staff (any more) waits for others, and comes back to nobody.
+async fn gone(nodes: &[Db; 2], done: &str, ids: &[String]) {
+    let [desk, held] = [Desk::<Tickets>::new(nodes[0].clone()), Desk::new(nodes[1].clone())];
+    let end = now();
+    let close = move |part: &mut Open<'_, Tickets>| Ok(tickets::close(&mut part.head, end));
+    desk.change(done, step(None), Wants::head(), close, nothing).await.unwrap();
+    let (leaver, other) = (new_id(), new_id());
+    for id in ids {
+        let to = if *id == ids[0] { &other } else { &leaver };
+        assert_eq!(assign(&desk, id, to, None).await.unwrap().work.assignee.as_ref(), Some(to));
+    }
+    let all = Held::new(&nodes[0]);
+    let mut after = None;
+    loop {
+        after = all.give_back(&leaver, Workflow::Support, after, now()).await.unwrap();
+        if after.is_none() {
+            break;
+        }
+    }
+    for id in ids {
+        let work = held.case(id).await.unwrap().unwrap().work;
+        let is_others = *id == ids[0];
+        let expected = if is_others { (State::Assigned, Some(&other)) } else { (State::Open, None) };
+        assert_eq!((work.state, work.assignee.as_ref()), expected);
+    }
+    assert!(assign(&desk, &ids[1], &other, None).await.is_ok(), "whoever comes first has it");
+
+    let ended = desk.case(done).await.unwrap().unwrap();
+    assert_eq!(ended.work.assignee.as_deref(), Some("s0"), "who worked on it last");
+    let again = desk.reopen(&ended, step(None), None, nothing).await.unwrap().unwrap();
+    assert_eq!((again.work.state, again.work.assignee), (State::Open, None));
 }
 
 async fn roster(nodes: &[Db; 2]) {
@@ -280,4 +316,15 @@ async fn told(nodes: &[Db; 2]) {
     let flag = Flag { enabled: true, percent: 10, roles: [Role::Admin].into(), at: now, by: "s2".to_owned() };
     flags.set("map", flag.clone(), Effect::audit(act("flag.set", "map"))).await.unwrap();
     assert_eq!(other.all().await.unwrap().get("map"), Some(&flag));
+    // A name that was removed makes room for another.
+    for number in 1..200 {
+        flags.set(&format!("f{number}"), flag.clone(), Effect::audit(act("flag.set", "f"))).await.unwrap();
+    }
+    let one_more = || flags.set("more", flag.clone(), Effect::audit(act("flag.set", "more")));
+    assert!(matches!(one_more().await, Err(WorkError::Full(_))));
+    let remove = || other.remove("map", Effect::audit(act("flag.removed", "map")));
+    assert!(remove().await.unwrap());
+    assert!(!remove().await.unwrap(), "it is gone");
+    one_more().await.unwrap();
+    assert_eq!(other.all().await.unwrap().get("map"), None);
 }

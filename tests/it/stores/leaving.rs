@@ -28,6 +28,7 @@ use mundotango::community::personal_data::store::SweepStore;
 use mundotango::community::personal_data::sweep::{Sweeper, Swept, Visits};
 use mundotango::community::posts::rules::ReactionType;
 use mundotango::community::posts::store::PostStore;
+use mundotango::community::posts::timeline::store::TimelineStore;
 use mundotango::schema::{catalogue, schema};
 use mundotango_protocol::new_id;
 use mundotango_storage::db::{Db, Plain, PlainEntry};
@@ -253,6 +254,8 @@ async fn counts_are_right(nodes: &[Db; 2], world: &World) {
     assert!(events.co_hosts(&world.bens.id).await.unwrap().is_empty());
     let reactions = PostStore::new(db.clone()).reactions_now(&world.post.id).await.unwrap().0;
     assert_eq!(reactions, BTreeMap::from([(ReactionType::Heart, 1)]));
+    let timeline = TimelineStore::new(db.clone()).head(world.ben.id()).await.unwrap();
+    assert_eq!(timeline.rows, 1, "what Ana posted is counted no longer");
     let bookings = Bookings::new(db);
     let stay = bookings.store.reviewed(&world.stay).await.unwrap().unwrap();
     assert_eq!(stay.0.request.host_id, world.ben.id());

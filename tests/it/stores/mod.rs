@@ -20,6 +20,7 @@ mod posts;
 mod revocations;
 mod second_factors;
 mod series;
+mod timelines;
 mod walks;
 
 use std::collections::BTreeSet;
@@ -96,6 +97,7 @@ pub async fn all_suites(nodes: &[Db; 2]) {
     conversations::conversations(&nodes[0]).await;
     Box::pin(posts::posts(nodes)).await;
     Box::pin(comments::comments(nodes)).await;
+    Box::pin(timelines::timelines(nodes)).await;
     revocations::revocations(nodes).await;
     bookmarks::bookmarks(nodes).await;
     Box::pin(graph::graph(nodes)).await;

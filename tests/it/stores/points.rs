@@ -3,8 +3,8 @@
 use mundotango::community::events::rules::RsvpChoice;
 use mundotango::community::events::store::EventStore;
 use mundotango::community::points::board::{self, BoardStore, MOST_KEPT, Standing};
-use mundotango::community::points::rules::{Cause, Deed};
-use mundotango::community::points::store::{ScoreStore, Told};
+use mundotango::community::points::rules::{Cause, Deed, Told};
+use mundotango::community::points::store::ScoreStore;
 use mundotango::community::points::work::PointsWorker;
 use mundotango_protocol::new_id;
 use mundotango_storage::db::Db;
@@ -114,14 +114,14 @@ async fn an_event_earns_points_once_it_is_over(nodes: &[Db; 2]) {
     // Boards follow.
     let month = over_at.to_string()[..7].to_owned();
     for user in guests.iter().chain([&milonga.host_id]) {
-        worker.list(user, Some(&month), Some(&city)).await.unwrap();
+        assert!(worker.list(user, Some(&month), Some(&city)).await.unwrap());
     }
     let board = board::id(Some(&month), Some(&city.to_uppercase()));
     let standings = boards.standings(&board).await.unwrap();
     assert_eq!((standings.len(), &standings[0].0), (5, &milonga.host_id));
     // Who does not want to be compared is on no board.
     assert!(scores.hide(&milonga.host_id, true).await.unwrap());
-    worker.list(&milonga.host_id, None, None).await.unwrap();
+    assert!(worker.list(&milonga.host_id, None, None).await.unwrap());
     assert_eq!(boards.standings(&board).await.unwrap().len(), 4);
     assert!(!scores.hide(&milonga.host_id, true).await.unwrap());
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use mundotango::community::posts::editing::{EditError, PostEdit};
+use mundotango::community::posts::polls::rules::{Poll, Vote};
 use mundotango::community::posts::post::MOST_REVISIONS;
 use mundotango::community::posts::rules::ReactionType;
 use mundotango::community::posts::store::{Media, MediaKind, Post, PostStore, Text, Visibility};
@@ -29,6 +30,7 @@ pub async fn posts(nodes: &[Db; 2]) {
     feeds_hold_public_and_own_posts_newest_first(&store).await;
     feeds_walk_over_days(&store).await;
     reactions_replace_each_other(&store).await;
+    votes_are_counted_once_whoever_races(&[store.clone(), other.clone()]).await;
     edits_are_revisions_and_move_between_lists(&store).await;
     what_is_deleted_is_in_no_list(&store).await;
     feeds_lose_and_repeat_nothing_while_others_write(&store).await;
@@ -139,6 +141,45 @@ async fn counts_never_drift(nodes: &[PostStore; 2]) {
         assert_eq!(node.reactions_now(&post.id).await.unwrap().0, expected);
         assert_eq!(counts_of(node, &post).await, expected, "what was read anew is kept");
     }
+}
+
+async fn votes_are_counted_once_whoever_races(nodes: &[PostStore; 2]) {
+    let poll = Poll {
+        options: ["Friday", "Saturday", "Sunday"].map(str::to_owned).to_vec(),
+        multiple: true,
+        until: now() + SignedDuration::from_hours(1),
+    };
+    let asking = Post { poll: Some(poll), ..post(&new_id(), Visibility::Public) };
+    let id = asking.id.clone();
+    nodes[0].create(&asking, &[]).await.unwrap();
+    assert_eq!(nodes[1].post(&id).await.unwrap(), Some(asking));
+    let racing = (0..60).map(|user| {
+        let (nodes, post_id) = (nodes.clone(), id.clone());
+        tokio::spawn(async move {
+            let user_id = format!("{post_id}-{user}");
+            for (turn, vote) in [[0, 1], [1, 2]].into_iter().enumerate() {
+                nodes[(user + turn) % 2].vote(&post_id, &user_id, Some(vote.into())).await.unwrap();
+            }
+            if user % 3 == 0 {
+                nodes[0].vote(&post_id, &user_id, None).await.unwrap();
+            }
+        })
+    });
+    for racer in racing.collect::<Vec<_>>() {
+        racer.await.unwrap();
+    }
+    for node in nodes {
+        let votes = node.votes_now(&id).await.unwrap();
+        assert_eq!((votes.voters, votes.of_options(3)), (40, vec![0, 40, 40]));
+    }
+    let ids = [id.clone(), new_id()];
+    let own = nodes[1].votes_of(&format!("{id}-1"), &ids).await.unwrap();
+    assert_eq!(own, BTreeMap::from([(id, Vote::from([1, 2]))]));
+    // What hangs on a post that is gone goes, and nobody votes there afterwards.
+    let gone = post(&new_id(), Visibility::Public);
+    assert_eq!(nodes[0].vote(&gone.id, "ana", Some([0].into())).await.unwrap(), Some(true));
+    nodes[0].delete_votes(&gone.id).await.unwrap();
+    assert_eq!(nodes[1].vote(&gone.id, "ben", Some([0].into())).await.unwrap(), None);
 }
 
 /// The id of a post that was made so many days ago.

@@ -25,7 +25,8 @@ use self::store::Proposals;
 use super::bodies::{AssignBody, QueueQuery, ReasonBody, StepBody, WorkBody, number};
 use super::desk::{Kept, Open, Step};
 use super::live;
-use super::work::{Staff, Workflow};
+use super::staff::Staff;
+use super::work::Workflow;
 use crate::community::Community;
 use crate::community::audit::rules::Act;
 use crate::community::effects::Effect;
@@ -127,7 +128,7 @@ impl ProposalBody {
 }
 
 /// What a change of a proposal causes: those are told whom it concerns, and the audit trail says who did it.
-fn changed(case: &Proposal, act: &Act) -> Result<Vec<Effect>, StoreError> {
+pub(super) fn changed(case: &Proposal, act: &Act) -> Result<Vec<Effect>, StoreError> {
     let mut effects = live::to_all(case)?;
     effects.push(Effect::audit(act.clone()));
     if case.work.is_done() {

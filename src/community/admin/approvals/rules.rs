@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::community::admin::error::WorkError;
-use crate::community::admin::work::{Head, Staff};
+use crate::community::admin::staff::Staff;
+use crate::community::admin::work::Head;
 
 /// What a proposal is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
@@ -141,7 +142,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::community::admin::work::tests::staff;
+    use crate::community::admin::staff::tests::staff;
 
     fn facts(needs_two: bool, by: &str) -> Facts {
         Facts {

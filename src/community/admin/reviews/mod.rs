@@ -25,7 +25,8 @@ use self::store::Reviews;
 use super::bodies::{AssignBody, QueueQuery, ReasonBody, Version, WorkBody, number};
 use super::desk::{Kept, Open, Step};
 use super::live;
-use super::work::{Staff, Workflow};
+use super::staff::Staff;
+use super::work::Workflow;
 use crate::community::Community;
 use crate::community::audit::rules::Act;
 use crate::community::effects::Effect;
@@ -139,7 +140,7 @@ impl SafetyReviewBody {
 }
 
 /// What a change of a review causes. What is said of it is sealed under the key of whom it is about.
-fn changed(case: &Review, act: &Act) -> Result<Vec<Effect>, StoreError> {
+pub(super) fn changed(case: &Review, act: &Act) -> Result<Vec<Effect>, StoreError> {
     let act = case.facts.subject().map_or_else(|| act.clone(), |subject| act.clone().about(subject));
     Ok(vec![live::to_staff(case)?, Effect::audit(act)])
 }

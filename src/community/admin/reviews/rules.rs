@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::community::admin::error::WorkError;
-use crate::community::admin::work::{Head, Staff};
+use crate::community::admin::staff::Staff;
+use crate::community::admin::work::Head;
 
 /// Within what time an admin is to look at what a moderator hands on.
 const ESCALATED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
@@ -176,8 +177,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::community::admin::staff::tests::staff;
     use crate::community::admin::work::State;
-    use crate::community::admin::work::tests::staff;
 
     #[derive(Clone, Copy, Debug)]
     enum Act {

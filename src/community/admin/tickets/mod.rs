@@ -23,11 +23,12 @@ use utoipa_axum::routes;
 use self::bodies::{NewTicket, Of, OwnStep, TicketBody, TicketMessage, TicketReplyBody, To};
 use self::rules::{Facts, Voice, close, resolve};
 use self::store::{Message, Tickets};
-use super::bodies::{AssignBody, StepBody, number};
+use super::bodies::{AssignBody, StepBody, as_wanted, number};
 use super::desk::{Kept, Open, Step};
 use super::error::WorkError;
 use super::live;
-use super::work::{Staff, State as WorkState, Workflow};
+use super::staff::Staff;
+use super::work::{State as WorkState, Workflow};
 use crate::community::Community;
 use crate::community::audit::rules::Act;
 use crate::community::effects::Effect;
@@ -92,7 +93,7 @@ fn told(case: &Ticket, to: &str, place: u64) -> Result<[Effect; 2], StoreError> 
 }
 
 /// What a change of a ticket by the staff causes. What is said of it is sealed under the member's key.
-fn changed(case: &Ticket, act: &Act) -> Result<Vec<Effect>, StoreError> {
+pub(super) fn changed(case: &Ticket, act: &Act) -> Result<Vec<Effect>, StoreError> {
     let mut effects = live::to_all(case)?;
     effects.push(Effect::audit(act.clone().about(&case.facts.user_id)));
     Ok(effects)
@@ -160,14 +161,9 @@ async fn list(
 ) -> Result<Json<PageBody<TicketBody>>, Problem> {
     let is_staff = is_staff(&identity);
     let of = filter.of.map_or(if is_staff { Of::All } else { Of::Me }, |of| of.0);
-    let state = filter.state.map(|state| state.0);
-    let assignee = filter.assignee.map(Id::into_string);
-    let wanted = |case: &Ticket| {
-        state.is_none_or(|state| case.work.state == state)
-            && (assignee.is_none() || case.work.assignee == assignee)
-    };
+    let wanted = as_wanted::<Tickets>(filter.state, filter.assignee.as_ref());
     let desk = &community.desks.tickets;
-    if assignee.is_some() {
+    if filter.assignee.is_some() {
         // Members do not learn who works on their tickets.
         roles::require(&identity, Role::Moderator)?;
     }
@@ -175,7 +171,7 @@ async fn list(
         Of::Me => desk.all(Some(&identity.user_id), wanted, page.request()).await?,
         Of::All => {
             roles::require(&identity, Role::Moderator)?;
-            if state.is_some_and(|state| state != WorkState::Done) {
+            if filter.state.is_some_and(|state| state.0 != WorkState::Done) {
                 desk.pending(wanted, page.request()).await?
             } else {
                 desk.all(None, wanted, page.request()).await?
@@ -335,7 +331,13 @@ async fn reopen_ticket(
 ) -> Result<Json<TicketBody>, Problem> {
     let case = community.ticket_for(&id, &identity, Action::Change).await?;
     let step = Step { version: number(body.version), now: now(), action: "opened" };
-    let case = community.desks.tickets.reopen(&case, step, live::to_all).await;
+    let accounts = &community.accounts;
+    let staff = match &case.work.assignee {
+        Some(assignee) => accounts.user(assignee).await?.filter(|user| user.role >= Role::Moderator),
+        None => None,
+    };
+    let staff = staff.map(|user| user.id);
+    let case = community.desks.tickets.reopen(&case, step, staff, live::to_all).await;
     let case = case.map_err(|error| refused(error, &identity))?;
     community.ticket_body(case, is_staff(&identity)).await
 }

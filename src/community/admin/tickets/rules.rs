@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::community::admin::error::WorkError;
-use crate::community::admin::work::{Head, Staff};
+use crate::community::admin::staff::Staff;
+use crate::community::admin::work::Head;
 
 /// Most messages of a ticket besides the first.
 pub const MOST_MESSAGES: u64 = 500;
@@ -131,8 +132,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::community::admin::staff::tests::staff;
     use crate::community::admin::work::State;
-    use crate::community::admin::work::tests::staff;
 
     #[derive(Clone, Debug)]
     enum Act {

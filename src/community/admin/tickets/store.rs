@@ -139,17 +139,25 @@ impl Desk<Tickets> {
         self.change(id, step, wants, rule, move |case| effects(case, case.own.messages)).await
     }
 
-    /// Opens a ticket again, if its user has room for it; as it is then, `None` if there is none.
+    /// Opens a ticket again, if its user has room for it; as it is then, `None` if there is none. It goes back to whoever worked on it
+    /// last if that is `staff`, and waits for somebody otherwise.
     pub async fn reopen(
         &self,
         ticket: &Kept<Tickets>,
         step: Step,
+        staff: Option<String>,
         effects: impl Fn(&Kept<Tickets>) -> Result<Vec<Effect>, StoreError> + Send + 'static,
     ) -> Result<Option<Kept<Tickets>>, WorkError> {
         if ticket.work.is_done() {
             self.take_slot(&ticket.facts.user_id, &ticket.id, step.now).await?;
         }
-        let rule = move |part: &mut Open<'_, Tickets>| reopen(&mut part.head, step.now);
+        let rule = move |part: &mut Open<'_, Tickets>| {
+            let is_reopened = reopen(&mut part.head, step.now)?;
+            if is_reopened && part.head.work.assignee != staff {
+                part.head.work.release();
+            }
+            Ok(is_reopened)
+        };
         self.change(&ticket.id, step, Wants::head(), rule, effects).await
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::civil::{Date, DateTime};
 use mundotango_gateway::input::Time;
+use mundotango_storage::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,7 +12,8 @@ use super::repeats::Frequency;
 use super::rules::{Day, Ends, Repeats, Rule};
 use super::state::{DateRow, DateState, Series, Template};
 use crate::community::Person;
-use crate::community::events::bodies::{EventBody, RoleLimitsBody};
+use crate::community::effects::Effect;
+use crate::community::events::bodies::{ALL_CHANNEL, EventBody, RoleLimitsBody};
 use crate::community::events::occurrence::Field;
 use crate::community::events::rules::AttendeeList;
 use crate::community::events::store::{Event, EventType};
@@ -250,4 +252,18 @@ pub(in crate::community) enum SeriesMessage {
     /// The series does not go on.
     #[serde(rename = "series.cancelled")]
     Cancelled { series: Box<EventSeriesBody> },
+    /// The series may be another than it is known to be. It is told in place of what happened where that could not be told at
+    /// once: ask for the series.
+    #[serde(rename = "series.outdated")]
+    Outdated {
+        #[serde(rename = "seriesId")]
+        series_id: String,
+    },
+}
+
+impl SeriesMessage {
+    /// Tells those who look at events; late, when the series may say something else, only that it is to be looked at.
+    pub(in crate::community::events) fn effect(&self, series_id: &str) -> Result<Effect, StoreError> {
+        Effect::publish_now(ALL_CHANNEL, self, &Self::Outdated { series_id: series_id.to_owned() })
+    }
 }

@@ -19,7 +19,6 @@ use super::jobs;
 use super::repeats::OriginalStart;
 use super::state::Series;
 use crate::community::effects::Effect;
-use crate::community::events::bodies::ALL_CHANNEL;
 use crate::community::events::rules::Cancelled;
 use crate::community::policy::Action;
 use crate::community::{Community, Person};
@@ -39,7 +38,7 @@ fn announce_change(changed: &Changed, people: &BTreeMap<String, Person>) -> Resu
     let mut effects = Vec::new();
     for series in [Some(&changed.series), changed.rest.as_ref()].into_iter().flatten() {
         let message = SeriesMessage::Changed { series: Box::new(EventSeriesBody::new(series, people)) };
-        effects.push(Effect::publish(ALL_CHANNEL, &message)?);
+        effects.push(message.effect(&series.id)?);
     }
     effects.push(jobs::work(&changed.series.id, None)?);
     Ok(effects)
@@ -120,7 +119,7 @@ async fn cancel(
             Some(_) => SeriesMessage::Cancelled { series },
             None => SeriesMessage::Changed { series },
         };
-        Ok(vec![Effect::publish(ALL_CHANNEL, &message)?, jobs::work(&after.id, None)?])
+        Ok(vec![message.effect(&after.id)?, jobs::work(&after.id, None)?])
     };
     let ended = community.series.store.end(&id, from, cancelled, effects).await?;
     let ended = ended.ok_or_else(|| Problem::not_found("series"))?;

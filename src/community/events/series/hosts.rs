@@ -20,7 +20,6 @@ use super::jobs;
 use super::state::{SERIES, Series, Template};
 use super::store::{SeriesError, SeriesStore, all_rows, dates_of, series_of};
 use crate::community::effects::Effect;
-use crate::community::events::bodies::ALL_CHANNEL;
 use crate::community::events::co_hosts::{self, CoHost, Right, co_host_key, pass_on, set_role};
 use crate::community::events::hosts::{CoHostBody, HostMessage, HostsBody, NewOwner};
 use crate::community::events::rules::CoHostRole;
@@ -283,7 +282,7 @@ async fn accept(
         let taken = HostMessage::SeriesTakenOver { series: series.clone() };
         Ok(vec![
             Effect::publish(personal_channel(&before), &taken)?,
-            Effect::publish(ALL_CHANNEL, &SeriesMessage::Changed { series })?,
+            SeriesMessage::Changed { series }.effect(&after.id)?,
             jobs::work(&after.id, None)?,
         ])
     };

@@ -34,7 +34,7 @@ use self::input::NewSeries;
 use self::rules::{earlier, occurrences};
 use self::state::{DateRow, Facts, Head, Series, life_from};
 use self::store::SeriesError;
-use super::bodies::{ALL_CHANNEL, EventBody};
+use super::bodies::EventBody;
 use super::errors::too_many_hosts;
 use super::store::Event;
 use crate::community::Community;
@@ -200,7 +200,7 @@ async fn create(
         dates: first_dates(&series, created_at)?,
     };
     let work = jobs::work(&series.id, created_at.checked_add(AFTER_THE_REQUEST).ok())?;
-    let effects = [Effect::publish(ALL_CHANNEL, &message)?, work];
+    let effects = [message.effect(&series.id)?, work];
     let effects = effects.iter().map(Effect::kept).collect::<Result<Vec<_>, _>>()?;
     community.series.store.create(&series, &effects).await?;
     // It is made, whatever becomes of this: the job does what is left.
@@ -269,7 +269,7 @@ async fn renew(
     let people = community.people(vec![series.owner().to_owned()]).await;
     let effects = move |after: &Series| {
         let message = SeriesMessage::Changed { series: Box::new(EventSeriesBody::new(after, &people)) };
-        Ok(vec![Effect::publish(ALL_CHANNEL, &message)?, jobs::work(&after.id, None)?])
+        Ok(vec![message.effect(&after.id)?, jobs::work(&after.id, None)?])
     };
     let renewed = community.series.store.renew(&id, now(), effects).await?;
     let renewed = renewed.ok_or_else(|| Problem::not_found("series"))?;

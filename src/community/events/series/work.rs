@@ -29,7 +29,7 @@ use crate::community::events::store::{Event, EventError, EventStore, OfEvent};
 use crate::community::events::taking::Taking;
 use crate::community::notifications::kinds::NotificationKind;
 use crate::community::notifications::tell::Tell;
-use crate::community::search::sources::EVENT;
+use crate::community::search::kinds::EVENT;
 use crate::community::{Person, label, people_of};
 
 /// Events that are worked on at the same time, and noted together. What that causes stays small enough to be done at once.

@@ -19,7 +19,7 @@ use crate::community::effects::Effect;
 use crate::community::housing::error::HousingError;
 use crate::community::housing::jobs::{self, Unlist};
 use crate::community::housing::stay::{self, HORIZON, Stay};
-use crate::community::search::sources::HOUSING;
+use crate::community::search::kinds::HOUSING;
 
 /// A change of nights; what is absent stays.
 #[derive(Clone, Copy, Debug)]

@@ -16,13 +16,13 @@ use crate::community::posts::bodies::PostMessage;
 use crate::community::posts::live::channel_of;
 use crate::community::posts::post::{Post, Visibility, title_of};
 
-/// Tells those who look at a post; of one that is not public only that something happened.
+/// Tells those who look at a post; of one that is not public, or may not be any more, only that something happened.
 fn publish(post: &Post, message: &CommentMessage) -> Result<Effect, StoreError> {
-    let channel = channel_of(&post.id);
+    let (channel, changed) = (channel_of(&post.id), PostMessage::Changed { post_id: post.id.clone() });
     if post.visibility == Visibility::Public {
-        Effect::publish(channel, message)
+        Effect::publish_now(channel, message, &changed)
     } else {
-        Effect::publish(channel, &PostMessage::Changed { post_id: post.id.clone() })
+        Effect::publish(channel, &changed)
     }
 }
 
@@ -97,4 +97,23 @@ pub(super) fn announce_removed(
 ) -> Result<Vec<Effect>, StoreError> {
     let (post_id, comment_id) = (post.id.clone(), id.to_string());
     Ok(vec![publish(post, &CommentMessage::Deleted { post_id, comment_id, has_place })?])
+}
+
+#[cfg(test)]
+mod tests {
+    use mundotango_storage::now;
+    use serde_json::json;
+
+    use super::*;
+    use crate::community::posts::post::Text;
+    use crate::relay::Attempt;
+
+    #[test]
+    fn what_is_said_of_a_comment_is_not_told_late() {
+        let post = Post::made("1".to_owned(), "ana".to_owned(), Text::new("x", now()), Visibility::Public);
+        let comment_id = CommentId { post: "1".to_owned(), number: 1, parent: 0 };
+        let effects = announce_removed(&post, &comment_id, false).unwrap();
+        assert_eq!(effects[0].said(Attempt::AtOnce)["type"], "comment.deleted");
+        assert_eq!(effects[0].said(Attempt::Later), json!({"type": "post.changed", "postId": "1"}));
+    }
 }

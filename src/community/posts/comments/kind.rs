@@ -39,6 +39,7 @@ const PERSONAL: &[Fields] = &[
         "id",
         "head.written",
         "head.there",
+        "head.open_at",
         "keys.c",
         "keys.k",
         "rows.c.comment.depth",
@@ -62,6 +63,10 @@ pub struct Head {
     pub written: u32,
     /// How many of them are there.
     pub there: u32,
+    /// A time at which the part before was full; unknown of a part without comments, and of one of an earlier build until it is
+    /// written to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_at: Option<Timestamp>,
 }
 
 impl Head {

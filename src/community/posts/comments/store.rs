@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::kind::{COMMENTS, Comment, Head, MADE, Row, Stored, key_of, part_id};
 use super::rules::{CommentId, MOST, MOST_REVISIONS, OF_A_PART, Place, next_number, part_of};
+use crate::community::once::{MOST_BEFORE, may_be_later};
 
 /// A comment that somebody writes.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct CommentStore(Db);
 enum Written {
     There(Option<Comment>),
     Full,
+    /// The part is so new that an earlier run of the request may have written into one before.
+    LookBefore,
 }
 
 impl CommentStore {
@@ -105,15 +108,50 @@ impl CommentStore {
                 place
             }
         };
-        let mut part = self.open_part(post_id).await?;
+        let (mut part, mut looked_before) = (self.open_part(post_id).await?, false);
         while part < MOST / OF_A_PART {
-            match self.write(post_id, part, new.clone(), place, effects.clone()).await? {
+            match self.write(post_id, part, new.clone(), place, looked_before, effects.clone()).await? {
                 None => return Ok(None),
                 Some(Written::There(comment)) => return Ok(comment),
                 Some(Written::Full) => part += 1,
+                Some(Written::LookBefore) => {
+                    if let Some(id) = self.written_before(post_id, part, &new).await? {
+                        return self.comment(&id).await;
+                    }
+                    looked_before = true;
+                }
             }
         }
-        Err(StoreError::Full("the list of comments"))
+        // The last part is full, and an earlier run may be what filled it.
+        match self.written_before(post_id, part, &new).await? {
+            Some(id) => self.comment(&id).await,
+            None => Err(StoreError::Full("the list of comments")),
+        }
+    }
+
+    /// The comment that an earlier run of a request may have put into a part before this one. Full parts take nothing, so what is
+    /// not there now never will be.
+    async fn written_before(
+        &self,
+        post_id: &str,
+        part: u32,
+        new: &NewComment,
+    ) -> Result<Option<CommentId>, StoreError> {
+        let made = key(&[MADE, &new.request]);
+        for before in (0..part).rev() {
+            if part - before > MOST_BEFORE {
+                return Err(StoreError::Unknown("too much was written since the first run".to_owned()));
+            }
+            let read = self.0.read_with(&COMMENTS, &part_id(post_id, before), &[&made]).await?;
+            let Some((found, rows)) = read else { break };
+            if let Some(&Row::Made(number, parent)) = rows.get(&made) {
+                return Ok(Some(CommentId { post: post_id.to_owned(), number, parent }));
+            }
+            if found.head.open_at.is_none_or(|open_at| !may_be_later(open_at, new.at)) {
+                break;
+            }
+        }
+        Ok(None)
     }
 
     /// Notes that a comment has answers; whether it is there.
@@ -139,9 +177,10 @@ impl CommentStore {
         part_number: u32,
         new: NewComment,
         place: Place,
+        looked_before: bool,
         effects: impl Fn(&Comment) -> Result<Vec<E>, StoreError> + Send + 'static,
     ) -> Result<Option<Written>, StoreError> {
-        let (post, made) = (post_id.to_owned(), key(&[MADE, &new.request]));
+        let (post, made, now) = (post_id.to_owned(), key(&[MADE, &new.request]), mundotango_storage::now());
         let wants = Wants::head().row(&made);
         self.0
             .change(&COMMENTS, &part_id(post_id, part_number), wants, move |part| {
@@ -154,6 +193,10 @@ impl CommentStore {
                         Some(Row::Made(..)) | None => None,
                     };
                     return Ok(Decision::Stands(Written::There(comment)));
+                }
+                let is_young = part.head.open_at.is_none_or(|open_at| may_be_later(open_at, new.at));
+                if part_number > 0 && is_young && !looked_before {
+                    return Ok(Decision::Stands(Written::LookBefore));
                 }
                 let Some(number) = next_number(part_number, part.head.written) else {
                     return Ok(Decision::Stands(Written::Full));
@@ -171,6 +214,7 @@ impl CommentStore {
                     is_answered: false,
                 };
                 let id = CommentId { post: post.clone(), number, parent: place.parent };
+                part.head.open_at = part.head.open_at.or(Some(now));
                 part.head.written += 1;
                 part.head.there += 1;
                 part.set(&made, Row::Made(number, place.parent));

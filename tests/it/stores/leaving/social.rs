@@ -14,8 +14,8 @@ use mundotango::community::graph::store::Circles;
 use mundotango::community::notifications::kinds::NotificationKind;
 use mundotango::community::notifications::store::{Arrangement, Notification, NotificationStore, Numbered};
 use mundotango::community::points::board::{self, BoardStore, Standing};
-use mundotango::community::points::rules::{Cause, Deed};
-use mundotango::community::points::store::{ScoreStore, Told};
+use mundotango::community::points::rules::{Cause, Deed, Told};
+use mundotango::community::points::store::ScoreStore;
 use mundotango::community::posts::comments::kind::Comment;
 use mundotango::community::posts::comments::rules::CommentId;
 use mundotango::community::posts::comments::store::{CommentStore, NewComment};
@@ -103,7 +103,8 @@ async fn conversations(db: &Db, ana: &str, ben: &str, eva: &str) -> [Chat; 2] {
             store.react(&chat.id, seq, user, Some(ReactionType::Heart), told).await.unwrap();
         }
         for user in [ana, ben] {
-            let news = News { last: 2, at: now(), state: ListState::Open, joins: false, read: 0 };
+            let (at, state) = (now(), ListState::Open);
+            let news = News { last: 2, at, state, offered_by: None, joins: false, read: 0 };
             let nothing = |_: Option<&Listed>, _: &Listed| Ok(Vec::new());
             inboxes.hear(user, &chat.id, news, nothing).await.unwrap();
         }

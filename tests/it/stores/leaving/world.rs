@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use mundotango::community::accounts::profile::Profile;
-use mundotango::community::accounts::rules::{Login, NewLogin};
-use mundotango::community::accounts::store::{AccountStore, User};
+use mundotango::community::accounts::rules::Login;
+use mundotango::community::accounts::store::{AccountStore, NewLogin, User};
 use mundotango::community::bookmarks::store::BookmarkStore;
 use mundotango::community::calendars::imported::ImportedStore;
 use mundotango::community::effects::Effect;
@@ -27,6 +27,7 @@ use mundotango::community::payments::store::PaymentStore;
 use mundotango::community::posts::editing::PostEdit;
 use mundotango::community::posts::rules::ReactionType;
 use mundotango::community::posts::store::{Post, PostStore, Text, Visibility};
+use mundotango::community::posts::timeline::store::{Putting, TimelineStore};
 use mundotango::community::roles::Role;
 use mundotango::life_ceo::store::{Conversation, ConversationStore, Speaker, Turn};
 use mundotango_protocol::new_id;
@@ -87,7 +88,8 @@ impl Somebody {
             device: Some(format!("phone of {name}")),
             network: None,
         };
-        assert_eq!(store.create_login(login).await.unwrap(), NewLogin::Made);
+        let made = store.create_login(login, Some("hash".to_owned())).await.unwrap();
+        assert!(matches!(made, NewLogin::Made(_)));
         Self { user }
     }
 
@@ -273,6 +275,12 @@ pub async fn world(db: &Db) -> World {
     for user in [&ana, &ben] {
         bookmarks.set(user.id(), &post.id, true, None::<Effect>).await.unwrap();
     }
+    let timelines = TimelineStore::new(db.clone());
+    for user in [&ana, &ben] {
+        let leads = [&own[0], &post].map(|post| (post.id.clone(), post.author_id.clone()));
+        timelines.put(user.id(), leads.to_vec(), Putting::Asked).await.unwrap();
+    }
+    assert!(timelines.note_popular(ana.id()).await.unwrap());
     let conversations = ConversationStore::new(db.clone());
     let conversation = Conversation {
         id: new_id(),
