@@ -59,7 +59,7 @@ pub fn login(user_id: &str) -> Login {
 }
 
 /// Makes a login with the password that everybody here has.
-pub(super) async fn make(store: &AccountStore, login: &Login) -> NewLogin {
+pub async fn make(store: &AccountStore, login: &Login) -> NewLogin {
     store.create_login(login.clone(), Some(HASH.to_owned())).await.unwrap()
 }
 
