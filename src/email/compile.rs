@@ -36,7 +36,7 @@ const BOOKING: Pair = pair!("booking");
 const PAYMENT: Pair = pair!("payment");
 
 /// The content of each letter by its name, and the field that holds the address of its button.
-const CONTENTS: [(&str, &str, Pair); 28] = [
+const CONTENTS: [(&str, &str, Pair); 30] = [
     ("welcome", "home_url", ACCOUNT),
     ("verify_email", "url", ACCOUNT),
     ("reset_password", "url", ACCOUNT),
@@ -63,6 +63,8 @@ const CONTENTS: [(&str, &str, Pair); 28] = [
     ("payment_refunded", "url", PAYMENT),
     ("payment_failed", "url", PAYMENT),
     ("ticket_reply", "url", pair!("ticket_reply")),
+    ("decision", "url", pair!("decision")),
+    ("appeal_decided", "url", pair!("appeal_decided")),
     ("notification", "url", pair!("notification")),
     ("digest", "home_url", pair!("digest")),
 ];

@@ -7,6 +7,7 @@ use mundotango_storage::db::{Erasure, Export, Fields, Kind, Whose};
 use serde::{Deserialize, Serialize};
 
 use super::links::Link;
+use super::restrictions::Restriction;
 use super::rules::Login;
 use crate::community::roles::Role;
 
@@ -33,6 +34,9 @@ const PERSONAL: &[Fields] = &[
             "head.verified_at",
             "head.leaving.since",
             "head.leaving.until",
+            "head.restrictions.*.decision",
+            "head.restrictions.*.ability",
+            "head.restrictions.*.until",
         ],
     ),
     Fields::of(
@@ -98,6 +102,9 @@ pub struct Account {
     /// That the user leaves: from here on nobody sees the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) leaving: Option<Leaving>,
+    /// What decisions of the moderators keep the user from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) restrictions: Vec<Restriction>,
 }
 
 /// That a user leaves.

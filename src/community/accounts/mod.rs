@@ -10,6 +10,7 @@ mod page_texts;
 mod pages;
 pub mod passwords;
 mod refresh_token;
+pub mod restrictions;
 pub mod rules;
 pub mod store;
 

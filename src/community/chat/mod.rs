@@ -47,6 +47,7 @@ use self::live::channel_of;
 use self::store::{Chat, ChatStore, Reach};
 pub use self::work::handled;
 use super::Community;
+use super::accounts::restrictions::Ability;
 use super::effects::Effect;
 use super::policy::{self, Action, Object};
 use crate::texts::{Id, Title};
@@ -163,6 +164,7 @@ async fn create(
     State(community): Shared,
     ValidJson(body): ValidJson<NewConversation>,
 ) -> Result<(StatusCode, Json<ConversationView>), Problem> {
+    community.must_be_able(&identity.user_id, Ability::Messaging).await?;
     let (now, id, by) = (new_id.made_at(), new_id.into_text(), identity.user_id.as_str());
     let (chat, is_new) = match (body.user_id.value(), body.title.value()) {
         (Some(other), _) => Box::pin(community.begin_direct(&identity, other, now)).await?,

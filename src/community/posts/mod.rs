@@ -7,6 +7,7 @@ pub mod comments;
 pub mod editing;
 pub(super) mod entities;
 pub mod feeds;
+pub mod hiding;
 pub mod leaving;
 pub(super) mod live;
 pub(super) mod mentions;
@@ -34,6 +35,7 @@ use self::bodies::{FeedBody, FeedQuery, NewPost, PostBody, PostCounts, Reaction,
 use self::post::Post;
 use self::readers::Reader;
 use self::rules::ReactionType;
+use super::accounts::restrictions::Ability;
 use super::effects::Effect;
 use super::{Community, label};
 use crate::texts::Id;
@@ -202,6 +204,7 @@ async fn create(
     State(community): Shared,
     ValidJson(body): ValidJson<NewPost>,
 ) -> Result<(StatusCode, Json<PostBody>), Problem> {
+    community.must_be_able(&identity.user_id, Ability::Posting).await?;
     let (mut text, visibility) = body.text(new_id.made_at());
     let author = identity.user_id;
     let mentioned = community.mentioned(&text.content, &author, &text.mentions).await?;
