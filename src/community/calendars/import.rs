@@ -314,6 +314,7 @@ fn twice(item: Item) -> ImportedItem {
     responses(
         (status = OK, body = ImportReport),
         (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
         (status = UNSUPPORTED_MEDIA_TYPE, body = Problem),
         (status = TOO_MANY_REQUESTS, body = Problem),
     ),

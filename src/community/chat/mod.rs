@@ -155,6 +155,7 @@ impl Community {
         (status = CREATED, body = ConversationView),
         (status = OK, description = "The two have this conversation already.", body = ConversationView),
         (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
         (status = NOT_FOUND, body = Problem),
     ),
 )]

@@ -183,7 +183,11 @@ async fn mine(
 #[utoipa::path(
     post, path = "/api/events", operation_id = "createEvent",
     tag = "events", params(IdempotencyKey), request_body = NewEvent,
-    responses((status = CREATED, body = EventBody), (status = BAD_REQUEST, body = Problem)),
+    responses(
+        (status = CREATED, body = EventBody),
+        (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
+    ),
 )]
 async fn create(
     identity: Identity,

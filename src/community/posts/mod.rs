@@ -195,6 +195,7 @@ async fn of_author(
     responses(
         (status = CREATED, body = PostBody),
         (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
         (status = TOO_MANY_REQUESTS, body = Problem),
     ),
 )]

@@ -167,6 +167,7 @@ fn first_dates(series: &Series, now: Timestamp) -> Result<Vec<UpcomingDate>, Sto
     responses(
         (status = CREATED, body = SeenSeries),
         (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
         (status = CONFLICT, body = Problem),
     ),
 )]

@@ -276,7 +276,11 @@ async fn list(
 #[utoipa::path(
     post, path = "/api/housing", operation_id = "createListing",
     tag = "housing", params(IdempotencyKey), request_body = NewListing,
-    responses((status = CREATED, body = ListingBody), (status = BAD_REQUEST, body = Problem)),
+    responses(
+        (status = CREATED, body = ListingBody),
+        (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
+    ),
 )]
 async fn create(
     identity: Identity,

@@ -175,6 +175,7 @@ async fn list(
     responses(
         (status = CREATED, body = SeenComment),
         (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
         (status = NOT_FOUND, body = Problem),
         (status = CONFLICT, body = Problem),
         (status = TOO_MANY_REQUESTS, body = Problem),
