@@ -164,8 +164,8 @@ impl Enforcer {
         if is_in_force {
             let lock = Restriction { decision: case.id.clone(), ability: None, until: ruling.until };
             let held = self.accounts.restrict(user, &case.id, vec![lock], now).await?;
-            if let Some(until) = longest_lock(&held, now) {
-                self.revocations.revoke(revoked(), until).await?;
+            if let Some(lock) = longest_lock(&held, now) {
+                self.revocations.revoke(revoked(), lock.until).await?;
             }
             return Ok(());
         }
@@ -175,7 +175,7 @@ impl Enforcer {
             return Ok(());
         }
         match longest_lock(&others, now) {
-            Some(until) => self.revocations.revoke(revoked(), until).await?,
+            Some(lock) => self.revocations.revoke(revoked(), lock.until).await?,
             None => drop(self.revocations.reinstate(&revoked()).await?),
         }
         // The last step: whoever does this again after a failure finds what is left to do.
@@ -201,10 +201,10 @@ impl Enforcer {
     }
 }
 
-/// Until when somebody is locked out by these, for ever if that is nothing; `None` if none of them locks out.
-fn longest_lock(held: &[Restriction], now: Timestamp) -> Option<Option<Timestamp>> {
+/// The restriction that locks somebody out for longest, if one of these does.
+fn longest_lock(held: &[Restriction], now: Timestamp) -> Option<&Restriction> {
     let locks = held.iter().filter(|one| one.ability.is_none() && one.holds(now));
-    locks.max_by_key(|one| one.until.unwrap_or(Timestamp::MAX)).map(|lock| lock.until)
+    locks.max_by_key(|one| one.until.unwrap_or(Timestamp::MAX))
 }
 
 /// The jobs of this file.
@@ -240,8 +240,9 @@ mod tests {
             ability: None,
             until: until.map(at),
         };
-        assert_eq!(longest_lock(&[lock(Some(5)), lock(Some(9))], at(1)), Some(Some(at(9))));
-        assert_eq!(longest_lock(&[lock(Some(5)), lock(None)], at(1)), Some(None));
-        assert_eq!(longest_lock(&[lock(Some(5))], at(5)), None);
+        let longest = |held: &[Restriction], now| longest_lock(held, at(now)).map(|lock| lock.until);
+        assert_eq!(longest(&[lock(Some(5)), lock(Some(9))], 1), Some(Some(at(9))));
+        assert_eq!(longest(&[lock(Some(5)), lock(None)], 1), Some(None));
+        assert_eq!(longest(&[lock(Some(5))], 5), None);
     }
 }

@@ -138,7 +138,7 @@ async fn report(
             weight: reports.weight_of(by).await?,
         };
         let thing = (kind, id.as_str(), Some(seen.about.as_str()));
-        Box::pin(reports.report(thing, by, report, seen.snapshot)).await?.1
+        Box::pin(reports.report(thing, by, &report, &seen.snapshot)).await?.1
     };
     Ok((StatusCode::CREATED, Json(ReportBody::new(kind, id, report, ReportOutcome::Open))))
 }

@@ -131,8 +131,8 @@ impl ReportStore {
         &self,
         (kind, id, about): (ThingKind, &str, Option<&str>),
         by: &str,
-        report: Report,
-        snapshot: Snapshot,
+        report: &Report,
+        snapshot: &Snapshot,
     ) -> Result<(String, Report), WorkError> {
         let (thing, desk, mut over) = (id_of(kind, id), self.desk(), None);
         for _ in 0..TRIES {

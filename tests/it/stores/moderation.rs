@@ -97,12 +97,12 @@ async fn reports_of_a_crowd_are_one_case_that_comes_sooner(nodes: &[Db; 2]) {
     let told = people.iter().enumerate().map(async |(number, by)| {
         let store = if number % 2 == 0 { &reports } else { &other };
         let says = if number < 4 { "Buy!" } else { "It was edited." };
-        store.report(thing, by, report(4), snapshot(says)).await.unwrap().0
+        store.report(thing, by, &report(4), &snapshot(says)).await.unwrap().0
     });
     let cases: BTreeSet<_> = join_all(told).await.into_iter().collect();
     assert_eq!(cases.len(), 1, "{cases:?}");
     let id = cases.into_iter().next().unwrap();
-    let (_, again) = reports.report(thing, &people[0], report(4), snapshot("Buy!")).await.unwrap();
+    let (_, again) = reports.report(thing, &people[0], &report(4), &snapshot("Buy!")).await.unwrap();
     let case = desk.case(&id).await.unwrap().unwrap();
     assert_eq!((case.own.reports, case.own.weight), (8, 32), "who reports again is one");
     assert_eq!(case.facts.subject(), Some(author.as_str()));
@@ -124,13 +124,13 @@ async fn reports_of_a_crowd_are_one_case_that_comes_sooner(nodes: &[Db; 2]) {
 
     // What is reported after the decision is another case.
     decide(&desk, &id, "s0", Outcome::None).await;
-    let (next, _) = reports.report(thing, &people[0], report(1), snapshot("Buy!")).await.unwrap();
+    let (next, _) = reports.report(thing, &people[0], &report(1), &snapshot("Buy!")).await.unwrap();
     assert_ne!(next, id);
     let mine = desk.listed(&reported_by(&people[0]), |_| true, first(10)).await.unwrap().items;
     assert_eq!(mine.iter().map(|case| &case.id).collect::<Vec<_>>(), [&next, &id]);
     // Somebody who is reported has a partition of the own.
     let about = (ThingKind::User, author.as_str(), Some(author.as_str()));
-    reports.report(about, &people[1], report(4), snapshot("Bio.")).await.unwrap();
+    reports.report(about, &people[1], &report(4), &snapshot("Bio.")).await.unwrap();
 }
 
 async fn decide(desk: &Desk<Reviews>, id: &str, by: &str, outcome: Outcome) -> Kept<Reviews> {
@@ -161,7 +161,7 @@ async fn a_decision_is_appealed_and_overturned_by_another(nodes: &[Db; 2]) {
     let (reports, about) = (ReportStore::new(nodes[0].clone()), new_id());
     let post = new_id();
     let thing = (ThingKind::Post, post.as_str(), Some(about.as_str()));
-    let (id, _) = reports.report(thing, &new_id(), report(4), snapshot("x")).await.unwrap();
+    let (id, _) = reports.report(thing, &new_id(), &report(4), &snapshot("x")).await.unwrap();
     let case = decide(&desk, &id, "s0", Outcome::Restrict).await;
     assert!(case.own.is_strike(now()) && case.work.is_done());
     let text = || "I did not.".to_owned();

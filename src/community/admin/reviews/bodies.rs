@@ -165,7 +165,7 @@ pub(super) struct ReviewedBody {
     reported: Vec<ReportOfReview>,
     /// What was reported, as it was then, the oldest first.
     copies: Vec<CopyOfReview>,
-    /// How many decisions of the last 180 days did something to whom it is about, and were not overturned; of the 50 newest.
+    /// How many decisions of the last 180 days did something to whom it is about, and were not overturned; 50 at most.
     strikes: usize,
 }
 

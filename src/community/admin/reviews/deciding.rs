@@ -121,14 +121,13 @@ impl ResolveBody {
 fn follows(case: &Review, act: &Act) -> Result<Vec<Effect>, StoreError> {
     let mut effects = changed(case, act)?;
     effects.push(Effect::job(work::carry_out(&case.id, None)?));
-    let (Some((outcome, ruling, said)), Some(user)) = (case.own.effective(), case.facts.subject()) else {
-        return Ok(effects);
-    };
+    let Some((outcome, ruling, said)) = case.own.effective() else { return Ok(effects) };
     let judged = case.own.appeal.as_ref().and_then(|appeal| appeal.judged.as_ref());
     if outcome == Outcome::Remove && judged.is_none() {
         // Until then it can be given back.
         effects.push(Effect::job(work::carry_out(&case.id, Some(ruling.appeal_until))?));
     }
+    let Some(user) = case.facts.subject() else { return Ok(effects) };
     let (kind, reason) = match judged {
         None => (NotificationKind::DecisionMade, &said.reason),
         Some(judged) => (NotificationKind::AppealDecided, &judged.said.reason),

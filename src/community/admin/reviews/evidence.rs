@@ -94,11 +94,14 @@ impl Desk<Reviews> {
         let entry = CASE_LISTS.entry(list, &lists::case_key(Workflow::Safety, report.at, id), &())?;
         let wants = Wants::head().row(&row).row(&copy_row);
         let reported = self.db().change(&REVIEWS, id, wants, move |part| {
-            if let Some(Row::Report(known)) = part.row(&row).cloned() {
+            // An appeal is judged on what was decided: what is reported afterwards is another case.
+            let is_over = part.head.own.outcome.is_some();
+            if let Some(Row::Report(known)) = part.row(&row).cloned()
+                && (!is_over || known.id == report.id)
+            {
                 return Ok(Decision::Stands(Reported::There(*known)));
             }
-            // An appeal is judged on what was decided.
-            if part.head.own.outcome.is_some() {
+            if is_over {
                 return Ok(Decision::Stands(Reported::Over));
             }
             if part.head.own.reports >= MOST_REPORTS {
