@@ -61,6 +61,7 @@ fn act(thing: &str) -> Act {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it stands for what a change causes")]
 fn nothing(_: &Kept<Reviews>) -> Result<Vec<Effect>, StoreError> {
     Ok(Vec::new())
 }

@@ -224,6 +224,7 @@ mod tests {
         resolve(&facts, &mut head, &person("s0"), Outcome::Warn, "x".to_owned(), at(0)).unwrap();
         head.own.ruling = wanted(Outcome::Warn).ruling(&facts, at(0)).ok();
         assert!(head.own.is_strike(at(179)) && !head.own.is_strike(at(180)));
+        assert!(!head.own.is_final(at(13)) && head.own.is_final(at(14)), "the time to appeal ends");
         appeal(&mut head, "ben", "It was not me.", at(1)).unwrap();
         assert!(matches!(
             judge(&facts, &mut head, &person("s0"), false, "x".to_owned(), at(2)),
