@@ -187,7 +187,8 @@ async fn appeal(
     let subject = case.facts.subject().ok_or_else(hidden)?.to_owned();
     let (outcome, ..) = case.own.effective().ok_or_else(hidden)?;
     let is_own = subject == identity.user_id;
-    if !is_own && !(outcome == Outcome::Lock && roles::is_admin(&identity)) {
+    let may_appeal = is_own || (outcome == Outcome::Lock && roles::is_admin(&identity));
+    if !may_appeal {
         return Err(hidden());
     }
     let act = Act::by(&identity, "review.appealed", "review", &id, now).about(&subject);
