@@ -36,6 +36,7 @@ use crate::community::events::tickets::Tickets;
 use crate::community::events::{self, series};
 use crate::community::housing::bookings::stays::Stays;
 use crate::community::letters::{self, Letters};
+use crate::community::moderation::enforcing::{self, Enforcer};
 use crate::community::notifications::ladder::{self, Teller};
 use crate::community::notifications::preferences::PreferenceStore;
 use crate::community::notifications::tell::{NOTIFICATION, PUSHES};
@@ -457,6 +458,7 @@ fn of_admins(
 ) -> anyhow::Result<NewPools> {
     let role_changes = Roles::new(db, Arc::clone(revocations), tokens.lifetime());
     let pools = community::admin::handled(pools, db, jobs, role_changes);
+    let pools = enforcing::handled(pools, Enforcer::new(db, Arc::clone(revocations)));
     Ok(audit::work::handled(pools, Roots::new(db.clone(), RootKey::of(tokens)?)))
 }
 

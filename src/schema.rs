@@ -36,7 +36,10 @@ pub(crate) fn leads_to(index: &str, key: &str) -> Option<(&'static KindSpec, Str
         Some((housing::bookings::store::BOOKINGS.spec(), last_part(key)))
     } else if of(community::audit::store::AUDIT_LISTS.spec().name) {
         Some((community::audit::store::AUDIT.spec(), community::audit::store::chain_of(key)?))
-    } else if of(admin::lists::WORK_PENDING.spec().name) || of(admin::lists::WORK_LISTS.spec().name) {
+    } else if of(admin::lists::WORK_PENDING.spec().name)
+        || of(admin::lists::WORK_LISTS.spec().name)
+        || of(admin::reviews::store::CASE_LISTS.spec().name)
+    {
         let (workflow, id) = admin::lists::case_of(key)?;
         let kind = match workflow {
             Workflow::Feature => admin::approvals::store::PROPOSALS.spec(),

@@ -172,6 +172,10 @@ text! {
         ..rule(Form::Token, 1, 1000, "https://example.com/salon.jpg") };
     /// What is said in a support ticket.
     TicketText = rule(Form::Prose, 1, 5000, "I paid for Saturday, and have no place.");
+    /// What a member says of what is reported.
+    ReportText = rule(Form::Prose, 1, 1000, "The same advertisement in every group.");
+    /// What somebody has against a decision of the moderators.
+    AppealText = rule(Form::Prose, 1, 4000, "The photo is mine, and I was asked to post it.");
     /// What everybody is told.
     AnnouncementText = rule(Form::Prose, 1, 2000, "On Sunday at four we are away for ten minutes.");
     /// The id, the e-mail address or the username of a user who is looked for.

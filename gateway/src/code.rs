@@ -80,6 +80,9 @@ codes! {
         AccountBlocked = "account_blocked",
         /// The account is to be deleted. The link in the letter keeps it until then.
         AccountLeaving = "account_leaving",
+        /// A decision of the moderators keeps you from this for a time. `GET /api/moderation/decisions` says which, why, until
+        /// when, and how to appeal.
+        Restricted = "restricted",
         /// You may not do this, or not from this page.
         Forbidden = "forbidden",
         /// There is no such thing, or you may not know of it.

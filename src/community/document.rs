@@ -39,6 +39,7 @@ use super::{admin, bookmarks, chat, events, graph, housing, notifications, payme
         (name = "jobs", description = "Queues and schedules; for admins."),
         (name = "system", description = "The running nodes; for admins."),
         (name = "support", description = "Asking for help, and what the staff answers."),
+        (name = "moderation", description = "Reporting what does harm, what the moderators decided, and appealing against that."),
         (name = "admin", description = "Proposals, safety reviews, accounts, mail addresses and the audit trail; for moderators and admins."),
         (name = "server", description = "The server API, for an application's own backend, with a key of its own."),
     ),

@@ -1,5 +1,5 @@
-//! How often somebody may register, log in and refresh, fetch and import calendars, comment, mention people, and offer groups
-//! to strangers.
+//! How often somebody may register, log in and refresh, fetch and import calendars, comment, report, mention people, and offer
+//! groups to strangers.
 //!
 //! Each address has a quota for each of the three. Guessing passwords is held up by counting failures alone: those of an
 //! address at an account close the account for that address, so nobody can lock the owner out from elsewhere. Failures of
@@ -34,6 +34,8 @@ const IMPORTS: Quota = Quota { limit: 20, window: HOUR };
 const TYPING: Quota = Quota { limit: 1, window: Duration::from_secs(3) };
 /// How often a user comments.
 const COMMENTS: Quota = Quota { limit: 30, window: MINUTE };
+/// How much a user reports.
+const REPORTS: Quota = Quota { limit: 20, window: Duration::from_hours(24) };
 /// How many people a user mentions.
 const MENTIONS: Quota = Quota { limit: 100, window: Duration::from_hours(24) };
 /// To how many people who do not know the user the user offers groups.
@@ -128,6 +130,12 @@ impl Limits {
     pub(super) async fn comment(&self, user_id: &str) -> Result<(), Problem> {
         let wait = self.take(&format!("comment:{user_id}"), COMMENTS).await;
         wait.map_or(Ok(()), |wait| Err(too_many("comments", wait)))
+    }
+
+    /// Something that a user reports.
+    pub(super) async fn report(&self, user_id: &str) -> Result<(), Problem> {
+        let wait = self.take(&format!("report:{user_id}"), REPORTS).await;
+        wait.map_or(Ok(()), |wait| Err(too_many("reports", wait)))
     }
 
     /// So many people whom a user mentions.

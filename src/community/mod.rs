@@ -18,6 +18,7 @@ pub mod housing;
 pub mod letters;
 mod limits;
 pub mod location;
+pub mod moderation;
 pub mod money;
 pub mod notifications;
 mod once;
@@ -67,6 +68,8 @@ use events::store::EventStore;
 use graph::store::Circles;
 use housing::bookings::saga::Bookings;
 use limits::Limits;
+use moderation::enforcing::Enforcer;
+use moderation::store::ReportStore;
 use notifications::Notifications;
 use payments::service::Payments;
 use personal_data::export_store::ExportStore;
@@ -120,6 +123,8 @@ pub fn kinds() -> Vec<&'static KindSpec> {
         admin::approvals::store::PROPOSALS.spec(),
         admin::reviews::store::REVIEWS.spec(),
         admin::tickets::store::TICKETS.spec(),
+        moderation::store::REPORTED.spec(),
+        moderation::store::REPORTERS.spec(),
         admin::slots::WORK_SLOTS.spec(),
         admin::roster::ROSTER.spec(),
         admin::announcements::ANNOUNCEMENTS.spec(),
@@ -148,6 +153,7 @@ pub fn indexes() -> Vec<&'static IndexSpec> {
         audit::store::AUDIT_LISTS.spec(),
         admin::lists::WORK_PENDING.spec(),
         admin::lists::WORK_LISTS.spec(),
+        admin::reviews::store::CASE_LISTS.spec(),
     ]
 }
 
@@ -193,6 +199,8 @@ pub struct Community {
     audit_roots: Roots,
     desks: Desks,
     role_changes: Roles,
+    reports: ReportStore,
+    enforcer: Enforcer,
 }
 
 /// What the community is built on besides its store.
@@ -239,6 +247,8 @@ impl Community {
             audit_roots: Roots::new(db.clone(), RootKey::of(&tokens)?),
             desks: Desks::new(db),
             role_changes: Roles::new(db, Arc::clone(&revocations), tokens.lifetime()),
+            reports: ReportStore::new(db.clone()),
+            enforcer: Enforcer::new(db, Arc::clone(&revocations)),
             posts,
             comments,
             changed_posts,
@@ -335,6 +345,7 @@ pub fn router(community: Arc<Community>) -> OpenApiRouter {
         .merge(points::router())
         .merge(audit::router())
         .merge(admin::router())
+        .merge(moderation::router())
         .merge(search::router())
         .merge(personal_data::router())
         .merge(letters::unsubscribe::router())

@@ -3,10 +3,12 @@
 //!
 //! `tests/it/policy.rs` asks every operation of the API's document as every kind of caller, and fails for one that has no row.
 
+use jiff::Timestamp;
 use mundotango_gateway::Identity;
 use mundotango_gateway::problem::Problem;
 
 use super::accounts::profile::FieldAudience;
+use super::accounts::restrictions::{Ability, Restriction};
 use super::events::rules::{AttendeeList, CoHostRole};
 use super::graph::relations::Relations;
 use super::posts::visibility::Visibility;
@@ -376,6 +378,20 @@ fn is_told(audience: FieldAudience, is_friend: bool) -> bool {
     }
 }
 
+/// Whether the restrictions of a user leave an ability; else until when they do not, for ever if that is nothing. It is asked
+/// before anything is written, and whatever role the user has.
+pub fn may_use(
+    ability: Ability,
+    restrictions: &[Restriction],
+    now: Timestamp,
+) -> Result<(), Option<Timestamp>> {
+    let holding = restrictions.iter().filter(|one| one.ability == Some(ability) && one.holds(now));
+    match holding.max_by_key(|one| one.until.unwrap_or(Timestamp::MAX)) {
+        Some(longest) => Err(longest.until),
+        None => Ok(()),
+    }
+}
+
 /// Nobody reads what others say to each other: roles of the community make no difference.
 fn of_chat(action: Action, part: ChatPart) -> Verdict {
     let (least, otherwise) = match action {
@@ -650,6 +666,27 @@ mod tests {
             });
             assert_eq!(seen, sees, "{viewer:?}, friend: {is_friend}");
         }
+    }
+
+    #[test]
+    fn a_restriction_takes_one_ability_until_its_end_and_no_other() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let one = |ability, until: Option<i64>| Restriction {
+            decision: "d".to_owned(),
+            ability,
+            until: until.map(at),
+        };
+        let known = [
+            one(Some(Ability::Posting), Some(10)),
+            one(Some(Ability::Posting), Some(20)),
+            one(Some(Ability::Hosting), None),
+            one(None, None),
+        ];
+        assert_eq!(may_use(Ability::Posting, &known, at(9)), Err(Some(at(20))));
+        assert_eq!(may_use(Ability::Posting, &known, at(19)), Err(Some(at(20))));
+        assert_eq!(may_use(Ability::Posting, &known, at(20)), Ok(()));
+        assert_eq!(may_use(Ability::Hosting, &known, at(1_000_000)), Err(None));
+        assert_eq!(may_use(Ability::Messaging, &known, at(9)), Ok(()), "a lock is not asked here");
     }
 
     #[test]

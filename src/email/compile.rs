@@ -65,6 +65,8 @@ const CONTENTS: [(&str, &str, Pair); 30] = [
     ("payment_refunded", "url", PAYMENT),
     ("payment_failed", "url", PAYMENT),
     ("ticket_reply", "url", pair!("ticket_reply")),
+    ("decision", "url", pair!("decision")),
+    ("appeal_decided", "url", pair!("appeal_decided")),
     ("notification", "url", pair!("notification")),
     ("digest", "home_url", pair!("digest")),
 ];

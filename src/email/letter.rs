@@ -10,7 +10,7 @@ const MAX_DIGEST_ITEMS: usize = 30;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// About the account itself. Nobody can unsubscribe from these, and no other list blocks them.
+    /// About the account itself, and what the moderators decided about it. Nobody can unsubscribe from these, and no other list blocks them.
     Security,
     /// About events, bookings, tickets and other things that happen. A person can unsubscribe.
     Activity,
@@ -323,6 +323,36 @@ pub enum Letter {
         /// The address of the ticket's page.
         url: String,
     },
+    /// To somebody about whom the moderators made a decision.
+    Decision {
+        /// How the person is called.
+        name: String,
+        /// What was decided, as a sentence in the reader's language.
+        what: String,
+        /// Which rule, in the reader's language.
+        rule: String,
+        /// Why, as it was typed.
+        reason: String,
+        /// Until when it holds, if it ends.
+        until: Option<String>,
+        /// Until when it can be appealed.
+        appeal_until: String,
+        /// Whether the person cannot log in, and has to answer the letter instead.
+        locked_out: bool,
+        /// The address of the decision's page.
+        url: String,
+    },
+    /// To somebody whose appeal was decided.
+    AppealDecided {
+        /// How the person is called.
+        name: String,
+        /// Whether the decision stands.
+        upheld: bool,
+        /// Why, as it was typed.
+        reason: String,
+        /// The address of the decision's page.
+        url: String,
+    },
     /// One notification to somebody who has not seen it.
     Notification {
         /// How the person is called.
@@ -404,6 +434,8 @@ impl Letter {
             Self::PaymentStep { step: PaymentStep::Refunded, .. } => "payment_refunded",
             Self::PaymentStep { step: PaymentStep::Failed, .. } => "payment_failed",
             Self::TicketReply { .. } => "ticket_reply",
+            Self::Decision { .. } => "decision",
+            Self::AppealDecided { .. } => "appeal_decided",
             Self::Notification { .. } => "notification",
             Self::Digest { .. } => "digest",
         }
@@ -420,7 +452,9 @@ impl Letter {
             | Self::SecondFactorOff { .. }
             | Self::ConfirmNewAddress { .. }
             | Self::AddressChanged { .. }
-            | Self::AccountLeaving { .. } => Scope::Security,
+            | Self::AccountLeaving { .. }
+            | Self::Decision { .. }
+            | Self::AppealDecided { .. } => Scope::Security,
             Self::RsvpConfirmed { .. }
             | Self::Promoted { .. }
             | Self::Reminder { .. }
@@ -464,6 +498,20 @@ impl Letter {
             },
             Self::Notification { name: name(), text: name(), url: url() },
         ];
+        for yes in [false, true] {
+            let reason = || format!("{text}\n\n{text}");
+            letters.push(Self::Decision {
+                name: name(),
+                what: name(),
+                rule: name(),
+                reason: reason(),
+                until: yes.then(|| "4 July 2026".to_owned()),
+                appeal_until: "4 July 2026".to_owned(),
+                locked_out: yes,
+                url: url(),
+            });
+            letters.push(Self::AppealDecided { name: name(), upheld: yes, reason: reason(), url: url() });
+        }
         for status_waiting in [false, true] {
             letters.push(Self::RsvpConfirmed { name: name(), event: event(), status_waiting });
         }
@@ -536,6 +584,9 @@ mod tests {
                     | "second_factor_off"
                     | "confirm_new_address"
                     | "address_changed"
+                    | "account_leaving"
+                    | "decision"
+                    | "appeal_decided"
             );
             assert_eq!(letter.scope().list().is_none(), is_about_the_account, "{}", letter.name());
         }

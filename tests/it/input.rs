@@ -55,7 +55,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
             "paymentReceived": ways, "paymentRefunded": ways, "paymentFailed": ways,
             "eventAnswers": ways, "eventGoing": ways, "seriesEnding": ways, "commentNew": ways, "commentReplied": ways, "mentionNew": ways,
             "bookingRequested": ways, "bookingCountered": ways,
-            "approvalDecided": ways, "ticketReplied": ways,
+            "approvalDecided": ways, "ticketReplied": ways, "decisionMade": ways, "appealDecided": ways,
             "bookingConfirmed": ways, "bookingDeclined": ways, "bookingSuperseded": ways, "bookingExpired": ways,
             "bookingCancelled": ways, "bookingReminder": ways, "reviewDue": ways, "reviewsRevealed": ways,
             "friendRequested": ways, "friendAccepted": ways, "followNew": ways,

@@ -141,7 +141,7 @@ fn parsed(raw: &[u8]) -> Message<'_> {
 }
 
 /// The letters in a node's folder whose subject holds a text.
-fn about(server: &Server, text: &str) -> Vec<Vec<u8>> {
+pub fn about(server: &Server, text: &str) -> Vec<Vec<u8>> {
     let letters = files(server).into_iter().map(|file| fs::read(file).unwrap());
     letters.filter(|raw| parsed(raw).subject().unwrap().contains(text)).collect()
 }

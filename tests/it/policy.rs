@@ -319,7 +319,8 @@ fn rule_of_people(operation: &str) -> Option<Rule> {
 /// The same of what moderators and admins work on.
 fn rule_of_the_staff(operation: &str) -> Option<Rule> {
     Some(match operation {
-        "listAnnouncements" => Public,
+        "listAnnouncements" | "listModerationLog" => Public,
+        "createReport" | "listMyReports" | "listDecisions" | "appealDecision" => Rule::User,
         "createProposal" | "listMyProposals" | "createTicket" | "listTickets" | "getFlags" => Rule::User,
         "listPendingProposals"
         | "approveProposal"
@@ -331,6 +332,7 @@ fn rule_of_the_staff(operation: &str) -> Option<Rule> {
         | "assignSafetyReview"
         | "resolveSafetyReview"
         | "escalateSafetyReview"
+        | "judgeAppeal"
         | "assignTicket"
         | "resolveTicket" => Moderates,
         "getProposal" => SeesProposal,

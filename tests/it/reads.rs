@@ -347,6 +347,9 @@ async fn admin(node: &mut Quiet, ana: &User) {
     let review = made(node, "/api/safety-reviews", bodies["post /api/safety-reviews"].clone()).await;
     node.read("GET /api/safety-reviews/pending", "/api/safety-reviews/pending", &root).await;
     node.read("GET /api/safety-reviews/{id}", &format!("/api/safety-reviews/{review}"), &root).await;
+    for list in ["GET /api/reports/mine", "GET /api/moderation/decisions", "GET /api/moderation/log"] {
+        node.read(list, &list[4..], &root).await;
+    }
     let ticket = made(node, "/api/support/tickets", bodies["post /api/support/tickets"].clone()).await;
     node.read("GET /api/support/tickets", "/api/support/tickets", &root).await;
     let path = format!("/api/support/tickets/{ticket}");

@@ -51,8 +51,10 @@ pub(super) const PAYMENT_STATUS: Label = ("status", &["succeeded", "failed", "re
 /// What admins decide on.
 pub(super) const WORKFLOW_TYPE: Label = ("workflow_type", &["feature", "safety", "support"]);
 /// What they do with it.
-pub(super) const WORKFLOW_ACTION: Label =
-    ("action", &["opened", "assigned", "replied", "escalated", "approved", "rejected", "closed"]);
+pub(super) const WORKFLOW_ACTION: Label = (
+    "action",
+    &["opened", "assigned", "replied", "escalated", "approved", "rejected", "closed", "appealed", "judged"],
+);
 /// What is asked of the search index.
 pub(super) const SEARCHED: Label = ("searched", &["search", "suggestions"]);
 /// What can become of a login.
@@ -166,6 +168,8 @@ pub(super) const LETTER: Label = (
         "payment_refunded",
         "payment_failed",
         "ticket_reply",
+        "decision",
+        "appeal_decided",
         "notification",
         "digest",
     ],

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::links::Link;
 use super::profile::Profile;
+use super::restrictions::Restriction;
 use super::rules::Login;
 use super::totp::{Challenge, Totp};
 use crate::community::roles::Role;
@@ -41,6 +42,9 @@ const PERSONAL: &[Fields] = &[
             "head.verified_at",
             "head.leaving.since",
             "head.leaving.until",
+            "head.restrictions.*.decision",
+            "head.restrictions.*.ability",
+            "head.restrictions.*.until",
         ],
     ),
     Fields::of(
@@ -134,6 +138,9 @@ pub struct Account {
     /// That the user leaves: from here on nobody sees the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) leaving: Option<Leaving>,
+    /// What decisions of the moderators keep the user from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) restrictions: Vec<Restriction>,
 }
 
 /// That a user leaves.

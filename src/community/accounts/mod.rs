@@ -13,6 +13,7 @@ pub mod passwords;
 pub mod profile;
 mod profiles;
 mod refresh_token;
+pub mod restrictions;
 mod rows;
 pub mod rules;
 pub mod sealed;

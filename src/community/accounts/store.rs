@@ -143,6 +143,7 @@ impl AccountStore {
                 verified_at: None,
                 welcomed: false,
                 leaving: None,
+                restrictions: Vec::new(),
             };
             let rows = [(PASSWORD.to_owned(), Row::Password(password_hash))];
             let creating =

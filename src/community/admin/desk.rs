@@ -66,7 +66,7 @@ impl<C: Case> Kept<C> {
         Self { id: id.to_owned(), facts: found.facts, work, own }
     }
 
-    fn in_part(id: &str, part: &Open<'_, C>) -> Self {
+    pub(super) fn in_part(id: &str, part: &Open<'_, C>) -> Self {
         let Head { work, own } = part.head.clone();
         Self { id: id.to_owned(), facts: part.facts.clone(), work, own }
     }
@@ -93,7 +93,7 @@ impl<C: Case> Kept<C> {
     }
 
     /// Its key in the list of those that wait.
-    fn pending_key(&self) -> String {
+    pub(super) fn pending_key(&self) -> String {
         lists::case_key(C::WORKFLOW, self.work.queued_at.unwrap_or(self.opened_at()), &self.id)
     }
 }
@@ -240,7 +240,8 @@ impl<C: Case> Desk<C> {
         self.walk(&WORK_LISTS, &list, |_, case| wanted(case), page).await
     }
 
-    async fn walk(
+    /// The cases to which a list of an index leads, of those that hold.
+    pub(super) async fn walk(
         &self,
         index: &'static Index<()>,
         list: &str,

@@ -23,6 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::community::Community;
+use crate::community::accounts::restrictions::Ability;
 use crate::community::events::announce::{announce_cancelled, announce_change};
 use crate::community::events::editing::Change;
 use crate::community::events::rules::{Cancelled, Plan, Settings};
@@ -313,6 +314,7 @@ fn twice(item: Item) -> ImportedItem {
     responses(
         (status = OK, body = ImportReport),
         (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
         (status = UNSUPPORTED_MEDIA_TYPE, body = Problem),
         (status = TOO_MANY_REQUESTS, body = Problem),
     ),
@@ -324,6 +326,7 @@ async fn import(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<ImportReport>, Problem> {
+    community.must_be_able(&identity.user_id, Ability::Hosting).await?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/calendar") {
         let detail = "the body must be a calendar (content-type: text/calendar)";

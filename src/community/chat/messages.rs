@@ -27,6 +27,7 @@ use super::rules::{BEFORE_ACCEPTED, SMALL};
 use super::store::{Chat, Reach};
 use super::updates::ChatUpdate;
 use crate::community::Community;
+use crate::community::accounts::restrictions::Ability;
 use crate::community::policy::{self, Action, Object};
 use crate::community::posts::rules::ReactionType;
 use crate::texts::{AttachmentAddress, Id, MessageText};
@@ -69,7 +70,7 @@ impl Community {
     }
 
     /// A message that the caller sees, if the caller may do something with it.
-    async fn message_for(
+    pub(in crate::community) async fn message_for(
         &self,
         id: &str,
         seq: u64,
@@ -215,6 +216,7 @@ async fn send(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<NewMessageBody>,
 ) -> Result<(StatusCode, Json<SeenMessage>), Problem> {
+    community.must_be_able(&identity.user_id, Ability::Messaging).await?;
     let (chat, member) = community.chat_for(&id, &identity, Action::TakePart).await?;
     let user_id = identity.user_id.as_str();
     let new = NewMessage {
@@ -249,6 +251,7 @@ async fn edit(
     Path((id, seq)): Path<(String, String)>,
     ValidJson(body): ValidJson<MessageChange>,
 ) -> Result<Json<SeenMessage>, Problem> {
+    community.must_be_able(&identity.user_id, Ability::Messaging).await?;
     let seq = number_of(&seq)?;
     let (chat, _) = community.message_for(&id, seq, &identity, Action::Change).await?;
     community.must_be_heard(&chat, &identity.user_id).await?;

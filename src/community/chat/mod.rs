@@ -51,6 +51,7 @@ use self::store::{Chat, ChatStore, Reach};
 use self::updates::{ChatUpdate, ListUpdate};
 pub use self::work::handled;
 use super::Community;
+use super::accounts::restrictions::Ability;
 use super::effects::Effect;
 use super::policy::{self, Action, Object};
 use crate::texts::{Id, Title};
@@ -159,6 +160,7 @@ impl Community {
         (status = CREATED, body = ConversationView),
         (status = OK, description = "The two have this conversation already.", body = ConversationView),
         (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
         (status = NOT_FOUND, body = Problem),
         (status = CONFLICT, body = Problem),
         (status = TOO_MANY_REQUESTS, body = Problem),
@@ -170,6 +172,7 @@ async fn create(
     State(community): Shared,
     ValidJson(body): ValidJson<NewConversation>,
 ) -> Result<(StatusCode, Json<ConversationView>), Problem> {
+    community.must_be_able(&identity.user_id, Ability::Messaging).await?;
     let (now, id, by) = (new_id.made_at(), new_id.into_text(), identity.user_id.as_str());
     let (chat, is_new) = match (body.user_id.value(), body.title.value()) {
         (Some(other), _) => Box::pin(community.begin_direct(&identity, other, now)).await?,

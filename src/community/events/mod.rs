@@ -56,6 +56,7 @@ use self::places::Heads;
 use self::requests::{As, EventsQuery, MineQuery, NewEvent, RsvpBody, TicketPrice};
 use self::rules::{RsvpCounts, RsvpStatus, Settings};
 use self::store::Event;
+use super::accounts::restrictions::Ability;
 use super::effects::Effect;
 use super::graph::filled;
 use super::letters;
@@ -182,7 +183,11 @@ async fn mine(
 #[utoipa::path(
     post, path = "/api/events", operation_id = "createEvent",
     tag = "events", params(IdempotencyKey), request_body = NewEvent,
-    responses((status = CREATED, body = EventBody), (status = BAD_REQUEST, body = Problem)),
+    responses(
+        (status = CREATED, body = EventBody),
+        (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
+    ),
 )]
 async fn create(
     identity: Identity,
@@ -190,6 +195,7 @@ async fn create(
     State(community): Shared,
     ValidJson(body): ValidJson<NewEvent>,
 ) -> Result<(StatusCode, Json<EventBody>), Problem> {
+    community.must_be_able(&identity.user_id, Ability::Hosting).await?;
     let when = body.schedule().map_err(|error| Problem::invalid(vec![error]))?;
     let total = body.capacity.value().map(Whole::get);
     let role_limits = body.role_limits.value().unwrap_or_default();

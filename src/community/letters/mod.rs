@@ -3,6 +3,7 @@
 
 pub(super) mod accounts;
 pub(super) mod bookings;
+pub(super) mod decisions;
 pub(super) mod digests;
 pub(super) mod events;
 pub(super) mod invitations;
@@ -23,6 +24,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::accounts::store::{AccountStore, User};
 use super::admin::desk::Desk;
+use super::admin::reviews::store::Reviews;
 use super::admin::tickets::store::Tickets;
 use super::events::store::EventStore;
 use super::housing::bookings::store::BookingStore;
@@ -51,6 +53,7 @@ pub struct Letters {
     bookings: BookingStore,
     listings: ListingStore,
     tickets: Desk<Tickets>,
+    reviews: Desk<Reviews>,
     notifications: NotificationStore,
     preferences: PreferenceStore,
     tokens: Arc<Tokens>,
@@ -78,7 +81,7 @@ pub fn handled(pools: NewPools, letters: &Arc<Letters>) -> NewPools {
     let pools = events::handled(accounts::handled(pools, letters), letters);
     let pools = tickets::handled(invitations::handled(pools, letters), letters);
     let pools = bookings::handled(payments::handled(pools, letters), letters);
-    digests::handled(pools, letters)
+    digests::handled(decisions::handled(pools, letters), letters)
 }
 
 /// The secret that signs return paths. It is made of the node's secret, so all nodes have the same.
@@ -109,6 +112,7 @@ impl Letters {
             bookings: BookingStore::new(db.clone()),
             listings: ListingStore::new(db.clone()),
             tickets: Desk::new(db.clone()),
+            reviews: Desk::new(db.clone()),
             notifications: NotificationStore::new(db.clone()),
             preferences: PreferenceStore::new(db.clone()),
             links: UnsubscribeLinks::new(&options.public_url, unsubscribe::key(&tokens)?)?,

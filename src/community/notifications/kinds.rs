@@ -72,6 +72,10 @@ pub enum NotificationKind {
     ApprovalDecided,
     /// Somebody answered in a support ticket.
     TicketReplied,
+    /// The moderators decided something about the user.
+    DecisionMade,
+    /// An appeal of the user's is decided.
+    AppealDecided,
 }
 
 /// By which ways a user is told.
@@ -88,7 +92,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
@@ -120,6 +124,8 @@ impl NotificationKind {
         Self::MentionNew,
         Self::ApprovalDecided,
         Self::TicketReplied,
+        Self::DecisionMade,
+        Self::AppealDecided,
     ];
 
     /// Its name, as clients write it.
@@ -156,6 +162,8 @@ impl NotificationKind {
             Self::MentionNew => "mentionNew",
             Self::ApprovalDecided => "approvalDecided",
             Self::TicketReplied => "ticketReplied",
+            Self::DecisionMade => "decisionMade",
+            Self::AppealDecided => "appealDecided",
         }
     }
 
@@ -248,6 +256,10 @@ impl NotificationKind {
             (Language::En, Self::ApprovalDecided) => format!("What you proposed is decided: {title}"),
             (Language::En, Self::TicketReplied) if count == 1 => format!("An answer in your ticket: {title}"),
             (Language::En, Self::TicketReplied) => format!("{count} answers in your ticket: {title}"),
+            (Language::En, Self::DecisionMade) => {
+                format!("The moderators made a decision about you: {title}")
+            }
+            (Language::En, Self::AppealDecided) => format!("Your appeal is decided: {title}"),
             (Language::Es, Self::EventPromoted) => format!("Tienes un lugar en {title}"),
             (Language::Es, Self::EventOffered) => format!("Un lugar en {title} te espera hasta que pagues"),
             (Language::Es, Self::EventReminder) => format!("{title} empieza pronto"),
@@ -286,6 +298,8 @@ impl NotificationKind {
                 format!("Una respuesta en tu consulta: {title}")
             }
             (Language::Es, Self::TicketReplied) => format!("{count} respuestas en tu consulta: {title}"),
+            (Language::Es, Self::DecisionMade) => format!("Hay una decisión de moderación sobre ti: {title}"),
+            (Language::Es, Self::AppealDecided) => format!("Se resolvió tu apelación: {title}"),
         }
     }
 }

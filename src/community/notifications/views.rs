@@ -44,6 +44,9 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         }
         NotificationKind::ApprovalDecided => format!("/founder-approval/{}", told.thing),
         NotificationKind::TicketReplied => format!("/support/tickets/{}", told.thing),
+        NotificationKind::DecisionMade | NotificationKind::AppealDecided => {
+            format!("/moderation/decisions/{}", told.thing)
+        }
     }
 }
 

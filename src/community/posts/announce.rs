@@ -103,6 +103,29 @@ pub(super) fn announce_deleted(post: &Post) -> Result<Vec<Effect>, StoreError> {
     Ok(effects)
 }
 
+/// Tells those who look at a post which the moderators take away that it is gone; what hangs on it stays.
+pub(super) fn announce_hidden(post: &Post) -> Result<Vec<Effect>, StoreError> {
+    let gone = PostMessage::Deleted { post_id: post.id.clone() };
+    let mut effects = vec![Effect::publish(channel_of(&post.id), &gone)?];
+    if post.visibility == Visibility::Public {
+        effects.push(Effect::publish(FEED_CHANNEL, &gone)?);
+        effects.push(earn(post, Told::TakenBack)?);
+    }
+    effects.push(Effect::changed(POST, &post.id));
+    Ok(effects)
+}
+
+/// Tells those who look at a post that it is there again. It is not new, so the feed is not told.
+pub(super) fn announce_shown(post: &Post) -> Result<Vec<Effect>, StoreError> {
+    let again = PostMessage::Changed { post_id: post.id.clone() };
+    let mut effects = vec![Effect::publish(channel_of(&post.id), &again)?];
+    if post.visibility == Visibility::Public {
+        effects.push(earn(post, Told::Done)?);
+    }
+    effects.push(Effect::changed(POST, &post.id));
+    Ok(effects)
+}
+
 /// Tells people that they were mentioned at a post. What it is called is who did it: a text may be taken back.
 pub(in crate::community) fn tell_mentioned(
     post_id: &str,

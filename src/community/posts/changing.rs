@@ -19,6 +19,7 @@ use super::mentions::Mentioned;
 use super::post::Post;
 use super::readers::readers_of;
 use crate::community::Community;
+use crate::community::accounts::restrictions::Ability;
 use crate::community::audit::rules::Act;
 use crate::community::effects::Effect;
 use crate::community::policy::{self, Action, Viewer};
@@ -35,6 +36,11 @@ impl From<EditError> for Problem {
             EditError::Outdated => {
                 let detail = "the post was changed meanwhile: read it, and change what it is now";
                 Self::new(StatusCode::CONFLICT, detail).with_code(Code::Conflict)
+            }
+            EditError::TakenAway => {
+                let detail =
+                    "the moderators have taken the post away: `GET /api/moderation/decisions` says why";
+                Self::new(StatusCode::CONFLICT, detail)
             }
             EditError::TooManyRevisions => {
                 let detail = "a post has 50 revisions at most";
@@ -72,6 +78,7 @@ async fn change(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<PostChange>,
 ) -> Result<Json<SeenPost>, Problem> {
+    community.must_be_able(&identity.user_id, Ability::Posting).await?;
     let before = community.post_for(&id, &identity, Action::Change).await?;
     let mut edit = body.edit();
     let mut mentioned = Mentioned::default();

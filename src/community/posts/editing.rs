@@ -40,6 +40,9 @@ pub enum EditError {
     /// It was changed meanwhile.
     #[error("the post was changed meanwhile")]
     Outdated,
+    /// The moderators have taken it away.
+    #[error("the moderators have taken the post away")]
+    TakenAway,
     /// It has as many revisions as it may have.
     #[error("the post has as many revisions as it may have")]
     TooManyRevisions,
@@ -95,6 +98,9 @@ impl PostStore {
         let post_id = id.to_owned();
         self.db()
             .change(&POSTS, id, Wants::head(), move |part| {
+                if part.head.hidden_by.is_some() {
+                    return Err(EditError::TakenAway);
+                }
                 let before = Post::in_part(&post_id, part);
                 let Some(after) = edited(&before, &edit, now)? else { return Ok(Decision::Stands(before)) };
                 if after.revision != before.revision {

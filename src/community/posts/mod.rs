@@ -7,6 +7,7 @@ pub mod comments;
 pub mod editing;
 pub(super) mod entities;
 pub mod feeds;
+pub mod hiding;
 pub mod leaving;
 pub(super) mod live;
 pub(super) mod mentions;
@@ -37,6 +38,7 @@ use self::bodies::{FeedBody, FeedQuery, NewPost, PostBody, PostCounts, Reaction,
 use self::post::Post;
 use self::readers::Reader;
 use self::rules::ReactionType;
+use super::accounts::restrictions::Ability;
 use super::effects::Effect;
 use super::{Community, label};
 use crate::texts::FeedPlace;
@@ -217,6 +219,7 @@ async fn of_author(
     responses(
         (status = CREATED, body = PostBody),
         (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
         (status = TOO_MANY_REQUESTS, body = Problem),
     ),
 )]
@@ -226,6 +229,7 @@ async fn create(
     State(community): Shared,
     ValidJson(body): ValidJson<NewPost>,
 ) -> Result<(StatusCode, Json<PostBody>), Problem> {
+    community.must_be_able(&identity.user_id, Ability::Posting).await?;
     let parts = body.parts(new_id.made_at());
     let (mut text, visibility, poll) = parts.map_err(|wrong| Problem::invalid(vec![wrong]))?;
     let author = identity.user_id;

@@ -116,6 +116,9 @@ pub struct Head {
     /// From which revision on readers see what it said; 0 for all. What was written for few is not shown to those who came later.
     #[serde(default)]
     pub(super) shown_from: u32,
+    /// The decision of the moderators that has taken it away: until the time to appeal is over it is there for its author alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) hidden_by: Option<String>,
 }
 
 /// The newest revision of a post that was edited.
@@ -199,7 +202,10 @@ impl Post {
             text: newest.map_or_else(|| facts.text(), |newest| newest.text.clone()),
             revision: newest.map_or(1, |newest| newest.revision),
             poll: facts.poll.clone(),
-            visibility: head.visibility.unwrap_or(facts.visibility),
+            visibility: match head.hidden_by {
+                Some(_) => Visibility::Private,
+                None => head.visibility.unwrap_or(facts.visibility),
+            },
             audience_version: head.audience_version,
             shown_from: head.shown_from,
             created_at: facts.created_at,

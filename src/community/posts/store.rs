@@ -45,7 +45,14 @@ const PERSONAL: &[Fields] = &[
         Erasure::Kept("the id leads to nobody once the account is gone"),
         &["facts.mentions.*", "head.newest.text.mentions.*", "rows.v.revision.mentions.*"],
     ),
-    Fields::of_nobody(&["id", "head.newest.revision", "head.audience_version", "head.shown_from", "keys.v"]),
+    Fields::of_nobody(&[
+        "id",
+        "head.newest.revision",
+        "head.audience_version",
+        "head.shown_from",
+        "head.hidden_by",
+        "keys.v",
+    ]),
 ];
 
 /// The reactions to posts, by post and user. As many may come at once, they are counted in shards.

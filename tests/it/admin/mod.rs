@@ -1,5 +1,6 @@
 //! The work of moderators and admins, as REST and sockets show it.
 
+mod moderation;
 mod tickets;
 mod trail;
 mod users;
@@ -96,9 +97,11 @@ pub fn good_bodies() -> Vec<(&'static str, String, Value)> {
     let proposal =
         json!({"title": "A map", "description": "Of milongas.", "area": "events", "needsTwo": true});
     let review = json!({"kind": "post", "thingId": "x", "userId": "y", "reason": "Spam."});
-    let resolution = json!({"action": "warn", "reason": "x", "version": 0});
-    let reply = json!({"text": "x", "to": "member", "version": 0});
     let until = "2099-01-01T00:00:00Z";
+    let resolution = json!({
+        "action": "restrict", "rule": "spam", "abilities": ["posting"], "until": until, "reason": "x", "version": 0,
+    });
+    let reply = json!({"text": "x", "to": "member", "version": 0});
     let bodies = [
         ("post /api/founder-approval", proposal),
         ("post /api/founder-approval/{id}/approve", reason()),
@@ -108,6 +111,9 @@ pub fn good_bodies() -> Vec<(&'static str, String, Value)> {
         ("post /api/safety-reviews/{id}/assign", assign()),
         ("post /api/safety-reviews/{id}/resolve", resolution),
         ("post /api/safety-reviews/{id}/escalate", reason()),
+        ("post /api/safety-reviews/{id}/appeal", json!({"outcome": "upheld", "reason": "x", "version": 0})),
+        ("post /api/reports", json!({"kind": "post", "id": "x", "category": "spam", "words": "x"})),
+        ("post /api/moderation/decisions/{id}/appeal", json!({"text": "x"})),
         ("post /api/support/tickets", json!({"subject": "Help", "text": "I have no place."})),
         ("post /api/support/tickets/{id}/messages", reply),
         ("post /api/support/tickets/{id}/close", json!({"version": 0})),

@@ -13,6 +13,7 @@ mod growth;
 mod housing;
 mod leaving;
 mod listings;
+mod moderation;
 mod payments;
 mod places;
 mod points;
@@ -108,6 +109,7 @@ pub async fn all_suites(nodes: &[Db; 2]) {
     housing::housing(nodes).await;
     Box::pin(audit::audit(nodes)).await;
     Box::pin(desks::desks(nodes)).await;
+    Box::pin(moderation::moderation(nodes)).await;
     // On the heap: the suite is too large for a stack.
     Box::pin(series::series(nodes)).await;
     points::points(nodes).await;

@@ -1,7 +1,13 @@
 //! Safety reviews: moderators look at what may do harm, and say what comes of it. Whatever else finds harm brings its cases here.
 
+mod bodies;
+pub mod case;
+mod deciding;
+pub mod evidence;
 pub mod rules;
+pub mod rulings;
 pub mod store;
+pub mod work;
 
 use std::sync::Arc;
 
@@ -10,19 +16,20 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use deserr::Deserr;
 use mundotango_gateway::extract::{ListQuery, PageBody, PageQuery, Path, ValidJson};
-use mundotango_gateway::input::{BadFields, Choice, Maybe, Time};
+use mundotango_gateway::input::{BadFields, Choice, Maybe};
 use mundotango_gateway::problem::Problem;
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
 use mundotango_storage::db::Wants;
 use mundotango_storage::{StoreError, now};
-use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::rules::{Facts, Outcome, Said, ThingKind, escalate, may_work, resolve};
+use self::bodies::{ReviewedBody, SafetyReviewBody};
+use self::case::{Facts, ThingKind};
+use self::rules::{escalate, may_work};
 use self::store::Reviews;
-use super::bodies::{AssignBody, QueueQuery, ReasonBody, Version, WorkBody, number};
+use super::bodies::{AssignBody, QueueQuery, ReasonBody, number};
 use super::desk::{Kept, Open, Step};
 use super::live;
 use super::staff::Staff;
@@ -37,6 +44,8 @@ type Shared = State<Arc<Community>>;
 type Review = Kept<Reviews>;
 
 const THING: &str = Workflow::Safety.thing();
+/// Reports that are shown with a review.
+const SHOWN_REPORTS: usize = 50;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
     OpenApiRouter::new()
@@ -44,8 +53,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(pending))
         .routes(routes!(read))
         .routes(routes!(assign))
-        .routes(routes!(resolve_review))
         .routes(routes!(escalate_review))
+        .merge(deciding::router())
 }
 
 /// What is to be looked at.
@@ -64,79 +73,6 @@ struct NewSafetyReview {
     user_id: Maybe<Id>,
     /// Why.
     reason: Reason,
-}
-
-/// What is to come of a review.
-#[derive(Debug, Deserr, ToSchema)]
-#[deserr(error = BadFields, deny_unknown_fields)]
-struct ResolveBody {
-    /// What comes of it.
-    #[schema(value_type = Outcome)]
-    action: Choice<Outcome>,
-    /// Why.
-    reason: Reason,
-    /// The version that the caller saw: where there is another one by now, nothing is done.
-    #[deserr(default)]
-    #[schema(value_type = u32, minimum = 0, required = false)]
-    version: Version,
-}
-
-/// What somebody of the staff said.
-#[derive(Debug, Serialize, ToSchema)]
-struct ReviewNote {
-    by: String,
-    at: Time,
-    reason: String,
-}
-
-/// A review, as the staff sees it.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct SafetyReviewBody {
-    id: String,
-    /// Of what kind the thing is that is looked at.
-    kind: ThingKind,
-    thing_id: String,
-    /// The user whom it is about, if that is known.
-    #[schema(required = true)]
-    user_id: Option<String>,
-    /// Who opened it; null where a rule did.
-    #[schema(required = true)]
-    opened_by: Option<String>,
-    /// The rule that opened it.
-    #[schema(required = true)]
-    rule: Option<String>,
-    reason: String,
-    /// Why it was handed on to admins, if it was.
-    #[schema(required = true)]
-    escalated: Option<ReviewNote>,
-    /// What came of it; null while it waits.
-    #[schema(required = true)]
-    action: Option<Outcome>,
-    #[schema(required = true)]
-    resolution: Option<ReviewNote>,
-    #[serde(flatten)]
-    work: WorkBody,
-}
-
-impl SafetyReviewBody {
-    fn new(case: &Review) -> Self {
-        let note =
-            |said: &Said| ReviewNote { by: said.by.clone(), at: said.at.into(), reason: said.reason.clone() };
-        Self {
-            id: case.id.clone(),
-            kind: case.facts.kind,
-            thing_id: case.facts.thing.clone(),
-            user_id: case.facts.subject().map(str::to_owned),
-            opened_by: case.facts.opened_by.clone(),
-            rule: case.facts.rule.clone(),
-            reason: case.facts.reason.clone(),
-            escalated: case.own.escalated.as_ref().map(note),
-            action: case.own.outcome,
-            resolution: case.own.resolution.as_ref().map(note),
-            work: WorkBody::new(case, true, now()),
-        }
-    }
 }
 
 /// What a change of a review causes. What is said of it is sealed under the key of whom it is about.
@@ -224,11 +160,12 @@ async fn pending(
     Ok(Json(page.body(found.map(|case| SafetyReviewBody::new(&case)))))
 }
 
-/// One review; for moderators and admins.
+/// One review, with copies of what was reported, 50 of the reports, and how many strikes whom it is about has; for moderators
+/// and admins.
 #[utoipa::path(
     get, path = "/api/safety-reviews/{id}", operation_id = "getSafetyReview", tag = "admin",
     responses(
-        (status = OK, body = SafetyReviewBody),
+        (status = OK, body = ReviewedBody),
         (status = FORBIDDEN, body = Problem),
         (status = NOT_FOUND, body = Problem),
     ),
@@ -237,10 +174,22 @@ async fn read(
     identity: Identity,
     State(community): Shared,
     Path(id): Path<String>,
-) -> Result<Json<SafetyReviewBody>, Problem> {
+) -> Result<Json<ReviewedBody>, Problem> {
     roles::require(&identity, Role::Moderator)?;
-    let case = community.desks.reviews.case(&id).await?;
-    found(case.filter(|case| case.facts.subject() != Some(identity.user_id.as_str())))
+    let desk = &community.desks.reviews;
+    let case = desk.case(&id).await?;
+    let case = case.filter(|case| case.facts.subject() != Some(identity.user_id.as_str()));
+    let case = case.ok_or_else(|| Problem::not_found(THING))?;
+    let (reports, copies, strikes) = if case.own.reports == 0 {
+        (Vec::new(), Vec::new(), desk.strikes(&case, now()).await?)
+    } else {
+        tokio::try_join!(
+            desk.reports(&id, None, SHOWN_REPORTS),
+            desk.copies(&id),
+            desk.strikes(&case, now())
+        )?
+    };
+    Ok(Json(ReviewedBody::new(&case, reports, copies, strikes)))
 }
 
 /// Say who works on a review; for moderators, and for admins once it is handed on to them.
@@ -264,38 +213,6 @@ async fn assign(
     let desk = &community.desks.reviews;
     let guard = |part: &Open<'_, Reviews>, staff: &Staff| may_work(part.facts, &part.head.own, staff);
     found(community.assign_case(desk, &identity, &id, body, guard, changed).await?)
-}
-
-/// Say what comes of a review; for moderators, and for admins once it is handed on to them.
-#[utoipa::path(
-    post, path = "/api/safety-reviews/{id}/resolve", operation_id = "resolveSafetyReview",
-    tag = "admin", request_body = ResolveBody,
-    responses(
-        (status = OK, body = SafetyReviewBody),
-        (status = BAD_REQUEST, body = Problem),
-        (status = FORBIDDEN, body = Problem),
-        (status = NOT_FOUND, body = Problem),
-        (status = CONFLICT, body = Problem),
-    ),
-)]
-async fn resolve_review(
-    identity: Identity,
-    State(community): Shared,
-    Path(id): Path<String>,
-    ValidJson(body): ValidJson<ResolveBody>,
-) -> Result<Json<SafetyReviewBody>, Problem> {
-    roles::require(&identity, Role::Moderator)?;
-    let (now, staff) = (now(), Staff::from(&identity));
-    let (outcome, reason) = (body.action.0, body.reason.into_string());
-    let act = Act::by(&identity, "review.resolved", THING, &id, now).because(Some(reason.clone()));
-    let act = act.with("action", outcome.name());
-    let step = Step { version: number(body.version), now, action: "closed" };
-    let rule = move |part: &mut Open<'_, Reviews>| {
-        resolve(part.facts, &mut part.head, &staff, outcome, reason.clone(), now)
-    };
-    let case =
-        community.desks.reviews.change(&id, step, Wants::head(), rule, move |case| changed(case, &act));
-    found(case.await?)
 }
 
 /// Hand a review on to admins; for moderators.

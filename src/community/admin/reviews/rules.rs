@@ -1,8 +1,8 @@
 //! Safety reviews: what is looked at, and what comes of it. Pure.
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
+pub use super::case::{Facts, Outcome, Own, Said, ThingKind};
 use crate::community::admin::error::WorkError;
 use crate::community::admin::staff::Staff;
 use crate::community::admin::work::Head;
@@ -10,115 +10,38 @@ use crate::community::admin::work::Head;
 /// Within what time an admin is to look at what a moderator hands on.
 const ESCALATED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 
-/// Of what kind the thing is that is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = ReviewedKind)]
-pub enum ThingKind {
-    /// A user.
-    User,
-    /// A post.
-    Post,
-    /// A comment.
-    Comment,
-    /// An event.
-    Event,
-    /// A series of events.
-    Series,
-    /// A place to stay.
-    Listing,
-    /// A booking.
-    Booking,
-    /// A message of a chat.
-    Message,
+/// What a report weighs of a member whose earlier reports are not known to be good or bad.
+pub const USUAL_WEIGHT: u32 = 4;
+/// How much longer a case counts as waiting for each doubling of what its reports weigh.
+const RAISED_BY: SignedDuration = SignedDuration::from_hours(12);
+/// Most doublings that count, so that a crowd brings nothing further forward than three days.
+const MOST_RAISES: u32 = 6;
+
+/// How often what the reports of a case weigh has doubled.
+pub fn raises(weight: u32) -> u32 {
+    (weight / USUAL_WEIGHT).max(1).ilog2().min(MOST_RAISES)
 }
 
-/// What never changes about a review.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Facts {
-    /// Of what kind the thing is.
-    pub kind: ThingKind,
-    /// The thing's id.
-    pub thing: String,
-    /// The user whom it is about, if that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub about: Option<String>,
-    /// Who opened it; nobody where a rule did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub opened_by: Option<String>,
-    /// The rule that opened it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rule: Option<String>,
-    /// Why.
-    pub reason: String,
-    /// When.
-    pub created_at: Timestamp,
+/// Since when a case counts as waiting whose reports weigh so much: the queue begins with what has waited longest, so what weighs
+/// more comes sooner, and what weighs little still gets its turn.
+pub fn queued_at(opened: Timestamp, weight: u32) -> Timestamp {
+    let earlier = (0..raises(weight)).try_fold(opened, |at, _| at.checked_sub(RAISED_BY));
+    earlier.unwrap_or(opened)
 }
 
-impl Facts {
-    /// The user whom it is about: the thing itself, or who is named.
-    pub fn subject(&self) -> Option<&str> {
-        if self.kind == ThingKind::User { Some(&self.thing) } else { self.about.as_deref() }
+/// Refuses whoever decided, or sent the appeal in, where an appeal is to be decided.
+fn may_judge(own: &Own, staff: &Staff) -> Result<(), WorkError> {
+    let is_own = |by: &str| by == staff.user_id;
+    let decided = own.resolution.as_ref().is_some_and(|said| is_own(&said.by));
+    let sent_in = own.appeal.as_ref().is_some_and(|appeal| is_own(&appeal.by));
+    if own.is_appealed() && (decided || sent_in) {
+        return Err(WorkError::NotNow("another reviewer decides an appeal than the one who decided"));
     }
-
-    /// The same, with whom it is about in the one field that says so, by which it is found when that user leaves.
-    #[must_use]
-    pub fn with_subject(self) -> Self {
-        let about = self.subject().map(str::to_owned);
-        Self { about, ..self }
-    }
+    Ok(())
 }
 
-/// What comes of a review.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = ReviewOutcome)]
-pub enum Outcome {
-    /// Nothing.
-    None,
-    /// A warning.
-    Warn,
-    /// A restriction.
-    Restrict,
-}
-
-impl Outcome {
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Warn => "warn",
-            Self::Restrict => "restrict",
-        }
-    }
-}
-
-/// What somebody of the staff said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
-    /// Who.
-    pub by: String,
-    /// When.
-    pub at: Timestamp,
-    /// Why.
-    pub reason: String,
-}
-
-/// What changes about a review besides its work.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Own {
-    /// It was handed on to admins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub escalated: Option<Said>,
-    /// What came of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
-    /// Who said so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resolution: Option<Said>,
-}
-
-/// Refuses those who may not work on a review: whom it is about, and moderators once it is for admins.
+/// Refuses those who may not work on a review: whom it is about, moderators once it is for admins, and who decided it where it is
+/// appealed.
 pub fn may_work(facts: &Facts, own: &Own, staff: &Staff) -> Result<(), WorkError> {
     if facts.subject() == Some(staff.user_id.as_str()) {
         return Err(WorkError::Forbidden("what is about somebody is for others to review"));
@@ -126,7 +49,7 @@ pub fn may_work(facts: &Facts, own: &Own, staff: &Staff) -> Result<(), WorkError
     if own.escalated.is_some() && !staff.is_admin {
         return Err(WorkError::Forbidden("this is for admins now"));
     }
-    Ok(())
+    may_judge(own, staff)
 }
 
 /// Resolves a review; whether that changed anything.
@@ -146,6 +69,9 @@ pub fn resolve(
     may_work(facts, &head.own, staff)?;
     head.work.still_open()?;
     head.work.held_by(staff)?;
+    if head.own.is_appealed() {
+        return Err(WorkError::NotNow("this is decided, and waits for what comes of the appeal"));
+    }
     head.own.outcome = Some(outcome);
     head.own.resolution = Some(Said { by: staff.user_id.clone(), at: now, reason });
     head.work.finish();
@@ -179,6 +105,14 @@ mod tests {
     use super::*;
     use crate::community::admin::staff::tests::staff;
     use crate::community::admin::work::State;
+
+    #[test]
+    fn what_weighs_more_comes_sooner_and_not_more_than_three_days() {
+        let opened = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1_000);
+        let waits = |weight| opened.duration_since(queued_at(opened, weight)).as_hours();
+        let waits: Vec<_> = [0, 1, 4, 7, 8, 16, 255, 256, u32::MAX].into_iter().map(waits).collect();
+        assert_eq!(waits, [0, 0, 0, 0, 12, 24, 60, 72, 72]);
+    }
 
     #[derive(Clone, Copy, Debug)]
     enum Act {

@@ -38,6 +38,7 @@ use super::bodies::EventBody;
 use super::errors::too_many_hosts;
 use super::store::Event;
 use crate::community::Community;
+use crate::community::accounts::restrictions::Ability;
 use crate::community::effects::Effect;
 use crate::community::policy::{self, Action, Involvement, Object};
 
@@ -166,6 +167,7 @@ fn first_dates(series: &Series, now: Timestamp) -> Result<Vec<UpcomingDate>, Sto
     responses(
         (status = CREATED, body = SeenSeries),
         (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
         (status = CONFLICT, body = Problem),
     ),
 )]
@@ -175,6 +177,7 @@ async fn create(
     State(community): Shared,
     ValidJson(body): ValidJson<NewSeries>,
 ) -> Result<(StatusCode, Json<SeenSeries>), Problem> {
+    community.must_be_able(&identity.user_id, Ability::Hosting).await?;
     let calendar = body.on_calendar().map_err(|error| Problem::invalid(vec![error]))?;
     let (now, host_id) = (now(), identity.user_id);
     if calendar.first.over_at() <= now {

@@ -38,6 +38,7 @@ use self::search::ListingFilter;
 use self::words::Words;
 use super::stay::{self, CivilDate, Stay};
 use crate::community::Community;
+use crate::community::accounts::restrictions::Ability;
 use crate::community::amount::Price;
 use crate::community::graph::relations::Relations;
 use crate::community::money::Currency;
@@ -210,7 +211,7 @@ impl Community {
     }
 
     /// The listing, if the caller may see it, and the caller's relations.
-    pub(in crate::community::housing) async fn seen_listing(
+    pub(in crate::community) async fn seen_listing(
         &self,
         id: &str,
         identity: &Identity,
@@ -275,7 +276,11 @@ async fn list(
 #[utoipa::path(
     post, path = "/api/housing", operation_id = "createListing",
     tag = "housing", params(IdempotencyKey), request_body = NewListing,
-    responses((status = CREATED, body = ListingBody), (status = BAD_REQUEST, body = Problem)),
+    responses(
+        (status = CREATED, body = ListingBody),
+        (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
+    ),
 )]
 async fn create(
     identity: Identity,
@@ -283,6 +288,7 @@ async fn create(
     State(community): Shared,
     ValidJson(body): ValidJson<NewListing>,
 ) -> Result<(StatusCode, Json<ListingBody>), Problem> {
+    community.must_be_able(&identity.user_id, Ability::Hosting).await?;
     let details = body.details(Chance::draw()).map_err(|error| Problem::invalid(vec![error]))?;
     let (made_at, id) = (new_id.made_at(), new_id.into_text());
     let listing = Listing::new(id.clone(), identity.user_id.clone(), made_at, details);

@@ -7,6 +7,8 @@ use super::announce::announce_removed;
 use super::kind::id_of;
 use super::rules::CommentId;
 use super::store::CommentStore;
+use crate::community::audit::rules::Act;
+use crate::community::effects::Effect;
 use crate::community::posts::store::PostStore;
 
 /// The comments of those who leave.
@@ -39,6 +41,21 @@ impl LeavingCommenters {
             self.comments.remove(&id, effects).await?;
         }
         Ok(())
+    }
+
+    /// Removes a comment because a decision of the moderators says so. Doing it again changes nothing.
+    pub async fn take_away(&self, comment_id: &str, act: Act) -> Result<(), StoreError> {
+        let Some(id) = CommentId::parse(comment_id) else { return Ok(()) };
+        let (post, comment_id) = (self.posts.post(&id.post).await?, id.clone());
+        let effects = move |has_place| {
+            let mut effects = match &post {
+                Some(post) => announce_removed(post, &comment_id, has_place)?,
+                None => Vec::new(),
+            };
+            effects.push(Effect::audit(act.clone()));
+            Ok(effects)
+        };
+        self.comments.remove(&id, effects).await.map(drop)
     }
 
     /// Takes a user's reaction to a comment back.

@@ -32,6 +32,7 @@ use super::post::{Post, Visibility};
 use super::readers::{Reader, readable, readers_of};
 use super::rules::ReactionType;
 use crate::community::Community;
+use crate::community::accounts::restrictions::Ability;
 use crate::community::audit::rules::Act;
 use crate::community::effects::Effect;
 use crate::community::policy::{self, Action, Object, Viewer};
@@ -70,7 +71,11 @@ impl Community {
     }
 
     /// The same, if a user may see it.
-    async fn seen_comment(&self, id: &str, user_id: &str) -> Result<(Post, Comment), Problem> {
+    pub(in crate::community) async fn seen_comment(
+        &self,
+        id: &str,
+        user_id: &str,
+    ) -> Result<(Post, Comment), Problem> {
         let (post, comment) = self.comment_with_post(id).await?;
         let post = readable(&self.circles, user_id, Some(post)).await?.ok_or_else(no_comment)?;
         let reader = Reader::new(&self.circles, user_id).await?;
@@ -170,6 +175,7 @@ async fn list(
     responses(
         (status = CREATED, body = SeenComment),
         (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
         (status = NOT_FOUND, body = Problem),
         (status = CONFLICT, body = Problem),
         (status = TOO_MANY_REQUESTS, body = Problem),
@@ -182,6 +188,7 @@ async fn create(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<NewCommentBody>,
 ) -> Result<(StatusCode, Json<SeenComment>), Problem> {
+    community.must_be_able(&identity.user_id, Ability::Commenting).await?;
     let user = identity.user_id;
     let post = community.readable_post(&id, &user).await?;
     let answered = match body.parent_id.value().map(Id::into_string) {
@@ -227,6 +234,7 @@ async fn change(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<CommentChange>,
 ) -> Result<Json<SeenComment>, Problem> {
+    community.must_be_able(&identity.user_id, Ability::Commenting).await?;
     let user = &identity.user_id;
     let (post, comment) = community.seen_comment(&id, user).await?;
     policy::may(Viewer::from(&identity), Action::Change, &object(&comment)).allows("comment")?;

@@ -1,0 +1,136 @@
+//! What decisions of the moderators keep a user from. It lies with the account, so asking costs what reading the account costs,
+//! and each restriction ends by itself: whether it holds is judged when it is read.
+
+use jiff::Timestamp;
+use mundotango_storage::StoreError;
+use mundotango_storage::db::{Decision, Wants};
+use serde::{Deserialize, Serialize};
+
+use super::kind::USERS;
+use super::store::AccountStore;
+
+/// Most restrictions of one user.
+pub const MOST_RESTRICTIONS: usize = 100;
+
+/// What a user can be kept from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Ability {
+    /// Writing posts, and changing them.
+    Posting,
+    /// Writing comments, and changing them.
+    Commenting,
+    /// Beginning conversations, writing messages and changing them.
+    Messaging,
+    /// Giving events and series, and offering places to stay.
+    Hosting,
+}
+
+/// What a decision keeps a user from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restriction {
+    /// The decision's id.
+    pub decision: String,
+    /// What the user is kept from; nothing where the account is locked out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ability: Option<Ability>,
+    /// Until when; for ever if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+impl Restriction {
+    /// Whether it still holds.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+/// Puts restrictions in the place of those of the same decision, and forgets those that are over; whether that changes anything.
+fn put(known: &mut Vec<Restriction>, decision: &str, new: &[Restriction], now: Timestamp) -> bool {
+    let before = known.clone();
+    known.retain(|one| one.decision != decision && one.holds(now));
+    known.extend(new.iter().filter(|one| one.holds(now)).cloned());
+    *known != before
+}
+
+impl AccountStore {
+    /// The restrictions of a user, through the cache; those that are over may be among them.
+    pub async fn restrictions(&self, user_id: &str) -> Result<Vec<Restriction>, StoreError> {
+        let found = self.0.read(&USERS, user_id).await?;
+        Ok(found.map(|found| found.head.restrictions).unwrap_or_default())
+    }
+
+    /// The same as the store has them now.
+    pub async fn restrictions_now(&self, user_id: &str) -> Result<Vec<Restriction>, StoreError> {
+        let found = self.0.read_with(&USERS, user_id, &[]).await?;
+        Ok(found.map(|(found, _)| found.head.restrictions).unwrap_or_default())
+    }
+
+    /// Puts the restrictions of a decision in the place of those that it had; none lifts them. All that hold then.
+    pub async fn restrict(
+        &self,
+        user_id: &str,
+        decision: &str,
+        new: Vec<Restriction>,
+        now: Timestamp,
+    ) -> Result<Vec<Restriction>, StoreError> {
+        let decision = decision.to_owned();
+        let changed = self.0.change(&USERS, user_id, Wants::head(), move |part| {
+            let is_changed = put(&mut part.head.restrictions, &decision, &new, now);
+            if part.head.restrictions.len() > MOST_RESTRICTIONS {
+                return Err(StoreError::Full("the list of a user's restrictions"));
+            }
+            let held = part.head.restrictions.clone();
+            Ok(if is_changed { Decision::Write(held) } else { Decision::Stands(held) })
+        });
+        Ok(changed.await?.unwrap_or_default())
+    }
+
+    /// Forgets which decisions have locked a user out, as an admin has said something else since: overturning them changes nothing
+    /// then.
+    pub async fn forget_locks(&self, user_id: &str) -> Result<(), StoreError> {
+        let forgotten = self.0.change(&USERS, user_id, Wants::head(), move |part| {
+            let before = part.head.restrictions.len();
+            part.head.restrictions.retain(|one| one.ability.is_some());
+            let is_changed = part.head.restrictions.len() != before;
+            Ok::<_, StoreError>(Decision::write_if(is_changed))
+        });
+        forgotten.await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours)
+    }
+
+    fn one(decision: &str, until: Option<i64>) -> Restriction {
+        Restriction { decision: decision.to_owned(), ability: Some(Ability::Posting), until: until.map(at) }
+    }
+
+    #[test]
+    fn what_is_lifted_is_what_the_decision_put_there_and_no_more() {
+        let mut known = Vec::new();
+        assert!(put(&mut known, "a", &[one("a", Some(5))], at(0)));
+        assert!(!put(&mut known, "a", &[one("a", Some(5))], at(0)), "doing it again changes nothing");
+        assert!(put(&mut known, "b", &[one("b", None)], at(0)));
+        assert!(put(&mut known, "a", &[], at(0)));
+        assert_eq!(known, [one("b", None)]);
+    }
+
+    #[test]
+    fn a_restriction_ends_at_its_moment_and_is_forgotten_with_the_next_one() {
+        let short = one("a", Some(5));
+        assert!(short.holds(at(4)) && !short.holds(at(5)));
+        assert!(one("a", None).holds(at(1_000_000)));
+        let mut known = vec![short];
+        assert!(put(&mut known, "b", &[one("b", Some(9)), one("b", Some(6))], at(6)));
+        assert_eq!(known, [one("b", Some(9))]);
+    }
+}

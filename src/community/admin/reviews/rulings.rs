@@ -1,0 +1,236 @@
+//! Making decisions of reviews, and the one appeal against each. Pure.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::case::{APPEAL_WITHIN, Appeal, Facts, Judged, Outcome, Own, Rule, Ruling, Said, ThingKind};
+use super::rules::may_work;
+use crate::community::accounts::restrictions::Ability;
+use crate::community::admin::error::WorkError;
+use crate::community::admin::work::{Head, Staff};
+
+/// Within what time an appeal is to be decided.
+const JUDGED_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// What somebody wants to decide.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// What is to come of it.
+    pub outcome: Outcome,
+    /// By which rule.
+    pub rule: Rule,
+    /// What the user is to be kept from.
+    pub abilities: Vec<Ability>,
+    /// Until when.
+    pub until: Option<Timestamp>,
+}
+
+impl Wanted {
+    /// The ruling, of what is reviewed; or the field that is wrong, and why.
+    pub fn ruling(&self, facts: &Facts, now: Timestamp) -> Result<Ruling, (&'static str, &'static str)> {
+        let (outcome, is_about_somebody) = (self.outcome, facts.subject().is_some());
+        if (outcome == Outcome::Restrict) == self.abilities.is_empty() {
+            return Err(("abilities", "are needed with restrict, and with nothing else"));
+        }
+        match (outcome, self.until) {
+            (Outcome::Restrict, None) => return Err(("until", "is needed: a restriction ends")),
+            (Outcome::Restrict | Outcome::Lock, Some(until)) if until <= now => {
+                return Err(("until", "must be later than now"));
+            }
+            (Outcome::None | Outcome::Warn | Outcome::Remove, Some(_)) => {
+                return Err(("until", "goes together with restrict and lock alone"));
+            }
+            _ => {}
+        }
+        if outcome == Outcome::Remove && !matches!(facts.kind, ThingKind::Post | ThingKind::Comment) {
+            return Err(("action", "only posts and comments are taken away"));
+        }
+        if matches!(outcome, Outcome::Restrict | Outcome::Lock) && !is_about_somebody {
+            return Err(("action", "the review says of nobody whom it is about"));
+        }
+        let mut abilities = self.abilities.clone();
+        abilities.sort_unstable();
+        abilities.dedup();
+        let appeal_until = now.saturating_add(APPEAL_WITHIN).unwrap_or(Timestamp::MAX);
+        Ok(Ruling { rule: self.rule, abilities, until: self.until, appeal_until })
+    }
+}
+
+/// Appeals a decision; whether that changed anything. Once, and as long as there is time.
+pub fn appeal(head: &mut Head<Own>, by: &str, text: &str, now: Timestamp) -> Result<bool, WorkError> {
+    if let Some(known) = &head.own.appeal {
+        return if known.by == by && known.text == text {
+            Ok(false)
+        } else {
+            Err(WorkError::NotNow("there is one appeal for a decision, and it was made"))
+        };
+    }
+    let Some((_, ruling, _)) = head.own.effective() else {
+        return Err(WorkError::NotNow("nothing was decided that can be appealed"));
+    };
+    if ruling.appeal_until <= now {
+        return Err(WorkError::NotNow("the time to appeal is over"));
+    }
+    head.own.appeal = Some(Appeal { by: by.to_owned(), at: now, text: text.to_owned(), judged: None });
+    head.work.release();
+    head.work.queued_at = Some(now);
+    head.work.due = now.saturating_add(JUDGED_WITHIN).ok();
+    Ok(true)
+}
+
+/// Decides an appeal; whether that changed anything.
+pub fn judge(
+    facts: &Facts,
+    head: &mut Head<Own>,
+    staff: &Staff,
+    upheld: bool,
+    reason: String,
+    now: Timestamp,
+) -> Result<bool, WorkError> {
+    let judged = head.own.appeal.as_ref().and_then(|appeal| appeal.judged.as_ref());
+    if judged.is_some_and(|judged| judged.upheld == upheld && judged.said.by == staff.user_id) {
+        return Ok(false);
+    }
+    may_work(facts, &head.own, staff)?;
+    head.work.still_open()?;
+    head.work.held_by(staff)?;
+    let Some(appeal) = head.own.appeal.as_mut().filter(|appeal| appeal.judged.is_none()) else {
+        return Err(WorkError::NotNow("there is no appeal to decide"));
+    };
+    appeal.judged = Some(Judged { upheld, said: Said { by: staff.user_id.clone(), at: now, reason } });
+    head.work.finish();
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::community::admin::reviews::rules::resolve;
+    use crate::community::admin::work::tests::staff;
+
+    fn facts(kind: ThingKind, about: Option<&str>) -> Facts {
+        Facts {
+            kind,
+            thing: "x".to_owned(),
+            about: about.map(str::to_owned),
+            opened_by: None,
+            rule: None,
+            reason: "x".to_owned(),
+            created_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn wanted(outcome: Outcome) -> Wanted {
+        Wanted { outcome, rule: Rule::Spam, abilities: Vec::new(), until: None }
+    }
+
+    fn at(days: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_hours(days * 24)
+    }
+
+    #[test]
+    fn each_outcome_takes_what_belongs_to_it_and_no_more() {
+        let (post, event) = (facts(ThingKind::Post, Some("ben")), facts(ThingKind::Event, None));
+        let field =
+            |wanted: Wanted, facts: &Facts| wanted.ruling(facts, at(1)).map_err(|(field, _)| field).err();
+        let restrict = |abilities: &[Ability], until| Wanted {
+            abilities: abilities.to_vec(),
+            until,
+            ..wanted(Outcome::Restrict)
+        };
+        assert_eq!(field(wanted(Outcome::Remove), &post), None);
+        assert_eq!(field(wanted(Outcome::Remove), &event), Some("action"));
+        assert_eq!(field(wanted(Outcome::Lock), &event), Some("action"));
+        assert_eq!(field(wanted(Outcome::Lock), &post), None);
+        assert_eq!(field(restrict(&[], Some(at(2))), &post), Some("abilities"));
+        assert_eq!(field(restrict(&[Ability::Posting], None), &post), Some("until"));
+        assert_eq!(field(restrict(&[Ability::Posting], Some(at(1))), &post), Some("until"));
+        assert_eq!(field(Wanted { until: Some(at(2)), ..wanted(Outcome::Warn) }, &post), Some("until"));
+        let twice = restrict(&[Ability::Posting, Ability::Hosting, Ability::Posting], Some(at(2)));
+        let ruling = twice.ruling(&post, at(1)).unwrap();
+        assert_eq!((ruling.abilities.len(), ruling.appeal_until), (2, at(15)));
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Act {
+        Resolve(bool),
+        Appeal(bool),
+        Judge(bool),
+        Wait,
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            3 => any::<bool>().prop_map(Act::Resolve),
+            3 => any::<bool>().prop_map(Act::Appeal),
+            3 => any::<bool>().prop_map(Act::Judge),
+            1 => Just(Act::Wait),
+        ]
+    }
+
+    proptest! {
+        /// Trap 67.
+        #[test]
+        fn a_decision_is_appealed_once_in_time_and_judged_by_another(
+            steps in prop::collection::vec((staff(), act()), 0..25),
+        ) {
+            let facts = facts(ThingKind::Post, Some("ben"));
+            let (mut head, mut day) = (Head::<Own>::default(), 0);
+            for (by, act) in steps {
+                let (before, now) = (head.clone(), at(day));
+                let done = match act {
+                    Act::Resolve(acts) => {
+                        let outcome = if acts { Outcome::Warn } else { Outcome::None };
+                        resolve(&facts, &mut head, &by, outcome, "x".to_owned(), now).inspect(|changed| {
+                            if *changed {
+                                head.own.ruling = wanted(outcome).ruling(&facts, now).ok();
+                            }
+                        })
+                    }
+                    Act::Appeal(same) => appeal(&mut head, "ben", if same { "a" } else { "b" }, now),
+                    Act::Judge(upheld) => judge(&facts, &mut head, &by, upheld, "x".to_owned(), now),
+                    Act::Wait => {
+                        day += 5;
+                        Ok(false)
+                    }
+                };
+                let changed = head != before;
+                prop_assert_eq!(matches!(done, Ok(true)), changed, "{:?}", done);
+                if before.own.outcome.is_some() {
+                    prop_assert_eq!(&head.own.outcome, &before.own.outcome, "a decision is made once");
+                    prop_assert_eq!(&head.own.resolution, &before.own.resolution);
+                }
+                if changed && before.own.appeal.is_none() && head.own.appeal.is_some() {
+                    let (_, ruling, _) = before.own.effective().unwrap();
+                    prop_assert!(now < ruling.appeal_until && !head.work.is_done());
+                }
+                if changed && let Act::Judge(upheld) = act {
+                    prop_assert_ne!(&before.own.resolution.as_ref().unwrap().by, &by.user_id);
+                    prop_assert_eq!(head.own.is_overturned(), !upheld);
+                    prop_assert!(head.work.is_done() && head.own.is_final(now));
+                }
+                let waits = head.own.outcome.is_none() || head.own.is_appealed();
+                prop_assert_eq!(head.work.is_done(), !waits);
+            }
+        }
+    }
+
+    #[test]
+    fn a_strike_lasts_180_days_unless_it_is_overturned() {
+        let facts = facts(ThingKind::Post, Some("ben"));
+        let person = |id: &str| Staff { user_id: id.to_owned(), is_admin: false };
+        let mut head = Head::<Own>::default();
+        resolve(&facts, &mut head, &person("s0"), Outcome::Warn, "x".to_owned(), at(0)).unwrap();
+        head.own.ruling = wanted(Outcome::Warn).ruling(&facts, at(0)).ok();
+        assert!(head.own.is_strike(at(179)) && !head.own.is_strike(at(180)));
+        assert!(!head.own.is_final(at(13)) && head.own.is_final(at(14)), "the time to appeal ends");
+        appeal(&mut head, "ben", "It was not me.", at(1)).unwrap();
+        assert!(matches!(
+            judge(&facts, &mut head, &person("s0"), false, "x".to_owned(), at(2)),
+            Err(WorkError::NotNow(_))
+        ));
+        judge(&facts, &mut head, &person("s1"), false, "x".to_owned(), at(2)).unwrap();
+        assert!(!head.own.is_strike(at(3)));
+    }
+}

@@ -1,0 +1,248 @@
+//! Carries out decisions, and takes back what is overturned. All of it may be done again, and comes to what the case says now: a
+//! decision is one change of its case, and what follows from it elsewhere bears its id.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use mundotango_gateway::Revocations;
+use mundotango_gateway::revocation_store::Revoked;
+use mundotango_jobs::{Attempted, Failure, Handler, NewPools};
+use mundotango_storage::db::Db;
+use mundotango_storage::{StoreError, now};
+
+use super::store::ReportStore;
+use crate::community::Community;
+use crate::community::accounts::restrictions::Restriction;
+use crate::community::accounts::store::AccountStore;
+use crate::community::admin::desk::{Desk, Kept};
+use crate::community::admin::reviews::case::{Outcome, Ruling, ThingKind};
+use crate::community::admin::reviews::store::Reviews;
+use crate::community::admin::reviews::work::{DECISION, OfCase};
+use crate::community::audit::rules::{Act, Thing, Words};
+use crate::community::posts::comments::leaving::LeavingCommenters;
+use crate::community::posts::store::PostStore;
+
+/// Reporters whose records are brought up to date at once.
+const AT_ONCE: usize = 100;
+/// How often a case is looked at again that changed meanwhile: it is decided once, and overturned once.
+const LOOKS: usize = 3;
+
+type Case = Kept<Reviews>;
+
+/// Who carries out what moderators decide.
+#[derive(Clone)]
+pub struct Enforcer {
+    db: Db,
+    posts: PostStore,
+    accounts: AccountStore,
+    reports: ReportStore,
+    revocations: Arc<Revocations>,
+}
+
+/// What is done to a thing because of a decision, for the audit trail.
+fn act(case: &Case, act: &str, at: Timestamp) -> Act {
+    let thing = Thing { kind: "post".to_owned(), id: case.facts.thing.clone() };
+    let thing = match case.facts.kind {
+        ThingKind::Comment => Thing { kind: "comment".to_owned(), ..thing },
+        _ => thing,
+    };
+    Act {
+        at,
+        actor: "system".to_owned(),
+        role: "system".to_owned(),
+        act: act.to_owned(),
+        thing,
+        subject: case.facts.subject().map(str::to_owned),
+        words: Words { reason: None, details: [("decision".to_owned(), case.id.clone())].into() },
+    }
+}
+
+impl Enforcer {
+    /// On a store, with who is locked out.
+    pub fn new(db: &Db, revocations: Arc<Revocations>) -> Self {
+        Self {
+            posts: PostStore::new(db.clone()),
+            accounts: AccountStore::new(db.clone()),
+            reports: ReportStore::new(db.clone()),
+            db: db.clone(),
+            revocations,
+        }
+    }
+
+    /// Brings the thing and whom a case is about to what is decided of it.
+    pub async fn carry_out(&self, case_id: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.follow(case_id, now, false).await
+    }
+
+    /// The same, with the records of those who reported, who may be many.
+    pub async fn carry_out_all(&self, case_id: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.follow(case_id, now, true).await
+    }
+
+    async fn follow(&self, case_id: &str, now: Timestamp, with_reports: bool) -> Result<(), StoreError> {
+        let desk = Desk::<Reviews>::new(self.db.clone());
+        let mut done = None;
+        for _ in 0..LOOKS {
+            let Some(case) = desk.case(case_id).await? else { return Ok(()) };
+            // Decisions of earlier builds have no ruling: who made them carried them out.
+            let (Some(outcome), Some(ruling)) = (case.own.outcome, case.own.ruling.clone()) else {
+                return Ok(());
+            };
+            let is_in_force = !case.own.is_overturned();
+            // It may have been overturned while this was carried out.
+            if done == Some(is_in_force) {
+                return Ok(());
+            }
+            match outcome {
+                Outcome::None | Outcome::Warn => {}
+                Outcome::Remove if is_in_force => self.take_away(&case, now).await?,
+                Outcome::Remove => self.give_back(&case, now).await?,
+                Outcome::Restrict => self.restrict(&case, &ruling, is_in_force, now).await?,
+                Outcome::Lock => self.lock(&case, &ruling, is_in_force, now).await?,
+            }
+            if with_reports {
+                self.note_reports(&desk, case_id, outcome != Outcome::None && is_in_force).await?;
+            }
+            done = Some(is_in_force);
+        }
+        Ok(())
+    }
+
+    async fn take_away(&self, case: &Case, now: Timestamp) -> Result<(), StoreError> {
+        let thing = &case.facts.thing;
+        match case.facts.kind {
+            ThingKind::Post => {
+                self.posts.hide(thing, &case.id, act(case, "post.hidden", now)).await?;
+                if case.own.is_final(now) {
+                    self.posts.delete_hidden(thing, &case.id, act(case, "post.removed", now)).await?;
+                }
+            }
+            ThingKind::Comment => {
+                let comments = LeavingCommenters::new(&self.db);
+                comments.take_away(thing, act(case, "comment.removed", now)).await?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn give_back(&self, case: &Case, now: Timestamp) -> Result<(), StoreError> {
+        if case.facts.kind == ThingKind::Post {
+            self.posts.show(&case.facts.thing, &case.id, act(case, "post.shown", now)).await?;
+        }
+        Ok(())
+    }
+
+    async fn restrict(
+        &self,
+        case: &Case,
+        ruling: &Ruling,
+        is_in_force: bool,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(user) = case.facts.subject() else { return Ok(()) };
+        let abilities = ruling.abilities.iter().filter(|_| is_in_force);
+        let restrictions = abilities.map(|ability| Restriction {
+            decision: case.id.clone(),
+            ability: Some(*ability),
+            until: ruling.until,
+        });
+        self.accounts.restrict(user, &case.id, restrictions.collect(), now).await.map(drop)
+    }
+
+    /// Locks whom a case is about out, or lets the user in again unless another decision, or an admin, keeps the user out.
+    async fn lock(
+        &self,
+        case: &Case,
+        ruling: &Ruling,
+        is_in_force: bool,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(user) = case.facts.subject() else { return Ok(()) };
+        let revoked = || Revoked::User(user.to_owned());
+        if is_in_force {
+            let lock = Restriction { decision: case.id.clone(), ability: None, until: ruling.until };
+            let held = self.accounts.restrict(user, &case.id, vec![lock], now).await?;
+            if let Some(lock) = longest_lock(&held, now) {
+                self.revocations.revoke(revoked(), lock.until).await?;
+            }
+            return Ok(());
+        }
+        let held = self.accounts.restrictions_now(user).await?;
+        let (own, others): (Vec<_>, Vec<_>) = held.into_iter().partition(|one| one.decision == case.id);
+        if own.is_empty() {
+            return Ok(());
+        }
+        match longest_lock(&others, now) {
+            Some(lock) => self.revocations.revoke(revoked(), lock.until).await?,
+            None => drop(self.revocations.reinstate(&revoked()).await?),
+        }
+        // The last step: whoever does this again after a failure finds what is left to do.
+        self.accounts.restrict(user, &case.id, Vec::new(), now).await.map(drop)
+    }
+
+    /// Notes with all who reported whether they were right.
+    async fn note_reports(
+        &self,
+        desk: &Desk<Reviews>,
+        case_id: &str,
+        upheld: bool,
+    ) -> Result<(), StoreError> {
+        let mut after: Option<String> = None;
+        loop {
+            let reports = desk.reports(case_id, after.as_deref(), AT_ONCE).await?;
+            for (user, _) in &reports {
+                self.reports.note(user, case_id, upheld).await?;
+            }
+            let Some((last, _)) = reports.into_iter().next_back() else { return Ok(()) };
+            after = Some(last);
+        }
+    }
+}
+
+/// The restriction that locks somebody out for longest, if one of these does.
+fn longest_lock(held: &[Restriction], now: Timestamp) -> Option<&Restriction> {
+    let locks = held.iter().filter(|one| one.ability.is_none() && one.holds(now));
+    locks.max_by_key(|one| one.until.unwrap_or(Timestamp::MAX))
+}
+
+/// The jobs of this file.
+pub fn handled(pools: NewPools, enforcer: Enforcer) -> NewPools {
+    pools.handle(&DECISION, enforcer)
+}
+
+#[async_trait]
+impl Handler<OfCase> for Enforcer {
+    async fn run(&self, _: &Attempted, job: OfCase) -> Result<(), Failure> {
+        Ok(self.carry_out_all(&job.case_id, now()).await?)
+    }
+}
+
+impl Community {
+    /// Carries out what was just decided of a case. Where that fails, the job of the decision does it.
+    pub(in crate::community) async fn carry_out_decision(&self, case_id: &str) {
+        if let Err(error) = Box::pin(self.enforcer.carry_out(case_id, now())).await {
+            tracing::warn!(%error, case_id, "a decision is carried out later");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_lock_counts_and_one_that_is_over_does_not() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let lock = |until: Option<i64>| Restriction {
+            decision: "d".to_owned(),
+            ability: None,
+            until: until.map(at),
+        };
+        let longest = |held: &[Restriction], now| longest_lock(held, at(now)).map(|lock| lock.until);
+        assert_eq!(longest(&[lock(Some(5)), lock(Some(9))], 1), Some(Some(at(9))));
+        assert_eq!(longest(&[lock(Some(5)), lock(None)], 1), Some(None));
+        assert_eq!(longest(&[lock(Some(5))], 5), None);
+    }
+}

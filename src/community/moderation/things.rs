@@ -1,0 +1,130 @@
+//! What can be reported: things that the reporter sees, each with a copy of what it says at that moment.
+
+use jiff::Timestamp;
+use mundotango_gateway::Identity;
+use mundotango_gateway::problem::{FieldCode, Problem};
+use serde::{Deserialize, Serialize};
+
+use crate::community::Community;
+use crate::community::admin::reviews::case::{Snapshot, ThingKind};
+use crate::community::policy::Action;
+
+/// Of what kind the thing is that is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ReportedKind {
+    /// A user.
+    User,
+    /// A post.
+    Post,
+    /// A comment.
+    Comment,
+    /// A message of a chat: its id is the conversation's, a colon, and the message's number.
+    Message,
+    /// An event.
+    Event,
+    /// A place to stay.
+    Listing,
+}
+
+impl From<ReportedKind> for ThingKind {
+    fn from(kind: ReportedKind) -> Self {
+        match kind {
+            ReportedKind::User => Self::User,
+            ReportedKind::Post => Self::Post,
+            ReportedKind::Comment => Self::Comment,
+            ReportedKind::Message => Self::Message,
+            ReportedKind::Event => Self::Event,
+            ReportedKind::Listing => Self::Listing,
+        }
+    }
+}
+
+/// A thing that somebody reports.
+pub(super) struct Seen {
+    /// The user whose it is.
+    pub(super) about: String,
+    /// What it says.
+    pub(super) snapshot: Snapshot,
+}
+
+impl Community {
+    /// A thing that the caller sees and that is somebody else's. What the caller does not see answers as if it were not there.
+    pub(super) async fn reportable(
+        &self,
+        kind: ReportedKind,
+        id: &str,
+        identity: &Identity,
+        now: Timestamp,
+    ) -> Result<Seen, Problem> {
+        let seen = match kind {
+            ReportedKind::User => self.reported_user(id, identity).await?,
+            ReportedKind::Post => {
+                let post = self.readable_post(id, &identity.user_id).await?;
+                let media = post.text.media.into_iter().map(|media| media.url).collect();
+                let revision = Some(post.revision);
+                let snapshot = Snapshot { text: post.text.content, media, revision, ..Snapshot::default() };
+                Seen { about: post.author_id, snapshot }
+            }
+            ReportedKind::Comment => {
+                let (_, comment) = self.seen_comment(id, &identity.user_id).await?;
+                let about = comment.author_id.ok_or_else(|| Problem::not_found("comment"))?;
+                let revision = Some(comment.revision);
+                let snapshot = Snapshot { text: comment.content, revision, ..Snapshot::default() };
+                Seen { about, snapshot }
+            }
+            ReportedKind::Message => self.reported_message(id, identity).await?,
+            ReportedKind::Event => {
+                let event = self.event_for(id, identity, Action::Read).await?;
+                let text = format!("{}\n{}", event.description, event.location.text);
+                let snapshot = Snapshot { title: Some(event.title), text, ..Snapshot::default() };
+                Seen { about: event.host_id, snapshot }
+            }
+            ReportedKind::Listing => {
+                let (listing, _) = self.seen_listing(id, identity).await?;
+                let details = listing.details;
+                let snapshot = Snapshot {
+                    title: Some(details.title),
+                    text: details.description,
+                    media: details.photos,
+                    ..Snapshot::default()
+                };
+                Seen { about: listing.host_id, snapshot }
+            }
+        };
+        if seen.about == identity.user_id {
+            return Err(Problem::invalid_field("id", FieldCode::NotAllowed, "must be somebody else's"));
+        }
+        Ok(Seen { snapshot: Snapshot { at: now, ..seen.snapshot }, ..seen })
+    }
+
+    async fn reported_user(&self, id: &str, identity: &Identity) -> Result<Seen, Problem> {
+        self.known_user(identity, id).await?;
+        let user = self.accounts.profiles(&[id.to_owned()]).await?.pop();
+        let user = user.ok_or_else(|| Problem::not_found("user"))?;
+        let snapshot = Snapshot {
+            title: Some(format!("{} (@{})", user.full_name, user.username)),
+            text: user.bio.unwrap_or_default(),
+            media: user.avatar_url.into_iter().collect(),
+            ..Snapshot::default()
+        };
+        Ok(Seen { about: user.id, snapshot })
+    }
+
+    async fn reported_message(&self, id: &str, identity: &Identity) -> Result<Seen, Problem> {
+        let hidden = || Problem::not_found("message");
+        let (chat, seq) = id.rsplit_once(':').ok_or_else(hidden)?;
+        let seq = seq.parse().ok().filter(|seq: &u64| format!("{chat}:{seq}") == id).ok_or_else(hidden)?;
+        let (_, message) = self.message_for(chat, seq, identity, Action::Read).await?;
+        if message.deleted_at.is_some() {
+            return Err(hidden());
+        }
+        let snapshot = Snapshot {
+            text: message.text.unwrap_or_default(),
+            media: message.attachments,
+            revision: Some(message.rev),
+            ..Snapshot::default()
+        };
+        Ok(Seen { about: message.author, snapshot })
+    }
+}

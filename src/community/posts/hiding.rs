@@ -1,0 +1,65 @@
+//! Posts that a decision of the moderators takes away. Until the time to appeal is over they are hidden, not deleted, so that an
+//! appeal has something to give back. A hidden post is there for its author alone, as a private one is, and cannot be changed.
+
+use mundotango_storage::StoreError;
+use mundotango_storage::db::{Decision, Wants};
+
+use super::announce::{announce_deleted, announce_hidden, announce_shown};
+use super::post::Post;
+use super::store::{POSTS, PostStore};
+use crate::community::audit::rules::Act;
+use crate::community::effects::Effect;
+
+impl PostStore {
+    /// Hides a post; whether this decision has hidden it now. One that is hidden already stays the other decision's.
+    pub async fn hide(&self, id: &str, decision: &str, act: Act) -> Result<bool, StoreError> {
+        let (post_id, decision) = (id.to_owned(), decision.to_owned());
+        let hidden = self.db().change(&POSTS, id, Wants::head(), move |part| {
+            if part.head.hidden_by.is_some() {
+                return Ok::<_, StoreError>(Decision::Stands(false));
+            }
+            for effect in announce_hidden(&Post::in_part(&post_id, part))? {
+                part.emit(&effect)?;
+            }
+            part.emit(&Effect::audit(act.clone()))?;
+            part.head.hidden_by = Some(decision.clone());
+            part.head.audience_version += 1;
+            Ok(Decision::Write(true))
+        });
+        Ok(hidden.await?.unwrap_or_default())
+    }
+
+    /// Shows a post again that this decision has hidden; whether it did.
+    pub async fn show(&self, id: &str, decision: &str, act: Act) -> Result<bool, StoreError> {
+        let (post_id, decision) = (id.to_owned(), decision.to_owned());
+        let shown = self.db().change(&POSTS, id, Wants::head(), move |part| {
+            if part.head.hidden_by.as_ref() != Some(&decision) {
+                return Ok::<_, StoreError>(Decision::Stands(false));
+            }
+            part.head.hidden_by = None;
+            part.head.audience_version += 1;
+            for effect in announce_shown(&Post::in_part(&post_id, part))? {
+                part.emit(&effect)?;
+            }
+            part.emit(&Effect::audit(act.clone()))?;
+            Ok(Decision::Write(true))
+        });
+        Ok(shown.await?.unwrap_or_default())
+    }
+
+    /// Deletes a post that this decision has hidden, once nothing can bring it back; whether it did.
+    pub async fn delete_hidden(&self, id: &str, decision: &str, act: Act) -> Result<bool, StoreError> {
+        let (post_id, decision) = (id.to_owned(), decision.to_owned());
+        let deleted = self.db().change(&POSTS, id, Wants::head(), move |part| {
+            if part.head.hidden_by.as_ref() != Some(&decision) {
+                return Ok::<_, StoreError>(Decision::Stands(false));
+            }
+            for effect in announce_deleted(&Post::in_part(&post_id, part))? {
+                part.emit(&effect)?;
+            }
+            part.emit(&Effect::audit(act.clone()))?;
+            Ok(Decision::Delete(true))
+        });
+        Ok(deleted.await?.unwrap_or_default())
+    }
+}
