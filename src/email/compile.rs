@@ -36,7 +36,7 @@ const BOOKING: Pair = pair!("booking");
 const PAYMENT: Pair = pair!("payment");
 
 /// The content of each letter by its name, and the field that holds the address of its button.
-const CONTENTS: [(&str, &str, Pair); 30] = [
+const CONTENTS: [(&str, &str, Pair); 32] = [
     ("welcome", "home_url", ACCOUNT),
     ("verify_email", "url", ACCOUNT),
     ("reset_password", "url", ACCOUNT),

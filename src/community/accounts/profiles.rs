@@ -292,7 +292,7 @@ async fn change(
     State(community): Shared,
     ValidJson(body): ValidJson<ProfileBody>,
 ) -> Result<Json<OwnUser>, Problem> {
-    let year = mundotango_storage::now().to_zoned(TimeZone::UTC).year();
+    let year = TimeZone::UTC.to_datetime(mundotango_storage::now()).year();
     let change = body.change(year)?;
     let changed = community.accounts.update_profile(&identity.user_id, change).await?;
     Ok(Json(changed.ok_or_else(|| Problem::not_found("user"))?.into()))

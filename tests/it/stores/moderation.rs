@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
+use mundotango::community::accounts::profile::Profile;
 use mundotango::community::accounts::restrictions::{Ability, Restriction};
 use mundotango::community::accounts::store::{AccountStore, User};
 use mundotango::community::admin::desk::{Desk, Kept, Open, Step};
@@ -14,7 +15,7 @@ use mundotango::community::admin::reviews::case::{
 use mundotango::community::admin::reviews::rules::{may_work, resolve};
 use mundotango::community::admin::reviews::rulings::{Wanted, judge};
 use mundotango::community::admin::reviews::store::{CASE_LISTS, Reviews, decided_about, reported_by};
-use mundotango::community::admin::work::Staff;
+use mundotango::community::admin::staff::Staff;
 use mundotango::community::audit::rules::{Act, Thing, Words};
 use mundotango::community::effects::Effect;
 use mundotango::community::moderation::store::{Record, ReportStore};
@@ -221,6 +222,7 @@ async fn a_restriction_lies_with_the_account(nodes: &[Db; 2]) {
         bio: None,
         city: None,
         avatar_url: None,
+        profile: Profile::default(),
         is_verified: false,
         created_at: now(),
         id: id.clone(),

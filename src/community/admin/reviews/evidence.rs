@@ -2,7 +2,6 @@
 //! later takes them away. Reports about one thing are one review; what they weigh brings it forward in the queue, and does nothing
 //! else.
 
-use jiff::Timestamp;
 use mundotango_storage::db::{
     Decision, RowRange, Wants, key, last_part, number, prefix, shard_of, time_of_id,
 };

@@ -6,7 +6,8 @@ use super::case::{APPEAL_WITHIN, Appeal, Facts, Judged, Outcome, Own, Rule, Ruli
 use super::rules::may_work;
 use crate::community::accounts::restrictions::Ability;
 use crate::community::admin::error::WorkError;
-use crate::community::admin::work::{Head, Staff};
+use crate::community::admin::staff::Staff;
+use crate::community::admin::work::Head;
 
 /// Within what time an appeal is to be decided.
 const JUDGED_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -107,7 +108,7 @@ mod tests {
 
     use super::*;
     use crate::community::admin::reviews::rules::resolve;
-    use crate::community::admin::work::tests::staff;
+    use crate::community::admin::staff::tests::staff;
 
     fn facts(kind: ThingKind, about: Option<&str>) -> Facts {
         Facts {

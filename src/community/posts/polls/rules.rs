@@ -135,7 +135,9 @@ mod tests {
                 }
             }
             let mut sum = Votes::default();
-            shards.iter().for_each(|shard| sum.add(shard));
+            for shard in &shards {
+                sum.add(shard);
+            }
             prop_assert_eq!(sum.voters, last.len() as u64);
             let counted = |place: u8| last.values().filter(|vote| vote.contains(&place)).count() as u64;
             prop_assert_eq!(sum.of_options(8), (0..8).map(counted).collect::<Vec<_>>());
