@@ -320,8 +320,8 @@ fn rule_of_people(operation: &str) -> Option<Rule> {
 fn rule_of_the_staff(operation: &str) -> Option<Rule> {
     Some(match operation {
         "listAnnouncements" | "listModerationLog" => Public,
-        "createReport" | "listMyReports" | "listDecisions" | "appealDecision" => Rule::User,
-        "createProposal" | "listMyProposals" | "createTicket" | "listTickets" | "getFlags" => Rule::User,
+        "createReport" | "listMyReports" | "listDecisions" | "appealDecision" | "createProposal"
+        | "listMyProposals" | "createTicket" | "listTickets" | "getFlags" => Rule::User,
         "listPendingProposals"
         | "approveProposal"
         | "rejectProposal"
@@ -502,6 +502,11 @@ impl World {
         let body = json!({"title": "Camp", "memberIds": members});
         let made = self.done(Method::POST, "/api/chat/conversations", Owner, body).await;
         let path = format!("/api/chat/conversations/{}", made["id"].as_str().unwrap());
+        // Who does not answer can be offered only so many groups.
+        for member in [self.user(Going), self.user(Editor), &self.other] {
+            let (status, _) = self.server.post(&format!("{path}/accept"), member, json!({})).await;
+            assert!(status.is_success(), "{status}");
+        }
         let admin = format!("{path}/members/{}", self.user(Editor).id);
         self.done(Method::PATCH, &admin, Owner, json!({"role": "admin"})).await;
         self.done(Method::POST, &format!("{path}/messages"), Owner, json!({"text": "Hola"})).await;

@@ -144,7 +144,7 @@ impl Server {
     pub async fn wait_until_ready(&mut self) {
         self.wait_until_it_listens().await;
         // A busy CQL server takes its time for the tables of a new keyspace.
-        until_within(2 * PATIENCE, "the server is ready", async || {
+        until_within(4 * PATIENCE, "the server is ready", async || {
             let answer = self.http.get(self.url("/api/health/ready")).send().await.ok()?;
             (answer.status() == StatusCode::OK).then_some(())
         })

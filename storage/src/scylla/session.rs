@@ -40,6 +40,9 @@ use crate::breaker::{Breaker, Pass};
 const SERVER: &str = "the CQL server";
 /// How often a silent connection is looked after, and how long it may stay silent then.
 const KEEPALIVE: Duration = Duration::from_secs(2);
+/// How often the servers are asked whether they know a new table. A keyspace has a hundred of them, which are made one after the
+/// other.
+const AGREEMENT: Duration = Duration::from_millis(50);
 /// When a slow read is asked of a second server.
 const SLOW: Duration = Duration::from_millis(100);
 
@@ -75,6 +78,9 @@ pub(super) async fn open(options: &ScyllaOptions, keyspace: Option<&str>) -> Res
         .tcp_keepalive_interval(KEEPALIVE)
         .keepalive_interval(KEEPALIVE)
         .keepalive_timeout(KEEPALIVE)
+        .schema_agreement_interval(AGREEMENT)
+        // Nobody here asks the driver for tables: reading all of them anew after each one takes longer than making it.
+        .refresh_metadata_on_auto_schema_agreement(false)
         .default_execution_profile_handle(profile(options).build().into_handle());
     if let Some(keyspace) = keyspace {
         builder = builder.use_keyspace(keyspace, false).keyspaces_to_fetch([keyspace]);

@@ -335,8 +335,12 @@ async fn more_workers_need_no_restart() {
     assert!(before.is_superset(&names_of(2)) && !before.contains("email 3"), "{before:?}");
     set_workers(4);
     hang_up("log.filter and [jobs] read again").await;
-    let after = working().await;
-    assert!(after.is_superset(&names_of(4)) && !after.contains("email 5"), "{after:?}");
+    let after = until("four workers", async || {
+        let workers = working().await;
+        workers.is_superset(&names_of(4)).then_some(workers)
+    })
+    .await;
+    assert!(!after.contains("email 5"), "{after:?}");
     // What cannot work changes nothing, and the node says so.
     set_workers(0);
     hang_up("configuration not usable, the one before stays").await;
