@@ -13,6 +13,7 @@ pub mod passwords;
 pub mod profile;
 mod profiles;
 mod refresh_token;
+mod restriction_store;
 pub mod restrictions;
 mod rows;
 pub mod rules;

@@ -2,12 +2,7 @@
 //! and each restriction ends by itself: whether it holds is judged when it is read.
 
 use jiff::Timestamp;
-use mundotango_storage::StoreError;
-use mundotango_storage::db::{Decision, Wants};
 use serde::{Deserialize, Serialize};
-
-use super::kind::USERS;
-use super::store::AccountStore;
 
 /// Most restrictions of one user.
 pub const MOST_RESTRICTIONS: usize = 100;
@@ -47,57 +42,11 @@ impl Restriction {
 }
 
 /// Puts restrictions in the place of those of the same decision, and forgets those that are over; whether that changes anything.
-fn put(known: &mut Vec<Restriction>, decision: &str, new: &[Restriction], now: Timestamp) -> bool {
+pub(super) fn put(known: &mut Vec<Restriction>, decision: &str, new: &[Restriction], now: Timestamp) -> bool {
     let before = known.clone();
     known.retain(|one| one.decision != decision && one.holds(now));
     known.extend(new.iter().filter(|one| one.holds(now)).cloned());
     *known != before
-}
-
-impl AccountStore {
-    /// The restrictions of a user, through the cache; those that are over may be among them.
-    pub async fn restrictions(&self, user_id: &str) -> Result<Vec<Restriction>, StoreError> {
-        let found = self.0.read(&USERS, user_id).await?;
-        Ok(found.map(|found| found.head.restrictions).unwrap_or_default())
-    }
-
-    /// The same as the store has them now.
-    pub async fn restrictions_now(&self, user_id: &str) -> Result<Vec<Restriction>, StoreError> {
-        let found = self.0.read_with(&USERS, user_id, &[]).await?;
-        Ok(found.map(|(found, _)| found.head.restrictions).unwrap_or_default())
-    }
-
-    /// Puts the restrictions of a decision in the place of those that it had; none lifts them. All that hold then.
-    pub async fn restrict(
-        &self,
-        user_id: &str,
-        decision: &str,
-        new: Vec<Restriction>,
-        now: Timestamp,
-    ) -> Result<Vec<Restriction>, StoreError> {
-        let decision = decision.to_owned();
-        let changed = self.0.change(&USERS, user_id, Wants::head(), move |part| {
-            let is_changed = put(&mut part.head.restrictions, &decision, &new, now);
-            if part.head.restrictions.len() > MOST_RESTRICTIONS {
-                return Err(StoreError::Full("the list of a user's restrictions"));
-            }
-            let held = part.head.restrictions.clone();
-            Ok(if is_changed { Decision::Write(held) } else { Decision::Stands(held) })
-        });
-        Ok(changed.await?.unwrap_or_default())
-    }
-
-    /// Forgets which decisions have locked a user out, as an admin has said something else since: overturning them changes nothing
-    /// then.
-    pub async fn forget_locks(&self, user_id: &str) -> Result<(), StoreError> {
-        let forgotten = self.0.change(&USERS, user_id, Wants::head(), move |part| {
-            let before = part.head.restrictions.len();
-            part.head.restrictions.retain(|one| one.ability.is_some());
-            let is_changed = part.head.restrictions.len() != before;
-            Ok::<_, StoreError>(Decision::write_if(is_changed))
-        });
-        forgotten.await.map(drop)
-    }
 }
 
 #[cfg(test)]

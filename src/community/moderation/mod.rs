@@ -25,7 +25,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::rules::ReportOutcome;
-use self::things::ReportedKind;
+use self::things::ReportableKind;
 use super::Community;
 use super::accounts::restrictions::Ability;
 use super::admin::reviews::case::{Report, Rule, ThingKind};
@@ -43,8 +43,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, deny_unknown_fields)]
 struct NewReport {
-    #[schema(value_type = ReportedKind)]
-    kind: Choice<ReportedKind>,
+    #[schema(value_type = ReportableKind)]
+    kind: Choice<ReportableKind>,
     /// The thing's id; of a message the conversation's, a colon, and the message's number.
     id: Id,
     /// Which rule is broken.

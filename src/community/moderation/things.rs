@@ -12,7 +12,7 @@ use crate::community::policy::Action;
 /// Of what kind the thing is that is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum ReportedKind {
+pub(super) enum ReportableKind {
     /// A user.
     User,
     /// A post.
@@ -27,15 +27,15 @@ pub(super) enum ReportedKind {
     Listing,
 }
 
-impl From<ReportedKind> for ThingKind {
-    fn from(kind: ReportedKind) -> Self {
+impl From<ReportableKind> for ThingKind {
+    fn from(kind: ReportableKind) -> Self {
         match kind {
-            ReportedKind::User => Self::User,
-            ReportedKind::Post => Self::Post,
-            ReportedKind::Comment => Self::Comment,
-            ReportedKind::Message => Self::Message,
-            ReportedKind::Event => Self::Event,
-            ReportedKind::Listing => Self::Listing,
+            ReportableKind::User => Self::User,
+            ReportableKind::Post => Self::Post,
+            ReportableKind::Comment => Self::Comment,
+            ReportableKind::Message => Self::Message,
+            ReportableKind::Event => Self::Event,
+            ReportableKind::Listing => Self::Listing,
         }
     }
 }
@@ -52,35 +52,35 @@ impl Community {
     /// A thing that the caller sees and that is somebody else's. What the caller does not see answers as if it were not there.
     pub(super) async fn reportable(
         &self,
-        kind: ReportedKind,
+        kind: ReportableKind,
         id: &str,
         identity: &Identity,
         now: Timestamp,
     ) -> Result<Seen, Problem> {
         let seen = match kind {
-            ReportedKind::User => self.reported_user(id, identity).await?,
-            ReportedKind::Post => {
+            ReportableKind::User => self.reported_user(id, identity).await?,
+            ReportableKind::Post => {
                 let post = self.readable_post(id, &identity.user_id).await?;
                 let media = post.text.media.into_iter().map(|media| media.url).collect();
                 let revision = Some(post.revision);
                 let snapshot = Snapshot { text: post.text.content, media, revision, ..Snapshot::default() };
                 Seen { about: post.author_id, snapshot }
             }
-            ReportedKind::Comment => {
+            ReportableKind::Comment => {
                 let (_, comment) = self.seen_comment(id, &identity.user_id).await?;
                 let about = comment.author_id.ok_or_else(|| Problem::not_found("comment"))?;
                 let revision = Some(comment.revision);
                 let snapshot = Snapshot { text: comment.content, revision, ..Snapshot::default() };
                 Seen { about, snapshot }
             }
-            ReportedKind::Message => self.reported_message(id, identity).await?,
-            ReportedKind::Event => {
+            ReportableKind::Message => self.reported_message(id, identity).await?,
+            ReportableKind::Event => {
                 let event = self.event_for(id, identity, Action::Read).await?;
                 let text = format!("{}\n{}", event.description, event.location.text);
                 let snapshot = Snapshot { title: Some(event.title), text, ..Snapshot::default() };
                 Seen { about: event.host_id, snapshot }
             }
-            ReportedKind::Listing => {
+            ReportableKind::Listing => {
                 let (listing, _) = self.seen_listing(id, identity).await?;
                 let details = listing.details;
                 let snapshot = Snapshot {

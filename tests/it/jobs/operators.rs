@@ -323,7 +323,8 @@ async fn more_workers_need_no_restart() {
         mundotango(&data_dir, &["token", "--user", "root", "--role", "admin", "--ttl", "1h"]).output();
     let token = String::from_utf8(token.unwrap().stdout).unwrap();
     let working = async || {
-        let tree = http.get(format!("http://{listen}/api/admin/system/tree")).bearer_auth(token.trim());
+        let tree =
+            http.get(format!("http://{listen}/api/admin/system/tree?limit=1000")).bearer_auth(token.trim());
         workers_in(&tree.send().await.unwrap().json().await.unwrap())
     };
     let hang_up = async |words: &str| {

@@ -76,7 +76,8 @@ async fn guarded(store: &AccountStore, at: Timestamp) -> User {
 async fn challenge(store: &AccountStore, user: &User, at: Timestamp) -> String {
     let login = Login { created_at: at, ..login(&user.id) };
     let id = login.id.clone();
-    assert_eq!(make(store, &login).await, NewLogin::Challenged);
+    let hash = store.password(&user.id).await.unwrap();
+    assert_eq!(store.create_login(login, hash).await.unwrap(), NewLogin::Challenged);
     id
 }
 
