@@ -322,11 +322,11 @@ fn bad_values(document: &Value, schema: &Value) -> Vec<(&'static str, Value)> {
     bad
 }
 
-/// A name with two letters in each other's place.
+/// A name with two letters in each other's place: the last two that are not the same.
 fn misspelt(name: &str) -> String {
     let mut letters: Vec<char> = name.chars().collect();
-    let last = letters.len() - 1;
-    letters.swap(last - 1, last);
+    let at = (1..letters.len()).rev().find(|at| letters[at - 1] != letters[*at]).unwrap();
+    letters.swap(at - 1, at);
     letters.into_iter().collect()
 }
 
