@@ -1,5 +1,7 @@
 //! A node: the only place where everything is put together, and where it is taken apart again in order.
 
+mod work;
+
 use std::io;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,7 +15,7 @@ use mundotango_gateway::tokens::Tokens;
 use mundotango_gateway::{
     Certificates, Door, GatewayParts, HttpOptions, Revocations, Routers, Starting, TokenAuthenticator,
 };
-use mundotango_jobs::{Jobs, NewPools, Pools, Queue, Schedule, Schedules, Timing, Wakes};
+use mundotango_jobs::{Jobs, Pools, Schedules, Wakes};
 use mundotango_ops::traces::{self, Instance, TracesOptions};
 use mundotango_push::Pusher;
 use mundotango_storage::db::Db;
@@ -23,23 +25,18 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use utoipa_axum::router::OpenApiRouter;
 
+use self::work::{of_admins, queues, sagas, schedules};
 use crate::analytics::counters::Counters;
 use crate::analytics::{self, Analytics};
 use crate::chosen_traces;
-use crate::community::admin::roster::Roles;
-use crate::community::audit;
-use crate::community::audit::roots::{RootKey, Roots};
 use crate::community::audit::store::AuditStore;
 use crate::community::chat;
 use crate::community::effects::{Effect, Effects};
 use crate::community::events::tickets::Tickets;
-use crate::community::events::{self, series};
 use crate::community::housing::bookings::stays::Stays;
 use crate::community::letters::{self, Letters};
-use crate::community::moderation::enforcing::{self, Enforcer};
 use crate::community::notifications::ladder::{self, Teller};
 use crate::community::notifications::preferences::PreferenceStore;
-use crate::community::notifications::tell::{NOTIFICATION, PUSHES};
 use crate::community::payments;
 use crate::community::payments::payable::Payables;
 use crate::community::payments::quote::Purpose;
@@ -49,7 +46,7 @@ use crate::community::personal_data::sweep::Visits;
 use crate::community::search::sources::sources;
 use crate::community::site::Site;
 use crate::community::{self, Community, CommunityParts, roles};
-use crate::config::{Config, ConfigSource, JobsOptions};
+use crate::config::{Config, ConfigSource};
 use crate::data_folder;
 use crate::doctor;
 use crate::email::{
@@ -407,59 +404,12 @@ fn analytics_of(db: &Db, jobs: &Jobs, engines: &Engines) -> Arc<Analytics> {
     Arc::new(Analytics::new(db.clone(), jobs.clone(), hot, consent, analytics::Limits::default()))
 }
 
-/// The queues, and how many of their jobs this node does at the same time.
-fn queues(options: &JobsOptions) -> [(&'static Queue, usize); 7] {
-    [
-        (&letters::EMAIL, options.email),
-        (&NOTIFICATION, options.notification),
-        (&PUSHES, options.push),
-        (&analytics::work::ANALYTICS, options.analytics),
-        (&payments::causes::PAYMENT, options.payment),
-        (&series::jobs::SERIES_WORK, options.series),
-        (&personal_data::work::PERSONAL_DATA, options.personal_data),
-    ]
-}
-
-/// What is done at certain times.
-fn schedules() -> anyhow::Result<Vec<Schedule>> {
-    let early = Timing::cron("10 0 * * *", "UTC")?;
-    let yesterday =
-        Schedule::new("analytics_day", early, |now| analytics::work::fold_day_before(now.at)).overlapping();
-    let signed = Schedule::new("audit_sign", Timing::cron("20 0 * * *", "UTC")?, |_| audit::work::sign());
-    Ok(vec![yesterday, signed])
-}
-
 /// Who takes payments here, and what is paid for: each feature that costs something is named here.
 fn payments_of(db: &Db, jobs: &Jobs, config: &Config) -> anyhow::Result<Payments> {
     let payables = Payables::default()
         .with(Purpose::Ticket, Arc::new(Tickets::new(db)))
         .with(Purpose::Booking, Arc::new(Stays::new(db)));
     Payments::new(db, jobs.clone(), &config.payments, &config.mail.public_url, payables)
-}
-
-/// What follows in other partitions from what was decided in one.
-fn sagas(pools: NewPools, db: &Db, jobs: &Jobs) -> NewPools {
-    let pools = events::promoting::handled(events::refunds::handled(pools, db, jobs), db);
-    let pools = community::posts::work::handled(events::live_counts::handled(pools, db), db);
-    let pools = community::posts::timeline::handled(pools, db, jobs);
-    let pools = community::housing::handled(pools, db);
-    let pools = community::points::handled(pools, db, jobs);
-    let pools = community::graph::handled(pools, db);
-    series::work::handled(pools, series::work::SeriesWorker::new(db))
-}
-
-/// What follows from what admins do.
-fn of_admins(
-    pools: NewPools,
-    db: &Db,
-    jobs: &Jobs,
-    tokens: &Tokens,
-    revocations: &Arc<Revocations>,
-) -> anyhow::Result<NewPools> {
-    let role_changes = Roles::new(db, Arc::clone(revocations), tokens.lifetime());
-    let pools = community::admin::handled(pools, db, jobs, role_changes);
-    let pools = enforcing::handled(pools, Enforcer::new(db, Arc::clone(revocations)));
-    Ok(audit::work::handled(pools, Roots::new(db.clone(), RootKey::of(tokens)?)))
 }
 
 /// Who searches here, in an index that follows the changes.

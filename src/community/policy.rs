@@ -675,6 +675,7 @@ mod tests {
             decision: "d".to_owned(),
             ability,
             until: until.map(at),
+            taken_over: false,
         };
         let known = [
             one(Some(Ability::Posting), Some(10)),

@@ -5,7 +5,7 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::{Decision, Wants};
 
 use super::kind::USERS;
-use super::restrictions::{MOST_RESTRICTIONS, Restriction, put};
+use super::restrictions::{MOST_RESTRICTIONS, Restriction, put, take_locks_over};
 use super::store::AccountStore;
 
 impl AccountStore {
@@ -41,15 +41,12 @@ impl AccountStore {
         Ok(changed.await?.unwrap_or_default())
     }
 
-    /// Forgets which decisions have locked a user out, as an admin has said something else since: overturning them changes nothing
-    /// then.
-    pub async fn forget_locks(&self, user_id: &str) -> Result<(), StoreError> {
-        let forgotten = self.0.change(&USERS, user_id, Wants::head(), move |part| {
-            let before = part.head.restrictions.len();
-            part.head.restrictions.retain(|one| one.ability.is_some());
-            let is_changed = part.head.restrictions.len() != before;
-            Ok::<_, StoreError>(Decision::write_if(is_changed))
+    /// Marks the locks of all decisions about a user as taken over, as an admin has said something else since: neither carrying
+    /// them out again nor overturning them changes anything then.
+    pub async fn take_locks_over(&self, user_id: &str) -> Result<(), StoreError> {
+        let taken = self.0.change(&USERS, user_id, Wants::head(), move |part| {
+            Ok::<_, StoreError>(Decision::write_if(take_locks_over(&mut part.head.restrictions)))
         });
-        forgotten.await.map(drop)
+        taken.await.map(drop)
     }
 }

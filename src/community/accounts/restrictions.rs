@@ -32,6 +32,9 @@ pub struct Restriction {
     /// Until when; for ever if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// An admin has said since who is locked out: what the decision says of that is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken_over: bool,
 }
 
 impl Restriction {
@@ -42,11 +45,27 @@ impl Restriction {
 }
 
 /// Puts restrictions in the place of those of the same decision, and forgets those that are over; whether that changes anything.
+/// Of a decision that an admin has taken over, all stays.
 pub(super) fn put(known: &mut Vec<Restriction>, decision: &str, new: &[Restriction], now: Timestamp) -> bool {
     let before = known.clone();
-    known.retain(|one| one.decision != decision && one.holds(now));
-    known.extend(new.iter().filter(|one| one.holds(now)).cloned());
+    let is_taken_over = is_taken_over(known, decision);
+    known.retain(|one| one.holds(now) && (is_taken_over || one.decision != decision));
+    known.extend(new.iter().filter(|one| one.holds(now) && !is_taken_over).cloned());
     *known != before
+}
+
+/// Whether an admin has said since what a decision says of who is locked out.
+pub fn is_taken_over(known: &[Restriction], decision: &str) -> bool {
+    known.iter().any(|one| one.decision == decision && one.taken_over)
+}
+
+/// Marks all locks as taken over by an admin; whether that changes anything.
+pub(super) fn take_locks_over(known: &mut [Restriction]) -> bool {
+    let mut is_changed = false;
+    for lock in known.iter_mut().filter(|one| one.ability.is_none()) {
+        is_changed |= !std::mem::replace(&mut lock.taken_over, true);
+    }
+    is_changed
 }
 
 #[cfg(test)]
@@ -60,7 +79,8 @@ mod tests {
     }
 
     fn one(decision: &str, until: Option<i64>) -> Restriction {
-        Restriction { decision: decision.to_owned(), ability: Some(Ability::Posting), until: until.map(at) }
+        let ability = Some(Ability::Posting);
+        Restriction { decision: decision.to_owned(), ability, until: until.map(at), taken_over: false }
     }
 
     #[test]
@@ -71,6 +91,21 @@ mod tests {
         assert!(put(&mut known, "b", &[one("b", None)], at(0)));
         assert!(put(&mut known, "a", &[], at(0)));
         assert_eq!(known, [one("b", None)]);
+    }
+
+    #[test]
+    fn a_lock_that_an_admin_has_taken_over_is_neither_carried_out_again_nor_lifted() {
+        let lock = Restriction { ability: None, ..one("a", Some(5)) };
+        let mut known = vec![lock.clone(), one("b", None)];
+        assert!(take_locks_over(&mut known) && !take_locks_over(&mut known));
+        assert!(is_taken_over(&known, "a") && !is_taken_over(&known, "b"));
+        let before = known.clone();
+        assert!(
+            !put(&mut known, "a", std::slice::from_ref(&lock), at(1)) && !put(&mut known, "a", &[], at(1))
+        );
+        assert_eq!(known, before);
+        assert!(put(&mut known, "c", &[], at(5)), "it is forgotten when it would have ended");
+        assert!(!put(&mut known, "a", &[lock], at(5)), "and holds no more then");
     }
 
     #[test]

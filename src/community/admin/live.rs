@@ -32,7 +32,7 @@ pub(in crate::community) enum QueueMessage {
         workflow: Workflow,
         id: String,
         state: State,
-        /// Who works on it, or did last.
+        /// Who works on it, or did last; null for safety reviews, as those hear this too whom one is about.
         #[schema(required = true)]
         assignee_id: Option<String>,
         /// Until when something is to be done.
@@ -59,11 +59,12 @@ pub(in crate::community) enum CaseMessage {
 
 /// Tells those who work on cases of one.
 pub(super) fn to_staff<C: Case>(case: &Kept<C>) -> Result<Effect, StoreError> {
+    let assignee = case.work.assignee.clone();
     let message = QueueMessage::Changed {
         workflow: C::WORKFLOW,
         id: case.id.clone(),
         state: case.work.state,
-        assignee_id: case.work.assignee.clone(),
+        assignee_id: assignee.filter(|_| C::WORKFLOW != Workflow::Safety),
         due: case.due().into(),
         version: case.work.version,
     };

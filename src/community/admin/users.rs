@@ -213,7 +213,7 @@ async fn block(
     }
     community.audit.note(act).await?;
     // What a decision did before is the admin's own from here on, so that overturning it does not let the user in.
-    community.accounts.forget_locks(&id).await?;
+    community.accounts.take_locks_over(&id).await?;
     community.revocations.revoke(Revoked::User(id), until).await?;
     Ok(Json(community.admin_user(user)))
 }
@@ -237,7 +237,7 @@ async fn unblock(
     let user = community.user_for_admins(&identity, &id).await?;
     let act = Act::by(&identity, "user.unblocked", THING, &id, now());
     community.audit.note(act.about(&id).because(Some(body.reason.into_string()))).await?;
-    community.accounts.forget_locks(&id).await?;
+    community.accounts.take_locks_over(&id).await?;
     community.revocations.reinstate(&Revoked::User(id)).await?;
     Ok(Json(community.admin_user(user)))
 }

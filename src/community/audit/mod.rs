@@ -94,8 +94,9 @@ struct AuditEntry {
     /// The name of what wrote it, which no other entry has.
     id: String,
     at: Time,
-    /// The user who did it; `system` for a rule.
-    actor_id: String,
+    /// The user who did it; `system` for a rule. Null where it was done in a review that is about the caller.
+    #[schema(required = true)]
+    actor_id: Option<String>,
     /// The user's role at that moment.
     role: String,
     /// What was done.
@@ -104,7 +105,7 @@ struct AuditEntry {
     thing_kind: String,
     /// Its id.
     thing_id: String,
-    /// Why, in the words of who did it.
+    /// Why, in the words of who did it; null, as the details are none, where it was done in a review that is about the caller.
     #[schema(required = true)]
     reason: Option<String>,
     /// More of it, by name.
@@ -119,14 +120,15 @@ struct AuditEntry {
     hash: String,
 }
 
-impl From<Shown> for AuditEntry {
-    fn from(Shown { entry, chain, number, words }: Shown) -> Self {
-        let erased = words.is_none();
-        let words = words.unwrap_or_default();
+impl AuditEntry {
+    /// An entry, as a user sees it.
+    fn seen_by(user_id: &str, Shown { entry, chain, number, words }: Shown) -> Self {
+        let (erased, is_own_review) = (words.is_none(), entry.is_review_of(user_id));
+        let words = words.filter(|_| !is_own_review).unwrap_or_default();
         Self {
             id: entry.id,
             at: entry.at.into(),
-            actor_id: entry.actor,
+            actor_id: (!is_own_review).then_some(entry.actor),
             role: entry.role,
             act: entry.act,
             thing_kind: entry.thing.kind,
@@ -141,7 +143,8 @@ impl From<Shown> for AuditEntry {
     }
 }
 
-/// What was done, the newest first; for admins. Where few entries are as wanted, a page may have fewer than its limit.
+/// What was done, the newest first; for admins. Where few entries are as wanted, a page may have fewer than its limit. Of what was
+/// done in a review that is about the caller it is not told who did it, and why.
 #[utoipa::path(
     get, path = "/api/admin/audit", operation_id = "listAudit", tag = "admin", params(AuditQuery, PageQuery),
     responses(
@@ -162,8 +165,11 @@ async fn list(
         act: filter.act.map(Id::into_string),
         day: filter.day.map(|day| day.0),
     };
-    let found = community.audit.list(&wanted, page.request()).await?;
-    Ok(Json(page.body(found.map(AuditEntry::from))))
+    let caller = &identity.user_id;
+    let mut found = community.audit.list(&wanted, page.request()).await?;
+    // Who is looked for by the actor is told by what is found.
+    found.items.retain(|one| wanted.actor.is_none() || !one.entry.is_review_of(caller));
+    Ok(Json(page.body(found.map(|one| AuditEntry::seen_by(caller, one)))))
 }
 
 /// What is signed of a day.

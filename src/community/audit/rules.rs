@@ -174,6 +174,21 @@ pub struct Entry {
     pub hash: String,
 }
 
+impl Entry {
+    /// The user whom it is about, if it is about one.
+    pub fn subject(&self) -> Option<&str> {
+        match &self.payload {
+            Payload::Plain(_) => None,
+            Payload::Sealed { subject, .. } | Payload::Forgotten { subject } => Some(subject),
+        }
+    }
+
+    /// Whether it tells of a review that is about a user, who is told neither who acted in it nor in which words.
+    pub fn is_review_of(&self, user_id: &str) -> bool {
+        self.act.starts_with("review.") && self.subject() == Some(user_id)
+    }
+}
+
 /// Where a chain ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tip {

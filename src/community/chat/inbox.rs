@@ -9,7 +9,7 @@ use mundotango_storage::db::{Db, Decision, Part, RowRange, Wants, last_part, pre
 
 use super::error::ChatError;
 use super::kinds::{CHAT_INBOXES, InboxHead, ListState, Listed, listed_key};
-use super::room::{Full, MOST_LISTED};
+use super::room::{Full, MOST_LISTED, NoRoom};
 use crate::community::effects::Effect;
 
 type Inbox<'a> = Part<'a, (), InboxHead, Listed>;
@@ -39,9 +39,9 @@ impl<A: Fn(Option<&Listed>, &Listed) -> Result<Vec<Effect>, StoreError> + Send +
 #[derive(Clone)]
 pub struct InboxStore(Db);
 
-/// Takes the row out that has to make room for another one.
-fn make_room(part: &mut Inbox<'_>, key: &str, before: Option<&Listed>, row: &Listed) {
-    let Some(full) = Full::of(&part.head, before, row) else { return };
+/// Takes the row out that has to make room for another one, unless none may.
+fn make_room(part: &mut Inbox<'_>, key: &str, before: Option<&Listed>, row: &Listed) -> Result<(), NoRoom> {
+    let Some(full) = Full::of(&part.head, before, row)? else { return Ok(()) };
     let most = usize::try_from(MOST_LISTED).unwrap_or(usize::MAX);
     let rows = part.first(&prefix(&["c"]), most).into_iter();
     let others = rows.filter(|(other, row)| other != key && full.holds(row));
@@ -50,6 +50,7 @@ fn make_room(part: &mut Inbox<'_>, key: &str, before: Option<&Listed>, row: &Lis
         part.head.replace(Some(&gone), None);
         part.remove(key);
     }
+    Ok(())
 }
 
 /// Puts a row in the place of the one before.
@@ -91,7 +92,8 @@ impl InboxStore {
         Ok(rows.items.into_iter().map(|(key, row)| (last_part(&key), row)).collect())
     }
 
-    /// Tells a list of a conversation's news. What is older than the list knows changes nothing.
+    /// Tells a list of a conversation's news. What is older than the list knows changes nothing, and what a full list has no room
+    /// for is not listed.
     pub async fn hear(
         &self,
         user_id: &str,
@@ -113,7 +115,9 @@ impl InboxStore {
                 if news.joins {
                     (row.state, row.offered_by) = (news.state, news.offered_by.clone());
                 }
-                make_room(part, &key, before.as_ref(), &row);
+                if make_room(part, &key, before.as_ref(), &row).is_err() {
+                    return Ok(Decision::Stands(()));
+                }
                 for effect in follows(before.as_ref(), &row)? {
                     part.emit(&effect)?;
                 }
@@ -142,7 +146,8 @@ impl InboxStore {
                 if before.as_ref() == Some(&row) {
                     return Ok::<_, StoreError>(Decision::Stands(row));
                 }
-                make_room(part, &key, before.as_ref(), &row);
+                make_room(part, &key, before.as_ref(), &row)
+                    .map_err(|NoRoom| StoreError::Full("your list of conversations"))?;
                 for effect in follows(before.as_ref(), &row)? {
                     part.emit(&effect)?;
                 }

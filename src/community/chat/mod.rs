@@ -221,6 +221,7 @@ async fn change(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<ConversationChange>,
 ) -> Result<Json<ConversationView>, Problem> {
+    community.must_be_able(&identity.user_id, Ability::Messaging).await?;
     community.chat_for(&id, &identity, Action::Change).await?;
     let conversation_id = id.clone();
     let announce = move |head: &ChatHead| {

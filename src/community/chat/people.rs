@@ -23,6 +23,7 @@ use super::members::{Announce, MembersChange};
 use super::room::MOST_OFFERS_OF_ONE;
 use super::store::{Chat, Reach};
 use super::updates::ChatUpdate;
+use crate::community::accounts::restrictions::Ability;
 use crate::community::effects::Effect;
 use crate::community::graph::relations::{Relations, Sorts};
 use crate::community::policy::Action;
@@ -160,6 +161,7 @@ async fn add(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<NewMembers>,
 ) -> Result<StatusCode, Problem> {
+    community.must_be_able(&identity.user_id, Ability::Messaging).await?;
     let (chat, _) = community.chat_for(&id, &identity, Action::Change).await?;
     let users = body.user_ids.0.into_iter().map(Id::into_string).collect();
     // Who is in it already is not asked again.

@@ -1,5 +1,6 @@
 //! What makes room for what in a user's list of conversations. Groups that strangers offer make room for each other, and so do
-//! direct requests, so that one who offers many takes the place of nobody else's request. Pure.
+//! direct requests, so that one who offers many takes the place of nobody else's request, and no stranger that of a conversation
+//! which was answered. Pure.
 
 use super::kinds::{InboxHead, ListState, Listed};
 
@@ -11,6 +12,27 @@ pub const MOST_REQUESTS: u64 = 100;
 pub const MOST_OFFERS: usize = 50;
 /// Groups of one stranger among them. Another one is refused, or makes room where it is offered at the same time.
 pub const MOST_OFFERS_OF_ONE: usize = 5;
+
+/// How many rows the parts of a list have at most.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    listed: u64,
+    requests: u64,
+    offers: usize,
+    offers_of_one: usize,
+}
+
+/// Those of all lists.
+const BOUNDS: Bounds = Bounds {
+    listed: MOST_LISTED,
+    requests: MOST_REQUESTS,
+    offers: MOST_OFFERS,
+    offers_of_one: MOST_OFFERS_OF_ONE,
+};
+
+/// A list is full of what makes no room for what waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
 
 /// In which part of a list, each with a bound of its own, a conversation has its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,17 +69,31 @@ pub enum Full<'a> {
 }
 
 impl<'a> Full<'a> {
-    /// What is full for a row that is about to stand in the place of another one, or of none.
-    pub fn of(head: &InboxHead, before: Option<&Listed>, row: &'a Listed) -> Option<Self> {
+    /// What is full for a row that is about to stand in the place of another one, or of none. In a full list, what waits for an
+    /// answer makes room for its like alone.
+    pub fn of(head: &InboxHead, before: Option<&Listed>, row: &'a Listed) -> Result<Option<Self>, NoRoom> {
+        Self::within(BOUNDS, head, before, row)
+    }
+
+    fn within(
+        most: Bounds,
+        head: &InboxHead,
+        before: Option<&Listed>,
+        row: &'a Listed,
+    ) -> Result<Option<Self>, NoRoom> {
         let room = Room::of(row);
-        match room {
+        let is_full = before.is_none() && head.count >= most.listed;
+        Ok(match room {
             _ if before.is_some_and(|before| Room::of(before) == room) => None,
-            Room::Offer(by) if head.offers_of(by) >= MOST_OFFERS_OF_ONE => Some(Self::OffersOf(by)),
-            Room::Offer(_) if head.offers.len() >= MOST_OFFERS => Some(Self::Offers),
-            Room::Request if head.requests >= MOST_REQUESTS => Some(Self::Requests),
-            _ if before.is_none() && head.count >= MOST_LISTED => Some(Self::List),
-            _ => None,
-        }
+            Room::Offer(by) if head.offers_of(by) >= most.offers_of_one => Some(Self::OffersOf(by)),
+            Room::Offer(_) if head.offers.len() >= most.offers => Some(Self::Offers),
+            Room::Request if head.requests >= most.requests => Some(Self::Requests),
+            _ if !is_full => None,
+            Room::Answered => Some(Self::List),
+            Room::Offer(_) if !head.offers.is_empty() => Some(Self::Offers),
+            Room::Request if head.requests > 0 => Some(Self::Requests),
+            Room::Offer(_) | Room::Request => return Err(NoRoom),
+        })
     }
 
     /// Whether a row is one of those of which the oldest makes room.
@@ -113,10 +149,17 @@ mod tests {
         rows: BTreeMap<String, Listed>,
     }
 
+    /// Bounds that a few rows reach.
+    const FEW: Bounds = Bounds { listed: 40, requests: 10, offers: 12, offers_of_one: 3 };
+
     impl List {
         fn put(&mut self, id: &str, row: Listed) {
+            self.put_within(BOUNDS, id, row).unwrap();
+        }
+
+        fn put_within(&mut self, most: Bounds, id: &str, row: Listed) -> Result<(), NoRoom> {
             let before = self.rows.get(id).cloned();
-            if let Some(full) = Full::of(&self.head, before.as_ref(), &row) {
+            if let Some(full) = Full::within(most, &self.head, before.as_ref(), &row)? {
                 let others = self.rows.iter().filter(|(other, row)| *other != id && full.holds(row));
                 let oldest = others.min_by_key(|(_, row)| row.at).map(|(id, _)| id.clone());
                 let gone = self.rows.remove(&oldest.unwrap()).unwrap();
@@ -124,6 +167,7 @@ mod tests {
             }
             self.head.replace(before.as_ref(), Some(&row));
             self.rows.insert(id.to_owned(), row);
+            Ok(())
         }
 
         fn count(&self, is_meant: impl Fn(&Listed) -> bool) -> usize {
@@ -155,6 +199,22 @@ mod tests {
         assert!(list.rows.contains_key("group 99") && !list.rows.contains_key("group 94"), "the oldest goes");
     }
 
+    #[test]
+    fn a_full_list_of_answered_conversations_makes_no_room_for_strangers() {
+        let open = |seconds| Listed::new(ListState::Open, None, 0, at(seconds));
+        let mut list = List::default();
+        list.put_within(FEW, "of ben", request(0)).unwrap();
+        for number in 1..40 {
+            list.put_within(FEW, &format!("open {number}"), open(number)).unwrap();
+        }
+        assert_eq!(list.put_within(FEW, "group", offer("ana", 50)), Err(NoRoom));
+        list.put_within(FEW, "of cam", request(51)).unwrap();
+        assert!(!list.rows.contains_key("of ben") && list.rows.contains_key("open 1"), "its like goes");
+        list.put_within(FEW, "open 40", open(52)).unwrap();
+        assert!(!list.rows.contains_key("open 1"), "the oldest goes for what the user answers");
+        assert_eq!(list.rows.len(), 40);
+    }
+
     proptest! {
         #[test]
         fn each_part_of_a_list_has_its_bound_and_is_counted(
@@ -164,6 +224,7 @@ mod tests {
             for (seconds, (id, kind, by)) in steps.into_iter().enumerate() {
                 let answered = list.count(|row| row.state != ListState::Request);
                 let requests = list.count(|row| Room::of(row) == Room::Request);
+                let offers = list.count(|row| row.offered_by.is_some());
                 let id = id.to_string();
                 let before = list.rows.get(&id).cloned();
                 let row = match kind {
@@ -171,13 +232,19 @@ mod tests {
                     1 => Listed::new(ListState::Open, None, 0, at(seconds)),
                     _ => offer(&by.to_string(), seconds),
                 };
-                list.put(&id, row);
-                if kind > 1 {
-                    let own = before.as_ref().map(Room::of);
+                let own = before.as_ref().map(Room::of);
+                if list.put_within(FEW, &id, row).is_err() {
+                    prop_assert!(kind != 1 && own.is_none() && list.rows.len() as u64 == FEW.listed);
+                    prop_assert_eq!(if kind == 0 { requests } else { offers }, 0);
+                    continue;
+                }
+                if kind != 1 {
                     prop_assert_eq!(
                         list.count(|row| row.state != ListState::Request),
                         answered - usize::from(own == Some(Room::Answered))
                     );
+                }
+                if kind > 1 {
                     prop_assert_eq!(
                         list.count(|row| Room::of(row) == Room::Request),
                         requests - usize::from(own == Some(Room::Request))
@@ -185,7 +252,8 @@ mod tests {
                 }
                 let requests = list.count(|row| Room::of(row) == Room::Request) as u64;
                 let offers = list.count(|row| row.offered_by.is_some());
-                prop_assert!(requests <= MOST_REQUESTS && offers <= MOST_OFFERS);
+                prop_assert!(requests <= FEW.requests && offers <= FEW.offers);
+                prop_assert!(list.head.count <= FEW.listed);
                 prop_assert_eq!(
                     (list.head.count, list.head.requests, list.head.offers.len()),
                     (list.rows.len() as u64, requests, offers)
@@ -193,7 +261,7 @@ mod tests {
                 for by in 0..20_u8 {
                     let by = by.to_string();
                     let of_one = list.count(|row| Room::of(row) == Room::Offer(&by));
-                    prop_assert!(of_one <= MOST_OFFERS_OF_ONE && list.head.offers_of(&by) == of_one);
+                    prop_assert!(of_one <= FEW.offers_of_one && list.head.offers_of(&by) == of_one);
                 }
             }
         }

@@ -21,6 +21,7 @@ use super::rules::{AttendeeList, Cancelled, Plan};
 use super::schedule::{GivenTime, Schedule, Zone};
 use super::store::{Edited, Event};
 use crate::community::Community;
+use crate::community::accounts::restrictions::Ability;
 use crate::community::place::GivenLocation;
 use crate::community::policy::Action;
 use crate::texts::{Description, Reason, Title};
@@ -193,6 +194,7 @@ async fn publish(
     State(community): Shared,
     Path(id): Path<String>,
 ) -> Result<Json<EventBody>, Problem> {
+    community.must_be_able(&identity.user_id, Ability::Hosting).await?;
     let event = community.event_for(&id, &identity, Action::Change).await?;
     let people = community.people(vec![event.host_id]).await;
     let (now, of_host) = (mundotango_storage::now(), people.clone());

@@ -24,6 +24,7 @@ use super::listing;
 use super::rules::CoHostRole;
 use super::series::bodies::EventSeriesBody;
 use super::store::{EVENTS, Event, EventError, EventStore, still_to_come};
+use crate::community::accounts::restrictions::Ability;
 use crate::community::effects::Effect;
 use crate::community::policy::{self, Action, Object, Viewer};
 use crate::community::search::kinds::EVENT;
@@ -342,6 +343,7 @@ async fn take_back(
     post, path = "/api/events/{id}/offer/accept", operation_id = "acceptEvent", tag = "events",
     responses(
         (status = OK, body = EventBody),
+        (status = FORBIDDEN, body = Problem),
         (status = NOT_FOUND, body = Problem),
         (status = CONFLICT, body = Problem),
     ),
@@ -351,6 +353,7 @@ async fn accept(
     State(community): Shared,
     Path(id): Path<String>,
 ) -> Result<Json<EventBody>, Problem> {
+    community.must_be_able(&identity.user_id, Ability::Hosting).await?;
     let event = community.events.event(&id).await?.ok_or_else(|| Problem::not_found("event"))?;
     let people = community.people(vec![identity.user_id.clone(), event.host_id.clone()]).await;
     let (known, before) = (people.clone(), event.host_id);

@@ -165,7 +165,8 @@ async fn list(
 }
 
 /// Appeal a decision about the caller: once, within 14 days. Somebody else than who decided looks at it. For somebody who is locked
-/// out, an admin sends in what came by mail.
+/// out, another admin than the one who decided sends in what came by mail; the user's own appeal takes the place of that until it is
+/// judged.
 #[utoipa::path(
     post, path = "/api/moderation/decisions/{id}/appeal", operation_id = "appealDecision", tag = "moderation",
     request_body = NewAppeal,

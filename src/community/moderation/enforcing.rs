@@ -13,7 +13,7 @@ use mundotango_storage::{StoreError, now};
 
 use super::store::ReportStore;
 use crate::community::Community;
-use crate::community::accounts::restrictions::Restriction;
+use crate::community::accounts::restrictions::{Restriction, is_taken_over};
 use crate::community::accounts::store::AccountStore;
 use crate::community::admin::desk::{Desk, Kept};
 use crate::community::admin::reviews::case::{Outcome, Ruling, ThingKind};
@@ -147,11 +147,13 @@ impl Enforcer {
             decision: case.id.clone(),
             ability: Some(*ability),
             until: ruling.until,
+            taken_over: false,
         });
         self.accounts.restrict(user, &case.id, restrictions.collect(), now).await.map(drop)
     }
 
-    /// Locks whom a case is about out, or lets the user in again unless another decision, or an admin, keeps the user out.
+    /// Locks whom a case is about out, or lets the user in again unless another decision keeps the user out. Once an admin has
+    /// said who is locked out, this decision says nothing of it any more.
     async fn lock(
         &self,
         case: &Case,
@@ -162,14 +164,18 @@ impl Enforcer {
         let Some(user) = case.facts.subject() else { return Ok(()) };
         let revoked = || Revoked::User(user.to_owned());
         if is_in_force {
-            let lock = Restriction { decision: case.id.clone(), ability: None, until: ruling.until };
+            let (decision, until) = (case.id.clone(), ruling.until);
+            let lock = Restriction { decision, ability: None, until, taken_over: false };
             let held = self.accounts.restrict(user, &case.id, vec![lock], now).await?;
-            if let Some(lock) = longest_lock(&held, now) {
+            if let Some(lock) = longest_lock(&held, now).filter(|_| !is_taken_over(&held, &case.id)) {
                 self.revocations.revoke(revoked(), lock.until).await?;
             }
             return Ok(());
         }
         let held = self.accounts.restrictions_now(user).await?;
+        if is_taken_over(&held, &case.id) {
+            return Ok(());
+        }
         let (own, others): (Vec<_>, Vec<_>) = held.into_iter().partition(|one| one.decision == case.id);
         if own.is_empty() {
             return Ok(());
@@ -201,9 +207,9 @@ impl Enforcer {
     }
 }
 
-/// The restriction that locks somebody out for longest, if one of these does.
+/// The restriction that locks somebody out for longest, if one of these does that no admin has taken over.
 fn longest_lock(held: &[Restriction], now: Timestamp) -> Option<&Restriction> {
-    let locks = held.iter().filter(|one| one.ability.is_none() && one.holds(now));
+    let locks = held.iter().filter(|one| one.ability.is_none() && one.holds(now) && !one.taken_over);
     locks.max_by_key(|one| one.until.unwrap_or(Timestamp::MAX))
 }
 
@@ -239,10 +245,13 @@ mod tests {
             decision: "d".to_owned(),
             ability: None,
             until: until.map(at),
+            taken_over: false,
         };
         let longest = |held: &[Restriction], now| longest_lock(held, at(now)).map(|lock| lock.until);
         assert_eq!(longest(&[lock(Some(5)), lock(Some(9))], 1), Some(Some(at(9))));
         assert_eq!(longest(&[lock(Some(5)), lock(None)], 1), Some(None));
         assert_eq!(longest(&[lock(Some(5))], 5), None);
+        let taken_over = Restriction { taken_over: true, ..lock(None) };
+        assert_eq!(longest(&[lock(Some(5)), taken_over], 1), Some(Some(at(5))));
     }
 }

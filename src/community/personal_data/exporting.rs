@@ -46,7 +46,13 @@ impl Exporter {
         let store = ExportStore::new(db.clone());
         let mut writers = BTreeMap::new();
         for user_id in &round.exporters {
-            let export = store.export(user_id).await?;
+            let export = match store.export(user_id).await {
+                Err(StoreError::Damaged(error)) => {
+                    tracing::error!(error, user_id, "what is kept of an export is damaged");
+                    continue;
+                }
+                export => export?,
+            };
             if !matches!(export.state, State::Queued | State::Running) {
                 continue;
             }
@@ -63,7 +69,12 @@ impl Exporter {
             if writer.open.after.is_none() && writer.export.parts.is_empty() {
                 writer.begin(round);
             } else {
-                writer.read_again(&store).await?;
+                let read = writer.read_again(&store).await;
+                writer.unless_damaged(read)?;
+            }
+            if writer.export.state == State::Failed {
+                store.save(user_id, Export { open: None, ..writer.export }).await?;
+                continue;
             }
             writers.insert(user_id.clone(), writer);
         }
@@ -103,7 +114,8 @@ impl Exporter {
             if !rows.is_empty() {
                 line["data"]["rows"] = rows.into();
             }
-            writer.line(&store, &line).await?;
+            let written = writer.line(&store, &line).await;
+            writer.unless_damaged(written)?;
         }
         Ok(())
     }
@@ -122,7 +134,8 @@ impl Exporter {
             return Ok(());
         };
         let line = json!({"kind": index.name, "name": name_of(index.name), "data": given});
-        writer.line(&store, &line).await
+        let written = writer.line(&store, &line).await;
+        writer.unless_damaged(written)
     }
 
     /// Saves all exports behind a page.
@@ -134,13 +147,15 @@ impl Exporter {
             if !std::mem::take(&mut writer.is_new) {
                 continue;
             }
-            writer.flush(&self.store).await?;
+            let written = writer.flush(&self.store).await;
+            writer.unless_damaged(written)?;
             writer.open.after = Some(page.clone());
             if writer.export.state != State::Failed {
                 writer.export.state = State::Running;
             }
             writer.export.open = Some(writer.open.clone());
-            self.store.save(&writer.user_id, writer.export.clone()).await?;
+            let saved = self.store.save(&writer.user_id, writer.export.clone()).await;
+            writer.unless_damaged(saved)?;
         }
         self.writers.retain(|_, writer| writer.export.state != State::Failed);
         Ok(())
@@ -150,14 +165,15 @@ impl Exporter {
     pub async fn finish(mut self, schema: &Schema, now: Timestamp) -> Result<(), StoreError> {
         let left_out = left_out(schema);
         for writer in self.writers.values_mut() {
-            writer.line(&self.store, &left_out).await?;
-            writer.close(&self.store).await?;
+            let written = writer.end(&self.store, &left_out).await;
+            writer.unless_damaged(written)?;
             if writer.export.state != State::Failed {
                 writer.export.state = State::Ready;
                 writer.export.until = Some(now + READY_FOR);
             }
             writer.export.open = None;
-            self.store.save(&writer.user_id, writer.export.clone()).await?;
+            let saved = self.store.save(&writer.user_id, writer.export.clone()).await;
+            writer.unless_damaged(saved)?;
         }
         Ok(())
     }
@@ -173,6 +189,16 @@ impl Writer {
         self.is_new = true;
         self.waiting.push_str(&head.to_string());
         self.waiting.push('\n');
+    }
+
+    /// Has the export fail where what is written of it is damaged, so that it holds nobody else up.
+    fn unless_damaged(&mut self, written: Result<(), StoreError>) -> Result<(), StoreError> {
+        let Err(StoreError::Damaged(error)) = written else { return written };
+        tracing::error!(error, user_id = self.user_id, "an export is damaged");
+        self.export.state = State::Failed;
+        self.export.why = Some("what was written of it is damaged: ask for another one".to_owned());
+        self.is_new = true;
+        Ok(())
     }
 
     /// Goes over what is written of the part under way, as its digest is of all of it.
@@ -204,6 +230,12 @@ impl Writer {
         self.waiting.push_str(&line);
         self.waiting.push('\n');
         if self.waiting.len() >= ROW_BYTES { self.flush(store).await } else { Ok(()) }
+    }
+
+    /// Writes the last line.
+    async fn end(&mut self, store: &ExportStore, line: &Value) -> Result<(), StoreError> {
+        self.line(store, line).await?;
+        self.close(store).await
     }
 
     /// Writes what waits.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use mundotango_storage::db::{
-    Db, Erasure, Fields, IndexSpec, KindSpec, Look, Person, Plain, PlainEntry, Plan, Schema, Whose, mentions,
+    Db, Erasure, Fields, IndexSpec, KindSpec, Look, Person, Plain, PlainEntry, Plan, Schema, Sighting, Whose,
+    mentions,
 };
 use mundotango_storage::{StoreError, now};
 
@@ -196,13 +197,15 @@ impl Sweeper {
     ) -> Result<Page, StoreError> {
         let found = self.db.sightings(kind, before.from.as_deref()).await?;
         let mut page = next_page(before, found.next, found.items.len());
-        let hook = self.catalogue.hooks.get(kind.name).filter(|hook| hook.knows_whose());
-        let is_seen = |text: &str| hook.is_some() || people.are_mentioned(text);
         for sighting in found.items {
-            let Some(plain) = self.db.open(kind, sighting, &is_seen).await? else { continue };
-            let owner = match hook {
-                Some(hook) => hook.whose(&plain).await?,
-                None => None,
+            let what = format!("{} {:?}", kind.name, sighting.id());
+            let (plain, owner) = match self.open(kind, sighting, people).await {
+                Ok(Some(seen)) => seen,
+                Ok(None) => continue,
+                Err(error) => {
+                    pass_over(&mut page, people, &what, error)?;
+                    continue;
+                }
             };
             for person in people.named_in(&plain, owner.as_deref()) {
                 let mut look = Look::at(kind.personal, person, &plain);
@@ -218,6 +221,23 @@ impl Sweeper {
             }
         }
         Ok(page)
+    }
+
+    /// Reads a partition, if somebody of these is in it; with whose it is, where only its kind's hook can say.
+    async fn open(
+        &self,
+        kind: &'static KindSpec,
+        sighting: Sighting,
+        people: &People,
+    ) -> Result<Option<(Plain, Option<String>)>, StoreError> {
+        let hook = self.catalogue.hooks.get(kind.name).filter(|hook| hook.knows_whose());
+        let is_seen = |text: &str| hook.is_some() || people.are_mentioned(text);
+        let Some(plain) = self.db.open(kind, sighting, &is_seen).await? else { return Ok(None) };
+        let owner = match hook {
+            Some(hook) => hook.whose(&plain).await?,
+            None => None,
+        };
+        Ok(Some((plain, owner)))
     }
 
     /// Does with a partition what its kind declares for a person who leaves. What fails is counted, and tried again in the next
@@ -309,12 +329,15 @@ impl Sweeper {
     ) -> Result<Page, StoreError> {
         let found = self.db.plain_entries(index, before.from.as_deref()).await?;
         let mut page = next_page(before, found.next, found.items.len());
-        let follows = index
-            .personal
-            .iter()
-            .any(|some| some.personal.is_some_and(|personal| personal.erasure == Erasure::AsTarget));
         let (mut gone, mut lists) = (Vec::new(), BTreeMap::new());
         for entry in found.items {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    pass_over(&mut page, people, index.name, error)?;
+                    continue;
+                }
+            };
             if let Some(person) = people.leaver_in(&entry.list) {
                 let after = Look::at_entry(index.personal, person, &entry).entry_after(&entry);
                 let after = after.map(|after| after.list);
@@ -331,14 +354,10 @@ impl Sweeper {
             if people.leavers.is_empty() {
                 continue;
             }
-            let named = people.leaver_in(&entry.key).or_else(|| people.leaver_in(&entry.entry.to_string()));
-            let goes = match named {
-                Some(_) if follows => true,
-                Some(person) => Look::at_entry(index.personal, person, &entry).entry_after(&entry).is_none(),
-                None => follows && self.is_left(index, &entry, people).await?,
-            };
-            if goes {
-                gone.push(entry.of(index)?);
+            let goes = self.goes(index, &entry, people).await;
+            match goes.and_then(|goes| goes.then(|| entry.of(index)).transpose()) {
+                Ok(entry) => gone.extend(entry),
+                Err(error) => pass_over(&mut page, people, index.name, error)?,
             }
         }
         for (list, after) in lists {
@@ -349,6 +368,25 @@ impl Sweeper {
         }
         self.db.remove_entries(&gone).await?;
         Ok(page)
+    }
+
+    /// Whether an entry goes that is in nobody's list who leaves.
+    async fn goes(
+        &self,
+        index: &'static IndexSpec,
+        entry: &PlainEntry,
+        people: &People,
+    ) -> Result<bool, StoreError> {
+        let follows = index
+            .personal
+            .iter()
+            .any(|some| some.personal.is_some_and(|personal| personal.erasure == Erasure::AsTarget));
+        let named = people.leaver_in(&entry.key).or_else(|| people.leaver_in(&entry.entry.to_string()));
+        Ok(match named {
+            Some(_) if follows => true,
+            Some(person) => Look::at_entry(index.personal, person, entry).entry_after(entry).is_none(),
+            None => follows && self.is_left(index, entry, people).await?,
+        })
     }
 
     async fn is_left(
@@ -382,6 +420,16 @@ fn next_page(before: Place, next: Option<String>, looked_at: usize) -> Page {
         None => Place { table: before.table + 1, from: None },
     };
     Page { before, after, looked_at: looked_at as u64, leavers: BTreeMap::new() }
+}
+
+/// Passes over what is damaged, so that it holds nobody up: as nobody knows who is in it, something is left of all who leave.
+fn pass_over(page: &mut Page, people: &People, what: &str, error: StoreError) -> Result<(), StoreError> {
+    let StoreError::Damaged(error) = error else { return Err(error) };
+    tracing::error!(error, what, "something damaged is passed over, in which users who left may still be");
+    for person in people.all.iter().filter(|one| people.leavers.contains(&one.id)) {
+        add(page, person, Tally { changed: 0, left: 1 });
+    }
+    Ok(())
 }
 
 fn add(page: &mut Page, person: &Person, tally: Tally) {

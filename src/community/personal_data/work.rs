@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use mundotango_gateway::Revocations;
 use mundotango_gateway::revocation_store::Revoked;
-use mundotango_jobs::{Attempted, Failure, Handler, JobKind, NewPools, Queue};
+use mundotango_jobs::{Attempted, Failure, Handler, JobKind, NewJob, NewPools, Queue};
 use mundotango_storage::db::Db;
 use mundotango_storage::{StoreError, now};
 use serde::{Deserialize, Serialize};
@@ -59,7 +59,12 @@ pub(super) fn depart(user_id: &str, at: Option<Timestamp>) -> Result<Effect, Sto
 
 /// Has all that is stored gone over.
 pub(super) fn sweep() -> Result<Effect, StoreError> {
-    Ok(Effect::job(SWEEP.job(&Nothing {})?))
+    Ok(Effect::job(sweep_job()?))
+}
+
+/// The job that goes over all that is stored, if somebody waits for that.
+pub fn sweep_job() -> Result<NewJob, StoreError> {
+    SWEEP.job(&Nothing {})
 }
 
 /// An id that is nobody's, and that nothing leads to: it has no time, and cannot be computed from the user's.

@@ -115,12 +115,16 @@ pub(super) fn announce_hidden(post: &Post) -> Result<Vec<Effect>, StoreError> {
     Ok(effects)
 }
 
-/// Tells those who look at a post that it is there again. It is not new, so the feed is not told.
+/// Tells those who look at a post that it is there again. It is not new, so the feed is not told; timelines may have passed it over
+/// while it was hidden.
 pub(super) fn announce_shown(post: &Post) -> Result<Vec<Effect>, StoreError> {
     let again = PostMessage::Changed { post_id: post.id.clone() };
     let mut effects = vec![Effect::publish(channel_of(&post.id), &again)?];
     if post.visibility == Visibility::Public {
         effects.push(earn(post, Told::Done)?);
+    }
+    if post.visibility != Visibility::Private {
+        effects.push(fan_out(&post.id)?);
     }
     effects.push(Effect::changed(POST, &post.id));
     Ok(effects)

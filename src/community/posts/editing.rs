@@ -98,7 +98,7 @@ impl PostStore {
         let post_id = id.to_owned();
         self.db()
             .change(&POSTS, id, Wants::head(), move |part| {
-                if part.head.hidden_by.is_some() {
+                if !part.head.hidden_by.is_empty() {
                     return Err(EditError::TakenAway);
                 }
                 let before = Post::in_part(&post_id, part);

@@ -1,5 +1,6 @@
-//! Posts that a decision of the moderators takes away. Until the time to appeal is over they are hidden, not deleted, so that an
-//! appeal has something to give back. A hidden post is there for its author alone, as a private one is, and cannot be changed.
+//! Posts that decisions of the moderators take away. Until the time to appeal is over they are hidden, not deleted, so that an
+//! appeal has something to give back. A hidden post is there for its author alone, as a private one is, and cannot be changed. It is
+//! shown again once no decision hides it any more.
 
 use mundotango_storage::StoreError;
 use mundotango_storage::db::{Decision, Wants};
@@ -10,33 +11,43 @@ use super::store::{POSTS, PostStore};
 use crate::community::audit::rules::Act;
 use crate::community::effects::Effect;
 
+/// Most decisions that hide one post.
+const MOST_DECISIONS: usize = 20;
+
 impl PostStore {
-    /// Hides a post; whether this decision has hidden it now. One that is hidden already stays the other decision's.
+    /// Hides a post; whether this decision is a new one that does.
     pub async fn hide(&self, id: &str, decision: &str, act: Act) -> Result<bool, StoreError> {
         let (post_id, decision) = (id.to_owned(), decision.to_owned());
         let hidden = self.db().change(&POSTS, id, Wants::head(), move |part| {
-            if part.head.hidden_by.is_some() {
+            if part.head.hidden_by.contains(&decision) {
                 return Ok::<_, StoreError>(Decision::Stands(false));
             }
-            for effect in announce_hidden(&Post::in_part(&post_id, part))? {
-                part.emit(&effect)?;
+            if part.head.hidden_by.len() >= MOST_DECISIONS {
+                return Err(StoreError::Full("the list of decisions that hide this post"));
+            }
+            if part.head.hidden_by.is_empty() {
+                for effect in announce_hidden(&Post::in_part(&post_id, part))? {
+                    part.emit(&effect)?;
+                }
+                part.head.audience_version += 1;
             }
             part.emit(&Effect::audit(act.clone()))?;
-            part.head.hidden_by = Some(decision.clone());
-            part.head.audience_version += 1;
+            part.head.hidden_by.insert(decision.clone());
             Ok(Decision::Write(true))
         });
         Ok(hidden.await?.unwrap_or_default())
     }
 
-    /// Shows a post again that this decision has hidden; whether it did.
+    /// Has this decision hide a post no longer; whether it is shown again by that. While another one hides it, it is not.
     pub async fn show(&self, id: &str, decision: &str, act: Act) -> Result<bool, StoreError> {
         let (post_id, decision) = (id.to_owned(), decision.to_owned());
         let shown = self.db().change(&POSTS, id, Wants::head(), move |part| {
-            if part.head.hidden_by.as_ref() != Some(&decision) {
+            if !part.head.hidden_by.remove(&decision) {
                 return Ok::<_, StoreError>(Decision::Stands(false));
             }
-            part.head.hidden_by = None;
+            if !part.head.hidden_by.is_empty() {
+                return Ok(Decision::Write(false));
+            }
             part.head.audience_version += 1;
             for effect in announce_shown(&Post::in_part(&post_id, part))? {
                 part.emit(&effect)?;
@@ -51,7 +62,7 @@ impl PostStore {
     pub async fn delete_hidden(&self, id: &str, decision: &str, act: Act) -> Result<bool, StoreError> {
         let (post_id, decision) = (id.to_owned(), decision.to_owned());
         let deleted = self.db().change(&POSTS, id, Wants::head(), move |part| {
-            if part.head.hidden_by.as_ref() != Some(&decision) {
+            if !part.head.hidden_by.contains(&decision) {
                 return Ok::<_, StoreError>(Decision::Stands(false));
             }
             for effect in announce_deleted(&Post::in_part(&post_id, part))? {

@@ -1,6 +1,6 @@
 //! What a post is: its text in revisions, and who may read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use mundotango_storage::db::{Found, Part, key, number};
@@ -116,9 +116,9 @@ pub struct Head {
     /// From which revision on readers see what it said; 0 for all. What was written for few is not shown to those who came later.
     #[serde(default)]
     pub(super) shown_from: u32,
-    /// The decision of the moderators that has taken it away: until the time to appeal is over it is there for its author alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) hidden_by: Option<String>,
+    /// The decisions of the moderators that take it away: until the time to appeal is over it is there for its author alone.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) hidden_by: BTreeSet<String>,
 }
 
 /// The newest revision of a post that was edited.
@@ -202,9 +202,10 @@ impl Post {
             text: newest.map_or_else(|| facts.text(), |newest| newest.text.clone()),
             revision: newest.map_or(1, |newest| newest.revision),
             poll: facts.poll.clone(),
-            visibility: match head.hidden_by {
-                Some(_) => Visibility::Private,
-                None => head.visibility.unwrap_or(facts.visibility),
+            visibility: if head.hidden_by.is_empty() {
+                head.visibility.unwrap_or(facts.visibility)
+            } else {
+                Visibility::Private
             },
             audience_version: head.audience_version,
             shown_from: head.shown_from,

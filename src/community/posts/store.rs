@@ -50,7 +50,7 @@ const PERSONAL: &[Fields] = &[
         "head.newest.revision",
         "head.audience_version",
         "head.shown_from",
-        "head.hidden_by",
+        "head.hidden_by.*",
         "keys.v",
     ]),
 ];

@@ -166,18 +166,18 @@ impl Db {
         self.engine.load(kind, id, &wanted, Freshness::Acknowledged).await
     }
 
-    /// A page of all entries of an index, of whatever list, behind the position that the page before gave.
+    /// A page of all entries of an index, of whatever list, behind the position that the page before gave. One that is damaged
+    /// holds the others up no more than it has to.
     pub async fn plain_entries(
         &self,
         index: &'static IndexSpec,
         from: Option<&str>,
-    ) -> Result<Page<PlainEntry>, StoreError> {
+    ) -> Result<Page<Result<PlainEntry, StoreError>>, StoreError> {
         let page = self.engine.whole()?.entries(index, from).await?;
-        let items = page
-            .items
-            .into_iter()
-            .map(|WholeEntry { list, key, body }| Ok(PlainEntry { list, key, entry: decode(&body)? }));
-        Ok(Page { items: items.collect::<Result<_, StoreError>>()?, next: page.next })
+        Ok(page.map(|WholeEntry { list, key, body }| match decode(&body) {
+            Ok(entry) => Ok(PlainEntry { list, key, entry }),
+            Err(error) => Err(StoreError::Damaged(format!("{key:?} of {list:?}: {error}"))),
+        }))
     }
 
     /// Has the entries of a list of an index in another list from now on. Nothing may be added to it any more. Doing it again

@@ -133,13 +133,19 @@ async fn a_restriction_holds_at_each_door_and_ends_by_itself() {
     let (ana, ben) = (server.register("ana").await, server.register("ben").await);
     let mia = staff(&server, "mia", "moderator").await;
     let post = post_of(&server, &ana, "Hola").await;
+    let room = id(&done(&server, "/api/housing", &ben, crate::housing::room_body()).await);
+    let set_status = async |status: &str| {
+        let body = Some(json!({"status": status}));
+        server.call(Method::PATCH, &format!("/api/housing/{room}"), Some(&ben.token), body).await
+    };
+    assert_eq!(set_status("paused").await.0, StatusCode::OK);
     done(&server, "/api/reports", &ana, report_of("user", &ben.id)).await;
     let path = format!("/api/safety-reviews/{}/resolve", id(&waiting(&server, &mia).await));
     let lock = json!({"action": "lock", "reason": "x"});
     refused(&server, &path, &mia, lock, StatusCode::FORBIDDEN).await;
     let endless = json!({"action": "restrict", "abilities": ["posting"], "reason": "x"});
     refused(&server, &path, &mia, endless, StatusCode::BAD_REQUEST).await;
-    let end = Timestamp::now() + SignedDuration::from_secs(4);
+    let end = Timestamp::now() + SignedDuration::from_secs(6);
     let restrict = json!({
         "action": "restrict", "rule": "harassment", "reason": "x", "until": end.to_string(),
         "abilities": ["posting", "commenting", "messaging", "hosting"],
@@ -147,16 +153,33 @@ async fn a_restriction_holds_at_each_door_and_ends_by_itself() {
     done(&server, &path, &mia, restrict).await;
     let event =
         json!({"title": "M", "eventDate": "2030-01-01T20:00:00Z", "location": "L", "eventType": "milonga"});
+    let mut stay = crate::housing::stay_body(3, 2);
+    let without_words = server.post("/api/housing/x/bookings", &ben, stay.clone()).await.0;
+    assert_eq!(without_words, StatusCode::NOT_FOUND, "whoever writes nothing may ask");
+    stay["message"] = json!("x");
     for (door, body) in [
         ("/api/posts".to_owned(), json!({"content": "x"})),
         (format!("/api/posts/{post}/comments"), json!({"content": "x"})),
         ("/api/chat/conversations".to_owned(), json!({"userId": ana.id})),
+        ("/api/chat/conversations/x/members".to_owned(), json!({"userIds": [ana.id]})),
         ("/api/events".to_owned(), event),
+        ("/api/events/x/publish".to_owned(), json!({})),
+        ("/api/events/x/offer/accept".to_owned(), json!({})),
+        ("/api/events/series/x/offer/accept".to_owned(), json!({})),
+        ("/api/events/series/x/renew".to_owned(), json!({})),
+        ("/api/housing/x/bookings".to_owned(), stay.clone()),
+        ("/api/bookings/x/counter".to_owned(), stay),
         ("/api/housing".to_owned(), crate::housing::room_body()),
     ] {
         let problem = refused(&server, &door, &ben, body, StatusCode::FORBIDDEN).await;
         assert_eq!(problem["code"], "restricted", "{door}");
     }
+    let title = Some(json!({"title": "x"}));
+    let renamed = server.call(Method::PATCH, "/api/chat/conversations/x", Some(&ben.token), title).await;
+    for (status, problem) in [renamed, set_status("active").await] {
+        assert_eq!((status, &problem["code"]), (StatusCode::FORBIDDEN, &json!("restricted")), "{problem}");
+    }
+    assert_eq!(set_status("paused").await.0, StatusCode::OK, "what is there already can be changed");
     assert_eq!(server.get("/api/posts", &ben).await.0, StatusCode::OK, "reading is no matter of it");
     let wait = end.duration_since(Timestamp::now()) + SignedDuration::from_millis(50);
     tokio::time::sleep(Duration::try_from(wait).unwrap_or_default()).await;
@@ -168,27 +191,82 @@ async fn a_lock_is_lifted_on_appeal_unless_an_admin_has_made_it_the_own() {
     let server = Server::start().await;
     let (eva, oda) = (staff(&server, "eva", "admin").await, staff(&server, "oda", "admin").await);
     let ana = server.register("ana").await;
-    for (name, is_own) in [("ben", false), ("cam", true)] {
+    for (name, said, outcome, is_in) in [
+        ("ben", None, "overturned", true),
+        ("cam", Some("block"), "overturned", false),
+        ("dan", Some("unblock"), "upheld", true),
+    ] {
         let user = server.register(name).await;
         done(&server, "/api/reports", &ana, report_of("user", &user.id)).await;
         let case = id(&waiting(&server, &eva).await);
         let path = format!("/api/safety-reviews/{case}");
         done(&server, &format!("{path}/resolve"), &eva, json!({"action": "lock", "reason": "x"})).await;
         assert_eq!(server.get("/api/posts", &user).await.0, StatusCode::UNAUTHORIZED);
-        if is_own {
-            done(&server, &format!("/api/admin/users/{}/block", user.id), &eva, json!({"reason": "x"})).await;
+        if let Some(said) = said {
+            let path = format!("/api/admin/users/{}/{said}", user.id);
+            done(&server, &path, &eva, json!({"reason": "x"})).await;
         }
         // Who is locked out appeals by mail, and an admin sends it in.
         let appeal = format!("/api/moderation/decisions/{case}/appeal");
+        refused(&server, &appeal, &eva, json!({"text": "Nothing."}), StatusCode::CONFLICT).await;
         done(&server, &appeal, &oda, json!({"text": "It was my brother."})).await;
-        let overturn = json!({"outcome": "overturned", "reason": "x"});
-        refused(&server, &format!("{path}/appeal"), &oda, overturn.clone(), StatusCode::CONFLICT).await;
-        refused(&server, &format!("{path}/appeal"), &eva, overturn.clone(), StatusCode::CONFLICT).await;
+        let judged = json!({"outcome": outcome, "reason": "x"});
+        refused(&server, &format!("{path}/appeal"), &oda, judged.clone(), StatusCode::CONFLICT).await;
+        refused(&server, &format!("{path}/appeal"), &eva, judged.clone(), StatusCode::CONFLICT).await;
         let root = staff(&server, &format!("root{name}"), "admin").await;
-        done(&server, &format!("{path}/appeal"), &root, overturn).await;
+        done(&server, &format!("{path}/appeal"), &root, judged).await;
         let status = server.get("/api/posts", &user).await.0;
-        assert_eq!(status, if is_own { StatusCode::UNAUTHORIZED } else { StatusCode::OK }, "{name}");
+        assert_eq!(status, if is_in { StatusCode::OK } else { StatusCode::UNAUTHORIZED }, "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_says_nothing_of_a_case_about_oneself() {
+    const EXPORT: &str = "/api/users/me/export";
+    let server = Server::start().await;
+    let (ana, ben) = (server.register("ana").await, server.register("ben").await);
+    let mia = staff(&server, "mia", "moderator").await;
+    let post = post_of(&server, &ben, "Buy my shoes!").await;
+    done(&server, "/api/reports", &ana, report_of("post", &post)).await;
+    let case = id(&waiting(&server, &mia).await);
+    done(&server, EXPORT, &ben, json!({})).await;
+    until("the export is there", async || {
+        let export = read(&server, EXPORT, &ben).await;
+        (export["state"] == "ready").then_some(())
+    })
+    .await;
+    let part = server.http.get(server.url(&format!("{EXPORT}/1"))).bearer_auth(&ben.token);
+    let text = part.send().await.unwrap().text().await.unwrap();
+    assert!(text.contains("Buy my shoes!") && !text.contains(&case), "{text}");
+    let kinds: BTreeSet<_> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["kind"].as_str().map(str::to_owned))
+        .collect();
+    assert!(kinds.contains("posts") && !kinds.contains("safety_reviews"), "{kinds:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admin_is_not_told_by_the_trail_who_reviewed_the_own_person() {
+    let server = Server::start().await;
+    let (eva, oda) = (staff(&server, "eva", "admin").await, staff(&server, "oda", "admin").await);
+    let ana = server.register("ana").await;
+    done(&server, "/api/reports", &ana, report_of("user", &eva.id)).await;
+    let case = id(&waiting(&server, &oda).await);
+    let escalate = format!("/api/safety-reviews/{case}/escalate");
+    done(&server, &escalate, &oda, json!({"reason": "For two."})).await;
+    refused(&server, &escalate, &eva, json!({"reason": "Show me."}), StatusCode::FORBIDDEN).await;
+    let warn = json!({"action": "warn", "reason": "Be kinder."});
+    done(&server, &format!("/api/safety-reviews/{case}/resolve"), &oda, warn).await;
+    let acts = acts(&server, &case, 2).await;
+    assert_eq!((&acts[1]["actorId"], &acts[1]["reason"]), (&json!(oda.id), &json!("Be kinder.")));
+    let own = read(&server, &format!("/api/admin/audit?thing={case}"), &eva).await;
+    let entry = &own["items"][0];
+    assert_eq!(
+        (&entry["act"], &entry["actorId"], &entry["reason"], &entry["details"]),
+        (&json!("review.resolved"), &Value::Null, &Value::Null, &json!({}))
+    );
+    let by_oda = read(&server, &format!("/api/admin/audit?actor={}", oda.id), &eva).await;
+    assert!(!by_oda.to_string().contains(&case), "{by_oda}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,8 +22,8 @@ use mundotango::community::housing::bookings::saga::Bookings;
 use mundotango::community::housing::leaving::LeavingGuests;
 use mundotango::community::housing::status::Status;
 use mundotango::community::payments::store::PaymentStore;
-use mundotango::community::personal_data::export_store::{Asked, ExportStore, State};
-use mundotango::community::personal_data::rules::{Departure, Stage};
+use mundotango::community::personal_data::export_store::{Asked, Export, ExportStore, OpenPart, State};
+use mundotango::community::personal_data::rules::{Departure, Place, Stage};
 use mundotango::community::personal_data::store::SweepStore;
 use mundotango::community::personal_data::sweep::{Sweeper, Swept, Visits};
 use mundotango::community::posts::rules::ReactionType;
@@ -76,7 +76,8 @@ async fn all_of(db: &Db) -> BTreeMap<String, String> {
         let mut from = None;
         loop {
             let page = db.plain_entries(index, from.as_deref()).await.unwrap();
-            for PlainEntry { list, key, entry } in page.items {
+            for entry in page.items {
+                let PlainEntry { list, key, entry } = entry.unwrap();
                 all.insert(format!("{}/{list}/{key}", index.name), entry.to_string());
             }
             from = page.next;
@@ -107,6 +108,7 @@ async fn sweep(db: &Db) {
 pub async fn leaving(nodes: &[Db; 2]) {
     let world = Box::pin(world(&nodes[0])).await;
     Box::pin(an_export_has_what_is_the_users(&nodes[0], &world)).await;
+    a_damaged_export_fails_and_holds_nobody_up(&nodes[0]).await;
     Box::pin(nothing_stays_of_who_left(nodes, &world)).await;
 }
 
@@ -161,6 +163,24 @@ async fn an_export_has_what_is_the_users(db: &Db, world: &World) {
     assert!(lines.last().unwrap()["leftOut"].as_array().is_some_and(|all| !all.is_empty()));
     let again = exports.ask(user, new_id(), now(), effect()).await.unwrap();
     assert!(matches!(again, Asked::TooSoon(_)), "{again:?}");
+}
+
+async fn a_damaged_export_fails_and_holds_nobody_up(db: &Db) {
+    let (exports, store) = (ExportStore::new(db.clone()), SweepStore::new(db.clone()));
+    let effect = || Effect::publish("x", &()).unwrap();
+    let (user, other) = (new_id(), new_id());
+    for user in [&user, &other] {
+        exports.ask(user, new_id(), now(), effect()).await.unwrap();
+        store.want_export(user, now(), effect()).await.unwrap();
+    }
+    // What was written of it is not there.
+    let open = OpenPart { bytes: 10, after: Some(Place::default()) };
+    let export = exports.export(&user).await.unwrap();
+    exports.save(&user, Export { state: State::Running, open: Some(open), ..export }).await.unwrap();
+    sweep(db).await;
+    let failed = exports.export(&user).await.unwrap();
+    assert!(failed.state == State::Failed && failed.why.is_some(), "{failed:?}");
+    assert_eq!(exports.export(&other).await.unwrap().state, State::Ready);
 }
 
 async fn depart(db: &Db, user: &str) {

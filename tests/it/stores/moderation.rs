@@ -232,19 +232,25 @@ async fn a_restriction_lies_with_the_account(nodes: &[Db; 2]) {
         decision: decision.to_owned(),
         ability,
         until,
+        taken_over: false,
     };
     let soon = now() + SignedDuration::from_hours(1);
     let (posting, lock) = (one("a", Some(Ability::Posting), Some(soon)), one("b", None, None));
     accounts.restrict(&id, "a", vec![posting.clone()], now()).await.unwrap();
     let held = other.restrict(&id, "b", vec![lock.clone()], now()).await.unwrap();
     assert_eq!(held, [posting.clone(), lock.clone()]);
-    accounts.forget_locks(&id).await.unwrap();
-    assert_eq!(other.restrictions_now(&id).await.unwrap(), std::slice::from_ref(&posting));
-    accounts.restrict(&id, "b", vec![lock.clone()], now()).await.unwrap();
-    assert_eq!(accounts.restrict(&id, "a", Vec::new(), now()).await.unwrap(), std::slice::from_ref(&lock));
+    accounts.take_locks_over(&id).await.unwrap();
+    let taken = Restriction { taken_over: true, ..lock.clone() };
+    assert_eq!(other.restrictions_now(&id).await.unwrap(), [posting.clone(), taken.clone()]);
+    // Whether the decision is carried out again or overturned, the admin has said something else.
+    for again in [vec![lock], Vec::new()] {
+        let held = other.restrict(&id, "b", again, now()).await.unwrap();
+        assert_eq!(held, [posting.clone(), taken.clone()]);
+    }
+    assert_eq!(accounts.restrict(&id, "a", Vec::new(), now()).await.unwrap(), std::slice::from_ref(&taken));
     assert_eq!(
         accounts.restrictions(&id).await.unwrap(),
-        [lock],
+        [taken],
         "the own cache does not keep what was before"
     );
     // What is looked at afterwards is to hold all fields.
@@ -262,13 +268,16 @@ async fn a_post_is_hidden_until_it_is_given_back_or_deleted(nodes: &[Db; 2]) {
     };
     let (id, gone) = (made().await, made().await);
     assert!(posts.hide(&id, "a", act(&id)).await.unwrap());
-    assert!(!other.hide(&id, "b", act(&id)).await.unwrap(), "it is the first decision's");
+    assert!(!other.hide(&id, "a", act(&id)).await.unwrap(), "once for each decision");
+    assert!(other.hide(&id, "b", act(&id)).await.unwrap());
     let hidden = posts.post_now(&id).await.unwrap().unwrap();
     assert_eq!((hidden.visibility, hidden.text.content.as_str()), (Visibility::Private, "Buy!"));
     let edit = PostEdit { visibility: Some(Visibility::Public), ..PostEdit::default() };
     let edited = other.edit(&id, edit, now(), |_| NO_EFFECTS).await;
     assert!(matches!(edited, Err(EditError::TakenAway)), "{edited:?}");
-    assert!(!other.show(&id, "b", act(&id)).await.unwrap());
+    assert!(!other.show(&id, "x", act(&id)).await.unwrap());
+    assert!(!other.show(&id, "b", act(&id)).await.unwrap(), "another decision hides it still");
+    assert_eq!(posts.post_now(&id).await.unwrap().unwrap().visibility, Visibility::Private);
     assert!(other.show(&id, "a", act(&id)).await.unwrap());
     assert_eq!(posts.post_now(&id).await.unwrap().unwrap().visibility, Visibility::Public);
     assert!(!posts.delete_hidden(&id, "a", act(&id)).await.unwrap(), "it is given back");
@@ -277,5 +286,9 @@ async fn a_post_is_hidden_until_it_is_given_back_or_deleted(nodes: &[Db; 2]) {
     assert!(!other.delete_hidden(&gone, "a", act(&gone)).await.unwrap());
     assert!(other.delete_hidden(&gone, "c", act(&gone)).await.unwrap());
     assert!(posts.post_now(&gone).await.unwrap().is_none());
-    assert!(posts.hide(&id, "d", act(&id)).await.unwrap(), "once more, by another decision");
+    for number in 0..20 {
+        assert!(posts.hide(&id, &format!("d{number}"), act(&id)).await.unwrap(), "once more, by others");
+    }
+    let more = other.hide(&id, "e", act(&id)).await;
+    assert!(matches!(more, Err(StoreError::Full(_))), "{more:?}");
 }

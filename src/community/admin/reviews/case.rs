@@ -7,6 +7,8 @@ use crate::community::accounts::restrictions::Ability;
 
 /// How long a decision can be appealed.
 pub const APPEAL_WITHIN: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// How long after the time to appeal a decision is final: so long an appeal of the last moment may be on its way.
+pub const FINAL_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// How long a decision counts as a strike.
 pub const STRIKE_FOR: SignedDuration = SignedDuration::from_hours(180 * 24);
 
@@ -215,6 +217,13 @@ pub struct Ruling {
     pub appeal_until: Timestamp,
 }
 
+impl Ruling {
+    /// From when on nothing can change the decision any more, if nobody appeals it.
+    pub fn final_at(&self) -> Timestamp {
+        self.appeal_until.saturating_add(FINAL_AFTER).unwrap_or(Timestamp::MAX)
+    }
+}
+
 /// What somebody has against a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Appeal {
@@ -260,7 +269,7 @@ impl Own {
     pub fn is_final(&self, now: Timestamp) -> bool {
         match (&self.appeal, &self.ruling) {
             (Some(appeal), _) => appeal.judged.is_some(),
-            (None, Some(ruling)) => ruling.appeal_until <= now,
+            (None, Some(ruling)) => ruling.final_at() <= now,
             (None, None) => true,
         }
     }

@@ -126,7 +126,7 @@ fn follows(case: &Review, act: &Act) -> Result<Vec<Effect>, StoreError> {
     let judged = case.own.appeal.as_ref().and_then(|appeal| appeal.judged.as_ref());
     if outcome == Outcome::Remove && judged.is_none() {
         // Until then it can be given back.
-        effects.push(Effect::job(work::carry_out(&case.id, Some(ruling.appeal_until))?));
+        effects.push(Effect::job(work::carry_out(&case.id, Some(ruling.final_at()))?));
     }
     let Some(user) = case.facts.subject() else { return Ok(effects) };
     let (kind, reason) = match judged {
@@ -165,7 +165,7 @@ impl Desk<Reviews> {
         effects: impl Fn(&Review, &Appeal) -> Result<Vec<Effect>, StoreError> + Send + 'static,
     ) -> Result<Option<Review>, WorkError> {
         let (by, step) = (by.to_owned(), Step { version: None, now, action: "appealed" });
-        let rule = move |part: &mut Open<'_, Reviews>| appeal(&mut part.head, &by, &text, now);
+        let rule = move |part: &mut Open<'_, Reviews>| appeal(part.facts, &mut part.head, &by, &text, now);
         let effects = move |case: &Review| {
             let Some(appeal) = &case.own.appeal else { return Ok(Vec::new()) };
             let mut all = effects(case, appeal)?;

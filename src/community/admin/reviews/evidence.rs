@@ -2,6 +2,7 @@
 //! later takes them away. Reports about one thing are one review; what they weigh brings it forward in the queue, and does nothing
 //! else.
 
+use jiff::Timestamp;
 use mundotango_storage::db::{
     Decision, RowRange, Wants, key, last_part, number, prefix, shard_of, time_of_id,
 };
@@ -24,6 +25,8 @@ const REPORTED: &str = "Members have reported this.";
 pub const MOST_REPORTS: u32 = 2_000;
 /// Most copies of what is reported.
 pub const MOST_COPIES: u32 = 10;
+/// The first of them, which stay; of the others the oldest makes room.
+const FIRST_COPIES: usize = 3;
 /// Below this lie the reports, by the user who reported.
 const REPORTS: &str = "r";
 /// Below this lie the copies, by what follows from their words.
@@ -54,6 +57,15 @@ fn report_key(user_id: &str) -> String {
 
 fn copy_key(copy: &Snapshot) -> String {
     key(&[COPIES, &number(mark(copy))])
+}
+
+/// Which copy makes room for a new one, if one has to: many edits take neither what was reported first out nor what is said now.
+fn makes_room(mut copies: Vec<(Timestamp, String)>) -> Option<String> {
+    if copies.len() < MOST_COPIES as usize {
+        return None;
+    }
+    copies.sort();
+    copies.into_iter().nth(FIRST_COPIES).map(|(_, key)| key)
 }
 
 impl Desk<Reviews> {
@@ -91,7 +103,8 @@ impl Desk<Reviews> {
         let (case_id, row, copy_row) = (id.to_owned(), report_key(by), copy_key(&copy));
         let list = reported_by(by);
         let entry = CASE_LISTS.entry(list, &lists::case_key(Workflow::Safety, report.at, id), &())?;
-        let wants = Wants::head().row(&row).row(&copy_row);
+        let copies = prefix(&[COPIES]);
+        let wants = Wants::head().row(&row).row(&copy_row).first(&copies, MOST_COPIES as usize);
         let reported = self.db().change(&REVIEWS, id, wants, move |part| {
             // An appeal is judged on what was decided: what is reported afterwards is another case.
             let is_over = part.head.own.outcome.is_some();
@@ -108,8 +121,16 @@ impl Desk<Reviews> {
             }
             let before = Kept::<Reviews>::in_part(&case_id, part);
             let is_known = part.row(&copy_row).is_some();
-            if !is_known && part.head.own.copies < MOST_COPIES {
-                part.head.own.copies += 1;
+            if !is_known {
+                let known = part.first(&copies, MOST_COPIES as usize).into_iter();
+                let known = known.filter_map(|(key, row)| match row {
+                    Row::Snapshot(copy) => Some((copy.at, key)),
+                    Row::Report(_) => None,
+                });
+                match makes_room(known.collect()) {
+                    Some(key) => part.remove(key),
+                    None => part.head.own.copies += 1,
+                }
                 part.set(&copy_row, Row::Snapshot(Box::new(copy.clone())));
             }
             part.set(&row, Row::Report(Box::new(report.clone())));
@@ -165,5 +186,24 @@ impl Desk<Reviews> {
         let mut copies: Vec<_> = copies.collect();
         copies.sort_by_key(|copy| copy.at);
         Ok(copies)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_copies_and_the_newest_stay() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut copies = Vec::new();
+        for number in 0..100 {
+            if let Some(gone) = makes_room(copies.clone()) {
+                copies.retain(|(_, key)| *key != gone);
+            }
+            copies.push((at(number), number.to_string()));
+        }
+        let kept: Vec<_> = copies.iter().map(|(at, _)| at.as_second()).collect();
+        assert_eq!(kept, [0, 1, 2, 93, 94, 95, 96, 97, 98, 99]);
     }
 }

@@ -86,10 +86,14 @@ pub fn escalate(
     reason: String,
     now: Timestamp,
 ) -> Result<bool, WorkError> {
-    if head.own.escalated.is_some() && !head.work.is_done() {
+    let known = head.own.escalated.as_ref().filter(|_| !head.work.is_done());
+    // Who handed it on may say so again.
+    if known.is_none_or(|said| said.by != staff.user_id) {
+        may_work(facts, &head.own, staff)?;
+    }
+    if known.is_some() {
         return Ok(false);
     }
-    may_work(facts, &head.own, staff)?;
     head.work.still_open()?;
     head.work.held_by(staff)?;
     head.own.escalated = Some(Said { by: staff.user_id.clone(), at: now, reason });
@@ -152,6 +156,7 @@ mod tests {
                 };
                 let changed = head != before;
                 prop_assert_eq!(matches!(outcome, Ok(true)), changed, "{:?}", outcome);
+                prop_assert!(by.user_id != about || outcome.is_err(), "{:?}", outcome);
                 if changed {
                     prop_assert_ne!(&by.user_id, &about);
                     prop_assert!(!before.work.is_done());

@@ -56,18 +56,30 @@ impl Wanted {
     }
 }
 
-/// Appeals a decision; whether that changed anything. Once, and as long as there is time.
-pub fn appeal(head: &mut Head<Own>, by: &str, text: &str, now: Timestamp) -> Result<bool, WorkError> {
+/// Appeals a decision; whether that changed anything. Once, and as long as there is time. Of whom the decision is about the own
+/// appeal takes the place of one that an admin has sent in and nobody has judged.
+pub fn appeal(
+    facts: &Facts,
+    head: &mut Head<Own>,
+    by: &str,
+    text: &str,
+    now: Timestamp,
+) -> Result<bool, WorkError> {
+    let is_own = |by: &str| facts.subject() == Some(by);
     if let Some(known) = &head.own.appeal {
-        return if known.by == by && known.text == text {
-            Ok(false)
-        } else {
-            Err(WorkError::NotNow("there is one appeal for a decision, and it was made"))
-        };
+        if known.by == by && known.text == text {
+            return Ok(false);
+        }
+        if !is_own(by) || is_own(&known.by) || known.judged.is_some() {
+            return Err(WorkError::NotNow("there is one appeal for a decision, and it was made"));
+        }
     }
-    let Some((_, ruling, _)) = head.own.effective() else {
+    let Some((_, ruling, said)) = head.own.effective() else {
         return Err(WorkError::NotNow("nothing was decided that can be appealed"));
     };
+    if said.by == by && !is_own(by) {
+        return Err(WorkError::NotNow("another admin sends an appeal in than the one who decided"));
+    }
     if ruling.appeal_until <= now {
         return Err(WorkError::NotNow("the time to appeal is over"));
     }
@@ -107,6 +119,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::community::admin::reviews::case::FINAL_AFTER;
     use crate::community::admin::reviews::rules::resolve;
     use crate::community::admin::staff::tests::staff;
 
@@ -157,6 +170,7 @@ mod tests {
     enum Act {
         Resolve(bool),
         Appeal(bool),
+        SendIn,
         Judge(bool),
         Wait,
     }
@@ -165,6 +179,7 @@ mod tests {
         prop_oneof![
             3 => any::<bool>().prop_map(Act::Resolve),
             3 => any::<bool>().prop_map(Act::Appeal),
+            2 => Just(Act::SendIn),
             3 => any::<bool>().prop_map(Act::Judge),
             1 => Just(Act::Wait),
         ]
@@ -189,7 +204,10 @@ mod tests {
                             }
                         })
                     }
-                    Act::Appeal(same) => appeal(&mut head, "ben", if same { "a" } else { "b" }, now),
+                    Act::Appeal(same) => {
+                        appeal(&facts, &mut head, "ben", if same { "a" } else { "b" }, now)
+                    }
+                    Act::SendIn => appeal(&facts, &mut head, &by.user_id, "c", now),
                     Act::Judge(upheld) => judge(&facts, &mut head, &by, upheld, "x".to_owned(), now),
                     Act::Wait => {
                         day += 5;
@@ -202,9 +220,14 @@ mod tests {
                     prop_assert_eq!(&head.own.outcome, &before.own.outcome, "a decision is made once");
                     prop_assert_eq!(&head.own.resolution, &before.own.resolution);
                 }
-                if changed && before.own.appeal.is_none() && head.own.appeal.is_some() {
-                    let (_, ruling, _) = before.own.effective().unwrap();
+                if changed && matches!(act, Act::Appeal(_) | Act::SendIn) {
+                    let (_, ruling, said) = before.own.effective().unwrap();
                     prop_assert!(now < ruling.appeal_until && !head.work.is_done());
+                    let sender = &head.own.appeal.as_ref().unwrap().by;
+                    prop_assert_ne!(&said.by, sender, "who decided uses up nobody's appeal");
+                    if let Some(known) = &before.own.appeal {
+                        prop_assert!(known.judged.is_none() && known.by != "ben" && sender == "ben");
+                    }
                 }
                 if changed && let Act::Judge(upheld) = act {
                     prop_assert_ne!(&before.own.resolution.as_ref().unwrap().by, &by.user_id);
@@ -225,8 +248,15 @@ mod tests {
         resolve(&facts, &mut head, &person("s0"), Outcome::Warn, "x".to_owned(), at(0)).unwrap();
         head.own.ruling = wanted(Outcome::Warn).ruling(&facts, at(0)).ok();
         assert!(head.own.is_strike(at(179)) && !head.own.is_strike(at(180)));
-        assert!(!head.own.is_final(at(13)) && head.own.is_final(at(14)), "the time to appeal ends");
-        appeal(&mut head, "ben", "It was not me.", at(1)).unwrap();
+        assert!(
+            !head.own.is_final(at(14)) && head.own.is_final(at(14) + FINAL_AFTER),
+            "the time to appeal ends"
+        );
+        let sent_in = appeal(&facts, &mut head, "s0", "Nothing.", at(1));
+        assert!(matches!(sent_in, Err(WorkError::NotNow(_))), "who decided does not: {sent_in:?}");
+        assert!(appeal(&facts, &mut head, "s1", "Something.", at(1)).unwrap());
+        assert!(appeal(&facts, &mut head, "ben", "It was not me.", at(1)).unwrap(), "the own one counts");
+        assert!(appeal(&facts, &mut head, "ben", "And more.", at(1)).is_err(), "once");
         assert!(matches!(
             judge(&facts, &mut head, &person("s0"), false, "x".to_owned(), at(2)),
             Err(WorkError::NotNow(_))

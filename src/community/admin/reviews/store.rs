@@ -15,6 +15,9 @@ pub static REVIEWS: Kind<Facts, Head<Own>, Row> = Kind::new(
     "a review: 2,000 reports of 4 KB and 10 copies of 60 KB, 9 MB, most far less",
     PERSONAL,
 );
+/// Why whom a case is about gets nothing of it but the own words.
+const TOLD_ELSEWHERE: Export =
+    Export::NotGiven("what was decided is told at /api/moderation/decisions; that somebody reported is not");
 /// Whose the fields are.
 const PERSONAL: &[Fields] = &[
     Fields::of(
@@ -43,11 +46,12 @@ const PERSONAL: &[Fields] = &[
             "head.own.appeal.judged.said.reason",
         ],
     ),
+    Fields::of(Whose::At("facts.about"), Export::Given, Erasure::Emptied, &["head.own.appeal.text"]),
     Fields::of(
         Whose::At("facts.about"),
-        Export::Given,
+        TOLD_ELSEWHERE,
         Erasure::Emptied,
-        &["head.own.appeal.text", "rows.s.snapshot.title", "rows.s.snapshot.text", "rows.s.snapshot.media.*"],
+        &["rows.s.snapshot.title", "rows.s.snapshot.text", "rows.s.snapshot.media.*"],
     ),
     Fields::of(
         Whose::RowUser,
@@ -64,7 +68,7 @@ const PERSONAL: &[Fields] = &[
     ),
     Fields::of(
         Whose::At("facts.about"),
-        Export::Given,
+        TOLD_ELSEWHERE,
         Erasure::Kept("what was decided stands, about nobody"),
         &[
             "head.own.outcome",

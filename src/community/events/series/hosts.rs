@@ -19,6 +19,7 @@ use super::changing::{keep_templates, not_dividing, open_for_changes};
 use super::jobs;
 use super::state::{SERIES, Series, Template};
 use super::store::{SeriesError, SeriesStore, all_rows, dates_of, series_of};
+use crate::community::accounts::restrictions::Ability;
 use crate::community::effects::Effect;
 use crate::community::events::co_hosts::{self, CoHost, Right, co_host_key, pass_on, set_role};
 use crate::community::events::hosts::{CoHostBody, HostMessage, HostsBody, NewOwner};
@@ -260,6 +261,7 @@ async fn take_back(
     post, path = "/api/events/series/{id}/offer/accept", operation_id = "acceptEventSeries", tag = "events",
     responses(
         (status = OK, body = SeenSeries),
+        (status = FORBIDDEN, body = Problem),
         (status = NOT_FOUND, body = Problem),
         (status = CONFLICT, body = Problem),
     ),
@@ -269,6 +271,7 @@ async fn accept(
     State(community): Shared,
     Path(id): Path<String>,
 ) -> Result<Json<SeenSeries>, Problem> {
+    community.must_be_able(&identity.user_id, Ability::Hosting).await?;
     let (store, user_id) = (&community.series.store, identity.user_id);
     let series = store.series(&id).await?.ok_or_else(|| Problem::not_found("series"))?;
     // Should it come to nothing, the list of the user's series forgets it when it is full.

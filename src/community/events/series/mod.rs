@@ -267,6 +267,7 @@ async fn renew(
     State(community): Shared,
     Path(id): Path<String>,
 ) -> Result<Json<SeenSeries>, Problem> {
+    community.must_be_able(&identity.user_id, Ability::Hosting).await?;
     let series = community.series_for(&id, &identity, Action::Change).await?;
     community.series.store.claim(series.owner(), &id, now()).await?;
     let people = community.people(vec![series.owner().to_owned()]).await;

@@ -37,6 +37,7 @@ use super::listings::rules::MOST_GUESTS;
 use super::status::{Side, Status};
 use super::stay::{CivilDate, Stay};
 use crate::community::Community;
+use crate::community::accounts::restrictions::Ability;
 use crate::community::amount::Total;
 use crate::community::policy::{self, Action, Object, Viewer};
 use crate::texts::{BookingNote, Reason};
@@ -249,6 +250,9 @@ async fn request(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<NewBooking>,
 ) -> Result<(StatusCode, Json<BookingBody>), Problem> {
+    if matches!(body.message, Maybe::Value(_)) {
+        community.must_be_able(&identity.user_id, Ability::Messaging).await?;
+    }
     community.seen_listing(&id, &identity).await?;
     let asked = Asked {
         guest_id: identity.user_id,
@@ -379,6 +383,9 @@ async fn counter(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<NewOffer>,
 ) -> Result<Json<BookingBody>, Problem> {
+    if matches!(body.message, Maybe::Value(_)) {
+        community.must_be_able(&identity.user_id, Ability::Messaging).await?;
+    }
     let (booking, now) = (community.booking_of_host(&id, &identity).await?, now());
     let countered = Countered {
         stay: Stay::given(body.from, body.to).map_err(|error| Problem::invalid(vec![error]))?,

@@ -222,6 +222,12 @@ pub(super) struct ListingChange {
 }
 
 impl ListingChange {
+    /// Whether a place is offered again by this that is paused.
+    pub(super) fn offers_again(&self, before: &Details) -> bool {
+        let is_active = self.status.0.is_some_and(|choice| choice.0 == ListingStatus::Active);
+        before.status == ListingStatus::Paused && is_active
+    }
+
     /// The details after the change.
     pub(super) fn apply(&self, before: &Details, chance: Chance) -> Result<Details, HousingError> {
         let mut after = before.clone();

@@ -329,7 +329,10 @@ async fn change(
     Path(id): Path<String>,
     ValidJson(body): ValidJson<ListingChange>,
 ) -> Result<Json<ListingBody>, Problem> {
-    community.own_listing(&id, &identity).await?;
+    let listing = community.own_listing(&id, &identity).await?;
+    if body.offers_again(&listing.details) {
+        community.must_be_able(&identity.user_id, Ability::Hosting).await?;
+    }
     let chance = Chance::draw();
     let details = move |before: &rules::Details| body.apply(before, chance);
     let changed = community.housing.listings.change(&id, details).await?;
