@@ -193,7 +193,10 @@ mod tests {
                         post = after;
                     }
                     Ok(None) => {}
-                    Err(error) => prop_assert!(matches!(error, EditError::TooManyRevisions | EditError::TooManyAudiences), "{}", error),
+                    Err(error) => {
+                        let is_full = matches!(error, EditError::TooManyRevisions | EditError::TooManyAudiences);
+                        prop_assert!(is_full, "{}", error);
+                    }
                 }
                 prop_assert!(post.revision <= MOST_REVISIONS);
                 prop_assert!(post.shown_from <= post.revision);

@@ -224,7 +224,7 @@ async fn whoever_posts_much_takes_no_place_of_others(node: &Node) {
     assert_eq!(u32::try_from(walked.len()).unwrap(), head.rows, "rows are counted");
     assert!(of_others.iter().all(|(id, _)| walked.contains(id)));
 
-    // And nobody has nodes write without end.
+    // And of what one author posts within an hour not all is put there.
     let [ana, cam] = [(); 2].map(|()| new_id());
     node.follow(&cam, &ana).await;
     assert!(node.read(&cam, 0).await.is_empty());

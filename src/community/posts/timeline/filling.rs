@@ -25,8 +25,8 @@ const AT_ONCE: usize = 16;
 const MOST_AUTHORS: usize = 200;
 /// Pages of the list of an author that are read for posts which a reader may see.
 const PAGES_OF_EACH: usize = 3;
-/// Posts of an author within an hour that are put into timelines. Further ones are in the author's list alone, so that nobody
-/// makes nodes write without end.
+/// Posts of an author within an hour that are put into timelines. Further ones are in the author's list alone, as each of
+/// them would be written for each follower.
 const MOST_AN_HOUR: usize = 60;
 /// Posts that are put into a timeline in one change.
 const PUT_AT_ONCE: usize = 100;
