@@ -122,7 +122,7 @@ pub(super) async fn run(relay: &Relay, vitals: &Vitals) {
 }
 
 async fn carry_out(relay: &Relay, waiting: Waiting) -> (Due, anyhow::Result<bool>) {
-    let outcome = relay.carry_out(&waiting.due, waiting.attempt(), &mut BTreeSet::new()).await;
+    let outcome = relay.carry_out(&waiting.due, Some(waiting.since), &mut BTreeSet::new()).await;
     (waiting.due, outcome)
 }
 

@@ -79,9 +79,11 @@ struct Waiting {
     _room: OwnedSemaphorePermit,
 }
 
-impl Waiting {
-    fn attempt(&self) -> Attempt {
-        if self.since.elapsed() < AT_ONCE_WITHIN { Attempt::AtOnce } else { Attempt::Later }
+impl Attempt {
+    /// The one of now, for a change of which this node took the effects itself, and when.
+    fn now(taken_at: Option<Instant>) -> Self {
+        let is_at_once = taken_at.is_some_and(|at| at.elapsed() < AT_ONCE_WITHIN);
+        if is_at_once { Self::AtOnce } else { Self::Later }
     }
 }
 
@@ -147,11 +149,12 @@ impl Relay {
     }
 
     /// Carries out those effects of a change that are not done, in their order; whether there are any at all. One that fails
-    /// holds back no other.
+    /// holds back no other. `taken_at` is when this node took them, if it does so for the first time: those that waited too
+    /// long for the ones before them are carried out as late ones.
     async fn carry_out(
         &self,
         due: &Due,
-        attempt: Attempt,
+        taken_at: Option<Instant>,
         done: &mut BTreeSet<String>,
     ) -> anyhow::Result<bool> {
         let Some(effects) = due.effects()? else { return Ok(false) };
@@ -160,6 +163,7 @@ impl Relay {
             if done.contains(&name) {
                 continue;
             }
+            let attempt = Attempt::now(taken_at);
             let carrying_out = self.carrier.carry_out(name.clone(), effect, attempt);
             // One that panics fails alone.
             let carrying_out = AssertUnwindSafe(carrying_out)
@@ -190,5 +194,21 @@ impl Relay {
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_effect_that_waited_long_for_those_before_it_is_a_late_one() {
+        let taken_at = Some(Instant::now());
+        assert_eq!(Attempt::now(taken_at), Attempt::AtOnce);
+        advance(AT_ONCE_WITHIN).await;
+        assert_eq!(Attempt::now(taken_at), Attempt::Later);
+        assert_eq!(Attempt::now(None), Attempt::Later);
     }
 }

@@ -10,7 +10,7 @@ use mundotango_storage::db::{Due, Fate, outbox_key, outbox_time};
 use mundotango_storage::{StoreError, now};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{Attempt, MAX_FAILURES, Relay};
+use super::{MAX_FAILURES, Relay};
 
 /// How often an owner looks for what was left behind.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -171,7 +171,7 @@ impl Sweeper {
             before.as_ref().map_or((true, FIRST_PAUSE), |before| (false, (before.pause * 2).min(MAX_PAUSE)));
         let (mut is_over, mut done) = before.map(|before| (before.is_over, before.done)).unwrap_or_default();
         let age = outbox_time(due.key()).map_or(SignedDuration::MAX, |time| now.duration_since(time));
-        let look = match relay.carry_out(due, Attempt::Later, &mut done).await {
+        let look = match relay.carry_out(due, None, &mut done).await {
             Ok(true) => return Look::Done,
             // The change was made impossible before this look, and did not happen.
             Ok(false) if is_over => return Look::Done,

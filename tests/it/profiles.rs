@@ -3,6 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::admin::staff;
 use crate::graph::{befriend, end};
 use crate::search::{find, ids, until_found};
 use crate::server::{Server, User};
@@ -91,4 +92,34 @@ async fn what_is_not_for_everybody_finds_nobody() {
     let found = until_found(&server, &ben, "q=ushuaia", 1).await;
     assert_eq!(found["items"][0]["person"]["bio"], "Chacarera", "a member reads it, and finds nobody by it");
     until_found(&server, &ben, "q=chacarera", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_copies_what_the_reporter_sees_and_all_of_it() {
+    let server = Server::start().await;
+    let (ana, ben) = (server.register("ana").await, server.register("ben").await);
+    let mia = staff(&server, "mia", "moderator").await;
+    let profile = json!({
+        "bio": "Bailo.", "avatarUrl": "https://a.example/a.png", "audiences": {"bio": "friends", "avatarUrl": "me"},
+    });
+    changed(&server, &ana, profile).await;
+    let until = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1)).to_string();
+    let asked = json!({"content": "Which?", "poll": {"options": ["Buy here", "Buy there"], "until": until}});
+    let (status, post) = server.post("/api/posts", &ana, asked).await;
+    assert_eq!(status, StatusCode::CREATED, "{post}");
+    for (kind, id, copied) in [
+        ("user", json!(ana.id), json!({"text": "", "media": []})),
+        ("post", post["id"].clone(), json!({"text": "Which?\nBuy here\nBuy there", "media": []})),
+    ] {
+        let report = json!({"kind": kind, "id": id, "category": "spam"});
+        let (status, answer) = server.post("/api/reports", &ben, report).await;
+        assert!(status.is_success(), "{kind}: {answer}");
+        let (_, waiting) = server.get("/api/safety-reviews/pending", &mia).await;
+        let cases = waiting["items"].as_array().unwrap();
+        let case = cases.iter().find(|case| case["thingId"] == id).unwrap_or_else(|| panic!("{waiting}"));
+        let path = format!("/api/safety-reviews/{}", case["id"].as_str().unwrap());
+        let (_, whole) = server.get(&path, &mia).await;
+        let copy = &whole["copies"][0];
+        assert_eq!(json!({"text": copy["text"], "media": copy["media"]}), copied, "{whole}");
+    }
 }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use deserr::Deserr;
@@ -20,7 +19,6 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::OwnUser;
 use super::link_store::{AddedLink, EmailChange};
 use super::links::{Link, MailedLink, Purpose};
 use super::store::User;
@@ -130,11 +128,11 @@ impl Community {
         }
     }
 
-    /// Puts the new address in the place of the old one, by the token of a link. The id of the user.
-    pub(super) async fn confirm_email(&self, token: LinkToken) -> Result<String, Problem> {
+    /// Puts the new address in the place of the old one, by the token of a link.
+    pub(super) async fn confirm_email(&self, token: LinkToken) -> Result<(), Problem> {
         let MailedLink { user_id, id, .. } = self.mailed_link(token, Purpose::ConfirmEmail)?;
         match self.accounts.change_email(&user_id, &id, &new_id(), now()).await? {
-            EmailChange::Changed => Ok(user_id),
+            EmailChange::Changed => Ok(()),
             EmailChange::NotGood => Err(not_good()),
             EmailChange::Taken => Err(Problem::taken(["email"])),
             EmailChange::TooOften => {
@@ -308,18 +306,18 @@ async fn change(
 }
 
 /// Put the new address in the place of the old one, by the token of the link that was mailed to it. The old one gets a link
-/// by which that can be undone for a week.
+/// by which that can be undone for a week. Whoever has the link need not be logged in, and learns nothing of the account.
 #[utoipa::path(
     post, path = "/api/auth/confirm-email", operation_id = "confirmEmail",
     tag = "auth", security(()), request_body = LinkBody,
-    responses((status = OK, body = OwnUser), (status = CONFLICT, body = Problem), (status = GONE, body = Problem)),
+    responses((status = NO_CONTENT), (status = CONFLICT, body = Problem), (status = GONE, body = Problem)),
 )]
 async fn confirm(
     State(community): Shared,
     ValidJson(body): ValidJson<LinkBody>,
-) -> Result<Json<OwnUser>, Problem> {
-    let user_id = community.confirm_email(body.token).await?;
-    Ok(Json(community.existing_user(&user_id).await?.into()))
+) -> Result<StatusCode, Problem> {
+    community.confirm_email(body.token).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Put the old address back, by the token of the link that was mailed to it. It ends all logins, as somebody else had the

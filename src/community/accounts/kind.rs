@@ -45,6 +45,7 @@ const PERSONAL: &[Fields] = &[
             "head.restrictions.*.decision",
             "head.restrictions.*.ability",
             "head.restrictions.*.until",
+            "head.restrictions.*.taken_over",
         ],
     ),
     Fields::of(

@@ -72,7 +72,7 @@ impl Community {
             AccountPage::Link(Purpose::ResetPassword) => {
                 self.reset_password(token(query)?, read::<NewPassword>(fields, PASSWORD)?).await
             }
-            AccountPage::Link(Purpose::ConfirmEmail) => self.confirm_email(token(query)?).await.map(drop),
+            AccountPage::Link(Purpose::ConfirmEmail) => self.confirm_email(token(query)?).await,
             AccountPage::Link(Purpose::UndoEmail) => self.undo_email_change(token(query)?).await,
             AccountPage::Link(Purpose::UndoDeletion) => self.undo_deletion(token(query)?).await,
             AccountPage::ForgotPassword => {

@@ -57,7 +57,7 @@ pub(in crate::community) struct PublicUser {
     #[schema(required = true)]
     pub(in crate::community) city: Option<String>,
     #[schema(required = true)]
-    avatar_url: Option<String>,
+    pub(in crate::community) avatar_url: Option<String>,
     #[schema(required = true)]
     pronouns: Option<String>,
     #[schema(required = true)]

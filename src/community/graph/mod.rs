@@ -6,7 +6,7 @@ mod filling;
 mod jobs;
 mod leaving;
 mod lists;
-mod reading;
+pub(in crate::community) mod reading;
 pub mod relations;
 pub mod rules;
 pub mod store;
@@ -96,7 +96,11 @@ impl Community {
     }
 
     /// The user, if the caller may know of the user.
-    async fn seen_user(&self, identity: &Identity, id: &str) -> Result<(PublicUser, Tie, Tie), Problem> {
+    pub(super) async fn seen_user(
+        &self,
+        identity: &Identity,
+        id: &str,
+    ) -> Result<(PublicUser, Tie, Tie), Problem> {
         let (mine, theirs) = self.relation(&identity.user_id, id).await?;
         // Asked of both sides: a copy may be late.
         let is_kept_out = mine.theirs.block || theirs.block.is_some();

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 /// Reads that are under way, by what is read.
 #[derive(Default)]
-pub(super) struct Reading(Mutex<HashMap<String, Waiting>>);
+pub(in crate::community) struct Reading(Mutex<HashMap<String, Waiting>>);
 
 /// Those who ask for the same.
 #[derive(Default)]
@@ -38,7 +38,7 @@ impl Drop for Asking<'_> {
 impl Reading {
     /// What is known, or what is read: others who ask for the same wait for that read, and look then at what is known. `read` has to
     /// make known what it read. Where it fails or is given up, the next one reads.
-    pub(super) async fn shared<T, E>(
+    pub(in crate::community) async fn shared<T, E>(
         &self,
         key: &str,
         known: impl Fn() -> Option<T>,

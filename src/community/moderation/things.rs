@@ -63,7 +63,9 @@ impl Community {
                 let post = self.readable_post(id, &identity.user_id).await?;
                 let media = post.text.media.into_iter().map(|media| media.url).collect();
                 let revision = Some(post.revision);
-                let snapshot = Snapshot { text: post.text.content, media, revision, ..Snapshot::default() };
+                let options = post.poll.map(|poll| poll.options).unwrap_or_default();
+                let text: Vec<_> = std::iter::once(post.text.content).chain(options).collect();
+                let snapshot = Snapshot { text: text.join("\n"), media, revision, ..Snapshot::default() };
                 Seen { about: post.author_id, snapshot }
             }
             ReportableKind::Comment => {
@@ -99,9 +101,7 @@ impl Community {
     }
 
     async fn reported_user(&self, id: &str, identity: &Identity) -> Result<Seen, Problem> {
-        self.known_user(identity, id).await?;
-        let user = self.accounts.profiles(&[id.to_owned()]).await?.pop();
-        let user = user.ok_or_else(|| Problem::not_found("user"))?;
+        let (user, ..) = self.seen_user(identity, id).await?;
         let snapshot = Snapshot {
             title: Some(format!("{} (@{})", user.full_name, user.username)),
             text: user.bio.unwrap_or_default(),

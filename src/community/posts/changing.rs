@@ -46,6 +46,10 @@ impl From<EditError> for Problem {
                 let detail = "a post has 50 revisions at most";
                 Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
             }
+            EditError::TooManyAudiences => {
+                let detail = "who may read the post was changed 50 times: it can be shown to fewer alone";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
+            }
             EditError::Store(error) => error.into(),
         }
     }
@@ -62,7 +66,8 @@ impl Community {
 }
 
 /// Change a post; for its author. What it said before stays to be seen: `GET /api/posts/{id}/revisions`. A post can be shown to
-/// fewer as well: whoever may not see it any more is told that it is gone. A post has 50 revisions at most.
+/// fewer as well: whoever may not see it any more is told that it is gone. A post has 50 revisions at most, and is shown
+/// to more people until that was changed 50 times.
 #[utoipa::path(
     patch, path = "/api/posts/{id}", operation_id = "changePost", tag = "posts", request_body = PostChange,
     responses(

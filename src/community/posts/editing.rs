@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::entities::tags_of;
 use super::feeds;
-use super::post::{Facts, MOST_REVISIONS, Media, Newest, Post, Row, Visibility, revision_key};
+use super::post::{
+    Facts, MOST_AUDIENCES, MOST_REVISIONS, Media, Newest, Post, Row, Visibility, revision_key,
+};
 use super::store::{POSTS, PostStore};
 
 /// What of a post is to be others; what is absent stays.
@@ -46,6 +48,9 @@ pub enum EditError {
     /// It has as many revisions as it may have.
     #[error("the post has as many revisions as it may have")]
     TooManyRevisions,
+    /// Who may read it was changed as often as it may be.
+    #[error("the audience of the post was changed as often as it may be")]
+    TooManyAudiences,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -72,9 +77,14 @@ fn edited(before: &Post, edit: &PostEdit, now: Timestamp) -> Result<Option<Post>
         after.revision += 1;
     }
     if let Some(visibility) = edit.visibility.filter(|visibility| *visibility != before.visibility) {
+        let is_widened = visibility.is_wider_than(before.visibility);
+        // Whoever gets to see it is told, which costs; to fewer it can always be shown.
+        if is_widened && before.audience_version >= MOST_AUDIENCES {
+            return Err(EditError::TooManyAudiences);
+        }
         after.visibility = visibility;
         after.audience_version += 1;
-        if visibility.is_wider_than(before.visibility) {
+        if is_widened {
             after.shown_from = after.revision;
         }
     }
@@ -183,7 +193,10 @@ mod tests {
                         post = after;
                     }
                     Ok(None) => {}
-                    Err(error) => prop_assert!(matches!(error, EditError::TooManyRevisions), "{}", error),
+                    Err(error) => {
+                        let is_full = matches!(error, EditError::TooManyRevisions | EditError::TooManyAudiences);
+                        prop_assert!(is_full, "{}", error);
+                    }
                 }
                 prop_assert!(post.revision <= MOST_REVISIONS);
                 prop_assert!(post.shown_from <= post.revision);
@@ -193,6 +206,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_post_is_shown_to_more_a_bounded_number_of_times_and_to_fewer_always() {
+        let mut post =
+            Post::made("1".to_owned(), "ana".to_owned(), Text::new("a", at(0)), Visibility::Public);
+        let shown_to = |post: &Post, visibility| {
+            edited(post, &PostEdit { visibility: Some(visibility), ..PostEdit::default() }, at(1))
+        };
+        for _ in 0..MOST_AUDIENCES / 2 {
+            for visibility in [Visibility::Private, Visibility::Public] {
+                post = shown_to(&post, visibility).unwrap().unwrap();
+            }
+        }
+        assert_eq!(post.audience_version, MOST_AUDIENCES);
+        for fewer in [Visibility::Friends, Visibility::Private] {
+            post = shown_to(&post, fewer).unwrap().unwrap();
+        }
+        assert!(matches!(shown_to(&post, Visibility::Friends), Err(EditError::TooManyAudiences)));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::community::policy::Object;
 
 /// Most revisions of a post.
 pub const MOST_REVISIONS: u32 = 50;
+/// Changes of who may read a post after which it is not shown to more any more.
+pub const MOST_AUDIENCES: u32 = 50;
 /// Most media of a post.
 pub const MOST_MEDIA: usize = 10;
 

@@ -1,5 +1,6 @@
 //! What timelines promise.
 
+use futures_util::future::join_all;
 use jiff::SignedDuration;
 use mundotango::community::graph::rules::Act;
 use mundotango::community::graph::store::Circles;
@@ -83,6 +84,9 @@ pub async fn timelines(nodes: &[Db; 2]) {
     what_is_not_to_be_seen_is_not_shown(&here).await;
     posts_of_popular_authors_are_found_without_being_put_there(&here).await;
     a_timeline_ends_where_it_is_full(&here).await;
+    whoever_posts_much_takes_no_place_of_others(&here).await;
+    what_may_not_be_read_takes_no_place_of_what_may(&here).await;
+    who_comes_back_begins_anew(&here, &there).await;
 }
 
 async fn who_is_away_is_given_nothing_and_finds_it_when_back(here: &Node, there: &Node) {
@@ -184,7 +188,7 @@ async fn posts_of_popular_authors_are_found_without_being_put_there(node: &Node)
 
 async fn a_timeline_ends_where_it_is_full(node: &Node) {
     let (ben, store) = (new_id(), &node.timelines.store);
-    let posts: Vec<_> = (0..600).map(|_| (new_id(), "ana".to_owned())).collect();
+    let posts: Vec<_> = (0..600).map(|number| (new_id(), format!("author{}", number % 6))).collect();
     for some in posts.chunks(100) {
         store.put(&ben, some.to_vec(), Putting::Asked).await.unwrap();
     }
@@ -202,4 +206,64 @@ async fn a_timeline_ends_where_it_is_full(node: &Node) {
     let more = (0..SLACK).map(|_| (new_id(), "ana".to_owned())).collect();
     store.put(&ben, more, Putting::Asked).await.unwrap();
     assert_eq!(store.head(&ben).await.unwrap().rows, KEPT + SLACK, "not every post takes another one out");
+}
+
+async fn whoever_posts_much_takes_no_place_of_others(node: &Node) {
+    let (ben, store) = (new_id(), &node.timelines.store);
+    let of_others: Vec<_> = (0..60).map(|number| (new_id(), format!("author{}", number % 3))).collect();
+    store.put(&ben, of_others.clone(), Putting::Asked).await.unwrap();
+    for _ in 0..12 {
+        let posts = (0..100).map(|_| (new_id(), "ana".to_owned())).collect();
+        store.put(&ben, posts, Putting::Asked).await.unwrap();
+    }
+    let head = store.head(&ben).await.unwrap();
+    assert!((KEPT..=KEPT + SLACK).contains(&head.rows), "{head:?}");
+    assert_eq!(head.floor, None, "nothing of others is over");
+    let read = async |page: PageRequest| store.page(&ben, &[], None, page).await;
+    let walked = walk(100, read, |lead: &Lead| lead.post_id.clone()).await;
+    assert_eq!(u32::try_from(walked.len()).unwrap(), head.rows, "rows are counted");
+    assert!(of_others.iter().all(|(id, _)| walked.contains(id)));
+
+    // And of what one author posts within an hour not all is put there.
+    let [ana, cam] = [(); 2].map(|()| new_id());
+    node.follow(&cam, &ana).await;
+    assert!(node.read(&cam, 0).await.is_empty());
+    for _ in 0..62 {
+        node.post(&ana, Visibility::Public, 0).await;
+    }
+    assert_eq!(node.held(&cam).await.0, 60, "of one hour");
+}
+
+async fn what_may_not_be_read_takes_no_place_of_what_may(node: &Node) {
+    let [ana, ben, cam] = [(); 3].map(|()| new_id());
+    let public = node.post(&ana, Visibility::Public, 0).await;
+    for visibility in [Visibility::Private, Visibility::Friends] {
+        for _ in 0..15 {
+            node.post(&ana, visibility, 0).await;
+        }
+    }
+    node.follow(&ben, &ana).await;
+    assert_eq!(node.read(&ben, 0).await, [public.as_str()], "of a timeline that is built");
+    assert!(node.read(&cam, 0).await.is_empty());
+    node.follow(&cam, &ana).await;
+    Box::pin(node.timelines.followed(&cam, &ana, now())).await.unwrap();
+    assert_eq!(node.held(&cam).await, (1, 0), "of who is followed from now on");
+}
+
+async fn who_comes_back_begins_anew(here: &Node, there: &Node) {
+    let [ana, ben] = [(); 2].map(|()| new_id());
+    here.follow(&ben, &ana).await;
+    assert!(here.read(&ben, 0).await.is_empty());
+    let posts: Vec<_> = (0..600).map(|number| (new_id(), format!("author{}", number % 6))).collect();
+    for some in posts.chunks(100) {
+        here.timelines.store.put(&ben, some.to_vec(), Putting::Asked).await.unwrap();
+    }
+    let post = here.post(&ana, Visibility::Public, 20).await;
+    // Many ask at once, by two nodes.
+    let asked = (0..8).map(|number| [here, there][number % 2].read(&ben, 20));
+    for read in join_all(asked).await {
+        assert_eq!(read, [post.as_str()]);
+    }
+    let head = here.timelines.store.head(&ben).await.unwrap();
+    assert_eq!((head.rows, head.floor, head.building), (1, None, false));
 }

@@ -60,7 +60,7 @@ const EXPORTED: &[&str] = &[
 /// tests makes hundreds.
 const OPTIONS: &[&str] = &[
     "-Xms256m",
-    "-Xmx768m",
+    "-Xmx1536m",
     "-Xss512k",
     "-XX:MaxDirectMemorySize=256m",
     "-XX:+UseSerialGC",

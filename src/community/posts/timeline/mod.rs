@@ -33,8 +33,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 }
 
 /// The posts of those whom the caller follows, newest first. The last 500 are there; whoever comes back after two weeks or more
-/// finds the last 20 of up to 200 of them. A page may end before it is full, and its cursor goes on. New posts are told of on
-/// `#{userId}` (`feed.new`).
+/// finds the last 20 of up to 200 of them. A page may end before it is full, and its cursor goes on; pages by number end behind 550
+/// posts. New posts are told of on `#{userId}` (`feed.new`).
 #[utoipa::path(
     get, path = "/api/posts/feed/following", operation_id = "listFollowedPosts", tag = "posts", params(PageQuery),
     responses((status = OK, body = PageBody<SeenPost>), (status = BAD_REQUEST, body = Problem)),

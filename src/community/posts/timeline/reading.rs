@@ -5,29 +5,33 @@ use jiff::Timestamp;
 use mundotango_storage::{Page, PageRequest, PageStart, StoreError};
 
 use super::filling::Timelines;
-use super::rules;
+use super::rules::{self, KEPT, SLACK};
 use crate::community::graph::filled;
 use crate::community::posts::readers::Reader;
 use crate::community::posts::store::Post;
 
 /// Most authors whose lists are read for one page, as their posts are in no timeline.
 const MOST_PULLED: usize = 50;
+/// Posts that are looked at together. A page looks at ten times as many at the most.
+const MOST_AT_ONCE: usize = 100;
 
 impl Timelines {
     /// A page of the posts of those whom a user follows, the newest first. The cursor is the last id that was looked at, shown or
-    /// not. Who was away for long has the timeline built first.
+    /// not. Who was away for long has the timeline built first. Numbered pages end where a timeline does.
     pub async fn page(
         &self,
         user_id: &str,
         page: PageRequest,
         now: Timestamp,
     ) -> Result<Page<Post>, StoreError> {
+        if matches!(page.start, PageStart::Skip(items) if items >= (KEPT + SLACK) as usize) {
+            return Ok(Page { items: Vec::new(), next: None });
+        }
         let (today, is_first) = (rules::day(now), page.start == PageStart::First);
         let reader = Reader::new(&self.circles, user_id).await?;
         let (mut head, popular) = tokio::try_join!(self.store.head(user_id), self.store.popular())?;
         if !rules::is_whole(head.seen, head.building, today) {
-            self.build(user_id, reader.relations(), &popular, today).await?;
-            head = self.store.head(user_id).await?;
+            head = Box::pin(self.built(user_id, &reader, &popular, today)).await?;
         }
         // Before the rows are read: what comes in between counts as new.
         if head.seen < Some(today) || (is_first && head.news > 0) {
@@ -41,6 +45,7 @@ impl Timelines {
         let (store, posts, reader, pulled) = (&self.store, &self.posts, &reader, &pulled);
         let floor = head.floor.as_deref();
         let read = |page: PageRequest| {
+            let page = PageRequest { limit: page.limit.min(MOST_AT_ONCE), ..page };
             let reading = async move {
                 let leads = store.page(user_id, pulled, floor, page).await?;
                 let is_followed = |author: &String| reader.follows(author);

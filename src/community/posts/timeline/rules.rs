@@ -1,5 +1,7 @@
 //! What timelines hold, for whom, and what is told of them. Pure.
 
+use std::collections::{BTreeSet, HashMap};
+
 use jiff::Timestamp;
 use mundotango_storage::Page;
 
@@ -7,10 +9,34 @@ use mundotango_storage::Page;
 pub const KEPT: u32 = 500;
 /// How many more there may be, so that not every post takes another one out.
 pub const SLACK: u32 = 50;
+/// Rows of one author that are as good as those of others: where there are too many rows, the oldest ones of an author who has
+/// more go first.
+pub const OF_AUTHOR: u32 = 100;
+/// Last posts of an author that a timeline is built from, or that who begins to follow the author finds.
+pub const POSTS_OF_EACH: usize = 20;
 /// A timeline is filled as long as its user has read the feed within so many days.
 pub const ACTIVE_DAYS: i64 = 14;
 /// Followers of an author up to whom a post is put into their timelines; the posts of others are looked for when a feed is read.
 pub const MOST_FANNED_OUT: u64 = 10_000;
+
+/// How much timelines hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// See [`KEPT`].
+    pub kept: u32,
+    /// See [`SLACK`].
+    pub slack: u32,
+    /// See [`OF_AUTHOR`].
+    pub of_author: u32,
+    /// See [`POSTS_OF_EACH`].
+    pub of_each: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { kept: KEPT, slack: SLACK, of_author: OF_AUTHOR, of_each: POSTS_OF_EACH }
+    }
+}
 
 const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
 
@@ -32,6 +58,41 @@ pub fn is_filled(seen: Option<i64>, today: i64) -> bool {
 /// Whether a user hears that so many posts are new: seldom, the more there are.
 pub fn is_told(news: u32) -> bool {
     news.is_power_of_two()
+}
+
+/// What goes out of a timeline with too many rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TakenOut {
+    /// The rows.
+    pub rows: BTreeSet<String>,
+    /// The newest of those that are not of authors who have too many, if there is one: the timeline ends there.
+    pub floor: Option<String>,
+}
+
+/// What goes, so that as many rows stay as are kept: of these, the oldest first, each with its author. Whoever has more than a
+/// fair part takes no room from others.
+pub fn taken_out(rows: &[(String, String)], bounds: Bounds) -> TakenOut {
+    let mut over = rows.len().saturating_sub(bounds.kept as usize);
+    let mut counts = HashMap::<&str, u32>::new();
+    for (_, author) in rows {
+        *counts.entry(author).or_default() += 1;
+    }
+    let mut out = TakenOut::default();
+    for (row, author) in rows {
+        let Some(count) =
+            counts.get_mut(author.as_str()).filter(|count| over > 0 && **count > bounds.of_author)
+        else {
+            continue;
+        };
+        *count -= 1;
+        over -= 1;
+        out.rows.insert(row.clone());
+    }
+    let stay = rows.iter().map(|(row, _)| row).filter(|row| !out.rows.contains(*row));
+    let oldest: Vec<_> = stay.take(over).cloned().collect();
+    out.floor = oldest.last().cloned();
+    out.rows.extend(oldest);
+    out
 }
 
 /// A post to which a timeline leads.
@@ -64,8 +125,6 @@ pub fn merged(rows: Page<Lead>, mut pulled: Page<String>, floor: Option<&str>, l
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -77,6 +136,21 @@ mod tests {
         assert!(is_filled(Some(85), 100) && !is_filled(Some(84), 100));
         assert!(!is_whole(Some(100), true, 100), "it is being built");
         assert!(is_whole(Some(101), false, 100), "by a clock that goes before");
+    }
+
+    #[test]
+    fn whoever_posts_much_takes_no_room_from_others() {
+        let bounds = Bounds { kept: 4, of_author: 2, ..Bounds::default() };
+        let out = |authors: &str| {
+            let authors = authors.split_terminator(' ').enumerate();
+            let rows: Vec<_> = authors.map(|(row, author)| (row.to_string(), author.to_owned())).collect();
+            let out = taken_out(&rows, bounds);
+            (out.rows.into_iter().collect::<Vec<_>>().join(" "), out.floor)
+        };
+        assert_eq!(out("a b a a"), (String::new(), None));
+        assert_eq!(out("b a c a a a"), ("1 3".to_owned(), None));
+        assert_eq!(out("a a a a a a"), ("0 1".to_owned(), None), "alone");
+        assert_eq!(out("b a a a c d"), ("0 1".to_owned(), Some("0".to_owned())));
     }
 
     #[test]

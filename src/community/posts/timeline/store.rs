@@ -12,7 +12,7 @@ use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::live::FeedMessage;
-use super::rules::{self, KEPT, Lead, SLACK};
+use super::rules::{self, Bounds, Lead};
 use crate::community::effects::Effect;
 use crate::community::personal_channel;
 use crate::community::posts::feeds::POSTS_BY_AUTHOR;
@@ -114,8 +114,18 @@ fn row_key(post_id: &str) -> String {
     key(&[POSTS, post_id])
 }
 
-/// Takes posts into a timeline, and the oldest ones out; how many were not there.
-fn take(part: &mut Timeline<'_>, leads: &[(String, String)]) -> u32 {
+/// The rows of a timeline, the oldest first, each with its author.
+fn all_rows(part: &mut Timeline<'_>) -> Vec<(String, String)> {
+    let below = prefix(&[POSTS]);
+    // From where it ends on, so that nothing is read that was removed.
+    let start = part.head.floor.as_deref().map_or_else(|| below.clone(), row_key);
+    let most = usize::try_from(part.head.rows).unwrap_or_default();
+    let rows = part.between(&start, &behind(&below), most).into_iter();
+    rows.map(|(key, row)| (key, row.author.clone())).collect()
+}
+
+/// Takes posts into a timeline, and out what is too much; how many were not there.
+fn take(part: &mut Timeline<'_>, leads: &[(String, String)], bounds: Bounds) -> u32 {
     let mut added = 0;
     for (post_id, author) in leads {
         let row = row_key(post_id);
@@ -127,18 +137,13 @@ fn take(part: &mut Timeline<'_>, leads: &[(String, String)]) -> u32 {
         added += 1;
     }
     part.head.rows += added;
-    if part.head.rows > KEPT + SLACK {
-        let below = prefix(&[POSTS]);
-        // From where it ends on, so that nothing is read that was removed.
-        let start = part.head.floor.as_deref().map_or_else(|| below.clone(), row_key);
-        let over = usize::try_from(part.head.rows - KEPT).unwrap_or_default();
-        let oldest = part.between(&start, &behind(&below), over).into_iter();
-        let oldest: Vec<_> = oldest.map(|(key, _)| key).collect();
-        if let Some(last) = oldest.last() {
-            part.head.floor = Some(last_part(last));
+    if part.head.rows > bounds.kept + bounds.slack {
+        let out = rules::taken_out(&all_rows(part), bounds);
+        if let Some(floor) = &out.floor {
+            part.head.floor = Some(last_part(floor));
         }
-        part.head.rows = KEPT;
-        for key in oldest {
+        part.head.rows = bounds.kept;
+        for key in out.rows {
             part.remove(key);
         }
     }
@@ -147,22 +152,25 @@ fn take(part: &mut Timeline<'_>, leads: &[(String, String)]) -> u32 {
 
 /// The timelines of a store.
 #[derive(Clone)]
-pub struct TimelineStore(Db);
+pub struct TimelineStore {
+    db: Db,
+    pub(super) bounds: Bounds,
+}
 
 impl TimelineStore {
     /// The timelines of a store.
     pub fn new(db: Db) -> Self {
-        Self(db)
+        Self { db, bounds: Bounds::default() }
     }
 
     /// What a timeline says besides its rows.
     pub async fn head(&self, user_id: &str) -> Result<Head, StoreError> {
-        Ok(self.0.read(&TIMELINES, user_id).await?.map(|found| found.head).unwrap_or_default())
+        Ok(self.db.read(&TIMELINES, user_id).await?.map(|found| found.head).unwrap_or_default())
     }
 
     /// Those of some users whose timelines are filled.
     pub async fn filled(&self, user_ids: Vec<String>, today: i64) -> Result<Vec<String>, StoreError> {
-        let heads = self.0.read_all(&TIMELINES, &user_ids).await?;
+        let heads = self.db.read_all(&TIMELINES, &user_ids).await?;
         let found = user_ids.into_iter().zip(heads);
         let is_filled = |seen| rules::is_filled(seen, today);
         Ok(found
@@ -182,7 +190,7 @@ impl TimelineStore {
             let stands = part.head == before;
             Ok::<_, StoreError>(if stands { Decision::Stands(()) } else { Decision::Write(()) })
         };
-        self.0.change(&TIMELINES, user_id, Wants::head(), rule).await.map(drop)
+        self.db.change(&TIMELINES, user_id, Wants::head(), rule).await.map(drop)
     }
 
     /// Notes that its user reads a timeline on a day: its first page, with all that is new, or what is behind it.
@@ -194,14 +202,26 @@ impl TimelineStore {
         self.mark(user_id, note).await
     }
 
-    /// Notes that a timeline is being built from now on: what is posted from now on is put into it.
-    pub async fn begin_building(&self, user_id: &str, today: i64) -> Result<(), StoreError> {
-        let note = move |head: &mut Head| {
-            head.seen = head.seen.max(Some(today));
-            head.building = true;
-            head.news = 0;
+    /// Notes that a timeline is being built from now on, and empties it: what is posted from now on is put into it. Whether it
+    /// has to be built; not if another node has built it meanwhile. A build that goes on, or was cut off, has emptied it.
+    pub async fn begin_building(&self, user_id: &str, today: i64) -> Result<bool, StoreError> {
+        let rule = move |part: &mut Timeline<'_>| {
+            if rules::is_whole(part.head.seen, part.head.building, today) {
+                return Ok::<_, StoreError>(Decision::Stands(false));
+            }
+            if !part.head.building {
+                for (key, _) in all_rows(part) {
+                    part.remove(key);
+                }
+                part.head.rows = 0;
+                part.head.floor = None;
+            }
+            part.head.seen = part.head.seen.max(Some(today));
+            part.head.building = true;
+            part.head.news = 0;
+            Ok(Decision::Write(true))
         };
-        self.mark(user_id, note).await
+        Ok(self.db.change(&TIMELINES, user_id, Wants::head(), rule).await?.unwrap_or_default())
     }
 
     /// Notes that a timeline is built.
@@ -217,14 +237,14 @@ impl TimelineStore {
         how: Putting,
     ) -> Result<(), StoreError> {
         let wants = leads.iter().fold(Wants::head(), |wants, (post_id, _)| wants.row(row_key(post_id)));
-        let owner = user_id.to_owned();
+        let (owner, bounds) = (user_id.to_owned(), self.bounds);
         let rule = move |part: &mut Timeline<'_>| {
             if let Putting::IfFilled { today, .. } = how
                 && !rules::is_filled(part.head.seen, today)
             {
                 return Ok::<_, StoreError>(Decision::Stands(0));
             }
-            let added = take(part, &leads);
+            let added = take(part, &leads, bounds);
             if added == 0 {
                 return Ok(Decision::Stands(0));
             }
@@ -237,7 +257,7 @@ impl TimelineStore {
             }
             Ok(Decision::Write(added))
         };
-        let added = self.0.change(&TIMELINES, user_id, wants, rule).await?.unwrap_or_default();
+        let added = self.db.change(&TIMELINES, user_id, wants, rule).await?.unwrap_or_default();
         mundotango_ops::metrics().timeline_rows_written_total.inc_by(added.into());
         Ok(())
     }
@@ -257,7 +277,7 @@ impl TimelineStore {
             part.head.rows = part.head.rows.saturating_sub(gone);
             Ok::<_, StoreError>(if gone > 0 { Decision::Write(()) } else { Decision::Stands(()) })
         };
-        self.0.change(&TIMELINES, user_id, wants, rule).await.map(drop)
+        self.db.change(&TIMELINES, user_id, wants, rule).await.map(drop)
     }
 
     /// A page of what a timeline leads to, as one list with the posts of authors whose posts are in no timeline.
@@ -275,10 +295,10 @@ impl TimelineStore {
             if pulled.is_empty() {
                 return Ok::<_, StoreError>(Page { items: Vec::new(), next: None });
             }
-            let entries = self.0.walk(&POSTS_BY_AUTHOR, pulled, after.as_deref(), limit).await?;
+            let entries = self.db.walk(&POSTS_BY_AUTHOR, pulled, after.as_deref(), limit).await?;
             Ok(entries.map(|(id, ())| id))
         };
-        let (rows, of_authors) = tokio::try_join!(self.0.rows(&TIMELINES, user_id, &range), of_authors)?;
+        let (rows, of_authors) = tokio::try_join!(self.db.rows(&TIMELINES, user_id, &range), of_authors)?;
         let next = rows.next.as_deref().map(last_part);
         let items = rows
             .items
@@ -290,19 +310,19 @@ impl TimelineStore {
         Ok(merged)
     }
 
-    /// The last posts of an author, with the author.
+    /// The ids of an author's posts before one, or of the last ones.
     pub async fn last_posts(
         &self,
         author_id: &str,
+        before: Option<&str>,
         most: usize,
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        let entries = self.0.walk(&POSTS_BY_AUTHOR, &[author_id], None, most).await?;
-        Ok(entries.items.into_iter().map(|(id, ())| (id, author_id.to_owned())).collect())
+    ) -> Result<Page<String>, StoreError> {
+        Ok(self.db.walk(&POSTS_BY_AUTHOR, &[author_id], before, most).await?.map(|(id, ())| id))
     }
 
     /// The authors whose posts are in no timeline.
     pub async fn popular(&self) -> Result<Popular, StoreError> {
-        Ok(self.0.read(&POPULAR_AUTHORS, ALL).await?.map(|found| found.head).unwrap_or_default())
+        Ok(self.db.read(&POPULAR_AUTHORS, ALL).await?.map(|found| found.head).unwrap_or_default())
     }
 
     /// Notes that an author's posts are in no timeline from now on; whether they are not, as there may be too many such authors.
@@ -318,6 +338,6 @@ impl TimelineStore {
             part.head.authors.insert(author.clone());
             Ok(Decision::Write(true))
         };
-        Ok(self.0.change(&POPULAR_AUTHORS, ALL, Wants::head(), rule).await?.unwrap_or_default())
+        Ok(self.db.change(&POPULAR_AUTHORS, ALL, Wants::head(), rule).await?.unwrap_or_default())
     }
 }
