@@ -75,12 +75,16 @@ impl Found {
     /// Tries to take each of the users out of each partition that the first rows or the heading name, as declared.
     async fn try_to_erase(&mut self, db: &Db, kind: &'static KindSpec) {
         let hooks = catalogue(db).hooks;
+        let has_own_id =
+            kind.personal.iter().any(|some| some.personal.is_none() && some.paths.contains(&"id"));
         let mut from = None;
         loop {
             let page = db.sightings(kind, from.as_deref()).await.unwrap();
             for sighting in page.items {
                 let Some(plain) = db.open(kind, sighting, &|_| true).await.unwrap() else { continue };
-                for id in named_in(&plain).into_iter().take(MOST_USERS) {
+                // The id of a thing is no user's, unless the kind says so.
+                let is_nobodys = |id: &String| *id == plain.id && has_own_id;
+                for id in named_in(&plain).into_iter().filter(|id| !is_nobodys(id)).take(MOST_USERS) {
                     let person = Person { id, visitor: None, alias: NOBODY.to_owned() };
                     let look = Look::at(kind.personal, &person, &plain);
                     let erased = match look.plan(kind, &plain) {
