@@ -40,6 +40,8 @@ const READS: [&str; 2] = ["read", "scan"];
 const BESIDE: [&str; 3] = ["jobs", "outbox", "analytics"];
 /// How long sums of shards are kept, and some more.
 const SUMS_ARE_KEPT: Duration = Duration::from_millis(2_200);
+/// When what a call causes at once has read, as the new number of comments that a post's channel is told.
+const CAUSED_WITHIN: Duration = Duration::from_millis(700);
 /// How often a call is counted that may be made again: the least is its own, whatever goes on beside it.
 const ROUNDS: usize = 3;
 
@@ -100,6 +102,18 @@ impl Quiet {
 
     /// Calls an operation and counts; the answer.
     async fn change(&mut self, operation: &'static str, path: &str, user: &User, body: Value) -> Value {
+        self.change_within(Duration::ZERO, operation, path, user, body).await
+    }
+
+    /// The same, with what it causes in some time.
+    async fn change_within(
+        &mut self,
+        time: Duration,
+        operation: &'static str,
+        path: &str,
+        user: &User,
+        body: Value,
+    ) -> Value {
         let method: Method = operation.split(' ').next().unwrap().parse().unwrap();
         let before = self.reads().await;
         let (status, answer) = self
@@ -107,6 +121,7 @@ impl Quiet {
             .call(method, path, Some(&user.token), Some(body).filter(|body| !body.is_null()))
             .await;
         assert!(status.is_success(), "{operation}: {status} {answer}");
+        tokio::time::sleep(time).await;
         let reads = self.reads().await - before;
         self.counted.entry(operation).and_modify(|least| *least = reads.min(*least)).or_insert(reads);
         answer
@@ -314,7 +329,8 @@ async fn posts(node: &mut Quiet, host: &User, ana: &User) {
     let pages = [path.as_str(), &comments];
     node.warm(&pages, ana).await;
     let said = json!({"content": "I do"});
-    let comment = node.change("POST /api/posts/{id}/comments", &comments, ana, said.clone()).await;
+    let operation = "POST /api/posts/{id}/comments";
+    let comment = node.change_within(CAUSED_WITHIN, operation, &comments, ana, said.clone()).await;
     let comment = format!("/api/comments/{}", id(&comment));
     node.warm(&pages, ana).await;
     node.read("GET /api/posts/{id}/comments", &comments, ana).await;
@@ -325,7 +341,7 @@ async fn posts(node: &mut Quiet, host: &User, ana: &User) {
     node.warm(&pages, ana).await;
     node.change("DELETE /api/comments/{id}/react", &format!("{comment}/react"), host, Value::Null).await;
     node.warm(&pages, ana).await;
-    node.change("DELETE /api/comments/{id}", &comment, ana, Value::Null).await;
+    node.change_within(CAUSED_WITHIN, "DELETE /api/comments/{id}", &comment, ana, Value::Null).await;
     node.warm(&pages, ana).await;
     node.change("PATCH /api/posts/{id}", &path, host, json!({"content": "Who dances?"})).await;
     node.warm(&pages, ana).await;

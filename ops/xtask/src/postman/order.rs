@@ -25,6 +25,23 @@ const OTHERWISE: &[(&str, &[u16])] = &[
     ("confirmEmail", &[410]),
     ("resetPassword", &[410]),
     ("undoEmailChange", &[410]),
+    ("undoDeletion", &[410]),
+    // The confirmation of the example is not the user's name, and an admin has to lose the role first.
+    ("deleteMe", &[400, 409]),
+    ("deleteUser", &[400, 404, 409]),
+    ("logInWithSecondFactor", &[401]),
+    ("confirmSecondFactor", &[400]),
+    ("removeSecondFactor", &[404]),
+    ("endSession", &[204, 404]),
+    ("readExportPart", &[404]),
+    // The post of the examples asks nothing.
+    ("voteInPoll", &[404, 409]),
+    ("removeVote", &[204, 404, 409]),
+    // Nobody reports what is the own, and nothing was decided about the one who asks.
+    ("createReport", &[201, 403, 404]),
+    ("appealDecision", &[404]),
+    ("judgeAppeal", &[404, 409]),
+    ("removeFlag", &[204, 404]),
     ("markNotificationRead", &[200, 404]),
     ("removeNotification", &[204, 404]),
     ("showUnsubscribePage", &[404]),
