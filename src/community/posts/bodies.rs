@@ -45,6 +45,7 @@ fn media(list: UpTo<MediaBody, MOST_MEDIA>) -> Vec<Media> {
 
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, deny_unknown_fields)]
+#[schema(example = json!({"content": "Who dances tonight? #tango", "visibility": "public"}))]
 pub(super) struct NewPost {
     content: PostText,
     /// Public if absent.
