@@ -32,6 +32,7 @@ fn about_status(status: &str) -> Option<&'static str> {
         "201" => Some("It was made."),
         "202" => Some("It was accepted, and is done in a moment."),
         "204" => Some("It was done; there is nothing to say of it."),
+        "206" => Some("The part of it that `Range` asked for."),
         _ => None,
     }
 }

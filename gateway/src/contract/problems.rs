@@ -26,6 +26,7 @@ const ALL: &[Shared] = &[
     shared(410, "Gone", "The link was used, or is too old."),
     shared(413, "PayloadTooLarge", "The body is larger than it may be."),
     shared(415, "UnsupportedMediaType", "The body's content type is not read here."),
+    shared(416, "RangeNotSatisfiable", "There is nothing of it where `Range` begins."),
     shared(422, "UnprocessableEntity", "The idempotency key was sent with another request before."),
     shared(429, "TooManyRequests", "The caller does more of this than is allowed."),
     shared(500, "InternalServerError", "The server failed."),
