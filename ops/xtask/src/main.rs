@@ -148,26 +148,28 @@ fn main() -> anyhow::Result<()> {
                 run(&mut test)
             };
             let filter = filter.as_deref().into_iter().collect::<Vec<_>>();
-            let others = [&["--workspace"], filter.as_slice(), &["--", "--skip", FAIRNESS]].concat();
-            steps.run("tests", || test(&others))?;
+            let others =
+                [&["--workspace", "--no-fail-fast"], filter.as_slice(), &["--", "--skip", FAIRNESS]].concat();
+            steps.attempt("tests", || test(&others));
             if filter.iter().all(|filter| FAIRNESS.contains(filter) || filter.contains(FAIRNESS)) {
                 // Tests beside it would take the processor from those whose waiting it measures. The whole workspace, as
                 // its features are those of the build that is there.
-                steps.run("fairness", || {
+                steps.attempt("fairness", || {
                     test(&["--workspace", "--test", "it", FAIRNESS, "--", "--nocapture"])
-                })?;
+                });
             }
             let node = target_folder().join("debug/mundotango");
             if filter.is_empty() {
-                steps.run("rehearsal", || rehearsal::short(&node, &services.node_variables()))?;
+                steps.attempt("rehearsal", || rehearsal::short(&node, &services.node_variables()));
             }
             drop(services);
-            steps.run("sight", || sight::run_with(&sight::Options::checking()))?;
-            steps.run("contract", || contract::run_with(&contract::Options::short(&node)))?;
-            steps.run("chart", || chart::check(Some(&node)))?;
-            steps.run("image", || image::check(&node))?;
-            steps.run("cargo-fuzz", fuzz::install)?;
-            steps.run("fuzz", || fuzz::all(SHORT_FUZZ))?;
+            steps.attempt("sight", || sight::run_with(&sight::Options::checking()));
+            steps.attempt("contract", || contract::run_with(&contract::Options::short(&node)));
+            steps.attempt("chart", || chart::check(Some(&node)));
+            steps.attempt("image", || image::check(&node));
+            steps.attempt("cargo-fuzz", fuzz::install);
+            steps.attempt("fuzz", || fuzz::all(SHORT_FUZZ));
+            steps.all_done()?;
         }
         Task::Lint { what } => lint::all(&what, &mut steps)?,
         // Its output is for other programs.

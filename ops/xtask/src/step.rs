@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 pub(crate) struct Steps {
     done: Vec<(&'static str, Duration)>,
+    failed: Vec<&'static str>,
 }
 
 impl Steps {
@@ -23,6 +24,20 @@ impl Steps {
             self.print_times();
         }
         outcome
+    }
+
+    /// Does a step that others do not need: they are done though it fails, so that one run tells of all that is wrong.
+    pub(crate) fn attempt(&mut self, name: &'static str, step: impl FnOnce() -> anyhow::Result<()>) {
+        if let Err(error) = self.run(name, step) {
+            println!("== {name} failed: {error:?}");
+            self.failed.push(name);
+        }
+    }
+
+    /// Fails if a step did that was attempted.
+    pub(crate) fn all_done(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.failed.is_empty(), "failed: {}", self.failed.join(", "));
+        Ok(())
     }
 
     /// Says how long each step took.
