@@ -17,18 +17,24 @@ pub(super) fn as_login(row: Option<&Row>) -> Option<&Login> {
     }
 }
 
-/// Adds a login. Those that are over end, and of too many the oldest.
-pub(super) fn put_login(part: &mut Owned<'_>, login: &Login) {
-    let logins = part.first(&prefix(&[LOGINS]), MAX_LOGINS + 1);
-    let (over, good): (Vec<_>, Vec<_>) = logins
-        .into_iter()
-        .partition(|(_, row)| as_login(Some(row)).is_none_or(|other| other.expires_at <= login.created_at));
+/// Makes room for one more row below a prefix: those that are over go, and of more than `most` the oldest.
+fn make_room(part: &mut Owned<'_>, below: &str, most: usize, is_over: impl Fn(&Row) -> bool) {
+    let rows = part.first(&prefix(&[below]), most + 1);
+    let (over, good): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, row)| is_over(row));
     // Ids sort by the time of their making, so the oldest come first.
-    let too_many = (good.len() + 1).saturating_sub(MAX_LOGINS);
+    let too_many = (good.len() + 1).saturating_sub(most);
     let ended: Vec<_> = over.into_iter().chain(good.into_iter().take(too_many)).map(|(key, _)| key).collect();
     for key in ended {
         part.remove(key);
     }
+}
+
+/// Adds a login. Those that are over end, and of too many the oldest.
+pub(super) fn put_login(part: &mut Owned<'_>, login: &Login) {
+    let now = login.created_at;
+    make_room(part, LOGINS, MAX_LOGINS, |row| {
+        as_login(Some(row)).is_none_or(|other| other.expires_at <= now)
+    });
     part.set(login_key(&login.id), Row::Login(login.clone()));
 }
 
@@ -70,17 +76,11 @@ pub(super) fn put_challenge(part: &mut Owned<'_>, login: &Login) -> bool {
     if !totp_of(part).is_some_and(|totp| totp.is_on()) {
         return false;
     }
-    let challenge = Challenge::new(&password_of(part), login.created_at);
-    let before = part.first(&prefix(&[CHALLENGES]), MAX_CHALLENGES + 1);
-    let (over, good): (Vec<_>, Vec<_>) = before
-        .into_iter()
-        .partition(|(_, row)| as_challenge(Some(row)).is_none_or(|other| other.until <= login.created_at));
-    // Ids sort by the time of their making, so the oldest come first.
-    let too_many = (good.len() + 1).saturating_sub(MAX_CHALLENGES);
-    let ended: Vec<_> = over.into_iter().chain(good.into_iter().take(too_many)).map(|(key, _)| key).collect();
-    for key in ended {
-        part.remove(key);
-    }
+    let now = login.created_at;
+    let challenge = Challenge::new(&password_of(part), now);
+    make_room(part, CHALLENGES, MAX_CHALLENGES, |row| {
+        as_challenge(Some(row)).is_none_or(|other| other.until <= now)
+    });
     part.set(challenge_key(&login.id), Row::Challenge(challenge));
     true
 }
