@@ -16,19 +16,28 @@ impl Steps {
         name: &'static str,
         step: impl FnOnce() -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        println!("== {name}");
-        let start = Instant::now();
-        let outcome = step();
-        self.done.push((name, start.elapsed()));
+        let outcome = self.timed(name, step);
         if outcome.is_err() {
             self.print_times();
         }
         outcome
     }
 
+    fn timed<T>(
+        &mut self,
+        name: &'static str,
+        step: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        println!("== {name}");
+        let start = Instant::now();
+        let outcome = step();
+        self.done.push((name, start.elapsed()));
+        outcome
+    }
+
     /// Does a step that others do not need: they are done though it fails, so that one run tells of all that is wrong.
     pub(crate) fn attempt(&mut self, name: &'static str, step: impl FnOnce() -> anyhow::Result<()>) {
-        if let Err(error) = self.run(name, step) {
+        if let Err(error) = self.timed(name, step) {
             println!("== {name} failed: {error:?}");
             self.failed.push(name);
         }
@@ -36,8 +45,11 @@ impl Steps {
 
     /// Fails if a step did that was attempted.
     pub(crate) fn all_done(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(self.failed.is_empty(), "failed: {}", self.failed.join(", "));
-        Ok(())
+        if self.failed.is_empty() {
+            return Ok(());
+        }
+        self.print_times();
+        anyhow::bail!("failed: {}", self.failed.join(", "))
     }
 
     /// Says how long each step took.

@@ -164,20 +164,26 @@ fn hear(site: &Site, post: &str) -> anyhow::Result<()> {
 }
 
 /// The first publications may still tell of the reaction that was taken back. Of a post that is not public they tell only that it
-/// changed, so what it says then is asked for.
+/// changed.
 fn until_liked(site: &Site, socket: &mut Socket, post: &str) -> anyhow::Result<()> {
+    let channel = format!("post:{post}");
     loop {
-        let mut heard = socket.publication(&format!("post:{post}"))?["data"].take();
-        // Nodes keep a sum for a while.
-        let mut looks = 0..if heard["type"] == "post.changed" { LOOKS } else { 0 };
-        while !has_like(&heard) && looks.next().is_some() {
-            std::thread::sleep(RETRY_INTERVAL);
-            heard = site.ask("GET", &format!("/api/posts/{post}"))?.with_status(&[200])?;
-        }
-        if has_like(&heard) {
+        let heard = socket.publication(&channel)?["data"].take();
+        if has_like(&heard) || (heard["type"] == "post.changed" && shows_like(site, post)?) {
             return Ok(());
         }
     }
+}
+
+/// Whether the post itself shows the reaction, now or in a while: nodes keep a sum for some seconds.
+fn shows_like(site: &Site, post: &str) -> anyhow::Result<bool> {
+    for _ in 0..LOOKS {
+        if has_like(&site.ask("GET", &format!("/api/posts/{post}"))?.with_status(&[200])?) {
+            return Ok(true);
+        }
+        std::thread::sleep(RETRY_INTERVAL);
+    }
+    Ok(false)
 }
 
 fn has_like(heard: &Value) -> bool {
