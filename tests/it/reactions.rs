@@ -1,5 +1,6 @@
 //! Everybody reacts to one post: the counts are exact, and who looks at the post sees them live, a few times a second.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -156,11 +157,12 @@ async fn a_crowd_reacts_to_one_post_on_two_nodes() {
     a_crowd_reacts(&cluster::start(2).await).await;
 }
 
-/// Statements that a node has sent to the CQL server.
-async fn statements(node: &Server) -> u64 {
+/// Statements that a node has sent to the CQL server, by what they did to which table.
+async fn statements(node: &Server) -> BTreeMap<String, u64> {
     let text = node.http.get(node.url("/metrics")).send().await.unwrap().text().await.unwrap();
-    let counts = text.lines().filter(|line| line.starts_with("db_query_duration_seconds_count"));
-    counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+    let counts = text.lines().filter_map(|line| line.strip_prefix("db_query_duration_seconds_count"));
+    let parse = |line: &str| line.rsplit_once(' ').map(|(kind, count)| (kind.to_owned(), count.parse().unwrap()));
+    counts.filter_map(parse).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -177,14 +179,20 @@ async fn a_page_of_the_feed_costs_few_reads_of_the_store() {
     let path = "/api/posts?limit=20";
     let (_, page) = nodes[1].get(path, &beto).await;
     assert_eq!(page["items"].as_array().unwrap().len(), 20);
-    // Other work of the node, such as reading revocations again, may fall among them.
-    let mut fewest = u64::MAX;
-    for _ in 0..5 {
+    // The node does other work beside, such as jobs: a call that falls among none of it shows its own statements.
+    let (sum, sent) = until("a page is read while nothing else is", async || {
         let before = statements(&nodes[1]).await;
         let (status, _) = nodes[1].get(path, &beto).await;
         assert_eq!(status, StatusCode::OK);
-        fewest = fewest.min(statements(&nodes[1]).await - before);
-    }
-    println!("{fewest} statements for a warm page of 20 posts");
-    assert!(fewest <= 5, "{fewest}");
+        let mut sent = statements(&nodes[1]).await;
+        sent.retain(|kind, count| {
+            *count -= before.get(kind).unwrap_or(&0);
+            *count > 0
+        });
+        let sum: u64 = sent.values().sum();
+        println!("{sum} statements: {sent:?}");
+        (sum <= 5).then_some((sum, sent))
+    })
+    .await;
+    println!("{sum} statements for a warm page of 20 posts: {sent:?}");
 }
