@@ -29,7 +29,6 @@ use self::deployment::{Account, Outcome, Stage};
 use self::load::Load;
 use self::nodes::{Node, Version};
 use crate::earlier::{self, Profile};
-use crate::services::cql_client::CqlClient;
 use crate::services::{self, TestServices};
 use crate::{cargo, parts, run, target_folder};
 
@@ -78,17 +77,17 @@ pub(crate) fn rehearse(options: &Options) -> anyhow::Result<()> {
     };
     let from = options.from.as_ref().map(|commit| earlier::build_of(commit, Profile::Debug)).transpose()?;
     let running = engines_of_environment();
-    let services = if running.is_none() {
+    if running.is_none() {
         services::install()?;
-        Some(TestServices::start()?)
-    } else {
-        None
-    };
-    services.iter().try_for_each(TestServices::wait)?;
-    let engines = running.or_else(|| Some(services.as_ref()?.node_variables())).unwrap_or_default();
+    }
     let programs = (from.as_deref().unwrap_or(&binary), binary.as_path());
     for number in 1..=options.times {
         println!("-- rehearsal {number} of {}", options.times);
+        // Each has servers of its own, as the tables of the one before would stay in them.
+        let services = running.is_none().then(TestServices::start).transpose()?;
+        services.iter().try_for_each(TestServices::wait)?;
+        let own = || services.as_ref().map(TestServices::node_variables).unwrap_or_default();
+        let engines = running.clone().unwrap_or_else(own);
         Script { programs, engines: &engines, is_short: options.short }.play()?;
     }
     Ok(())
@@ -119,11 +118,8 @@ impl Script<'_> {
         let folder = target_folder().join("rehearsal").join(&prefix);
         fs::create_dir_all(&folder)?;
         let cql = self.cql()?;
-        let outcome = self.play_in(&folder, &prefix, cql);
-        // The nodes have ended, however it went.
-        let dropped = CqlClient::connect(cql)?.query(&format!("DROP KEYSPACE IF EXISTS {prefix}"));
-        outcome.with_context(|| format!("logs are in {}", folder.display()))?;
-        dropped?;
+        // Its tables stay: a server for tests goes with its folder.
+        self.play_in(&folder, &prefix, cql).with_context(|| format!("logs are in {}", folder.display()))?;
         fs::remove_dir_all(&folder)?;
         Ok(())
     }
