@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use mundotango_ops::traces::{Kind, Span};
 use mundotango_protocol::new_id;
@@ -111,15 +112,29 @@ impl QueueReport {
 /// Who is told that a shard of a queue has something to do.
 type Woken = dyn Fn(&str, u64) + Send + Sync;
 
+/// Who does light jobs without their queues.
+#[async_trait]
+pub(crate) trait Light: Send + Sync {
+    /// Does a job under its id; whether it is done. Else it has to be put into its queue.
+    async fn do_now(&self, id: &str, new: &NewJob) -> bool;
+}
+
 /// The queues on a store.
 #[derive(Clone)]
 pub struct Jobs {
     pub(crate) db: Db,
     woken: Arc<Woken>,
+    /// Nobody before this node works.
+    light: Arc<OnceLock<Weak<dyn Light>>>,
 }
 
 /// The length of an id that begins with its time.
 const UUID_CHARS: usize = 36;
+
+/// When the cause was of which an id tells, in milliseconds of the Unix epoch.
+pub(crate) fn caused_at(id: &str) -> Option<i64> {
+    id.get(..UUID_CHARS).and_then(outbox_time).map(millis)
+}
 
 /// The partition of a shard.
 pub(crate) fn partition(queue: &str, shard: u64) -> String {
@@ -133,7 +148,12 @@ fn millis(time: Timestamp) -> i64 {
 impl Jobs {
     /// The queues, and who is told that a shard has something to do.
     pub fn new(db: Db, woken: impl Fn(&str, u64) + Send + Sync + 'static) -> Self {
-        Self { db, woken: Arc::new(woken) }
+        Self { db, woken: Arc::new(woken), light: Arc::default() }
+    }
+
+    /// Says who does light jobs; the first that is said stays.
+    pub(crate) fn set_light(&self, light: Weak<dyn Light>) {
+        drop(self.light.set(light));
     }
 
     /// Puts a job into its queue.
@@ -146,6 +166,16 @@ impl Jobs {
     /// from then.
     pub async fn enqueue_as(&self, id: String, new: NewJob) -> Result<Enqueued, JobError> {
         self.put(id, NewJob { job: Job { named: true, ..new.job }, ..new }, true).await
+    }
+
+    /// Does a light job at once, and puts any other into its queue as [`Self::enqueue_as`] does. The cause may be carried out
+    /// again, so the job may be done again.
+    pub async fn do_as(&self, id: String, new: NewJob) -> Result<(), JobError> {
+        let light = self.light.get().and_then(Weak::upgrade);
+        if let Some(light) = light && light.do_now(&id, &new).await {
+            return Ok(());
+        }
+        self.enqueue_as(id, new).await.map(drop)
     }
 
     async fn put(&self, id: String, new: NewJob, may_be_there: bool) -> Result<Enqueued, JobError> {
@@ -165,7 +195,7 @@ impl Jobs {
         let asked = due.map(millis);
         let due = asked.filter(|due| *due > now);
         let age = useless_after.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
-        let caused = id.get(..UUID_CHARS).and_then(outbox_time).map_or(now, millis);
+        let caused = caused_at(&id).unwrap_or(now);
         // A job that comes late is as old as one that came in time.
         job.expires = age.map(|age| asked.unwrap_or(caused).saturating_add(age));
         let shard = shard_of(job.unique.as_deref().unwrap_or(&id), SHARDS);
@@ -321,6 +351,8 @@ pub struct Hint {
     ranges: Vec<(String, String)>,
     /// Whether jobs wait for their turn.
     pub waiting: bool,
+    /// Whether a job may begin as soon as there is a worker: nobody paused the queue or rates its groups.
+    pub(crate) is_open: bool,
     /// When the time of the next delayed job comes at the earliest, or a group may go on that has used up its rate, in
     /// milliseconds of the Unix epoch.
     pub due: Option<i64>,
@@ -329,6 +361,11 @@ pub struct Hint {
 
 /// Lanes of which a hint knows.
 const HINTS: usize = 2;
+
+/// Whether jobs of a shard begin as soon as there is a worker.
+pub(crate) fn is_open(head: &Head) -> bool {
+    !head.paused && head.group_rate.is_none()
+}
 
 impl Hint {
     /// The hint after a claim that failed: where the next jobs are is not known, but the groups' rates still count.
@@ -342,7 +379,8 @@ impl Hint {
         let ranges = lanes.iter().take(HINTS).map(|(name, lane)| rules::range_of(name, &lane.low)).collect();
         let due = (head.delayed.count > 0).then(|| due_of(&head.delayed.low)).flatten();
         let due = due.into_iter().chain(given.free_at).min();
-        Self { ranges, waiting: !head.paused && !lanes.is_empty(), due, rates: given.rates.clone() }
+        let waiting = !head.paused && !lanes.is_empty();
+        Self { ranges, waiting, is_open: is_open(head), due, rates: given.rates.clone() }
     }
 }
 

@@ -97,6 +97,8 @@ pub struct JobKindSpec {
     pub useless_after: Option<Duration>,
     /// How soon its jobs get their turn.
     pub priority: Priority,
+    /// Whether its jobs are done right after their cause, without the queue, where that can be.
+    pub is_light: bool,
 }
 
 /// A kind of job with payload `P`.
@@ -118,6 +120,7 @@ impl<P> JobKind<P> {
             backoff: Backoff { first: Duration::from_secs(5), longest: Duration::from_hours(1) },
             useless_after: None,
             priority: Priority::Normal,
+            is_light: false,
         };
         Self { spec, payload: PhantomData }
     }
@@ -155,6 +158,15 @@ impl<P> JobKind<P> {
     #[must_use]
     pub const fn priority(mut self, priority: Priority) -> Self {
         self.spec.priority = priority;
+        self
+    }
+
+    /// For what takes a few reads and writes: the node that carries out the cause does the job at once, and nothing of it is
+    /// written into the queue. It waits there like any other if that fails or takes long, if the queue is paused or rates its
+    /// groups, and if the job has a time or a unique key.
+    #[must_use]
+    pub const fn light(mut self) -> Self {
+        self.spec.is_light = true;
         self
     }
 

@@ -16,15 +16,20 @@ use crate::kind::{JobKind, JobKindSpec};
 pub struct Attempted {
     /// The job's id, the same at each attempt: an effect that is recorded under it happens once.
     pub id: String,
-    /// Which attempt it is; the first is 1.
+    /// Which attempt it is; the first is 1, and one without the queue, right after the cause, is 0.
     pub attempt: u32,
-    /// When the job was put into its queue, in milliseconds of the Unix epoch.
+    /// When the job was put into its queue, or caused where it is done without that, in milliseconds of the Unix epoch.
     pub enqueued: i64,
     /// Whether no other follows if it fails.
     pub is_last: bool,
 }
 
 impl Attempted {
+    /// Whether it is made right after the cause, without the queue.
+    pub fn is_light(&self) -> bool {
+        self.attempt == 0
+    }
+
     /// When the job was put into its queue: the same at each attempt.
     pub fn enqueued_at(&self) -> Timestamp {
         Timestamp::from_millisecond(self.enqueued).unwrap_or(Timestamp::UNIX_EPOCH)

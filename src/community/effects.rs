@@ -196,7 +196,10 @@ impl Carrier for Effects {
             // Under the effect's own name: whoever tries again, or at the same time, finds the job that is there.
             Effect::Job(job) => {
                 let span = span_of("outbox job", job.cause(), &name, attempt);
-                span.run(self.jobs.enqueue_as(name, *job)).await?;
+                match attempt {
+                    Attempt::AtOnce => span.run(self.jobs.do_as(name, *job)).await?,
+                    Attempt::Later => drop(span.run(self.jobs.enqueue_as(name, *job)).await?),
+                }
                 Ok(())
             }
             Effect::EndSubscription { user_id, channel } => {

@@ -11,6 +11,7 @@ use mundotango_ops::Seldom;
 use mundotango_storage::{StoreError, now};
 use tokio::time::{Instant, sleep};
 
+use super::light;
 use super::pool::{MAX_TAKEN, Pool};
 use crate::jobs::Hint;
 use crate::kind::{SHARD_COUNT, SHARDS};
@@ -32,6 +33,7 @@ pub(super) async fn run(pool: &Arc<Pool>, vitals: &Vitals) {
     let mut look_at = Instant::now();
     while !pool.stopping.is_cancelled() {
         if Instant::now() >= look_at {
+            light::look_from_afar(pool).await;
             shards.dirty = u64::MAX;
             look_at = Instant::now() + LOOK;
         }
@@ -185,6 +187,7 @@ impl<'a> Shards<'a> {
                 for claimed in given.claimed {
                     self.pool.give(shard, claimed);
                 }
+                self.pool.is_open.store(next.is_open, Ordering::Relaxed);
                 if given.is_progress && next.waiting {
                     self.dirty |= 1 << shard;
                 }

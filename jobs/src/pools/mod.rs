@@ -9,6 +9,7 @@ mod beats;
 mod crew;
 mod dispatch;
 mod keeper;
+mod light;
 mod meters;
 mod pool;
 mod settler;
@@ -25,7 +26,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
-use crate::jobs::Jobs;
+use crate::jobs::{Jobs, Light};
 use crate::kind::{JobKind, Queue, SHARDS};
 use crate::work::{Handler, Run, Typed};
 use pool::Pool;
@@ -164,6 +165,8 @@ impl NewPools {
         });
         let pools =
             Arc::new(Pools { engine: Arc::clone(engine), wakes: Arc::clone(wakes), all: pools.collect() });
+        let light: Arc<dyn Light> = Arc::<Pools>::clone(&pools);
+        jobs.set_light(Arc::downgrade(&light));
         engine.set_topic(TOPIC, Arc::new(Hearing(Arc::clone(&pools))));
         let own = Arc::clone(&pools);
         engine.keep_working("wakes", Pace::OnDemand, move |vitals| {

@@ -81,6 +81,8 @@ pub(super) struct Pool {
     pub(super) next: Turn<mpsc::Receiver<Given>>,
     /// Jobs that workers have or will have.
     pub(super) busy: AtomicUsize,
+    /// Whether jobs may be done without the queue, as far as the shards say that were looked at.
+    pub(super) is_open: AtomicBool,
     /// Jobs that are done.
     pub(super) finished: AtomicU64,
     /// Jobs that were taken from the store and of which it is not written down yet what came of them.
@@ -140,6 +142,7 @@ impl Pool {
             work,
             next: Turn::new(next),
             busy: AtomicUsize::new(0),
+            is_open: AtomicBool::new(false),
             finished: AtomicU64::new(0),
             held: Mutex::default(),
             settled,

@@ -14,9 +14,11 @@ use crate::community::events::store::Event;
 use crate::community::notifications::tell::NOTIFICATION;
 
 /// Notes that a member did something, or that it does not count any longer.
-pub(super) static NOTE: JobKind<Note> = JobKind::new("points_note", &NOTIFICATION, 1).priority(Priority::Low);
+pub(super) static NOTE: JobKind<Note> =
+    JobKind::new("points_note", &NOTIFICATION, 1).priority(Priority::Low).light();
 /// Brings boards to what a member has.
-pub(super) static LIST: JobKind<List> = JobKind::new("points_list", &NOTIFICATION, 1).priority(Priority::Low);
+pub(super) static LIST: JobKind<List> =
+    JobKind::new("points_list", &NOTIFICATION, 1).priority(Priority::Low).light();
 /// Notes who hosted an event that is over, and who was there.
 pub(super) static OVER: JobKind<Over> =
     JobKind::new("points_event", &NOTIFICATION, 1).priority(Priority::Low).timeout(Duration::from_mins(10));

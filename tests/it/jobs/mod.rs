@@ -1,6 +1,7 @@
 //! Jobs on a whole server, seen by the letters that they are for.
 
 mod kills;
+mod light;
 mod operators;
 
 use std::collections::BTreeSet;

@@ -56,7 +56,7 @@ impl Node {
         let at = now() + SignedDuration::from_hours(24 * days);
         let (mut next, mut turns) = (Some(FanOut::of(post_id)), 0);
         while let Some(turn) = next {
-            next = Box::pin(self.timelines.fan_out(turn, at)).await.unwrap();
+            next = Box::pin(self.timelines.fan_out(turn, at, false)).await.unwrap();
             turns += 1;
         }
         turns

@@ -19,6 +19,8 @@ use crate::community::posts::store::{Post, PostStore, Visibility};
 
 /// Followers of one turn.
 const FOLLOWERS_OF_A_TURN: usize = 500;
+/// Followers of the first turn where it is made right after the post.
+const FOLLOWERS_AT_ONCE: usize = 16;
 /// Timelines that are written, and lists that are read, at the same time.
 const AT_ONCE: usize = 16;
 /// Followed authors whose posts a timeline is built from.
@@ -72,7 +74,12 @@ impl Timelines {
 
     /// Puts a post into the timelines of a page of its author's followers; the next turn, if there are more. Doing it again
     /// changes nothing.
-    pub async fn fan_out(&self, turn: FanOut, now: Timestamp) -> Result<Option<FanOut>, StoreError> {
+    pub async fn fan_out(
+        &self,
+        turn: FanOut,
+        now: Timestamp,
+        is_at_once: bool,
+    ) -> Result<Option<FanOut>, StoreError> {
         // What was taken away meanwhile is carried no further.
         let post = self.posts.post_now(&turn.post_id).await?;
         let Some(post) = post.filter(|post| post.visibility != Visibility::Private) else { return Ok(None) };
@@ -80,7 +87,9 @@ impl Timelines {
             return Ok(None);
         }
         let after = turn.after.as_deref();
-        let page = self.circles.noted_followers(&post.author_id, after, self.followers_of_a_turn).await?;
+        let most = if is_at_once { FOLLOWERS_AT_ONCE } else { usize::MAX };
+        let most = most.min(self.followers_of_a_turn);
+        let page = self.circles.noted_followers(&post.author_id, after, most).await?;
         let is_begun = turn.after.is_some();
         if !is_begun && !page.items.is_empty() && self.is_one_too_many(&post).await? {
             return Ok(None);

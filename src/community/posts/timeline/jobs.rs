@@ -10,8 +10,10 @@ use crate::community::effects::Effect;
 use crate::community::notifications::tell::NOTIFICATION;
 
 /// Puts a post into the timelines of some of its author's followers.
-pub(super) static FAN_OUT: JobKind<FanOut> =
-    JobKind::new("timeline_post", &NOTIFICATION, 1).priority(Priority::Low).timeout(Duration::from_mins(5));
+pub(super) static FAN_OUT: JobKind<FanOut> = JobKind::new("timeline_post", &NOTIFICATION, 1)
+    .priority(Priority::Low)
+    .timeout(Duration::from_mins(5))
+    .light();
 /// Puts the last posts of an author into the timeline of who follows the author from now on.
 pub(super) static FOLLOWED: JobKind<Followed> =
     JobKind::new("timeline_follow", &NOTIFICATION, 1).priority(Priority::Low);

@@ -166,7 +166,7 @@ impl World {
             Step::Deliver(number) if !self.waiting.is_empty() => {
                 let turn = self.waiting.swap_remove(number % self.waiting.len());
                 let id = turn.post_id.clone();
-                assert_eq!(Box::pin(self.timelines.fan_out(turn, self.now())).await.unwrap(), None);
+                assert_eq!(Box::pin(self.timelines.fan_out(turn, self.now(), false)).await.unwrap(), None);
                 if self.is_shown(&id) && !self.is_away() {
                     self.reached.insert(id);
                 }

@@ -24,7 +24,8 @@ struct Fills {
 #[async_trait]
 impl Handler<FanOut> for Fills {
     async fn run(&self, attempted: &Attempted, turn: FanOut) -> Result<(), Failure> {
-        let Some(next) = self.timelines.fan_out(turn, now()).await? else { return Ok(()) };
+        let next = self.timelines.fan_out(turn, now(), attempted.is_light()).await?;
+        let Some(next) = next else { return Ok(()) };
         // The same name at each attempt: whoever does this turn again finds the next one.
         let name =
             format!("{}.{}.{}.timeline", outbox_key(attempted.enqueued_at()), next.post_id, next.turns);
