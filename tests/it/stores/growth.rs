@@ -1,6 +1,7 @@
 //! What lists and changes take of a large store beside one of a hundredth, in turns: `cargo test --workspace --test it -- --ignored
 //! --nocapture a_hundred_times_as_much` prints the table of BENCHMARKS.md.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
@@ -29,7 +30,10 @@ use super::{NO_EFFECTS, first};
 const EVENTS: usize = 1_000_000;
 const LISTINGS: usize = 100_000;
 const TIMES: usize = 100;
-const CITIES: usize = 20;
+/// Events and listings of a city: a community grows by cities as well, and a page of a small one reads to its end.
+const LISTINGS_OF_A_CITY: usize = 1_000;
+/// A cache in which all of the large store has room, in bytes.
+const ROOM_FOR_ALL: u64 = 4 << 30;
 /// Writes under way at once while a store is filled.
 const FILLING: usize = 512;
 /// How often each is done in each store.
@@ -52,22 +56,30 @@ fn location(city: usize) -> Location {
 struct Filled {
     events: EventStore,
     bookings: Bookings,
+    cities: usize,
     event_ids: Vec<String>,
     listings: Vec<Listing>,
+    /// Rounds that went before: what was answered or asked for then is not done again.
+    rounds: usize,
     store: EmbeddedStore,
-    _folder: TempDir,
+    folder: TempDir,
+}
+
+fn opened(folder: &Path, options: &EmbeddedOptions) -> (EmbeddedStore, EventStore, Bookings) {
+    let store = EmbeddedStore::open(folder, options, &schema()).unwrap();
+    let db = store.stores().db;
+    (store, EventStore::new(db.clone()), Bookings::new(&db))
 }
 
 impl Filled {
     async fn with(events: usize, listings: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = EmbeddedStore::open(folder.path(), &EmbeddedOptions::default(), &schema()).unwrap();
-        let db = store.stores().db;
-        let (own, bookings) = (EventStore::new(db.clone()), Bookings::new(&db));
+        let (store, own, bookings) = opened(folder.path(), &EmbeddedOptions::default());
+        let cities = listings / LISTINGS_OF_A_CITY;
         let made = stream::iter(0..events).map(|number| {
             let own = own.clone();
             async move {
-                let event = one(number);
+                let event = one(number, cities);
                 own.create(&event, &[]).await.unwrap();
                 event.id
             }
@@ -76,13 +88,29 @@ impl Filled {
         let made = stream::iter(0..listings).map(|number| {
             let bookings = bookings.clone();
             async move {
-                let listing = room(number);
+                let listing = room(number, cities);
                 bookings.listings.create(&listing).await.unwrap();
                 listing
             }
         });
         let listings = made.buffer_unordered(FILLING).collect().await;
-        Self { events: own, bookings, event_ids, listings, store, _folder: folder }
+        Self { events: own, bookings, cities, event_ids, listings, rounds: 0, store, folder }
+    }
+
+    /// The same, all of which is in memory.
+    async fn in_memory(self) -> Self {
+        self.store.close();
+        let Self { cities, event_ids, listings, folder, .. } = self;
+        let options = EmbeddedOptions { cache_bytes: ROOM_FOR_ALL, ..EmbeddedOptions::default() };
+        let (store, events, bookings) = opened(folder.path(), &options);
+        let own = Self { events, bookings, cities, event_ids, listings, rounds: ROUNDS, store, folder };
+        for id in &own.event_ids {
+            drop(own.events.event(id).await.unwrap());
+        }
+        for listing in &own.listings {
+            drop(own.bookings.listings.listing(&listing.id).await.unwrap());
+        }
+        own
     }
 
     /// One of many, spread evenly.
@@ -95,18 +123,18 @@ impl Filled {
     }
 }
 
-fn one(number: usize) -> Event {
+fn one(number: usize, cities: usize) -> Event {
     // Neighbours in time are made far from each other.
     let minute = number.wrapping_mul(104_729) % MINUTES;
     let start = now() + SignedDuration::from_mins(i64::try_from(minute).unwrap() + 60);
     let mut event = event(start, Some(50));
-    event.location = location(number % CITIES);
+    event.location = location(number % cities);
     event.event_type = if number.is_multiple_of(3) { EventType::Festival } else { EventType::Milonga };
     event
 }
 
-fn room(number: usize) -> Listing {
-    let city = number % CITIES;
+fn room(number: usize, cities: usize) -> Listing {
+    let city = number % cities;
     let mut details = details();
     details.location = location(city);
     details.fuzzed = Some(Fuzzed::draw(place(city), Chance::draw()));
@@ -126,7 +154,7 @@ async fn measure(name: &str, stores: [&Filled; 2], act: impl AsyncFn(&Filled, us
     for round in 0..ROUNDS {
         for (store, took) in stores.into_iter().zip(&mut took) {
             let begin = Instant::now();
-            act(store, round).await;
+            act(store, store.rounds + round).await;
             took.push(begin.elapsed());
         }
     }
@@ -139,7 +167,7 @@ async fn measure(name: &str, stores: [&Filled; 2], act: impl AsyncFn(&Filled, us
 }
 
 async fn events(stores: [&Filled; 2]) {
-    let city = |round: usize| Some(format!("City {}", round % CITIES));
+    let city = |store: &Filled, round: usize| Some(format!("City {}", round % store.cities));
     let from = |round: usize| {
         let minute = round.wrapping_mul(104_729) % MINUTES;
         Some(now() + SignedDuration::from_mins(i64::try_from(minute).unwrap()))
@@ -152,11 +180,12 @@ async fn events(stores: [&Filled; 2]) {
     })
     .await;
     measure("events: of a city", stores, async |store, round| {
-        list(store, EventFilter { city: city(round), from: from(round), ..EventFilter::default() }).await;
+        list(store, EventFilter { city: city(store, round), from: from(round), ..EventFilter::default() })
+            .await;
     })
     .await;
     measure("events: near a point", stores, async |store, round| {
-        let near = Some((place(round % CITIES), 10.0));
+        let near = Some((place(round % store.cities), 10.0));
         list(store, EventFilter { near, from: from(round), ..EventFilter::default() }).await;
     })
     .await;
@@ -176,7 +205,7 @@ async fn events(stores: [&Filled; 2]) {
     })
     .await;
     measure("make an event", stores, async |store, round| {
-        store.events.create(&one(round), &[]).await.unwrap();
+        store.events.create(&one(round, store.cities), &[]).await.unwrap();
     })
     .await;
 }
@@ -186,13 +215,13 @@ async fn listings(stores: [&Filled; 2]) {
         drop(store.bookings.listings.listings(&filter, first(20)).await.unwrap());
     };
     measure("listings: of a city", stores, async |store, round| {
-        let city = Some(format!("City {}", round % CITIES));
+        let city = Some(format!("City {}", round % store.cities));
         list(store, ListingFilter { city, ..ListingFilter::default() }).await;
     })
     .await;
     measure("listings: of a city, by price and free nights", stores, async |store, round| {
         let filter = ListingFilter {
-            city: Some(format!("City {}", round % CITIES)),
+            city: Some(format!("City {}", round % store.cities)),
             max_price: Some(read_value(json!(50)).unwrap()),
             stay: Some(stay(10, 3)),
             ..ListingFilter::default()
@@ -201,7 +230,7 @@ async fn listings(stores: [&Filled; 2]) {
     })
     .await;
     measure("listings: near a point", stores, async |store, round| {
-        let near = Some((place(round % CITIES), 5.0));
+        let near = Some((place(round % store.cities), 5.0));
         list(store, ListingFilter { near, ..ListingFilter::default() }).await;
     })
     .await;
@@ -254,13 +283,20 @@ async fn a_hundred_times_as_much() {
     let small = Filled::with(EVENTS / TIMES, LISTINGS / TIMES).await;
     let large = Filled::with(EVENTS, LISTINGS).await;
     println!("filled in {:.0} s", begin.elapsed().as_secs_f64());
+    println!("\nWith the cache that a node has by default:\n");
+    table([&small, &large]).await;
+    println!("\nIn memory:\n");
+    let (small, large) = (small.in_memory().await, large.in_memory().await);
+    table([&small, &large]).await;
+    small.store.close();
+    large.store.close();
+}
+
+async fn table(stores: [&Filled; 2]) {
     println!(
         "| | p50 small, µs | p50 large | × | p99 small | p99 large | × |\n|---|---|---|---|---|---|---|"
     );
-    let stores = [&small, &large];
     events(stores).await;
     listings(stores).await;
     full_calendar(stores).await;
-    small.store.close();
-    large.store.close();
 }
