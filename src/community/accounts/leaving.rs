@@ -109,7 +109,7 @@ impl AccountStore {
         else {
             return Ok(());
         };
-        let mut names = vec![Name::username(&username), Name::email(&email)];
+        let mut names = vec![Name::username(&username), Name::alike(&username), Name::email(&email)];
         for purpose in Purpose::ALL {
             let range = RowRange::first(links_of(purpose), MAX_LINKS + 1);
             for (_, row) in self.0.rows(&USERS, user_id, &range).await?.items {

@@ -112,8 +112,8 @@ impl AccountStore {
         Self(db)
     }
 
-    /// Adds a user, unless another has the e-mail address or the username. However many race, one wins each name. Doing it
-    /// again changes nothing.
+    /// Adds a user, unless another has the e-mail address or the username, or one that looks like it. However many race, one wins each
+    /// name. Doing it again changes nothing.
     pub async fn create(&self, user: &User, password_hash: String) -> Result<Result<(), Taken>, StoreError> {
         self.create_with_effects(user, password_hash, &[]).await
     }
@@ -125,9 +125,11 @@ impl AccountStore {
         password_hash: String,
         effects: &[KeptEffect],
     ) -> Result<Result<(), Taken>, StoreError> {
-        let names = [Name::email(&user.email), Name::username(&user.username)];
+        let names = [Name::email(&user.email), Name::username(&user.username), Name::alike(&user.username)];
         let (email, username) =
             tokio::try_join!(names[0].claim(&self.0, &user.id), names[1].claim(&self.0, &user.id))?;
+        // After the username: of two that claim the same name, the one that loses it must not have won this.
+        let username = username && (!email || names[2].claim(&self.0, &user.id).await?);
         if email && username {
             let facts = Facts { created_at: user.created_at };
             let head = Account {
@@ -154,10 +156,14 @@ impl AccountStore {
                 self.release(&names, &user.id).await?;
                 return Err(StoreError::Unavailable("the user's id was used".to_owned()));
             }
-            let confirmed =
-                tokio::try_join!(names[0].confirm(&self.0, &user.id), names[1].confirm(&self.0, &user.id));
+            let confirmed = tokio::try_join!(
+                names[0].confirm(&self.0, &user.id),
+                names[1].confirm(&self.0, &user.id),
+                names[2].confirm(&self.0, &user.id),
+            );
             // Without the confirmations nobody knows whether the user has the names.
-            let (email, username) = confirmed.map_err(|error| StoreError::Unknown(error.to_string()))?;
+            let (email, username, alike) = confirmed.map_err(|error| StoreError::Unknown(error.to_string()))?;
+            let username = username && alike;
             if email && username {
                 return Ok(Ok(()));
             }
@@ -169,8 +175,18 @@ impl AccountStore {
         Ok(Err(Taken { email: !email, username: !username }))
     }
 
-    async fn release(&self, names: &[Name; 2], user_id: &str) -> Result<(), StoreError> {
-        tokio::try_join!(names[0].release(&self.0, user_id), names[1].release(&self.0, user_id)).map(drop)
+    async fn release(&self, names: &[Name], user_id: &str) -> Result<(), StoreError> {
+        try_join_all(names.iter().map(|name| name.release(&self.0, user_id))).await.map(drop)
+    }
+
+    /// Claims what the username of a user looks like, for users of before such names were told apart. Two of them who look alike keep
+    /// their names.
+    pub async fn claim_alike(&self, user: &User) -> Result<(), StoreError> {
+        let name = Name::alike(&user.username);
+        if name.owner(&self.0).await?.is_none() && name.claim(&self.0, &user.id).await? {
+            name.confirm(&self.0, &user.id).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn remove(&self, user_id: &str) -> Result<(), StoreError> {
