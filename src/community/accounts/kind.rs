@@ -40,6 +40,7 @@ const PERSONAL: &[Fields] = &[
             "head.profile.dancing_since",
             "head.profile.audiences.*",
             "head.verified_at",
+            "head.paused_since",
             "head.leaving.since",
             "head.leaving.until",
             "head.restrictions.*.decision",
@@ -139,6 +140,9 @@ pub struct Account {
     /// That the user leaves: from here on nobody sees the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) leaving: Option<Leaving>,
+    /// Since when the profile is paused: strangers do not find the user, and begin nothing new with the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) paused_since: Option<Timestamp>,
     /// What decisions of the moderators keep the user from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) restrictions: Vec<Restriction>,

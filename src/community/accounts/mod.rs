@@ -190,6 +190,7 @@ async fn create_with_hash(
         avatar_url: None,
         profile: Profile::default(),
         is_verified: false,
+        paused_since: None,
     };
     let hash = passwords.hash(account.password.into_string()).await?;
     let changed = [Effect::changed(PERSON, &user.id).kept()?];
@@ -370,6 +371,9 @@ async fn log_in(
     let matches = community.passwords.verify(password, hash.clone()).await?;
     if let Some(user) = user.filter(|_| matches) {
         greet(&community.accounts, &user).await;
+        if let Err(error) = community.accounts.claim_alike(&user).await {
+            tracing::warn!(%error, user = user.id, "what the username looks like is not claimed yet");
+        }
         let logged_in = community.log_in(&user.id, hash, client).await?;
         mundotango_ops::metrics().logins_total.with_label_values(&["granted"]).inc();
         return Ok(logged_in);

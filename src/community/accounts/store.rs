@@ -40,6 +40,8 @@ pub struct User {
     pub profile: Profile,
     /// Whether the user is known to read the mail of the address.
     pub is_verified: bool,
+    /// Since when the profile is paused, if it is.
+    pub paused_since: Option<Timestamp>,
     /// When the account was made.
     pub created_at: Timestamp,
 }
@@ -82,6 +84,7 @@ impl User {
             avatar_url,
             profile,
             is_verified: account.verified_at.is_some(),
+            paused_since: account.paused_since,
             created_at: facts.created_at,
         }
     }
@@ -145,6 +148,7 @@ impl AccountStore {
                 verified_at: None,
                 welcomed: false,
                 leaving: None,
+                paused_since: None,
                 restrictions: Vec::new(),
             };
             let rows = [(PASSWORD.to_owned(), Row::Password(password_hash))];
@@ -294,6 +298,29 @@ impl AccountStore {
                 change.more.apply(&mut head.profile);
                 part.emit(&Effect::changed(PERSON, &user_id))?;
                 Ok(Decision::Write(User::new(&user_id, part.facts, part.head.clone())))
+            })
+            .await
+    }
+
+    /// Whether the profile of a user is paused, through the cache.
+    pub async fn is_paused(&self, id: &str) -> Result<bool, StoreError> {
+        let found = self.profiles(&[id.to_owned()]).await?;
+        Ok(found.first().is_some_and(|user| user.paused_since.is_some()))
+    }
+
+    /// Pauses a profile, or has it seen again; the user as changed, or `None` if there is none. A profile that is paused stays
+    /// paused since when it was.
+    pub async fn pause(&self, id: &str, paused_since: Option<Timestamp>) -> Result<Option<User>, StoreError> {
+        let user_id = id.to_owned();
+        self.0
+            .change(&USERS, id, Wants::head(), move |part| {
+                let is_as_asked = part.head.paused_since.is_some() == paused_since.is_some();
+                if !is_as_asked {
+                    part.head.paused_since = paused_since;
+                    part.emit(&Effect::changed(PERSON, &user_id))?;
+                }
+                let user = User::new(&user_id, part.facts, part.head.clone());
+                Ok::<_, StoreError>(if is_as_asked { Decision::Stands(user) } else { Decision::Write(user) })
             })
             .await
     }

@@ -27,6 +27,7 @@ pub fn user() -> User {
         avatar_url: None,
         profile: Profile::default(),
         is_verified: false,
+        paused_since: None,
         created_at: now(),
         id,
     }
