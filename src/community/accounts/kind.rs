@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::links::Link;
 use super::profile::Profile;
 use super::restrictions::Restriction;
-use super::rules::Login;
+use super::rules::{Device, Login};
 use super::totp::{Challenge, Totp};
 use crate::community::roles::Role;
 
 /// The users. What is cached holds no secret: those are rows.
 pub static USERS: Kind<Facts, Account, Row> =
-    Kind::new("users", "a user: 50 logins of 500 B, 27 KB", PERSONAL).cached(Duration::from_mins(10));
+    Kind::new("users", "a user: 50 logins of 500 B, 50 devices of 150 B, 35 KB", PERSONAL).cached(Duration::from_mins(10));
 /// Whose the fields are.
 const PERSONAL: &[Fields] = &[
     Fields::of(
@@ -69,8 +69,12 @@ const PERSONAL: &[Fields] = &[
             "rows.t.link.expires_at",
             "rows.totp.totp.made_at",
             "rows.totp.totp.confirmed_at",
+            "rows.totp.totp.removed_at",
             "rows.totp.totp.wrong.count",
             "rows.totp.totp.wrong.since",
+            "rows.devices.devices.*.device",
+            "rows.devices.devices.*.network",
+            "rows.devices.devices.*.seen_at",
             "keys.c",
             "rows.c.challenge.until",
             "rows.c.challenge.attempts",
@@ -100,6 +104,8 @@ pub(super) const PASSWORD: &str = "password";
 pub(super) const LOGINS: &str = "l";
 /// The row of the second factor.
 pub(super) const TOTP: &str = "totp";
+/// The row of the devices that logins were made on.
+pub(super) const DEVICES: &str = "devices";
 /// Below this lie the logins that wait for a code, by id.
 pub(super) const CHALLENGES: &str = "c";
 
@@ -174,4 +180,6 @@ pub enum Row {
     Totp(Totp),
     /// A login that waits for a code.
     Challenge(Challenge),
+    /// The devices that logins were made on, the one that was seen last at the end.
+    Devices(Vec<Device>),
 }

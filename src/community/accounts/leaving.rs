@@ -5,7 +5,7 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::{Decision, RowRange, Wants, prefix};
 
 use super::kind::{LOGINS, Leaving, Owned, Row, USERS};
-use super::link_store::{end_links, end_logins, good, link_key, links_of, put_link};
+use super::link_rows::{end_links, end_logins, good, link_key, links_of, put_link};
 use super::links::{Link, MAX_LINKS, Purpose};
 use super::names::Name;
 use super::rules::MAX_LOGINS;

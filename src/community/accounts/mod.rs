@@ -4,6 +4,7 @@ mod client;
 pub(super) mod email;
 pub mod kind;
 pub mod leaving;
+mod link_rows;
 mod link_store;
 pub mod links;
 pub mod names;
@@ -19,6 +20,7 @@ mod rows;
 pub mod rules;
 pub mod sealed;
 mod second_factor;
+mod second_factor_removal;
 mod session_store;
 mod sessions;
 pub mod store;
@@ -77,6 +79,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .merge(email::router())
         .merge(sessions::router())
         .merge(second_factor::router())
+        .merge(second_factor_removal::router())
         .merge(pages::router().into())
 }
 

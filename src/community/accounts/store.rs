@@ -11,7 +11,7 @@ use mundotango_storage::db::{Db, Decision, Effect as KeptEffect, Found, Wants, p
 use super::kind::{Account, Facts, LOGINS, Leaving, PASSWORD, Row, TOTP, USERS};
 use super::names::Name;
 use super::profile::{MoreChange, Profile};
-use super::rows::{as_login, as_password, login_key, password_of, put_challenge, put_login};
+use super::rows::{as_login, as_password, login_key, of_logins, password_of, put_challenge, put_login};
 use super::rules::{Login, MAX_LOGINS, Presented, Rotation};
 use crate::community::effects::Effect;
 use crate::community::roles::Role;
@@ -334,7 +334,7 @@ impl AccountStore {
     /// ends the logins that were made before it. Where the user has a second factor it adds a challenge in its place. Logins that
     /// are over end, and of more than [`MAX_LOGINS`] the oldest.
     pub async fn create_login(&self, login: Login, hash: Option<String>) -> Result<NewLogin, StoreError> {
-        let wants = Wants::head().row(PASSWORD).row(TOTP).first(&prefix(&[LOGINS]), MAX_LOGINS + 1);
+        let wants = of_logins().row(PASSWORD).row(TOTP);
         let user_id = login.user_id.clone();
         let created = self.0.change(&USERS, &user_id, wants, move |part| {
             if let Some(leaving) = part.head.leaving {
@@ -346,7 +346,7 @@ impl AccountStore {
             if put_challenge(part, &login) {
                 return Ok(Decision::Write(NewLogin::Challenged));
             }
-            put_login(part, &login);
+            put_login(part, &login)?;
             let user = User::new(&login.user_id, part.facts, part.head.clone());
             Ok::<_, StoreError>(Decision::Write(NewLogin::Made(Box::new(user))))
         });
