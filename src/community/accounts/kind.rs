@@ -15,7 +15,8 @@ use crate::community::roles::Role;
 
 /// The users. What is cached holds no secret: those are rows.
 pub static USERS: Kind<Facts, Account, Row> =
-    Kind::new("users", "a user: 50 logins of 500 B, 50 devices of 150 B, 35 KB", PERSONAL).cached(Duration::from_mins(10));
+    Kind::new("users", "a user: 50 logins of 500 B, 50 devices of 150 B, 35 KB", PERSONAL)
+        .cached(Duration::from_mins(10));
 /// Whose the fields are.
 const PERSONAL: &[Fields] = &[
     Fields::of(

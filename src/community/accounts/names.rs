@@ -53,16 +53,19 @@ pub struct Claim {
 /// ASCII, have confusable characters: `0` is `o`, `1` and `I` are `l`, and `m` is `rn`. As case does not tell names apart, `i` is what
 /// `I` is, and of the signs that part words one is like another.
 fn skeleton(username: &str) -> String {
-    username.to_ascii_lowercase().chars().fold(String::with_capacity(username.len()), |mut seen, character| {
-        match character {
-            '0' => seen.push('o'),
-            '1' | 'i' => seen.push('l'),
-            'm' => seen.push_str("rn"),
-            '-' | '.' => seen.push('_'),
-            other => seen.push(other),
-        }
-        seen
-    })
+    username.to_ascii_lowercase().chars().fold(
+        String::with_capacity(username.len()),
+        |mut seen, character| {
+            match character {
+                '0' => seen.push('o'),
+                '1' | 'i' => seen.push('l'),
+                'm' => seen.push_str("rn"),
+                '-' | '.' => seen.push('_'),
+                other => seen.push(other),
+            }
+            seen
+        },
+    )
 }
 
 /// A name in the form in which names are compared.
@@ -237,7 +240,8 @@ mod tests {
         ] {
             assert_eq!(skeleton(one), skeleton(other), "{one} {other}");
         }
-        for (one, other) in [("ana", "ana_"), ("ana", "anna"), ("ben5", "bens"), ("nario", "mario"), ("a1", "a2")]
+        for (one, other) in
+            [("ana", "ana_"), ("ana", "anna"), ("ben5", "bens"), ("nario", "mario"), ("a1", "a2")]
         {
             assert_ne!(skeleton(one), skeleton(other), "{one} {other}");
         }

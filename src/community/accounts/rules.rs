@@ -45,7 +45,8 @@ impl Device {
         if is_first || is_known {
             return None;
         }
-        let told: Vec<_> = [&login.device, &login.network].into_iter().flatten().map(String::as_str).collect();
+        let told: Vec<_> =
+            [&login.device, &login.network].into_iter().flatten().map(String::as_str).collect();
         (!told.is_empty()).then(|| told.join(", "))
     }
 }
@@ -165,7 +166,11 @@ mod tests {
         assert_eq!(note(&[], &phone).as_deref(), Some("Phone, a"));
         assert_eq!(note(&[], &phone), None);
         assert_eq!(note(&[], &away).as_deref(), Some("Phone, b"), "another network");
-        assert_eq!(Device::note(&mut Vec::new(), std::slice::from_ref(&home), &home), None, "of before it was remembered");
+        assert_eq!(
+            Device::note(&mut Vec::new(), std::slice::from_ref(&home), &home),
+            None,
+            "of before it was remembered"
+        );
         assert!(Device::note(&mut Vec::new(), &[home], &phone).is_some());
         let nowhere = Login { device: None, network: None, ..login("", "") };
         assert_eq!(Device::note(&mut Vec::new(), &[login("Phone", "a")], &nowhere), None);

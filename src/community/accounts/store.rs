@@ -166,7 +166,8 @@ impl AccountStore {
                 names[2].confirm(&self.0, &user.id),
             );
             // Without the confirmations nobody knows whether the user has the names.
-            let (email, username, alike) = confirmed.map_err(|error| StoreError::Unknown(error.to_string()))?;
+            let (email, username, alike) =
+                confirmed.map_err(|error| StoreError::Unknown(error.to_string()))?;
             let username = username && alike;
             if email && username {
                 return Ok(Ok(()));

@@ -118,9 +118,8 @@ impl Community {
         let user = self.accounts.profiles(&[id.to_owned()]).await?.pop();
         let user = user.ok_or_else(|| Problem::not_found("user"))?;
         // Whom a user asks to be friends can look at who asks, and agree.
-        let is_paused = pause_hides
-            && user.paused_since.is_some()
-            && theirs.friendship() != Friendship::Requested;
+        let is_paused =
+            pause_hides && user.paused_since.is_some() && theirs.friendship() != Friendship::Requested;
         let profile = Object::Profile { owner: id, is_kept_out, is_paused, is_friend };
         policy::may(Viewer::from(identity), Action::Read, &profile).allows("user")?;
         Ok((PublicUser::seen(user, Viewer::from(identity), is_friend), mine, theirs))
