@@ -310,7 +310,6 @@ pub struct Person {
     avatar_url: Option<String>,
     /// Whether strangers are not to find the user.
     #[serde(skip)]
-    #[schema(ignore)]
     is_paused: bool,
 }
 
