@@ -66,7 +66,7 @@ codes! {
         /// The e-mail address or the password is wrong.
         WrongCredentials = "wrong_credentials",
         /// The password is right, and the account has a second factor. Send `challenge` and a code to
-        /// `POST /api/auth/login/second-factor` within five minutes.
+        /// `POST /api/auth/login/second-factor` within five minutes. Where there is no `challenge`, send the same again with a `code`.
         SecondFactorRequired = "second_factor_required",
         /// The code of the second factor is wrong, was used, or is of another time. Send the next one.
         WrongCode = "wrong_code",

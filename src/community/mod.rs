@@ -308,6 +308,9 @@ pub struct Person {
     full_name: String,
     #[schema(required = true)]
     avatar_url: Option<String>,
+    /// Whether strangers are not to find the user.
+    #[serde(skip)]
+    is_paused: bool,
 }
 
 impl From<User> for Person {
@@ -315,7 +318,8 @@ impl From<User> for Person {
         // Beside what somebody made it is not looked at who is a friend.
         let is_told = one.profile.audiences.avatar_url <= FieldAudience::Members;
         let avatar_url = one.avatar_url.filter(|_| is_told);
-        Self { id: one.id, username: one.username, full_name: one.full_name, avatar_url }
+        let is_paused = one.paused_since.is_some();
+        Self { id: one.id, username: one.username, full_name: one.full_name, avatar_url, is_paused }
     }
 }
 

@@ -129,8 +129,14 @@ pub enum Object<'a> {
     },
     /// Who somebody is.
     Profile {
+        /// The user.
+        owner: &'a str,
         /// Whether that user has blocked the viewer.
         is_kept_out: bool,
+        /// Whether that user's profile is paused.
+        is_paused: bool,
+        /// Whether both say that they are friends.
+        is_friend: bool,
     },
     /// One field of a profile, of a user whom the viewer sees.
     ProfileField {
@@ -148,10 +154,12 @@ pub enum Object<'a> {
         /// Whether the user says so as well that they are friends.
         is_friend: bool,
     },
-    /// Somebody among others: who comes to an event, or has written a review.
+    /// Somebody among others: who is found, comes to an event, or has written a review.
     Somebody {
         /// That user.
         user: &'a str,
+        /// Whether that user's profile is paused, where strangers are not to find it.
+        is_paused: bool,
     },
     /// An event.
     Event {
@@ -175,6 +183,8 @@ pub enum Object<'a> {
     Listing {
         /// The user who offers it.
         host: &'a str,
+        /// Whether the host's profile is paused, so that it is not offered.
+        is_paused: bool,
     },
     /// Where exactly a place to stay is, and how one gets in.
     Address {
@@ -280,12 +290,16 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             };
             allowed_if(is_told || viewer.is(author), Verdict::Hidden)
         }
-        (Object::Profile { is_kept_out }, Action::Read) => allowed_if(!is_kept_out, Verdict::Hidden),
+        (Object::Profile { owner, is_kept_out, is_paused, is_friend }, Action::Read) => {
+            let is_met = !is_paused || *is_friend || viewer.is(owner);
+            allowed_if(!is_kept_out && is_met, Verdict::Hidden)
+        }
         (Object::ProfileField { owner, audience, is_friend }, Action::Read) => {
             allowed_if(viewer.is(owner) || is_told(*audience, *is_friend), Verdict::Hidden)
         }
-        (Object::Somebody { user }, Action::Read) => {
-            allowed_if(!viewer.keeps_apart_from(user), Verdict::Hidden)
+        (Object::Somebody { user, is_paused }, Action::Read) => {
+            let is_met = !is_paused || viewer.is(user) || viewer.is_friend_of(user);
+            allowed_if(is_met && !viewer.keeps_apart_from(user), Verdict::Hidden)
         }
         (Object::Circle { owner, .. }, Action::Read) if viewer.keeps_apart_from(owner) => Verdict::Hidden,
         (Object::Circle { owner, is_friend }, Action::Read) => {
@@ -317,8 +331,9 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             let owns = viewer.is(owner) || is_admin;
             of_event(action, owns, *involved, false, AttendeeList::Hosts)
         }
-        (Object::Listing { host }, Action::Read) => {
-            allowed_if(!viewer.keeps_apart_from(host), Verdict::Hidden)
+        (Object::Listing { host, is_paused }, Action::Read) => {
+            let is_offered = !is_paused || viewer.is(host);
+            allowed_if(is_offered && !viewer.keeps_apart_from(host), Verdict::Hidden)
         }
         (Object::Proposal { by: user } | Object::Ticket { member: user }, Action::Read) => {
             allowed_if(viewer.is(user) || is_staff, Verdict::Hidden)
@@ -327,7 +342,7 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             let refusal = Verdict::Forbidden("only its member may do this");
             allowed_if(viewer.is(member), if is_staff { refusal } else { Verdict::Hidden })
         }
-        (Object::Listing { host }, _) => {
+        (Object::Listing { host, .. }, _) => {
             allowed_if(viewer.is(host) || is_admin, Verdict::Forbidden("only its host may do this"))
         }
         // Admins do without it: nothing of theirs needs to know where somebody sleeps.
@@ -465,8 +480,8 @@ mod tests {
             post(Visibility::Friends),
             post(Visibility::Private),
             Object::Circle { owner: "ana", is_friend: true },
-            Object::Somebody { user: "ana" },
-            Object::Listing { host: "ana" },
+            Object::Somebody { user: "ana", is_paused: false },
+            Object::Listing { host: "ana", is_paused: false },
         ];
         let seen = |relations: &Relations| {
             objects.map(|object| may(Viewer::user("ben").knowing(relations), Action::Read, &object))
@@ -481,6 +496,33 @@ mod tests {
         assert!(!verdict.is_allowed(), "a copy that is late shows nothing");
         let own = Object::Circle { owner: "ben", is_friend: false };
         assert!(may(Viewer::user("ben").knowing(&stranger), Action::Read, &own).is_allowed());
+    }
+
+    #[test]
+    fn who_pauses_is_met_by_friends_alone_and_offers_no_place() {
+        let friend = Relations::new(1, vec![("ana".to_owned(), Sorts::FRIENDS)]);
+        let apart = Relations::new(1, vec![("ana".to_owned(), Sorts::FRIENDS.or(Sorts::BLOCKED))]);
+        let stranger = Relations::default();
+        let (ana, ben) = (Viewer::user("ana"), Viewer::user("ben"));
+        let admin = Viewer { role: Role::Admin, ..Viewer::user("eva") };
+        for (viewer, is_friend, seen) in [
+            (ana.knowing(&stranger), false, [true, true, true]),
+            (ben.knowing(&friend), true, [true, true, false]),
+            (ben.knowing(&stranger), false, [false, false, false]),
+            (ben.knowing(&apart), false, [false, false, false]),
+            (admin, false, [false, false, false]),
+        ] {
+            let objects = [
+                Object::Profile { owner: "ana", is_kept_out: false, is_paused: true, is_friend },
+                Object::Somebody { user: "ana", is_paused: true },
+                Object::Listing { host: "ana", is_paused: true },
+            ];
+            let verdicts = objects.map(|object| may(viewer, Action::Read, &object));
+            assert_eq!(verdicts.map(Verdict::is_allowed), seen, "{viewer:?}");
+            assert!(verdicts.iter().all(|verdict| verdict.is_allowed() || *verdict == Verdict::Hidden));
+        }
+        let blocked = Object::Profile { owner: "ana", is_kept_out: true, is_paused: true, is_friend: true };
+        assert!(!may(ben, Action::Read, &blocked).is_allowed());
     }
 
     #[test]

@@ -36,13 +36,15 @@ const BOOKING: Pair = pair!("booking");
 const PAYMENT: Pair = pair!("payment");
 
 /// The content of each letter by its name, and the field that holds the address of its button.
-const CONTENTS: [(&str, &str, Pair); 32] = [
+const CONTENTS: [(&str, &str, Pair); 34] = [
     ("welcome", "home_url", ACCOUNT),
     ("verify_email", "url", ACCOUNT),
     ("reset_password", "url", ACCOUNT),
     ("password_changed", "reset_url", ACCOUNT),
     ("second_factor_on", "reset_url", ACCOUNT),
     ("second_factor_off", "reset_url", ACCOUNT),
+    ("second_factor_ending", "keep_url", ACCOUNT),
+    ("new_login", "end_url", ACCOUNT),
     ("confirm_new_address", "url", ACCOUNT),
     ("address_changed", "undo_url", ACCOUNT),
     ("account_leaving", "undo_url", ACCOUNT),

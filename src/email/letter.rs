@@ -208,6 +208,26 @@ pub enum Letter {
         /// The address where another password can be asked for.
         reset_url: String,
     },
+    /// To somebody whose second factor an admin takes off.
+    SecondFactorEnding {
+        /// How the person is called.
+        name: String,
+        /// The address that keeps it.
+        keep_url: String,
+        /// How long that works, in hours.
+        valid_hours: u32,
+    },
+    /// To somebody on whose account a login was made from a device that was not seen before.
+    NewLogin {
+        /// How the person is called.
+        name: String,
+        /// The device and the network.
+        device: String,
+        /// The address that ends all logins.
+        end_url: String,
+        /// How long that works, in hours.
+        valid_hours: u32,
+    },
     /// To the new address of an account, which counts once it is confirmed.
     ConfirmNewAddress {
         /// How the person is called.
@@ -412,6 +432,8 @@ impl Letter {
             Self::PasswordChanged { .. } => "password_changed",
             Self::SecondFactorOn { .. } => "second_factor_on",
             Self::SecondFactorOff { .. } => "second_factor_off",
+            Self::SecondFactorEnding { .. } => "second_factor_ending",
+            Self::NewLogin { .. } => "new_login",
             Self::ConfirmNewAddress { .. } => "confirm_new_address",
             Self::AddressChanged { .. } => "address_changed",
             Self::AccountLeaving { .. } => "account_leaving",
@@ -450,6 +472,8 @@ impl Letter {
             | Self::PasswordChanged { .. }
             | Self::SecondFactorOn { .. }
             | Self::SecondFactorOff { .. }
+            | Self::SecondFactorEnding { .. }
+            | Self::NewLogin { .. }
             | Self::ConfirmNewAddress { .. }
             | Self::AddressChanged { .. }
             | Self::AccountLeaving { .. }
@@ -519,6 +543,9 @@ impl Letter {
         for valid in [1, 24] {
             letters.push(Self::VerifyEmail { name: name(), url: url(), valid_hours: valid });
             letters.push(Self::ResetPassword { name: name(), url: url(), valid_minutes: valid });
+            letters.push(Self::SecondFactorEnding { name: name(), keep_url: url(), valid_hours: valid });
+            let (device, end_url) = (name(), url());
+            letters.push(Self::NewLogin { name: name(), device, end_url, valid_hours: valid });
             letters.push(Self::ConfirmNewAddress { name: name(), url: url(), valid_hours: valid });
             let (new_address, undo_url) = ("a•••@example.com".to_owned(), url());
             letters.push(Self::AddressChanged { name: name(), new_address, undo_url, valid_days: valid });
@@ -582,6 +609,8 @@ mod tests {
                     | "password_changed"
                     | "second_factor_on"
                     | "second_factor_off"
+                    | "second_factor_ending"
+                    | "new_login"
                     | "confirm_new_address"
                     | "address_changed"
                     | "account_leaving"

@@ -86,6 +86,22 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         ("post /api/auth/totp", "/api/auth/totp".to_owned(), json!({"password": "x"})),
         ("post /api/auth/totp/confirm", "/api/auth/totp/confirm".to_owned(), json!({"code": "000000"})),
         ("delete /api/auth/totp", "/api/auth/totp".to_owned(), json!({"password": "x", "code": "000000"})),
+        (
+            "post /api/auth/totp/recovery-codes",
+            "/api/auth/totp/recovery-codes".to_owned(),
+            json!({"password": "x", "code": "000000"}),
+        ),
+        (
+            "delete /api/admin/users/{id}/second-factor",
+            format!("/api/admin/users/{event}/second-factor"),
+            json!({"reason": "Lost her phone."}),
+        ),
+        (
+            "post /api/auth/keep-second-factor",
+            "/api/auth/keep-second-factor".to_owned(),
+            json!({"token": "x"}),
+        ),
+        ("post /api/auth/end-logins", "/api/auth/end-logins".to_owned(), json!({"token": "x"})),
         ("post /api/auth/refresh", "/api/auth/refresh".to_owned(), json!({"refreshToken": "x"})),
         ("patch /api/users/me", "/api/users/me".to_owned(), profile),
         ("post /api/auth/verify", "/api/auth/verify".to_owned(), json!({"token": "x"})),
@@ -104,12 +120,12 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         (
             "post /api/users/me/email",
             "/api/users/me/email".to_owned(),
-            json!({"email": "b@example.com", "password": "x"}),
+            json!({"email": "b@example.com", "password": "x", "code": "000000"}),
         ),
         (
             "delete /api/users/me",
             "/api/users/me".to_owned(),
-            json!({"password": "x", "confirmation": "nobody"}),
+            json!({"password": "x", "confirmation": "nobody", "code": "000000"}),
         ),
         ("post /api/auth/undo-deletion", "/api/auth/undo-deletion".to_owned(), json!({"token": "x"})),
         (

@@ -40,6 +40,7 @@ mod operations;
 mod outages;
 mod outbox;
 mod pages;
+mod pausing;
 mod payments;
 mod personal;
 mod policy;

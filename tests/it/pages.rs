@@ -247,7 +247,15 @@ async fn pages_are_no_part_of_the_api() {
     assert_eq!(status, StatusCode::OK);
     let paths = document["paths"].as_object().unwrap();
     assert!(paths.contains_key("/api/auth/verify"));
-    for page in ["verify-email", "reset-password", "confirm-email", "undo-email-change", "forgot-password"] {
+    for page in [
+        "verify-email",
+        "reset-password",
+        "confirm-email",
+        "undo-email-change",
+        "end-logins",
+        "keep-second-factor",
+        "forgot-password",
+    ] {
         assert!(!paths.contains_key(&format!("/{page}")), "{page}");
         let page = open(&server, &format!("/{page}"), "en").await;
         page.heading(StatusCode::OK);

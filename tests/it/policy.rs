@@ -161,7 +161,9 @@ use Outcome::{Allowed, Forbidden, Hidden, Unknown};
 fn rule(operation: &str) -> Option<Rule> {
     Some(match operation {
         "confirmEmail"
+        | "endLoginsByLink"
         | "forgotPassword"
+        | "keepSecondFactor"
         | "logIn"
         | "logInWithSecondFactor"
         | "refreshTokens"
@@ -206,6 +208,7 @@ fn rule(operation: &str) -> Option<Rule> {
         | "beginSecondFactor"
         | "confirmSecondFactor"
         | "removeSecondFactor"
+        | "renewRecoveryCodes"
         | "resendVerification"
         | "listBookmarks"
         | "listEvents"
@@ -234,6 +237,8 @@ fn rule(operation: &str) -> Option<Rule> {
         | "getMe"
         | "changeMe"
         | "changeEmail"
+        | "pauseMe"
+        | "resumeMe"
         | "createConversation"
         | "listConversations"
         | "getUser"
@@ -248,11 +253,36 @@ fn rule(operation: &str) -> Option<Rule> {
         | "getExport"
         | "readExportPart"
         | "requestExport" => Rule::User,
-        "getFeatures" | "getFunnel" | "getRetention" | "getSeries" | "getTop" | "listQueues" | "listJobs"
-        | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"
-        | "getMailAddress" | "getActor" | "exportStore" | "listFindings" | "listNodes" | "getSlow"
-        | "listTraces" | "createTrace" | "removeTrace" | "getTree" | "listTrees" | "createUser"
-        | "listAllPayments" | "getRevenue" | "listDepartures" | "deleteUser" => Administers,
+        "getFeatures"
+        | "getFunnel"
+        | "getRetention"
+        | "getSeries"
+        | "getTop"
+        | "listQueues"
+        | "listJobs"
+        | "changeQueue"
+        | "listSchedules"
+        | "dropJob"
+        | "getJob"
+        | "retryJob"
+        | "liftMailAddress"
+        | "getMailAddress"
+        | "getActor"
+        | "exportStore"
+        | "listFindings"
+        | "listNodes"
+        | "getSlow"
+        | "listTraces"
+        | "createTrace"
+        | "removeTrace"
+        | "getTree"
+        | "listTrees"
+        | "createUser"
+        | "listAllPayments"
+        | "getRevenue"
+        | "listDepartures"
+        | "deleteUser"
+        | "takeOffSecondFactor" => Administers,
         "getEvent" | "answerEvent" | "listHosts" | "getEventCalendar" | "beginPayment" => SeesEvent,
         "listAttendees" => SeesAttendees,
         "listDoor" | "checkIn" => ChecksIn,
@@ -724,8 +754,9 @@ fn of_ones_own(id: &str, rule: Rule, path: &str, body: Option<&Value>) -> Vec<Qu
             (Rule::User, _) | (Moderates, Moderator) | (_, Admin) => Allowed,
             _ => Forbidden,
         };
-        // Who logs out is asked no more.
-        (!id.starts_with("logOut") || wanted != Allowed).then_some(wanted)
+        // Who logs out is asked no more, and whom everybody is asked about must not pause.
+        let stays = !id.starts_with("logOut") && id != "pauseMe";
+        (stays || wanted != Allowed).then_some(wanted)
     });
     for question in &mut questions {
         question.may_be_nothing = true;

@@ -123,3 +123,26 @@ async fn a_report_copies_what_the_reporter_sees_and_all_of_it() {
         assert_eq!(json!({"text": copy["text"], "media": copy["media"]}), copied, "{whole}");
     }
 }
+
+async fn register(server: &Server, number: usize, username: &str) -> (StatusCode, Value) {
+    let body = json!({
+        "email": format!("dancer{number}@example.com"), "password": "abrazo-1234", "username": username, "fullName": "Ana",
+    });
+    server.call(Method::POST, "/api/auth/register", None, Some(body)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_who_register_names_that_look_alike_at_once_one_has_an_account() {
+    let server = Server::start().await;
+    let names = ["Ian.Moreno", "lan_moreno", "1an-rnoreno", "IAN.M0RENO"];
+    let racers = names.iter().enumerate().map(|(number, name)| register(&server, number, name));
+    let answers = futures_util::future::join_all(racers).await;
+    let made = answers.iter().filter(|(status, _)| *status == StatusCode::CREATED).count();
+    assert_eq!(made, 1, "{answers:?}");
+    for (status, problem) in answers.iter().filter(|(status, _)| *status != StatusCode::CREATED) {
+        assert_eq!(*status, StatusCode::CONFLICT, "{problem}");
+        assert_eq!(problem["errors"][0]["field"], "username", "{problem}");
+    }
+    let (status, answer) = register(&server, 9, "ian.moren").await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+}

@@ -132,6 +132,79 @@ async fn a_code_is_asked_for_after_the_password_and_is_good_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_password_alone_changes_neither_address_nor_codes_and_deletes_nothing() {
+    let mail = SmtpServer::start();
+    let server = start(&mail, &[("AUTH__RATES__FAILED_LOGINS", "100")]).await;
+    let ana = server.register("ana").await;
+    let renew = async |code: &str| {
+        server.post("/api/auth/totp/recovery-codes", &ana, json!({"password": PASSWORD, "code": code})).await
+    };
+    assert_eq!(renew("000000").await.0, StatusCode::NOT_FOUND, "there is no second factor");
+    let (_, codes) = turn_on(&server, &ana).await;
+    let address = json!({"email": "new@example.com", "password": PASSWORD});
+    let deletion = json!({"confirmation": "ana", "password": PASSWORD});
+    for (method, path, body) in
+        [(Method::POST, "/api/users/me/email", address), (Method::DELETE, "/api/users/me", deletion)]
+    {
+        let ask = async |code: Option<&str>| {
+            let mut body = body.clone();
+            if let Some(code) = code {
+                body["code"] = json!(code);
+            }
+            server.call(method.clone(), path, Some(&ana.token), Some(body)).await
+        };
+        let (status, problem) = ask(None).await;
+        let told = (status, &problem["code"], &problem["challenge"]);
+        assert_eq!(told, (StatusCode::UNAUTHORIZED, &json!("second_factor_required"), &Value::Null));
+        assert_eq!(ask(Some("nothing")).await.1["code"], "wrong_code", "{path}");
+        if path.ends_with("email") {
+            assert_eq!(ask(Some(&codes[0])).await.0, StatusCode::ACCEPTED);
+            assert_eq!(ask(Some(&codes[0])).await.1["code"], "wrong_code", "spent");
+        }
+    }
+    assert_eq!(renew("nothing").await.1["code"], "wrong_code");
+    let (status, renewed) = renew(&codes[1]).await;
+    assert_eq!(status, StatusCode::OK, "{renewed}");
+    let renewed: Vec<_> = renewed["recoveryCodes"].as_array().unwrap().iter().collect();
+    assert_eq!(renewed.len(), 10);
+    assert_eq!(renew(&codes[2]).await.1["code"], "wrong_code", "one of before");
+    let deletion = json!({"confirmation": "ana", "password": PASSWORD, "code": renewed[0]});
+    let (status, answer) =
+        server.call(Method::DELETE, "/api/users/me", Some(&ana.token), Some(deletion)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_lost_device_and_codes_is_helped_by_an_admin_and_nobody_else_is() {
+    let mail = SmtpServer::start();
+    let server = start(&mail, &[]).await;
+    let (ana, ben) = (server.register("ana").await, server.register("ben").await);
+    let eva = crate::admin::staff(&server, "eva", "admin").await;
+    let take_off = async |user: &User, by: &User| {
+        let path = format!("/api/admin/users/{}/second-factor", user.id);
+        let body = json!({"reason": "She lost her phone; we have met."});
+        server.call(Method::DELETE, &path, Some(&by.token), Some(body)).await
+    };
+    assert_eq!(take_off(&ana, &eva).await.0, StatusCode::NOT_FOUND, "there is none");
+    let (_, codes) = turn_on(&server, &ana).await;
+    assert_eq!(take_off(&ana, &ben).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(take_off(&eva, &eva).await.0, StatusCode::CONFLICT);
+    let (status, answered) = take_off(&ana, &eva).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answered}");
+    assert_eq!(take_off(&ana, &eva).await, (StatusCode::ACCEPTED, answered), "asked again");
+    assert_eq!(server.get("/api/users/me", &ana).await.0, StatusCode::UNAUTHORIZED, "all logins end");
+    let token =
+        letter(&mail, "ana", "Your account will ask for no code", 1).await.token("keep-second-factor");
+    let tried = challenge(&server, "ana@example.com").await;
+
+    let keep = "/api/auth/keep-second-factor";
+    crate::links::use_link(&server, keep, json!({"token": token})).await;
+    assert_eq!(post(&server, keep, json!({"token": token})).await.0, StatusCode::GONE);
+    assert_eq!(answer(&server, &tried, &codes[0]).await.0, StatusCode::OK, "the codes are as before");
+    assert_eq!(take_off(&ana, &eva).await.0, StatusCode::ACCEPTED, "it can be begun again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guessing_codes_is_held_up() {
     let server = Server::start_with(&[("AUTH__RATES__FAILED_LOGINS", "100")]).await;
     let ana = server.register("ana").await;

@@ -3,7 +3,8 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::links::PASSWORD;
+use crate::links::{PASSWORD, letter, post, start, use_link};
+use crate::mail::SmtpServer;
 use crate::server::{Server, User};
 use crate::tokens::{Socket, refresh};
 
@@ -86,4 +87,35 @@ async fn a_login_that_is_ended_is_over_at_once_and_the_others_stay() {
     assert!(!is_out(&server, &ben).await);
     let left = sessions(&server, &kitchen).await;
     assert_eq!((left.len(), &left[0]["device"], &left[0]["current"]), (1, &json!("Kitchen"), &json!(true)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_from_a_new_device_is_told_of_and_its_letter_ends_all_logins() {
+    const SUBJECT: &str = "A new device is logged in";
+    let mail = SmtpServer::start();
+    let server = start(&mail, &[]).await;
+    server.register("ana").await;
+    let browser = log_in(&server, "ana", None).await;
+    let told = letter(&mail, "ana", SUBJECT, 1).await;
+    let words = told.text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("Firefox on Linux, 127.0.0.0/24"), "{words}");
+    // The same again is no news, also when no login there is from there.
+    assert_eq!(end(&server, &browser, SESSIONS).await, StatusCode::NO_CONTENT);
+    server.call(Method::POST, "/api/auth/logout", Some(&browser.token), None).await;
+    let browser = log_in(&server, "ana", None).await;
+    log_in(&server, "ana", Some("Kitchen")).await;
+    letter(&mail, "ana", SUBJECT, 2).await;
+    // Three links are good at a time, and then no further letter is sent.
+    for device in ["Phone", "Tablet", "Clock"] {
+        log_in(&server, "ana", Some(device)).await;
+    }
+    letter(&mail, "ana", SUBJECT, 3).await;
+
+    let end_logins = "/api/auth/end-logins";
+    let token = told.token("end-logins");
+    use_link(&server, end_logins, json!({"token": token})).await;
+    assert!(is_out(&server, &browser).await);
+    assert_eq!(post(&server, end_logins, json!({"token": token})).await.0, StatusCode::GONE);
+    log_in(&server, "ana", Some("Phone")).await;
+    letter(&mail, "ana", SUBJECT, 3).await;
 }

@@ -146,6 +146,8 @@ pub(super) const LETTER: Label = (
         "password_changed",
         "second_factor_on",
         "second_factor_off",
+        "second_factor_ending",
+        "new_login",
         "confirm_new_address",
         "address_changed",
         "account_leaving",

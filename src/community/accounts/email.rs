@@ -9,7 +9,7 @@ use deserr::Deserr;
 use jiff::Timestamp;
 use mundotango_gateway::Identity;
 use mundotango_gateway::extract::ValidJson;
-use mundotango_gateway::input::BadFields;
+use mundotango_gateway::input::{BadFields, Maybe};
 use mundotango_gateway::problem::{Code, FieldCode, Problem};
 use mundotango_gateway::revocation_store::Revoked;
 use mundotango_jobs::JobError;
@@ -25,7 +25,7 @@ use super::store::User;
 use crate::community::Community;
 use crate::community::letters;
 use crate::community::limits::Address;
-use crate::texts::{EmailAddress, GivenPassword, LinkToken, NewPassword};
+use crate::texts::{EmailAddress, GivenPassword, LinkToken, NewPassword, SecondFactorCode};
 
 type Shared = State<Arc<Community>>;
 
@@ -38,6 +38,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(change))
         .routes(routes!(confirm))
         .routes(routes!(undo))
+        .routes(routes!(end_logins))
 }
 
 /// The token of a link.
@@ -71,6 +72,10 @@ struct NewEmailBody {
     email: EmailAddress,
     /// The password, so that nobody changes the address who only found the device.
     password: GivenPassword,
+    /// What the device shows, or a recovery code; needed where the account has a second factor.
+    #[deserr(default)]
+    #[schema(value_type = Option<SecondFactorCode>)]
+    code: Maybe<SecondFactorCode>,
 }
 
 /// 410: the link does nothing. The same for all causes, so that nobody learns which links there are.
@@ -150,6 +155,19 @@ impl Community {
         let (MailedLink { user_id, id, .. }, _) = self.good_link(token, Purpose::UndoEmail, now).await?;
         self.lock_out_user(&user_id).await?;
         if self.accounts.undo_email_change(&user_id, &id, &new_id(), now).await? {
+            // Somebody may have logged in between.
+            self.lock_out_user(&user_id).await
+        } else {
+            Err(not_good())
+        }
+    }
+
+    /// Ends all logins of an account, by the token of the link in the letter about one of them.
+    pub(super) async fn end_logins_by_link(&self, token: LinkToken) -> Result<(), Problem> {
+        let now = now();
+        let (MailedLink { user_id, id, .. }, _) = self.good_link(token, Purpose::EndLogins, now).await?;
+        self.lock_out_user(&user_id).await?;
+        if self.accounts.end_logins_by_link(&user_id, &id, now).await? {
             // Somebody may have logged in between.
             self.lock_out_user(&user_id).await
         } else {
@@ -300,6 +318,7 @@ async fn change(
         let message = "is the address of this account already";
         return Err(Problem::invalid_field("email", FieldCode::NotAllowed, message));
     }
+    community.check_code(&user, body.code, &address).await?;
     // Whether somebody else has the address is said to who reads its mail alone.
     community.send_link(&user.id, Purpose::ConfirmEmail, email).await?;
     Ok(StatusCode::ACCEPTED)
@@ -329,5 +348,20 @@ async fn confirm(
 )]
 async fn undo(State(community): Shared, ValidJson(body): ValidJson<LinkBody>) -> Result<StatusCode, Problem> {
     community.undo_email_change(body.token).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// End all logins of an account, by the token of the link in the letter about a login from a device that was not seen before. Set another
+/// password then, as somebody may know this one.
+#[utoipa::path(
+    post, path = "/api/auth/end-logins", operation_id = "endLoginsByLink",
+    tag = "auth", security(()), request_body = LinkBody,
+    responses((status = NO_CONTENT), (status = BAD_REQUEST, body = Problem), (status = GONE, body = Problem)),
+)]
+async fn end_logins(
+    State(community): Shared,
+    ValidJson(body): ValidJson<LinkBody>,
+) -> Result<StatusCode, Problem> {
+    community.end_logins_by_link(body.token).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::links::Link;
 use super::profile::Profile;
 use super::restrictions::Restriction;
-use super::rules::Login;
+use super::rules::{Device, Login};
 use super::totp::{Challenge, Totp};
 use crate::community::roles::Role;
 
 /// The users. What is cached holds no secret: those are rows.
 pub static USERS: Kind<Facts, Account, Row> =
-    Kind::new("users", "a user: 50 logins of 500 B, 27 KB", PERSONAL).cached(Duration::from_mins(10));
+    Kind::new("users", "a user: 50 logins of 500 B, 50 devices of 150 B, 35 KB", PERSONAL)
+        .cached(Duration::from_mins(10));
 /// Whose the fields are.
 const PERSONAL: &[Fields] = &[
     Fields::of(
@@ -40,6 +41,7 @@ const PERSONAL: &[Fields] = &[
             "head.profile.dancing_since",
             "head.profile.audiences.*",
             "head.verified_at",
+            "head.paused_since",
             "head.leaving.since",
             "head.leaving.until",
             "head.restrictions.*.decision",
@@ -68,8 +70,12 @@ const PERSONAL: &[Fields] = &[
             "rows.t.link.expires_at",
             "rows.totp.totp.made_at",
             "rows.totp.totp.confirmed_at",
+            "rows.totp.totp.removed_at",
             "rows.totp.totp.wrong.count",
             "rows.totp.totp.wrong.since",
+            "rows.devices.devices.*.device",
+            "rows.devices.devices.*.network",
+            "rows.devices.devices.*.seen_at",
             "keys.c",
             "rows.c.challenge.until",
             "rows.c.challenge.attempts",
@@ -99,6 +105,8 @@ pub(super) const PASSWORD: &str = "password";
 pub(super) const LOGINS: &str = "l";
 /// The row of the second factor.
 pub(super) const TOTP: &str = "totp";
+/// The row of the devices that logins were made on.
+pub(super) const DEVICES: &str = "devices";
 /// Below this lie the logins that wait for a code, by id.
 pub(super) const CHALLENGES: &str = "c";
 
@@ -139,6 +147,9 @@ pub struct Account {
     /// That the user leaves: from here on nobody sees the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) leaving: Option<Leaving>,
+    /// Since when the profile is paused: strangers do not find the user, and begin nothing new with the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) paused_since: Option<Timestamp>,
     /// What decisions of the moderators keep the user from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) restrictions: Vec<Restriction>,
@@ -170,4 +181,6 @@ pub enum Row {
     Totp(Totp),
     /// A login that waits for a code.
     Challenge(Challenge),
+    /// The devices that logins were made on, the one that was seen last at the end.
+    Devices(Vec<Device>),
 }

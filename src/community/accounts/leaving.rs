@@ -5,7 +5,7 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::{Decision, RowRange, Wants, prefix};
 
 use super::kind::{LOGINS, Leaving, Owned, Row, USERS};
-use super::link_store::{end_links, end_logins, good, link_key, links_of, put_link};
+use super::link_rows::{end_links, end_logins, good, link_key, links_of, put_link};
 use super::links::{Link, MAX_LINKS, Purpose};
 use super::names::Name;
 use super::rules::MAX_LOGINS;
@@ -109,7 +109,7 @@ impl AccountStore {
         else {
             return Ok(());
         };
-        let mut names = vec![Name::username(&username), Name::email(&email)];
+        let mut names = vec![Name::username(&username), Name::alike(&username), Name::email(&email)];
         for purpose in Purpose::ALL {
             let range = RowRange::first(links_of(purpose), MAX_LINKS + 1);
             for (_, row) in self.0.rows(&USERS, user_id, &range).await?.items {

@@ -28,6 +28,10 @@ pub enum Purpose {
     UndoEmail,
     /// Keeps an account that is to be deleted.
     UndoDeletion,
+    /// Ends all logins: one was made that may be somebody else's.
+    EndLogins,
+    /// Keeps a second factor that an admin takes off.
+    KeepSecondFactor,
 }
 
 impl Purpose {
@@ -36,6 +40,7 @@ impl Purpose {
         match self {
             Self::VerifyEmail | Self::ConfirmEmail => Duration::from_hours(48),
             Self::ResetPassword => Duration::from_hours(1),
+            Self::EndLogins | Self::KeepSecondFactor => Duration::from_hours(24),
             Self::UndoEmail | Self::UndoDeletion => Duration::from_hours(7 * 24),
         }
     }
@@ -48,6 +53,8 @@ impl Purpose {
             Self::ConfirmEmail => "confirm",
             Self::UndoEmail => "undo",
             Self::UndoDeletion => "stay",
+            Self::EndLogins => "logins",
+            Self::KeepSecondFactor => "factor",
         }
     }
 
@@ -59,12 +66,21 @@ impl Purpose {
             Self::ConfirmEmail => "confirm-email",
             Self::UndoEmail => "undo-email-change",
             Self::UndoDeletion => "undo-deletion",
+            Self::EndLogins => "end-logins",
+            Self::KeepSecondFactor => "keep-second-factor",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::VerifyEmail, Self::ResetPassword, Self::ConfirmEmail, Self::UndoEmail, Self::UndoDeletion];
+    pub const ALL: [Self; 7] = [
+        Self::VerifyEmail,
+        Self::ResetPassword,
+        Self::ConfirmEmail,
+        Self::UndoEmail,
+        Self::UndoDeletion,
+        Self::EndLogins,
+        Self::KeepSecondFactor,
+    ];
 
     fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|purpose| purpose.name() == name)
@@ -76,7 +92,7 @@ impl Purpose {
 pub struct Link {
     /// Where the letter goes. A link to an address that is the user's no longer is good for nothing.
     pub email: String,
-    /// The address that is told of, where it is another.
+    /// What is told of: another address, or from where a login was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other: Option<String>,
     /// When it was made.

@@ -4,6 +4,7 @@ mod client;
 pub(super) mod email;
 pub mod kind;
 pub mod leaving;
+mod link_rows;
 mod link_store;
 pub mod links;
 pub mod names;
@@ -19,6 +20,7 @@ mod rows;
 pub mod rules;
 pub mod sealed;
 mod second_factor;
+mod second_factor_removal;
 mod session_store;
 mod sessions;
 pub mod store;
@@ -77,6 +79,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .merge(email::router())
         .merge(sessions::router())
         .merge(second_factor::router())
+        .merge(second_factor_removal::router())
         .merge(pages::router().into())
 }
 
@@ -190,6 +193,7 @@ async fn create_with_hash(
         avatar_url: None,
         profile: Profile::default(),
         is_verified: false,
+        paused_since: None,
     };
     let hash = passwords.hash(account.password.into_string()).await?;
     let changed = [Effect::changed(PERSON, &user.id).kept()?];
@@ -370,6 +374,9 @@ async fn log_in(
     let matches = community.passwords.verify(password, hash.clone()).await?;
     if let Some(user) = user.filter(|_| matches) {
         greet(&community.accounts, &user).await;
+        if let Err(error) = community.accounts.claim_alike(&user).await {
+            tracing::warn!(%error, user = user.id, "what the username looks like is not claimed yet");
+        }
         let logged_in = community.log_in(&user.id, hash, client).await?;
         mundotango_ops::metrics().logins_total.with_label_values(&["granted"]).inc();
         return Ok(logged_in);

@@ -12,7 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::kind::USERS;
 
-/// The names: `email:` and `username:` with the name in lower case; `left:` with the digest of a name whose user has left.
+/// The names: `email:` and `username:` with the name in lower case, `alike:` with what the username looks like; `left:` with the digest
+/// of a name whose user has left.
 pub static NAMES: Kind<(), Claim, ()> = Kind::new("names", "a name: 1 row of 300 B", PERSONAL).implicit();
 /// Whose the fields are.
 const PERSONAL: &[Fields] = &[
@@ -48,6 +49,25 @@ pub struct Claim {
     pub confirmed: bool,
 }
 
+/// What a username looks like: two with the same are hard to tell apart. It is UTS #39's skeleton, as far as usernames, which are of
+/// ASCII, have confusable characters: `0` is `o`, `1` and `I` are `l`, and `m` is `rn`. As case does not tell names apart, `i` is what
+/// `I` is, and of the signs that part words one is like another.
+fn skeleton(username: &str) -> String {
+    username.to_ascii_lowercase().chars().fold(
+        String::with_capacity(username.len()),
+        |mut seen, character| {
+            match character {
+                '0' => seen.push('o'),
+                '1' | 'i' => seen.push('l'),
+                'm' => seen.push_str("rn"),
+                '-' | '.' => seen.push('_'),
+                other => seen.push(other),
+            }
+            seen
+        },
+    )
+}
+
 /// A name in the form in which names are compared.
 #[derive(Clone, Debug)]
 pub struct Name(String);
@@ -63,13 +83,19 @@ impl Name {
         Self(format!("username:{}", username.to_lowercase()))
     }
 
+    /// What a username looks like, so that nobody has one that is taken for another's.
+    pub fn alike(username: &str) -> Self {
+        Self(format!("alike:{}", skeleton(username)))
+    }
+
     /// The name of an id of [`NAMES`].
     pub(super) fn of_id(id: &str) -> Self {
         Self(id.to_owned())
     }
 
-    fn is_username(&self) -> bool {
-        self.0.starts_with("username:")
+    /// Whether nobody gets it again after its user.
+    fn is_kept_for_good(&self) -> bool {
+        self.0.starts_with("username:") || self.0.starts_with("alike:")
     }
 
     /// Where it is noted that the name was a user's who has left: whoever has the name finds it, and who has that does not find
@@ -86,7 +112,7 @@ impl Name {
 
     /// Whether the name was a user's who has left. Nobody gets it again, as mentions and followers lead to it.
     async fn is_left(&self, db: &Db) -> Result<bool, StoreError> {
-        Ok(self.is_username()
+        Ok(self.is_kept_for_good()
             && db.read(&NAMES, &self.left()).await?.is_some_and(|found| found.head.confirmed))
     }
 
@@ -96,7 +122,7 @@ impl Name {
         if self.owner(db).await?.as_deref() != Some(user_id) {
             return Ok(());
         }
-        if self.is_username() {
+        if self.is_kept_for_good() {
             // First, so that there is no moment at which a stranger can claim it.
             db.change(&NAMES, &self.left(), Wants::head(), |part| {
                 if part.head.confirmed {
@@ -194,5 +220,37 @@ impl Name {
             Ok(Decision::Write(()))
         });
         released.await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_hard_to_tell_apart_look_alike_and_others_do_not() {
+        for (one, other) in [
+            ("Ian", "lan"),
+            ("bob", "B0B"),
+            ("mario", "rnario"),
+            ("Maria", "rnarla"),
+            ("ana.perez", "ana_perez"),
+            ("ana-perez", "ANA.PEREZ"),
+            ("dj1", "djI"),
+        ] {
+            assert_eq!(skeleton(one), skeleton(other), "{one} {other}");
+        }
+        for (one, other) in
+            [("ana", "ana_"), ("ana", "anna"), ("ben5", "bens"), ("nario", "mario"), ("a1", "a2")]
+        {
+            assert_ne!(skeleton(one), skeleton(other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn digits_are_told_apart_from_each_other() {
+        let all: std::collections::BTreeSet<_> =
+            (0..1000).map(|number| skeleton(&format!("dancer-{number}"))).collect();
+        assert_eq!(all.len(), 1000);
     }
 }

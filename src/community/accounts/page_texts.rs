@@ -14,12 +14,14 @@ pub(super) enum AccountPage {
 
 impl AccountPage {
     /// All pages.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Link(Purpose::VerifyEmail),
         Self::Link(Purpose::ResetPassword),
         Self::Link(Purpose::ConfirmEmail),
         Self::Link(Purpose::UndoEmail),
         Self::Link(Purpose::UndoDeletion),
+        Self::Link(Purpose::EndLogins),
+        Self::Link(Purpose::KeepSecondFactor),
         Self::ForgotPassword,
     ];
 
@@ -62,6 +64,8 @@ pub(super) struct Texts {
     confirm: PageTexts,
     undo: PageTexts,
     stay: PageTexts,
+    end_logins: PageTexts,
+    keep_factor: PageTexts,
     forgot: PageTexts,
     /// The link was used, is too old, or was never made.
     pub(super) dead_link: Notice,
@@ -103,6 +107,8 @@ impl Texts {
             AccountPage::Link(Purpose::ConfirmEmail) => &self.confirm,
             AccountPage::Link(Purpose::UndoEmail) => &self.undo,
             AccountPage::Link(Purpose::UndoDeletion) => &self.stay,
+            AccountPage::Link(Purpose::EndLogins) => &self.end_logins,
+            AccountPage::Link(Purpose::KeepSecondFactor) => &self.keep_factor,
             AccountPage::ForgotPassword => &self.forgot,
         }
     }
@@ -153,6 +159,25 @@ static ENGLISH: Texts = Texts {
         ),
         button: "Keep my account",
         done: notice("Your account stays", "Welcome back. You can log in with your password as before."),
+    },
+    end_logins: PageTexts {
+        ask: notice(
+            "Log out all devices?",
+            "All devices that are logged in to your account are logged out, this one too.",
+        ),
+        button: "Log out all devices",
+        done: notice(
+            "All devices are logged out",
+            "Somebody else may know your password: set another one before you log in again.",
+        ),
+    },
+    keep_factor: PageTexts {
+        ask: notice(
+            "Keep the code at the login?",
+            "Logging in goes on asking for a code of your device, or a recovery code.",
+        ),
+        button: "Keep the code",
+        done: notice("The code stays", "If you did not ask for its end, set another password now."),
     },
     forgot: PageTexts {
         ask: notice(
@@ -242,6 +267,25 @@ static SPANISH: Texts = Texts {
             "Tu cuenta se queda",
             "Nos alegra que sigas. Puedes entrar con tu contraseña como antes.",
         ),
+    },
+    end_logins: PageTexts {
+        ask: notice(
+            "¿Cerrar la sesión en todos los dispositivos?",
+            "Se cerrará la sesión en todos los dispositivos que han entrado en tu cuenta, también en este.",
+        ),
+        button: "Cerrar todas las sesiones",
+        done: notice(
+            "Se ha cerrado la sesión en todos los dispositivos",
+            "Puede que otra persona conozca tu contraseña: elige otra antes de volver a entrar.",
+        ),
+    },
+    keep_factor: PageTexts {
+        ask: notice(
+            "¿Conservar el código al entrar?",
+            "Para entrar se seguirá pidiendo un código de tu dispositivo o un código de recuperación.",
+        ),
+        button: "Conservar el código",
+        done: notice("El código se queda", "Si no has pedido que se quite, elige otra contraseña ahora."),
     },
     forgot: PageTexts {
         ask: notice(

@@ -75,6 +75,8 @@ impl Community {
             AccountPage::Link(Purpose::ConfirmEmail) => self.confirm_email(token(query)?).await,
             AccountPage::Link(Purpose::UndoEmail) => self.undo_email_change(token(query)?).await,
             AccountPage::Link(Purpose::UndoDeletion) => self.undo_deletion(token(query)?).await,
+            AccountPage::Link(Purpose::EndLogins) => self.end_logins_by_link(token(query)?).await,
+            AccountPage::Link(Purpose::KeepSecondFactor) => self.keep_second_factor(token(query)?).await,
             AccountPage::ForgotPassword => {
                 self.mail_password_link(client, read::<EmailAddress>(fields, EMAIL)?).await
             }

@@ -28,7 +28,7 @@ use crate::texts::{Bio, City, FullName, LanguageTag, Pronouns, WebAddress};
 type Shared = State<Arc<Community>>;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
-    OpenApiRouter::new().routes(routes!(me, change))
+    OpenApiRouter::new().routes(routes!(me, change)).routes(routes!(pause, resume))
 }
 
 /// A user, as the user sees it.
@@ -39,6 +39,9 @@ pub(super) struct OwnUser {
     /// Whether the user is known to read the mail of the address.
     email_verified: bool,
     role: Role,
+    /// Since when the profile is paused; null if it is not.
+    #[schema(required = true)]
+    paused_since: Option<Time>,
     /// To whom each field is told.
     audiences: AudiencesView,
     #[serde(flatten)]
@@ -250,6 +253,7 @@ impl From<User> for OwnUser {
             email: user.email.clone(),
             email_verified: user.is_verified,
             role: user.role,
+            paused_since: user.paused_since.map(Time::from),
             audiences: user.profile.audiences.clone().into(),
             public: PublicUser::of(user, |_| true),
         }
@@ -266,7 +270,9 @@ impl Community {
     ) -> Result<Vec<PublicUser>, Problem> {
         let profiles = self.accounts.profiles(ids).await?.into_iter();
         let seen = profiles.filter(|profile| {
-            policy::may(viewer, Action::Read, &Object::Somebody { user: &profile.id }).is_allowed()
+            let is_paused = profile.paused_since.is_some();
+            let somebody = Object::Somebody { user: &profile.id, is_paused };
+            policy::may(viewer, Action::Read, &somebody).is_allowed()
                 && !self.revocations.is_blocked(&profile.id)
         });
         Ok(seen.map(|profile| PublicUser::seen(profile, viewer, false)).collect())
@@ -296,4 +302,25 @@ async fn change(
     let change = body.change(year)?;
     let changed = community.accounts.update_profile(&identity.user_id, change).await?;
     Ok(Json(changed.ok_or_else(|| Problem::not_found("user"))?.into()))
+}
+
+/// Pause the own profile: only friends find it and see it, the caller's places to stay are not offered, and strangers begin nothing new with the
+/// caller. Conversations and bookings that there are go on. It lasts until it is ended.
+#[utoipa::path(
+    post, path = "/api/users/me/pause", operation_id = "pauseMe",
+    tag = "users", responses((status = OK, body = OwnUser)),
+)]
+async fn pause(identity: Identity, State(community): Shared) -> Result<Json<OwnUser>, Problem> {
+    let paused = community.accounts.pause(&identity.user_id, Some(mundotango_storage::now())).await?;
+    Ok(Json(paused.ok_or_else(|| Problem::not_found("user"))?.into()))
+}
+
+/// Have the own profile seen again as before it was paused.
+#[utoipa::path(
+    delete, path = "/api/users/me/pause", operation_id = "resumeMe",
+    tag = "users", responses((status = OK, body = OwnUser)),
+)]
+async fn resume(identity: Identity, State(community): Shared) -> Result<Json<OwnUser>, Problem> {
+    let resumed = community.accounts.pause(&identity.user_id, None).await?;
+    Ok(Json(resumed.ok_or_else(|| Problem::not_found("user"))?.into()))
 }

@@ -1,9 +1,12 @@
 //! The rows of a user's logins, as rules see and leave them.
 
-use mundotango_storage::db::{key, prefix};
+use mundotango_storage::StoreError;
+use mundotango_storage::db::{Wants, key, prefix};
 
-use super::kind::{CHALLENGES, LOGINS, Owned, PASSWORD, Row, TOTP};
-use super::rules::{Login, MAX_LOGINS};
+use super::kind::{CHALLENGES, DEVICES, LOGINS, Owned, PASSWORD, Row, TOTP};
+use super::link_rows::{links_of, put_link};
+use super::links::{Link, MAX_LINKS, Purpose};
+use super::rules::{Device, Login, MAX_LOGINS};
 use super::totp::{Challenge, MAX_CHALLENGES, Totp};
 
 pub(super) fn login_key(login_id: &str) -> String {
@@ -29,13 +32,34 @@ fn make_room(part: &mut Owned<'_>, below: &str, most: usize, is_over: impl Fn(&R
     }
 }
 
-/// Adds a login. Those that are over end, and of too many the oldest.
-pub(super) fn put_login(part: &mut Owned<'_>, login: &Login) {
+/// What [`put_login`] looks at.
+pub(super) fn of_logins() -> Wants {
+    let logins = Wants::head().row(DEVICES).first(&prefix(&[LOGINS]), MAX_LOGINS + 1);
+    logins.first(&links_of(Purpose::EndLogins), MAX_LINKS + 1)
+}
+
+/// Adds a login. Those that are over end, and of too many the oldest. Where it is made from a device that was not seen before, a
+/// letter with a link that ends all logins tells of it, as long as fewer such links are good than may be.
+pub(super) fn put_login(part: &mut Owned<'_>, login: &Login) -> Result<(), StoreError> {
     let now = login.created_at;
+    let mut devices = match part.row(DEVICES) {
+        Some(Row::Devices(devices)) => devices.clone(),
+        Some(_) | None => Vec::new(),
+    };
+    let logins = part.first(&prefix(&[LOGINS]), MAX_LOGINS + 1).into_iter();
+    let logins: Vec<_> = logins.filter_map(|(_, row)| as_login(Some(row)).cloned()).collect();
+    let news = Device::note(&mut devices, &logins, login);
+    part.set(DEVICES, Row::Devices(devices));
+    if let Some(news) = news {
+        let email = part.head.email.clone();
+        let link = Link { other: Some(news), ..Link::new(Purpose::EndLogins, email, now) };
+        put_link(part, &login.user_id, Purpose::EndLogins, &login.id, link)?;
+    }
     make_room(part, LOGINS, MAX_LOGINS, |row| {
         as_login(Some(row)).is_none_or(|other| other.expires_at <= now)
     });
     part.set(login_key(&login.id), Row::Login(login.clone()));
+    Ok(())
 }
 
 pub(super) fn challenge_key(id: &str) -> String {
@@ -73,10 +97,10 @@ pub(super) fn password_of(part: &mut Owned<'_>) -> String {
 
 /// Puts a challenge in the place of a login where the user has a second factor; whether that is so.
 pub(super) fn put_challenge(part: &mut Owned<'_>, login: &Login) -> bool {
-    if !totp_of(part).is_some_and(|totp| totp.is_on()) {
+    let now = login.created_at;
+    if !totp_of(part).is_some_and(|totp| totp.is_on_at(now)) {
         return false;
     }
-    let now = login.created_at;
     let challenge = Challenge::new(&password_of(part), now);
     make_room(part, CHALLENGES, MAX_CHALLENGES, |row| {
         as_challenge(Some(row)).is_none_or(|other| other.until <= now)

@@ -10,6 +10,47 @@ pub const ROTATION_GRACE: SignedDuration = SignedDuration::from_secs(30);
 /// Most logins of one user. The oldest goes when there is one more.
 pub const MAX_LOGINS: usize = 50;
 
+/// Most devices of one user that are remembered. The one that was seen longest ago goes when there is one more.
+pub const MAX_DEVICES: usize = 50;
+
+/// From where a login was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// The device, as its program told or its user called it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// The network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// When a login was last made from there.
+    pub seen_at: Timestamp,
+}
+
+impl Device {
+    fn is_of(&self, login: &Login) -> bool {
+        self.device == login.device && self.network == login.network
+    }
+
+    /// Remembers from where a login is made, beside those that are known. From where it is if that is news: its user has logged in
+    /// before, and neither from there nor does a login that there is come from there.
+    pub fn note(known: &mut Vec<Self>, logins: &[Login], login: &Login) -> Option<String> {
+        let is_first = known.is_empty() && logins.is_empty();
+        let mut is_known = known.iter().any(|one| one.is_of(login));
+        is_known |= logins.iter().any(|one| one.device == login.device && one.network == login.network);
+        known.retain(|one| !one.is_of(login));
+        let (device, network) = (login.device.clone(), login.network.clone());
+        known.push(Self { device, network, seen_at: login.created_at });
+        let too_many = known.len().saturating_sub(MAX_DEVICES);
+        known.drain(..too_many);
+        if is_first || is_known {
+            return None;
+        }
+        let told: Vec<_> =
+            [&login.device, &login.network].into_iter().flatten().map(String::as_str).collect();
+        (!told.is_empty()).then(|| told.join(", "))
+    }
+}
+
 /// One device's login: a family of refresh tokens, of which only the newest is good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
@@ -99,6 +140,52 @@ impl Login {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn login(device: &str, network: &str) -> Login {
+        let now = Timestamp::UNIX_EPOCH;
+        Login {
+            id: "1".to_owned(),
+            user_id: "ana".to_owned(),
+            token_hash: "first".to_owned(),
+            previous_hash: None,
+            rotated_at: None,
+            created_at: now,
+            expires_at: now + SignedDuration::from_hours(1),
+            device: Some(device.to_owned()),
+            network: Some(network.to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_login_from_where_none_was_before_is_news_once() {
+        let (home, phone, away) = (login("Firefox", "a"), login("Phone", "a"), login("Phone", "b"));
+        let mut known = Vec::new();
+        let mut note = |logins: &[Login], login: &Login| Device::note(&mut known, logins, login);
+        assert_eq!(note(&[], &home), None, "the first one after the registration");
+        assert_eq!(note(&[], &home), None);
+        assert_eq!(note(&[], &phone).as_deref(), Some("Phone, a"));
+        assert_eq!(note(&[], &phone), None);
+        assert_eq!(note(&[], &away).as_deref(), Some("Phone, b"), "another network");
+        assert_eq!(
+            Device::note(&mut Vec::new(), std::slice::from_ref(&home), &home),
+            None,
+            "of before it was remembered"
+        );
+        assert!(Device::note(&mut Vec::new(), &[home], &phone).is_some());
+        let nowhere = Login { device: None, network: None, ..login("", "") };
+        assert_eq!(Device::note(&mut Vec::new(), &[login("Phone", "a")], &nowhere), None);
+    }
+
+    #[test]
+    fn no_more_devices_are_remembered_than_may_be() {
+        let mut known = Vec::new();
+        for number in 0..=MAX_DEVICES {
+            Device::note(&mut known, &[], &login(&number.to_string(), "a"));
+        }
+        assert_eq!(known.len(), MAX_DEVICES);
+        assert!(Device::note(&mut known, &[], &login("1", "a")).is_none());
+        assert!(Device::note(&mut known, &[], &login("0", "a")).is_some(), "it was seen longest ago");
+    }
 
     #[test]
     fn the_token_before_the_newest_is_good_for_a_while() {

@@ -23,6 +23,7 @@ use utoipa_axum::routes;
 use super::LoggedIn;
 use super::client::Client;
 use super::sealed::SecretKey;
+use super::store::User;
 use super::totp::{Code, RECOVERY_BYTES, RECOVERY_CODES, SECRET_BYTES, Totp, base32, recovery_code};
 use super::totp_store::{Answered, Turned};
 use crate::community::Community;
@@ -42,6 +43,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(log_in))
         .routes(routes!(state, begin, remove))
         .routes(routes!(confirm))
+        .routes(routes!(renew))
 }
 
 #[derive(Debug, Deserr, ToSchema)]
@@ -76,8 +78,8 @@ struct ConfirmBody {
 
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, deny_unknown_fields)]
-#[schema(as = SecondFactorRemoval)]
-struct RemoveBody {
+#[schema(as = SecondFactorProof)]
+struct CodeBody {
     /// The password, so that nobody does it who only found the device.
     password: GivenPassword,
     /// What the device shows, or a recovery code.
@@ -216,7 +218,7 @@ async fn log_in(
     tag = "auth", responses((status = OK, body = StateView)),
 )]
 async fn state(identity: Identity, State(community): Shared) -> Result<Json<StateView>, Problem> {
-    let totp = community.accounts.totp(&identity.user_id).await?.filter(Totp::is_on);
+    let totp = community.accounts.totp(&identity.user_id).await?.filter(|totp| totp.is_on_at(now()));
     let recovery_codes_left = totp.as_ref().map_or(0, |totp| totp.recovery.len());
     Ok(Json(StateView { enabled: totp.is_some(), recovery_codes_left }))
 }
@@ -272,8 +274,7 @@ async fn confirm(
 ) -> Result<Json<RecoveryView>, Problem> {
     let user = community.existing_user(&identity.user_id).await?;
     let attempt = community.limits.login(&user.email, &address).await?;
-    let made = (0..RECOVERY_CODES).map(|_| Ok::<_, Problem>(recovery_code(&random::<RECOVERY_BYTES>()?)));
-    let (recovery_codes, hashes) = made.collect::<Result<(Vec<_>, Vec<_>), Problem>>()?;
+    let (recovery_codes, hashes) = recovery_codes()?;
     let (key, code) = (secret_key(&community.tokens)?, Code::read(&body.code.into_string()));
     match community.accounts.confirm_totp(&user.id, key, code, hashes, now()).await? {
         Turned::Done => Ok(Json(RecoveryView { recovery_codes })),
@@ -287,9 +288,48 @@ async fn confirm(
     }
 }
 
+fn recovery_codes() -> Result<(Vec<String>, Vec<String>), Problem> {
+    let made = (0..RECOVERY_CODES).map(|_| Ok::<_, Problem>(recovery_code(&random::<RECOVERY_BYTES>()?)));
+    made.collect()
+}
+
+/// Get other recovery codes in the place of those that there are, by the password and a code. The answer has them, and they are shown
+/// this once.
+#[utoipa::path(
+    post, path = "/api/auth/totp/recovery-codes", operation_id = "renewRecoveryCodes",
+    tag = "auth", request_body = CodeBody,
+    responses(
+        (status = OK, body = RecoveryView),
+        (status = UNAUTHORIZED, body = Problem),
+        (status = NOT_FOUND, body = Problem),
+        (status = TOO_MANY_REQUESTS, body = Problem),
+    ),
+)]
+async fn renew(
+    identity: Identity,
+    State(community): Shared,
+    address: Address,
+    ValidJson(body): ValidJson<CodeBody>,
+) -> Result<Json<RecoveryView>, Problem> {
+    let user = community.existing_user(&identity.user_id).await?;
+    if !community.has_second_factor(&user.id).await? {
+        return Err(is_off());
+    }
+    community.check_password(&user, body.password, &address).await?;
+    let attempt = community.limits.login(&user.email, &address).await?;
+    let (recovery_codes, hashes) = recovery_codes()?;
+    let (key, code) = (secret_key(&community.tokens)?, Code::read(&body.code.into_string()));
+    let renewed = community.accounts.renew_recovery(&user.id, key, code, hashes, now()).await?;
+    if renewed == Turned::Wrong {
+        attempt.failed().await;
+    }
+    passed(renewed)?;
+    Ok(Json(RecoveryView { recovery_codes }))
+}
+
 /// Turn the second factor off, by the password and a code. A letter tells of it.
 #[utoipa::path(
-    delete, path = "/api/auth/totp", operation_id = "removeSecondFactor", tag = "auth", request_body = RemoveBody,
+    delete, path = "/api/auth/totp", operation_id = "removeSecondFactor", tag = "auth", request_body = CodeBody,
     responses(
         (status = NO_CONTENT),
         (status = UNAUTHORIZED, body = Problem),
@@ -301,23 +341,64 @@ async fn remove(
     identity: Identity,
     State(community): Shared,
     address: Address,
-    ValidJson(body): ValidJson<RemoveBody>,
+    ValidJson(body): ValidJson<CodeBody>,
 ) -> Result<StatusCode, Problem> {
     let user = community.existing_user(&identity.user_id).await?;
-    if !community.accounts.totp(&user.id).await?.is_some_and(|totp| totp.is_on()) {
+    if !community.has_second_factor(&user.id).await? {
         return Err(is_off());
     }
     community.check_password(&user, body.password, &address).await?;
     let attempt = community.limits.login(&user.email, &address).await?;
     let (key, code) = (secret_key(&community.tokens)?, Code::read(&body.code.into_string()));
-    match community.accounts.remove_totp(&user.id, key, code, now()).await? {
-        Turned::Done => Ok(StatusCode::NO_CONTENT),
-        Turned::Wrong => {
-            attempt.failed().await;
-            Err(wrong_code())
-        }
+    let removed = community.accounts.remove_totp(&user.id, key, code, now()).await?;
+    if removed == Turned::Wrong {
+        attempt.failed().await;
+    }
+    passed(removed)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What is answered where a code did not do what it was sent for.
+fn passed(turned: Turned) -> Result<(), Problem> {
+    match turned {
+        Turned::Done => Ok(()),
+        Turned::Wrong => Err(wrong_code()),
         Turned::Held(until) => Err(held(until)),
         Turned::IsOn | Turned::IsOff => Err(is_off()),
+    }
+}
+
+impl Community {
+    async fn has_second_factor(&self, user_id: &str) -> Result<bool, Problem> {
+        let totp = self.accounts.totp(user_id).await?;
+        Ok(totp.is_some_and(|totp| totp.is_on_at(now())))
+    }
+
+    /// Refuses whoever has no good code of a user who has a second factor: the password alone does not do this.
+    pub(in crate::community) async fn check_code(
+        &self,
+        user: &User,
+        code: Maybe<SecondFactorCode>,
+        client: &Address,
+    ) -> Result<(), Problem> {
+        if !self.has_second_factor(&user.id).await? {
+            return Ok(());
+        }
+        let Some(code) = code.value() else {
+            return Err(Problem::unauthorized("a `code` of the second factor is needed")
+                .with_code(ProblemCode::SecondFactorRequired));
+        };
+        let attempt = self.limits.login(&user.email, client).await?;
+        let (key, code) = (secret_key(&self.tokens)?, Code::read(&code.into_string()));
+        match self.accounts.pass_totp(&user.id, key, code, now()).await? {
+            // It was turned off meanwhile.
+            Turned::IsOff => Ok(()),
+            Turned::Wrong => {
+                attempt.failed().await;
+                Err(wrong_code())
+            }
+            turned => passed(turned),
+        }
     }
 }
 

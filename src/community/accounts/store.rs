@@ -11,7 +11,7 @@ use mundotango_storage::db::{Db, Decision, Effect as KeptEffect, Found, Wants, p
 use super::kind::{Account, Facts, LOGINS, Leaving, PASSWORD, Row, TOTP, USERS};
 use super::names::Name;
 use super::profile::{MoreChange, Profile};
-use super::rows::{as_login, as_password, login_key, password_of, put_challenge, put_login};
+use super::rows::{as_login, as_password, login_key, of_logins, password_of, put_challenge, put_login};
 use super::rules::{Login, MAX_LOGINS, Presented, Rotation};
 use crate::community::effects::Effect;
 use crate::community::roles::Role;
@@ -40,6 +40,8 @@ pub struct User {
     pub profile: Profile,
     /// Whether the user is known to read the mail of the address.
     pub is_verified: bool,
+    /// Since when the profile is paused, if it is.
+    pub paused_since: Option<Timestamp>,
     /// When the account was made.
     pub created_at: Timestamp,
 }
@@ -82,6 +84,7 @@ impl User {
             avatar_url,
             profile,
             is_verified: account.verified_at.is_some(),
+            paused_since: account.paused_since,
             created_at: facts.created_at,
         }
     }
@@ -112,8 +115,8 @@ impl AccountStore {
         Self(db)
     }
 
-    /// Adds a user, unless another has the e-mail address or the username. However many race, one wins each name. Doing it
-    /// again changes nothing.
+    /// Adds a user, unless another has the e-mail address or the username, or one that looks like it. However many race, one wins each
+    /// name. Doing it again changes nothing.
     pub async fn create(&self, user: &User, password_hash: String) -> Result<Result<(), Taken>, StoreError> {
         self.create_with_effects(user, password_hash, &[]).await
     }
@@ -125,9 +128,11 @@ impl AccountStore {
         password_hash: String,
         effects: &[KeptEffect],
     ) -> Result<Result<(), Taken>, StoreError> {
-        let names = [Name::email(&user.email), Name::username(&user.username)];
+        let names = [Name::email(&user.email), Name::username(&user.username), Name::alike(&user.username)];
         let (email, username) =
             tokio::try_join!(names[0].claim(&self.0, &user.id), names[1].claim(&self.0, &user.id))?;
+        // After the username: of two that claim the same name, the one that loses it must not have won this.
+        let username = username && (!email || names[2].claim(&self.0, &user.id).await?);
         if email && username {
             let facts = Facts { created_at: user.created_at };
             let head = Account {
@@ -143,6 +148,7 @@ impl AccountStore {
                 verified_at: None,
                 welcomed: false,
                 leaving: None,
+                paused_since: None,
                 restrictions: Vec::new(),
             };
             let rows = [(PASSWORD.to_owned(), Row::Password(password_hash))];
@@ -154,10 +160,15 @@ impl AccountStore {
                 self.release(&names, &user.id).await?;
                 return Err(StoreError::Unavailable("the user's id was used".to_owned()));
             }
-            let confirmed =
-                tokio::try_join!(names[0].confirm(&self.0, &user.id), names[1].confirm(&self.0, &user.id));
+            let confirmed = tokio::try_join!(
+                names[0].confirm(&self.0, &user.id),
+                names[1].confirm(&self.0, &user.id),
+                names[2].confirm(&self.0, &user.id),
+            );
             // Without the confirmations nobody knows whether the user has the names.
-            let (email, username) = confirmed.map_err(|error| StoreError::Unknown(error.to_string()))?;
+            let (email, username, alike) =
+                confirmed.map_err(|error| StoreError::Unknown(error.to_string()))?;
+            let username = username && alike;
             if email && username {
                 return Ok(Ok(()));
             }
@@ -169,8 +180,18 @@ impl AccountStore {
         Ok(Err(Taken { email: !email, username: !username }))
     }
 
-    async fn release(&self, names: &[Name; 2], user_id: &str) -> Result<(), StoreError> {
-        tokio::try_join!(names[0].release(&self.0, user_id), names[1].release(&self.0, user_id)).map(drop)
+    async fn release(&self, names: &[Name], user_id: &str) -> Result<(), StoreError> {
+        try_join_all(names.iter().map(|name| name.release(&self.0, user_id))).await.map(drop)
+    }
+
+    /// Claims what the username of a user looks like, for users of before such names were told apart. Two of them who look alike keep
+    /// their names.
+    pub async fn claim_alike(&self, user: &User) -> Result<(), StoreError> {
+        let name = Name::alike(&user.username);
+        if name.owner(&self.0).await?.is_none() && name.claim(&self.0, &user.id).await? {
+            name.confirm(&self.0, &user.id).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn remove(&self, user_id: &str) -> Result<(), StoreError> {
@@ -282,6 +303,29 @@ impl AccountStore {
             .await
     }
 
+    /// Whether the profile of a user is paused, through the cache.
+    pub async fn is_paused(&self, id: &str) -> Result<bool, StoreError> {
+        let found = self.profiles(&[id.to_owned()]).await?;
+        Ok(found.first().is_some_and(|user| user.paused_since.is_some()))
+    }
+
+    /// Pauses a profile, or has it seen again; the user as changed, or `None` if there is none. A profile that is paused stays
+    /// paused since when it was.
+    pub async fn pause(&self, id: &str, paused_since: Option<Timestamp>) -> Result<Option<User>, StoreError> {
+        let user_id = id.to_owned();
+        self.0
+            .change(&USERS, id, Wants::head(), move |part| {
+                let is_as_asked = part.head.paused_since.is_some() == paused_since.is_some();
+                if !is_as_asked {
+                    part.head.paused_since = paused_since;
+                    part.emit(&Effect::changed(PERSON, &user_id))?;
+                }
+                let user = User::new(&user_id, part.facts, part.head.clone());
+                Ok::<_, StoreError>(if is_as_asked { Decision::Stands(user) } else { Decision::Write(user) })
+            })
+            .await
+    }
+
     /// The hash of a user's password.
     pub async fn password(&self, user_id: &str) -> Result<Option<String>, StoreError> {
         Ok(as_password(self.0.row(&USERS, user_id, PASSWORD).await?))
@@ -291,7 +335,7 @@ impl AccountStore {
     /// ends the logins that were made before it. Where the user has a second factor it adds a challenge in its place. Logins that
     /// are over end, and of more than [`MAX_LOGINS`] the oldest.
     pub async fn create_login(&self, login: Login, hash: Option<String>) -> Result<NewLogin, StoreError> {
-        let wants = Wants::head().row(PASSWORD).row(TOTP).first(&prefix(&[LOGINS]), MAX_LOGINS + 1);
+        let wants = of_logins().row(PASSWORD).row(TOTP);
         let user_id = login.user_id.clone();
         let created = self.0.change(&USERS, &user_id, wants, move |part| {
             if let Some(leaving) = part.head.leaving {
@@ -303,7 +347,7 @@ impl AccountStore {
             if put_challenge(part, &login) {
                 return Ok(Decision::Write(NewLogin::Challenged));
             }
-            put_login(part, &login);
+            put_login(part, &login)?;
             let user = User::new(&login.user_id, part.facts, part.head.clone());
             Ok::<_, StoreError>(Decision::Write(NewLogin::Made(Box::new(user))))
         });

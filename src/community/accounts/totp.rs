@@ -56,6 +56,9 @@ pub struct Totp {
     /// Wrong codes of the last while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wrong: Option<Wrong>,
+    /// When it ends, as an admin takes it off. Whoever sends a good code before keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_at: Option<Timestamp>,
 }
 
 /// Wrong codes of a while.
@@ -119,12 +122,18 @@ pub enum Verdict {
 impl Totp {
     /// One that waits for its first code.
     pub fn begun(secret: Sealed, now: Timestamp) -> Self {
-        Self { secret, made_at: now, confirmed_at: None, last_step: None, recovery: Vec::new(), wrong: None }
+        let (confirmed_at, last_step, wrong, removed_at) = (None, None, None, None);
+        Self { secret, made_at: now, confirmed_at, last_step, recovery: Vec::new(), wrong, removed_at }
     }
 
-    /// Whether it is asked for.
+    /// Whether it was turned on, and not off.
     pub fn is_on(&self) -> bool {
         self.confirmed_at.is_some()
+    }
+
+    /// Whether it is asked for at a time.
+    pub fn is_on_at(&self, now: Timestamp) -> bool {
+        self.is_on() && self.removed_at.is_none_or(|end| now < end)
     }
 
     /// Whether it waits for its first code at a time.
@@ -139,7 +148,11 @@ impl Totp {
             Code::Recovery(hash) => {
                 let before = self.recovery.len();
                 self.recovery.retain(|known| known != hash);
-                if self.recovery.len() < before { Verdict::Passed } else { Verdict::Wrong }
+                if self.recovery.len() == before {
+                    return Verdict::Wrong;
+                }
+                self.removed_at = None;
+                Verdict::Passed
             }
             Code::Shown(shown) => {
                 let recent = self.wrong.filter(|wrong| now.duration_since(wrong.since) < WRONG_WINDOW);
@@ -149,6 +162,7 @@ impl Totp {
                 }
                 if let Some(step) = secret.and_then(|secret| good_step(secret, shown, now, self.last_step)) {
                     self.last_step = Some(step);
+                    self.removed_at = None;
                     return Verdict::Passed;
                 }
                 wrong.count += 1;
@@ -310,6 +324,21 @@ mod tests {
         assert_eq!(one.spend(Some(SECRET), &code(120), at(180)), Verdict::Wrong, "too old");
         assert_eq!(one.spend(Some(SECRET), &code(150), at(209)), Verdict::Passed, "a clock that is behind");
         assert_eq!(one.spend(None, &code(300), at(300)), Verdict::Wrong, "no secret, no code");
+    }
+
+    #[test]
+    fn what_an_admin_takes_off_ends_at_its_time_unless_a_good_code_comes() {
+        let mut one = totp();
+        one.removed_at = Some(at(100));
+        assert!(one.is_on_at(at(99)) && !one.is_on_at(at(100)));
+        let mut kept = one.clone();
+        assert_eq!(kept.spend(Some(SECRET), &code(300), at(60)), Verdict::Wrong);
+        assert_eq!(kept.removed_at, one.removed_at, "a wrong one keeps nothing");
+        assert_eq!(kept.spend(Some(SECRET), &code(60), at(60)), Verdict::Passed);
+        assert!(kept.is_on_at(at(1_000)));
+        let recovery = Code::Recovery(recovery_code(&[1; RECOVERY_BYTES]).1);
+        assert_eq!(one.spend(None, &recovery, at(60)), Verdict::Passed);
+        assert!(one.is_on_at(at(1_000)));
     }
 
     #[test]

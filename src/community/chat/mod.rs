@@ -117,7 +117,8 @@ impl Community {
         if other == by {
             return Err(ChatError::Field("userId", "must be somebody else").into());
         }
-        self.known_user(identity, &other).await?;
+        // A conversation that there is goes on while one of the two pauses.
+        self.known_user(identity, &other, false).await?;
         let reach = self.reach(by, &other, None).await?;
         // Who may not write keeps the conversation that there was, and begins none.
         let id = store::direct_id(by, &other);

@@ -44,8 +44,8 @@ pub(super) fn announce(chat_id: &str) -> impl Announce + use<> {
 }
 
 impl Community {
-    /// Whether somebody may write to somebody else and add that one to groups: never where one of them has blocked the other, and
-    /// else as they stand in their direct conversation, which is looked at where it was not read.
+    /// Whether somebody may write to somebody else and add that one to groups: never where one of them has blocked the other or
+    /// a stranger pauses, and else as they stand in their direct conversation, which is looked at where it was not read.
     pub(super) async fn reach(
         &self,
         by: &str,
@@ -56,7 +56,10 @@ impl Community {
         if circle.keeps_apart(other) {
             return Ok(Reach::Never);
         }
-        Ok(self.chat.store.may_reach(by, other, known).await?.among(&circle, other))
+        let reach = self.chat.store.may_reach(by, other, known).await?.among(&circle, other);
+        // Who pauses is asked by nobody who would have to be accepted first.
+        let is_refused = reach == Reach::Request && self.accounts.is_paused(other).await?;
+        Ok(if is_refused { Reach::Never } else { reach })
     }
 
     /// The people behind ids, as somebody of this circle sees them: those who have blocked that one have no name.

@@ -149,15 +149,18 @@ impl EventStore {
 }
 
 impl Community {
-    /// Whether there is such a user, whom the caller sees: nobody is given a part by somebody whom the user keeps out.
+    /// Whether there is such a user, whom the caller sees: nobody is given a part by somebody whom the user keeps out, or by a
+    /// stranger while the user pauses, where that hides the user.
     pub(in crate::community) async fn known_user(
         &self,
         identity: &Identity,
         user_id: &str,
+        pause_hides: bool,
     ) -> Result<(), Problem> {
         let known = self.accounts.profiles(&[user_id.to_owned()]).await?;
+        let is_paused = pause_hides && known.iter().any(|user| user.paused_since.is_some());
         let mine = self.circles.view(&identity.user_id).await?;
-        let object = Object::Somebody { user: user_id };
+        let object = Object::Somebody { user: user_id, is_paused };
         policy::may(Viewer::from(identity).knowing(&mine), Action::Read, &object).allows("user")?;
         if known.is_empty() { Err(Problem::not_found("user")) } else { Ok(()) }
     }
@@ -265,7 +268,7 @@ async fn set(
     ValidJson(body): ValidJson<CoHostBody>,
 ) -> Result<StatusCode, Problem> {
     community.event_for(&id, &identity, Action::HandOver).await?;
-    community.known_user(&identity, &user_id).await?;
+    community.known_user(&identity, &user_id, true).await?;
     community.events.set_co_host(&id, &user_id, Some(body.role.0)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -309,7 +312,7 @@ async fn offer(
 ) -> Result<StatusCode, Problem> {
     let event = community.event_for(&id, &identity, Action::HandOver).await?;
     let to = body.user_id.into_string();
-    community.known_user(&identity, &to).await?;
+    community.known_user(&identity, &to, true).await?;
     let (people, offered_to) = (community.people(vec![event.host_id]).await, to.clone());
     let effects = move |event: &Event| {
         let message = HostMessage::Offered { event: Box::new(EventBody::new(event.clone(), &people)) };

@@ -313,7 +313,8 @@ async fn attendees(
         let reading = async move {
             let mut page = community.events.rsvps(id, page).await?;
             page.items.retain(|rsvp| {
-                let object = Object::Somebody { user: &rsvp.user_id };
+                // Who pauses comes nevertheless.
+                let object = Object::Somebody { user: &rsvp.user_id, is_paused: false };
                 policy::may(viewer, Action::Read, &object).is_allowed()
             });
             Ok::<_, StoreError>(page)

@@ -127,6 +127,7 @@ impl World {
                 avatar_url: None,
                 profile: Profile::default(),
                 is_verified: true,
+                paused_since: None,
                 created_at: Timestamp::UNIX_EPOCH,
             };
             accounts.create(&user, String::new()).await.unwrap().unwrap();

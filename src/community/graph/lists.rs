@@ -99,6 +99,23 @@ impl Community {
         page.map(|user_id| Listed { user: people.get(&user_id).cloned(), user_id })
     }
 
+    /// The same of a list of somebody else, where strangers do not find who pauses.
+    async fn listed_of_another(
+        &self,
+        identity: &Identity,
+        mine: &Relations,
+        page: Page<String>,
+    ) -> Page<Listed> {
+        let viewer = Viewer::from(identity).knowing(mine);
+        let mut page = self.listed(mine, page).await;
+        page.items.retain(|one| {
+            let is_paused = one.user.as_ref().is_some_and(|person| person.is_paused);
+            let somebody = Object::Somebody { user: &one.user_id, is_paused };
+            policy::may(viewer, Action::Read, &somebody).is_allowed()
+        });
+        page
+    }
+
     /// Answers with a page of the caller's relations of some sorts.
     async fn own_list(
         &self,
@@ -145,7 +162,7 @@ async fn followers(
         async move { Ok::<_, StoreError>(without_hidden(mine, circles.followers(id, page).await?)) }.boxed()
     };
     let page = filled(query.page.request(), read).await?;
-    Ok(Json(query.page.body(community.listed(mine, page).await)))
+    Ok(Json(query.page.body(community.listed_of_another(&identity, mine, page).await)))
 }
 
 /// Whom a user follows, by their ids; for the user and the user's friends.
@@ -166,7 +183,7 @@ async fn following(
         ready(page).boxed()
     };
     let page = filled(query.page.request(), read).await?;
-    Ok(Json(query.page.body(community.listed(&mine, page).await)))
+    Ok(Json(query.page.body(community.listed_of_another(&identity, &mine, page).await)))
 }
 
 /// The caller's friends, by their ids.

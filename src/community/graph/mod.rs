@@ -101,19 +101,35 @@ impl Community {
         identity: &Identity,
         id: &str,
     ) -> Result<(PublicUser, Tie, Tie), Problem> {
+        self.met_user(identity, id, true).await
+    }
+
+    /// The same; also a user whose profile is paused, unless that hides it.
+    pub(super) async fn met_user(
+        &self,
+        identity: &Identity,
+        id: &str,
+        pause_hides: bool,
+    ) -> Result<(PublicUser, Tie, Tie), Problem> {
         let (mine, theirs) = self.relation(&identity.user_id, id).await?;
         // Asked of both sides: a copy may be late.
         let is_kept_out = mine.theirs.block || theirs.block.is_some();
-        policy::may(Viewer::from(identity), Action::Read, &Object::Profile { is_kept_out }).allows("user")?;
+        let is_friend = [&mine, &theirs].into_iter().all(|tie| tie.friendship() == Friendship::Friends);
         let user = self.accounts.profiles(&[id.to_owned()]).await?.pop();
         let user = user.ok_or_else(|| Problem::not_found("user"))?;
-        let is_friend = [&mine, &theirs].into_iter().all(|tie| tie.friendship() == Friendship::Friends);
+        // Whom a user asks to be friends can look at who asks, and agree.
+        let is_paused =
+            pause_hides && user.paused_since.is_some() && theirs.friendship() != Friendship::Requested;
+        let profile = Object::Profile { owner: id, is_kept_out, is_paused, is_friend };
+        policy::may(Viewer::from(identity), Action::Read, &profile).allows("user")?;
         Ok((PublicUser::seen(user, Viewer::from(identity), is_friend), mine, theirs))
     }
 
     /// Begins something with another user, whom the caller has to see.
     async fn begin(&self, identity: &Identity, id: &str, act: Act) -> Result<Json<RelationBody>, Problem> {
-        self.seen_user(identity, id).await?;
+        // Who pauses is asked for nothing, and can still be kept away.
+        let pause_hides = matches!(act, Act::Follow(_) | Act::Befriend);
+        self.met_user(identity, id, pause_hides).await?;
         self.circles.act(&identity.user_id, id, act, now()).await?;
         let (mine, theirs) = self.relation(&identity.user_id, id).await?;
         Ok(Json(RelationBody::new(&mine, &theirs)))

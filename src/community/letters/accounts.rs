@@ -23,6 +23,8 @@ static LINK: JobKind<LinkLetter> = letter("link_letter").priority(Priority::High
 static PASSWORD_CHANGED: JobKind<ToUser> = letter("password_changed_letter");
 /// To somebody whose second factor was turned on or off.
 static SECOND_FACTOR: JobKind<SecondFactorLetter> = letter("second_factor_letter");
+/// Ends a second factor that an admin takes off, and tells the user.
+static SECOND_FACTOR_OVER: JobKind<SecondFactorOver> = letter("second_factor_over");
 /// To whoever asked for a new password by an address.
 static FORGOTTEN: JobKind<Forgotten> = JobKind::new("password_forgotten", &EMAIL, 1)
     .priority(Priority::High)
@@ -46,6 +48,11 @@ struct ToUser {
 struct SecondFactorLetter {
     user_id: String,
     is_on: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SecondFactorOver {
+    user_id: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -91,6 +98,12 @@ pub(in crate::community) fn second_factor(user_id: &str, is_on: bool) -> Result<
     Ok(Effect::job(SECOND_FACTOR.job(&SecondFactorLetter { user_id: user_id.to_owned(), is_on })?))
 }
 
+/// Ends the second factor of a user at a time, if it is still to end then.
+pub(in crate::community) fn second_factor_over(user_id: &str, at: Timestamp) -> Result<Effect, StoreError> {
+    let payload = SecondFactorOver { user_id: user_id.to_owned() };
+    Ok(Effect::job(SECOND_FACTOR_OVER.job(&payload)?.due(at)))
+}
+
 /// Gives a user's old address back when the link to undo the change is good no longer.
 pub(in crate::community) fn give_back(
     user_id: &str,
@@ -117,6 +130,7 @@ pub(super) fn handled(pools: NewPools, letters: &Arc<Letters>) -> NewPools {
         .handle(&LINK, own())
         .handle(&PASSWORD_CHANGED, PasswordChanged(own()))
         .handle(&SECOND_FACTOR, own())
+        .handle(&SECOND_FACTOR_OVER, own())
         .handle(&FORGOTTEN, own())
         .handle(&GIVE_BACK, own())
 }
@@ -156,6 +170,14 @@ impl Handler<SecondFactorLetter> for Own {
             Letter::SecondFactorOff { name, reset_url }
         };
         letters.send(attempted, &reader, &letter).await
+    }
+}
+
+#[async_trait]
+impl Handler<SecondFactorOver> for Own {
+    async fn run(&self, _: &Attempted, job: SecondFactorOver) -> Result<(), Failure> {
+        let Own(letters) = self;
+        Ok(letters.accounts.end_totp(&job.user_id, mundotango_storage::now()).await?)
     }
 }
 
@@ -208,6 +230,13 @@ fn link_letter(name: String, link: &Link, purpose: Purpose, url: String) -> Lett
         Purpose::ResetPassword => Letter::ResetPassword { name, url, valid_minutes: hours * 60 },
         Purpose::ConfirmEmail => Letter::ConfirmNewAddress { name, url, valid_hours: hours },
         Purpose::UndoDeletion => Letter::AccountLeaving { name, undo_url: url, valid_days: hours / 24 },
+        Purpose::EndLogins => Letter::NewLogin {
+            name,
+            device: link.other.clone().unwrap_or_default(),
+            end_url: url,
+            valid_hours: hours,
+        },
+        Purpose::KeepSecondFactor => Letter::SecondFactorEnding { name, keep_url: url, valid_hours: hours },
         Purpose::UndoEmail => Letter::AddressChanged {
             name,
             new_address: link.other.as_deref().map(masked).unwrap_or_default(),

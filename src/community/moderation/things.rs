@@ -83,7 +83,7 @@ impl Community {
                 Seen { about: event.host_id, snapshot }
             }
             ReportableKind::Listing => {
-                let (listing, _) = self.seen_listing(id, identity).await?;
+                let (listing, _) = self.known_listing(id, identity).await?;
                 let details = listing.details;
                 let snapshot = Snapshot {
                     title: Some(details.title),
@@ -101,7 +101,8 @@ impl Community {
     }
 
     async fn reported_user(&self, id: &str, identity: &Identity) -> Result<Seen, Problem> {
-        let (user, ..) = self.seen_user(identity, id).await?;
+        // Nobody gets out of a report by pausing.
+        let (user, ..) = self.met_user(identity, id, false).await?;
         let snapshot = Snapshot {
             title: Some(format!("{} (@{})", user.full_name, user.username)),
             text: user.bio.unwrap_or_default(),

@@ -21,7 +21,7 @@ use deserr::Deserr;
 use jiff::Timestamp;
 use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{Everything, ListQuery, PageBody, PageQuery, Path, ValidJson};
-use mundotango_gateway::input::{BadFields, Time};
+use mundotango_gateway::input::{BadFields, Maybe, Time};
 use mundotango_gateway::problem::{FieldCode, Problem};
 use mundotango_protocol::new_id;
 use mundotango_storage::{Page, now};
@@ -41,7 +41,7 @@ use super::admin::held;
 use super::audit::rules::Act;
 use super::limits::Address;
 use super::roles::{self, Role};
-use crate::texts::{GivenPassword, LinkToken, Username};
+use crate::texts::{GivenPassword, LinkToken, SecondFactorCode, Username};
 
 type Shared = State<Arc<Community>>;
 
@@ -62,6 +62,10 @@ struct LeaveBody {
     password: GivenPassword,
     /// The user name, so that nobody does it by mistake.
     confirmation: Username,
+    /// What the device shows, or a recovery code; needed where the account has a second factor.
+    #[deserr(default)]
+    #[schema(value_type = Option<SecondFactorCode>)]
+    code: Maybe<SecondFactorCode>,
 }
 
 /// That somebody's account is to be deleted.
@@ -227,6 +231,7 @@ async fn leave(
     must_be(&user.username, body.confirmation)?;
     community.check_password(&user, body.password, &address).await?;
     must_be_no_admin(&user)?;
+    community.check_code(&user, body.code, &address).await?;
     let leaving = community.begin_leaving(&user.id, By::User(new_id()), now()).await?;
     Ok((StatusCode::ACCEPTED, Json(LeavingBody { until: leaving.until.into() })))
 }

@@ -194,8 +194,8 @@ impl Community {
     }
 }
 
-/// Who has most points: of all time, of a month, or of a month in a city. It may be some seconds behind. Who has blocked the caller, or
-/// is blocked, is left out, and the others keep their ranks.
+/// Who has most points: of all time, of a month, or of a month in a city. It may be some seconds behind. Who has blocked the caller, is
+/// blocked, or pauses and is no friend, is left out, and the others keep their ranks.
 #[utoipa::path(
     get, path = "/api/leaderboard", operation_id = "getLeaderboard", tag = "points", params(BoardQuery),
     responses((status = OK, body = BoardBody), (status = BAD_REQUEST, body = Problem)),
@@ -213,9 +213,11 @@ async fn leaderboard(
     let mine = community.circles.view(&identity.user_id).await?;
     let viewer = Viewer::from(&identity).knowing(&mine);
     let mut ranked: Vec<_> = (1..).zip(standings).collect();
-    ranked
-        .retain(|(_, (user, _))| policy::may(viewer, Action::Read, &Object::Somebody { user }).is_allowed());
     let people = community.people(ranked.iter().map(|(_, (user, _))| user.clone()).collect()).await;
+    ranked.retain(|(_, (user, _))| {
+        let is_paused = people.get(user).is_some_and(|person| person.is_paused);
+        policy::may(viewer, Action::Read, &Object::Somebody { user, is_paused }).is_allowed()
+    });
     let places = ranked.into_iter().map(|(rank, (user_id, standing))| BoardPlace {
         rank,
         user: people.get(&user_id).cloned(),

@@ -42,12 +42,16 @@ fn person(id: &str, found: Found<account::Facts, Account>) -> Document {
     // What is not for everybody is in no index: by what is found one could tell what it says.
     let told = &user.profile.audiences;
     let is_public = |audience: FieldAudience| audience == FieldAudience::Public;
+    let audience = match user.paused_since {
+        Some(_) => Audience::FriendsOf(user.id.clone()),
+        None => Audience::Everybody,
+    };
     let cities = user.profile.cities.iter().filter(|_| is_public(told.cities)).cloned();
     Document {
         title: format!("{} {}", user.full_name, user.username),
         places: user.city.filter(|_| is_public(told.city)).into_iter().chain(cities).collect(),
         text: user.bio.filter(|_| is_public(told.bio)).unwrap_or_default(),
-        audience: Audience::Everybody,
+        audience,
         at: user.created_at,
         over_at: None,
         has_time: false,

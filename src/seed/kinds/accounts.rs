@@ -64,6 +64,7 @@ impl Generator for Accounts {
             avatar_url: None,
             profile: Profile::default(),
             is_verified: false,
+            paused_since: None,
             created_at,
         };
         let made = self.store.create(&user, self.password_hash.clone()).await?;

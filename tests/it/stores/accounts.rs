@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use mundotango::community::accounts::links::{Link, Purpose};
-use mundotango::community::accounts::names::{Claim, NAMES};
+use mundotango::community::accounts::names::{Claim, NAMES, Name};
 use mundotango::community::accounts::profile::Profile;
 use mundotango::community::accounts::rules::{Login, MAX_LOGINS, ROTATION_GRACE, Rotation};
 use mundotango::community::accounts::store::{AccountStore, NewLogin, ProfileChange, Taken, User};
@@ -27,6 +27,7 @@ pub fn user() -> User {
         avatar_url: None,
         profile: Profile::default(),
         is_verified: false,
+        paused_since: None,
         created_at: now(),
         id,
     }
@@ -71,8 +72,11 @@ pub async fn accounts(nodes: &[Db; 2]) {
     finds_what_it_created(store).await;
     names_are_unique_without_case(store).await;
     one_of_many_wins_a_name(&nodes).await;
+    one_of_many_who_look_alike_wins(&nodes).await;
+    names_of_before_are_told_apart_from_new_ones_after_a_login(db, store).await;
     claims_of_the_dead_are_taken_over(db, store).await;
     profiles_change(store).await;
+    profiles_pause(store).await;
     tokens_rotate_once(store).await;
     one_of_many_rotates(&nodes).await;
     logins_end(store).await;
@@ -151,6 +155,44 @@ async fn one_of_many_wins_a_name(nodes: &[AccountStore; 2]) {
     }
 }
 
+async fn one_of_many_who_look_alike_wins(nodes: &[AccountStore; 2]) {
+    let rest = user().username.to_lowercase().replace('m', "n");
+    let alike = ["mila.", "MILA_", "rnlla-", "m1la.", "mi1a_", "rniIa."];
+    let mut racers = JoinSet::new();
+    for racer in 0..24 {
+        let username = format!("{}{rest}", alike[racer % alike.len()]);
+        let (store, user) = (nodes[racer % 2].clone(), User { username, ..user() });
+        racers.spawn(async move { (create(&store, &user).await, user.id) });
+    }
+    let outcomes = racers.join_all().await;
+    assert_eq!(outcomes.iter().filter(|(outcome, _)| outcome.is_ok()).count(), 1);
+    for (outcome, id) in outcomes {
+        assert_eq!(nodes[0].user(&id).await.unwrap().is_some(), outcome.is_ok(), "{outcome:?}");
+        if let Err(taken) = outcome {
+            assert_eq!(taken, Taken { email: false, username: true });
+        }
+    }
+    let other = User { username: format!("nila.{rest}"), ..user() };
+    assert_eq!(create(&nodes[0], &other).await, Ok(()), "another name");
+}
+
+/// An account of a build that told names apart by their letters alone.
+async fn names_of_before_are_told_apart_from_new_ones_after_a_login(db: &Db, store: &AccountStore) {
+    let rest = user().username;
+    let [before, late] = ["ian-", "lan-"].map(|name| User { username: format!("{name}{rest}"), ..user() });
+    create(store, &before).await.unwrap();
+    Name::alike(&before.username).release(db, &before.id).await.unwrap();
+    store.claim_alike(&before).await.unwrap();
+    store.claim_alike(&before).await.unwrap();
+    assert_eq!(create(store, &late).await, Err(Taken { email: false, username: true }));
+    // Who looks like somebody already keeps the name.
+    Name::alike(&before.username).release(db, &before.id).await.unwrap();
+    create(store, &late).await.unwrap();
+    store.claim_alike(&before).await.unwrap();
+    let owner = Name::alike(&late.username).owner(db).await.unwrap();
+    assert_eq!(owner.as_deref(), Some(late.id.as_str()));
+}
+
 /// A claim without a user, as a node leaves that dies between the two.
 async fn claims_of_the_dead_are_taken_over(db: &Db, store: &AccountStore) {
     let one = user();
@@ -167,6 +209,22 @@ async fn claims_of_the_dead_are_taken_over(db: &Db, store: &AccountStore) {
     // The address was given back.
     let again = User { username: user().username, ..late };
     assert_eq!(create(store, &again).await, Ok(()));
+}
+
+async fn profiles_pause(store: &AccountStore) {
+    let user = user();
+    create(store, &user).await.unwrap();
+    assert!(!store.is_paused(&user.id).await.unwrap());
+    let (since, later) = (now(), now() + SignedDuration::from_hours(1));
+    for at in [since, later] {
+        let paused = store.pause(&user.id, Some(at)).await.unwrap();
+        assert_eq!(paused, Some(User { paused_since: Some(since), ..user.clone() }), "since the first time");
+    }
+    assert!(store.is_paused(&user.id).await.unwrap());
+    assert_eq!(store.pause(&user.id, None).await.unwrap().as_ref(), Some(&user));
+    assert!(!store.is_paused(&user.id).await.unwrap());
+    assert_eq!(store.pause(&new_id(), Some(since)).await.unwrap(), None);
+    store.pause(&user.id, Some(since)).await.unwrap();
 }
 
 async fn profiles_change(store: &AccountStore) {

@@ -307,6 +307,9 @@ async fn names_are_given_to_nobody(db: &Db, world: &World) {
         db.read(&NAMES, &format!("username:{}", username.to_lowercase())).await.unwrap().unwrap().version
             == 0
     );
+    let alike = Name::alike(&username);
+    assert_eq!(alike.owner(db).await.unwrap(), None);
+    assert!(!alike.claim(db, &new_id()).await.unwrap(), "nor one that looks like it");
     // The address is free again.
     let id = new_id();
     let name = Name::email(&email);

@@ -224,6 +224,7 @@ async fn a_restriction_lies_with_the_account(nodes: &[Db; 2]) {
         avatar_url: None,
         profile: Profile::default(),
         is_verified: false,
+        paused_since: None,
         created_at: now(),
         id: id.clone(),
     };

@@ -33,6 +33,9 @@ pub async fn second_factors(nodes: &[Db; 2]) {
     guessing_ends_for_an_hour(store).await;
     another_password_ends_challenges(store).await;
     what_is_turned_off_asks_no_more(store).await;
+    what_an_admin_takes_off_ends_after_a_day(store).await;
+    the_owner_keeps_what_an_admin_takes_off(store).await;
+    renewed_recovery_codes_take_the_place_of_the_others(store).await;
     all_logins_but_one_end(store).await;
 }
 
@@ -202,6 +205,65 @@ async fn what_is_turned_off_asks_no_more(store: &AccountStore) {
     assert_eq!(remove(recovery(1).0).await, Turned::IsOff);
     assert_eq!(answer(store, &user, &id, recovery(1).0, at).await, Answered::NoChallenge);
     assert!(matches!(make(store, &login(&user.id)).await, NewLogin::Made(_)));
+}
+
+async fn what_an_admin_takes_off_ends_after_a_day(store: &AccountStore) {
+    let at = now();
+    let user = guarded(store, at).await;
+    let unguarded = super::accounts::user();
+    create(store, &unguarded).await.unwrap();
+    assert_eq!(store.take_off_totp(&unguarded.id, &new_id(), at).await.unwrap(), None);
+    let ends_at = store.take_off_totp(&user.id, &new_id(), at).await.unwrap().unwrap();
+    assert_eq!(ends_at, at + SignedDuration::from_hours(24));
+    let later = at + SignedDuration::from_hours(1);
+    let again = store.take_off_totp(&user.id, &new_id(), later).await.unwrap();
+    assert_eq!(again, Some(ends_at), "asked again it takes no longer");
+    assert!(store.logins(&user.id).await.unwrap().is_empty());
+    // Too early, as another node's clock may be.
+    store.end_totp(&user.id, ends_at - SignedDuration::from_secs(1)).await.unwrap();
+    assert!(store.totp(&user.id).await.unwrap().is_some());
+    let early = Login { created_at: ends_at - SignedDuration::from_secs(1), ..login(&user.id) };
+    assert_eq!(make(store, &early).await, NewLogin::Challenged);
+    // At its end nothing asks for a code, whether the job ran or not.
+    let in_time = Login { created_at: ends_at, ..login(&user.id) };
+    assert!(matches!(make(store, &in_time).await, NewLogin::Made(_)));
+    store.end_totp(&user.id, ends_at).await.unwrap();
+    assert!(store.totp(&user.id).await.unwrap().is_none());
+}
+
+async fn the_owner_keeps_what_an_admin_takes_off(store: &AccountStore) {
+    let at = now();
+    let user = guarded(store, at).await;
+    let link = new_id();
+    let ends_at = store.take_off_totp(&user.id, &link, at).await.unwrap().unwrap();
+    assert!(!store.keep_totp(&user.id, "another", at).await.unwrap());
+    assert!(!store.keep_totp(&user.id, &link, ends_at).await.unwrap(), "too late");
+    assert!(store.keep_totp(&user.id, &link, at).await.unwrap());
+    assert!(!store.keep_totp(&user.id, &link, at).await.unwrap(), "used");
+    store.end_totp(&user.id, ends_at).await.unwrap();
+    assert!(store.totp(&user.id).await.unwrap().unwrap().is_on_at(ends_at));
+    // A good code keeps it as well.
+    store.take_off_totp(&user.id, &new_id(), at).await.unwrap().unwrap();
+    let id = challenge(store, &user, at).await;
+    assert!(is_in(&answer(store, &user, &id, recovery(1).0, at).await));
+    store.end_totp(&user.id, ends_at).await.unwrap();
+    assert!(store.totp(&user.id).await.unwrap().unwrap().is_on_at(ends_at));
+}
+
+async fn renewed_recovery_codes_take_the_place_of_the_others(store: &AccountStore) {
+    let at = now();
+    let user = guarded(store, at).await;
+    let renew = async |code, number| {
+        store.renew_recovery(&user.id, key(), code, vec![recovery(number).1], at).await.unwrap()
+    };
+    assert_eq!(renew(wrong(), 7).await, Turned::Wrong);
+    assert_eq!(renew(recovery(1).0, 8).await, Turned::Done);
+    assert_eq!(renew(recovery(2).0, 9).await, Turned::Wrong, "one of before");
+    let pass = async |code| store.pass_totp(&user.id, key(), code, at).await.unwrap();
+    assert_eq!(pass(recovery(8).0).await, Turned::Done);
+    assert_eq!(pass(recovery(8).0).await, Turned::Wrong, "spent");
+    // It is left as it waits for its end, for the test of what is stored.
+    assert!(store.take_off_totp(&user.id, &new_id(), at).await.unwrap().is_some());
 }
 
 async fn all_logins_but_one_end(store: &AccountStore) {

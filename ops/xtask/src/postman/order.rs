@@ -32,6 +32,11 @@ const OTHERWISE: &[(&str, &[u16])] = &[
     ("logInWithSecondFactor", &[401]),
     ("confirmSecondFactor", &[400]),
     ("removeSecondFactor", &[404]),
+    ("renewRecoveryCodes", &[404]),
+    // Nobody takes off the own second factor so, and there is no other user.
+    ("takeOffSecondFactor", &[404, 409]),
+    ("keepSecondFactor", &[410]),
+    ("endLoginsByLink", &[410]),
     ("endSession", &[204, 404]),
     ("readExportPart", &[404]),
     // The post of the examples asks nothing.

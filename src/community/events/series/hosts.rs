@@ -180,7 +180,7 @@ async fn set(
     ValidJson(body): ValidJson<CoHostBody>,
 ) -> Result<StatusCode, Problem> {
     community.series_for(&id, &identity, Action::HandOver).await?;
-    community.known_user(&identity, &user_id).await?;
+    community.known_user(&identity, &user_id, true).await?;
     community.series.store.set_co_host(&id, &user_id, Some(body.role.0)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -225,7 +225,7 @@ async fn offer(
 ) -> Result<StatusCode, Problem> {
     let series = community.series_for(&id, &identity, Action::HandOver).await?;
     let to = body.user_id.into_string();
-    community.known_user(&identity, &to).await?;
+    community.known_user(&identity, &to, true).await?;
     let (people, offered_to) = (community.people(vec![series.owner().to_owned()]).await, to.clone());
     let effects = move |series: &Series| {
         let series = Box::new(EventSeriesBody::new(series, &people));

@@ -253,7 +253,7 @@ async fn request(
     if matches!(body.message, Maybe::Value(_)) {
         community.must_be_able(&identity.user_id, Ability::Messaging).await?;
     }
-    community.seen_listing(&id, &identity).await?;
+    community.offered_listing(&id, &identity).await?;
     let asked = Asked {
         guest_id: identity.user_id,
         stay: Stay::given(body.from, body.to).map_err(|error| Problem::invalid(vec![error]))?,

@@ -80,7 +80,7 @@ impl Community {
     ) -> Result<mundotango_storage::Page<ReviewBody>, Problem> {
         let now = now();
         let shows = move |shown: &Shown| {
-            let object = Object::Somebody { user: shown.booking.user(shown.author) };
+            let object = Object::Somebody { user: shown.booking.user(shown.author), is_paused: false };
             policy::may(reader, Action::Read, &object).is_allowed()
         };
         let read = |page| {
@@ -189,7 +189,8 @@ async fn of_user(
 ) -> Result<Json<PageBody<ReviewBody>>, Problem> {
     let mine = community.circles.view(&identity.user_id).await?;
     let reader = Viewer::from(&identity).knowing(&mine);
-    if !policy::may(reader, Action::Read, &Object::Somebody { user: &id }).is_allowed() {
+    let is_paused = community.accounts.is_paused(&id).await?;
+    if !policy::may(reader, Action::Read, &Object::Somebody { user: &id, is_paused }).is_allowed() {
         // As of somebody who never stayed anywhere.
         return Ok(Json(paging.body(mundotango_storage::Page { items: Vec::new(), next: None })));
     }

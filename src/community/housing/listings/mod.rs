@@ -149,7 +149,12 @@ impl Community {
     /// Listings as a list shows them.
     async fn seen_listings(&self, listings: Vec<Listing>, identity: &Identity) -> Vec<ListingBody> {
         let people = self.people(listings.iter().map(|listing| listing.host_id.clone()).collect()).await;
-        let listed = listings.into_iter().map(|listing| {
+        let offered = listings.into_iter().filter(|listing| {
+            let is_paused = people.get(&listing.host_id).is_some_and(|host| host.is_paused);
+            let object = Object::Listing { host: &listing.host_id, is_paused };
+            policy::may(Viewer::from(identity), Action::Read, &object).is_allowed()
+        });
+        let listed = offered.map(|listing| {
             // Who is its guest sees more on its page.
             let address = Object::Address { host: &listing.host_id, is_guest: false };
             let is_exact = policy::may(Viewer::from(identity), Action::Read, &address).is_allowed();
@@ -166,7 +171,8 @@ impl Community {
         viewer: Viewer<'_>,
     ) -> Result<Vec<ListingBody>, Problem> {
         let is_found = |listing: &Listing| {
-            let object = Object::Listing { host: &listing.host_id };
+            // Whether the host pauses is looked at with the hosts' names.
+            let object = Object::Listing { host: &listing.host_id, is_paused: false };
             let is_own = listing.host_id == identity.user_id;
             (is_own || listing.details.status == ListingStatus::Active)
                 && policy::may(viewer, Action::Read, &object).is_allowed()
@@ -210,22 +216,51 @@ impl Community {
         self.housing.listings.listing(id).await?.ok_or_else(|| Problem::not_found("listing"))
     }
 
-    /// The listing, if the caller may see it, and the caller's relations.
-    pub(in crate::community) async fn seen_listing(
+    /// The listing, whose host does not keep the caller out but may pause, and the caller's relations.
+    pub(in crate::community) async fn known_listing(
         &self,
         id: &str,
         identity: &Identity,
     ) -> Result<(Listing, Arc<Relations>), Problem> {
         let (listing, mine) = (self.listing(id).await?, self.circles.view(&identity.user_id).await?);
-        let object = Object::Listing { host: &listing.host_id };
+        let object = Object::Listing { host: &listing.host_id, is_paused: false };
         policy::may(Viewer::from(identity).knowing(&mine), Action::Read, &object).allows("listing")?;
         Ok((listing, mine))
+    }
+
+    /// The same, if it is offered to the caller now.
+    pub(in crate::community) async fn offered_listing(
+        &self,
+        id: &str,
+        identity: &Identity,
+    ) -> Result<(Listing, Arc<Relations>), Problem> {
+        let (listing, mine) = self.known_listing(id, identity).await?;
+        let is_paused = self.accounts.is_paused(&listing.host_id).await?;
+        let object = Object::Listing { host: &listing.host_id, is_paused };
+        policy::may(Viewer::from(identity).knowing(&mine), Action::Read, &object).allows("listing")?;
+        Ok((listing, mine))
+    }
+
+    /// The listing, if the caller may see it, and the caller's relations. Who is its guest sees it while its host pauses.
+    pub(in crate::community) async fn seen_listing(
+        &self,
+        id: &str,
+        identity: &Identity,
+    ) -> Result<(Listing, Arc<Relations>), Problem> {
+        match self.offered_listing(id, identity).await {
+            Err(problem) if problem.status() == StatusCode::NOT_FOUND => {
+                let known = self.known_listing(id, identity).await?;
+                let is_guest = self.housing.listings.is_guest(id, &identity.user_id).await?;
+                is_guest.then_some(known).ok_or(problem)
+            }
+            seen => seen,
+        }
     }
 
     /// The listing, if the caller may change it.
     async fn own_listing(&self, id: &str, identity: &Identity) -> Result<Listing, Problem> {
         let listing = self.listing(id).await?;
-        let object = Object::Listing { host: &listing.host_id };
+        let object = Object::Listing { host: &listing.host_id, is_paused: false };
         policy::may(Viewer::from(identity), Action::Change, &object).allows("listing")?;
         self.note_admins_right(identity, Action::Change, ("listing", id, &listing.host_id)).await?;
         Ok(listing)

@@ -72,6 +72,7 @@ impl Somebody {
             avatar_url: None,
             profile: Profile::default(),
             is_verified: false,
+            paused_since: None,
             created_at: now(),
             id,
         };
