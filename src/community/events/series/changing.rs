@@ -10,7 +10,7 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::{Decision, prefix};
 use serde::Serialize;
 
-use super::planning::{first_of, is_to_come, rearrange, rest_of};
+use super::planning::{first_of, is_to_come, rearrange, rest_from, rest_of};
 use super::rules::{Ends, Rule, earlier, later, occurrences};
 use super::state::{
     Cut, DateRow, DateState, Doomed, MOST_ROWS, Row, SERIES, Series, TEMPLATES, Template, date_key,
@@ -177,7 +177,8 @@ fn ended_before(rule: &Rule, first: Date, date: Date) -> Rule {
 impl SeriesStore {
     /// Changes a series: all dates that are to come, or those from one of them on, by their original start. The latter become a
     /// series of their own, with `new_id`, and the old one ends before them: their events, and so the answers to them, go along.
-    /// `edit` makes the template that is wanted of the one that is. What came of it; `None` if there is no such series.
+    /// `edit` makes the template that is wanted of the one that is; another rule counts from the date that it names as the first,
+    /// if that is another one, and else from the first that it gives. What came of it; `None` if there is no such series.
     ///
     /// This is where it is decided, in one step: which dates there are, which of them have another day, and which do not take
     /// place. Asking for the same division again changes nothing.
@@ -211,8 +212,9 @@ impl SeriesStore {
                 if edited == before {
                     return Ok(Decision::Stands(Changed { series: series_of(&own, part), rest: None }));
                 }
+                let counts_from = edited.first;
                 let mut after = Template { rev: before.rev + 1, first: before.first, ..edited };
-                let is_other_rule = after.rule != before.rule;
+                let is_other_rule = after.rule != before.rule || counts_from != before.first;
                 if is_other_rule || after.times != before.times || after.location != before.location {
                     if part.head.moves >= MOST_MOVES {
                         return Err(SeriesError::MovedTooOften);
@@ -222,7 +224,11 @@ impl SeriesStore {
                 let today = now.to_zoned_datetime(zone.clone()).date();
                 let changed_from = affected.first().unwrap_or(today);
                 let is_division = from.is_some() && affected.is_rest;
-                if is_other_rule {
+                if counts_from != before.first {
+                    let behind = affected.stays.map_or(counts_from, |stays| counts_from.max(later(stays, 1)));
+                    let rest = rest_from(&after.rule, counts_from, behind);
+                    (after.rule, after.first) = rest.ok_or(SeriesError::NoDates)?;
+                } else if is_other_rule {
                     let first = first_of(&after, &zone, changed_from, affected.stays, now);
                     after.first = first.ok_or(SeriesError::NoDates)?;
                 } else if is_division {
