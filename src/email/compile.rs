@@ -34,9 +34,10 @@ const ACCOUNT: Pair = pair!("account");
 const ATTENDANCE: Pair = pair!("attendance");
 const BOOKING: Pair = pair!("booking");
 const PAYMENT: Pair = pair!("payment");
+const SERIES: Pair = pair!("series");
 
 /// The content of each letter by its name, and the field that holds the address of its button.
-const CONTENTS: [(&str, &str, Pair); 32] = [
+const CONTENTS: [(&str, &str, Pair); 34] = [
     ("welcome", "home_url", ACCOUNT),
     ("verify_email", "url", ACCOUNT),
     ("reset_password", "url", ACCOUNT),
@@ -51,6 +52,8 @@ const CONTENTS: [(&str, &str, Pair); 32] = [
     ("reminder", "event.url", ATTENDANCE),
     ("event_moved", "event.url", ATTENDANCE),
     ("event_cancelled", "event.url", pair!("event_cancelled")),
+    ("series_changed", "url", SERIES),
+    ("series_cancelled", "url", SERIES),
     ("booking_requested", "url", BOOKING),
     ("booking_countered", "url", BOOKING),
     ("booking_confirmed", "url", BOOKING),

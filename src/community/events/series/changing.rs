@@ -17,6 +17,7 @@ use super::state::{
     doomed_key, template_key,
 };
 use super::store::{SeriesError, SeriesPart, SeriesStore, all_rows, dates_of, doomed_of, series_of};
+use super::telling;
 use crate::community::events::occurrence::Field;
 use crate::community::events::rules::Cancelled;
 
@@ -97,7 +98,7 @@ pub(super) fn keep_templates(part: &mut SeriesPart<'_>, dates: &[(DateTime, Date
         rows.filter(|row| row.state == DateState::Planned).map(|row| row.made_by).collect();
     let kept = part.first(&prefix(&[TEMPLATES]), MOST_ROWS).into_iter().filter_map(|(key, row)| match row {
         Row::Template(template) => Some((key, template.rev)),
-        Row::Date(_) | Row::Doomed(_) | Row::Habit(_) | Row::CoHost(_) => None,
+        Row::Date(_) | Row::Doomed(_) | Row::Habit(_) | Row::CoHost(_) | Row::Telling(_) => None,
     });
     let old: Vec<_> = kept.filter(|(_, rev)| !needed.contains(rev)).map(|(key, _)| key).collect();
     for key in old {
@@ -215,12 +216,15 @@ impl SeriesStore {
                 let counts_from = edited.first;
                 let mut after = Template { rev: before.rev + 1, first: before.first, ..edited };
                 let is_other_rule = after.rule != before.rule || counts_from != before.first;
-                if is_other_rule || after.times != before.times || after.location != before.location {
+                let is_move =
+                    is_other_rule || after.times != before.times || after.location != before.location;
+                if is_move {
                     if part.head.moves >= MOST_MOVES {
                         return Err(SeriesError::MovedTooOften);
                     }
                     part.head.moves += 1;
                 }
+                let rev = after.rev;
                 let today = now.to_zoned_datetime(zone.clone()).date();
                 let changed_from = affected.first().unwrap_or(today);
                 let is_division = from.is_some() && affected.is_rest;
@@ -260,6 +264,10 @@ impl SeriesStore {
                 }
                 part.head.is_settled = false;
                 part.head.version += 1;
+                if is_move {
+                    let of = if is_division { &new_id } else { &own };
+                    telling::note(part, &own, of, &affected.dates, (rev, false), now)?;
+                }
                 let series = series_of(&own, part);
                 let cut = series.head.cut.as_ref().filter(|_| is_division);
                 let rest = cut.map(|cut| series.successor(cut));
@@ -304,12 +312,14 @@ impl SeriesStore {
                 let today = now.to_zoned_datetime(zone).date();
                 let ends = affected.first().unwrap_or(today);
                 let rule = ended_before(&template.rule, template.first, ends);
+                let template_rev = template.rev;
                 part.head.template = Some(Box::new(Template { rule, ..template }));
                 if from.is_none() {
                     part.head.cancelled = Some(Box::new(cancelled.clone()));
                 }
                 part.head.is_settled = false;
                 part.head.version += 1;
+                telling::note(part, &own, &own, &affected.dates, (template_rev, true), now)?;
                 let series = series_of(&own, part);
                 for effect in effects(&series)? {
                     part.emit(&effect)?;

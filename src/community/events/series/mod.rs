@@ -15,6 +15,7 @@ mod repeats;
 pub mod rules;
 pub mod state;
 pub mod store;
+pub mod telling;
 pub mod work;
 
 use std::sync::Arc;

@@ -9,8 +9,8 @@ use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::Serialize;
 
 use super::state::{
-    ALWAYS, DATES, DOOMED, DateRow, DateState, Doomed, Facts, Habit, Head, MOST_ROWS, Row, SERIES, Series,
-    TEMPLATES, Template, date_key, doomed_key, habit_key, life_from,
+    ALWAYS, DATES, DOOMED, DateRow, DateState, Doomed, Facts, Habit, Head, MOST_ROWS, MOST_TELLINGS, Row,
+    SERIES, Series, TELLINGS, TEMPLATES, Template, date_key, doomed_key, habit_key, life_from,
 };
 use crate::community::events::occurrence::Field;
 
@@ -68,7 +68,7 @@ pub(super) fn doomed_of(part: &mut SeriesPart<'_>) -> Vec<Doomed> {
     let rows = part.first(&prefix(&[DOOMED]), MOST_ROWS);
     let doomed = rows.into_iter().filter_map(|(_, row)| match row {
         Row::Doomed(doomed) => Some((**doomed).clone()),
-        Row::Date(_) | Row::Template(_) | Row::Habit(_) | Row::CoHost(_) => None,
+        Row::Date(_) | Row::Template(_) | Row::Habit(_) | Row::CoHost(_) | Row::Telling(_) => None,
     });
     doomed.collect()
 }
@@ -76,13 +76,14 @@ pub(super) fn doomed_of(part: &mut SeriesPart<'_>) -> Vec<Doomed> {
 /// All rows but those of users: what most rules look at.
 pub(super) fn all_rows() -> Wants {
     let below = |wants: Wants, part| wants.first(&prefix(&[part]), MOST_ROWS);
-    [DATES, DOOMED, TEMPLATES].into_iter().fold(Wants::head(), below)
+    let wants = [DATES, DOOMED, TEMPLATES].into_iter().fold(Wants::head(), below);
+    wants.first(&prefix(&[TELLINGS]), MOST_TELLINGS)
 }
 
 fn date_of((key, row): (String, &Row)) -> Option<(DateTime, DateRow)> {
     match row {
         Row::Date(row) => Some((last_part(&key).parse().ok()?, row.clone())),
-        Row::Doomed(_) | Row::Template(_) | Row::Habit(_) | Row::CoHost(_) => None,
+        Row::Doomed(_) | Row::Template(_) | Row::Habit(_) | Row::CoHost(_) | Row::Telling(_) => None,
     }
 }
 
@@ -194,7 +195,7 @@ impl SeriesStore {
         let rows = self.0.rows(&SERIES, id, &range).await?.items.into_iter();
         let habits = rows.filter_map(|(key, row)| match row {
             Row::Habit(habit) => Some((last_part(&key), habit)),
-            Row::Date(_) | Row::Doomed(_) | Row::Template(_) | Row::CoHost(_) => None,
+            Row::Date(_) | Row::Doomed(_) | Row::Template(_) | Row::CoHost(_) | Row::Telling(_) => None,
         });
         let mut habits: Vec<_> = habits.collect();
         habits.sort_by_key(|(_, habit)| habit.number);
@@ -213,7 +214,7 @@ impl SeriesStore {
                     Row::Date(_) => work.dates.extend(date_of((key, &row))),
                     Row::Doomed(doomed) => work.doomed.push(*doomed),
                     Row::Template(template) => drop(work.templates.insert(template.rev, *template)),
-                    Row::Habit(_) | Row::CoHost(_) => {}
+                    Row::Habit(_) | Row::CoHost(_) | Row::Telling(_) => {}
                 }
             }
         }
