@@ -53,11 +53,6 @@ pub struct Following {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub own: BTreeSet<Field>,
     /// The revision of the series by which time or place became others last; 0 if none did.
-    #[serde(default, skip_serializing_if = "is_none_yet")]
+    #[serde(default)]
     pub moved_by: u32,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-const fn is_none_yet(revision: &u32) -> bool {
-    *revision == 0
 }

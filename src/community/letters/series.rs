@@ -165,7 +165,7 @@ impl Letters {
                 pages += 1;
                 let request = PageRequest { start, limit: ANSWERS_AT_ONCE };
                 let page = self.events.rsvps(&event.id, request).await?;
-                let comes = |status| status != RsvpStatus::Declined;
+                let comes = |status: RsvpStatus| status != RsvpStatus::Declined;
                 let users: Vec<_> = page
                     .items
                     .iter()
