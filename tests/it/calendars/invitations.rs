@@ -159,6 +159,11 @@ async fn a_change_of_a_series_is_one_letter_and_one_notification_for_each_who_is
     // Who says no before the letter is sent hears nothing more.
     answer(&server, &dates[1], &eva, "declined").await;
     let id = series["id"].as_str().unwrap();
+    until("the dates have followed", async || {
+        let (_, series) = server.get(&path, &host).await;
+        (series["isSettled"] == true).then_some(())
+    })
+    .await;
     until("both jobs have had their turn", async || {
         let path = "/api/admin/jobs/queues/notification?state=delayed&limit=100";
         let (_, page) = server.get(path, &root).await;
@@ -179,8 +184,9 @@ async fn a_change_of_a_series_is_one_letter_and_one_notification_for_each_who_is
     assert!(!calendar.contains("SEQUENCE:0\r\n"), "{calendar}");
     assert_eq!(calendar_in(&mail, "ok-ben", "Changed: Milonga").await, None, "Ben has it in no calendar");
     let raw = mail.letters_to("ok-ana").into_iter().map(|letter| letter.raw);
-    let texts = raw.filter_map(|raw| Some(MessageParser::default().parse(&raw)?.body_text(0)?.into_owned()));
-    let text = texts.filter(|text| text.contains("/events/series/")).last().unwrap();
+    let mut texts =
+        raw.filter_map(|raw| Some(MessageParser::default().parse(&raw)?.body_text(0)?.into_owned()));
+    let text = texts.rfind(|text| text.contains("/events/series/")).unwrap();
     assert!(text.contains("And 2 more."), "{text}");
 
     let (status, _) = server.post(&format!("{path}/cancel"), &host, json!({"reason": "Closed"})).await;

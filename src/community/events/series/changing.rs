@@ -33,6 +33,15 @@ pub struct Changed {
     pub rest: Option<Series>,
 }
 
+/// Which dates are changed.
+#[derive(Clone, Copy, Debug)]
+enum Which {
+    /// Those from one on, or all; another rule counts from the first date that it gives.
+    From(Option<DateTime>),
+    /// All, by a rule that counts from a date.
+    CountedFrom(Date),
+}
+
 /// Fails for a series of which nothing can be said now.
 pub(super) fn open_for_changes(part: &SeriesPart<'_>) -> Result<(), SeriesError> {
     if part.head.cancelled.is_some() {
@@ -178,8 +187,7 @@ fn ended_before(rule: &Rule, first: Date, date: Date) -> Rule {
 impl SeriesStore {
     /// Changes a series: all dates that are to come, or those from one of them on, by their original start. The latter become a
     /// series of their own, with `new_id`, and the old one ends before them: their events, and so the answers to them, go along.
-    /// `edit` makes the template that is wanted of the one that is; another rule counts from the date that it names as the first,
-    /// if that is another one, and else from the first that it gives. What came of it; `None` if there is no such series.
+    /// `edit` makes the template that is wanted of the one that is. What came of it; `None` if there is no such series.
     ///
     /// This is where it is decided, in one step: which dates there are, which of them have another day, and which do not take
     /// place. Asking for the same division again changes nothing.
@@ -192,7 +200,35 @@ impl SeriesStore {
         edit: impl Fn(Template) -> Template + Send + 'static,
         effects: impl Fn(&Changed) -> Result<Vec<E>, StoreError> + Send + 'static,
     ) -> Result<Option<Changed>, SeriesError> {
+        self.change_dates(id, Which::From(from), new_id, now, edit, effects).await
+    }
+
+    /// Changes all dates that are to come, by a rule that counts from a date, whichever are left out.
+    pub async fn recount<E: Serialize>(
+        &self,
+        id: &str,
+        counts_from: Date,
+        now: Timestamp,
+        edit: impl Fn(Template) -> Template + Send + 'static,
+        effects: impl Fn(&Changed) -> Result<Vec<E>, StoreError> + Send + 'static,
+    ) -> Result<Option<Changed>, SeriesError> {
+        self.change_dates(id, Which::CountedFrom(counts_from), String::new(), now, edit, effects).await
+    }
+
+    async fn change_dates<E: Serialize>(
+        &self,
+        id: &str,
+        which: Which,
+        new_id: String,
+        now: Timestamp,
+        edit: impl Fn(Template) -> Template + Send + 'static,
+        effects: impl Fn(&Changed) -> Result<Vec<E>, StoreError> + Send + 'static,
+    ) -> Result<Option<Changed>, SeriesError> {
         let own = id.to_owned();
+        let (from, counts_from) = match which {
+            Which::From(from) => (from, None),
+            Which::CountedFrom(first) => (None, Some(first)),
+        };
         self.0
             .change(&SERIES, id, all_rows(), move |part| {
                 if let Some(cut) = part.head.cut.as_ref().filter(|cut| cut.to == new_id) {
@@ -210,12 +246,12 @@ impl SeriesStore {
                 if !edited.times.is_in_order() {
                     return Err(SeriesError::EndsBeforeStart);
                 }
-                if edited == before {
+                let is_recounted = counts_from.is_some_and(|first| first != before.first);
+                if edited == before && !is_recounted {
                     return Ok(Decision::Stands(Changed { series: series_of(&own, part), rest: None }));
                 }
-                let counts_from = edited.first;
                 let mut after = Template { rev: before.rev + 1, first: before.first, ..edited };
-                let is_other_rule = after.rule != before.rule || counts_from != before.first;
+                let is_other_rule = after.rule != before.rule || is_recounted;
                 let is_move =
                     is_other_rule || after.times != before.times || after.location != before.location;
                 if is_move {
@@ -228,9 +264,9 @@ impl SeriesStore {
                 let today = now.to_zoned_datetime(zone.clone()).date();
                 let changed_from = affected.first().unwrap_or(today);
                 let is_division = from.is_some() && affected.is_rest;
-                if counts_from != before.first {
-                    let behind = affected.stays.map_or(counts_from, |stays| counts_from.max(later(stays, 1)));
-                    let rest = rest_from(&after.rule, counts_from, behind);
+                if let Some(first) = counts_from.filter(|_| is_other_rule) {
+                    let behind = affected.stays.map_or(first, |stays| first.max(later(stays, 1)));
+                    let rest = rest_from(&after.rule, first, behind);
                     (after.rule, after.first) = rest.ok_or(SeriesError::NoDates)?;
                 } else if is_other_rule {
                     let first = first_of(&after, &zone, changed_from, affected.stays, now);

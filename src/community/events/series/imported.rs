@@ -44,15 +44,13 @@ impl FromFile {
         let mut location = self.location.clone();
         location.city = before.location.city;
         location.coordinates = location.coordinates.or(before.location.coordinates);
-        let (rule, first) =
-            if has_other_rule { (self.rule.clone(), self.first) } else { (before.rule, before.first) };
+        let rule = if has_other_rule { self.rule.clone() } else { before.rule };
         Template {
             title: self.title.clone(),
             description: self.description.clone(),
             location,
             times: self.times,
             rule,
-            first,
             ..before
         }
     }
@@ -147,9 +145,14 @@ impl Community {
     ) -> Result<bool, SeriesError> {
         let people = self.people(vec![before.owner().to_owned()]).await;
         let effects = move |changed: &Changed| announce_change(changed, &people);
+        let counts_from = wanted.first;
         let edit = move |template| wanted.over(template, has_other_rule);
-        let new_id = mundotango_protocol::new_id();
-        let changed = self.series.store.change(&before.id, None, new_id, now, edit, effects).await?;
+        let store = &self.series.store;
+        let changed = if has_other_rule {
+            store.recount(&before.id, counts_from, now, edit, effects).await?
+        } else {
+            store.change(&before.id, None, mundotango_protocol::new_id(), now, edit, effects).await?
+        };
         Ok(changed.is_some_and(|changed| changed.series.template().rev != before.template().rev))
     }
 
