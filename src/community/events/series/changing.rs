@@ -230,7 +230,7 @@ impl SeriesStore {
             Which::CountedFrom(first) => (None, Some(first)),
         };
         self.0
-            .change(&SERIES, id, all_rows(), move |part| {
+            .change(&SERIES, id, telling::and_tellings(all_rows()), move |part| {
                 if let Some(cut) = part.head.cut.as_ref().filter(|cut| cut.to == new_id) {
                     let cut = (**cut).clone();
                     let series = series_of(&own, part);
@@ -327,7 +327,7 @@ impl SeriesStore {
     ) -> Result<Option<Series>, SeriesError> {
         let own = id.to_owned();
         self.0
-            .change(&SERIES, id, all_rows(), move |part| {
+            .change(&SERIES, id, telling::and_tellings(all_rows()), move |part| {
                 if part.head.cancelled.is_some() && from.is_none() {
                     return Ok(Decision::Stands(series_of(&own, part)));
                 }

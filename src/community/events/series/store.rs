@@ -9,8 +9,8 @@ use mundotango_storage::{Page, PageRequest, StoreError};
 use serde::Serialize;
 
 use super::state::{
-    ALWAYS, DATES, DOOMED, DateRow, DateState, Doomed, Facts, Habit, Head, MOST_ROWS, MOST_TELLINGS, Row,
-    SERIES, Series, TELLINGS, TEMPLATES, Template, date_key, doomed_key, habit_key, life_from,
+    ALWAYS, DATES, DOOMED, DateRow, DateState, Doomed, Facts, Habit, Head, MOST_ROWS, Row, SERIES, Series,
+    TEMPLATES, Template, date_key, doomed_key, habit_key, life_from,
 };
 use crate::community::events::occurrence::Field;
 
@@ -76,8 +76,7 @@ pub(super) fn doomed_of(part: &mut SeriesPart<'_>) -> Vec<Doomed> {
 /// All rows but those of users: what most rules look at.
 pub(super) fn all_rows() -> Wants {
     let below = |wants: Wants, part| wants.first(&prefix(&[part]), MOST_ROWS);
-    let wants = [DATES, DOOMED, TEMPLATES].into_iter().fold(Wants::head(), below);
-    wants.first(&prefix(&[TELLINGS]), MOST_TELLINGS)
+    [DATES, DOOMED, TEMPLATES].into_iter().fold(Wants::head(), below)
 }
 
 fn date_of((key, row): (String, &Row)) -> Option<(DateTime, DateRow)> {

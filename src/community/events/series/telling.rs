@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use jiff::civil::DateTime;
 use jiff::{SignedDuration, Timestamp};
 use mundotango_storage::StoreError;
-use mundotango_storage::db::{RowRange, prefix};
+use mundotango_storage::db::{RowRange, Wants, prefix};
 
 use super::jobs;
 use super::state::{DateRow, DateState, MOST_TELLINGS, Row, SERIES, TELLINGS, Telling, telling_key};
@@ -22,6 +22,11 @@ pub struct ToldChange {
     pub telling: Telling,
     /// The first revision of the next change.
     pub until_rev: u32,
+}
+
+/// Some rows, and those of changes of which people are still told.
+pub(super) fn and_tellings(wants: Wants) -> Wants {
+    wants.first(&prefix(&[TELLINGS]), MOST_TELLINGS)
 }
 
 /// The changes of a partition of which people are still told, in order.
