@@ -290,14 +290,11 @@ fn what_is_left(
 ) -> Result<(Rule, Date), Refused> {
     let over = || Refused::from("RRULE: all dates are over");
     let today = now.to_zoned_datetime(zone.clone()).date();
-    let mut from = earlier(today, MOST_DAYS + 2).max(begins);
-    let (rest, first) = loop {
-        let (rest, first) = rest_from(rule, begins, from).ok_or_else(over)?;
-        if times.on(first, zone).ok_or_else(over)?.over_at() > now {
-            break (rest, first);
-        }
-        from = later(first, 1);
-    };
+    let from = earlier(today, MOST_DAYS + 2).max(begins);
+    let (mut rest, mut first) = rest_from(rule, begins, from).ok_or_else(over)?;
+    while times.on(first, zone).ok_or_else(over)?.over_at() <= now {
+        (rest, first) = rest_from(&rest, first, later(first, 1)).ok_or_else(over)?;
+    }
     if matches!(rest.ends, Ends::After(count) if count as usize > MOST_DATES) {
         return Err(Refused(format!("RRULE: COUNT must leave {MOST_DATES} dates at most")));
     }
@@ -314,4 +311,93 @@ fn what_is_left(
 fn digest_of(rule: &Rule, begins: Date) -> String {
     let text = serde_json::to_string(rule).unwrap_or_default();
     URL_SAFE_NO_PAD.encode(Sha256::digest(format!("{begins} {text}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::icalendar::read;
+
+    /// What a file says of the name `1`, on Friday, 6 December 2030.
+    fn series(properties: &str) -> Result<WantedSeries, String> {
+        let file = format!(
+            "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:1\r\nSUMMARY:Milonga\r\nLOCATION:Ballhaus\r\n{properties}END:VEVENT\r\nEND:VCALENDAR\r\n"
+        );
+        let now: Timestamp = "2030-12-06T12:00:00Z".parse().unwrap();
+        let mut named = by_name(read(&file, None).unwrap(), EventType::Milonga, now);
+        assert_eq!(named.len(), 1, "{file}");
+        match named.remove(0).said {
+            Said::Repeats(repeating) => match *repeating {
+                Repeating::GoesOn(wanted) => Ok(*wanted),
+                Repeating::Cancelled => panic!("it goes on"),
+            },
+            Said::Refused(Refused(why)) => Err(why),
+            Said::Once(_) | Said::Nothing => panic!("it repeats"),
+        }
+    }
+
+    /// A fortnightly milonga on Wednesdays since 6 November 2030, and more of the file.
+    fn fortnightly(more: &str) -> Result<WantedSeries, String> {
+        series(&format!(
+            "DTSTART;TZID=Europe/Berlin:20301106T210000\r\nDTEND;TZID=Europe/Berlin:20301107T030000\r\n{more}"
+        ))
+    }
+
+    const OTHER: &str = "END:VEVENT\r\nBEGIN:VEVENT\r\nUID:1\r\nSUMMARY:Gala\r\nDTSTART;TZID=Europe/Berlin:20301219T220000\r\n";
+
+    #[test]
+    fn a_rule_of_the_past_begins_with_its_next_date_and_counts_on() {
+        let rule = "RRULE:FREQ=WEEKLY;INTERVAL=2;COUNT=8\r\nEXDATE;TZID=Europe/Berlin:20301120T210000\r\n";
+        let wanted = fortnightly(rule).ok().unwrap();
+        assert_eq!(wanted.file.first, date(2030, 12, 18), "6 and 20 November and 4 December are over");
+        assert_eq!((wanted.file.rule.ends, wanted.file.rule.excluded.len()), (Ends::After(5), 0));
+        assert_eq!(wanted.file.times.end, Some(End { days: 1, time: jiff::civil::time(3, 0, 0, 0) }));
+        // The rest is another one each day, and the rule of the file is not.
+        let left_out =
+            fortnightly(&format!("{rule}EXDATE;TZID=Europe/Berlin:20301218T210000\r\n")).ok().unwrap();
+        assert_eq!(left_out.file.first, date(2030, 12, 18), "the weeks between stay the same");
+        assert_eq!(left_out.file.rule.excluded, [date(2030, 12, 18)].into());
+        assert_ne!(left_out.digest, wanted.digest);
+    }
+
+    #[test]
+    fn dates_of_its_own_are_known_by_their_days_and_broken_ones_break_all() {
+        let rule = "RRULE:FREQ=WEEKLY;INTERVAL=2\r\n";
+        let with = |id: &str, place: &str| {
+            fortnightly(&format!("{rule}{OTHER}{place}RECURRENCE-ID;TZID=Europe/Berlin:{id}T210000\r\n"))
+        };
+        let own = with("20301218", "LOCATION:Club\r\n").ok().unwrap();
+        let [WantedDate { original, becomes: Ok(DateBecomes::Own(date)) }] = &own.dates[..] else {
+            panic!("one date")
+        };
+        assert_eq!(
+            (original.to_string().as_str(), date.plan.title.as_str()),
+            ("2030-12-18T21:00:00", "Gala")
+        );
+        assert!(
+            with("20301218", "").err().unwrap().starts_with("RECURRENCE-ID 2030-12-18T21:00:00: LOCATION")
+        );
+        let none = with("20301211", "LOCATION:Club\r\n").ok().unwrap();
+        assert!(none.dates[0].becomes.is_err(), "the rule does not give it");
+        let over = with("20301106", "LOCATION:Club\r\n").ok().unwrap();
+        assert!(over.dates[0].becomes.is_err(), "it is over");
+    }
+
+    #[test]
+    fn what_leaves_no_date_or_too_many_is_refused() {
+        for (more, why) in [
+            ("RRULE:FREQ=WEEKLY;COUNT=2\r\n", "RRULE: all dates are over"),
+            ("RRULE:FREQ=WEEKLY;UNTIL=20301201T000000Z\r\n", "RRULE: all dates are over"),
+            ("RRULE:FREQ=WEEKLY;UNTIL=20301001T000000Z\r\n", "DTSTART"),
+            ("RRULE:FREQ=DAILY;COUNT=500\r\n", "RRULE: COUNT"),
+            ("RRULE:FREQ=WEEKLY;COUNT=6\r\nEXDATE;VALUE=DATE:20301211\r\n", "EXDATE"),
+        ] {
+            let error = fortnightly(more).err().unwrap();
+            assert!(error.starts_with(why), "{more}: {error}");
+        }
+        let long_ago = "DTSTART;TZID=Europe/Berlin:19991103T210000\r\nRRULE:FREQ=WEEKLY\r\n";
+        assert!(series(long_ago).err().unwrap().starts_with("DTSTART"));
+    }
 }
