@@ -16,8 +16,9 @@ pub static SERIES_WORK: Queue = Queue::new("series", 5);
 
 /// Brings the events of a series to what the series says, and makes the next ones.
 ///
-/// Version 2 hands dates over. A node of an older build, which would note that they are, leaves it alone.
-pub(super) static WORK: JobKind<OfSeries> = long("series_work", 2);
+/// Version 2 hands dates over, and version 3 leaves it to the series to tell those who answered. A node of an older build, which
+/// would note that dates are handed over, or tell of each date, leaves it alone.
+pub(super) static WORK: JobKind<OfSeries> = long("series_work", 3);
 /// Answers a date for all who are always coming.
 pub(super) static ANSWER_DATE: JobKind<OfDate> = long("series_answers", 1);
 /// Answers all dates for one who is always coming from now on.
