@@ -34,6 +34,7 @@ const ACCOUNT: Pair = pair!("account");
 const ATTENDANCE: Pair = pair!("attendance");
 const BOOKING: Pair = pair!("booking");
 const PAYMENT: Pair = pair!("payment");
+const SERIES: Pair = pair!("series");
 
 /// The content of each letter by its name, and the field that holds the address of its button.
 const CONTENTS: [(&str, &str, Pair); 34] = [
@@ -53,6 +54,8 @@ const CONTENTS: [(&str, &str, Pair); 34] = [
     ("reminder", "event.url", ATTENDANCE),
     ("event_moved", "event.url", ATTENDANCE),
     ("event_cancelled", "event.url", pair!("event_cancelled")),
+    ("series_changed", "url", SERIES),
+    ("series_cancelled", "url", SERIES),
     ("booking_requested", "url", BOOKING),
     ("booking_countered", "url", BOOKING),
     ("booking_confirmed", "url", BOOKING),

@@ -75,6 +75,17 @@ pub struct EventLines {
     pub url: String,
 }
 
+/// A date of a series, as a letter names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SeriesDate {
+    /// When it is, as [`Dates::when`](super::Dates::when) writes it.
+    pub when: String,
+    /// Where it is.
+    pub place: String,
+    /// The address of its page.
+    pub url: String,
+}
+
 /// What has happened to a booking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -298,6 +309,27 @@ pub enum Letter {
         /// What the organiser says about it.
         reason: Option<String>,
     },
+    /// To somebody who answered dates of a series that are others now, or do not take place.
+    SeriesDates {
+        /// How the person is called.
+        name: String,
+        /// What the series is called.
+        title: String,
+        /// Whether all of these dates do not take place.
+        ends: bool,
+        /// Dates at another time or place, as they are now.
+        moved: Vec<SeriesDate>,
+        /// How many more of these there are.
+        more_moved: usize,
+        /// Dates that do not take place.
+        cancelled: Vec<SeriesDate>,
+        /// How many more of these there are.
+        more_cancelled: usize,
+        /// What the organiser says about those.
+        reason: Option<String>,
+        /// The address of the series' page.
+        url: String,
+    },
     /// To one of the two whose booking has changed.
     BookingStep {
         /// How the person is called.
@@ -442,6 +474,8 @@ impl Letter {
             Self::Reminder { .. } => "reminder",
             Self::EventMoved { .. } => "event_moved",
             Self::EventCancelled { .. } => "event_cancelled",
+            Self::SeriesDates { ends: false, .. } => "series_changed",
+            Self::SeriesDates { ends: true, .. } => "series_cancelled",
             Self::BookingStep { step: BookingStep::Requested, .. } => "booking_requested",
             Self::BookingStep { step: BookingStep::Countered, .. } => "booking_countered",
             Self::BookingStep { step: BookingStep::Confirmed, .. } => "booking_confirmed",
@@ -484,6 +518,7 @@ impl Letter {
             | Self::Reminder { .. }
             | Self::EventMoved { .. }
             | Self::EventCancelled { .. }
+            | Self::SeriesDates { .. }
             | Self::BookingStep { .. }
             | Self::PaymentStep { .. }
             | Self::TicketReply { .. }
@@ -538,6 +573,24 @@ impl Letter {
         }
         for status_waiting in [false, true] {
             letters.push(Self::RsvpConfirmed { name: name(), event: event(), status_waiting });
+        }
+        for (ends, more) in [(false, 0), (false, 1), (true, 0), (true, 12)] {
+            let date = || SeriesDate {
+                when: "Saturday, 4 July 2026, 22:00 (Buenos Aires time)".to_owned(),
+                place: format!("{text}\nLa Rioja 1180"),
+                url: url(),
+            };
+            letters.push(Self::SeriesDates {
+                name: name(),
+                title: name(),
+                ends,
+                moved: if ends { Vec::new() } else { vec![date(), date()] },
+                more_moved: if ends { 0 } else { more },
+                cancelled: if ends || more > 0 { vec![date()] } else { Vec::new() },
+                more_cancelled: more,
+                reason: (more > 0).then(|| format!("{text}\n\n{text}")),
+                url: url(),
+            });
         }
         // One of something has other words than many.
         for valid in [1, 24] {

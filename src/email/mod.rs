@@ -32,6 +32,7 @@ pub use dates::Dates;
 pub use language::Language;
 pub use letter::{
     BookingStep, DigestItem, DigestSection, EventLines, Letter, MailingList, PaymentStep, ReceiptLine, Scope,
+    SeriesDate,
 };
 pub use message::{ComposeError, Invitation, Message, MessageId};
 pub use options::{MailOptions, MailTransport, SendgridOptions, SesOptions, SmtpOptions, SmtpTls};

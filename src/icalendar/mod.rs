@@ -5,8 +5,14 @@
 
 mod entry;
 mod line;
+mod occurs;
 mod read;
+mod recurrence;
+mod times;
 mod zone;
 
 pub use entry::{Calendar, Entry, Mailbox, Method, Participants, Status, When};
-pub use read::{Flaw, Found, Item, MOST_EVENTS, Unreadable, read};
+pub use occurs::Occurs;
+pub use read::{Item, MOST_EVENTS, Unreadable, read};
+pub use recurrence::{Frequency, Recurrence, Until};
+pub use times::{Flaw, Found, OneDate};

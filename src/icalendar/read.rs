@@ -1,17 +1,16 @@
 //! Reading what calendar programs export. The bytes are a stranger's: how much there may be of anything is bounded, and what
 //! cannot be taken is told of each event by itself.
 
-use calcard::common::PartialDateTime;
-use calcard::icalendar::timezone::TzResolver;
 use calcard::icalendar::{
     ICalendar, ICalendarComponent, ICalendarComponentType, ICalendarDuration, ICalendarEntry,
     ICalendarProperty, ICalendarStatus, ICalendarValue,
 };
 use calcard::{Entry, Parser};
-use jiff::civil::{Date, Time};
-use jiff::tz::{Offset, TimeZone};
+use jiff::tz::TimeZone;
 use jiff::{Span, ZonedDateTime};
-use mundotango_storage::zone_named;
+
+use super::occurs::{Occurs, occurs, repeats_from, with_rules_as_they_are};
+use super::times::{Flaw, Found, Zones, entry, first_text, text_of};
 
 /// Most events of a file.
 pub const MOST_EVENTS: usize = 200;
@@ -34,43 +33,6 @@ pub enum Unreadable {
     TooManyComponents,
 }
 
-/// Why an event of a file cannot be taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
-    /// It is more than one date.
-    #[error("RRULE and RDATE: repeating events are not taken yet")]
-    Repeats,
-    /// It changes one date of an event that repeats.
-    #[error("RECURRENCE-ID: it is one date of a repeating event, which are not taken yet")]
-    OneOfMany,
-    /// Nothing says when it is.
-    #[error("DTSTART: is missing")]
-    NoStart,
-    /// A time is none.
-    #[error("{0}: is no time")]
-    NoTime(&'static str),
-    /// The time is that of whatever clocks there are.
-    #[error("{0}: tells no zone; say by timeZone in whose the file is")]
-    NoZone(&'static str),
-    /// Nobody knows the zone.
-    #[error("{0}: has a TZID that is no zone of the IANA database")]
-    UnknownZone(&'static str),
-    /// It ends before it begins.
-    #[error("DTEND: is before DTSTART")]
-    EndsBefore,
-}
-
-/// When an event of a file is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// When it starts.
-    pub start: ZonedDateTime,
-    /// When it ends, if that is told.
-    pub end: Option<ZonedDateTime>,
-    /// Whether it is whole days, from one midnight to another.
-    pub all_day: bool,
-}
-
 /// An event of a file, with its texts as they are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
@@ -90,6 +52,10 @@ pub struct Item {
     pub is_cancelled: bool,
     /// When it is.
     pub when: Result<Found, Flaw>,
+    /// Whether it is a date of an event that repeats.
+    pub is_one_date: bool,
+    /// How often it takes place.
+    pub occurs: Result<Occurs, Flaw>,
 }
 
 /// The events of a file. Times that tell no zone are on the clocks of this one; without it on those that the file names.
@@ -98,7 +64,8 @@ pub fn read(text: &str, zone: Option<&TimeZone>) -> Result<Vec<Item>, Unreadable
     if text.lines().filter(begins).take(MOST_COMPONENTS + 1).count() > MOST_COMPONENTS {
         return Err(Unreadable::TooManyComponents);
     }
-    let mut parser = Parser::new(text);
+    let text = with_rules_as_they_are(text);
+    let mut parser = Parser::new(&text);
     let (mut items, mut is_calendar) = (Vec::new(), false);
     for _ in 0..MOST_COMPONENTS {
         match parser.entry() {
@@ -143,6 +110,12 @@ fn item(component: &ICalendarComponent, zones: &Zones<'_>) -> Item {
     let status = entry(component, &ICalendarProperty::Status).and_then(|entry| entry.values.first());
     let categories = component.entries.iter().filter(|entry| entry.name == ICalendarProperty::Categories);
     let categories = categories.flat_map(|entry| &entry.values).filter_map(text_of);
+    let (mut when, mut occurs) = (when(component, zones), occurs(component, zones));
+    if let (Ok(found), Ok(Occurs::Repeats { .. })) = (&mut when, &occurs)
+        && let Err(flaw) = repeats_from(component, found)
+    {
+        occurs = Err(flaw);
+    }
     Item {
         uid: text(&ICalendarProperty::Uid),
         summary: text(&ICalendarProperty::Summary),
@@ -151,23 +124,10 @@ fn item(component: &ICalendarComponent, zones: &Zones<'_>) -> Item {
         point: entry(component, &ICalendarProperty::Geo).and_then(point),
         categories: categories.map(str::to_owned).collect(),
         is_cancelled: matches!(status, Some(ICalendarValue::Status(ICalendarStatus::Cancelled))),
-        when: when(component, zones),
+        when,
+        is_one_date: entry(component, &ICalendarProperty::RecurrenceId).is_some(),
+        occurs,
     }
-}
-
-fn entry<'a>(component: &'a ICalendarComponent, property: &ICalendarProperty) -> Option<&'a ICalendarEntry> {
-    component.entries.iter().find(|entry| entry.name == *property)
-}
-
-fn text_of(value: &ICalendarValue) -> Option<&str> {
-    match value {
-        ICalendarValue::Text(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn first_text(entry: &ICalendarEntry) -> Option<&str> {
-    entry.values.first().and_then(text_of)
 }
 
 fn point(entry: &ICalendarEntry) -> Option<(f64, f64)> {
@@ -179,13 +139,6 @@ fn point(entry: &ICalendarEntry) -> Option<(f64, f64)> {
 }
 
 fn when(component: &ICalendarComponent, zones: &Zones<'_>) -> Result<Found, Flaw> {
-    let has = |property: &ICalendarProperty| entry(component, property).is_some();
-    if has(&ICalendarProperty::Rrule) || has(&ICalendarProperty::Rdate) {
-        return Err(Flaw::Repeats);
-    }
-    if has(&ICalendarProperty::RecurrenceId) {
-        return Err(Flaw::OneOfMany);
-    }
     let start = entry(component, &ICalendarProperty::Dtstart).ok_or(Flaw::NoStart)?;
     let (start, all_day) = zones.time(start, "DTSTART")?;
     let end = if let Some(end) = entry(component, &ICalendarProperty::Dtend) {
@@ -216,64 +169,11 @@ fn behind(start: &ZonedDateTime, lasts: &ICalendarDuration) -> Option<ZonedDateT
     start.checked_add(if *is_before { span.negate() } else { span }).ok()
 }
 
-/// The zones of a file.
-struct Zones<'a> {
-    /// Those that it describes, and those of other programs.
-    named: TzResolver<&'a str>,
-    /// That of times which tell none.
-    default: Option<TimeZone>,
-}
-
-impl Zones<'_> {
-    /// The zone that a file means by a name, which may be one of Windows.
-    fn find(&self, name: &str) -> Option<TimeZone> {
-        zone_named(name).or_else(|| zone_named(&self.named.resolve(name)?.name()?))
-    }
-
-    /// The time of a property, and whether it is a date alone, which is midnight then.
-    fn time(&self, entry: &ICalendarEntry, property: &'static str) -> Result<(ZonedDateTime, bool), Flaw> {
-        let no_time = || Flaw::NoTime(property);
-        let Some(ICalendarValue::PartialDateTime(time)) = entry.values.first() else { return Err(no_time()) };
-        let date = date_of(time).ok_or_else(no_time)?;
-        let default = || self.default.clone();
-        if time.hour.is_none() {
-            let zone = default().ok_or(Flaw::NoZone(property))?;
-            let midnight = date.to_zoned_datetime(zone).map_err(|_| no_time())?;
-            return Ok((midnight, true));
-        }
-        let local = date.to_datetime(time_of(time).ok_or_else(no_time)?);
-        if let Some(offset) = offset_of(time) {
-            let point = offset.to_timestamp(local).map_err(|_| no_time())?;
-            // Programs tell in UTC what their users see on the clocks of the calendar's zone.
-            return Ok((point.to_zoned_datetime(default().unwrap_or(TimeZone::UTC)), false));
-        }
-        let zone = match entry.tz_id() {
-            Some(name) => self.find(name).ok_or(Flaw::UnknownZone(property))?,
-            None => default().ok_or(Flaw::NoZone(property))?,
-        };
-        // In a gap it is as long after it as it stands in it, and of an hour that comes twice it is the first (3.3.5).
-        Ok((local.to_zoned_datetime(zone).map_err(|_| no_time())?, false))
-    }
-}
-
-fn date_of(time: &PartialDateTime) -> Option<Date> {
-    let year = i16::try_from(time.year?).ok()?;
-    Date::new(year, i8::try_from(time.month?).ok()?, i8::try_from(time.day?).ok()?).ok()
-}
-
-fn time_of(time: &PartialDateTime) -> Option<Time> {
-    let part = |part: Option<u8>| i8::try_from(part.unwrap_or_default()).ok();
-    // A leap second is as good as the second before it.
-    Time::new(part(time.hour)?, part(time.minute)?, part(time.second)?.min(59), 0).ok()
-}
-
-fn offset_of(time: &PartialDateTime) -> Option<Offset> {
-    let seconds = i32::from(time.tz_hour?) * 3600 + i32::from(time.tz_minute.unwrap_or_default()) * 60;
-    Offset::from_seconds(if time.tz_minus { -seconds } else { seconds }).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use mundotango_storage::zone_named;
+
+    use super::super::times::OneDate;
     use super::super::{Calendar, Entry as Written, Status, When};
     use super::*;
 
@@ -341,9 +241,6 @@ mod tests {
     fn what_cannot_be_taken_says_why() {
         for (properties, flaw) in [
             ("", Flaw::NoStart),
-            ("DTSTART:20301204T200000Z\r\nRRULE:FREQ=WEEKLY\r\n", Flaw::Repeats),
-            ("DTSTART:20301204T200000Z\r\nRDATE:20301211T200000Z\r\n", Flaw::Repeats),
-            ("DTSTART:20301204T200000Z\r\nRECURRENCE-ID:20301204T200000Z\r\n", Flaw::OneOfMany),
             ("DTSTART;TZID=Mars/Phobos:20301204T200000\r\n", Flaw::UnknownZone("DTSTART")),
             ("DTSTART:20301304T200000Z\r\n", Flaw::NoTime("DTSTART")),
             ("DTSTART:soon\r\n", Flaw::NoTime("DTSTART")),
@@ -355,6 +252,60 @@ mod tests {
         }
         let floating = read(&file("DTSTART:20301204T200000\r\n"), None).unwrap().remove(0);
         assert_eq!(floating.when, Err(Flaw::NoZone("DTSTART")));
+    }
+
+    fn occurs_of(properties: &str) -> Result<Occurs, Flaw> {
+        let berlin = zone_named("Europe/Berlin").unwrap();
+        read(&file(properties), Some(&berlin)).unwrap().remove(0).occurs
+    }
+
+    #[test]
+    fn how_an_event_repeats_is_read_whole() {
+        assert_eq!(occurs_of("DTSTART:20301204T200000\r\n"), Ok(Occurs::Once));
+        let start = "DTSTART;TZID=Europe/Berlin:20301204T200000\r\n";
+        let rule = "RRULE:FREQ=WEEKLY;WKST=SU;UNT\r\n IL=20311231T225959Z;BYDAY=WE,\r\n FR\r\n";
+        let left_out =
+            "EXDATE;TZID=Europe/Berlin:20301206T200000,20301211T200000\r\nEXDATE;VALUE=DATE:20301213\r\n";
+        let Ok(Occurs::Repeats { rule, except }) = occurs_of(&format!("{start}{rule}{left_out}")) else {
+            panic!("it repeats")
+        };
+        assert_eq!(rule.days.len(), 2);
+        assert!(rule.until.is_some());
+        let time = |time: &str| OneDate::Time(time.parse().unwrap());
+        let thirteenth = OneDate::Day(jiff::civil::date(2030, 12, 13));
+        let wanted = ["2030-12-06T20:00+01:00[Europe/Berlin]", "2030-12-11T20:00+01:00[Europe/Berlin]"];
+        assert_eq!(except, [time(wanted[0]), time(wanted[1]), thirteenth]);
+        let date = occurs_of(&format!("{start}RECURRENCE-ID;TZID=Europe/Berlin:20301206T200000\r\n"));
+        assert_eq!(date, Ok(Occurs::OneDate(time(wanted[0]))));
+    }
+
+    #[test]
+    fn a_repetition_that_cannot_be_taken_says_why() {
+        let bad = |why: &str| Flaw::BadRule(why.to_owned());
+        for (properties, flaw) in [
+            ("DTSTART:20301204T200000Z\r\nRDATE:20301211T200000Z\r\n", Flaw::NotTaken("RDATE")),
+            ("DTSTART:20301204T200000Z\r\nEXRULE:FREQ=DAILY\r\n", Flaw::NotTaken("EXRULE")),
+            ("DTSTART:20301204T200000Z\r\nRRULE:FREQ=DAILY;COUNT=0\r\n", bad("COUNT must be more than 0")),
+            ("DTSTART:20301204T200000Z\r\nRRULE:FREQ=DAILY\r\nRRULE:FREQ=WEEKLY\r\n", bad("must be one")),
+            (
+                "DTSTART:20301204T200000Z\r\nRECURRENCE-ID;RANGE=THISANDFUTURE:20301204T200000Z\r\n",
+                Flaw::AndFollowing,
+            ),
+            ("DTSTART;VALUE=DATE:20301204\r\nRRULE:FREQ=DAILY\r\n", Flaw::DaysRepeat),
+            ("DTSTART;TZID=Europe/Berlin:20260329T023000\r\nRRULE:FREQ=DAILY\r\n", Flaw::LeftOut),
+            ("DTSTART:20301204T200000Z\r\nRRULE:FREQ=DAILY\r\nEXDATE:never\r\n", Flaw::NoTime("EXDATE")),
+        ] {
+            assert_eq!(occurs_of(properties), Err(flaw), "{properties}");
+        }
+    }
+
+    #[test]
+    fn what_repeats_in_utc_does_so_on_the_clocks_of_utc() {
+        let berlin = zone_named("Europe/Berlin").unwrap();
+        let text = file("DTSTART:20301204T200000Z\r\nDURATION:PT2H\r\nRRULE:FREQ=WEEKLY\r\n");
+        let found = read(&text, Some(&berlin)).unwrap().remove(0).when.unwrap();
+        assert_eq!(found.start.to_string(), "2030-12-04T20:00:00+00:00[UTC]");
+        assert_eq!(found.end.unwrap().to_string(), "2030-12-04T22:00:00+00:00[UTC]");
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "kinds": {
             "eventPromoted": ways, "eventOffered": ways, "eventReminder": ways, "eventMoved": ways, "eventCancelled": ways,
             "paymentReceived": ways, "paymentRefunded": ways, "paymentFailed": ways,
-            "eventAnswers": ways, "eventGoing": ways, "seriesEnding": ways, "commentNew": ways, "commentReplied": ways, "mentionNew": ways,
+            "eventAnswers": ways, "eventGoing": ways, "seriesEnding": ways, "seriesChanged": ways, "seriesCancelled": ways, "commentNew": ways, "commentReplied": ways, "mentionNew": ways,
             "bookingRequested": ways, "bookingCountered": ways,
             "approvalDecided": ways, "ticketReplied": ways, "decisionMade": ways, "appealDecided": ways,
             "bookingConfirmed": ways, "bookingDeclined": ways, "bookingSuperseded": ways, "bookingExpired": ways,

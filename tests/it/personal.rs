@@ -193,12 +193,14 @@ async fn settings(server: &Server, ana: &User, host: &User) {
     let file = format!(
         "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//Test//EN\r\nX-WR-TIMEZONE:Europe/Berlin\r\nBEGIN:VEVENT\r\n\
          UID:milonga@example.org\r\nDTSTART:{day}T210000\r\nDTEND:{day}T230000\r\nSUMMARY:Milonga\r\n\
-         LOCATION:Ballhaus\r\nCATEGORIES:Tango\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+         LOCATION:Ballhaus\r\nCATEGORIES:Tango\r\nEND:VEVENT\r\nBEGIN:VEVENT\r\nUID:weekly@example.org\r\n\
+         DTSTART;TZID=Europe/Berlin:{day}T210000\r\nRRULE:FREQ=WEEKLY;COUNT=2\r\nSUMMARY:Practica\r\n\
+         LOCATION:Ballhaus\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
     );
     let request = server.http.post(server.url("/api/events/import")).bearer_auth(&host.token);
     let answer = request.header("content-type", "text/calendar; charset=utf-8").body(file).send().await;
     let report: Value = answer.unwrap().json().await.unwrap();
-    assert_eq!(report["created"], 1, "{report}");
+    assert_eq!(report["created"], 2, "{report}");
 }
 
 /// A place becomes free, of which a guest is told.

@@ -156,6 +156,8 @@ pub(super) const LETTER: Label = (
         "reminder",
         "event_moved",
         "event_cancelled",
+        "series_changed",
+        "series_cancelled",
         "booking_requested",
         "booking_countered",
         "booking_confirmed",

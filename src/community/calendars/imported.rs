@@ -14,9 +14,9 @@ pub static IMPORTED_EVENTS: Kind<(), Claim, ()> =
 /// Whose the fields are.
 const PERSONAL: &[Fields] = &[Fields::of(
     Whose::User,
-    Export::NotGiven("the events are"),
+    Export::NotGiven("the events and the series are"),
     Erasure::Removed,
-    &["id", "head.event_id"],
+    &["id", "head.event_id", "head.series_id", "head.rule"],
 )];
 
 /// To which event a name leads.
@@ -25,6 +25,33 @@ pub struct Claim {
     /// The event's id. There may be no such event yet: it is made after the claim, by whoever imports the file next if need be.
     #[serde(default)]
     event_id: Option<String>,
+    /// The series' id, of what repeats: likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    series_id: Option<String>,
+    /// The rule that the series took last, as a digest of what the file says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+}
+
+/// What a name leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// An event, by its id.
+    Event(String),
+    /// A series.
+    Series {
+        /// Its id.
+        id: String,
+        /// The rule that it took last, as a digest.
+        rule: Option<String>,
+    },
+}
+
+impl Claim {
+    fn known(&self) -> Option<Known> {
+        let series = self.series_id.clone().map(|id| Known::Series { id, rule: self.rule.clone() });
+        series.or_else(|| self.event_id.clone().map(Known::Event))
+    }
 }
 
 /// The claims of a store.
@@ -37,23 +64,38 @@ impl ImportedStore {
         Self(db)
     }
 
-    /// The event of a name in a user's files, if it was imported.
-    pub async fn event_of(&self, user_id: &str, uid: &str) -> Result<Option<String>, StoreError> {
+    /// What a name in a user's files leads to, if it was imported.
+    pub async fn known(&self, user_id: &str, uid: &str) -> Result<Option<Known>, StoreError> {
         let found = self.0.read(&IMPORTED_EVENTS, &place(user_id, uid)).await?;
-        Ok(found.and_then(|found| found.head.event_id))
+        Ok(found.and_then(|found| found.head.known()))
     }
 
-    /// The same; the event gets this id if it was never imported. However many import at the same time, all get the same.
-    pub async fn claim(&self, user_id: &str, uid: &str, new_id: String) -> Result<String, StoreError> {
+    /// The same; the name leads to this if it was never imported. However many import at the same time, all get the same.
+    pub async fn claim(&self, user_id: &str, uid: &str, new: Known) -> Result<Known, StoreError> {
         let place = place(user_id, uid);
         let claimed = self.0.change(&IMPORTED_EVENTS, &place, Wants::head(), move |part| {
-            if let Some(id) = &part.head.event_id {
-                return Ok::<_, StoreError>(Decision::Stands(id.clone()));
+            if let Some(known) = part.head.known() {
+                return Ok::<_, StoreError>(Decision::Stands(known));
             }
-            part.head.event_id = Some(new_id.clone());
-            Ok(Decision::Write(new_id.clone()))
+            match &new {
+                Known::Event(id) => part.head.event_id = Some(id.clone()),
+                Known::Series { id, rule } => {
+                    part.head.series_id = Some(id.clone());
+                    part.head.rule.clone_from(rule);
+                }
+            }
+            Ok(Decision::Write(new.clone()))
         });
         claimed.await?.ok_or_else(|| StoreError::Damaged("an implicit partition is not there".to_owned()))
+    }
+
+    /// Notes the rule that the series of a name has taken.
+    pub async fn note_rule(&self, user_id: &str, uid: &str, rule: String) -> Result<(), StoreError> {
+        let noted = self.0.change(&IMPORTED_EVENTS, &place(user_id, uid), Wants::head(), move |part| {
+            part.head.rule = Some(rule.clone());
+            Ok::<_, StoreError>(Decision::Write(()))
+        });
+        noted.await.map(drop)
     }
 }
 

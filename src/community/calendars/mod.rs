@@ -7,8 +7,14 @@ mod answer;
 mod feed;
 mod import;
 pub mod imported;
+mod repeating;
+mod report;
+mod rrule;
+mod series;
 pub mod store;
+mod taking;
 mod token;
+mod wanted;
 
 use std::sync::Arc;
 

@@ -141,7 +141,7 @@ pub(in crate::community) fn announce_change(
     Ok(effects)
 }
 
-/// The same for a change that came from the event's series, of which all who look at events hear once.
+/// The same for a change that came from the event's series, of which all who look at events hear once, and so do those who answered.
 pub(super) fn tell_of_change(
     change: &Change,
     people: &BTreeMap<String, Person>,
@@ -178,19 +178,16 @@ pub(in crate::community) fn announce_cancelled(
     let message = EventMessage::Cancelled { event: Box::new(EventBody::new(event.clone(), people)) };
     let mut effects = vec![publish(ALL_CHANNEL, event, &message)?];
     effects.extend(tell_of_cancelling(event, people)?);
+    effects.push(letters::events::cancelled(event)?);
     effects.extend(series::jobs::note(event)?);
     Ok(effects)
 }
 
-/// The same for one that its series cancelled, of which all who look at events hear once.
+/// The same for one that its series cancelled, of which all who look at events hear once, and so do those who answered.
 pub(super) fn tell_of_cancelling(
     event: &Event,
     people: &BTreeMap<String, Person>,
 ) -> Result<Vec<Effect>, StoreError> {
     let message = EventMessage::Cancelled { event: Box::new(EventBody::new(event.clone(), people)) };
-    Ok(vec![
-        publish(format!("event:{}", event.id), event, &message)?,
-        letters::events::cancelled(event)?,
-        refunds::tickets(event)?,
-    ])
+    Ok(vec![publish(format!("event:{}", event.id), event, &message)?, refunds::tickets(event)?])
 }

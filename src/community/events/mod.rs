@@ -28,7 +28,7 @@ pub mod schedule;
 pub mod seating;
 pub mod series;
 pub mod store;
-mod taking;
+pub mod taking;
 pub mod tickets;
 #[cfg(test)]
 mod week;

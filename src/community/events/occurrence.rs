@@ -52,4 +52,7 @@ pub struct Following {
     /// What the event has of its own, and keeps whatever the series says.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub own: BTreeSet<Field>,
+    /// The revision of the series by which time or place became others last; 0 if none did.
+    #[serde(default)]
+    pub moved_by: u32,
 }

@@ -101,6 +101,7 @@ pub(super) const EVENT_FIELDS: &[Fields] = &[
         "head.counts_told.**",
         "head.following.series.**",
         "head.following.rev",
+        "head.following.moved_by",
         "head.following.own.*",
     ]),
 ];
@@ -149,7 +150,15 @@ pub(super) const SERIES_FIELDS: &[Fields] = &[
         Whose::Author,
         Export::NotGiven("the series that it leads to or came from is"),
         OTHERS_HAVE_IT,
-        &["head.cut.template.**", "keys.t", "rows.t.template.**", "keys.x", "rows.x.doomed.**"],
+        &[
+            "head.cut.template.**",
+            "keys.t",
+            "rows.t.template.**",
+            "keys.x",
+            "rows.x.doomed.**",
+            "keys.n",
+            "rows.n.telling.**",
+        ],
     ),
     Fields::of(
         Whose::Author,

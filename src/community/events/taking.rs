@@ -62,6 +62,17 @@ pub(super) struct Occurrence {
     pub(super) own: BTreeSet<Field>,
 }
 
+/// An event, and how far it follows its series.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// The event.
+    pub event: Event,
+    /// The revision of the series that it has taken.
+    pub rev: u32,
+    /// The revision by which time or place became others last.
+    pub moved_by: u32,
+}
+
 impl EventStore {
     /// Has an event take what its series says; as it is then, `None` if there is no such event.
     ///
@@ -117,7 +128,16 @@ impl EventStore {
                 if edited == before.edited() {
                     return Ok(Decision::Write(Occurrence { event: before, own }));
                 }
-                let change = replace(part, before, edited, now)?;
+                let is_move =
+                    edited.plan.when.differs_from(&before.when) || edited.plan.location != before.location;
+                let untold = part.head.moved_from.clone();
+                let mut change = replace(part, before, edited, now)?;
+                if is_move {
+                    // Who answered is told of all dates of the series at once.
+                    part.head.moved_from = untold;
+                    change.tell_moved = None;
+                    part.head.following.get_or_insert_default().moved_by = taking.rev;
+                }
                 for effect in effects(&change)? {
                     part.emit(&effect)?;
                 }
@@ -125,6 +145,18 @@ impl EventStore {
                 Ok(Decision::Write(Occurrence { event: change.after, own }))
             })
             .await
+    }
+
+    /// Events with how far they follow their series; those that are not there are left out.
+    pub async fn followed(&self, ids: &[String]) -> Result<Vec<Followed>, StoreError> {
+        let found = ids.iter().zip(self.db().read_all(&EVENTS, ids).await?);
+        let followed = found.filter_map(|(id, found)| {
+            let found = found?;
+            let following = found.head.following.as_ref();
+            let (rev, moved_by) = following.map_or((0, 0), |following| (following.rev, following.moved_by));
+            Some(Followed { rev, moved_by, event: Event::new(id, found) })
+        });
+        Ok(followed.collect())
     }
 
     /// An event as a date of its series, as it is now.

@@ -97,26 +97,38 @@ impl Letters {
         let answer = self.events.rsvp_of(&event.id, &reader.user.id).await?;
         let is_going = answer.is_some_and(|answer| answer.status == RsvpStatus::Going);
         let made = attempted.enqueued_at();
-        let invitation = is_going.then(|| self.invitation(event, reader, made));
+        let method = if event.cancelled.is_some() { Method::Cancel } else { Method::Request };
+        let events = std::slice::from_ref(event);
+        let invitation = is_going.then(|| self.invitation_to(method, events, reader, made));
         self.send_with(attempted, reader, &reader.user.email, letter, invitation.as_ref()).await
     }
 
-    /// An event as it is now, for the calendar of who is going. It comes from the sender of the letter, as programs take changes
+    /// Events as they are now, for the calendar of who is going. They come from the sender of the letter, as programs take changes
     /// from nobody else.
-    fn invitation(&self, event: &Event, reader: &Reader, made: Timestamp) -> Invitation {
-        let method = if event.cancelled.is_some() { Method::Cancel } else { Method::Request };
-        let going = Some(RsvpStatus::Going);
-        let mut entry = calendar_entry::entry(event, going, None, &self.site, reader.language);
+    pub(super) fn invitation_to(
+        &self,
+        method: Method,
+        events: &[Event],
+        reader: &Reader,
+        made: Timestamp,
+    ) -> Invitation {
         let address = reader.user.email.parse::<Address>();
-        entry.stamp = made;
-        entry.participants = Some(Participants {
+        let participants = Participants {
             organizer: mailbox(&self.from),
             attendee: icalendar::Mailbox {
                 name: Some(reader.name()),
                 address: address.map_or_else(|_| reader.user.email.clone(), |address| address.to_string()),
             },
-        });
-        let calendar = Calendar { name: None, method: Some(method), entries: &[entry] }.text();
+        };
+        let entry = |event: &Event| {
+            let going = Some(RsvpStatus::Going);
+            let mut entry = calendar_entry::entry(event, going, None, &self.site, reader.language);
+            entry.stamp = made;
+            entry.participants = Some(participants.clone());
+            entry
+        };
+        let entries: Vec<_> = events.iter().map(entry).collect();
+        let calendar = Calendar { name: None, method: Some(method), entries: &entries }.text();
         Invitation { method, calendar }
     }
 }

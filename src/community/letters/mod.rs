@@ -8,6 +8,7 @@ pub(super) mod digests;
 pub(super) mod events;
 pub(super) mod invitations;
 pub(super) mod payments;
+pub(super) mod series;
 pub(super) mod tickets;
 pub(super) mod unsubscribe;
 
@@ -26,6 +27,7 @@ use super::accounts::store::{AccountStore, User};
 use super::admin::desk::Desk;
 use super::admin::reviews::store::Reviews;
 use super::admin::tickets::store::Tickets;
+use super::events::series::store::SeriesStore;
 use super::events::store::EventStore;
 use super::housing::bookings::store::BookingStore;
 use super::housing::listings::store::ListingStore;
@@ -49,6 +51,7 @@ pub struct Letters {
     jobs: Jobs,
     accounts: AccountStore,
     events: EventStore,
+    series: SeriesStore,
     payments: PaymentReads,
     bookings: BookingStore,
     listings: ListingStore,
@@ -79,6 +82,7 @@ const DESTINATION: &str = "the mail server";
 /// The jobs that are done by those who write letters.
 pub fn handled(pools: NewPools, letters: &Arc<Letters>) -> NewPools {
     let pools = events::handled(accounts::handled(pools, letters), letters);
+    let pools = series::handled(pools, letters);
     let pools = tickets::handled(invitations::handled(pools, letters), letters);
     let pools = bookings::handled(payments::handled(pools, letters), letters);
     digests::handled(decisions::handled(pools, letters), letters)
@@ -108,6 +112,7 @@ impl Letters {
             jobs,
             accounts: AccountStore::new(db.clone()),
             events: EventStore::new(db.clone()),
+            series: SeriesStore::new(db.clone()),
             payments: PaymentReads::new(db.clone()),
             bookings: BookingStore::new(db.clone()),
             listings: ListingStore::new(db.clone()),

@@ -54,6 +54,10 @@ pub enum NotificationKind {
     ReviewsRevealed,
     /// A series that the user gives ends unless it is renewed.
     SeriesEnding,
+    /// Dates of a series that the user answered are at another time or place, or some of them do not take place.
+    SeriesChanged,
+    /// Dates of a series that the user answered do not take place.
+    SeriesCancelled,
     /// Somebody asks to be a friend of the user.
     FriendRequested,
     /// Somebody whom the user asked is a friend now.
@@ -92,7 +96,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
@@ -115,6 +119,8 @@ impl NotificationKind {
         Self::ReviewDue,
         Self::ReviewsRevealed,
         Self::SeriesEnding,
+        Self::SeriesChanged,
+        Self::SeriesCancelled,
         Self::FriendRequested,
         Self::FriendAccepted,
         Self::FollowNew,
@@ -153,6 +159,8 @@ impl NotificationKind {
             Self::ReviewDue => "reviewDue",
             Self::ReviewsRevealed => "reviewsRevealed",
             Self::SeriesEnding => "seriesEnding",
+            Self::SeriesChanged => "seriesChanged",
+            Self::SeriesCancelled => "seriesCancelled",
             Self::FriendRequested => "friendRequested",
             Self::FriendAccepted => "friendAccepted",
             Self::FollowNew => "followNew",
@@ -243,6 +251,10 @@ impl NotificationKind {
             (Language::En, Self::ReviewDue) => format!("How was it? {title}"),
             (Language::En, Self::ReviewsRevealed) => format!("There is a review for you: {title}"),
             (Language::En, Self::SeriesEnding) => format!("{title} ends next month unless you renew it"),
+            (Language::En, Self::SeriesChanged) => format!("Dates of {title} that you answered have changed"),
+            (Language::En, Self::SeriesCancelled) => {
+                format!("Dates of {title} that you answered are cancelled")
+            }
             (Language::En, Self::FriendRequested) => format!("{title} would like to be your friend"),
             (Language::En, Self::FriendAccepted) => format!("{title} is your friend now"),
             (Language::En, Self::FollowNew) if count == 1 => format!("{title} follows you"),
@@ -287,6 +299,8 @@ impl NotificationKind {
             (Language::Es, Self::CommentReplied) => format!("Una respuesta a tu comentario: {title}"),
             (Language::Es, Self::MentionNew) => format!("{title} te mencionó"),
             (Language::Es, Self::SeriesEnding) => format!("{title} termina el mes próximo si no lo renuevas"),
+            (Language::Es, Self::SeriesChanged) => format!("Cambiaron fechas tuyas de {title}"),
+            (Language::Es, Self::SeriesCancelled) => format!("Se cancelaron fechas tuyas de {title}"),
             (Language::Es, Self::FriendRequested) => format!("{title} te pide amistad"),
             (Language::Es, Self::FriendAccepted) => format!("{title} aceptó tu solicitud de amistad"),
             (Language::Es, Self::FollowNew) if count == 1 => format!("{title} te sigue"),

@@ -33,7 +33,9 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         | NotificationKind::BookingReminder
         | NotificationKind::ReviewDue
         | NotificationKind::ReviewsRevealed => format!("/bookings/{}", told.thing),
-        NotificationKind::SeriesEnding => format!("/events/series/{}", told.thing),
+        NotificationKind::SeriesEnding
+        | NotificationKind::SeriesChanged
+        | NotificationKind::SeriesCancelled => format!("/events/series/{}", told.thing),
         NotificationKind::FriendRequested | NotificationKind::FriendAccepted => {
             format!("/people/{}", told.thing)
         }

@@ -338,9 +338,12 @@ impl Hook for OfImports {
     }
 
     async fn whose(&self, plain: &Plain) -> Result<Option<String>, StoreError> {
-        let event = plain.head.as_ref().and_then(|head| head.get("event_id")?.as_str());
-        let Some(event) = event else { return Ok(None) };
-        let event = self.0.plain(EVENTS.spec(), event, &[]).await?;
-        Ok(event.and_then(|event| Some(event.facts?.get("host_id")?.as_str()?.to_owned())))
+        let named = |field| plain.head.as_ref().and_then(|head| head.get(field)?.as_str());
+        let made = match (named("event_id"), named("series_id")) {
+            (Some(event), _) => self.0.plain(EVENTS.spec(), event, &[]).await?,
+            (None, Some(series)) => self.0.plain(SERIES.spec(), series, &[]).await?,
+            (None, None) => None,
+        };
+        Ok(made.and_then(|made| Some(made.facts?.get("host_id")?.as_str()?.to_owned())))
     }
 }

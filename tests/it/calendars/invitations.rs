@@ -115,3 +115,95 @@ async fn who_gets_a_place_gets_the_event_into_the_calendar() {
     };
     assert_eq!(length(&invited), 4, "an event without an end has one in calendars");
 }
+
+/// The letters to a user whose subject begins so.
+fn letters_about(mail: &SmtpServer, username: &str, subject: &str) -> usize {
+    let letters = mail.letters_to(username);
+    let subjects = letters.iter().filter_map(|letter| {
+        let letter = MessageParser::default().parse(&letter.raw)?;
+        Some(letter.subject()?.to_owned())
+    });
+    subjects.filter(|one| one.starts_with(subject)).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_a_series_is_one_letter_and_one_notification_for_each_who_is_concerned() {
+    let mail = SmtpServer::start();
+    let server = Server::start_with(&by_smtp(&mail.port, "2s")).await;
+    let root = server.user("root", "admin");
+    let (ana, ben) = (server.register("ok-ana").await, server.register("ok-ben").await);
+    let (eva, host) = (server.register("ok-eva").await, server.register("ok-host").await);
+    let body = json!({
+        "title": "Milonga", "eventDate": "2040-05-04T21:00", "endDate": "2040-05-05T03:00",
+        "timeZone": "Europe/Berlin", "location": "Ballhaus", "eventType": "milonga",
+        "repeats": {"frequency": "weekly", "count": 16},
+    });
+    let (status, series) = server.post("/api/events/series", &host, body).await;
+    assert_eq!(status, StatusCode::CREATED, "{series}");
+    let path = format!("/api/events/series/{}", series["id"].as_str().unwrap());
+    let (_, page) = server.get(&format!("{path}/dates?limit=100"), &host).await;
+    let dates: Vec<_> = page["items"].as_array().unwrap().iter().map(|date| date["event"].clone()).collect();
+    for date in &dates[..14] {
+        answer(&server, date, &ana, "going").await;
+    }
+    answer(&server, &dates[14], &ana, "declined").await;
+    answer(&server, &dates[0], &ben, "maybe").await;
+    answer(&server, &dates[1], &eva, "going").await;
+
+    // Two changes in quick succession are told together.
+    for start in ["22:00", "22:30"] {
+        let change = json!({"startTime": start});
+        let (status, _) = server.call(Method::PATCH, &path, Some(&host.token), Some(change)).await;
+        assert_eq!(status, StatusCode::OK);
+    }
+    // Who says no before the letter is sent hears nothing more.
+    answer(&server, &dates[1], &eva, "declined").await;
+    let id = series["id"].as_str().unwrap();
+    until("the dates have followed", async || {
+        let (_, series) = server.get(&path, &host).await;
+        (series["isSettled"] == true).then_some(())
+    })
+    .await;
+    until("both jobs have had their turn", async || {
+        let path = "/api/admin/jobs/queues/notification?state=delayed&limit=100";
+        let (_, page) = server.get(path, &root).await;
+        let mut jobs = page["items"].as_array().unwrap().iter();
+        let waits = |job: &&Value| job["kind"] == "series_changes" && job["payload"]["series_id"] == id;
+        match jobs.find(waits).cloned() {
+            Some(job) => {
+                retry(&server, &root, &job).await;
+                None
+            }
+            None => (letters_about(&mail, "ok-ana", "Changed: Milonga") > 0).then_some(()),
+        }
+    })
+    .await;
+    let (method, calendar) = calendar_in(&mail, "ok-ana", "Changed: Milonga").await.unwrap();
+    assert_eq!((method.as_str(), calendar.matches("BEGIN:VEVENT").count()), ("REQUEST", 14));
+    assert_eq!(calendar.matches("T223000\r\n").count(), 14, "{calendar}");
+    assert!(!calendar.contains("SEQUENCE:0\r\n"), "{calendar}");
+    assert_eq!(calendar_in(&mail, "ok-ben", "Changed: Milonga").await, None, "Ben has it in no calendar");
+    let raw = mail.letters_to("ok-ana").into_iter().map(|letter| letter.raw);
+    let mut texts =
+        raw.filter_map(|raw| Some(MessageParser::default().parse(&raw)?.body_text(0)?.into_owned()));
+    let text = texts.rfind(|text| text.contains("/events/series/")).unwrap();
+    assert!(text.contains("And 2 more."), "{text}");
+
+    let (status, _) = server.post(&format!("{path}/cancel"), &host, json!({"reason": "Closed"})).await;
+    assert_eq!(status, StatusCode::OK);
+    let (method, calendar) = calendar_in(&mail, "ok-ana", "Cancelled: Milonga").await.unwrap();
+    assert_eq!((method.as_str(), calendar.matches("STATUS:CANCELLED").count()), ("CANCEL", 14));
+    until("Ben is told", async || (letters_about(&mail, "ok-ben", "Cancelled: Milonga") == 1).then_some(()))
+        .await;
+    for (user, changed, cancelled) in [("ok-ana", 1, 1), ("ok-ben", 1, 1), ("ok-eva", 0, 0)] {
+        assert_eq!(letters_about(&mail, user, "Changed: Milonga"), changed, "{user}");
+        assert_eq!(letters_about(&mail, user, "Cancelled: Milonga"), cancelled, "{user}");
+    }
+    let (_, told) = server.get("/api/notifications", &ana).await;
+    let kinds: Vec<_> =
+        told["items"].as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
+    for kind in ["seriesChanged", "seriesCancelled"] {
+        assert_eq!(kinds.iter().filter(|one| **one == kind).count(), 1, "{told}");
+    }
+    assert!(!kinds.iter().any(|kind| kind.starts_with("eventMoved") || kind.starts_with("eventCancelled")));
+}

@@ -4,6 +4,7 @@
 mod feeds;
 mod import;
 mod invitations;
+mod repeating;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

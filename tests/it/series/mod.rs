@@ -271,7 +271,7 @@ async fn a_date_the_rest_or_all_can_be_cancelled() {
     assert_eq!(event["cancelReason"], "The hall is flooded.");
     until("who answered is told", async || {
         let (_, page) = server.get("/api/notifications", &ana).await;
-        let told = |one: &Value| one["kind"] == "eventCancelled" && one["thing"] == next[6]["eventId"];
+        let told = |one: &Value| one["kind"] == "seriesCancelled" && one["thing"] == series["id"];
         page["items"].as_array().unwrap().iter().any(told).then_some(())
     })
     .await;

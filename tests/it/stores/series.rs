@@ -187,6 +187,7 @@ pub async fn series(nodes: &[Db; 2]) {
     t16_a_division_takes_events_answers_and_habits_along(&here, &there).await;
     t18_another_rule_moves_dates_or_cancels_them(&here, &there).await;
     what_is_cancelled_stays_so_and_what_is_ended_may_go_on(&here).await;
+    a_change_of_a_series_notes_whom_it_concerns(&here, &there).await;
     t17_who_always_comes_answers_each_date_alone(&here, &there).await;
     whoever_is_cut_off_anywhere_leaves_nothing_behind(&here, &there).await;
     a_user_has_so_many_series_that_go_on(&here).await;
@@ -357,6 +358,37 @@ async fn t18_another_rule_moves_dates_or_cancels_them(here: &Node, there: &Node)
     };
     let refused = here.change(&series.id, None, by(never)).await;
     assert!(matches!(refused, Err(SeriesError::NoDates)), "{refused:?}");
+}
+
+async fn a_change_of_a_series_notes_whom_it_concerns(here: &Node, there: &Node) {
+    let series = here.give(weekly(&[Day::Tuesday], Ends::After(4)), None).await;
+    here.work(&series.id).await;
+    let dates: BTreeSet<_> = here.dates(&series.id).await.into_values().map(|event| event.id).collect();
+    let version = async || here.series(&series.id).await.head.version;
+    here.change(&series.id, None, title("Gala")).await.unwrap();
+    let of_title = version().await;
+    assert_eq!(here.series.told_change(&series.id, of_title).await.unwrap(), None, "a title moves nothing");
+    here.change(&series.id, None, at(22)).await.unwrap();
+    let first = version().await;
+    here.change(&series.id, None, at(23)).await.unwrap();
+    let second = version().await;
+    assert_eq!(
+        here.series.told_change(&series.id, first).await.unwrap(),
+        None,
+        "it is told with the next one"
+    );
+    there.work(&series.id).await;
+    let told = there.series.told_change(&series.id, second).await.unwrap().unwrap();
+    assert_eq!((&told.telling.events, told.telling.since_rev, told.telling.rev), (&dates, 3, 4));
+    let ids: Vec<_> = dates.iter().cloned().collect();
+    let followed = there.events.followed(&ids).await.unwrap();
+    assert!(followed.iter().all(|one| one.moved_by == 4 && one.rev == 4), "{followed:?}");
+    let cancelled = Cancelled { at: now(), reason: None };
+    here.series.end(&series.id, None, cancelled, |_| NO_EFFECTS).await.unwrap().unwrap();
+    let told = here.series.told_change(&series.id, version().await).await.unwrap().unwrap();
+    assert!(told.telling.is_end && told.telling.events == dates && told.telling.since == now());
+    there.work(&series.id).await;
+    here.check(&[&series.id], "told of").await;
 }
 
 async fn what_is_cancelled_stays_so_and_what_is_ended_may_go_on(here: &Node) {

@@ -34,7 +34,10 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 }
 
 /// Tells those who look at events of a change, once for all dates, and has its events follow.
-fn announce_change(changed: &Changed, people: &BTreeMap<String, Person>) -> Result<Vec<Effect>, StoreError> {
+pub(super) fn announce_change(
+    changed: &Changed,
+    people: &BTreeMap<String, Person>,
+) -> Result<Vec<Effect>, StoreError> {
     let mut effects = Vec::new();
     for series in [Some(&changed.series), changed.rest.as_ref()].into_iter().flatten() {
         let message = SeriesMessage::Changed { series: Box::new(EventSeriesBody::new(series, people)) };
@@ -42,6 +45,19 @@ fn announce_change(changed: &Changed, people: &BTreeMap<String, Person>) -> Resu
     }
     effects.push(jobs::work(&changed.series.id, None)?);
     Ok(effects)
+}
+
+/// Tells those who look at events that a series ends, once for all dates, and has its events follow.
+pub(super) fn announce_end(
+    after: &Series,
+    people: &BTreeMap<String, Person>,
+) -> Result<Vec<Effect>, StoreError> {
+    let series = Box::new(EventSeriesBody::new(after, people));
+    let message = match after.head.cancelled {
+        Some(_) => SeriesMessage::Cancelled { series },
+        None => SeriesMessage::Changed { series },
+    };
+    Ok(vec![message.effect(&after.id)?, jobs::work(&after.id, None)?])
 }
 
 /// Change a series, or its dates from one on, which become a series of their own; for its host.
@@ -113,14 +129,7 @@ async fn cancel(
     let people = community.people(vec![series.owner().to_owned()]).await;
     let from = body.from.value().map(|OriginalStart(from)| from);
     let cancelled = Cancelled { at: now(), reason: body.reason.value().map(Reason::into_string) };
-    let effects = move |after: &Series| {
-        let series = Box::new(EventSeriesBody::new(after, &people));
-        let message = match after.head.cancelled {
-            Some(_) => SeriesMessage::Cancelled { series },
-            None => SeriesMessage::Changed { series },
-        };
-        Ok(vec![message.effect(&after.id)?, jobs::work(&after.id, None)?])
-    };
+    let effects = move |after: &Series| announce_end(after, &people);
     let ended = community.series.store.end(&id, from, cancelled, effects).await?;
     let ended = ended.ok_or_else(|| Problem::not_found("series"))?;
     Ok(Json(community.seen_series(&ended, &identity.user_id).await?))

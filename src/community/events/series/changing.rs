@@ -10,13 +10,14 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::{Decision, prefix};
 use serde::Serialize;
 
-use super::planning::{first_of, is_to_come, rearrange, rest_of};
+use super::planning::{first_of, is_to_come, rearrange, rest_from, rest_of};
 use super::rules::{Ends, Rule, earlier, later, occurrences};
 use super::state::{
     Cut, DateRow, DateState, Doomed, MOST_ROWS, Row, SERIES, Series, TEMPLATES, Template, date_key,
     doomed_key, template_key,
 };
 use super::store::{SeriesError, SeriesPart, SeriesStore, all_rows, dates_of, doomed_of, series_of};
+use super::telling;
 use crate::community::events::occurrence::Field;
 use crate::community::events::rules::Cancelled;
 
@@ -30,6 +31,15 @@ pub struct Changed {
     pub series: Series,
     /// The one that has the dates that were changed, where that is another one now.
     pub rest: Option<Series>,
+}
+
+/// Which dates are changed.
+#[derive(Clone, Copy, Debug)]
+enum Which {
+    /// Those from one on, or all; another rule counts from the first date that it gives.
+    From(Option<DateTime>),
+    /// All, by a rule that counts from a date.
+    CountedFrom(Date),
 }
 
 /// Fails for a series of which nothing can be said now.
@@ -97,7 +107,7 @@ pub(super) fn keep_templates(part: &mut SeriesPart<'_>, dates: &[(DateTime, Date
         rows.filter(|row| row.state == DateState::Planned).map(|row| row.made_by).collect();
     let kept = part.first(&prefix(&[TEMPLATES]), MOST_ROWS).into_iter().filter_map(|(key, row)| match row {
         Row::Template(template) => Some((key, template.rev)),
-        Row::Date(_) | Row::Doomed(_) | Row::Habit(_) | Row::CoHost(_) => None,
+        Row::Date(_) | Row::Doomed(_) | Row::Habit(_) | Row::CoHost(_) | Row::Telling(_) => None,
     });
     let old: Vec<_> = kept.filter(|(_, rev)| !needed.contains(rev)).map(|(key, _)| key).collect();
     for key in old {
@@ -190,9 +200,37 @@ impl SeriesStore {
         edit: impl Fn(Template) -> Template + Send + 'static,
         effects: impl Fn(&Changed) -> Result<Vec<E>, StoreError> + Send + 'static,
     ) -> Result<Option<Changed>, SeriesError> {
+        self.change_dates(id, Which::From(from), new_id, now, edit, effects).await
+    }
+
+    /// Changes all dates that are to come, by a rule that counts from a date, whichever are left out.
+    pub async fn recount<E: Serialize>(
+        &self,
+        id: &str,
+        counts_from: Date,
+        now: Timestamp,
+        edit: impl Fn(Template) -> Template + Send + 'static,
+        effects: impl Fn(&Changed) -> Result<Vec<E>, StoreError> + Send + 'static,
+    ) -> Result<Option<Changed>, SeriesError> {
+        self.change_dates(id, Which::CountedFrom(counts_from), String::new(), now, edit, effects).await
+    }
+
+    async fn change_dates<E: Serialize>(
+        &self,
+        id: &str,
+        which: Which,
+        new_id: String,
+        now: Timestamp,
+        edit: impl Fn(Template) -> Template + Send + 'static,
+        effects: impl Fn(&Changed) -> Result<Vec<E>, StoreError> + Send + 'static,
+    ) -> Result<Option<Changed>, SeriesError> {
         let own = id.to_owned();
+        let (from, counts_from) = match which {
+            Which::From(from) => (from, None),
+            Which::CountedFrom(first) => (None, Some(first)),
+        };
         self.0
-            .change(&SERIES, id, all_rows(), move |part| {
+            .change(&SERIES, id, telling::and_tellings(all_rows()), move |part| {
                 if let Some(cut) = part.head.cut.as_ref().filter(|cut| cut.to == new_id) {
                     let cut = (**cut).clone();
                     let series = series_of(&own, part);
@@ -208,21 +246,29 @@ impl SeriesStore {
                 if !edited.times.is_in_order() {
                     return Err(SeriesError::EndsBeforeStart);
                 }
-                if edited == before {
+                let is_recounted = counts_from.is_some_and(|first| first != before.first);
+                if edited == before && !is_recounted {
                     return Ok(Decision::Stands(Changed { series: series_of(&own, part), rest: None }));
                 }
                 let mut after = Template { rev: before.rev + 1, first: before.first, ..edited };
-                let is_other_rule = after.rule != before.rule;
-                if is_other_rule || after.times != before.times || after.location != before.location {
+                let is_other_rule = after.rule != before.rule || is_recounted;
+                let is_move =
+                    is_other_rule || after.times != before.times || after.location != before.location;
+                if is_move {
                     if part.head.moves >= MOST_MOVES {
                         return Err(SeriesError::MovedTooOften);
                     }
                     part.head.moves += 1;
                 }
+                let rev = after.rev;
                 let today = now.to_zoned_datetime(zone.clone()).date();
                 let changed_from = affected.first().unwrap_or(today);
                 let is_division = from.is_some() && affected.is_rest;
-                if is_other_rule {
+                if let Some(first) = counts_from.filter(|_| is_other_rule) {
+                    let behind = affected.stays.map_or(first, |stays| first.max(later(stays, 1)));
+                    let rest = rest_from(&after.rule, first, behind);
+                    (after.rule, after.first) = rest.ok_or(SeriesError::NoDates)?;
+                } else if is_other_rule {
                     let first = first_of(&after, &zone, changed_from, affected.stays, now);
                     after.first = first.ok_or(SeriesError::NoDates)?;
                 } else if is_division {
@@ -254,6 +300,10 @@ impl SeriesStore {
                 }
                 part.head.is_settled = false;
                 part.head.version += 1;
+                if is_move {
+                    let of = if is_division { &new_id } else { &own };
+                    telling::note(part, &own, of, &affected.dates, (rev, false), now)?;
+                }
                 let series = series_of(&own, part);
                 let cut = series.head.cut.as_ref().filter(|_| is_division);
                 let rest = cut.map(|cut| series.successor(cut));
@@ -277,7 +327,7 @@ impl SeriesStore {
     ) -> Result<Option<Series>, SeriesError> {
         let own = id.to_owned();
         self.0
-            .change(&SERIES, id, all_rows(), move |part| {
+            .change(&SERIES, id, telling::and_tellings(all_rows()), move |part| {
                 if part.head.cancelled.is_some() && from.is_none() {
                     return Ok(Decision::Stands(series_of(&own, part)));
                 }
@@ -298,12 +348,14 @@ impl SeriesStore {
                 let today = now.to_zoned_datetime(zone).date();
                 let ends = affected.first().unwrap_or(today);
                 let rule = ended_before(&template.rule, template.first, ends);
+                let template_rev = template.rev;
                 part.head.template = Some(Box::new(Template { rule, ..template }));
                 if from.is_none() {
                     part.head.cancelled = Some(Box::new(cancelled.clone()));
                 }
                 part.head.is_settled = false;
                 part.head.version += 1;
+                telling::note(part, &own, &own, &affected.dates, (template_rev, true), now)?;
                 let series = series_of(&own, part);
                 for effect in effects(&series)? {
                     part.emit(&effect)?;

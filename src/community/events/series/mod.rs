@@ -7,6 +7,7 @@ mod dividing;
 mod growing;
 pub mod hosted;
 mod hosts;
+pub(in crate::community) mod imported;
 mod input;
 pub mod jobs;
 pub mod planning;
@@ -14,6 +15,7 @@ mod repeats;
 pub mod rules;
 pub mod state;
 pub mod store;
+pub mod telling;
 pub mod work;
 
 use std::sync::Arc;
@@ -130,6 +132,25 @@ impl Community {
         })
     }
 
+    /// Makes a series that is counted among those of its host: it is told of once, and its first dates are made.
+    async fn give_series(&self, series: Series, now: Timestamp) -> Result<Series, StoreError> {
+        let people = self.people(vec![series.owner().to_owned()]).await;
+        let created_at = series.facts.created_at;
+        let message = SeriesMessage::Created {
+            series: Box::new(EventSeriesBody::new(&series, &people)),
+            dates: first_dates(&series, created_at)?,
+        };
+        let work = jobs::work(&series.id, created_at.checked_add(AFTER_THE_REQUEST).ok())?;
+        let effects = [message.effect(&series.id)?, work];
+        let effects = effects.iter().map(Effect::kept).collect::<Result<Vec<_>, _>>()?;
+        self.series.store.create(&series, &effects).await?;
+        // It is made, whatever becomes of this: the job does what is left.
+        if let Err(error) = self.series.run(&series.id, now, STEPS_OF_A_REQUEST).await {
+            tracing::warn!(%error, series = series.id, "the first dates of a series are left to its job");
+        }
+        Ok(self.series.store.series(&series.id).await?.unwrap_or(series))
+    }
+
     /// The next dates that take place. A few that do not are looked past.
     async fn next_dates(&self, series: &Series, now: Timestamp) -> Result<Vec<UpcomingDate>, StoreError> {
         let from = earlier(series.today(now)?, 1);
@@ -197,20 +218,7 @@ async fn create(
     };
     let series = Series { id: new_id.into_text(), facts, head: Head::default() };
     community.series.store.claim(&host_id, &series.id, now).await?;
-    let people = community.people(vec![host_id.clone()]).await;
-    let message = SeriesMessage::Created {
-        series: Box::new(EventSeriesBody::new(&series, &people)),
-        dates: first_dates(&series, created_at)?,
-    };
-    let work = jobs::work(&series.id, created_at.checked_add(AFTER_THE_REQUEST).ok())?;
-    let effects = [message.effect(&series.id)?, work];
-    let effects = effects.iter().map(Effect::kept).collect::<Result<Vec<_>, _>>()?;
-    community.series.store.create(&series, &effects).await?;
-    // It is made, whatever becomes of this: the job does what is left.
-    if let Err(error) = community.series.run(&series.id, now, STEPS_OF_A_REQUEST).await {
-        tracing::warn!(%error, series = series.id, "the first dates of a series are left to its job");
-    }
-    let made = community.series.store.series(&series.id).await?.unwrap_or(series);
+    let made = community.give_series(series, now).await?;
     Ok((StatusCode::CREATED, Json(community.seen_series(&made, &host_id).await?)))
 }
 

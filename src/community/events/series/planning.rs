@@ -12,7 +12,7 @@ use super::state::Template;
 /// Most dates that are planned in one step.
 pub(super) const MOST_AT_ONCE: usize = 60;
 /// Most days after its start on which a date ends.
-pub(super) const MOST_DAYS: u32 = 30;
+pub(in crate::community) const MOST_DAYS: u32 = 30;
 
 /// Whether a date is still to begin.
 pub(super) fn is_to_come(date: Date, times: &Times, zone: &TimeZone, now: Timestamp) -> bool {
@@ -62,6 +62,20 @@ pub(super) fn rest_of(rule: &Rule, first: Date, from: Date) -> Rule {
     let all = Rule { excluded: BTreeSet::new(), ..rule.clone() };
     let gone = u32::try_from(all.dates(first, earlier(from, 1)).count()).unwrap_or(u32::MAX);
     Rule { ends: Ends::After(count.saturating_sub(gone)), ..rule.clone() }
+}
+
+/// The days within which a rule gives its next date, if it gives one at all: the fifth of a day of the week each 99 months is the
+/// rarest.
+const WITHIN_DAYS: u32 = 60 * 366;
+
+/// A rule from a day on, where it was counted from an earlier date: what is left of it, and its first date then, which may be one
+/// that is left out. So the weeks or months that it skips stay the same ones. `None` if nothing is left.
+pub(in crate::community) fn rest_from(rule: &Rule, first: Date, from: Date) -> Option<(Rule, Date)> {
+    let all = Rule { excluded: BTreeSet::new(), ..rule.clone() };
+    let date = all.dates(first, later(from.max(first), WITHIN_DAYS)).find(|date| *date >= from)?;
+    let mut rest = rest_of(rule, first, date);
+    rest.excluded.retain(|excluded| *excluded >= date);
+    Some((rest, date))
 }
 
 /// What becomes of dates that a changed rule does not give.
@@ -156,6 +170,18 @@ mod tests {
             rest.dates(date(2026, 12, 15), Date::MAX).last(),
             rule.dates(date(2026, 12, 1), Date::MAX).last()
         );
+    }
+
+    #[test]
+    fn what_is_left_of_a_rule_skips_the_same_weeks_and_counts_on() {
+        let mut rule = Rule { interval: 2, ends: Ends::After(5), ..weekly(&[Day::Tuesday]) };
+        rule.excluded = [date(2026, 12, 1), date(2026, 12, 15)].into();
+        let (rest, first) = rest_from(&rule, date(2026, 12, 1), date(2026, 12, 2)).unwrap();
+        assert_eq!((first, rest.ends), (date(2026, 12, 15), Ends::After(4)));
+        assert_eq!(rest.excluded, [date(2026, 12, 15)].into());
+        let (all, left) = (rule.dates(date(2026, 12, 1), Date::MAX), rest.dates(first, Date::MAX));
+        assert_eq!(left.collect::<Vec<_>>(), all.collect::<Vec<_>>());
+        assert_eq!(rest_from(&rule, date(2026, 12, 1), date(2027, 1, 27)), None);
     }
 
     #[test]

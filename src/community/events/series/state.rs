@@ -21,7 +21,7 @@ use crate::community::location::Location;
 /// The series.
 pub static SERIES: Kind<Facts, Head, Row> = Kind::new(
     "series",
-    "a series: 400 dates of 250 B, 520 users of 80 B, 5 templates of 45 KB, 400 KB",
+    "a series: 400 dates of 250 B, 520 users of 80 B, 5 templates of 45 KB, 8 tellings of 16 KB, 530 KB",
     SERIES_FIELDS,
 );
 
@@ -31,11 +31,15 @@ pub(super) const DATES: &str = "o";
 pub(super) const DOOMED: &str = "x";
 /// Below this lie templates of before that events are still to be made by, by revision.
 pub(super) const TEMPLATES: &str = "t";
+/// Below this lies what those who answered are told of changes, by the version of each.
+pub(super) const TELLINGS: &str = "n";
 /// Below this lie those who are always coming, by user.
 pub(super) const ALWAYS: &str = "p";
 
 /// Most rows of dates.
 pub(super) const MOST_ROWS: usize = 400;
+/// Most changes of which those who answered may still be told.
+pub(super) const MOST_TELLINGS: usize = 8;
 /// For how many months dates are made.
 const MONTHS_AHEAD: u32 = 6;
 /// For how many months a series goes on before somebody has to say that it does.
@@ -205,6 +209,31 @@ pub struct Habit {
     pub since: Timestamp,
 }
 
+/// A change of which those who answered are told, each once. What it says is looked up when it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Telling {
+    /// The version of the series that the change made.
+    pub version: u64,
+    /// The series that has the dates now.
+    pub of: String,
+    /// What it is called.
+    pub title: String,
+    /// When the change was made: dates that it cancelled are so since then.
+    pub at: Timestamp,
+    /// The first change that is told with it, where one follows another closely.
+    pub since: Timestamp,
+    /// When those who answered are told.
+    pub due: Timestamp,
+    /// The revision that the events take by it.
+    pub rev: u32,
+    /// The first revision that is told with it.
+    pub since_rev: u32,
+    /// Whether it did nothing but cancel.
+    pub is_end: bool,
+    /// The events that it may concern.
+    pub events: BTreeSet<String>,
+}
+
 /// A row of a series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -219,6 +248,8 @@ pub enum Row {
     Habit(Habit),
     /// What a user may do who is a host beside the owner.
     CoHost(CoHostRole),
+    /// A change of which those who answered are told.
+    Telling(Box<Telling>),
 }
 
 impl CoHostRow for Row {
@@ -258,6 +289,10 @@ pub(super) fn doomed_key(event_id: &str) -> String {
 
 pub(super) fn template_key(rev: u32) -> String {
     key(&[TEMPLATES, &format!("{rev:010}")])
+}
+
+pub(super) fn telling_key(version: u64) -> String {
+    key(&[TELLINGS, &format!("{version:020}")])
 }
 
 pub(super) fn habit_key(user_id: &str) -> String {

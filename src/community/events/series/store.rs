@@ -68,7 +68,7 @@ pub(super) fn doomed_of(part: &mut SeriesPart<'_>) -> Vec<Doomed> {
     let rows = part.first(&prefix(&[DOOMED]), MOST_ROWS);
     let doomed = rows.into_iter().filter_map(|(_, row)| match row {
         Row::Doomed(doomed) => Some((**doomed).clone()),
-        Row::Date(_) | Row::Template(_) | Row::Habit(_) | Row::CoHost(_) => None,
+        Row::Date(_) | Row::Template(_) | Row::Habit(_) | Row::CoHost(_) | Row::Telling(_) => None,
     });
     doomed.collect()
 }
@@ -82,7 +82,7 @@ pub(super) fn all_rows() -> Wants {
 fn date_of((key, row): (String, &Row)) -> Option<(DateTime, DateRow)> {
     match row {
         Row::Date(row) => Some((last_part(&key).parse().ok()?, row.clone())),
-        Row::Doomed(_) | Row::Template(_) | Row::Habit(_) | Row::CoHost(_) => None,
+        Row::Doomed(_) | Row::Template(_) | Row::Habit(_) | Row::CoHost(_) | Row::Telling(_) => None,
     }
 }
 
@@ -194,7 +194,7 @@ impl SeriesStore {
         let rows = self.0.rows(&SERIES, id, &range).await?.items.into_iter();
         let habits = rows.filter_map(|(key, row)| match row {
             Row::Habit(habit) => Some((last_part(&key), habit)),
-            Row::Date(_) | Row::Doomed(_) | Row::Template(_) | Row::CoHost(_) => None,
+            Row::Date(_) | Row::Doomed(_) | Row::Template(_) | Row::CoHost(_) | Row::Telling(_) => None,
         });
         let mut habits: Vec<_> = habits.collect();
         habits.sort_by_key(|(_, habit)| habit.number);
@@ -213,7 +213,7 @@ impl SeriesStore {
                     Row::Date(_) => work.dates.extend(date_of((key, &row))),
                     Row::Doomed(doomed) => work.doomed.push(*doomed),
                     Row::Template(template) => drop(work.templates.insert(template.rev, *template)),
-                    Row::Habit(_) | Row::CoHost(_) => {}
+                    Row::Habit(_) | Row::CoHost(_) | Row::Telling(_) => {}
                 }
             }
         }

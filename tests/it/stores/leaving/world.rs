@@ -7,7 +7,7 @@ use mundotango::community::accounts::profile::Profile;
 use mundotango::community::accounts::rules::Login;
 use mundotango::community::accounts::store::{AccountStore, NewLogin, User};
 use mundotango::community::bookmarks::store::BookmarkStore;
-use mundotango::community::calendars::imported::ImportedStore;
+use mundotango::community::calendars::imported::{ImportedStore, Known};
 use mundotango::community::effects::Effect;
 use mundotango::community::events::door::CheckIn;
 use mundotango::community::events::rules::{CoHostRole, RsvpChoice};
@@ -201,7 +201,7 @@ async fn events_of(db: &Db, ana: &Somebody, ben: &Somebody, eva: &Somebody) -> [
     let check_ins =
         BTreeMap::from([(ana.id().to_owned(), check_in(ben)), (ben.id().to_owned(), check_in(ana))]);
     store.check_in(&bens.id, check_ins).await.unwrap();
-    ImportedStore::new(db.clone()).claim(ana.id(), "uid", past.id.clone()).await.unwrap();
+    ImportedStore::new(db.clone()).claim(ana.id(), "uid", Known::Event(past.id.clone())).await.unwrap();
     [past, to_come, handed, cancelled, bens]
 }
 
