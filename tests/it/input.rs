@@ -53,7 +53,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "kinds": {
             "eventPromoted": ways, "eventOffered": ways, "eventReminder": ways, "eventMoved": ways, "eventCancelled": ways,
             "paymentReceived": ways, "paymentRefunded": ways, "paymentFailed": ways,
-            "eventAnswers": ways, "eventGoing": ways, "seriesEnding": ways, "commentNew": ways, "commentReplied": ways, "mentionNew": ways,
+            "eventAnswers": ways, "eventGoing": ways, "placeOffered": ways, "placeTaken": ways, "placeDeclined": ways, "seriesEnding": ways, "commentNew": ways, "commentReplied": ways, "mentionNew": ways,
             "bookingRequested": ways, "bookingCountered": ways,
             "approvalDecided": ways, "ticketReplied": ways, "decisionMade": ways, "appealDecided": ways,
             "bookingConfirmed": ways, "bookingDeclined": ways, "bookingSuperseded": ways, "bookingExpired": ways,
@@ -66,7 +66,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "dancesAs": "both", "cities": ["Rosario"], "languages": ["es-AR"], "dancingSince": 2010,
         "audiences": {
             "bio": "public", "city": "public", "avatarUrl": "public", "pronouns": "members", "dancesAs": "members",
-            "cities": "friends", "languages": "members", "dancingSince": "me",
+            "cities": "friends", "languages": "members", "dancingSince": "me", "attendance": "friends",
         },
     });
     let said =
@@ -168,6 +168,21 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
             "post /api/events/{id}/rsvp",
             format!("/api/events/{event}/rsvp"),
             json!({"status": "going", "role": "lead", "guests": ["follow"]}),
+        ),
+        (
+            "post /api/events/{id}/rsvp/handover",
+            format!("/api/events/{event}/rsvp/handover"),
+            json!({"userId": "x"}),
+        ),
+        (
+            "post /api/events/{id}/rsvp/handover/accept",
+            format!("/api/events/{event}/rsvp/handover/accept"),
+            json!({"userId": "x", "role": "lead", "guests": ["follow"]}),
+        ),
+        (
+            "post /api/events/{id}/rsvp/handover/decline",
+            format!("/api/events/{event}/rsvp/handover/decline"),
+            json!({"userId": "x"}),
         ),
         (
             "post /api/events/{id}/door",

@@ -10,6 +10,7 @@ use super::answers::RsvpOutcome;
 use super::bodies::{ALL_CHANNEL, CountsBody, EventBody, EventMessage, RsvpView};
 use super::counts::TellCounts;
 use super::editing::Change;
+use super::handing_on::HandedOn;
 use super::live_counts;
 use super::refunds;
 use super::rules::AttendeeList;
@@ -108,6 +109,13 @@ pub(super) fn announce_answer(outcome: &RsvpOutcome) -> Result<Vec<Effect>, Stor
     }
     effects.push(answered(&outcome.event, Some(&outcome.rsvp), &outcome.promoted)?);
     effects.extend(live_counts::tell(&outcome.event, outcome.tell_counts)?);
+    Ok(effects)
+}
+
+/// Tells those who look at an event that a place went from one to another, and whoever got a place by it.
+pub(super) fn announce_handed_on(handed: &HandedOn) -> Result<Vec<Effect>, StoreError> {
+    let mut effects = announce_answer(&handed.taken)?;
+    effects.push(answered(&handed.taken.event, Some(&handed.giver), &Promoted::default())?);
     Ok(effects)
 }
 

@@ -170,22 +170,33 @@ pub(super) struct RsvpBody {
     pub(super) guests: Given<Vec<Choice<DanceRole>>>,
 }
 
+type GivenGuests = Given<Vec<Choice<DanceRole>>>;
+
 fn whole_party(body: RsvpBody, at: ValuePointerRef<'_>) -> Result<RsvpBody, BadFields> {
-    let guests = body.guests.0.as_ref().map_or(0, Vec::len);
-    if guests > MOST_GUESTS {
+    few_guests(&body.guests, at)?;
+    Ok(body)
+}
+
+/// Fails for more guests than a party may have.
+pub(super) fn few_guests(guests: &GivenGuests, at: ValuePointerRef<'_>) -> Result<(), BadFields> {
+    if guests.0.as_ref().map_or(0, Vec::len) > MOST_GUESTS {
         let message = format!("must have at most {MOST_GUESTS} items");
         return Err(BadFields::one(at.push_key("guests"), FieldCode::TooLong, message));
     }
-    Ok(body)
+    Ok(())
+}
+
+/// The party that is said; `None` where nothing is.
+pub(super) fn party(role: Given<Choice<DanceRole>>, guests: GivenGuests) -> Option<Party> {
+    (role.0.is_some() || guests.0.is_some()).then(|| Party {
+        role: role.0.map(|role| role.0).unwrap_or_default(),
+        guests: guests.0.unwrap_or_default().into_iter().map(|role| role.0).collect(),
+    })
 }
 
 impl From<RsvpBody> for NewAnswer {
     fn from(body: RsvpBody) -> Self {
-        let party = (body.role.0.is_some() || body.guests.0.is_some()).then(|| Party {
-            role: body.role.0.map(|role| role.0).unwrap_or_default(),
-            guests: body.guests.0.unwrap_or_default().into_iter().map(|role| role.0).collect(),
-        });
-        Self { choice: body.status.0, party }
+        Self { choice: body.status.0, party: party(body.role, body.guests) }
     }
 }
 

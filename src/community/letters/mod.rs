@@ -6,6 +6,7 @@ pub(super) mod bookings;
 pub(super) mod decisions;
 pub(super) mod digests;
 pub(super) mod events;
+pub(super) mod handovers;
 pub(super) mod invitations;
 pub(super) mod payments;
 pub(super) mod tickets;
@@ -80,6 +81,7 @@ const DESTINATION: &str = "the mail server";
 pub fn handled(pools: NewPools, letters: &Arc<Letters>) -> NewPools {
     let pools = events::handled(accounts::handled(pools, letters), letters);
     let pools = tickets::handled(invitations::handled(pools, letters), letters);
+    let pools = handovers::handled(pools, letters);
     let pools = bookings::handled(payments::handled(pools, letters), letters);
     digests::handled(decisions::handled(pools, letters), letters)
 }

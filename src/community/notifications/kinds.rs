@@ -24,6 +24,12 @@ pub enum NotificationKind {
     EventAnswers,
     /// The user said to come to an event, and has a place or waits for one.
     EventGoing,
+    /// Somebody offers the user the own place at an event.
+    PlaceOffered,
+    /// The place at an event that the user offered is taken.
+    PlaceTaken,
+    /// The place at an event that the user offered is not wanted.
+    PlaceDeclined,
     /// What the user paid for is the user's.
     PaymentReceived,
     /// Money goes back to the user.
@@ -92,7 +98,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
@@ -100,6 +106,9 @@ impl NotificationKind {
         Self::EventCancelled,
         Self::EventAnswers,
         Self::EventGoing,
+        Self::PlaceOffered,
+        Self::PlaceTaken,
+        Self::PlaceDeclined,
         Self::PaymentReceived,
         Self::PaymentRefunded,
         Self::PaymentFailed,
@@ -138,6 +147,9 @@ impl NotificationKind {
             Self::EventCancelled => "eventCancelled",
             Self::EventAnswers => "eventAnswers",
             Self::EventGoing => "eventGoing",
+            Self::PlaceOffered => "placeOffered",
+            Self::PlaceTaken => "placeTaken",
+            Self::PlaceDeclined => "placeDeclined",
             Self::PaymentReceived => "paymentReceived",
             Self::PaymentRefunded => "paymentRefunded",
             Self::PaymentFailed => "paymentFailed",
@@ -212,6 +224,7 @@ impl NotificationKind {
             | Self::EventOffered
             | Self::EventReminder
             | Self::EventGoing
+            | Self::PlaceOffered
             | Self::BookingReminder => Duration::from_hours(12),
             _ => Duration::from_hours(24),
         }
@@ -228,6 +241,9 @@ impl NotificationKind {
             (Language::En, Self::EventAnswers) if count == 1 => format!("One new answer to {title}"),
             (Language::En, Self::EventAnswers) => format!("{count} new answers to {title}"),
             (Language::En, Self::EventGoing) => format!("You said to come to {title}"),
+            (Language::En, Self::PlaceOffered) => format!("Somebody offers you a place at {title}"),
+            (Language::En, Self::PlaceTaken) => format!("Your place at {title} is taken over"),
+            (Language::En, Self::PlaceDeclined) => format!("The place that you offered stays yours: {title}"),
             (Language::En, Self::PaymentReceived) => format!("Your payment for {title} has arrived"),
             (Language::En, Self::PaymentRefunded) => format!("Your money for {title} is on its way back"),
             (Language::En, Self::PaymentFailed) => format!("Your payment for {title} did not work"),
@@ -268,6 +284,11 @@ impl NotificationKind {
             (Language::Es, Self::EventAnswers) if count == 1 => format!("Una respuesta nueva a {title}"),
             (Language::Es, Self::EventAnswers) => format!("{count} respuestas nuevas a {title}"),
             (Language::Es, Self::EventGoing) => format!("Dijiste que vas a {title}"),
+            (Language::Es, Self::PlaceOffered) => format!("Te ofrecen un lugar en {title}"),
+            (Language::Es, Self::PlaceTaken) => format!("Aceptaron tu lugar en {title}"),
+            (Language::Es, Self::PlaceDeclined) => {
+                format!("El lugar que ofreciste sigue siendo tuyo: {title}")
+            }
             (Language::Es, Self::PaymentReceived) => format!("Llegó tu pago de {title}"),
             (Language::Es, Self::PaymentRefunded) => format!("Te devolvemos el dinero de {title}"),
             (Language::Es, Self::PaymentFailed) => format!("No se pudo cobrar el pago de {title}"),

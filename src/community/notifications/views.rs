@@ -18,7 +18,10 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         | NotificationKind::EventMoved
         | NotificationKind::EventCancelled
         | NotificationKind::EventAnswers
-        | NotificationKind::EventGoing => format!("/events/{}", told.thing),
+        | NotificationKind::EventGoing
+        | NotificationKind::PlaceOffered
+        | NotificationKind::PlaceTaken
+        | NotificationKind::PlaceDeclined => format!("/events/{}", told.thing),
         NotificationKind::PaymentReceived
         | NotificationKind::PaymentRefunded
         | NotificationKind::PaymentFailed => format!("/payments/{}", told.thing),
