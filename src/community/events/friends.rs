@@ -74,8 +74,8 @@ impl EventStore {
     }
 }
 
-/// The caller's friends who are going, by their ids: those who tell their friends (`audiences.attendance`), of an event that tells
-/// the caller who comes. A page may end before it is full; its cursor goes on.
+/// The caller's friends who are going to an event, by their ids. Those who tell their friends (`audiences.attendance`), of an event
+/// that tells the caller who comes. A page may end before it is full; its cursor goes on.
 #[utoipa::path(
     get, path = "/api/events/{id}/friends", operation_id = "listFriendsGoing", tag = "events", params(PageQuery),
     responses(

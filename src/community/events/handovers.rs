@@ -254,8 +254,8 @@ async fn list(
     Ok(Json(OfferedPlaces { items: items.collect() }))
 }
 
-/// Offer the own place at an event, or in its line, to somebody, who can take it within 48 hours and before the event begins. There
-/// is one offer at a time. A place that money hangs on is not handed on (409 `place_is_paid`).
+/// Offer the own place at an event, or in its line, to somebody. It can be taken within 48 hours, and before the event begins. There
+/// is one offer at a time, and making it again changes nothing. A place that money hangs on is not handed on (409 `place_is_paid`).
 #[utoipa::path(
     post, path = "/api/events/{id}/rsvp/handover", operation_id = "offerPlace", tag = "events",
     params(IdempotencyKey), request_body = NewHandover,
@@ -304,7 +304,7 @@ async fn take_back(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Take a place that is offered to the caller: the giver's answer becomes `declined`, and the caller has the place as it was, in the
+/// Take a place that is offered to the caller. The giver's answer becomes `declined`, and the caller has the place as it was, in the
 /// line too. With another role only where the event has room for it that nobody waits for.
 #[utoipa::path(
     post, path = "/api/events/{id}/rsvp/handover/accept", operation_id = "acceptPlace", tag = "events",
