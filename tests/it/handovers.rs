@@ -214,3 +214,29 @@ async fn a_hundred_offers_that_are_taken_at_once_leave_fifty_places() {
     }
     assert_eq!(going, 50, "the rows say the same");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_goes_is_asked_again_and_a_no_frees_the_place() {
+    let server = Server::start().await;
+    let (ana, beto) = (server.register("ana").await, server.register("beto").await);
+    let carla = server.register("carla").await;
+    // Two days and a moment before it, in which both answer.
+    let starts_at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2 * 24 * 3600 + 4);
+    let asks = json!({"capacity": 1, "askAgainDays": 2, "eventDate": starts_at.to_string()});
+    let path = event(&server, &ana, asks).await;
+    for user in [&beto, &carla] {
+        done(&server, &format!("{path}/rsvp"), user, json!({})).await;
+    }
+    is_told(&server, &beto, "eventStillComing").await;
+    done(&server, &format!("{path}/rsvp"), &beto, json!({"status": "declined"})).await;
+    assert_eq!(seen(&server, &path, &carla).await["myRsvp"]["status"], "going");
+    let (_, list) = server.get("/api/notifications", &carla).await;
+    let asked = list["items"].as_array().unwrap().iter().any(|one| one["kind"] == "eventStillComing");
+    assert!(!asked, "who waits is not asked: {list}");
+    let (status, own) =
+        server.call(Method::PATCH, &path, Some(&ana.token), Some(json!({"askAgainDays": null}))).await;
+    assert_eq!((status, &own["askAgainDays"]), (StatusCode::OK, &Value::Null), "{own}");
+    let wrong = Some(json!({"askAgainDays": 1}));
+    let (status, _) = server.call(Method::PATCH, &path, Some(&ana.token), wrong).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}

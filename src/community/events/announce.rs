@@ -41,6 +41,7 @@ fn places(event: &Event, at: Option<Timestamp>) -> Result<Effect, StoreError> {
 pub(super) fn done_later(event: &Event, now: Timestamp) -> Result<Vec<Effect>, StoreError> {
     let mut effects = vec![points::event(event)?];
     effects.extend(letters::events::reminders(event, now)?);
+    effects.extend(letters::asking::question(event, now)?);
     Ok(effects)
 }
 
@@ -160,6 +161,10 @@ pub(super) fn tell_of_change(
     let mut effects = vec![publish(format!("event:{}", after.id), after, &message)?];
     if before.when.starts_at() != after.when.starts_at() {
         effects.extend(letters::events::reminders(after, now)?);
+    }
+    let asked = |event: &Event| (event.when.starts_at(), event.settings.ask_again);
+    if asked(before) != asked(after) {
+        effects.extend(letters::asking::question(after, now)?);
     }
     if before.when.over_at() != after.when.over_at() {
         effects.push(points::event(after)?);

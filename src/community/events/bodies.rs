@@ -130,6 +130,9 @@ pub(in crate::community) struct EventBody {
     /// What a place costs; null for nothing.
     #[schema(required = true)]
     ticket_price: Option<Money>,
+    /// How many days before it those who are going are asked whether they still come; null for not at all.
+    #[schema(required = true)]
+    ask_again_days: Option<u32>,
     /// Whether it is for its hosts alone.
     is_draft: bool,
     counts: CountsBody,
@@ -172,6 +175,7 @@ impl EventBody {
             role_limits: event.settings.limits.into(),
             attendees: event.settings.attendees,
             ticket_price: event.settings.ticket,
+            ask_again_days: event.settings.ask_again,
             is_draft: event.is_draft,
             counts,
             cancelled_at: event.cancelled.as_ref().map(|cancelled| cancelled.at.into()),

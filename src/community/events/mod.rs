@@ -236,6 +236,7 @@ async fn create(
             limits: role_limits.limits(total),
             attendees: body.attendees.0,
             ticket: body.ticket_price.value().map(TicketPrice::money),
+            ask_again: body.ask_again_days.value().map(Whole::get),
         },
         is_draft: body.draft,
         counts: RsvpCounts::default(),

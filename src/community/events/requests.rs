@@ -56,6 +56,10 @@ pub(super) struct NewEvent {
     #[deserr(default)]
     #[schema(value_type = Option<TicketPrice>)]
     pub(super) ticket_price: Maybe<TicketPrice>,
+    /// How many days before it those who are going are asked whether they still come; absent for not at all.
+    #[deserr(default)]
+    #[schema(value_type = Option<u32>, minimum = 2, maximum = 30)]
+    pub(super) ask_again_days: Maybe<AskAgainDays>,
     /// Whether it is whole days of `timeZone`: of `eventDate` and `endDate` the days count, and `endDate` is on the last of them.
     #[deserr(default)]
     #[schema(required = false)]
@@ -65,6 +69,9 @@ pub(super) struct NewEvent {
     #[schema(required = false)]
     pub(super) draft: bool,
 }
+
+/// Days before an event. The day before it all who are going are reminded.
+pub(super) type AskAgainDays = Whole<2, 30>;
 
 /// What a place costs.
 #[derive(Clone, Debug, Deserr, ToSchema)]
@@ -111,6 +118,7 @@ pub(super) struct SettingsChange<'a> {
     pub(super) role_limits: &'a Maybe<RoleLimits>,
     pub(super) attendees: &'a Given<Choice<AttendeeList>>,
     pub(super) ticket_price: &'a Maybe<TicketPrice>,
+    pub(super) ask_again_days: Maybe<AskAgainDays>,
 }
 
 impl SettingsChange<'_> {
@@ -131,7 +139,12 @@ impl SettingsChange<'_> {
             Maybe::Null => None,
             Maybe::Value(price) => Some(price.clone().money()),
         };
-        Settings { limits, attendees, ticket }
+        let ask_again = match self.ask_again_days {
+            Maybe::Absent => settings.ask_again,
+            Maybe::Null => None,
+            Maybe::Value(days) => Some(days.get()),
+        };
+        Settings { limits, attendees, ticket, ask_again }
     }
 }
 

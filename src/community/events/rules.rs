@@ -166,6 +166,9 @@ pub struct Settings {
     /// What a place costs; `None` for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<Money>,
+    /// How many days before it those who are going are asked whether they still come; `None` for not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_again: Option<u32>,
 }
 
 impl Settings {

@@ -277,6 +277,7 @@ impl Edited {
             (Field::Limits, self.settings.limits != other.settings.limits),
             (Field::Attendees, self.settings.attendees != other.settings.attendees),
             (Field::Ticket, self.settings.ticket != other.settings.ticket),
+            (Field::AskAgain, self.settings.ask_again != other.settings.ask_again),
         ];
         differs.into_iter().filter_map(|(field, differs)| differs.then_some(field)).collect()
     }
@@ -293,6 +294,7 @@ impl Edited {
                 Field::Limits => self.settings.limits = of.settings.limits,
                 Field::Attendees => self.settings.attendees = of.settings.attendees,
                 Field::Ticket => self.settings.ticket = of.settings.ticket,
+                Field::AskAgain => self.settings.ask_again = of.settings.ask_again,
             }
         }
         self

@@ -2,6 +2,7 @@
 //! is told of what is no longer so.
 
 pub(super) mod accounts;
+pub(super) mod asking;
 pub(super) mod bookings;
 pub(super) mod decisions;
 pub(super) mod digests;
@@ -81,7 +82,7 @@ const DESTINATION: &str = "the mail server";
 pub fn handled(pools: NewPools, letters: &Arc<Letters>) -> NewPools {
     let pools = events::handled(accounts::handled(pools, letters), letters);
     let pools = tickets::handled(invitations::handled(pools, letters), letters);
-    let pools = handovers::handled(pools, letters);
+    let pools = asking::handled(handovers::handled(pools, letters), letters);
     let pools = bookings::handled(payments::handled(pools, letters), letters);
     digests::handled(decisions::handled(pools, letters), letters)
 }

@@ -16,6 +16,8 @@ pub enum NotificationKind {
     EventOffered,
     /// An event that the user comes to begins soon.
     EventReminder,
+    /// The user is asked whether to come still to an event.
+    EventStillComing,
     /// An event that the user answered is at another time or place.
     EventMoved,
     /// An event that the user answered does not take place.
@@ -98,10 +100,11 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
+        Self::EventStillComing,
         Self::EventMoved,
         Self::EventCancelled,
         Self::EventAnswers,
@@ -143,6 +146,7 @@ impl NotificationKind {
             Self::EventPromoted => "eventPromoted",
             Self::EventOffered => "eventOffered",
             Self::EventReminder => "eventReminder",
+            Self::EventStillComing => "eventStillComing",
             Self::EventMoved => "eventMoved",
             Self::EventCancelled => "eventCancelled",
             Self::EventAnswers => "eventAnswers",
@@ -236,6 +240,7 @@ impl NotificationKind {
             (Language::En, Self::EventPromoted) => format!("You have a place at {title}"),
             (Language::En, Self::EventOffered) => format!("A place at {title} is held until you pay"),
             (Language::En, Self::EventReminder) => format!("{title} begins soon"),
+            (Language::En, Self::EventStillComing) => format!("Are you still coming to {title}?"),
             (Language::En, Self::EventMoved) => format!("{title} is at another time or place"),
             (Language::En, Self::EventCancelled) => format!("{title} does not take place"),
             (Language::En, Self::EventAnswers) if count == 1 => format!("One new answer to {title}"),
@@ -279,6 +284,7 @@ impl NotificationKind {
             (Language::Es, Self::EventPromoted) => format!("Tienes un lugar en {title}"),
             (Language::Es, Self::EventOffered) => format!("Un lugar en {title} te espera hasta que pagues"),
             (Language::Es, Self::EventReminder) => format!("{title} empieza pronto"),
+            (Language::Es, Self::EventStillComing) => format!("¿Sigues pensando ir a {title}?"),
             (Language::Es, Self::EventMoved) => format!("{title} cambió de hora o de lugar"),
             (Language::Es, Self::EventCancelled) => format!("{title} se canceló"),
             (Language::Es, Self::EventAnswers) if count == 1 => format!("Una respuesta nueva a {title}"),

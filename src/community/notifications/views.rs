@@ -15,6 +15,7 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         NotificationKind::EventPromoted
         | NotificationKind::EventOffered
         | NotificationKind::EventReminder
+        | NotificationKind::EventStillComing
         | NotificationKind::EventMoved
         | NotificationKind::EventCancelled
         | NotificationKind::EventAnswers
