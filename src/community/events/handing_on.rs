@@ -85,7 +85,7 @@ fn hand_over(
 ) -> Result<(Answer, Answer), EventError> {
     lapse(part, now);
     let is_to = |answer: &Answer| answer.handover.as_ref().is_some_and(|offer| offer.is_to(to, now));
-    if !answer_of(part, from).is_some_and(|answer| is_to(&answer)) {
+    if answer_of(part, from).filter(is_to).is_none() {
         return Err(EventError::NotHanded);
     }
     still_to_begin(part, id, now)?;
@@ -104,7 +104,10 @@ fn hand_over(
     let limits = part.facts.settings(&part.head).limits;
     let (known, heads) = (before.party.heads(), party.heads());
     let fits = if before.status == RsvpStatus::Going {
-        fits_place(part.head.seated(), &limits, (known, heads), part.head.counts.waitlisted > 0)
+        // Whoever takes the place waits no longer.
+        let own = own.as_ref().filter(|own| own.status == RsvpStatus::Waitlisted);
+        let own = own.map_or(0, |own| own.party.heads().total());
+        fits_place(part.head.seated(), &limits, (known, heads), part.head.counts.waitlisted > own)
     } else {
         fits_line(&limits, before.line, (known, heads))
     };
