@@ -108,6 +108,8 @@ codes! {
         Full = "full",
         /// The other side has not accepted the conversation: one message may be sent before that.
         RequestPending = "request_pending",
+        /// Money hangs on the place: it was paid for, or is held until it is. It cannot be handed on; declining gives it back.
+        PlaceIsPaid = "place_is_paid",
         /// It cannot be paid for now: there is nothing to pay, it is paid, or it is not held for you long enough. The detail says
         /// which.
         NotPayable = "not_payable",

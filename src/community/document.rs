@@ -52,6 +52,7 @@ use super::{admin, bookmarks, chat, events, graph, housing, notifications, payme
         graph::announce::FriendMessage,
         events::bodies::EventMessage,
         events::hosts::HostMessage,
+        events::handovers::PlaceMessage,
         housing::bookings::bodies::BookingMessage,
         events::series::bodies::SeriesMessage,
         chat::updates::ChatUpdate,
@@ -109,6 +110,7 @@ const CHANNELS: &[(&str, &str, &[&str])] = &[
         &[
             "EventMessage",
             "HostMessage",
+            "PlaceMessage",
             "NotificationMessage",
             "BookmarkMessage",
             "FeedMessage",

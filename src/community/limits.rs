@@ -1,5 +1,5 @@
-//! How often somebody may register, log in and refresh, fetch and import calendars, comment, report, mention people, and offer
-//! groups to strangers.
+//! How often somebody may register, log in and refresh, fetch and import calendars, comment, report, mention people, offer groups to
+//! strangers, and hand places on.
 //!
 //! Each address has a quota for each of the three. Guessing passwords is held up by counting failures alone: those of an
 //! address at an account close the account for that address, so nobody can lock the owner out from elsewhere. Failures of
@@ -40,6 +40,8 @@ const REPORTS: Quota = Quota { limit: 20, window: Duration::from_hours(24) };
 const MENTIONS: Quota = Quota { limit: 100, window: Duration::from_hours(24) };
 /// To how many people who do not know the user the user offers groups.
 const OFFERS: Quota = Quota { limit: 300, window: Duration::from_hours(24) };
+/// To how many people a user offers a place at an event.
+const HANDOVERS: Quota = Quota { limit: 20, window: Duration::from_hours(24) };
 /// In what time [`RateOptions::failed_logins`] come back.
 const FAILURES_WINDOW: Duration = Duration::from_mins(15);
 /// How often a slowed account may be tried.
@@ -136,6 +138,12 @@ impl Limits {
     pub(super) async fn report(&self, user_id: &str) -> Result<(), Problem> {
         let wait = self.take(&format!("report:{user_id}"), REPORTS).await;
         wait.map_or(Ok(()), |wait| Err(too_many("reports", wait)))
+    }
+
+    /// A place at an event that a user offers to somebody.
+    pub(super) async fn handover(&self, user_id: &str) -> Result<(), Problem> {
+        let wait = self.take(&format!("handover:{user_id}"), HANDOVERS).await;
+        wait.map_or(Ok(()), |wait| Err(too_many("places that you offer", wait)))
     }
 
     /// So many people whom a user mentions.

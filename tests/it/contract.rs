@@ -342,6 +342,23 @@ async fn every_field_is_named_in_camel_case() {
     }
 }
 
+/// A place is declined, and then taken and given back.
+async fn hand_a_place_on(server: &Server, path: &str, from: &User, to: &User) {
+    let (receiver, giver) = (json!({"userId": to.id}), json!({"userId": from.id}));
+    for answer in ["decline", "accept"] {
+        let offered = server.post(&format!("{path}/rsvp/handover"), from, receiver.clone()).await;
+        assert_eq!(offered.0, StatusCode::OK, "{}", offered.1);
+        let (status, answered) =
+            server.post(&format!("{path}/rsvp/handover/{answer}"), to, giver.clone()).await;
+        assert!(status.is_success(), "{answer}: {answered}");
+    }
+    // As it was before.
+    for (user, status) in [(to, "declined"), (from, "going")] {
+        let (code, answer) = server.post(&format!("{path}/rsvp"), user, json!({"status": status})).await;
+        assert_eq!(code, StatusCode::OK, "{answer}");
+    }
+}
+
 /// Somebody asks to stay with somebody, who has no place.
 async fn decline_a_stay(server: &Server, host: &User, guest: &User) {
     let (_, room) = server.post("/api/housing", host, housing::room_body()).await;
@@ -395,6 +412,9 @@ async fn every_publication_fits_its_schema() {
         assert_eq!(code, StatusCode::OK, "{answer}");
     }
     listeners[2].hear(&["event.promoted", "notification.created"]).await;
+    hand_a_place_on(&server, &path, &carla, &beto).await;
+    listeners[1].hear(&["place.offered"]).await;
+    listeners[2].hear(&["place.declined", "place.taken"]).await;
     let change = json!({"eventDate": "2030-01-02T20:00:00-03:00"});
     let (status, changed) = server.call(Method::PATCH, &path, Some(&ana.token), Some(change)).await;
     assert_eq!(status, StatusCode::OK, "{changed}");

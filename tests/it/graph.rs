@@ -15,7 +15,7 @@ use crate::server::{Server, User, until};
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Begins something (`PUT`) with another user; how they stand to each other then.
-async fn begin(server: &Server, user: &User, other: &User, what: &str) -> Value {
+pub async fn begin(server: &Server, user: &User, other: &User, what: &str) -> Value {
     let path = format!("/api/users/{}/{what}", other.id);
     let (status, answer) = server.call(Method::PUT, &path, Some(&user.token), None).await;
     assert_eq!(status, StatusCode::OK, "{what}: {answer}");

@@ -24,7 +24,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "title": "Milonga", "description": "Live music", "eventDate": "2030-01-01T20:00:00-03:00", "capacity": 20,
         "endDate": "2030-01-02T02:00", "timeZone": "America/Argentina/Buenos_Aires",
         "location": {"text": "La Viruta", "city": "Buenos Aires", "latitude": -34.6, "longitude": -58.4},
-        "eventType": "milonga", "roleLimits": {"lead": 10, "follow": 10}, "ticketPrice": {"minor": 1250, "currency": "EUR"}, "attendees": "going", "allDay": false, "draft": true,
+        "eventType": "milonga", "roleLimits": {"lead": 10, "follow": 10}, "ticketPrice": {"minor": 1250, "currency": "EUR"}, "attendees": "going", "askAgainDays": 3, "allDay": false, "draft": true,
     });
     let mut event_change = event_body.clone();
     for fixed in ["draft", "eventType"] {
@@ -40,7 +40,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "from": "2030-01-01T20:00:00", "title": "Milonga", "description": "Live music", "location": "La Viruta",
         "startTime": "21:00", "endTime": "02:00", "endDay": 1, "repeats": repeats,
     });
-    for setting in ["capacity", "roleLimits", "attendees", "ticketPrice"] {
+    for setting in ["capacity", "roleLimits", "attendees", "ticketPrice", "askAgainDays"] {
         series_change[setting] = event_body[setting].clone();
     }
     let series_end = json!({"from": "2030-01-01T20:00:00", "reason": "x"});
@@ -51,9 +51,9 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "language": "es", "timeZone": "Europe/Madrid", "quietHours": {"from": "22:00", "to": "08:00"}, "digests": "daily",
         "digestHour": "09:00", "silentPush": true, "analytics": true, "activityLetters": true,
         "kinds": {
-            "eventPromoted": ways, "eventOffered": ways, "eventReminder": ways, "eventMoved": ways, "eventCancelled": ways,
+            "eventPromoted": ways, "eventOffered": ways, "eventReminder": ways, "eventStillComing": ways, "eventMoved": ways, "eventCancelled": ways,
             "paymentReceived": ways, "paymentRefunded": ways, "paymentFailed": ways,
-            "eventAnswers": ways, "eventGoing": ways, "seriesEnding": ways, "seriesChanged": ways, "seriesCancelled": ways, "commentNew": ways, "commentReplied": ways, "mentionNew": ways,
+            "eventAnswers": ways, "eventGoing": ways, "placeOffered": ways, "placeTaken": ways, "placeDeclined": ways, "seriesEnding": ways, "seriesChanged": ways, "seriesCancelled": ways, "commentNew": ways, "commentReplied": ways, "mentionNew": ways,
             "bookingRequested": ways, "bookingCountered": ways,
             "approvalDecided": ways, "ticketReplied": ways, "decisionMade": ways, "appealDecided": ways,
             "bookingConfirmed": ways, "bookingDeclined": ways, "bookingSuperseded": ways, "bookingExpired": ways,
@@ -66,7 +66,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "dancesAs": "both", "cities": ["Rosario"], "languages": ["es-AR"], "dancingSince": 2010,
         "audiences": {
             "bio": "public", "city": "public", "avatarUrl": "public", "pronouns": "members", "dancesAs": "members",
-            "cities": "friends", "languages": "members", "dancingSince": "me",
+            "cities": "friends", "languages": "members", "dancingSince": "me", "attendance": "friends",
         },
     });
     let said =
@@ -184,6 +184,21 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
             "post /api/events/{id}/rsvp",
             format!("/api/events/{event}/rsvp"),
             json!({"status": "going", "role": "lead", "guests": ["follow"]}),
+        ),
+        (
+            "post /api/events/{id}/rsvp/handover",
+            format!("/api/events/{event}/rsvp/handover"),
+            json!({"userId": "x"}),
+        ),
+        (
+            "post /api/events/{id}/rsvp/handover/accept",
+            format!("/api/events/{event}/rsvp/handover/accept"),
+            json!({"userId": "x", "role": "lead", "guests": ["follow"]}),
+        ),
+        (
+            "post /api/events/{id}/rsvp/handover/decline",
+            format!("/api/events/{event}/rsvp/handover/decline"),
+            json!({"userId": "x"}),
         ),
         (
             "post /api/events/{id}/door",

@@ -22,6 +22,7 @@ mod fairness;
 mod faults;
 mod firefox;
 mod graph;
+mod handovers;
 mod hostile;
 mod housing;
 mod idempotency;

@@ -283,8 +283,9 @@ fn rule(operation: &str) -> Option<Rule> {
         | "listDepartures"
         | "deleteUser"
         | "takeOffSecondFactor" => Administers,
-        "getEvent" | "answerEvent" | "listHosts" | "getEventCalendar" | "beginPayment" => SeesEvent,
-        "listAttendees" => SeesAttendees,
+        "getEvent" | "answerEvent" | "listHosts" | "getEventCalendar" | "beginPayment" | "offerPlace"
+        | "withdrawPlaceOffer" | "listOfferedPlaces" | "acceptPlace" | "declinePlace" => SeesEvent,
+        "listAttendees" | "listFriendsGoing" => SeesAttendees,
         "listDoor" | "checkIn" => ChecksIn,
         "changeEvent" | "cancelEvent" | "publishEvent" => ChangesEvent,
         "setHost" | "removeHost" | "offerEvent" | "withdrawEventOffer" => HandsOver,
@@ -733,10 +734,15 @@ impl World {
             let body = body.map(|body| body.to_string().replace("{id}", &event_id));
             let body: Option<Value> = body.map(|body| serde_json::from_str(&body).unwrap());
             // A host answers a draft as well as anybody: not.
-            let is_answer = ["answerEvent", "beginPayment"].contains(&id) && event == Event::Draft;
+            let answers = ["answerEvent", "beginPayment", "offerPlace"];
+            let is_answer = answers.contains(&id) && event == Event::Draft;
             questions.extend(all_ask(&format!("{event:?}"), &path, body.as_ref(), |caller| {
                 Some(if is_answer { Hidden } else { of_event(rule, event, caller) })
             }));
+        }
+        // Nobody offers a place.
+        for question in &mut questions {
+            question.may_be_nothing = ["acceptPlace", "declinePlace"].contains(&id);
         }
         questions
     }
@@ -769,7 +775,11 @@ async fn every_operation_and_caller_has_a_row_that_holds() {
     let world = World::new().await;
     let (_, document) = world.server.call(Method::GET, "/api/docs/json", None, None).await;
     let mut bodies = good_bodies("{id}", "{id}");
-    for offer in ["put /api/events/{id}/offer", "put /api/events/series/{id}/offer"] {
+    for offer in [
+        "put /api/events/{id}/offer",
+        "put /api/events/series/{id}/offer",
+        "post /api/events/{id}/rsvp/handover",
+    ] {
         bodies.get_mut(offer).unwrap().1["userId"] = json!(world.other.id);
     }
     for with_password in ["post /api/users/me/email", "post /api/auth/totp"] {

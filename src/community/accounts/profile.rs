@@ -78,6 +78,8 @@ pub struct Audiences {
     pub languages: FieldAudience,
     /// Since when.
     pub dancing_since: FieldAudience,
+    /// To which events the user goes, where friends are shown which of theirs do.
+    pub attendance: FieldAudience,
 }
 
 impl Default for Audiences {
@@ -93,6 +95,7 @@ impl Default for Audiences {
             cities: since,
             languages: since,
             dancing_since: since,
+            attendance: since,
         }
     }
 }
@@ -129,6 +132,8 @@ pub struct AudienceChange {
     pub languages: Option<FieldAudience>,
     /// Of since when.
     pub dancing_since: Option<FieldAudience>,
+    /// Of to which events the user goes.
+    pub attendance: Option<FieldAudience>,
 }
 
 /// A change of a [`Profile`]; what is absent stays.
@@ -169,6 +174,7 @@ impl MoreChange {
         told.cities = change.cities.unwrap_or(told.cities);
         told.languages = change.languages.unwrap_or(told.languages);
         told.dancing_since = change.dancing_since.unwrap_or(told.dancing_since);
+        told.attendance = change.attendance.unwrap_or(told.attendance);
     }
 }
 

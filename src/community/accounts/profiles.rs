@@ -88,12 +88,23 @@ struct AudiencesView {
     cities: FieldAudience,
     languages: FieldAudience,
     dancing_since: FieldAudience,
+    /// To which events the user goes, where friends are shown which of theirs do: not with `me`.
+    attendance: FieldAudience,
 }
 
 impl From<Audiences> for AudiencesView {
     fn from(told: Audiences) -> Self {
-        let Audiences { bio, city, avatar_url, pronouns, dances_as, cities, languages, dancing_since } = told;
-        Self { bio, city, avatar_url, pronouns, dances_as, cities, languages, dancing_since }
+        Self {
+            bio: told.bio,
+            city: told.city,
+            avatar_url: told.avatar_url,
+            pronouns: told.pronouns,
+            dances_as: told.dances_as,
+            cities: told.cities,
+            languages: told.languages,
+            dancing_since: told.dancing_since,
+            attendance: told.attendance,
+        }
     }
 }
 
@@ -167,6 +178,10 @@ struct AudiencesBody {
     #[deserr(default)]
     #[schema(value_type = FieldAudience, required = false)]
     dancing_since: Given<Choice<FieldAudience>>,
+    /// To which events the user goes, where friends are shown which of theirs do: not with `me`.
+    #[deserr(default)]
+    #[schema(value_type = FieldAudience, required = false)]
+    attendance: Given<Choice<FieldAudience>>,
 }
 
 impl From<AudiencesBody> for AudienceChange {
@@ -181,6 +196,7 @@ impl From<AudiencesBody> for AudienceChange {
             cities: chosen(body.cities),
             languages: chosen(body.languages),
             dancing_since: chosen(body.dancing_since),
+            attendance: chosen(body.attendance),
         }
     }
 }

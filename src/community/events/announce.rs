@@ -10,6 +10,7 @@ use super::answers::RsvpOutcome;
 use super::bodies::{ALL_CHANNEL, CountsBody, EventBody, EventMessage, RsvpView};
 use super::counts::TellCounts;
 use super::editing::Change;
+use super::handing_on::HandedOn;
 use super::live_counts;
 use super::refunds;
 use super::rules::AttendeeList;
@@ -40,6 +41,7 @@ fn places(event: &Event, at: Option<Timestamp>) -> Result<Effect, StoreError> {
 pub(super) fn done_later(event: &Event, now: Timestamp) -> Result<Vec<Effect>, StoreError> {
     let mut effects = vec![points::event(event)?];
     effects.extend(letters::events::reminders(event, now)?);
+    effects.extend(letters::asking::question(event, now)?);
     Ok(effects)
 }
 
@@ -111,6 +113,13 @@ pub(super) fn announce_answer(outcome: &RsvpOutcome) -> Result<Vec<Effect>, Stor
     Ok(effects)
 }
 
+/// Tells those who look at an event that a place went from one to another, and whoever got a place by it.
+pub(super) fn announce_handed_on(handed: &HandedOn) -> Result<Vec<Effect>, StoreError> {
+    let mut effects = announce_answer(&handed.taken)?;
+    effects.push(answered(&handed.taken.event, Some(&handed.giver), &Promoted::default())?);
+    Ok(effects)
+}
+
 /// Tells those who look at an event of places that were given by a change of it, and those who have them.
 pub(super) fn announce_places(
     event: &Event,
@@ -152,6 +161,10 @@ pub(super) fn tell_of_change(
     let mut effects = vec![publish(format!("event:{}", after.id), after, &message)?];
     if before.when.starts_at() != after.when.starts_at() {
         effects.extend(letters::events::reminders(after, now)?);
+    }
+    let asked = |event: &Event| (event.when.starts_at(), event.settings.ask_again);
+    if asked(before) != asked(after) {
+        effects.extend(letters::asking::question(after, now)?);
     }
     if before.when.over_at() != after.when.over_at() {
         effects.push(points::event(after)?);

@@ -11,8 +11,8 @@ use super::live_counts;
 use super::places::Limit;
 use super::rules::{By, NewAnswer, RsvpStatus};
 use super::seating::{
-    ANSWERS, PaidTicket, Promoted, Rsvp, answer, answer_key, answer_of, below, promote, rsvp_of, seat_paid,
-    waiting_key,
+    ANSWERS, EventPart, PaidTicket, Promoted, Rsvp, answer, answer_key, answer_of, below, promote, rsvp_of,
+    seat_paid, waiting_key,
 };
 use super::store::{EVENTS, Event, EventError, EventStore, Row, still_to_come};
 use crate::community::label;
@@ -98,12 +98,7 @@ impl EventStore {
                 let owner = part.facts.owner(&part.head);
                 let tells = previous.is_none() && rsvp.status != RsvpStatus::Declined && user != owner;
                 let tell_host = if is_new && tells && by.tells() { part.head.note_untold(now) } else { None };
-                let waits_for = (rsvp.status == RsvpStatus::Waitlisted)
-                    .then(|| {
-                        let limits = part.facts.settings(&part.head).limits;
-                        limits.broken_by(part.head.seated().and(rsvp.party.heads()))
-                    })
-                    .flatten();
+                let waits_for = waits_for(part, &rsvp);
                 let tell_counts = if is_new { live_counts::note(part, now) } else { None };
                 let event = Event::in_part(&id, part);
                 let outcome =
@@ -237,9 +232,18 @@ impl EventStore {
     }
 }
 
-fn rsvp_in(event_id: &str, user_id: &str, row: Row) -> Option<Rsvp> {
+/// The limit that keeps a user waiting.
+pub(super) fn waits_for(part: &EventPart<'_>, rsvp: &Rsvp) -> Option<Limit> {
+    if rsvp.status != RsvpStatus::Waitlisted {
+        return None;
+    }
+    let limits = part.facts.settings(&part.head).limits;
+    limits.broken_by(part.head.seated().and(rsvp.party.heads()))
+}
+
+pub(super) fn rsvp_in(event_id: &str, user_id: &str, row: Row) -> Option<Rsvp> {
     match row {
         Row::Answer(answer) => Some(rsvp_of(event_id, user_id, answer)),
-        Row::Waiting(_) | Row::Held(_) | Row::CoHost(_) => None,
+        Row::Waiting(_) | Row::Held(_) | Row::Offered(_) | Row::CoHost(_) => None,
     }
 }

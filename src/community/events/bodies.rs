@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use mundotango_gateway::input::Time;
+use mundotango_storage::now;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -128,6 +130,9 @@ pub(in crate::community) struct EventBody {
     /// What a place costs; null for nothing.
     #[schema(required = true)]
     ticket_price: Option<Money>,
+    /// How many days before it those who are going are asked whether they still come; null for not at all.
+    #[schema(required = true)]
+    ask_again_days: Option<u32>,
     /// Whether it is for its hosts alone.
     is_draft: bool,
     counts: CountsBody,
@@ -170,6 +175,7 @@ impl EventBody {
             role_limits: event.settings.limits.into(),
             attendees: event.settings.attendees,
             ticket_price: event.settings.ticket,
+            ask_again_days: event.settings.ask_again,
             is_draft: event.is_draft,
             counts,
             cancelled_at: event.cancelled.as_ref().map(|cancelled| cancelled.at.into()),
@@ -237,13 +243,22 @@ pub(super) struct OwnRsvp {
     /// Until when a place is held for the caller, who keeps it by paying.
     #[schema(required = true)]
     held_until: Option<Time>,
+    /// To whom the caller offers the place; null where nobody can take it.
+    #[schema(required = true)]
+    handover: Option<HandoverView>,
     updated_at: Time,
 }
 
 impl OwnRsvp {
-    pub(super) fn new(rsvp: Rsvp, position: Option<usize>) -> Self {
+    fn new(
+        (event, rsvp): (&Event, Rsvp),
+        position: Option<usize>,
+        people: &BTreeMap<String, Person>,
+    ) -> Self {
+        let offer = rsvp.open_offer(event, now());
         Self {
             status: rsvp.status,
+            handover: offer.map(|offer| HandoverView::new(offer.to.clone(), offer.until, people)),
             party: rsvp.party.into(),
             position,
             held_until: rsvp.held_until.map(Into::into),
@@ -260,7 +275,40 @@ pub(in crate::community) struct SeenEvent {
     pub(in crate::community) event: EventBody,
     /// The caller's own answer.
     #[schema(required = true)]
-    pub(super) my_rsvp: Option<OwnRsvp>,
+    my_rsvp: Option<OwnRsvp>,
+}
+
+impl SeenEvent {
+    /// An event, and its reader's answer with the place in the line.
+    pub(super) fn new(
+        event: Event,
+        rsvp: Option<Rsvp>,
+        position: Option<usize>,
+        people: &BTreeMap<String, Person>,
+    ) -> Self {
+        let my_rsvp = rsvp.map(|rsvp| OwnRsvp::new((&event, rsvp), position, people));
+        Self { event: EventBody::new(event, people), my_rsvp }
+    }
+}
+
+/// That a place is offered to somebody.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Handover)]
+pub(super) struct HandoverView {
+    /// To whom.
+    user_id: String,
+    /// Null when the account is gone or cannot be read now.
+    #[schema(required = true)]
+    user: Option<Person>,
+    /// Until when it can be taken.
+    until: Time,
+}
+
+impl HandoverView {
+    pub(super) fn new(to: String, until: Timestamp, people: &BTreeMap<String, Person>) -> Self {
+        Self { user: people.get(&to).cloned(), user_id: to, until: until.into() }
+    }
 }
 
 /// Somebody who answered.

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use super::announce::{announce_cancelled, announce_change, announce_new};
 use super::bodies::EventBody;
 use super::editing::Change;
-use super::requests::{RoleLimits, SettingsChange, TicketPrice};
+use super::requests::{AskAgainDays, RoleLimits, SettingsChange, TicketPrice};
 use super::rules::{AttendeeList, Cancelled, Plan};
 use super::schedule::{GivenTime, Schedule, Zone};
 use super::store::{Edited, Event};
@@ -81,6 +81,10 @@ struct EventChange {
     #[deserr(default)]
     #[schema(value_type = Option<TicketPrice>)]
     ticket_price: Maybe<TicketPrice>,
+    /// How many days before it those who are going are asked whether they still come; null for not at all.
+    #[deserr(default)]
+    #[schema(value_type = Option<u32>, minimum = 2, maximum = 30)]
+    ask_again_days: Maybe<AskAgainDays>,
 }
 
 impl EventChange {
@@ -169,6 +173,7 @@ async fn change(
                 role_limits: &body.role_limits,
                 attendees: &body.attendees,
                 ticket_price: &body.ticket_price,
+                ask_again_days: body.ask_again_days,
             }
             .of(settings),
         }

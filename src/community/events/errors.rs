@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use mundotango_gateway::problem::{Code, Problem};
 
+use super::handover::{MOST_OFFERS_TO_ONE, Unfit};
 use super::places::{Heads, Limit};
 use super::rules::MOST_CO_HOSTS;
 use super::store::EventError;
@@ -47,8 +48,58 @@ impl From<EventError> for Problem {
                 Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
             }
             EventError::TooManyHosts => too_many_hosts("an event"),
+            EventError::PlaceIsPaid => {
+                let detail = "a place that is paid for, or is to be paid, is not handed on: decline, and the host decides about the money";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::PlaceIsPaid)
+            }
+            EventError::NoPlace => {
+                let detail = "you have no place at the event, and wait for none";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Conflict)
+            }
+            EventError::AlreadyOffered => {
+                let detail = "you offer the place to somebody else: take that back first";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Conflict)
+            }
+            EventError::OfferedEnough => {
+                let detail =
+                    format!("{MOST_OFFERS_TO_ONE} places at an event are offered to one user at most");
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
+            }
+            EventError::NotHanded => Self::not_found(OFFERED_PLACE),
+            EventError::AlreadyThere => {
+                let detail = "you have a place at the event, or wait for one";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Conflict)
+            }
+            EventError::Begun => {
+                let detail = "the event has begun: places are handed on before that";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Over)
+            }
+            EventError::Unfit(unfit) => unfit.into(),
             EventError::NotOffered => Self::not_found("offer of this event to you"),
             EventError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// What there is not for whom no place is offered.
+pub(super) const OFFERED_PLACE: &str = "offer of a place to you";
+
+impl From<Unfit> for Problem {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Larger => {
+                let detail = "the place is for fewer people: bring no more than it is for";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
+            }
+            Unfit::OtherLine => {
+                let detail = "the place in the line is for those who dance the same";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
+            }
+            Unfit::NoRoom(limit) => EventError::NoRoom(limit).into(),
+            Unfit::OthersWait => {
+                let detail = "others wait: the place is for those who dance the same";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)
+            }
         }
     }
 }

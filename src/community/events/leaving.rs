@@ -167,8 +167,8 @@ fn refused<T>(outcome: Result<T, EventError>) -> Result<(), StoreError> {
 }
 
 impl EventStore {
-    /// Takes a user out of an event: an answer to one that is to come is taken back, so that others get the place, and nobody
-    /// waits at one that is over. What was answered then stays, as a number. Doing it again changes nothing.
+    /// Takes a user out of an event: an answer to one that is to come is taken back, so that others get the place, nobody waits at
+    /// one that is over, and no place is offered by or to the user. What was answered then stays, as a number. Doing it again changes nothing.
     pub async fn take_out(&self, event_id: &str, user_id: &str, now: Timestamp) -> Result<(), StoreError> {
         let answer = self.rsvp_of(event_id, user_id).await?;
         if answer.is_some_and(|answer| answer.status != RsvpStatus::Declined) {
@@ -176,6 +176,7 @@ impl EventStore {
             refused(self.rsvp(event_id, user_id, declined, now, announce_answer).await)?;
             self.stop_waiting(event_id, user_id).await?;
         }
+        self.forget_offers(event_id, user_id).await?;
         refused(self.set_co_host(event_id, user_id, None).await)
     }
 

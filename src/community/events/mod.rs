@@ -10,6 +10,10 @@ pub mod counts;
 pub mod door;
 pub mod editing;
 mod errors;
+mod friends;
+pub mod handing_on;
+pub mod handover;
+pub(super) mod handovers;
 pub mod hosts;
 mod involvement;
 pub mod leaving;
@@ -50,11 +54,12 @@ use utoipa_axum::routes;
 
 use self::announce::{announce_answer, announce_new};
 use self::answers::RsvpOutcome;
-use self::bodies::{Answered, Attendee, CountsBody, EventBody, OwnRsvp, SeenEvent};
+use self::bodies::{Answered, Attendee, CountsBody, EventBody, SeenEvent};
 use self::listing::EventFilter;
 use self::places::Heads;
 use self::requests::{As, EventsQuery, MineQuery, NewEvent, RsvpBody, TicketPrice};
 use self::rules::{RsvpCounts, RsvpStatus, Settings};
+use self::seating::Rsvp;
 use self::store::Event;
 use super::accounts::restrictions::Ability;
 use super::effects::Effect;
@@ -84,8 +89,16 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(attendees))
         .merge(change::router())
         .merge(door::router())
+        .merge(friends::router())
+        .merge(handovers::router())
         .merge(hosts::router())
         .merge(series::router())
+}
+
+/// Those whose names an event and an answer to it are shown with.
+fn named_in(event: &Event, rsvp: Option<&Rsvp>) -> Vec<String> {
+    let offered = rsvp.and_then(|rsvp| rsvp.handover.as_ref()).map(|offer| offer.to.clone());
+    offered.into_iter().chain([event.host_id.clone()]).collect()
 }
 
 impl Community {
@@ -107,12 +120,26 @@ impl Community {
     async fn seen_events(&self, events: Vec<Event>, identity: &Identity) -> Result<Vec<SeenEvent>, Problem> {
         let ids: Vec<_> = events.iter().map(|event| event.id.clone()).collect();
         let answers = self.events.rsvps_of(&ids, &identity.user_id).await?;
-        let people = self.people(events.iter().map(|event| event.host_id.clone()).collect()).await;
-        let seen = events.into_iter().zip(answers).map(|(event, rsvp)| SeenEvent {
-            event: EventBody::new(event, &people),
-            my_rsvp: rsvp.map(|rsvp| OwnRsvp::new(rsvp, None)),
-        });
-        Ok(seen.collect())
+        Ok(self.seen_with(events.into_iter().zip(answers).collect()).await)
+    }
+
+    /// Events with their reader's answers, as lists show them.
+    async fn seen_with(&self, answered: Vec<(Event, Option<Rsvp>)>) -> Vec<SeenEvent> {
+        let named = answered.iter().flat_map(|(event, rsvp)| named_in(event, rsvp.as_ref()));
+        let people = self.people(named.collect()).await;
+        let seen = answered.into_iter().map(|(event, rsvp)| SeenEvent::new(event, rsvp, None, &people));
+        seen.collect()
+    }
+
+    /// What came of an answer, as who gave it sees it.
+    async fn answered(&self, outcome: RsvpOutcome) -> Result<Answered, StoreError> {
+        let position = match outcome.rsvp.status {
+            RsvpStatus::Waitlisted => self.events.position(&outcome.rsvp).await?,
+            RsvpStatus::Going | RsvpStatus::Held | RsvpStatus::Maybe | RsvpStatus::Declined => None,
+        };
+        let (waits_for, counts) = (outcome.waits_for, CountsBody::of(&outcome.event));
+        let held_until = outcome.rsvp.held_until.map(Into::into);
+        Ok(Answered { rsvp: outcome.rsvp.into(), position, held_until, waits_for, counts })
     }
 
     /// Adds an event: unless it is a draft, those who look at events are told, and those who will come are reminded.
@@ -171,12 +198,8 @@ async fn mine(
         }
         As::Host => community.events.of_host(user, from, request).await?.map(|event| (event, None)),
     };
-    let people = community.people(page.items.iter().map(|(event, _)| event.host_id.clone()).collect()).await;
-    let seen = page.map(|(event, rsvp)| SeenEvent {
-        event: EventBody::new(event, &people),
-        my_rsvp: rsvp.map(|rsvp| OwnRsvp::new(rsvp, None)),
-    });
-    Ok(Json(paging.body(seen)))
+    let items = community.seen_with(page.items).await;
+    Ok(Json(paging.body(Page { items, next: page.next })))
 }
 
 /// Give an event. It is published to `events:all`, unless it is a draft.
@@ -213,6 +236,7 @@ async fn create(
             limits: role_limits.limits(total),
             attendees: body.attendees.0,
             ticket: body.ticket_price.value().map(TicketPrice::money),
+            ask_again: body.ask_again_days.value().map(Whole::get),
         },
         is_draft: body.draft,
         counts: RsvpCounts::default(),
@@ -243,9 +267,8 @@ async fn read(
         Some(rsvp) => community.events.position(rsvp).await?,
         None => None,
     };
-    let people = community.people(vec![event.host_id.clone()]).await;
-    let my_rsvp = rsvp.map(|rsvp| OwnRsvp::new(rsvp, position));
-    Ok(Json(SeenEvent { event: EventBody::new(event, &people), my_rsvp }))
+    let people = community.people(named_in(&event, rsvp.as_ref())).await;
+    Ok(Json(SeenEvent::new(event, rsvp, position, &people)))
 }
 
 /// Answer an event. Who wants to come to a full one is waitlisted, and gets the next free place; who leads and who follows wait
@@ -279,13 +302,7 @@ async fn rsvp(
     if outcome.previous != Some(outcome.rsvp.status) {
         outcome.count();
     }
-    let position = match outcome.rsvp.status {
-        RsvpStatus::Waitlisted => community.events.position(&outcome.rsvp).await?,
-        RsvpStatus::Going | RsvpStatus::Held | RsvpStatus::Maybe | RsvpStatus::Declined => None,
-    };
-    let (waits_for, counts) = (outcome.waits_for, CountsBody::of(&outcome.event));
-    let held_until = outcome.rsvp.held_until.map(Into::into);
-    Ok(Json(Answered { rsvp: outcome.rsvp.into(), position, held_until, waits_for, counts }))
+    Ok(Json(community.answered(outcome).await?))
 }
 
 /// Who answered, for those to whom the event tells it; but for those who have blocked the caller, or whom the caller has

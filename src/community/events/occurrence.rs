@@ -34,6 +34,9 @@ pub enum Field {
     Attendees,
     /// What a place costs.
     Ticket,
+    /// When those who are going are asked whether they still come.
+    #[serde(rename = "askAgain")]
+    AskAgain,
 }
 
 /// How far an event follows its series.

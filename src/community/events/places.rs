@@ -160,6 +160,15 @@ impl Limits {
         limits.into_iter().find(|(limit, count, _)| is_above(*limit, *count)).map(|(_, _, which)| which)
     }
 
+    /// Whether people take no more of any limit than others do.
+    pub fn asks_no_more(&self, heads: Heads, than: Heads) -> bool {
+        let dancers = |heads: Heads| Heads { none: 0, ..heads }.total();
+        heads.total() <= than.total()
+            && (self.leads.is_none() || heads.leads <= than.leads)
+            && (self.follows.is_none() || heads.follows <= than.follows)
+            && (self.leads.is_none() || self.follows.is_none() || dancers(heads) <= dancers(than))
+    }
+
     /// How many may come in before the total is reached.
     pub fn room(&self, heads: Heads) -> u32 {
         self.total.map_or(u32::MAX, |total| total.saturating_sub(heads.total()))

@@ -56,6 +56,10 @@ pub(super) struct NewEvent {
     #[deserr(default)]
     #[schema(value_type = Option<TicketPrice>)]
     pub(super) ticket_price: Maybe<TicketPrice>,
+    /// How many days before it those who are going are asked whether they still come; absent for not at all.
+    #[deserr(default)]
+    #[schema(value_type = Option<u32>, minimum = 2, maximum = 30)]
+    pub(super) ask_again_days: Maybe<AskAgainDays>,
     /// Whether it is whole days of `timeZone`: of `eventDate` and `endDate` the days count, and `endDate` is on the last of them.
     #[deserr(default)]
     #[schema(required = false)]
@@ -65,6 +69,9 @@ pub(super) struct NewEvent {
     #[schema(required = false)]
     pub(super) draft: bool,
 }
+
+/// Days before an event. The day before it all who are going are reminded.
+pub(super) type AskAgainDays = Whole<2, 30>;
 
 /// What a place costs.
 #[derive(Clone, Debug, Deserr, ToSchema)]
@@ -111,6 +118,7 @@ pub(super) struct SettingsChange<'a> {
     pub(super) role_limits: &'a Maybe<RoleLimits>,
     pub(super) attendees: &'a Given<Choice<AttendeeList>>,
     pub(super) ticket_price: &'a Maybe<TicketPrice>,
+    pub(super) ask_again_days: Maybe<AskAgainDays>,
 }
 
 impl SettingsChange<'_> {
@@ -131,7 +139,12 @@ impl SettingsChange<'_> {
             Maybe::Null => None,
             Maybe::Value(price) => Some(price.clone().money()),
         };
-        Settings { limits, attendees, ticket }
+        let ask_again = match self.ask_again_days {
+            Maybe::Absent => settings.ask_again,
+            Maybe::Null => None,
+            Maybe::Value(days) => Some(days.get()),
+        };
+        Settings { limits, attendees, ticket, ask_again }
     }
 }
 
@@ -170,22 +183,33 @@ pub(super) struct RsvpBody {
     pub(super) guests: Given<Vec<Choice<DanceRole>>>,
 }
 
+type GivenGuests = Given<Vec<Choice<DanceRole>>>;
+
 fn whole_party(body: RsvpBody, at: ValuePointerRef<'_>) -> Result<RsvpBody, BadFields> {
-    let guests = body.guests.0.as_ref().map_or(0, Vec::len);
-    if guests > MOST_GUESTS {
+    few_guests(&body.guests, at)?;
+    Ok(body)
+}
+
+/// Fails for more guests than a party may have.
+pub(super) fn few_guests(guests: &GivenGuests, at: ValuePointerRef<'_>) -> Result<(), BadFields> {
+    if guests.0.as_ref().map_or(0, Vec::len) > MOST_GUESTS {
         let message = format!("must have at most {MOST_GUESTS} items");
         return Err(BadFields::one(at.push_key("guests"), FieldCode::TooLong, message));
     }
-    Ok(body)
+    Ok(())
+}
+
+/// The party that is said; `None` where nothing is.
+pub(super) fn party(role: Given<Choice<DanceRole>>, guests: GivenGuests) -> Option<Party> {
+    (role.0.is_some() || guests.0.is_some()).then(|| Party {
+        role: role.0.map(|role| role.0).unwrap_or_default(),
+        guests: guests.0.unwrap_or_default().into_iter().map(|role| role.0).collect(),
+    })
 }
 
 impl From<RsvpBody> for NewAnswer {
     fn from(body: RsvpBody) -> Self {
-        let party = (body.role.0.is_some() || body.guests.0.is_some()).then(|| Party {
-            role: body.role.0.map(|role| role.0).unwrap_or_default(),
-            guests: body.guests.0.unwrap_or_default().into_iter().map(|role| role.0).collect(),
-        });
-        Self { choice: body.status.0, party }
+        Self { choice: body.status.0, party: party(body.role, body.guests) }
     }
 }
 

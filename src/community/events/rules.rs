@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::counts::CountsTold;
+use super::handover::Handover;
 use super::occurrence::Following;
 use super::places::{Heads, Limits, Line, Party};
 use super::schedule::Schedule;
@@ -116,11 +117,23 @@ pub struct Answer {
     /// The payment by which a place was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) payment: Option<String>,
+    /// To whom the place is offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) handover: Option<Handover>,
 }
 
 impl Answer {
     pub(super) fn new(status: RsvpStatus, at: Timestamp, party: Party) -> Self {
-        Self { status, at, party, number: None, line: Line::default(), until: None, payment: None }
+        Self {
+            status,
+            at,
+            party,
+            number: None,
+            line: Line::default(),
+            until: None,
+            payment: None,
+            handover: None,
+        }
     }
 
     pub(super) fn place(&self) -> Option<(Line, u64)> {
@@ -153,6 +166,9 @@ pub struct Settings {
     /// What a place costs; `None` for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<Money>,
+    /// How many days before it those who are going are asked whether they still come; `None` for not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_again: Option<u32>,
 }
 
 impl Settings {

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use mundotango_storage::db::{Part, behind, key, last_part, number, prefix};
 use mundotango_storage::to_the_millisecond;
 
+use super::handover::Handover;
 use super::places::{First, Limits, Line, Party, next_in};
 use super::rules::{Answer, Attendance, NewAnswer, RsvpChoice, RsvpStatus};
 use super::store::{EventError, Facts, Row, still_to_come};
@@ -37,6 +38,8 @@ const OFFERED_FOR: SignedDuration = SignedDuration::from_hours(24);
 const MOST_LAPSED: usize = 50;
 /// Below this lie the users who hold places, by when the holds end.
 const HELD: &str = "x";
+/// Below this lie the users who offer their places, by the user to whom they do.
+pub(super) const OFFERED: &str = "o";
 
 /// A user's answer to an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +60,8 @@ pub struct Rsvp {
     pub held_until: Option<Timestamp>,
     /// The payment by which the user took the place.
     pub payment: Option<String>,
+    /// To whom the user offers the place; it may be over.
+    pub handover: Option<Handover>,
 }
 
 /// Those who waited and have places now.
@@ -86,6 +91,10 @@ fn held_key(until: Timestamp, user_id: &str) -> String {
     key(&[HELD, &number(until.as_millisecond().unsigned_abs()), user_id])
 }
 
+pub(super) fn offered_key(to: &str, from: &str) -> String {
+    key(&[OFFERED, to, from])
+}
+
 pub(super) fn waiting_key(line: Line, place: u64) -> String {
     key(&[below(line), &number(place)])
 }
@@ -99,6 +108,7 @@ pub(super) fn rsvp_of(event_id: &str, user_id: &str, answer: Answer) -> Rsvp {
         place: answer.place(),
         held_until: answer.until.filter(|_| answer.status == RsvpStatus::Held),
         payment: answer.payment,
+        handover: answer.handover,
         party: answer.party,
     }
 }
@@ -191,7 +201,7 @@ pub(super) fn answer(
     Ok((keep(part, user_id, entered), true))
 }
 
-fn keep(part: &mut EventPart<'_>, user_id: &str, answer: Answer) -> Answer {
+pub(super) fn keep(part: &mut EventPart<'_>, user_id: &str, answer: Answer) -> Answer {
     part.set(answer_key(user_id), Row::Answer(answer.clone()));
     answer
 }
@@ -220,6 +230,14 @@ pub(super) fn leave(part: &mut EventPart<'_>, user_id: &str, before: &Answer) {
     if let Some((line, place)) = before.place() {
         part.head.leave(line);
         part.remove(waiting_key(line, place));
+    }
+    end_offer(part, user_id, before);
+}
+
+/// Takes the offer of a place out of what its receiver finds.
+pub(super) fn end_offer(part: &mut EventPart<'_>, user_id: &str, answer: &Answer) {
+    if let Some(offer) = &answer.handover {
+        part.remove(offered_key(&offer.to, user_id));
     }
 }
 
@@ -278,7 +296,7 @@ fn seat(
 
 /// Takes back places that were held until now at the latest, and not paid. Where places have come to cost nothing, they are
 /// given for good instead.
-fn lapse(part: &mut EventPart<'_>, now: Timestamp) {
+pub(super) fn lapse(part: &mut EventPart<'_>, now: Timestamp) {
     if part.head.held.total() == 0 {
         return;
     }
@@ -420,6 +438,8 @@ pub(super) fn promote(part: &mut EventPart<'_>, event_id: &str, now: Timestamp) 
             part.head.pass(next.line, place);
         }
         part.remove(waiting_key(next.line, place));
+        // Whoever offered a place in the line has another one now, and decides anew.
+        end_offer(part, &user, &answer);
         let seated = seat(part, &user, answer.party, now, OFFERED_FOR);
         let seated = keep(part, &user, seated);
         promoted.answers.push(rsvp_of(event_id, &user, seated));

@@ -9,6 +9,7 @@ use mundotango_storage::db::{Db, Found, Kind, Part};
 use serde::{Deserialize, Serialize};
 
 use super::co_hosts::{CoHostRow, CountsCoHosts};
+use super::handover::Unfit;
 use super::occurrence::{Field, SeriesRef};
 use super::personal::EVENT_FIELDS;
 use super::places::{Heads, Limit};
@@ -115,6 +116,8 @@ pub enum Row {
     Waiting(String),
     /// The user for whom a place is held.
     Held(String),
+    /// Until when a place is offered to a user by another one.
+    Offered(Timestamp),
     /// What a user may do who is a host beside the owner.
     CoHost(CoHostRole),
 }
@@ -221,6 +224,30 @@ pub enum EventError {
     /// It has as many hosts as it may.
     #[error("the event has as many hosts as it may have")]
     TooManyHosts,
+    /// Money hangs on the place.
+    #[error("a place that is paid for, or is to be, is not handed on")]
+    PlaceIsPaid,
+    /// There is no place to hand on.
+    #[error("the user has no place, and waits for none")]
+    NoPlace,
+    /// The place is offered to somebody else.
+    #[error("the place is offered to somebody")]
+    AlreadyOffered,
+    /// As many places as may be are offered to the user.
+    #[error("the user is offered as many places as may be")]
+    OfferedEnough,
+    /// Nobody offers the user such a place, or not any longer.
+    #[error("no such place is offered to this user")]
+    NotHanded,
+    /// The user is there already.
+    #[error("the user has a place, or waits for one")]
+    AlreadyThere,
+    /// The event has begun.
+    #[error("the event has begun")]
+    Begun,
+    /// The party is another than the place is for.
+    #[error("the place is not for this party")]
+    Unfit(Unfit),
     /// The owner offers it to nobody, or to somebody else.
     #[error("the event is not offered to this user")]
     NotOffered,
@@ -250,6 +277,7 @@ impl Edited {
             (Field::Limits, self.settings.limits != other.settings.limits),
             (Field::Attendees, self.settings.attendees != other.settings.attendees),
             (Field::Ticket, self.settings.ticket != other.settings.ticket),
+            (Field::AskAgain, self.settings.ask_again != other.settings.ask_again),
         ];
         differs.into_iter().filter_map(|(field, differs)| differs.then_some(field)).collect()
     }
@@ -266,6 +294,7 @@ impl Edited {
                 Field::Limits => self.settings.limits = of.settings.limits,
                 Field::Attendees => self.settings.attendees = of.settings.attendees,
                 Field::Ticket => self.settings.ticket = of.settings.ticket,
+                Field::AskAgain => self.settings.ask_again = of.settings.ask_again,
             }
         }
         self

@@ -48,7 +48,7 @@ pub(super) const fn letter<P>(name: &'static str) -> JobKind<P> {
 }
 
 /// A job that makes one for each of many, and one like itself where there are more.
-const fn fan_out<P>(name: &'static str) -> JobKind<P> {
+pub(super) const fn fan_out<P>(name: &'static str) -> JobKind<P> {
     JobKind::new(name, &EMAIL, 1).timeout(Duration::from_mins(10))
 }
 
@@ -331,13 +331,13 @@ impl Handler<OfEvent> for Untold {
 }
 
 /// What many are told.
-struct Telling<'a> {
-    event: &'a Event,
-    kind: NotificationKind,
+pub(super) struct Telling<'a> {
+    pub(super) event: &'a Event,
+    pub(super) kind: NotificationKind,
     /// Since when they are told, the same at each attempt: jobs that were done are remembered for an hour from then.
-    since: Timestamp,
-    is_told: fn(RsvpStatus) -> bool,
-    letter: &'a (dyn Fn(&str) -> Result<NewJob, StoreError> + Sync),
+    pub(super) since: Timestamp,
+    pub(super) is_told: fn(RsvpStatus) -> bool,
+    pub(super) letter: &'a (dyn Fn(&str) -> Result<NewJob, StoreError> + Sync),
 }
 
 impl Telling<'_> {
@@ -349,7 +349,7 @@ impl Telling<'_> {
 
 impl Letters {
     /// The event, if it still starts then and has not started.
-    async fn upcoming(
+    pub(super) async fn upcoming(
         &self,
         event_id: &str,
         starts_at: Timestamp,
@@ -432,7 +432,7 @@ impl Letters {
     }
 
     /// Tells some of whom a status says so, each by a notification and by a letter; behind whose answer there are more.
-    async fn tell_some(
+    pub(super) async fn tell_some(
         &self,
         telling: &Telling<'_>,
         after: Option<String>,
@@ -467,7 +467,12 @@ impl Letters {
     }
 
     /// Puts the job there that goes on behind an answer.
-    async fn go_on(&self, telling: &Telling<'_>, after: &str, next: NewJob) -> Result<(), Failure> {
+    pub(super) async fn go_on(
+        &self,
+        telling: &Telling<'_>,
+        after: &str,
+        next: NewJob,
+    ) -> Result<(), Failure> {
         let id = format!("{}.more", telling.id(after));
         let next = next.group(telling.event.id.as_str());
         self.jobs.enqueue_as(id, next).await.map(drop).map_err(Failure::retry)

@@ -2,10 +2,12 @@
 //! is told of what is no longer so.
 
 pub(super) mod accounts;
+pub(super) mod asking;
 pub(super) mod bookings;
 pub(super) mod decisions;
 pub(super) mod digests;
 pub(super) mod events;
+pub(super) mod handovers;
 pub(super) mod invitations;
 pub(super) mod payments;
 pub(super) mod series;
@@ -84,6 +86,7 @@ pub fn handled(pools: NewPools, letters: &Arc<Letters>) -> NewPools {
     let pools = events::handled(accounts::handled(pools, letters), letters);
     let pools = series::handled(pools, letters);
     let pools = tickets::handled(invitations::handled(pools, letters), letters);
+    let pools = asking::handled(handovers::handled(pools, letters), letters);
     let pools = bookings::handled(payments::handled(pools, letters), letters);
     digests::handled(decisions::handled(pools, letters), letters)
 }

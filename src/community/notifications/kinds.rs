@@ -16,6 +16,8 @@ pub enum NotificationKind {
     EventOffered,
     /// An event that the user comes to begins soon.
     EventReminder,
+    /// The user is asked whether to come still to an event.
+    EventStillComing,
     /// An event that the user answered is at another time or place.
     EventMoved,
     /// An event that the user answered does not take place.
@@ -24,6 +26,12 @@ pub enum NotificationKind {
     EventAnswers,
     /// The user said to come to an event, and has a place or waits for one.
     EventGoing,
+    /// Somebody offers the user the own place at an event.
+    PlaceOffered,
+    /// The place at an event that the user offered is taken.
+    PlaceTaken,
+    /// The place at an event that the user offered is not wanted.
+    PlaceDeclined,
     /// What the user paid for is the user's.
     PaymentReceived,
     /// Money goes back to the user.
@@ -96,14 +104,18 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 39] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
+        Self::EventStillComing,
         Self::EventMoved,
         Self::EventCancelled,
         Self::EventAnswers,
         Self::EventGoing,
+        Self::PlaceOffered,
+        Self::PlaceTaken,
+        Self::PlaceDeclined,
         Self::PaymentReceived,
         Self::PaymentRefunded,
         Self::PaymentFailed,
@@ -140,10 +152,14 @@ impl NotificationKind {
             Self::EventPromoted => "eventPromoted",
             Self::EventOffered => "eventOffered",
             Self::EventReminder => "eventReminder",
+            Self::EventStillComing => "eventStillComing",
             Self::EventMoved => "eventMoved",
             Self::EventCancelled => "eventCancelled",
             Self::EventAnswers => "eventAnswers",
             Self::EventGoing => "eventGoing",
+            Self::PlaceOffered => "placeOffered",
+            Self::PlaceTaken => "placeTaken",
+            Self::PlaceDeclined => "placeDeclined",
             Self::PaymentReceived => "paymentReceived",
             Self::PaymentRefunded => "paymentRefunded",
             Self::PaymentFailed => "paymentFailed",
@@ -220,6 +236,7 @@ impl NotificationKind {
             | Self::EventOffered
             | Self::EventReminder
             | Self::EventGoing
+            | Self::PlaceOffered
             | Self::BookingReminder => Duration::from_hours(12),
             _ => Duration::from_hours(24),
         }
@@ -231,11 +248,15 @@ impl NotificationKind {
             (Language::En, Self::EventPromoted) => format!("You have a place at {title}"),
             (Language::En, Self::EventOffered) => format!("A place at {title} is held until you pay"),
             (Language::En, Self::EventReminder) => format!("{title} begins soon"),
+            (Language::En, Self::EventStillComing) => format!("Are you still coming to {title}?"),
             (Language::En, Self::EventMoved) => format!("{title} is at another time or place"),
             (Language::En, Self::EventCancelled) => format!("{title} does not take place"),
             (Language::En, Self::EventAnswers) if count == 1 => format!("One new answer to {title}"),
             (Language::En, Self::EventAnswers) => format!("{count} new answers to {title}"),
             (Language::En, Self::EventGoing) => format!("You said to come to {title}"),
+            (Language::En, Self::PlaceOffered) => format!("Somebody offers you a place at {title}"),
+            (Language::En, Self::PlaceTaken) => format!("Your place at {title} is taken over"),
+            (Language::En, Self::PlaceDeclined) => format!("The place that you offered stays yours: {title}"),
             (Language::En, Self::PaymentReceived) => format!("Your payment for {title} has arrived"),
             (Language::En, Self::PaymentRefunded) => format!("Your money for {title} is on its way back"),
             (Language::En, Self::PaymentFailed) => format!("Your payment for {title} did not work"),
@@ -275,11 +296,17 @@ impl NotificationKind {
             (Language::Es, Self::EventPromoted) => format!("Tienes un lugar en {title}"),
             (Language::Es, Self::EventOffered) => format!("Un lugar en {title} te espera hasta que pagues"),
             (Language::Es, Self::EventReminder) => format!("{title} empieza pronto"),
+            (Language::Es, Self::EventStillComing) => format!("¿Sigues pensando ir a {title}?"),
             (Language::Es, Self::EventMoved) => format!("{title} cambió de hora o de lugar"),
             (Language::Es, Self::EventCancelled) => format!("{title} se canceló"),
             (Language::Es, Self::EventAnswers) if count == 1 => format!("Una respuesta nueva a {title}"),
             (Language::Es, Self::EventAnswers) => format!("{count} respuestas nuevas a {title}"),
             (Language::Es, Self::EventGoing) => format!("Dijiste que vas a {title}"),
+            (Language::Es, Self::PlaceOffered) => format!("Te ofrecen un lugar en {title}"),
+            (Language::Es, Self::PlaceTaken) => format!("Aceptaron tu lugar en {title}"),
+            (Language::Es, Self::PlaceDeclined) => {
+                format!("El lugar que ofreciste sigue siendo tuyo: {title}")
+            }
             (Language::Es, Self::PaymentReceived) => format!("Llegó tu pago de {title}"),
             (Language::Es, Self::PaymentRefunded) => format!("Te devolvemos el dinero de {title}"),
             (Language::Es, Self::PaymentFailed) => format!("No se pudo cobrar el pago de {title}"),

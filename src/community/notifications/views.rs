@@ -15,10 +15,14 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         NotificationKind::EventPromoted
         | NotificationKind::EventOffered
         | NotificationKind::EventReminder
+        | NotificationKind::EventStillComing
         | NotificationKind::EventMoved
         | NotificationKind::EventCancelled
         | NotificationKind::EventAnswers
-        | NotificationKind::EventGoing => format!("/events/{}", told.thing),
+        | NotificationKind::EventGoing
+        | NotificationKind::PlaceOffered
+        | NotificationKind::PlaceTaken
+        | NotificationKind::PlaceDeclined => format!("/events/{}", told.thing),
         NotificationKind::PaymentReceived
         | NotificationKind::PaymentRefunded
         | NotificationKind::PaymentFailed => format!("/payments/{}", told.thing),

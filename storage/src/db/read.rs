@@ -34,6 +34,7 @@ pub struct Found<F, H> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowRange {
     prefix: String,
+    from: Option<String>,
     after: Option<String>,
     limit: usize,
     backwards: bool,
@@ -42,12 +43,12 @@ pub struct RowRange {
 impl RowRange {
     /// The first rows below a prefix that [`super::prefix`] made.
     pub fn first(prefix: String, limit: usize) -> Self {
-        Self { prefix, after: None, limit, backwards: false }
+        Self { prefix, from: None, after: None, limit, backwards: false }
     }
 
     /// The last rows below a prefix, the last one first.
     pub fn last(prefix: String, limit: usize) -> Self {
-        Self { prefix, after: None, limit, backwards: true }
+        Self { prefix, from: None, after: None, limit, backwards: true }
     }
 
     /// Another number of rows.
@@ -64,9 +65,19 @@ impl RowRange {
         self
     }
 
+    /// Only rows from this key on, its own among them; of a range that is read forwards.
+    #[must_use]
+    pub fn starting_at(mut self, key: String) -> Self {
+        self.from = Some(key);
+        self
+    }
+
     /// The range with one row more than the page takes, which tells whether there is a next page.
     fn wanted(&self) -> RangeWanted {
         let (mut start, mut end) = (self.prefix.clone(), behind(&self.prefix));
+        if let Some(key) = &self.from {
+            start = key.clone().max(start);
+        }
         match &self.after {
             Some(key) if self.backwards => end = key.clone().min(end),
             // The first text behind a text is the same with the least character at its end.

@@ -17,7 +17,7 @@ use mundotango_storage::db::Db;
 use mundotango_storage::{PageRequest, PageStart, StoreError, now};
 use tokio::task::JoinSet;
 
-use super::{NO_EFFECTS, first, places, walk};
+use super::{NO_EFFECTS, first, handovers, places, walk};
 
 /// A time that no other suite uses, so that lists by time hold this suite's events alone.
 pub fn quiet_time() -> Timestamp {
@@ -67,6 +67,7 @@ pub async fn events(nodes: &[Db; 2]) {
     capacity_is_never_exceeded(store).await;
     places_are_given_once(&nodes).await;
     places::places(&nodes).await;
+    Box::pin(handovers::handovers(&nodes)).await;
     an_event_changes_hands_once(&nodes).await;
     lists_are_told_of_a_burst_at_its_begin_and_at_its_end(&nodes).await;
     the_events_of_a_person_are_listed(store).await;

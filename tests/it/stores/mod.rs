@@ -10,6 +10,7 @@ mod desks;
 mod events;
 mod graph;
 mod growth;
+mod handovers;
 mod housing;
 mod leaving;
 mod listings;

@@ -22,11 +22,11 @@ pub async fn places(nodes: &[EventStore; 2]) {
     late_money_takes_what_is_free(store).await;
 }
 
-fn party(role: DanceRole, guests: &[DanceRole]) -> NewAnswer {
+pub fn party(role: DanceRole, guests: &[DanceRole]) -> NewAnswer {
     NewAnswer { choice: RsvpChoice::Going, party: Some(Party { role, guests: guests.to_vec() }) }
 }
 
-async fn limited(store: &EventStore, limits: Limits) -> Event {
+pub async fn limited(store: &EventStore, limits: Limits) -> Event {
     let mut event = event(quiet_time(), None);
     event.settings = Settings { limits, ..Settings::default() };
     store.create(&event, &[]).await.unwrap();
@@ -61,7 +61,7 @@ impl Sums {
 }
 
 /// All answers of an event are summed up: heads by status, and heads of those who are going by role.
-async fn summed_up(store: &EventStore, event_id: &str) -> (RsvpCounts, Heads) {
+pub async fn summed_up(store: &EventStore, event_id: &str) -> (RsvpCounts, Heads) {
     let mut sums = Sums::default();
     let mut start = PageStart::First;
     loop {
@@ -179,7 +179,7 @@ async fn more_room_is_given_to_those_who_wait(store: &EventStore) {
     assert_eq!(summed_up(store, &event.id).await.0, RsvpCounts { going: 130, maybe: 0, waitlisted: 0 });
 }
 
-async fn paid(store: &EventStore, capacity: u32) -> Event {
+pub async fn paid(store: &EventStore, capacity: u32) -> Event {
     let mut event = event(quiet_time(), None);
     let ticket = Money::new(1250, Currency::parse("EUR").unwrap());
     event.settings = Settings { ticket: Some(ticket), ..Settings::capacity(Some(capacity)) };

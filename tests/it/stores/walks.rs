@@ -95,14 +95,16 @@ async fn at_an_event(nodes: &[EventStore; 2], seed: u64) {
     let (id, mut time) = (event.id.as_str(), now());
     // Those whose last answer was cut off: it may come to be with any later change.
     let mut uncertain = BTreeSet::new();
-    let (mut before, mut payments) = (BTreeMap::new(), 0);
+    let (mut before, mut payments): (BTreeMap<String, Rsvp>, _) = (BTreeMap::new(), 0);
     for step in 0..STEPS {
         let store = &nodes[random.random_range(0..2_usize)];
-        let what = random.random_range(0..12);
-        let user = match what {
+        let what = random.random_range(0..16);
+        let mut user = match what {
             7 | 8 => "host".to_owned(),
             _ => format!("user {}", random.random_range(0..USERS)),
         };
+        // Whoever gives a place to the user in this step.
+        let mut giver = None;
         // `None` where it was cut off.
         let done = match what {
             0..5 => {
@@ -134,10 +136,30 @@ async fn at_an_event(nodes: &[EventStore; 2], seed: u64) {
                 time += SignedDuration::from_mins(random.random_range(5..30 * 60));
                 continue;
             }
+            12 | 13 => {
+                let to = format!("user {}", random.random_range(0..USERS));
+                Some(store.offer_place(id, (&user, &to), time, |_, _| NO_EFFECTS).await.err())
+            }
+            14 | 15 => {
+                let offers = before
+                    .iter()
+                    .filter_map(|(from, rsvp)| Some((from.clone(), rsvp.handover.as_ref()?.to.clone())));
+                let offers: Vec<_> = offers.collect();
+                let Some((from, to)) = offers.get(random.random_range(0..USERS)) else { continue };
+                user.clone_from(to);
+                giver = Some(from.clone());
+                let pair = (from.as_str(), to.as_str());
+                if random.random_ratio(1, 5) {
+                    Some(store.decline_place(id, pair, time, |_| NO_EFFECTS).await.err())
+                } else {
+                    let party = random.random_ratio(1, 2).then(|| some_party(&mut random));
+                    Some(store.take_place(id, pair, party, time, |_| NO_EFFECTS).await.err())
+                }
+            }
             _ if ticket.is_none() => continue,
             _ => {
                 payments += 1;
-                let people = before.get(&user).map_or(1, |rsvp: &Rsvp| rsvp.party.heads().total());
+                let people = before.get(&user).map_or(1, |rsvp| rsvp.party.heads().total());
                 let paid = PaidTicket { payment: format!("payment {payments}"), people };
                 let taken = store.take_paid(id, &user, paid, time, |_| NO_EFFECTS);
                 let done = maybe_cut_off(&mut random, taken).await;
@@ -159,7 +181,8 @@ async fn at_an_event(nodes: &[EventStore; 2], seed: u64) {
         let Sums { counts, going, held } = sums;
         assert_eq!((kept.counts, kept.going, kept.held), (counts, going, held.total()), "{seen}");
         assert_eq!(kept.settings.limits.broken_by(going.and(held)), None, "{seen}");
-        let others = before.iter().filter(|(other, _)| **other != user && !uncertain.contains(*other));
+        let is_other = |other: &String| *other != user && giver.as_ref() != Some(other);
+        let others = before.iter().filter(|(other, _)| is_other(other) && !uncertain.contains(*other));
         for (other, rsvp) in others {
             assert!(may_become(rsvp, &after[other], time), "{other}: {seen}");
         }

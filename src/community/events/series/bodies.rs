@@ -104,6 +104,9 @@ pub(in crate::community) struct EventSeriesBody {
     /// What a place at a date costs; null for nothing.
     #[schema(required = true)]
     ticket_price: Option<Money>,
+    /// How many days before a date those who are going are asked whether they still come; null for not at all.
+    #[schema(required = true)]
+    ask_again_days: Option<u32>,
     /// The IANA name of the venue's time zone.
     time_zone: String,
     /// The date from which the rule counts.
@@ -157,6 +160,7 @@ impl EventSeriesBody {
             role_limits: settings.limits.into(),
             attendees: settings.attendees,
             ticket_price: settings.ticket,
+            ask_again_days: settings.ask_again,
             time_zone: facts.zone.clone(),
             first_date: *first,
             start_time: clock(times.start),

@@ -9,7 +9,7 @@ use super::planning::MOST_DAYS;
 use super::repeats::{OriginalStart, RepeatsBody};
 use super::rules::{End, Rule, Times};
 use super::state::Template;
-use crate::community::events::requests::{RoleLimits, SettingsChange, TicketPrice};
+use crate::community::events::requests::{AskAgainDays, RoleLimits, SettingsChange, TicketPrice};
 use crate::community::events::rules::{AttendeeList, Settings};
 use crate::community::events::schedule::{GivenTime, Schedule, Zone};
 use crate::community::events::store::EventType;
@@ -60,6 +60,10 @@ pub(super) struct NewSeries {
     #[deserr(default)]
     #[schema(value_type = Option<TicketPrice>)]
     ticket_price: Maybe<TicketPrice>,
+    /// How many days before a date those who are going are asked whether they still come; absent for not at all.
+    #[deserr(default)]
+    #[schema(value_type = Option<u32>, minimum = 2, maximum = 30)]
+    ask_again_days: Maybe<AskAgainDays>,
     repeats: RepeatsBody,
 }
 
@@ -120,6 +124,7 @@ impl NewSeries {
                 limits: self.role_limits.value().unwrap_or_default().limits(total),
                 attendees: self.attendees.0,
                 ticket: self.ticket_price.value().map(TicketPrice::money),
+                ask_again: self.ask_again_days.value().map(Whole::get),
             },
             times: calendar.times,
             rule: calendar.rule.clone(),
@@ -184,6 +189,10 @@ pub(super) struct SeriesChange {
     #[deserr(default)]
     #[schema(value_type = Option<TicketPrice>)]
     ticket_price: Maybe<TicketPrice>,
+    /// How many days before a date those who are going are asked whether they still come; null for not at all.
+    #[deserr(default)]
+    #[schema(value_type = Option<u32>, minimum = 2, maximum = 30)]
+    ask_again_days: Maybe<AskAgainDays>,
     /// The rule in the place of the one before. A date that it does not give has another day of the same week or month where it
     /// gives one, and is cancelled otherwise.
     #[deserr(default)]
@@ -207,6 +216,7 @@ impl SeriesChange {
             role_limits: &self.role_limits,
             attendees: &self.attendees,
             ticket_price: &self.ticket_price,
+            ask_again_days: self.ask_again_days,
         };
         Template {
             title: self.title.0.clone().map_or(before.title, Title::into_string),
