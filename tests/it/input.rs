@@ -52,7 +52,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "digestHour": "09:00", "silentPush": true, "analytics": true, "activityLetters": true,
         "kinds": {
             "eventPromoted": ways, "eventOffered": ways, "eventReminder": ways, "eventMoved": ways, "eventCancelled": ways,
-            "paymentReceived": ways, "paymentRefunded": ways, "paymentFailed": ways,
+            "paymentReceived": ways, "paymentRefunded": ways, "paymentFailed": ways, "refundFailed": ways,
             "eventAnswers": ways, "eventGoing": ways, "seriesEnding": ways, "commentNew": ways, "commentReplied": ways, "mentionNew": ways,
             "bookingRequested": ways, "bookingCountered": ways,
             "approvalDecided": ways, "ticketReplied": ways, "decisionMade": ways, "appealDecided": ways,

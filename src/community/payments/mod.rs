@@ -102,6 +102,7 @@ impl From<RefundError> for Problem {
                 Self::new(StatusCode::CONFLICT, error.to_string()).with_code(Code::Full)
             }
             RefundError::Refused(error) => {
+                // What is left, or owed, is in the detail.
                 Self::new(StatusCode::CONFLICT, error.to_string()).with_code(Code::NotRefundable)
             }
             RefundError::Store(error) => error.into(),

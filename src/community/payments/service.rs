@@ -100,6 +100,10 @@ pub(super) fn noted(changed: Option<Changed>) -> Option<Payment> {
     if after.head.refunded > before.refunded {
         count("refunded");
     }
+    if after.head.owed() > before.owed() {
+        count("refund_failed");
+        tracing::error!(payment = after.id, "money that should go back could not be sent");
+    }
     Some(after)
 }
 

@@ -173,6 +173,7 @@ async fn refunds_never_exceed_what_came(stores: &[PaymentStore; 2]) {
             own: Some(own.clone()),
             amount: refund.minor,
             status: RefundStatus::Succeeded,
+            why: None,
         };
         for store in stores {
             store.see(&id, None, Seen::Refund(seen.clone()), now()).await.unwrap();

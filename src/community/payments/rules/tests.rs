@@ -55,7 +55,8 @@ fn paid() -> SeenSession {
 }
 
 fn refund(id: &str, amount: u64, status: RefundStatus) -> SeenRefund {
-    SeenRefund { id: id.to_owned(), own: None, amount, status }
+    let why = (status == RefundStatus::Failed).then(|| "declined".to_owned());
+    SeenRefund { id: id.to_owned(), own: None, amount, status, why }
 }
 
 /// A payment with its rows, as the store keeps it.
@@ -105,7 +106,7 @@ impl Kept {
         self.postings.iter().fold((0, 0), |(money, fees), posting| {
             let sign = match posting.movement {
                 Movement::Captured | Movement::RefundFailed | Movement::Reinstated => 1,
-                Movement::Refunded | Movement::Disputed => -1,
+                Movement::Refunded | Movement::Disputed | Movement::Settled => -1,
             };
             (money + sign * i128::from(posting.minor), fees + sign * i128::from(posting.fee))
         })

@@ -49,6 +49,8 @@ pub struct NewRefund<'a> {
     pub payment: &'a str,
     /// The id of the refund.
     pub refund: &'a str,
+    /// How often Stripe has refused it for want of money: it keeps that under the key, so the next try has another one.
+    pub tries: u32,
     /// The payment intent.
     pub intent: &'a str,
     /// How much; all that is left without it.
@@ -122,7 +124,11 @@ impl Stripe {
         if new.is_connected {
             form = form.with("reverse_transfer", "true").with("refund_application_fee", "true");
         }
-        let call = Call::Do { form, key: &format!("{}.refund.{}", new.payment, new.refund) };
+        let mut key = format!("{}.refund.{}", new.payment, new.refund);
+        if new.tries > 0 {
+            key = format!("{key}.{}", new.tries);
+        }
+        let call = Call::Do { form, key: &key };
         Ok(self.api.call::<Refund>(&["refunds"], call).await?.seen())
     }
 

@@ -98,6 +98,7 @@ pub(super) struct Refund {
     id: String,
     amount: u64,
     status: Option<String>,
+    failure_reason: Option<String>,
     payment_intent: Option<String>,
     metadata: Option<Metadata>,
 }
@@ -111,7 +112,13 @@ impl Refund {
             status: match self.status.as_deref() {
                 Some("succeeded") => RefundStatus::Succeeded,
                 Some("failed" | "canceled") => RefundStatus::Failed,
+                Some("requires_action") => RefundStatus::NeedsAction,
                 _ => RefundStatus::Pending,
+            },
+            why: match self.status.as_deref() {
+                Some("failed") => self.failure_reason.clone().or_else(|| Some("unknown".to_owned())),
+                Some("canceled") => Some("canceled".to_owned()),
+                _ => None,
             },
         }
     }
@@ -327,7 +334,7 @@ mod tests {
         let own = json!({PAYMENT: ID, REFUND: "r"});
         let told = (Some(ID.to_owned()), Some("r".to_owned()), RefundStatus::Succeeded);
         assert_eq!(refund("succeeded", own), told);
-        assert_eq!(refund("requires_action", json!({})), (None, None, RefundStatus::Pending));
+        assert_eq!(refund("requires_action", json!({})), (None, None, RefundStatus::NeedsAction));
         assert_eq!(refund("canceled", json!({})).2, RefundStatus::Failed);
         let charge = json!({"id": "ch_1", "amount_refunded": 100, "payment_intent": "pi_1", "metadata": {PAYMENT: ID}});
         assert_eq!(news("charge.refunded", &charge).about.unwrap().seen, Seen::Changed);

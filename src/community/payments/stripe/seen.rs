@@ -61,6 +61,9 @@ pub struct SeenRefund {
     pub amount: u64,
     /// How far it is.
     pub status: RefundStatus,
+    /// Why the bank did not take it, as Stripe names that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// How far a refund is.
@@ -71,12 +74,16 @@ pub enum RefundStatus {
     Due,
     /// Stripe does not make it.
     Refused,
+    /// The payer has to say first where the money is to go: Stripe asks by a letter of its own.
+    NeedsAction,
     /// The bank is at it.
     Pending,
     /// The money went back.
     Succeeded,
     /// The bank did not take it: the money came again.
     Failed,
+    /// An admin gave the money back by other means than Stripe.
+    Settled,
 }
 
 impl RefundStatus {
@@ -86,9 +93,11 @@ impl RefundStatus {
         match self {
             Self::Due => 0,
             Self::Refused => 1,
-            Self::Pending => 2,
-            Self::Succeeded => 3,
-            Self::Failed => 4,
+            Self::NeedsAction => 2,
+            Self::Pending => 3,
+            Self::Succeeded => 4,
+            Self::Failed => 5,
+            Self::Settled => 6,
         }
     }
 }
