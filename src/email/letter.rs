@@ -541,9 +541,7 @@ impl Letter {
                 });
             }
         }
-        for step in
-            [PaymentStep::Received, PaymentStep::Refunded, PaymentStep::Failed, PaymentStep::Stuck]
-        {
+        for step in [PaymentStep::Received, PaymentStep::Refunded, PaymentStep::Failed, PaymentStep::Stuck] {
             let line = || ReceiptLine { name: name(), amount: "12.50 EUR".to_owned() };
             letters.push(Self::PaymentStep {
                 name: name(),

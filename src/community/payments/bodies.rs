@@ -35,6 +35,9 @@ pub(in crate::community) struct PaymentBody {
     refunding: u64,
     /// What should have gone back and could not be sent: those who run the site look at it.
     owed: u64,
+    /// Why, as Stripe says it; null where nothing is owed.
+    #[schema(required = true)]
+    owed_because: Option<String>,
     /// Until when it can be paid.
     expires_at: Time,
     created_at: Time,
@@ -59,6 +62,7 @@ impl From<&Payment> for PaymentBody {
             refunded: head.refunded,
             refunding: head.refunding,
             owed: head.owed(),
+            owed_because: head.failed_why.clone().filter(|_| head.owed() > 0),
             expires_at: facts.expires_at.into(),
             created_at: facts.made_at.into(),
             version: head.version,

@@ -65,6 +65,7 @@ const PERSONAL: &[Fields] = &[
             "facts.account",
             "head.session.id",
             "head.intent",
+            "head.failed_why",
             "rows.f.refund.stripe",
             "rows.f.refund.refused",
             "keys.d",

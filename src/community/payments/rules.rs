@@ -187,6 +187,7 @@ impl Head {
             // Of the dashboard's own refunds those know who made them.
             if seen.status == RefundStatus::Failed && seen.own.is_some() {
                 self.failed = self.failed.saturating_add(after.minor);
+                self.failed_why.clone_from(&seen.why);
             }
             after.status = seen.status;
             after.refused = seen.why.clone();
@@ -210,6 +211,7 @@ impl Head {
         if before.status != RefundStatus::Due {
             return None;
         }
+        self.failed_why = Some(why.clone());
         let after = Refund { status: RefundStatus::Refused, refused: Some(why), ..before.clone() };
         self.count_refund(Some(before), &after);
         self.failed = self.failed.saturating_add(after.minor);

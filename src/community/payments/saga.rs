@@ -258,7 +258,10 @@ impl Payments {
             if was_given_up(&id, now) {
                 return Ok(());
             }
-            return Err(Failure::Later { why: "the payment is just being made".to_owned(), after: WHILE_MADE });
+            return Err(Failure::Later {
+                why: "the payment is just being made".to_owned(),
+                after: WHILE_MADE,
+            });
         };
         let Some(stripe) = &self.stripe else { return Ok(()) };
         match (payment.head.stage, &payment.head.session) {

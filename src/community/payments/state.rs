@@ -152,6 +152,9 @@ pub struct Head {
     pub disputed: u64,
     /// What was asked for here and did not go back, less what was asked for again or settled since.
     pub failed: u64,
+    /// Why the last of that did not, as Stripe says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_why: Option<String>,
     /// The thing was told that no money comes.
     pub released: bool,
     /// How many refunds there are.
