@@ -41,6 +41,8 @@ pub(super) static PARKED: JobKind<OfEvent> =
 pub(super) static ASK_REFUND: JobKind<OwedRefund> = JobKind::new("payment_refund_owed", &PAYMENT, 1);
 /// Asks once more for a refund that failed for want of money.
 pub(super) static ASK_AGAIN: JobKind<OfRefund> = JobKind::new("payment_refund_again", &PAYMENT, 1);
+/// Asks Stripe how a payee's account is.
+pub(super) static PAYEE_NEWS: JobKind<OfAccount> = JobKind::new("payee_news", &PAYMENT, 1).attempts(6);
 /// Ends the page on which a thing is paid that is not to be had any more.
 pub(super) static END_PAGE: JobKind<OfOrder> = JobKind::new("payment_page_end", &PAYMENT, 1)
     .priority(Priority::High)
@@ -58,6 +60,11 @@ pub(super) struct OfPayment {
 pub(super) struct OfRefund {
     pub(super) payment_id: String,
     pub(super) refund_id: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct OfAccount {
+    pub(super) account: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -130,6 +137,11 @@ pub(super) fn refund(payment_id: &str, refund_id: &str) -> Result<Effect, StoreE
 pub(super) fn refund_at(payment_id: &str, refund_id: &str, at: Timestamp) -> Result<Effect, StoreError> {
     let payload = OfRefund { payment_id: payment_id.to_owned(), refund_id: refund_id.to_owned() };
     Ok(Effect::job(REFUND.job(&payload)?.due(at)))
+}
+
+/// Asks Stripe how a payee's account is.
+pub(super) fn payee_news(account: &str) -> Result<NewJob, StoreError> {
+    PAYEE_NEWS.job(&OfAccount { account: account.to_owned() })
 }
 
 /// Ends the page on which somebody pays for a thing that is not to be had any more, as where an event or a stay is cancelled.

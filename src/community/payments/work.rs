@@ -7,8 +7,8 @@ use mundotango_jobs::{Attempted, Failure, Handler, NewPools};
 use mundotango_storage::now;
 
 use super::causes::{
-    ASK_AGAIN, ASK_REFUND, END_PAGE, GLANCE, LOOK, OfEvent, OfOrder, OfPayment, OfPosting, OfRefund,
-    OwedRefund, PARKED, POST, REFUND, STEP,
+    ASK_AGAIN, ASK_REFUND, END_PAGE, GLANCE, LOOK, OfAccount, OfEvent, OfOrder, OfPayment, OfPosting,
+    OfRefund, OwedRefund, PARKED, PAYEE_NEWS, POST, REFUND, STEP,
 };
 use super::reads::Order;
 use super::service::Payments;
@@ -26,6 +26,7 @@ pub fn handled(pools: NewPools, payments: &Arc<Payments>) -> NewPools {
         .handle(&ASK_REFUND, own())
         .handle(&ASK_AGAIN, Again(own()))
         .handle(&END_PAGE, own())
+        .handle(&PAYEE_NEWS, own())
 }
 
 /// The one who takes payments, shared by the kinds of jobs.
@@ -66,6 +67,13 @@ impl Handler<OfRefund> for Again {
     async fn run(&self, _: &Attempted, job: OfRefund) -> Result<(), Failure> {
         let Own(payments) = &self.0;
         payments.ask_again(&job.payment_id, &job.refund_id, now()).await
+    }
+}
+
+#[async_trait]
+impl Handler<OfAccount> for Own {
+    async fn run(&self, attempted: &Attempted, job: OfAccount) -> Result<(), Failure> {
+        self.0.take_news(&job.account, attempted.is_last, now()).await
     }
 }
 

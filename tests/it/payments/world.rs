@@ -205,6 +205,9 @@ impl World {
                 let minor = job.payload["minor"].as_u64();
                 payments.ask_owed_refund(&of("payment_id"), &of("cause"), minor, now).await
             }
+            "payment_refund_again" => {
+                payments.ask_again(&of("payment_id"), &of("refund_id"), now).await
+            }
             "stripe_event" => payments.take_parked(&of("event_id"), is_last, now).await,
             other => panic!("nobody does {other}"),
         };

@@ -102,6 +102,31 @@ impl RefundStatus {
     }
 }
 
+/// How a payee's account is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenAccount {
+    /// Its id.
+    pub id: String,
+    /// Whether the payee has gone through Stripe's pages.
+    pub is_submitted: bool,
+    /// Whether money can go on to it.
+    pub takes_money: bool,
+    /// Whether Stripe pays out from it.
+    pub pays_out: bool,
+    /// What Stripe still wants to know, by Stripe's names.
+    pub due: Vec<String>,
+    /// Why it is not in use, by Stripe's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<String>,
+}
+
+impl SeenAccount {
+    /// Whether the payee can do nothing about it. What is only missing has a reason that begins with `requirements.`.
+    pub fn is_closed(&self) -> bool {
+        self.disabled.as_deref().is_some_and(|why| !why.starts_with("requirements."))
+    }
+}
+
 /// How a dispute is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenDispute {
