@@ -244,7 +244,7 @@ impl Account {
             return invalid("amount_too_small");
         }
         let destination = form.get("payment_intent_data[transfer_data][destination]");
-        if destination.is_some_and(|account| !self.connected.get(account).is_some_and(|one| one.works)) {
+        if destination.is_some_and(|account| self.connected.get(account).is_some_and(|one| !one.works)) {
             return invalid("insufficient_capabilities_for_transfer");
         }
         let id = self.id("cs");
