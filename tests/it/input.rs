@@ -208,6 +208,11 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
             "/api/payments/01a22267-5695-774a-9335-497936266a2f/refund".to_owned(),
             json!({"amount": 100, "reason": "x"}),
         ),
+        (
+            "post /api/admin/payments/{id}/settle",
+            "/api/admin/payments/01a22267-5695-774a-9335-497936266a2f/settle".to_owned(),
+            json!({"amount": 100, "reason": "x"}),
+        ),
         ("post /api/life-ceo/chat", "/api/life-ceo/chat".to_owned(), said),
     ];
     let chat = "/api/chat/conversations/x".to_owned();

@@ -197,6 +197,9 @@ fn rule(operation: &str) -> Option<Rule> {
         | "removeCalendar"
         | "importEvents"
         | "listPayments"
+        | "connectPayee"
+        | "getPayee"
+        | "openPayeeDashboard"
         | "logOut"
         | "logOutEverywhere"
         | "listSessions"
@@ -252,7 +255,7 @@ fn rule(operation: &str) -> Option<Rule> {
         | "changeQueue" | "listSchedules" | "dropJob" | "getJob" | "retryJob" | "liftMailAddress"
         | "getMailAddress" | "getActor" | "exportStore" | "listFindings" | "listNodes" | "getSlow"
         | "listTraces" | "createTrace" | "removeTrace" | "getTree" | "listTrees" | "createUser"
-        | "listAllPayments" | "getRevenue" | "listDepartures" | "deleteUser" => Administers,
+        | "listAllPayments" | "settlePayment" | "getRevenue" | "listDepartures" | "deleteUser" => Administers,
         "getEvent" | "answerEvent" | "listHosts" | "getEventCalendar" | "beginPayment" => SeesEvent,
         "listAttendees" => SeesAttendees,
         "listDoor" | "checkIn" => ChecksIn,
