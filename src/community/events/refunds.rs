@@ -31,7 +31,8 @@ struct Tickets {
     after: Option<String>,
 }
 
-/// Has all tickets of an event paid back, and the pages ended on which others are about to pay. Money that comes later finds that there is no place.
+/// Has all tickets of an event paid back, and the pages ended on which others are about to pay. Money that comes later finds that
+/// there is no place.
 pub(super) fn tickets(event: &Event) -> Result<Effect, StoreError> {
     let job = TICKETS.job(&Tickets { event_id: event.id.clone(), after: None })?;
     Ok(Effect::job(job.group(event.id.as_str())))

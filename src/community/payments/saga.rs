@@ -232,7 +232,11 @@ impl Payments {
                 self.see_refunds(stripe, id, intent, now).await?;
                 self.see_disputes(stripe, id, intent, now).await?;
                 tracing::error!(payment = id, refund = refund_id, %error, "money does not go back");
-                noted(self.store.refuse_refund(id, refund_id, error.to_string(), now).await?);
+                let why = match &error {
+                    StripeError::Refused { code, .. } if !code.is_empty() => code.clone(),
+                    _ => error.to_string(),
+                };
+                noted(self.store.refuse_refund(id, refund_id, why, now).await?);
                 Ok(())
             }
             Err(error @ StripeError::Unknown(_)) => {

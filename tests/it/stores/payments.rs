@@ -259,7 +259,6 @@ async fn a_payee_has_one_account(stores: &[PayeeStore; 2]) {
     let (user, account) = (new_id(), format!("acct_{}", new_id()));
     let seen = SeenAccount {
         id: account.clone(),
-        is_submitted: false,
         takes_money: false,
         pays_out: false,
         due: vec!["external_account".to_owned()],

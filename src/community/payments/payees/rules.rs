@@ -102,13 +102,12 @@ mod tests {
         "2026-12-04T21:00:00Z".parse().unwrap()
     }
 
-    fn account(is_submitted: bool, works: bool, disabled: Option<&str>) -> SeenAccount {
+    fn account(works: bool, disabled: Option<&str>) -> SeenAccount {
         SeenAccount {
             id: "acct_1".to_owned(),
-            is_submitted,
             takes_money: works,
             pays_out: works,
-            due: if is_submitted { Vec::new() } else { vec!["external_account".to_owned()] },
+            due: if works { Vec::new() } else { vec!["external_account".to_owned()] },
             disabled: disabled.map(str::to_owned),
         }
     }
@@ -117,14 +116,14 @@ mod tests {
     fn a_payee_is_as_far_as_stripe_says() {
         let mut payee = Payee::default();
         assert_eq!((payee.state(), payee.is_stale(now())), (PayeeState::None, false));
-        assert!(payee.take(0, &account(false, false, Some("requirements.past_due")), now()));
+        assert!(payee.take(0, &account(false, Some("requirements.past_due")), now()));
         assert_eq!((payee.state(), payee.ready_account()), (PayeeState::Incomplete, None));
         for (seen, state) in [
-            (account(true, false, Some("requirements.pending_verification")), PayeeState::Incomplete),
-            (account(true, true, None), PayeeState::Ready),
-            (account(true, false, Some("rejected.fraud")), PayeeState::Disabled),
-            (account(false, false, Some("rejected.listed")), PayeeState::Disabled),
-            (account(true, false, Some("platform_paused")), PayeeState::Disabled),
+            (account(false, Some("requirements.pending_verification")), PayeeState::Incomplete),
+            (account(true, None), PayeeState::Ready),
+            (account(false, Some("rejected.fraud")), PayeeState::Disabled),
+            (account(false, Some("rejected.listed")), PayeeState::Disabled),
+            (account(false, Some("platform_paused")), PayeeState::Disabled),
         ] {
             let version = payee.version;
             assert!(payee.note(version, Some(seen), now()));
@@ -136,23 +135,23 @@ mod tests {
     #[test]
     fn what_was_asked_before_a_change_does_not_count() {
         let mut payee = Payee::default();
-        assert!(payee.take(0, &account(false, false, None), now()));
-        assert!(!payee.take(0, &account(false, false, None), now()), "there is one");
+        assert!(payee.take(0, &account(false, None), now()));
+        assert!(!payee.take(0, &account(false, None), now()), "there is one");
         let version = payee.version;
         assert!(payee.note(version, None, now()), "it is cut off");
-        assert!(!payee.note(version, Some(account(true, true, None)), now()), "Stripe was asked before that");
+        assert!(!payee.note(version, Some(account(true, None)), now()), "Stripe was asked before that");
         assert_eq!((payee.state(), payee.before), (PayeeState::None, 1));
-        assert!(!payee.take(0, &account(false, false, None), now()), "the old account");
-        assert!(payee.take(1, &account(false, false, None), now()));
+        assert!(!payee.take(0, &account(false, None), now()), "the old account");
+        assert!(payee.take(1, &account(false, None), now()));
     }
 
     #[test]
     fn stripe_is_asked_again_sooner_while_nothing_works() {
         let mut payee = Payee::default();
-        payee.take(0, &account(false, false, None), now());
+        payee.take(0, &account(false, None), now());
         let later = |seconds| now() + SignedDuration::from_secs(seconds);
         assert_eq!((payee.is_stale(later(9)), payee.is_stale(later(10))), (false, true));
-        payee.note(payee.version, Some(account(true, true, None)), now());
+        payee.note(payee.version, Some(account(true, None)), now());
         assert_eq!((payee.is_stale(later(3600)), payee.is_stale(later(24 * 3600))), (false, true));
     }
 }

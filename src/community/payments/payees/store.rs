@@ -18,7 +18,6 @@ const PERSONAL: &[Fields] = &[
         Erasure::Removed,
         &[
             "id",
-            "head.seen.is_submitted",
             "head.seen.takes_money",
             "head.seen.pays_out",
             "head.seen.due.**",

@@ -136,8 +136,6 @@ impl Refund {
 pub(super) struct Account {
     id: String,
     #[serde(default)]
-    details_submitted: bool,
-    #[serde(default)]
     payouts_enabled: bool,
     capabilities: Option<Capabilities>,
     requirements: Option<Requirements>,
@@ -163,7 +161,6 @@ impl Account {
         let is_name = |name: &String| name.len() <= MAX_DUE_BYTES;
         SeenAccount {
             id: self.id,
-            is_submitted: self.details_submitted,
             takes_money: transfers.as_deref() == Some("active"),
             pays_out: self.payouts_enabled,
             due: due.unwrap_or_default().into_iter().filter(is_name).take(MOST_DUE).collect(),
@@ -430,7 +427,7 @@ mod tests {
             "requirements": {"currently_due": ["external_account"], "disabled_reason": "requirements.past_due"},
         });
         let seen = serde_json::from_value::<Account>(account.clone()).unwrap().seen();
-        assert!(seen.is_submitted && !seen.takes_money && !seen.pays_out && !seen.is_closed(), "{seen:?}");
+        assert!(!seen.takes_money && !seen.pays_out && !seen.is_closed(), "{seen:?}");
         assert_eq!(seen.due, ["external_account"]);
         let bare = serde_json::from_value::<Account>(json!({"id": "acct_1"})).unwrap().seen();
         assert!(!bare.takes_money && bare.due.is_empty(), "{bare:?}");

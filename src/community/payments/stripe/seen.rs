@@ -107,8 +107,6 @@ impl RefundStatus {
 pub struct SeenAccount {
     /// Its id.
     pub id: String,
-    /// Whether the payee has gone through Stripe's pages.
-    pub is_submitted: bool,
     /// Whether money can go on to it.
     pub takes_money: bool,
     /// Whether Stripe pays out from it.
