@@ -1,5 +1,8 @@
 //! Money that should go back and does not arrive: banks refuse it, Stripe does, or there is none.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use mundotango::community::audit::rules::Act;
 use mundotango::community::payments::rules::RefundRefusal;
@@ -10,12 +13,13 @@ use mundotango_protocol::new_id;
 use mundotango_storage::{PageRequest, PageStart};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::money_back::{ask, paid};
 use super::salon::Salon;
 use super::{HOUR, MINUTE, World};
 use crate::server::until;
-use crate::stripe::shuffled;
+use crate::stripe::{Mishap, shuffled};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -82,6 +86,34 @@ async fn t76_a_refund_that_bounces_days_later_is_owed_again_in_any_order() {
         assert_eq!((world.sums().await.net(), world.balance("stripe:EUR").await), (2100, 2100));
         assert_eq!(world.dead(), Vec::<String>::new());
     }
+}
+
+/// T73: the bank refuses it before our own call is answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t73_a_refund_that_bounces_before_its_own_answer_is_owed() {
+    let world = World::new().await;
+    let (id, _) = paid(&world, "ana").await;
+    let own = ask(&world, &id, Some(400)).await.unwrap();
+    let answer = Arc::new(Notify::new());
+    world.stripe.next("/refunds", Mishap::Hold(Arc::clone(&answer)));
+    let bouncing = async {
+        let refund = loop {
+            if let Some(refund) = world.stripe.account().refunds().pop() {
+                break refund;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        world.stripe.account().bounce_refund(&refund, "declined");
+        world.deliver_all().await;
+        answer.notify_one();
+    };
+    let (sent, ()) = tokio::join!(world.payments.send_refund(&id, &own, world.now()), bouncing);
+    sent.unwrap();
+    world.work().await;
+    let head = world.payment(&id).await.head;
+    assert_eq!((head.refunded, head.refunding, head.owed()), (0, 0, 400), "what was answered is older");
+    assert_eq!((world.sums().await.net(), world.balance("stripe:EUR").await), (2500, 2500));
+    assert_eq!(world.told(), ["refundFailed"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

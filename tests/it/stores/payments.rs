@@ -71,8 +71,8 @@ pub async fn payments(nodes: &[Db; 2]) {
     of_those_who_begin_one_begins(&stores).await;
     an_event_changes_a_payment_once(&stores).await;
     refunds_never_exceed_what_came(&stores).await;
-    what_could_not_go_back_is_listed(&stores).await;
-    a_payee_has_one_account(&nodes.clone().map(PayeeStore::new)).await;
+    Box::pin(what_could_not_go_back_is_listed(&stores)).await;
+    Box::pin(a_payee_has_one_account(&nodes.clone().map(PayeeStore::new))).await;
     lists_are_in_order(&stores[0]).await;
     what_is_parked_is_found(&stores[0]).await;
     what_is_posted_twice_counts_once(&nodes.clone().map(Ledger::new)).await;
