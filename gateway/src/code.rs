@@ -118,6 +118,11 @@ codes! {
         NotRefundable = "not_refundable",
         /// This server takes no payments. What costs nothing works.
         PaymentsOff = "payments_off",
+        /// Who is paid cannot take money yet: the account at Stripe is missing or not ready. `GET /api/payments/payee` tells its
+        /// owner what is due.
+        PayeeNotReady = "payee_not_ready",
+        /// No money goes on to payees' own accounts on this server.
+        ConnectOff = "connect_off",
         /// A night is blocked or booked. Look at the calendar again, and ask for other nights.
         NightsTaken = "nights_taken",
         /// The price is another one than `expectedTotal`; `errors` has it under `allowed`. Show it, and send the request again

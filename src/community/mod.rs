@@ -110,6 +110,8 @@ pub fn kinds() -> Vec<&'static KindSpec> {
         payments::reads::ATTEMPTS.spec(),
         payments::reads::STRIPE_EVENTS.spec(),
         payments::ledger::LEDGER_DAYS.spec(),
+        payments::payees::store::PAYEES.spec(),
+        payments::payees::store::PAYEE_ACCOUNTS.spec(),
         housing::listings::kind::LISTINGS.spec(),
         housing::bookings::store::BOOKINGS.spec(),
         points::store::SCORES.spec(),

@@ -69,6 +69,7 @@ const CONTENTS: [(&str, &str, Pair); 34] = [
     ("payment_received", "url", PAYMENT),
     ("payment_refunded", "url", PAYMENT),
     ("payment_failed", "url", PAYMENT),
+    ("payment_stuck", "url", PAYMENT),
     ("ticket_reply", "url", pair!("ticket_reply")),
     ("decision", "url", pair!("decision")),
     ("appeal_decided", "url", pair!("appeal_decided")),

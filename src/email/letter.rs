@@ -122,6 +122,8 @@ pub enum PaymentStep {
     Refunded,
     /// It did not work.
     Failed,
+    /// Money that should go back could not be sent.
+    Stuck,
 }
 
 /// A line of a receipt.
@@ -489,6 +491,7 @@ impl Letter {
             Self::PaymentStep { step: PaymentStep::Received, .. } => "payment_received",
             Self::PaymentStep { step: PaymentStep::Refunded, .. } => "payment_refunded",
             Self::PaymentStep { step: PaymentStep::Failed, .. } => "payment_failed",
+            Self::PaymentStep { step: PaymentStep::Stuck, .. } => "payment_stuck",
             Self::TicketReply { .. } => "ticket_reply",
             Self::Decision { .. } => "decision",
             Self::AppealDecided { .. } => "appeal_decided",
@@ -618,7 +621,7 @@ impl Letter {
                 });
             }
         }
-        for step in [PaymentStep::Received, PaymentStep::Refunded, PaymentStep::Failed] {
+        for step in [PaymentStep::Received, PaymentStep::Refunded, PaymentStep::Failed, PaymentStep::Stuck] {
             let line = || ReceiptLine { name: name(), amount: "12.50 EUR".to_owned() };
             letters.push(Self::PaymentStep {
                 name: name(),

@@ -52,7 +52,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         "digestHour": "09:00", "silentPush": true, "analytics": true, "activityLetters": true,
         "kinds": {
             "eventPromoted": ways, "eventOffered": ways, "eventReminder": ways, "eventStillComing": ways, "eventMoved": ways, "eventCancelled": ways,
-            "paymentReceived": ways, "paymentRefunded": ways, "paymentFailed": ways,
+            "paymentReceived": ways, "paymentRefunded": ways, "paymentFailed": ways, "refundFailed": ways,
             "eventAnswers": ways, "eventGoing": ways, "placeOffered": ways, "placeTaken": ways, "placeDeclined": ways, "seriesEnding": ways, "seriesChanged": ways, "seriesCancelled": ways, "commentNew": ways, "commentReplied": ways, "mentionNew": ways,
             "bookingRequested": ways, "bookingCountered": ways,
             "approvalDecided": ways, "ticketReplied": ways, "decisionMade": ways, "appealDecided": ways,
@@ -237,6 +237,11 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
         (
             "post /api/payments/{id}/refund",
             "/api/payments/01a22267-5695-774a-9335-497936266a2f/refund".to_owned(),
+            json!({"amount": 100, "reason": "x"}),
+        ),
+        (
+            "post /api/admin/payments/{id}/settle",
+            "/api/admin/payments/01a22267-5695-774a-9335-497936266a2f/settle".to_owned(),
             json!({"amount": 100, "reason": "x"}),
         ),
         ("post /api/life-ceo/chat", "/api/life-ceo/chat".to_owned(), said),

@@ -17,7 +17,7 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/store-reads.md");
 const AREAS: [&str; 6] = ["events", "housing", "payments", "people", "chat", "posts"];
 /// Operations that are not: what they read depends on what they are given, on what is published at the same moment or on Stripe,
 /// or a stay or a series has to be over.
-const NOT_STATED: [&str; 15] = [
+const NOT_STATED: [&str; 19] = [
     "PUT /api/posts/{id}/vote",
     "DELETE /api/posts/{id}/vote",
     "POST /api/posts/{id}/react",
@@ -31,7 +31,11 @@ const NOT_STATED: [&str; 15] = [
     "POST /api/payments/webhook",
     "GET /api/payments/{id}",
     "POST /api/payments/{id}/refund",
+    "GET /api/payments/payee",
+    "POST /api/payments/payee",
+    "POST /api/payments/payee/dashboard",
     "GET /api/admin/payments",
+    "POST /api/admin/payments/{id}/settle",
     "GET /api/admin/revenue",
 ];
 /// Queries that read.

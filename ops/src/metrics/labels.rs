@@ -47,7 +47,7 @@ pub(super) const BOOKING_STATUS: Label = (
 /// What is paid for.
 pub(super) const PAYMENT_TYPE: Label = ("type", &["ticket", "booking"]);
 /// What can become of a payment.
-pub(super) const PAYMENT_STATUS: Label = ("status", &["succeeded", "failed", "refunded"]);
+pub(super) const PAYMENT_STATUS: Label = ("status", &["succeeded", "failed", "refunded", "refund_failed"]);
 /// What admins decide on.
 pub(super) const WORKFLOW_TYPE: Label = ("workflow_type", &["feature", "safety", "support"]);
 /// What they do with it.
@@ -171,6 +171,7 @@ pub(super) const LETTER: Label = (
         "payment_received",
         "payment_refunded",
         "payment_failed",
+        "payment_stuck",
         "ticket_reply",
         "decision",
         "appeal_decided",

@@ -8,9 +8,11 @@ use mundotango_storage::db::{Db, outbox_key};
 use mundotango_storage::{PageRequest, PageStart, StoreError};
 use serde::{Deserialize, Serialize};
 
+use super::rules::RsvpStatus;
 use super::store::{Event, EventStore};
 use crate::community::effects::Effect;
 use crate::community::payments::causes::{self, PAYMENT};
+use crate::community::payments::quote::Purpose;
 
 /// Has the tickets of an event paid back.
 static TICKETS: JobKind<Tickets> =
@@ -29,7 +31,8 @@ struct Tickets {
     after: Option<String>,
 }
 
-/// Has all tickets of an event paid back. Money that comes later finds that there is no place.
+/// Has all tickets of an event paid back, and the pages ended on which others are about to pay. Money that comes later finds that
+/// there is no place.
 pub(super) fn tickets(event: &Event) -> Result<Effect, StoreError> {
     let job = TICKETS.job(&Tickets { event_id: event.id.clone(), after: None })?;
     Ok(Effect::job(job.group(event.id.as_str())))
@@ -56,10 +59,16 @@ impl Handler<Tickets> for PaysBack {
             // Nobody answers any more, so these are all whom it concerns.
             let page = self.events.rsvps(&event_id, PageRequest { start, limit: ANSWERS_AT_ONCE }).await?;
             for answer in page.items {
-                let Some(payment) = answer.payment else { continue };
-                let owed = causes::owed(&payment, &event_id, None)?.group(event_id.as_str());
+                let job = match answer.payment {
+                    Some(payment) => causes::owed(&payment, &event_id, None)?,
+                    // Somebody may be about to pay.
+                    None if answer.status == RsvpStatus::Held => {
+                        causes::page_ends(Purpose::Ticket, &event_id, &answer.user_id)?
+                    }
+                    None => continue,
+                };
                 let id = format!("{since}.{event_id}.{}", answer.user_id);
-                self.jobs.enqueue_as(id, owed).await.map_err(Failure::retry)?;
+                self.jobs.enqueue_as(id, job.group(event_id.as_str())).await.map_err(Failure::retry)?;
             }
             match page.next {
                 Some(next) => start = PageStart::After(next),

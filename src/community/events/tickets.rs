@@ -90,7 +90,6 @@ impl Payable for Tickets {
                 quantity: answer.party.heads().total(),
             }],
             held_until,
-            account: None,
         })
     }
 

@@ -1,4 +1,4 @@
-//! Letters about payments: receipts, money that goes back, and payments that did not work.
+//! Letters about payments: receipts, money that goes back or cannot be sent, and payments that did not work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +60,7 @@ impl Handler<PaymentLetter> for Own {
             NotificationKind::PaymentReceived => PaymentStep::Received,
             NotificationKind::PaymentRefunded => PaymentStep::Refunded,
             NotificationKind::PaymentFailed => PaymentStep::Failed,
+            NotificationKind::RefundFailed => PaymentStep::Stuck,
             other => return Err(Failure::Hopeless(format!("{other:?} is about no payment"))),
         };
         let amount = Money::new(job.minor, payment.facts.total.currency).display();

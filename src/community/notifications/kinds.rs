@@ -38,6 +38,8 @@ pub enum NotificationKind {
     PaymentRefunded,
     /// A payment of the user's did not work.
     PaymentFailed,
+    /// Money that should go back to the user could not be sent.
+    RefundFailed,
     /// Somebody wants to stay at the user's place.
     BookingRequested,
     /// A host offers the user other nights or another price.
@@ -104,7 +106,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
@@ -119,6 +121,7 @@ impl NotificationKind {
         Self::PaymentReceived,
         Self::PaymentRefunded,
         Self::PaymentFailed,
+        Self::RefundFailed,
         Self::BookingRequested,
         Self::BookingCountered,
         Self::BookingConfirmed,
@@ -163,6 +166,7 @@ impl NotificationKind {
             Self::PaymentReceived => "paymentReceived",
             Self::PaymentRefunded => "paymentRefunded",
             Self::PaymentFailed => "paymentFailed",
+            Self::RefundFailed => "refundFailed",
             Self::BookingRequested => "bookingRequested",
             Self::BookingCountered => "bookingCountered",
             Self::BookingConfirmed => "bookingConfirmed",
@@ -260,6 +264,9 @@ impl NotificationKind {
             (Language::En, Self::PaymentReceived) => format!("Your payment for {title} has arrived"),
             (Language::En, Self::PaymentRefunded) => format!("Your money for {title} is on its way back"),
             (Language::En, Self::PaymentFailed) => format!("Your payment for {title} did not work"),
+            (Language::En, Self::RefundFailed) => {
+                format!("Your money for {title} could not be sent back: we look at it")
+            }
             (Language::En, Self::BookingRequested) => format!("Somebody would like to stay: {title}"),
             (Language::En, Self::BookingCountered) => format!("The host offers something else: {title}"),
             (Language::En, Self::BookingConfirmed) => format!("The stay is confirmed: {title}"),
@@ -310,6 +317,9 @@ impl NotificationKind {
             (Language::Es, Self::PaymentReceived) => format!("Llegó tu pago de {title}"),
             (Language::Es, Self::PaymentRefunded) => format!("Te devolvemos el dinero de {title}"),
             (Language::Es, Self::PaymentFailed) => format!("No se pudo cobrar el pago de {title}"),
+            (Language::Es, Self::RefundFailed) => {
+                format!("No pudimos devolverte el dinero de {title}: lo estamos revisando")
+            }
             (Language::Es, Self::BookingRequested) => format!("Alguien quiere alojarse: {title}"),
             (Language::Es, Self::BookingCountered) => format!("Te ofrecen otra cosa: {title}"),
             (Language::Es, Self::BookingConfirmed) => format!("La estancia está confirmada: {title}"),

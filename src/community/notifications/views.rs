@@ -25,7 +25,8 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         | NotificationKind::PlaceDeclined => format!("/events/{}", told.thing),
         NotificationKind::PaymentReceived
         | NotificationKind::PaymentRefunded
-        | NotificationKind::PaymentFailed => format!("/payments/{}", told.thing),
+        | NotificationKind::PaymentFailed
+        | NotificationKind::RefundFailed => format!("/payments/{}", told.thing),
         NotificationKind::BookingRequested
         | NotificationKind::BookingCountered
         | NotificationKind::BookingConfirmed

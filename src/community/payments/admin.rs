@@ -9,25 +9,29 @@ use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use mundotango_gateway::Identity;
-use mundotango_gateway::extract::{ListQuery, PageBody, PageQuery, ValidQuery};
-use mundotango_gateway::input::{BadFields, Choice};
+use mundotango_gateway::extract::{ListQuery, PageBody, PageQuery, Path, ValidJson, ValidQuery};
+use mundotango_gateway::input::{BadFields, Choice, Maybe, Whole};
 use mundotango_gateway::problem::{FieldCode, Problem};
+use mundotango_gateway::{IdempotencyKey, Identity, NewId};
 use mundotango_storage::now;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::bodies::PaymentBody;
+use super::bodies::{PaymentBody, PaymentDetails};
 use super::ledger::Sums;
 use super::quote::Purpose;
+use super::service::noted;
 use super::state::Status;
+use super::store::SettledOtherwise;
 use crate::community::Community;
+use crate::community::audit::rules::Act;
 use crate::community::money::Currency;
 use crate::community::roles::{self, Role};
+use crate::texts::Reason;
 
 type Shared = State<Arc<Community>>;
 
@@ -37,7 +41,15 @@ const MOST_DAYS: usize = 366;
 const USUAL_DAYS: i64 = 30;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(revenue))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(settle)).routes(routes!(revenue))
+}
+
+/// What is the matter with a payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Matter {
+    /// Money should have gone back and could not be sent.
+    Owed,
 }
 
 /// Which payments.
@@ -49,6 +61,23 @@ struct PaymentsQuery {
     #[deserr(default)]
     #[param(value_type = Option<Status>, inline)]
     status: Option<Choice<Status>>,
+    /// Only those with which this is the matter.
+    #[deserr(default)]
+    #[param(value_type = Option<Matter>, inline)]
+    state: Option<Choice<Matter>>,
+}
+
+/// What was given back by other means.
+#[derive(Debug, Deserr, ToSchema)]
+#[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
+#[schema(rename_all = "camelCase", example = json!({"amount": 1250, "reason": "Paid in cash at the door: the card is closed."}))]
+struct NewSettlement {
+    /// In the smallest unit of the payment's currency; all that is owed if absent.
+    #[deserr(default)]
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    amount: Maybe<Whole<1, { u32::MAX }>>,
+    /// How it was given back, and why so. Payer and payee see it, and the audit trail keeps it.
+    reason: Reason,
 }
 
 /// All payments, the newest first; for admins. Where few stand as asked for, a page may have fewer than its limit.
@@ -68,8 +97,49 @@ async fn list(
 ) -> Result<Json<PageBody<PaymentBody>>, Problem> {
     roles::require(&identity, Role::Admin)?;
     let reads = community.payments.store().reads();
-    let found = reads.all(filter.status.map(|status| status.0), page.request()).await?;
+    let status = filter.status.map(|status| status.0);
+    let found = match filter.state {
+        Some(Choice(Matter::Owed)) => reads.owed(status, page.request()).await?,
+        None => reads.all(status, page.request()).await?,
+    };
     Ok(Json(page.body(found.map(|payment| PaymentBody::from(&payment)))))
+}
+
+/// Note that money which could not be sent back was given back by other means; for admins. It is owed no longer.
+#[utoipa::path(
+    post, path = "/api/admin/payments/{id}/settle", operation_id = "settlePayment", tag = "payments",
+    params(IdempotencyKey), request_body = NewSettlement,
+    responses(
+        (status = OK, body = PaymentDetails),
+        (status = BAD_REQUEST, body = Problem),
+        (status = FORBIDDEN, body = Problem),
+        (status = NOT_FOUND, body = Problem),
+        (status = CONFLICT, body = Problem),
+    ),
+)]
+async fn settle(
+    identity: Identity,
+    new_id: NewId,
+    State(community): Shared,
+    Path(id): Path<String>,
+    ValidJson(body): ValidJson<NewSettlement>,
+) -> Result<Json<PaymentDetails>, Problem> {
+    roles::require(&identity, Role::Admin)?;
+    let (payments, now) = (&community.payments, now());
+    let payment = payments.store.reads().payment(&id).await?;
+    let payer = payment.ok_or_else(|| Problem::not_found("payment"))?.facts.payer;
+    let reason = body.reason.into_string();
+    let act = Act::by(&identity, "payment.settled", "payment", id.as_str(), now);
+    let settled = SettledOtherwise {
+        id: new_id.into_text(),
+        minor: body.amount.value().map(|amount| amount.get().into()),
+        by: identity.user_id.clone(),
+        act: act.because(Some(reason.clone())).about(&payer),
+        reason,
+    };
+    let changed = payments.store.settle_otherwise(&id, settled, now).await?;
+    let payment = noted(changed).ok_or_else(|| Problem::not_found("payment"))?;
+    Ok(Json(payments.details(&payment, &identity.user_id).await?))
 }
 
 /// A day of the calendar, in UTC.

@@ -33,6 +33,11 @@ pub(in crate::community) struct PaymentBody {
     refunded: u64,
     /// What is on its way back.
     refunding: u64,
+    /// What should have gone back and could not be sent: those who run the site look at it.
+    owed: u64,
+    /// Why, as Stripe says it; null where nothing is owed.
+    #[schema(required = true)]
+    owed_because: Option<String>,
     /// Until when it can be paid.
     expires_at: Time,
     created_at: Time,
@@ -56,6 +61,8 @@ impl From<&Payment> for PaymentBody {
             lines: facts.lines.clone(),
             refunded: head.refunded,
             refunding: head.refunding,
+            owed: head.owed(),
+            owed_because: head.failed_why.clone().filter(|_| head.owed() > 0),
             expires_at: facts.expires_at.into(),
             created_at: facts.made_at.into(),
             version: head.version,
@@ -78,6 +85,9 @@ pub(super) struct RefundBody {
     /// Why, in that user's words.
     #[schema(required = true)]
     reason: Option<String>,
+    /// Why it did not go back, or not yet, as Stripe names that.
+    #[schema(required = true)]
+    failure: Option<String>,
     created_at: Time,
 }
 
@@ -89,6 +99,7 @@ impl From<(String, Refund)> for RefundBody {
             status: refund.status,
             by: refund.by,
             reason: refund.reason,
+            failure: refund.refused,
             created_at: refund.at.into(),
         }
     }

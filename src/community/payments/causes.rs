@@ -8,6 +8,7 @@ use mundotango_storage::StoreError;
 use serde::{Deserialize, Serialize};
 
 use super::bodies::{PaymentBody, PaymentMessage};
+use super::quote::Purpose;
 use super::reads::Payment;
 use super::state::{Head, Stage};
 use crate::community::effects::Effect;
@@ -38,6 +39,14 @@ pub(super) static PARKED: JobKind<OfEvent> =
     JobKind::new("stripe_event", &PAYMENT, 1).useless_after(Duration::from_hours(6 * 24));
 /// Asks for a refund that something else caused.
 pub(super) static ASK_REFUND: JobKind<OwedRefund> = JobKind::new("payment_refund_owed", &PAYMENT, 1);
+/// Asks once more for a refund that failed for want of money.
+pub(super) static ASK_AGAIN: JobKind<OfRefund> = JobKind::new("payment_refund_again", &PAYMENT, 1);
+/// Asks Stripe how a payee's account is.
+pub(super) static PAYEE_NEWS: JobKind<OfAccount> = JobKind::new("payee_news", &PAYMENT, 1).attempts(6);
+/// Ends the page on which a thing is paid that is not to be had any more.
+pub(super) static END_PAGE: JobKind<OfOrder> = JobKind::new("payment_page_end", &PAYMENT, 1)
+    .priority(Priority::High)
+    .useless_after(Duration::from_hours(24));
 
 /// How soon is looked how a refund is.
 const REFUND_LOOK: SignedDuration = SignedDuration::from_mins(10);
@@ -51,6 +60,18 @@ pub(super) struct OfPayment {
 pub(super) struct OfRefund {
     pub(super) payment_id: String,
     pub(super) refund_id: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct OfAccount {
+    pub(super) account: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct OfOrder {
+    pub(super) purpose: Purpose,
+    pub(super) thing: String,
+    pub(super) payer: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,8 +110,10 @@ pub(super) enum Told {
     GoesBack(u64),
     /// Stripe has to be asked.
     ToBeAsked,
-    /// All that is left goes back, for this cause.
-    IsOwed(String),
+    /// So much is to be back in all, in minor units, or everything, for this cause.
+    IsOwed(String, Option<u64>),
+    /// A refund failed that is asked for once more at a time.
+    IsTriedAgain(String, Timestamp),
 }
 
 /// Looks how a payment is, at a time.
@@ -108,6 +131,23 @@ pub(super) fn look_once(payment_id: &str) -> Result<NewJob, StoreError> {
 pub(super) fn refund(payment_id: &str, refund_id: &str) -> Result<Effect, StoreError> {
     let payload = OfRefund { payment_id: payment_id.to_owned(), refund_id: refund_id.to_owned() };
     Ok(Effect::job(REFUND.job(&payload)?))
+}
+
+/// Sends money back, at a time.
+pub(super) fn refund_at(payment_id: &str, refund_id: &str, at: Timestamp) -> Result<Effect, StoreError> {
+    let payload = OfRefund { payment_id: payment_id.to_owned(), refund_id: refund_id.to_owned() };
+    Ok(Effect::job(REFUND.job(&payload)?.due(at)))
+}
+
+/// Asks Stripe how a payee's account is.
+pub(super) fn payee_news(account: &str) -> Result<NewJob, StoreError> {
+    PAYEE_NEWS.job(&OfAccount { account: account.to_owned() })
+}
+
+/// Ends the page on which somebody pays for a thing that is not to be had any more, as where an event or a stay is cancelled.
+/// Money that comes all the same goes back.
+pub fn page_ends(purpose: Purpose, thing: &str, payer: &str) -> Result<NewJob, StoreError> {
+    END_PAGE.job(&OfOrder { purpose, thing: thing.to_owned(), payer: payer.to_owned() })
 }
 
 /// Writes what moved into the ledger.
@@ -132,7 +172,7 @@ pub(super) fn of(changed: &Changed, told: &[Told], now: Timestamp) -> Result<Vec
     let Changed { before, after } = changed;
     let (id, head) = (after.id.as_str(), &after.head);
     let mut effects = Vec::new();
-    let shown = |head: &Head| (head.status(), head.refunded, head.refunding);
+    let shown = |head: &Head| (head.status(), head.refunded, head.refunding, head.owed());
     if shown(before) != shown(head) {
         let message = PaymentMessage::Changed { payment: Box::new(PaymentBody::from(after)) };
         effects.push(Effect::publish(personal_channel(&after.facts.payer), &message)?);
@@ -165,11 +205,22 @@ pub(super) fn of(changed: &Changed, told: &[Told], now: Timestamp) -> Result<Vec
     if before.refunding == 0 && head.refunding > 0 {
         effects.push(look(id, now.saturating_add(REFUND_LOOK).unwrap_or(now))?);
     }
+    // Who is told that money does not come is told so when nothing here tries it again.
+    let is_tried = |told: &Told| matches!(told, Told::IsOwed(..) | Told::IsTriedAgain(..));
+    if head.owed() > before.owed() && !told.iter().any(is_tried) {
+        let minor = head.owed() - before.owed();
+        effects.extend(tell(after, NotificationKind::RefundFailed, minor)?);
+    }
     for told in told {
         match told {
             Told::GoesBack(minor) => effects.extend(tell(after, NotificationKind::PaymentRefunded, *minor)?),
             Told::ToBeAsked => effects.push(look(id, now)?),
-            Told::IsOwed(cause) => effects.push(Effect::job(owed(id, cause, None)?)),
+            Told::IsOwed(cause, in_all) => effects.push(Effect::job(owed(id, cause, *in_all)?)),
+            Told::IsTriedAgain(refund_id, at) => {
+                let (payment_id, refund_id) = (id.to_owned(), refund_id.clone());
+                let again = ASK_AGAIN.job(&OfRefund { payment_id, refund_id })?;
+                effects.push(Effect::job(again.due(*at)));
+            }
         }
     }
     Ok(effects)

@@ -82,7 +82,7 @@ impl Payments {
             },
             None => last.filter(|id| was_given_up(id, now)),
         };
-        let facts = self.terms(order, quote, now)?;
+        let facts = self.terms(order, quote, now).await?;
         let new_id = given.take().filter(|id| over.as_ref() != Some(id)).unwrap_or_else(new_id);
         let (id, attempt) = self.store.begin(order, over, new_id, now).await?;
         let payment = self.store.create(&id, &Facts { attempt, ..facts.clone() }).await?;
@@ -95,16 +95,13 @@ impl Payments {
     }
 
     /// The terms of a payment that begins now.
-    fn terms(&self, order: &Order, quote: Quote, now: Timestamp) -> Result<Facts, Problem> {
+    async fn terms(&self, order: &Order, quote: Quote, now: Timestamp) -> Result<Facts, Problem> {
         let total = quote.total().ok_or_else(|| not_payable("this costs more than can be paid"))?;
         if total.minor == 0 {
             return Err(not_payable("there is nothing to pay"));
         }
         self.stripe()?;
-        let account = quote.account.clone().filter(|_| self.connects);
-        if self.connects && account.is_none() {
-            return Err(not_payable("the payee has no account for payments yet"));
-        }
+        let account = self.account_of(&quote.payee, now).await?;
         let expires_at = quote.payable_until(now);
         let expires_at =
             expires_at.ok_or_else(|| not_payable("it is not held for you long enough to be paid"))?;

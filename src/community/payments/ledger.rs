@@ -18,8 +18,8 @@ use super::quote::Purpose;
 use super::state::{Facts, Movement, Posting};
 use crate::community::money::Currency;
 
-/// The lines of each account: `stripe:EUR` has what is at Stripe, `platform:EUR` what is the platform's of it, and
-/// `payee:{user}:EUR` what is a user's. By time, then by cause.
+/// The lines of each account: `stripe:EUR` has what is at Stripe, `outside:EUR` what admins gave back by other means,
+/// `platform:EUR` what is the platform's of it, and `payee:{user}:EUR` what is a user's. By time, then by cause.
 pub static LEDGER: Index<LedgerLine> = Index::new(
     "ledger",
     "a day of an account: 100,000 lines of 250 B, 25 MB",
@@ -125,7 +125,7 @@ impl Sums {
                 add(&mut self.payments, 1);
                 (&mut self.captured, &mut self.fees)
             }
-            Movement::Refunded => (&mut self.refunded, &mut self.fees_back),
+            Movement::Refunded | Movement::Settled => (&mut self.refunded, &mut self.fees_back),
             Movement::RefundFailed => (&mut self.refund_failed, &mut self.fees),
             Movement::Disputed => (&mut self.disputed, &mut self.fees_back),
             Movement::Reinstated => (&mut self.reinstated, &mut self.fees),
@@ -195,11 +195,12 @@ pub fn lines(facts: &Facts, posting: &Posting) -> Vec<(String, Side, u64)> {
     let currency = facts.total.currency;
     let (ours, theirs) = match posting.movement {
         Movement::Captured | Movement::RefundFailed | Movement::Reinstated => (Side::Debit, Side::Credit),
-        Movement::Refunded | Movement::Disputed => (Side::Credit, Side::Debit),
+        Movement::Refunded | Movement::Disputed | Movement::Settled => (Side::Credit, Side::Debit),
     };
+    let from = if posting.movement == Movement::Settled { "outside" } else { "stripe" };
     let fee = posting.fee.min(posting.minor);
     let lines = [
-        (format!("stripe:{currency}"), ours, posting.minor),
+        (format!("{from}:{currency}"), ours, posting.minor),
         (format!("payee:{}:{currency}", facts.payee), theirs, posting.minor - fee),
         (format!("platform:{currency}"), theirs, fee),
     ];
@@ -305,6 +306,7 @@ mod tests {
             Movement::RefundFailed,
             Movement::Disputed,
             Movement::Reinstated,
+            Movement::Settled,
         ];
         for movement in all {
             for (minor, fee) in [(2500, 62), (2500, 0), (1, 1), (0, 0), (10, 20)] {

@@ -4,6 +4,7 @@
 //!   what Stripe says, in whatever order that comes.
 //! - [`checkout`] gives the payer a page of Stripe's; [`webhook`] takes what Stripe says; [`saga`] does what follows, as jobs.
 //! - What is paid for is a [`payable`]: a feature says what it costs and takes the place when the money is there.
+//! - With Connect what is paid goes on to [`payees`], who make accounts of their own at Stripe.
 //! - The [`ledger`] has each movement of money as lines of double entry, and what a day comes to.
 
 mod admin;
@@ -12,6 +13,7 @@ pub mod causes;
 pub mod checkout;
 pub mod ledger;
 pub mod payable;
+pub mod payees;
 pub mod quote;
 pub mod reads;
 pub mod rules;
@@ -63,6 +65,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
         .routes(routes!(list))
         .routes(routes!(read))
         .routes(routes!(refund))
+        .merge(payees::router())
         .merge(webhook::router())
         .merge(admin::router())
 }
@@ -102,6 +105,7 @@ impl From<RefundError> for Problem {
                 Self::new(StatusCode::CONFLICT, error.to_string()).with_code(Code::Full)
             }
             RefundError::Refused(error) => {
+                // What is left, or owed, is in the detail.
                 Self::new(StatusCode::CONFLICT, error.to_string()).with_code(Code::NotRefundable)
             }
             RefundError::Store(error) => error.into(),

@@ -72,8 +72,6 @@ pub struct Quote {
     /// Until when the place or the nights are held for this payer. The page to pay on ends before; [`SHORTEST_HOLD`] from
     /// now at the least.
     pub held_until: Timestamp,
-    /// The payee's connected account at Stripe, `acct_…`: needed where the money goes on there (`payments.connect`).
-    pub account: Option<String>,
 }
 
 impl Quote {
@@ -107,7 +105,6 @@ pub(super) mod tests {
             currency: Currency::parse("EUR").unwrap(),
             lines: vec![Line { name: "Entrance".to_owned(), unit: 1250, quantity: 2 }],
             held_until: now + SHORTEST_HOLD,
-            account: None,
         }
     }
 

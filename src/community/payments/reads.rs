@@ -46,6 +46,7 @@ const PERSONAL: &[Fields] = &[
             "head.refunded",
             "head.refunding",
             "head.disputed",
+            "head.failed",
             "keys.f",
             "rows.f.refund.minor",
             "rows.f.refund.status",
@@ -64,6 +65,7 @@ const PERSONAL: &[Fields] = &[
             "facts.account",
             "head.session.id",
             "head.intent",
+            "head.failed_why",
             "rows.f.refund.stripe",
             "rows.f.refund.refused",
             "keys.d",
@@ -85,6 +87,8 @@ const PERSONAL: &[Fields] = &[
     ),
     Fields::of(Whose::Named, Export::Given, Erasure::Emptied, &["rows.f.refund.reason"]),
     Fields::of_nobody(&[
+        "rows.f.refund.tries",
+        "rows.f.refund.not_before",
         "facts.fee",
         "head.is_odd",
         "head.released",
@@ -106,7 +110,8 @@ const PERSONAL_OF_ATTEMPTS: &[Fields] = &[Fields::of(
     &["id", "head.count", "head.last"],
 )];
 
-/// Lists of payments: `all`, and `payer:` with the user's id. By the payment's id.
+/// Lists of payments: `all`, `payer:` with the user's id, and `owed` of those of which money could not go back. By the payment's
+/// id.
 pub static PAYMENT_LISTS: Index<()> = Index::new(
     "payment_lists",
     "a day of a list: 100,000 entries of 100 B, 10 MB",
@@ -135,6 +140,8 @@ const MOST_REFUNDS_READ: usize = 100;
 const MOST_DISPUTES_READ: usize = 20;
 
 pub(super) const ALL: &str = "all";
+/// The list of payments of which money could once not go back.
+pub(super) const OWED: &str = "owed";
 
 /// The list of a payer.
 pub(super) fn list_of(payer: &str) -> String {
@@ -294,24 +301,34 @@ impl PaymentReads {
 
     /// The payments of a payer, the newest first.
     pub async fn of_payer(&self, payer: &str, page: PageRequest) -> Result<Page<Payment>, StoreError> {
-        self.list(&list_of(payer), None, page).await
+        self.list(&list_of(payer), |_| true, false, page).await
     }
 
     /// All payments, or those that stand so, the newest first.
     pub async fn all(&self, status: Option<Status>, page: PageRequest) -> Result<Page<Payment>, StoreError> {
-        self.list(ALL, status, page).await
+        let stands_so = move |payment: &Payment| status.is_none_or(|status| status == payment.status());
+        self.list(ALL, stands_so, status.is_some(), page).await
+    }
+
+    /// Those of which money could not go back, of all or of those that stand so, the newest first.
+    pub async fn owed(&self, status: Option<Status>, page: PageRequest) -> Result<Page<Payment>, StoreError> {
+        let is_owed = move |payment: &Payment| {
+            payment.head.owed() > 0 && status.is_none_or(|status| status == payment.status())
+        };
+        self.list(OWED, is_owed, true, page).await
     }
 
     async fn list(
         &self,
         list: &str,
-        status: Option<Status>,
+        is_wanted: impl Fn(&Payment) -> bool + Send,
+        is_narrowed: bool,
         page: PageRequest,
     ) -> Result<Page<Payment>, StoreError> {
         let (mut after, mut skip) = page.start.behind(|id| day_of_id(&id).map(|_| id))?;
         let (mut items, mut looked_at) = (Vec::new(), 0);
         loop {
-            let wanted = if status.is_some() { READ_AT_ONCE } else { skip + page.limit - items.len() };
+            let wanted = if is_narrowed { READ_AT_ONCE } else { skip + page.limit - items.len() };
             let entries = self.0.walk(&PAYMENT_LISTS, &[list], after.as_deref(), wanted).await?;
             let ids: Vec<_> = entries.items.into_iter().map(|(id, ())| id).collect();
             looked_at += wanted;
@@ -323,7 +340,7 @@ impl PaymentReads {
                 after = Some(id.clone());
                 // What is not there yet, or stands otherwise, is left out.
                 let payment = found.map(|found| Payment::new(id, found));
-                let held = payment.filter(|one| status.is_none_or(|status| status == one.status()));
+                let held = payment.filter(&is_wanted);
                 match held {
                     Some(_) if skip > 0 => skip -= 1,
                     Some(payment) => items.push(payment),

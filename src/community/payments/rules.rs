@@ -19,6 +19,12 @@ const ASKED_AFTER: SignedDuration = SignedDuration::from_hours(40 * 24);
 const SESSION_ENDS: SignedDuration = SignedDuration::from_mins(1);
 /// How often is looked at what is under way here.
 const SOON: SignedDuration = SignedDuration::from_mins(10);
+/// How often a refund is tried for which there is no money: for three days.
+const MOST_TRIES: u32 = 8;
+/// How long is waited before the second try; each further pause is twice as long.
+const FIRST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
+/// The longest pause.
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(24);
 /// How often is looked at what banks are at.
 const SELDOM: SignedDuration = SignedDuration::from_hours(6);
 
@@ -34,6 +40,9 @@ pub enum RefundRefusal {
     /// There are as many as there may be.
     #[error("a payment has {MOST_REFUNDS} refunds at most")]
     TooMany,
+    /// So much is not owed that could be settled.
+    #[error("{} could not be sent back: no more can be settled by other means", .0.display())]
+    NotOwed(Money),
 }
 
 /// What another checkout of the same thing by the same payer finds.
@@ -143,9 +152,10 @@ impl Head {
         if minor == 0 {
             return None;
         }
-        let status = RefundStatus::Due;
-        let refund = Refund { minor, status, stripe: None, by, reason, refused: None, at: now };
+        let refund = Refund { by, reason, ..Refund::due(minor, now) };
         self.count_refund(None, &refund);
+        // What is asked for again is not owed twice.
+        self.failed = self.failed.saturating_sub(minor);
         Some(refund)
     }
 
@@ -167,19 +177,20 @@ impl Head {
         now: Timestamp,
     ) -> Option<(Refund, Option<Posting>)> {
         let minor = from_stripe(seen.amount, facts.total.currency)?;
-        let new = || Refund {
-            minor,
-            status: RefundStatus::Due,
-            stripe: None,
-            by: None,
-            reason: None,
-            refused: None,
-            at: now,
-        };
-        let mut after = before.cloned().unwrap_or_else(new);
+        let mut after = before.cloned().unwrap_or_else(|| Refund::due(minor, now));
         after.stripe = after.stripe.or_else(|| Some(seen.id.clone()));
         if seen.status.rank() > after.status.rank() {
+            // One that was refused and is there all the same is no longer owed.
+            if after.status == RefundStatus::Refused {
+                self.failed = self.failed.saturating_sub(after.minor);
+            }
+            // Of the dashboard's own refunds those know who made them.
+            if seen.status == RefundStatus::Failed && seen.own.is_some() {
+                self.failed = self.failed.saturating_add(after.minor);
+                self.failed_why.clone_from(&seen.why);
+            }
             after.status = seen.status;
+            after.refused = seen.why.clone();
             // Of what is left, Stripe knows best how much that is.
             after.minor = if after.status == RefundStatus::Failed { after.minor } else { minor };
         }
@@ -195,14 +206,42 @@ impl Head {
         Some((after, Some(posting).filter(|posting| posting.minor > 0)))
     }
 
-    /// A refund that Stripe does not make, and why; `None` where Stripe has made it meanwhile.
+    /// A refund that Stripe does not make, and why; `None` where Stripe has made it meanwhile. It is owed.
     pub fn refuse_refund(&mut self, before: &Refund, why: String) -> Option<Refund> {
         if before.status != RefundStatus::Due {
             return None;
         }
+        self.failed_why = Some(why.clone());
         let after = Refund { status: RefundStatus::Refused, refused: Some(why), ..before.clone() };
         self.count_refund(Some(before), &after);
+        self.failed = self.failed.saturating_add(after.minor);
         Some(after)
+    }
+
+    /// An admin gives back by other means what could not go back, or a part of it.
+    pub fn settle_otherwise(
+        &mut self,
+        facts: &Facts,
+        wanted: Option<u64>,
+        by: String,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<(Refund, Posting), RefundRefusal> {
+        let owed = self.owed();
+        let minor = wanted.unwrap_or(owed);
+        if owed == 0 || minor > owed {
+            return Err(RefundRefusal::NotOwed(Money::new(owed, facts.total.currency)));
+        }
+        if self.refunds >= MOST_REFUNDS {
+            return Err(RefundRefusal::TooMany);
+        }
+        let new = Refund::due(minor, now);
+        let refund = Refund { status: RefundStatus::Settled, by: Some(by), reason: Some(reason), ..new };
+        let was_gone = self.refunded;
+        self.count_refund(None, &refund);
+        self.failed = self.failed.saturating_sub(minor);
+        let fee = facts.fee_of(self.refunded).saturating_sub(facts.fee_of(was_gone));
+        Ok((refund, Posting { movement: Movement::Settled, minor, fee, at: now }))
     }
 
     /// What Stripe says of a dispute: as it is then, and the money that moved. `None` where that is known already, and for an
@@ -263,6 +302,35 @@ impl Head {
             }
         }
     }
+}
+
+impl Refund {
+    /// Puts a refund off for which there is no money at Stripe; `None` where that was tried often enough.
+    pub fn put_off(&self, why: String, now: Timestamp) -> Option<Self> {
+        let tries = self.tries + 1;
+        let not_before = now.saturating_add(pause_before(tries)).unwrap_or(now);
+        let after = Self { refused: Some(why), tries, not_before: Some(not_before), ..self.clone() };
+        (tries < MOST_TRIES).then_some(after)
+    }
+
+    /// When a refund is tried again that failed for want of money; `None` of any other, and where that was tried often enough.
+    pub fn tried_again_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let may_work = self.status == RefundStatus::Failed
+            && self.refused.as_deref().is_some_and(is_want_of_money)
+            && self.tries + 1 < MOST_TRIES;
+        may_work.then(|| now.saturating_add(pause_before(self.tries + 1)).unwrap_or(now))
+    }
+}
+
+/// How long is waited before a refund is tried for the next time.
+fn pause_before(tries: u32) -> SignedDuration {
+    let pause = FIRST_PAUSE * 2_i32.pow(tries.saturating_sub(1).min(MOST_TRIES));
+    pause.min(LONGEST_PAUSE)
+}
+
+/// Whether Stripe says that there is no money for a refund now: there may be some later.
+pub fn is_want_of_money(code: &str) -> bool {
+    matches!(code, "balance_insufficient" | "insufficient_funds")
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use mundotango_jobs::Failure;
 
 use super::checkout::{end_session, was_given_up};
 use super::payable::Payable;
-use super::reads::Payment;
-use super::rules::RefundRefusal;
+use super::reads::{Order, Payment};
+use super::rules::{RefundRefusal, is_want_of_money};
 use super::service::{Payments, noted};
 use super::state::{Place, Stage};
 use super::store::{AskedRefund, RefundError};
@@ -28,6 +28,8 @@ const NO_SESSION: SignedDuration = SignedDuration::from_mins(5);
 const KEY_IS_KEPT: SignedDuration = SignedDuration::from_hours(12);
 /// How soon is looked again whether a bank has decided whose the money is. It takes weeks.
 const WHILE_DISPUTED: Duration = Duration::from_hours(6);
+/// How soon is looked again whether a page is made that is to be ended.
+const WHILE_MADE: Duration = Duration::from_mins(1);
 /// How long refunds wait where payments are off.
 const WHILE_OFF: Duration = Duration::from_hours(1);
 
@@ -140,9 +142,7 @@ impl Payments {
         }
         if let Some(intent) = head.intent.as_deref().filter(|_| head.captured > 0) {
             self.see_refunds(stripe, id, intent, now).await?;
-            for dispute in stripe.disputes_of(intent).await.map_err(StripeError::failure)? {
-                noted(self.store.see(id, None, Seen::Dispute(dispute), now).await?);
-            }
+            self.see_disputes(stripe, id, intent, now).await?;
         }
         if head.refunding > 0 {
             for (refund_id, refund) in self.store.reads().refunds(id).await? {
@@ -167,12 +167,27 @@ impl Payments {
         Ok(())
     }
 
+    async fn see_disputes(
+        &self,
+        stripe: &Stripe,
+        id: &str,
+        intent: &str,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        for dispute in stripe.disputes_of(intent).await.map_err(StripeError::failure)? {
+            noted(self.store.see(id, None, Seen::Dispute(dispute), now).await?);
+        }
+        Ok(())
+    }
+
     /// Sends money back, if it is still due.
     pub async fn send_refund(&self, id: &str, refund_id: &str, now: Timestamp) -> Result<(), Failure> {
         let reads = self.store.reads();
         let Some(payment) = reads.payment(id).await? else { return Ok(()) };
         let Some(refund) = reads.refund(id, refund_id).await? else { return Ok(()) };
-        if refund.status != RefundStatus::Due {
+        // A job of its own does it at that time.
+        let is_put_off = refund.not_before.is_some_and(|at| now < at);
+        if refund.status != RefundStatus::Due || is_put_off {
             return Ok(());
         }
         let Some(stripe) = &self.stripe else {
@@ -196,6 +211,7 @@ impl Payments {
         let new = NewRefund {
             payment: id,
             refund: refund_id,
+            tries: refund.tries,
             intent,
             amount: Some(amount).filter(|_| !is_whole),
             is_connected: payment.facts.account.is_some(),
@@ -206,11 +222,21 @@ impl Payments {
                 noted(self.store.see(id, None, Seen::Refund(seen), now).await?);
                 Ok(())
             }
+            Err(StripeError::Refused { code, .. }) if is_want_of_money(&code) => {
+                let put_off = self.store.put_off_refund(id, refund_id, refund.tries, code, now).await?;
+                noted(put_off);
+                Ok(())
+            }
             Err(error @ StripeError::Refused { .. }) => {
                 // Most often all went back already, by Stripe's dashboard.
                 self.see_refunds(stripe, id, intent, now).await?;
+                self.see_disputes(stripe, id, intent, now).await?;
                 tracing::error!(payment = id, refund = refund_id, %error, "money does not go back");
-                noted(self.store.refuse_refund(id, refund_id, error.to_string(), now).await?);
+                let why = match &error {
+                    StripeError::Refused { code, .. } if !code.is_empty() => code.clone(),
+                    _ => error.to_string(),
+                };
+                noted(self.store.refuse_refund(id, refund_id, why, now).await?);
                 Ok(())
             }
             Err(error @ StripeError::Unknown(_)) => {
@@ -218,6 +244,40 @@ impl Payments {
                 if is_due().await? { Err(error.failure()) } else { Ok(()) }
             }
             Err(error) => Err(error.failure()),
+        }
+    }
+
+    /// Asks once more for a refund that failed for want of money.
+    pub async fn ask_again(&self, id: &str, refund_id: &str, now: Timestamp) -> Result<(), Failure> {
+        noted(self.store.ask_again(id, refund_id, now).await?);
+        Ok(())
+    }
+
+    /// Ends the page on which somebody pays for a thing that is not to be had any more. Where somebody has paid meanwhile, the
+    /// thing itself says that there is no room.
+    pub async fn end_page(&self, order: &Order, now: Timestamp) -> Result<(), Failure> {
+        let reads = self.store.reads();
+        let Some(id) = reads.last(order).await? else { return Ok(()) };
+        let Some(payment) = reads.payment(&id).await? else {
+            if was_given_up(&id, now) {
+                return Ok(());
+            }
+            return Err(Failure::Later {
+                why: "the payment is just being made".to_owned(),
+                after: WHILE_MADE,
+            });
+        };
+        let Some(stripe) = &self.stripe else { return Ok(()) };
+        match (payment.head.stage, &payment.head.session) {
+            (Stage::Created, None) if now < payment.facts.expires_at => {
+                Err(Failure::Later { why: "the page is just being made".to_owned(), after: WHILE_MADE })
+            }
+            (Stage::Session, Some(session)) => {
+                let seen = end_session(stripe, &id, &session.id).await.map_err(StripeError::failure)?;
+                noted(self.store.see(&id, None, Seen::Session(seen), now).await?);
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -262,7 +322,7 @@ impl Payments {
                 Err(RefundError::Refused(RefundRefusal::NotPaid)) => return Ok(()),
                 Err(RefundError::Refused(RefundRefusal::TooMuch(left))) if left.minor == 0 => return Ok(()),
                 Err(RefundError::Refused(RefundRefusal::TooMuch(left))) => wanted = Some(left.minor),
-                Err(RefundError::Refused(error @ RefundRefusal::TooMany)) => {
+                Err(RefundError::Refused(error @ (RefundRefusal::TooMany | RefundRefusal::NotOwed(_)))) => {
                     return Err(Failure::Hopeless(error.to_string()));
                 }
                 Err(RefundError::Store(error)) => return Err(error.into()),

@@ -12,6 +12,7 @@ use url::Url;
 use super::causes::Changed;
 use super::ledger::Ledger;
 use super::payable::{Payables, not_payable};
+use super::payees::store::PayeeStore;
 use super::reads::Payment;
 use super::state::Stage;
 use super::store::PaymentStore;
@@ -27,6 +28,9 @@ pub struct Payments {
     pub(super) stripe: Option<Stripe>,
     pub(super) webhook: Webhook,
     pub(super) payables: Payables,
+    pub(super) payees: PayeeStore,
+    /// Where payees come back to from Stripe's pages.
+    pub(super) payee_url: Url,
     success_url: Url,
     cancel_url: Url,
     pub(super) fee_basis_points: u32,
@@ -52,6 +56,8 @@ impl Payments {
             stripe: stripe.transpose()?,
             webhook: Webhook::new(&options.webhook_secrets),
             payables,
+            payees: PayeeStore::new(db.clone()),
+            payee_url: format!("{own}/payee").parse().context("mail.public_url")?,
             success_url: page(options.success_url.as_ref()).context("payments.success_url")?,
             cancel_url: page(options.cancel_url.as_ref()).context("payments.cancel_url")?,
             fee_basis_points: options.fee_basis_points,
@@ -99,6 +105,10 @@ pub(super) fn noted(changed: Option<Changed>) -> Option<Payment> {
     }
     if after.head.refunded > before.refunded {
         count("refunded");
+    }
+    if after.head.owed() > before.owed() {
+        count("refund_failed");
+        tracing::error!(payment = after.id, "money that should go back could not be sent");
     }
     Some(after)
 }

@@ -150,6 +150,11 @@ pub struct Head {
     pub refunding: u64,
     /// What banks took back: the sum of disputes that are open or lost.
     pub disputed: u64,
+    /// What was asked for here and did not go back, less what was asked for again or settled since.
+    pub failed: u64,
+    /// Why the last of that did not, as Stripe says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_why: Option<String>,
     /// The thing was told that no money comes.
     pub released: bool,
     /// How many refunds there are.
@@ -187,6 +192,11 @@ impl Head {
         gone.into_iter().fold(self.captured, u64::saturating_sub)
     }
 
+    /// What should have gone back, did not, and is still there.
+    pub fn owed(&self) -> u64 {
+        self.failed.min(self.refundable())
+    }
+
     fn is_all_refunded(&self) -> bool {
         self.captured > 0 && self.refunded >= self.captured
     }
@@ -195,6 +205,11 @@ impl Head {
     pub fn is_void(&self) -> bool {
         self.is_odd || self.is_all_refunded()
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A refund.
@@ -213,19 +228,40 @@ pub struct Refund {
     /// Why, in that user's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Why Stripe did not do it.
+    /// Why Stripe did not do it, or not yet; or why the bank did not take it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// How often it was tried in vain for want of money.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tries: u32,
+    /// Until when it is not tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
     /// When it was asked for, or seen first.
     pub at: Timestamp,
 }
 
 impl Refund {
+    /// One that is still to be made.
+    pub(super) fn due(minor: u64, at: Timestamp) -> Self {
+        Self {
+            minor,
+            status: RefundStatus::Due,
+            stripe: None,
+            by: None,
+            reason: None,
+            refused: None,
+            tries: 0,
+            not_before: None,
+            at,
+        }
+    }
+
     /// Its part of what is on its way back, and of what went back.
     pub(super) fn shares(&self) -> (u64, u64) {
         match self.status {
-            RefundStatus::Due | RefundStatus::Pending => (self.minor, 0),
-            RefundStatus::Succeeded => (0, self.minor),
+            RefundStatus::Due | RefundStatus::NeedsAction | RefundStatus::Pending => (self.minor, 0),
+            RefundStatus::Succeeded | RefundStatus::Settled => (0, self.minor),
             RefundStatus::Refused | RefundStatus::Failed => (0, 0),
         }
     }
@@ -274,6 +310,8 @@ pub enum Movement {
     Disputed,
     /// The payer's bank gave it again.
     Reinstated,
+    /// An admin gave it back by other means than Stripe.
+    Settled,
 }
 
 /// What came of asking for what was paid for.

@@ -8,12 +8,15 @@ use mundotango_storage::db::{Db, Decision, Part, Wants};
 
 use super::causes::{self, Changed, Told};
 use super::reads::{
-    ALL, ATTEMPTS, Order, PAYMENT_LISTS, PAYMENTS, Payment, PaymentReads, Row, STRIPE_EVENTS, dispute_key,
-    event_key, list_of, posting_key, refund_key,
+    ALL, ATTEMPTS, OWED, Order, PAYMENT_LISTS, PAYMENTS, Payment, PaymentReads, Row, STRIPE_EVENTS,
+    dispute_key, event_key, list_of, posting_key, refund_key,
 };
 use super::rules::RefundRefusal;
 use super::state::{Facts, Head, Place, Posting, Refund, Stage};
 use super::stripe::{About, DisputeStatus, RefundStatus, Seen, SeenDispute, SeenRefund};
+use crate::community::audit::rules::Act;
+use crate::community::effects::Effect;
+use crate::community::money::Money;
 
 /// Rows of events that a payment has at most. Those of more change it all the same, as seeing them again changes nothing.
 const MOST_EVENTS: u32 = 150;
@@ -42,6 +45,21 @@ pub struct AskedRefund {
     pub by: Option<String>,
     /// Why, in words.
     pub reason: Option<String>,
+}
+
+/// Money that an admin gave back by other means.
+#[derive(Clone, Debug)]
+pub struct SettledOtherwise {
+    /// Its id: noting it again under the same one is noting it once.
+    pub id: String,
+    /// How much, in minor units; all that is owed without it.
+    pub minor: Option<u64>,
+    /// The admin.
+    pub by: String,
+    /// How it was given, and why so.
+    pub reason: String,
+    /// What the audit trail says of it.
+    pub act: Act,
 }
 
 type Paying<'a> = Part<'a, Facts, Head, Row>;
@@ -97,6 +115,9 @@ impl<'a> Changing<'a> {
         if is_accepted(&after) && !before.as_ref().is_some_and(is_accepted) && !is_automatic {
             self.told.push(Told::GoesBack(after.minor));
         }
+        if let Some(at) = after.tried_again_at(now).filter(|_| seen.own.is_some()) {
+            self.told.push(Told::IsTriedAgain(own.to_owned(), at));
+        }
         let verb = if after.status == RefundStatus::Failed { "refund-failed" } else { "refund" };
         self.post(format!("{verb}.{own}"), posting);
         part.set(refund_key(own), Row::Refund(after));
@@ -111,8 +132,11 @@ impl<'a> Changing<'a> {
         let Some((after, posting)) = known else { return };
         self.has_changed = true;
         // While the bank had it, it could not go back for the place that was not to be had.
-        if after.status == DisputeStatus::Won && part.head.stage == Stage::RefundDue {
-            self.told.push(Told::IsOwed(seen.id.clone()));
+        let owed = part.head.owed();
+        if after.status == DisputeStatus::Won && (part.head.stage == Stage::RefundDue || owed > 0) {
+            let in_all = part.head.refunded.saturating_add(part.head.refunding).saturating_add(owed);
+            let in_all = Some(in_all).filter(|_| part.head.stage != Stage::RefundDue);
+            self.told.push(Told::IsOwed(seen.id.clone(), in_all));
         }
         let verb = if after.status.is_withdrawn() { "dispute" } else { "reinstated" };
         self.post(format!("{verb}.{}", seen.id), posting);
@@ -132,6 +156,10 @@ impl<'a> Changing<'a> {
         for (cause, posting) in &self.postings {
             part.set(posting_key(cause), Row::Posting(*posting));
             part.emit(&causes::posting(self.id, cause)?)?;
+        }
+        // It stays there, and is left out of what is read once nothing is owed.
+        if before.owed() == 0 && part.head.owed() > 0 {
+            part.enter(PAYMENT_LISTS.entry(OWED, self.id, &())?);
         }
         let after = Payment { id: self.id.to_owned(), facts: part.facts.clone(), head: part.head.clone() };
         let changed = Changed { before, after };
@@ -324,6 +352,88 @@ impl PaymentStore {
                 part.set(refund_key(&refund_id), Row::Refund(after));
                 changing.has_changed = true;
             }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Puts a refund off for which there is no money at Stripe, after so many tries; it is refused where that was tried often
+    /// enough.
+    pub async fn put_off_refund(
+        &self,
+        id: &str,
+        refund_id: &str,
+        tries: u32,
+        why: String,
+        now: Timestamp,
+    ) -> Result<Option<Changed>, StoreError> {
+        let refund_id = refund_id.to_owned();
+        let wants = Wants::head().row(refund_key(&refund_id));
+        self.change(id, wants, now, move |changing, part| {
+            let before = refund_in(part, &refund_id);
+            let is_it = |refund: &Refund| refund.status == RefundStatus::Due && refund.tries == tries;
+            let Some(before) = before.filter(is_it) else { return Ok(()) };
+            let after = match before.put_off(why.clone(), now) {
+                Some(after) => {
+                    part.emit(&causes::refund_at(changing.id, &refund_id, after.not_before.unwrap_or(now))?)?;
+                    Some(after)
+                }
+                None => part.head.refuse_refund(&before, why.clone()),
+            };
+            if let Some(after) = after {
+                part.set(refund_key(&refund_id), Row::Refund(after));
+                changing.has_changed = true;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Asks once more for a refund that failed for want of money, as far as that is still owed.
+    pub async fn ask_again(
+        &self,
+        id: &str,
+        refund_id: &str,
+        now: Timestamp,
+    ) -> Result<Option<Changed>, StoreError> {
+        let (refund_id, again) = (refund_id.to_owned(), format!("{refund_id}.again"));
+        let wants = Wants::head().row(refund_key(&refund_id)).row(refund_key(&again));
+        self.change(id, wants, now, move |changing, part| {
+            let (failed, is_asked) = (refund_in(part, &refund_id), refund_in(part, &again).is_some());
+            let Some(failed) = failed.filter(|_| !is_asked) else { return Ok(()) };
+            let minor = failed.minor.min(part.head.owed());
+            let currency = part.facts.total.currency;
+            let by = failed.by.clone();
+            let asked = part.head.ask_refund(currency, Some(minor), by, failed.reason.clone(), now);
+            // Nothing is owed any more, or too many were asked for: then it stays in the list.
+            let Ok(refund) = asked else { return Ok(()) };
+            part.set(refund_key(&again), Row::Refund(Refund { tries: failed.tries + 1, ..refund }));
+            part.emit(&causes::refund(changing.id, &again)?)?;
+            changing.has_changed = true;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Notes that an admin gave back by other means what could not go back, once for its id.
+    pub async fn settle_otherwise(
+        &self,
+        id: &str,
+        settled: SettledOtherwise,
+        now: Timestamp,
+    ) -> Result<Option<Changed>, RefundError> {
+        let wants = Wants::head().row(refund_key(&settled.id));
+        self.change(id, wants, now, move |changing, part| {
+            if refund_in(part, &settled.id).is_some() {
+                return Ok(());
+            }
+            let SettledOtherwise { minor, by, reason, act, .. } = settled.clone();
+            let (refund, posting) = part.head.settle_otherwise(part.facts, minor, by, reason, now)?;
+            let sum = Money::new(refund.minor, part.facts.total.currency).display();
+            part.emit(&Effect::audit(act.with("amount", sum)))?;
+            part.set(refund_key(&settled.id), Row::Refund(refund));
+            changing.post(format!("settled.{}", settled.id), Some(posting));
+            changing.has_changed = true;
             Ok(())
         })
         .await

@@ -30,8 +30,11 @@ impl Payments {
             return Err(off());
         }
         let read = self.webhook.read(signature, body, now);
-        let News { event, about } =
+        let News { event, about, account } =
             read.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+        if let Some(account) = account {
+            return self.hear_of(&account).await;
+        }
         // Events of kinds that are not read are taken, or Stripe would send them again for days.
         let Some(about) = about else { return Ok(()) };
         if let Some(id) = &about.payment {

@@ -7,8 +7,10 @@ use mundotango_jobs::{Attempted, Failure, Handler, NewPools};
 use mundotango_storage::now;
 
 use super::causes::{
-    ASK_REFUND, GLANCE, LOOK, OfEvent, OfPayment, OfPosting, OfRefund, OwedRefund, PARKED, POST, REFUND, STEP,
+    ASK_AGAIN, ASK_REFUND, END_PAGE, GLANCE, LOOK, OfAccount, OfEvent, OfOrder, OfPayment, OfPosting,
+    OfRefund, OwedRefund, PARKED, PAYEE_NEWS, POST, REFUND, STEP,
 };
+use super::reads::Order;
 use super::service::Payments;
 
 /// The jobs that are done by who takes payments.
@@ -22,12 +24,16 @@ pub fn handled(pools: NewPools, payments: &Arc<Payments>) -> NewPools {
         .handle(&POST, own())
         .handle(&PARKED, own())
         .handle(&ASK_REFUND, own())
+        .handle(&ASK_AGAIN, Again(own()))
+        .handle(&END_PAGE, own())
+        .handle(&PAYEE_NEWS, own())
 }
 
 /// The one who takes payments, shared by the kinds of jobs.
 struct Own(Arc<Payments>);
 struct Look(Own);
 struct Glance(Own);
+struct Again(Own);
 
 #[async_trait]
 impl Handler<OfPayment> for Own {
@@ -53,6 +59,29 @@ impl Handler<OfPayment> for Glance {
             tracing::debug!(%error, payment = job.payment_id, "not asked for");
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Handler<OfRefund> for Again {
+    async fn run(&self, _: &Attempted, job: OfRefund) -> Result<(), Failure> {
+        let Own(payments) = &self.0;
+        payments.ask_again(&job.payment_id, &job.refund_id, now()).await
+    }
+}
+
+#[async_trait]
+impl Handler<OfAccount> for Own {
+    async fn run(&self, attempted: &Attempted, job: OfAccount) -> Result<(), Failure> {
+        self.0.take_news(&job.account, attempted.is_last, now()).await
+    }
+}
+
+#[async_trait]
+impl Handler<OfOrder> for Own {
+    async fn run(&self, _: &Attempted, job: OfOrder) -> Result<(), Failure> {
+        let order = Order { purpose: job.purpose, thing: job.thing, payer: job.payer };
+        self.0.end_page(&order, now()).await
     }
 }
 

@@ -119,7 +119,8 @@ async fn sessions_end_intents_name_payments_and_refunds_are_listed() {
     let intent = seen.intent.unwrap();
     assert_eq!(client.payment_of(&intent).await.unwrap(), Some(second.clone()));
     let amount = Some(money(750, "EUR"));
-    let new = NewRefund { payment: &second, refund: "r1", intent: &intent, amount, is_connected: true };
+    let new =
+        NewRefund { payment: &second, refund: "r1", tries: 0, intent: &intent, amount, is_connected: true };
     for _ in 0..2 {
         let made = client.create_refund(&new).await.unwrap();
         assert_eq!(

@@ -99,7 +99,6 @@ impl Payable for Door {
             currency: Currency::parse("EUR").unwrap(),
             lines: vec![Line { name: "Entrance".to_owned(), unit: state.price, quantity: 2 }],
             held_until: state.now + state.hold,
-            account: None,
         })
     }
 

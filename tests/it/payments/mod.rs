@@ -1,10 +1,12 @@
 //! Payments, with a Stripe that goes wrong. The store and the calls are real; jobs are run by the tests, on a clock that they
 //! set, so that what comes first is theirs to choose.
 
+mod bounced;
 mod client;
 mod door;
 mod events;
 mod money_back;
+mod payees;
 mod routes;
 mod salon;
 mod stays;

@@ -13,7 +13,7 @@ use super::{HOUR, MINUTE, World};
 use crate::stripe::Mishap;
 
 /// A payer has paid and has the place; the payment, and its intent at Stripe.
-async fn paid(world: &World, payer: &str) -> (String, String) {
+pub(super) async fn paid(world: &World, payer: &str) -> (String, String) {
     let id = world.checkout(payer).await.unwrap().payment_id;
     let session = world.session();
     world.stripe.account().pay(&session);
@@ -25,7 +25,7 @@ async fn paid(world: &World, payer: &str) -> (String, String) {
     (id, intent)
 }
 
-async fn ask(world: &World, id: &str, minor: Option<u64>) -> Result<String, RefundError> {
+pub(super) async fn ask(world: &World, id: &str, minor: Option<u64>) -> Result<String, RefundError> {
     let refund_id = new_id();
     let by = Some("host".to_owned());
     let asked = AskedRefund { id: refund_id.clone(), minor, by, reason: None };

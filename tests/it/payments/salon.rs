@@ -17,14 +17,19 @@ pub struct Salon {
 
 impl Salon {
     pub async fn open() -> Self {
+        Self::open_with(&[]).await
+    }
+
+    pub async fn open_with(more: &[(&str, &str)]) -> Self {
         let stripe = FakeStripe::start().await;
-        let server = Server::start_with(&[
+        let mut settings = vec![
             ("PAYMENTS__SECRET_KEY", SECRET_KEY),
             ("PAYMENTS__WEBHOOK_SECRETS", WEBHOOK_SECRET),
             ("PAYMENTS__API_URL", stripe.base()),
             ("PAYMENTS__FEE_BASIS_POINTS", "250"),
-        ])
-        .await;
+        ];
+        settings.extend(more);
+        let server = Server::start_with(&settings).await;
         let host = server.register("host").await;
         Self { stripe, server, host }
     }
@@ -49,7 +54,17 @@ impl Salon {
     /// Somebody pays on a session, and Stripe tells of it.
     pub async fn pay(&self, session: &str) {
         self.stripe.account().pay(session);
+        self.deliver().await;
+    }
+
+    /// Stripe tells all that is new, in its order.
+    pub async fn deliver(&self) {
         let events = self.stripe.account().take_events();
+        self.deliver_all(&events).await;
+    }
+
+    /// Stripe tells of these events.
+    pub async fn deliver_all(&self, events: &[Value]) {
         for event in events {
             let body = event.to_string();
             let (status, answer) =

@@ -115,10 +115,25 @@ async fn money_for_a_stay_that_was_cancelled_meanwhile_goes_back() {
     let booking = salon.asks(&ana).await;
     salon.act(&booking, "confirm", &salon.host).await;
     let payment = salon.checkout("booking", &booking, &ana).await;
+    // The guest pays at that very moment: the page cannot be ended any more.
+    salon.stripe.account().pay(&salon.session());
     salon.act(&booking, "cancel", &salon.host).await;
-    salon.pay(&salon.session()).await;
+    salon.deliver().await;
     let paid = salon.when(&payment, &ana, "refunded").await;
     assert_eq!(paid["refunded"], 22_750);
     let page = salon.money(&booking, "none").await;
     assert_eq!(page["status"], "cancelled");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_pays_any_more_for_a_stay_that_is_cancelled() {
+    let salon = Salon::open().await;
+    let ana = salon.server.register("ana").await;
+    let booking = salon.asks(&ana).await;
+    salon.act(&booking, "confirm", &salon.host).await;
+    let payment = salon.checkout("booking", &booking, &ana).await;
+    let session = salon.session();
+    salon.act(&booking, "cancel", &salon.host).await;
+    salon.when(&payment, &ana, "expired").await;
+    assert_eq!(salon.stripe.account().status(&session), "expired");
 }

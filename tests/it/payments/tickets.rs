@@ -9,7 +9,7 @@ use crate::server::{User, until};
 
 impl Salon {
     /// An event with so many places at 12.50 each.
-    async fn event(&self, capacity: u32, changes: Value) -> String {
+    pub async fn event(&self, capacity: u32, changes: Value) -> String {
         let mut event = json!({
             "title": "Milonga", "eventDate": "2030-01-01T20:00:00Z", "location": "La Viruta", "eventType": "milonga",
             "capacity": capacity, "ticketPrice": {"minor": 1250, "currency": "EUR"},
@@ -21,14 +21,14 @@ impl Salon {
         event["id"].as_str().unwrap().to_owned()
     }
 
-    async fn answer(&self, event: &str, guest: &User, body: Value) -> Value {
+    pub async fn answer(&self, event: &str, guest: &User, body: Value) -> Value {
         let (status, answer) = self.server.post(&format!("/api/events/{event}/rsvp"), guest, body).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         answer["status"].clone()
     }
 
     /// Somebody comes, and has paid.
-    async fn comes(&self, event: &str, guest: &User) -> String {
+    pub async fn comes(&self, event: &str, guest: &User) -> String {
         assert_eq!(self.answer(event, guest, json!({})).await, "held");
         let payment = self.checkout("ticket", event, guest).await;
         self.pay(&self.session()).await;
@@ -41,7 +41,7 @@ impl Salon {
         seen["myRsvp"]["status"].clone()
     }
 
-    async fn cancel(&self, event: &str) {
+    pub async fn cancel(&self, event: &str) {
         let (status, cancelled) =
             self.server.post(&format!("/api/events/{event}/cancel"), &self.host, json!({})).await;
         assert_eq!(status, StatusCode::OK, "{cancelled}");
@@ -113,12 +113,12 @@ async fn what_does_not_take_place_is_paid_back() {
     let paid = salon.comes(&event, &ana).await;
     assert_eq!(salon.answer(&event, &ben, json!({})).await, "held");
     let late = salon.checkout("ticket", &event, &ben).await;
-    let session = salon.session();
+    // Somebody pays at that very moment, and finds no place.
+    salon.stripe.account().pay(&salon.session());
     salon.cancel(&event).await;
     let payment = salon.when(&paid, &ana, "refunded").await;
     assert_eq!((&payment["refunded"], &payment["refunds"][0]["by"]), (&json!(1250), &Value::Null));
-    // Who pays after that finds no place.
-    salon.pay(&session).await;
+    salon.deliver().await;
     let payment = salon.when(&late, &ben, "refunded").await;
     assert_eq!(payment["refunded"], 1250);
     for user in [&ana, &ben] {
@@ -127,6 +127,22 @@ async fn what_does_not_take_place_is_paid_back() {
     assert_eq!(salon.stripe.account().refunds().len(), 2);
     let (status, problem) = salon.ask_to_pay("ticket", &event, &ben).await;
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("over")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_pays_any_more_for_what_is_cancelled() {
+    let salon = Salon::open().await;
+    let ben = salon.server.register("ben").await;
+    let event = salon.event(2, json!({})).await;
+    assert_eq!(salon.answer(&event, &ben, json!({})).await, "held");
+    let payment = salon.checkout("ticket", &event, &ben).await;
+    let session = salon.session();
+    salon.cancel(&event).await;
+    let ended = salon.when(&payment, &ben, "expired").await;
+    assert_eq!((&ended["url"], salon.stripe.account().status(&session)), (&Value::Null, "expired"));
+    // What the event of that says is known.
+    salon.deliver().await;
+    assert_eq!(salon.payment(&payment, &ben).await["status"], "expired");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

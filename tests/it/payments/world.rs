@@ -157,6 +157,9 @@ impl World {
                 self.published.lock().push((publish["channel"].as_str().unwrap().to_owned(), status));
                 continue;
             }
+            if effect.get("audit").is_some() {
+                continue;
+            }
             let job = &effect["job"];
             let (kind, payload) = (job["job"]["kind"].as_str().unwrap(), job["job"]["payload"].clone());
             match kind {
@@ -205,6 +208,7 @@ impl World {
                 let minor = job.payload["minor"].as_u64();
                 payments.ask_owed_refund(&of("payment_id"), &of("cause"), minor, now).await
             }
+            "payment_refund_again" => payments.ask_again(&of("payment_id"), &of("refund_id"), now).await,
             "stripe_event" => payments.take_parked(&of("event_id"), is_last, now).await,
             other => panic!("nobody does {other}"),
         };

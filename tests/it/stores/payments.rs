@@ -1,15 +1,19 @@
 //! What the store of payments promises.
 
 use jiff::{SignedDuration, Timestamp};
+use mundotango::community::audit::rules::Act;
 use mundotango::community::money::{Currency, Money};
 use mundotango::community::payments::ledger::{Ledger, Side};
+use mundotango::community::payments::payees::rules::PayeeState;
+use mundotango::community::payments::payees::store::PayeeStore;
 use mundotango::community::payments::quote::{Line, Purpose};
 use mundotango::community::payments::reads::{Order, Payment};
 use mundotango::community::payments::rules::RefundRefusal;
 use mundotango::community::payments::state::{Facts, Movement, Place, Posting, Stage, Status};
-use mundotango::community::payments::store::{AskedRefund, PaymentStore, RefundError};
+use mundotango::community::payments::store::{AskedRefund, PaymentStore, RefundError, SettledOtherwise};
 use mundotango::community::payments::stripe::{
-    About, DisputeStatus, RefundStatus, Seen, SeenDispute, SeenRefund, SeenSession, SessionStatus,
+    About, DisputeStatus, RefundStatus, Seen, SeenAccount, SeenDispute, SeenRefund, SeenSession,
+    SessionStatus,
 };
 use mundotango_protocol::new_id;
 use mundotango_storage::db::Db;
@@ -67,6 +71,8 @@ pub async fn payments(nodes: &[Db; 2]) {
     of_those_who_begin_one_begins(&stores).await;
     an_event_changes_a_payment_once(&stores).await;
     refunds_never_exceed_what_came(&stores).await;
+    Box::pin(what_could_not_go_back_is_listed(&stores)).await;
+    Box::pin(a_payee_has_one_account(&nodes.clone().map(PayeeStore::new))).await;
     lists_are_in_order(&stores[0]).await;
     what_is_parked_is_found(&stores[0]).await;
     what_is_posted_twice_counts_once(&nodes.clone().map(Ledger::new)).await;
@@ -173,6 +179,7 @@ async fn refunds_never_exceed_what_came(stores: &[PaymentStore; 2]) {
             own: Some(own.clone()),
             amount: refund.minor,
             status: RefundStatus::Succeeded,
+            why: None,
         };
         for store in stores {
             store.see(&id, None, Seen::Refund(seen.clone()), now()).await.unwrap();
@@ -181,6 +188,98 @@ async fn refunds_never_exceed_what_came(stores: &[PaymentStore; 2]) {
     let read = stores[0].reads().payment(&id).await.unwrap().unwrap();
     let back = 2500 - refunds[0].1.minor;
     assert_eq!((read.head.refunded, read.head.refunding, read.status()), (back, 0, Status::Fulfilled));
+}
+
+async fn what_could_not_go_back_is_listed(stores: &[PaymentStore; 2]) {
+    let id = begun(&stores[0], &order()).await.id;
+    stores[0].see(&id, None, paid(), now()).await.unwrap();
+    stores[0].settle(&id, Place::Taken, now()).await.unwrap();
+    let refund = asked(Some(1000));
+    stores[0].ask_refund(&id, refund.clone(), now()).await.unwrap();
+    let why = || "balance_insufficient".to_owned();
+    // Of those who hear that there is no money at the same time one puts it off.
+    let mut all = JoinSet::new();
+    for number in 0..6 {
+        let (store, id, own) = (stores[number % 2].clone(), id.clone(), refund.id.clone());
+        let (why, at) = (why(), now());
+        all.spawn(async move { store.put_off_refund(&id, &own, 0, why, at).await.unwrap() });
+    }
+    all.join_all().await;
+    let row = stores[1].reads().refund(&id, &refund.id).await.unwrap().unwrap();
+    assert_eq!((row.status, row.tries), (RefundStatus::Due, 1));
+    assert!(row.not_before.is_some_and(|at| at > now()));
+    let is_listed = async || {
+        let page = stores[1].reads().owed(None, first(50)).await.unwrap();
+        page.items.iter().any(|payment| payment.id == id)
+    };
+    assert!(!is_listed().await);
+    let seen = SeenRefund {
+        id: "re_1".to_owned(),
+        own: Some(refund.id.clone()),
+        amount: 1000,
+        status: RefundStatus::Failed,
+        why: Some("insufficient_funds".to_owned()),
+    };
+    for store in stores {
+        store.see(&id, None, Seen::Refund(seen.clone()), now()).await.unwrap();
+    }
+    let read = stores[0].reads().payment(&id).await.unwrap().unwrap();
+    assert_eq!((read.head.owed(), read.head.failed_why.as_deref()), (1000, Some("insufficient_funds")));
+    assert!(is_listed().await);
+    for store in stores {
+        store.ask_again(&id, &refund.id, now()).await.unwrap();
+    }
+    let read = stores[0].reads().payment(&id).await.unwrap().unwrap();
+    assert_eq!((read.head.owed(), read.head.refunding, read.head.refunds), (0, 1000, 2), "once");
+    assert!(!is_listed().await);
+    let again = format!("{}.again", refund.id);
+    let refused = stores[0].refuse_refund(&id, &again, "charge_disputed".to_owned(), now()).await;
+    assert_eq!(refused.unwrap().unwrap().after.head.owed(), 1000);
+
+    // Of admins who settle the same at the same time one does.
+    let mut all = JoinSet::new();
+    for number in 0..6 {
+        let (store, id) = (stores[number % 2].clone(), id.clone());
+        let settled = SettledOtherwise {
+            id: new_id(),
+            minor: None,
+            by: new_id(),
+            reason: "in cash".to_owned(),
+            act: Act::by_system("payment.settled", "payment", id.as_str(), now()),
+        };
+        all.spawn(async move { store.settle_otherwise(&id, settled, now()).await.is_ok() });
+    }
+    let settled = all.join_all().await.into_iter().filter(|is_settled| *is_settled).count();
+    let read = stores[1].reads().payment(&id).await.unwrap().unwrap();
+    assert_eq!((settled, read.head.refunded, read.head.owed()), (1, 1000, 0));
+    assert!(!is_listed().await);
+}
+
+async fn a_payee_has_one_account(stores: &[PayeeStore; 2]) {
+    let (user, account) = (new_id(), format!("acct_{}", new_id()));
+    let seen = SeenAccount {
+        id: account.clone(),
+        takes_money: false,
+        pays_out: false,
+        due: vec!["external_account".to_owned()],
+        disabled: Some("requirements.past_due".to_owned()),
+    };
+    assert_eq!(stores[0].of(&user).await.unwrap().state(), PayeeState::None);
+    let mut all = JoinSet::new();
+    for number in 0..10 {
+        let (store, user, seen) = (stores[number % 2].clone(), user.clone(), seen.clone());
+        all.spawn(async move { store.take(&user, 0, seen, now()).await.unwrap().account });
+    }
+    let all = all.join_all().await;
+    assert!(all.iter().all(|one| one.as_ref() == Some(&account)), "{all:?}");
+    assert_eq!(stores[1].owner_of(&account).await.unwrap(), Some(user.clone()));
+    assert_eq!(stores[0].owner_of("acct_of_others").await.unwrap(), None);
+    // Of two answers of Stripe's that were asked for at the same time one counts.
+    let version = stores[0].of(&user).await.unwrap().version;
+    assert!(stores[0].note(&user, version, Some(seen.clone()), now()).await.unwrap());
+    assert!(!stores[1].note(&user, version, None, now()).await.unwrap());
+    let payee = stores[1].of(&user).await.unwrap();
+    assert_eq!((payee.state(), payee.version), (PayeeState::Incomplete, version + 1));
 }
 
 async fn lists_are_in_order(store: &PaymentStore) {

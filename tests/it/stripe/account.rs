@@ -39,7 +39,19 @@ struct Refund {
     intent: String,
     amount: u64,
     status: &'static str,
+    failure: Option<&'static str>,
     metadata: Value,
+}
+
+/// An account of a payee's.
+#[derive(Clone, Debug)]
+struct Connected {
+    metadata: Value,
+    is_submitted: bool,
+    works: bool,
+    due: Vec<&'static str>,
+    disabled: Option<&'static str>,
+    is_cut_off: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -53,8 +65,10 @@ struct Dispute {
 pub struct Account {
     /// The time on Stripe's clocks.
     pub now: Timestamp,
-    /// How refunds begin: `succeeded` or `pending`.
+    /// How refunds begin: `succeeded`, `pending` or `requires_action`.
     pub refunds_begin: &'static str,
+    /// Why the next refunds are refused, one after the other. What is refused for want of money is kept under its key.
+    pub refuses_refunds: VecDeque<&'static str>,
     pub(super) asked: Vec<Asked>,
     pub(super) mishaps: VecDeque<(String, Mishap)>,
     /// What is kept under keys, with what was asked.
@@ -64,6 +78,9 @@ pub struct Account {
     intents: BTreeMap<String, Intent>,
     refunds: BTreeMap<String, Refund>,
     disputes: BTreeMap<String, Dispute>,
+    connected: BTreeMap<String, Connected>,
+    /// Pages of payees, with whether somebody has opened them.
+    links: BTreeMap<String, bool>,
     events: Vec<Value>,
 }
 
@@ -92,6 +109,7 @@ impl Account {
         Self {
             now: Timestamp::now(),
             refunds_begin: "succeeded",
+            refuses_refunds: VecDeque::new(),
             asked: Vec::new(),
             mishaps: VecDeque::new(),
             kept: BTreeMap::new(),
@@ -100,6 +118,8 @@ impl Account {
             intents: BTreeMap::new(),
             refunds: BTreeMap::new(),
             disputes: BTreeMap::new(),
+            connected: BTreeMap::new(),
+            links: BTreeMap::new(),
             events: Vec::new(),
         }
     }
@@ -141,12 +161,20 @@ impl Account {
     }
 
     fn emit(&mut self, kind: &str, object: &Value) {
+        self.emit_of(None, kind, object);
+    }
+
+    fn emit_of(&mut self, account: Option<&str>, kind: &str, object: &Value) {
         let id = self.id("evt");
         let created = self.now.as_second();
-        self.events.push(json!({
+        let mut event = json!({
             "id": id, "object": "event", "type": kind, "created": created, "livemode": false,
             "data": {"object": object},
-        }));
+        });
+        if let Some(account) = account {
+            event["account"] = json!(account);
+        }
+        self.events.push(event);
     }
 
     fn session_json(&self, id: &str, expand: bool) -> Value {
@@ -176,7 +204,7 @@ impl Account {
         let refund = &self.refunds[id];
         json!({
             "id": id, "object": "refund", "amount": refund.amount, "status": refund.status,
-            "payment_intent": refund.intent, "metadata": refund.metadata,
+            "failure_reason": refund.failure, "payment_intent": refund.intent, "metadata": refund.metadata,
         })
     }
 
@@ -214,6 +242,10 @@ impl Account {
         }
         if amount < 50 {
             return invalid("amount_too_small");
+        }
+        let destination = form.get("payment_intent_data[transfer_data][destination]");
+        if destination.is_some_and(|account| self.connected.get(account).is_some_and(|one| !one.works)) {
+            return invalid("insufficient_capabilities_for_transfer");
         }
         let id = self.id("cs");
         let session = Session {
@@ -266,8 +298,64 @@ impl Account {
         if amount > left {
             return invalid("amount_too_large");
         }
+        if let Some(code) = self.refuses_refunds.pop_front() {
+            return invalid(code);
+        }
         let id = self.add_refund(&intent, amount, metadata(form, ""));
         Answer { status: 200, body: self.refund_json(&id) }
+    }
+
+    fn connected_json(&self, id: &str) -> Value {
+        let account = &self.connected[id];
+        let transfers = if account.works { "active" } else { "inactive" };
+        json!({
+            "id": id, "object": "account", "type": "express", "metadata": account.metadata,
+            "details_submitted": account.is_submitted, "charges_enabled": account.works,
+            "payouts_enabled": account.works, "capabilities": {"card_payments": transfers, "transfers": transfers},
+            "requirements": {
+                "currently_due": account.due, "disabled_reason": account.disabled, "pending_verification": [],
+            },
+        })
+    }
+
+    pub(super) fn create_account(&mut self, form: &Form) -> Answer {
+        if form.get("type").is_none_or(|kind| kind != "express") {
+            return invalid("parameter_missing");
+        }
+        let id = self.id("acct");
+        let account = Connected {
+            metadata: metadata(form, ""),
+            is_submitted: false,
+            works: false,
+            due: vec!["business_type", "external_account", "tos_acceptance.date"],
+            disabled: Some("requirements.past_due"),
+            is_cut_off: false,
+        };
+        self.connected.insert(id.clone(), account);
+        Answer { status: 200, body: self.connected_json(&id) }
+    }
+
+    pub(super) fn connected_account(&self, id: &str) -> Answer {
+        match self.connected.get(id) {
+            Some(account) if !account.is_cut_off => Answer { status: 200, body: self.connected_json(id) },
+            _ => refused(403, "invalid_request_error", "account_invalid"),
+        }
+    }
+
+    /// A page of a payee's that opens once: to say what is due, or to see the money.
+    pub(super) fn create_link(&mut self, account: &str, is_login: bool) -> Answer {
+        match self.connected.get(account) {
+            Some(known) if !known.is_cut_off => {
+                if is_login && !known.is_submitted {
+                    return invalid("account_onboarding_incomplete");
+                }
+            }
+            _ => return refused(403, "invalid_request_error", "account_invalid"),
+        }
+        let url = format!("https://connect.stripe.example/{}", self.id("link"));
+        self.links.insert(url.clone(), false);
+        let expires_at = (!is_login).then_some(self.now.as_second() + 300);
+        Answer { status: 200, body: json!({"object": "account_link", "url": url, "expires_at": expires_at}) }
     }
 
     pub(super) fn list_refunds(&self, intent: &str) -> Answer {
@@ -284,7 +372,8 @@ impl Account {
 
     fn add_refund(&mut self, intent: &str, amount: u64, metadata: Value) -> String {
         let id = self.id("re");
-        let refund = Refund { intent: intent.to_owned(), amount, status: self.refunds_begin, metadata };
+        let refund =
+            Refund { intent: intent.to_owned(), amount, status: self.refunds_begin, failure: None, metadata };
         self.refunds.insert(id.clone(), refund);
         let (refund, charge) = (self.refund_json(&id), self.charge_json(intent));
         self.emit("refund.created", &refund);
@@ -360,6 +449,47 @@ impl Account {
         self.refunds.get_mut(refund).unwrap().status = status;
         let json = self.refund_json(refund);
         self.emit(if status == "failed" { "refund.failed" } else { "refund.updated" }, &json);
+    }
+
+    /// A bank does not take a refund, for this reason; the events go by both names that there are of it.
+    pub fn bounce_refund(&mut self, refund: &str, why: &'static str) {
+        let known = self.refunds.get_mut(refund).unwrap();
+        (known.status, known.failure) = ("failed", Some(why));
+        let json = self.refund_json(refund);
+        self.emit("refund.failed", &json);
+        self.emit("charge.refund.updated", &json);
+    }
+
+    /// The ids of the accounts of payees, the oldest first.
+    pub fn connected(&self) -> Vec<String> {
+        self.connected.keys().cloned().collect()
+    }
+
+    /// A payee opens a page that was made; it opens once.
+    pub fn open_link(&mut self, url: &str) -> bool {
+        self.links.get_mut(url).is_some_and(|is_opened| !std::mem::replace(is_opened, true))
+    }
+
+    /// Stripe thinks of a payee's account: what it still wants to know, and why it is not in use.
+    pub fn judge(
+        &mut self,
+        account: &str,
+        works: bool,
+        due: &[&'static str],
+        disabled: Option<&'static str>,
+    ) {
+        let known = self.connected.get_mut(account).unwrap();
+        (known.is_submitted, known.works, known.disabled) = (true, works, disabled);
+        known.due = due.to_vec();
+        let json = self.connected_json(account);
+        self.emit_of(Some(account), "account.updated", &json);
+    }
+
+    /// A payee cuts the account off from the platform.
+    pub fn cut_off(&mut self, account: &str) {
+        self.connected.get_mut(account).unwrap().is_cut_off = true;
+        let application = json!({"id": "ca_1", "object": "application", "name": "MundoTango"});
+        self.emit_of(Some(account), "account.application.deauthorized", &application);
     }
 
     /// A payer's bank takes money.

@@ -62,7 +62,11 @@ async fn answer(
                 if is_done && matches!(mishap, Some(Mishap::FailsAfter)) {
                     given = refused(500, "api_error", "");
                 }
-                if let Some(key) = key.filter(|_| is_done && method == Method::POST) {
+                // It found out by trying: that is kept as well.
+                let is_tried = ["balance_insufficient", "insufficient_funds"]
+                    .contains(&given.body["error"]["code"].as_str().unwrap_or_default());
+                let is_kept = (is_done || is_tried) && method == Method::POST;
+                if let Some(key) = key.filter(|_| is_kept) {
                     account.kept.insert(key, (fingerprint, given.clone()));
                 }
                 (given, false, mishap)
@@ -88,6 +92,12 @@ fn act(account: &mut Account, method: &Method, path: &str, form: &BTreeMap<Strin
             account.session(id, form.get("expand[]").is_some_and(|what| what == "payment_intent"))
         }
         ("POST", ["checkout", "sessions", id, "expire"]) => account.expire_session(id),
+        ("POST", ["accounts"]) => account.create_account(form),
+        ("GET", ["accounts", id]) => account.connected_account(id),
+        ("POST", ["account_links"]) => {
+            account.create_link(form.get("account").map_or("", String::as_str), false)
+        }
+        ("POST", ["accounts", id, "login_links"]) => account.create_link(id, true),
         ("GET", ["payment_intents", id]) => account.intent(id),
         ("POST", ["refunds"]) => account.create_refund(form),
         ("GET", ["refunds"]) => account.list_refunds(intent()),

@@ -104,6 +104,10 @@ const OTHERWISE: &[(&str, &[u16])] = &[
     ("getPayment", &[404]),
     ("refundPayment", &[404]),
     ("receiveStripeEvent", &[503]),
+    ("connectPayee", &[503]),
+    ("getPayee", &[503]),
+    ("openPayeeDashboard", &[503]),
+    ("settlePayment", &[404]),
     // Traces are sent nowhere there.
     ("createTrace", &[201, 409]),
     ("removeTrace", &[204, 404]),

@@ -435,5 +435,30 @@ fn payments() -> Vec<Alert> {
                 (r#"stripe_payments_total{type="ticket",status="failed"}"#, "0x60 2x60"),
             ],
         ),
+        Alert::new(
+            Ticket,
+            "RefundsFail",
+            "0m",
+            r#"sum by (job) (increase(stripe_payments_total{status="refund_failed"}[6h])) > 0"#,
+        )
+        .says(
+            "Money that should go back could not be sent ({{ $labels.job }})",
+            "A bank or Stripe refused a refund for good: somebody waits for money, and nothing tries it again.",
+        )
+        .fires(
+            30,
+            "",
+            &[(r#"stripe_payments_total{type="ticket",status="refund_failed"}"#, "0x20 1x30")],
+        )
+        .silent(
+            30,
+            &[(r#"stripe_payments_total{type="ticket",status="refund_failed"}"#, "4x40")],
+        )
+        .edge_fires(
+            "fires from the first one in a fresh process",
+            10,
+            "",
+            &[(r#"stripe_payments_total{type="ticket",status="refund_failed"}"#, "_x5 0 1x20")],
+        ),
     ]
 }

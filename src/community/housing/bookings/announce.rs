@@ -16,6 +16,7 @@ use crate::community::letters::bookings::{self as letters, Reminder};
 use crate::community::notifications::kinds::NotificationKind;
 use crate::community::notifications::tell::Tell;
 use crate::community::payments::causes;
+use crate::community::payments::quote::Purpose;
 use crate::community::{Person, personal_channel};
 use crate::email::BookingStep;
 
@@ -139,6 +140,10 @@ pub(super) fn stepped(
             }
             if let Some((payment, minor)) = after.progress.bill.owed() {
                 effects.push(Effect::job(causes::owed(payment, &after.id, Some(minor))?));
+            }
+            if before.progress.bill.payment == Payment::Due {
+                let guest = after.request.guest_id.as_str();
+                effects.push(Effect::job(causes::page_ends(Purpose::Booking, &after.id, guest)?));
             }
         }
         Status::Completed => {

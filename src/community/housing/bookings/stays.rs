@@ -79,7 +79,6 @@ impl Payable for Stays {
                 quantity: 1,
             }],
             held_until: now.saturating_add(HELD).unwrap_or(Timestamp::MAX),
-            account: None,
         })
     }
 

@@ -55,7 +55,8 @@ fn paid() -> SeenSession {
 }
 
 fn refund(id: &str, amount: u64, status: RefundStatus) -> SeenRefund {
-    SeenRefund { id: id.to_owned(), own: None, amount, status }
+    let why = (status == RefundStatus::Failed).then(|| "declined".to_owned());
+    SeenRefund { id: id.to_owned(), own: None, amount, status, why }
 }
 
 /// A payment with its rows, as the store keeps it.
@@ -105,7 +106,7 @@ impl Kept {
         self.postings.iter().fold((0, 0), |(money, fees), posting| {
             let sign = match posting.movement {
                 Movement::Captured | Movement::RefundFailed | Movement::Reinstated => 1,
-                Movement::Refunded | Movement::Disputed => -1,
+                Movement::Refunded | Movement::Disputed | Movement::Settled => -1,
             };
             (money + sign * i128::from(posting.minor), fees + sign * i128::from(posting.fee))
         })
@@ -221,6 +222,62 @@ fn a_refund_that_stripe_does_not_make_is_free_again() {
     kept.see(&Seen::Refund(made));
     assert_eq!(kept.head.refundable(), TOTAL - 100);
     kept.check();
+}
+
+#[test]
+fn what_did_not_arrive_is_owed_until_it_is_asked_for_again_or_settled() {
+    let euro = facts().total.currency;
+    let mut kept = Kept::of(&[Seen::Session(paid())]);
+    kept.head.settle(Place::Taken, now());
+    let due = kept.head.ask_refund(euro, Some(1000), None, None, now()).unwrap();
+    kept.refunds.insert("a".to_owned(), due);
+    let told =
+        |status| Seen::Refund(SeenRefund { own: Some("a".to_owned()), ..refund("re_1", 1000, status) });
+    kept.see(&told(RefundStatus::Succeeded));
+    assert_eq!(kept.head.owed(), 0);
+    for _ in 0..2 {
+        kept.see(&told(RefundStatus::Failed));
+        kept.see(&told(RefundStatus::Succeeded));
+        assert_eq!((kept.head.owed(), kept.head.failed_why.as_deref()), (1000, Some("declined")));
+    }
+    // Of what the dashboard sends back those know who did it there; all of it leaves nothing that is owed.
+    let mut by_hand = kept.clone();
+    by_hand.see(&Seen::Refund(refund("re_2", TOTAL, RefundStatus::Succeeded)));
+    assert_eq!(by_hand.head.owed(), 0);
+    by_hand.see(&Seen::Refund(refund("re_2", TOTAL, RefundStatus::Failed)));
+    assert_eq!(by_hand.head.owed(), 1000);
+
+    let again = kept.head.ask_refund(euro, Some(400), None, None, now()).unwrap();
+    kept.refunds.insert("b".to_owned(), again);
+    assert_eq!(kept.head.owed(), 600);
+    let settle = |head: &mut Head, wanted| {
+        head.settle_otherwise(&facts(), wanted, "root".to_owned(), "cash".to_owned(), now())
+    };
+    assert_eq!(settle(&mut kept.head, Some(601)).unwrap_err(), RefundRefusal::NotOwed(Money::new(600, euro)));
+    let (settled, posting) = settle(&mut kept.head, None).unwrap();
+    kept.refunds.insert("c".to_owned(), settled);
+    kept.postings.push(posting);
+    assert_eq!((kept.head.owed(), kept.head.refunded, kept.head.refunding), (0, 600, 400));
+    assert!(settle(&mut kept.head, None).is_err());
+    kept.check();
+}
+
+#[test]
+fn a_refund_without_money_is_put_off_for_three_days() {
+    let mut one = Refund::due(100, now());
+    let (mut at, mut tries) = (now(), 0);
+    while let Some(after) = one.put_off("balance_insufficient".to_owned(), at) {
+        let next = after.not_before.unwrap();
+        assert!(next > at && next.duration_since(at) <= LONGEST_PAUSE);
+        (one, at, tries) = (after, next, tries + 1);
+    }
+    assert_eq!((tries, at.duration_since(now()).as_hours()), (7, 79));
+    let failed = |why: &str| {
+        let (status, refused) = (RefundStatus::Failed, Some(why.to_owned()));
+        Refund { status, refused, ..Refund::due(100, now()) }.tried_again_at(now())
+    };
+    assert_eq!(failed("insufficient_funds"), Some(now() + FIRST_PAUSE));
+    assert_eq!(failed("declined"), None);
 }
 
 #[test]

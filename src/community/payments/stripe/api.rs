@@ -272,6 +272,10 @@ fn failed(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failed {
     let (error, may_work) = match status.as_u16() {
         // Another call had the key, as where a setting was changed meanwhile.
         400 if told.kind == "idempotency_error" => (StripeError::Unknown(why), false),
+        // It has closed itself, or cut itself off from here.
+        403 if told.code == "account_invalid" => {
+            (StripeError::Refused { status: 403, code: told.code, message }, false)
+        }
         401 | 403 | 300..=399 => (StripeError::Misconfigured(why), false),
         409 | 429 => {
             let wait =

@@ -13,10 +13,10 @@ pub use self::amount::from_stripe;
 use self::amount::to_stripe;
 pub use self::api::StripeError;
 use self::api::{Api, Call, Form};
-pub use self::objects::{About, News};
-use self::objects::{Dispute, Intent, List, PAYMENT, REFUND, Refund, Session, read_event};
+pub use self::objects::{About, Link, News};
+use self::objects::{Account, Dispute, Intent, List, PAYEE, PAYMENT, REFUND, Refund, Session, read_event};
 pub use self::seen::{
-    DisputeStatus, RefundStatus, Seen, SeenDispute, SeenRefund, SeenSession, SessionStatus,
+    DisputeStatus, RefundStatus, Seen, SeenAccount, SeenDispute, SeenRefund, SeenSession, SessionStatus,
 };
 pub use self::signature::SignatureError;
 use self::signature::WebhookKeys;
@@ -49,6 +49,8 @@ pub struct NewRefund<'a> {
     pub payment: &'a str,
     /// The id of the refund.
     pub refund: &'a str,
+    /// How often Stripe has refused it for want of money: it keeps that under the key, so the next try has another one.
+    pub tries: u32,
     /// The payment intent.
     pub intent: &'a str,
     /// How much; all that is left without it.
@@ -122,7 +124,11 @@ impl Stripe {
         if new.is_connected {
             form = form.with("reverse_transfer", "true").with("refund_application_fee", "true");
         }
-        let call = Call::Do { form, key: &format!("{}.refund.{}", new.payment, new.refund) };
+        let mut key = format!("{}.refund.{}", new.payment, new.refund);
+        if new.tries > 0 {
+            key = format!("{key}.{}", new.tries);
+        }
+        let call = Call::Do { form, key: &key };
         Ok(self.api.call::<Refund>(&["refunds"], call).await?.seen())
     }
 
@@ -142,6 +148,45 @@ impl Stripe {
     pub async fn payment_of(&self, intent: &str) -> Result<Option<String>, StripeError> {
         let call = Call::Read(Form::default());
         Ok(self.api.call::<Intent>(&["payment_intents", intent], call).await?.payment())
+    }
+
+    /// Makes an account for a payee who had so many before, once for that number.
+    pub async fn create_account(&self, user_id: &str, before: u32) -> Result<SeenAccount, StripeError> {
+        let form = Form::default()
+            .with("type", "express")
+            .with("capabilities[card_payments][requested]", "true")
+            .with("capabilities[transfers][requested]", "true")
+            .with(format!("metadata[{PAYEE}]"), user_id);
+        let call = Call::Do { form, key: &format!("payee.{user_id}.{before}") };
+        Ok(self.api.call::<Account>(&["accounts"], call).await?.seen())
+    }
+
+    /// How an account is; refused where it is closed or cut off.
+    pub async fn account(&self, id: &str) -> Result<SeenAccount, StripeError> {
+        let call = Call::Read(Form::default());
+        Ok(self.api.call::<Account>(&["accounts", id], call).await?.seen())
+    }
+
+    /// A page on which a payee says what is due. Each opens once, so each has a key of its own.
+    pub async fn account_link(
+        &self,
+        account: &str,
+        again: &str,
+        done: &str,
+        key: &str,
+    ) -> Result<Link, StripeError> {
+        let form = Form::default()
+            .with("account", account)
+            .with("refresh_url", again)
+            .with("return_url", done)
+            .with("type", "account_onboarding");
+        self.api.call(&["account_links"], Call::Do { form, key }).await
+    }
+
+    /// A page on which a payee sees the money; likewise.
+    pub async fn login_link(&self, account: &str, key: &str) -> Result<String, StripeError> {
+        let call = Call::Do { form: Form::default(), key };
+        Ok(self.api.call::<Link>(&["accounts", account, "login_links"], call).await?.url)
     }
 
     fn of_intent(intent: &str) -> Call<'static> {

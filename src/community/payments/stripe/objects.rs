@@ -7,12 +7,19 @@ use mundotango_storage::db::time_of_id;
 use serde::{Deserialize, Serialize, de};
 use serde_json::value::RawValue;
 
-use super::seen::{DisputeStatus, RefundStatus, Seen, SeenDispute, SeenRefund, SeenSession, SessionStatus};
+use super::seen::{
+    DisputeStatus, RefundStatus, Seen, SeenAccount, SeenDispute, SeenRefund, SeenSession, SessionStatus,
+};
 
 /// The field of metadata that names a payment. Other programs may use the same account, with names of their own.
 pub(super) const PAYMENT: &str = "mundotango_payment";
+/// The field of metadata that names a payee.
+pub(super) const PAYEE: &str = "mundotango_payee";
 /// The field of metadata that names a refund.
 pub(super) const REFUND: &str = "mundotango_refund";
+/// Most of what an account still lacks that is read, and the longest name of it in bytes.
+const MOST_DUE: usize = 30;
+const MAX_DUE_BYTES: usize = 100;
 /// The longest id that Stripe makes.
 const MAX_ID_BYTES: usize = 255;
 
@@ -98,6 +105,7 @@ pub(super) struct Refund {
     id: String,
     amount: u64,
     status: Option<String>,
+    failure_reason: Option<String>,
     payment_intent: Option<String>,
     metadata: Option<Metadata>,
 }
@@ -111,10 +119,63 @@ impl Refund {
             status: match self.status.as_deref() {
                 Some("succeeded") => RefundStatus::Succeeded,
                 Some("failed" | "canceled") => RefundStatus::Failed,
+                Some("requires_action") => RefundStatus::NeedsAction,
                 _ => RefundStatus::Pending,
+            },
+            why: match self.status.as_deref() {
+                Some("failed") => self.failure_reason.clone().or_else(|| Some("unknown".to_owned())),
+                Some("canceled") => Some("canceled".to_owned()),
+                _ => None,
             },
         }
     }
+}
+
+/// An account of a payee's.
+#[derive(Deserialize)]
+pub(super) struct Account {
+    id: String,
+    #[serde(default)]
+    payouts_enabled: bool,
+    capabilities: Option<Capabilities>,
+    requirements: Option<Requirements>,
+}
+
+#[derive(Deserialize)]
+struct Capabilities {
+    transfers: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Requirements {
+    currently_due: Option<Vec<String>>,
+    disabled_reason: Option<String>,
+}
+
+impl Account {
+    pub(super) fn seen(self) -> SeenAccount {
+        let transfers = self.capabilities.and_then(|capabilities| capabilities.transfers);
+        let (due, disabled) = self
+            .requirements
+            .map_or((None, None), |requirements| (requirements.currently_due, requirements.disabled_reason));
+        let is_name = |name: &String| name.len() <= MAX_DUE_BYTES;
+        SeenAccount {
+            id: self.id,
+            takes_money: transfers.as_deref() == Some("active"),
+            pays_out: self.payouts_enabled,
+            due: due.unwrap_or_default().into_iter().filter(is_name).take(MOST_DUE).collect(),
+            disabled: disabled.filter(is_name),
+        }
+    }
+}
+
+/// A page that a payee opens once.
+#[derive(Deserialize)]
+pub struct Link {
+    /// Its address.
+    pub url: String,
+    /// Until when, in seconds since 1970.
+    pub expires_at: Option<i64>,
 }
 
 /// A page of a list.
@@ -176,6 +237,8 @@ struct Event<'a> {
     id: String,
     #[serde(rename = "type")]
     kind: String,
+    /// The connected account that it is about.
+    account: Option<String>,
     #[serde(borrow)]
     data: Data<'a>,
 }
@@ -193,6 +256,8 @@ pub struct News {
     pub event: String,
     /// What it is about; `None` for kinds of events that are not read.
     pub about: Option<About>,
+    /// The account of a payee that is another way: Stripe is asked how.
+    pub account: Option<String>,
 }
 
 /// What is said, and of which payment.
@@ -217,9 +282,13 @@ impl About {
 /// Reads an event that was verified. An error is of the event itself: an object that is not as it was thought to be only has
 /// to be asked for.
 pub(super) fn read_event(body: &[u8]) -> Result<News, serde_json::Error> {
-    let Event { id, kind, data: Data { object } } = serde_json::from_slice(body)?;
+    let Event { id, kind, account, data: Data { object } } = serde_json::from_slice(body)?;
     if id.is_empty() || id.len() > MAX_ID_BYTES {
         return Err(de::Error::custom("its id is none"));
+    }
+    if matches!(&*kind, "account.updated" | "account.application.deauthorized" | "capability.updated") {
+        let account = account.filter(|account| account.len() <= MAX_ID_BYTES);
+        return Ok(News { event: id, about: None, account });
     }
     let about = read_about(&kind, object.get()).or_else(|error| {
         tracing::warn!(%error, kind, event = id, "Stripe tells something in a form of its own");
@@ -227,7 +296,7 @@ pub(super) fn read_event(body: &[u8]) -> Result<News, serde_json::Error> {
         let about = About::of(charge.metadata.as_ref(), charge.payment_intent, Seen::Changed);
         Ok::<_, serde_json::Error>(Some(about))
     });
-    Ok(News { event: id, about: about.unwrap_or_default() })
+    Ok(News { event: id, about: about.unwrap_or_default(), account: None })
 }
 
 fn read_about(kind: &str, object: &str) -> Result<Option<About>, serde_json::Error> {
@@ -327,7 +396,7 @@ mod tests {
         let own = json!({PAYMENT: ID, REFUND: "r"});
         let told = (Some(ID.to_owned()), Some("r".to_owned()), RefundStatus::Succeeded);
         assert_eq!(refund("succeeded", own), told);
-        assert_eq!(refund("requires_action", json!({})), (None, None, RefundStatus::Pending));
+        assert_eq!(refund("requires_action", json!({})), (None, None, RefundStatus::NeedsAction));
         assert_eq!(refund("canceled", json!({})).2, RefundStatus::Failed);
         let charge = json!({"id": "ch_1", "amount_refunded": 100, "payment_intent": "pi_1", "metadata": {PAYMENT: ID}});
         assert_eq!(news("charge.refunded", &charge).about.unwrap().seen, Seen::Changed);
@@ -349,6 +418,24 @@ mod tests {
             let Seen::Dispute(seen) = about.seen else { panic!("{:?}", about.seen) };
             assert_eq!(seen.status.is_withdrawn(), is_withdrawn, "{status}");
         }
+    }
+
+    #[test]
+    fn what_an_account_lacks_is_read_and_an_event_names_it_alone() {
+        let account = json!({
+            "id": "acct_1", "details_submitted": true, "payouts_enabled": false, "capabilities": {"transfers": "pending"},
+            "requirements": {"currently_due": ["external_account"], "disabled_reason": "requirements.past_due"},
+        });
+        let seen = serde_json::from_value::<Account>(account.clone()).unwrap().seen();
+        assert!(!seen.takes_money && !seen.pays_out && !seen.is_closed(), "{seen:?}");
+        assert_eq!(seen.due, ["external_account"]);
+        let bare = serde_json::from_value::<Account>(json!({"id": "acct_1"})).unwrap().seen();
+        assert!(!bare.takes_money && bare.due.is_empty(), "{bare:?}");
+        let event = json!({
+            "id": "evt_1", "type": "account.updated", "account": "acct_1", "data": {"object": account},
+        });
+        let news = read_event(event.to_string().as_bytes()).unwrap();
+        assert_eq!((news.account.as_deref(), news.about), (Some("acct_1"), None));
     }
 
     #[test]

@@ -61,6 +61,9 @@ pub struct SeenRefund {
     pub amount: u64,
     /// How far it is.
     pub status: RefundStatus,
+    /// Why the bank did not take it, as Stripe names that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// How far a refund is.
@@ -71,12 +74,16 @@ pub enum RefundStatus {
     Due,
     /// Stripe does not make it.
     Refused,
+    /// The payer has to say first where the money is to go: Stripe asks by a letter of its own.
+    NeedsAction,
     /// The bank is at it.
     Pending,
     /// The money went back.
     Succeeded,
     /// The bank did not take it: the money came again.
     Failed,
+    /// An admin gave the money back by other means than Stripe.
+    Settled,
 }
 
 impl RefundStatus {
@@ -86,10 +93,35 @@ impl RefundStatus {
         match self {
             Self::Due => 0,
             Self::Refused => 1,
-            Self::Pending => 2,
-            Self::Succeeded => 3,
-            Self::Failed => 4,
+            Self::NeedsAction => 2,
+            Self::Pending => 3,
+            Self::Succeeded => 4,
+            Self::Failed => 5,
+            Self::Settled => 6,
         }
+    }
+}
+
+/// How a payee's account is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenAccount {
+    /// Its id.
+    pub id: String,
+    /// Whether money can go on to it.
+    pub takes_money: bool,
+    /// Whether Stripe pays out from it.
+    pub pays_out: bool,
+    /// What Stripe still wants to know, by Stripe's names.
+    pub due: Vec<String>,
+    /// Why it is not in use, by Stripe's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<String>,
+}
+
+impl SeenAccount {
+    /// Whether the payee can do nothing about it. What is only missing has a reason that begins with `requirements.`.
+    pub fn is_closed(&self) -> bool {
+        self.disabled.as_deref().is_some_and(|why| !why.starts_with("requirements."))
     }
 }
 
