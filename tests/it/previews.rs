@@ -314,7 +314,7 @@ async fn nothing_is_looked_at_where_previews_are_off() {
     let settings = [("LINK_PREVIEWS__ENABLED", "false"), ("LINK_PREVIEWS__PRIVATE_ADDRESSES", "true")];
     let (site, server) = tokio::join!(Site::start(), Server::start_with(&settings));
     let ana = server.register("ana").await;
-    let root = server.user("root", "superAdmin");
+    let root = server.user("root", "admin");
     let id = post(&server, &ana, json!({"content": site.page(1, "/page")})).await;
     let (status, queue) = server.get("/api/admin/jobs/queues/link_preview?state=waiting", &root).await;
     assert_eq!((status, &queue["items"]), (StatusCode::OK, &json!([])), "{queue}");
