@@ -168,7 +168,8 @@ fn heard(seen: &Seen, id: &str) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_is_looked_at_once_and_its_preview_goes_with_it() {
-    let (site, server) = tokio::join!(Site::start(), Server::start_with(OF_TESTS));
+    let site = Site::start().await;
+    let server = Server::start_with(OF_TESTS).await;
     let (ana, ben) = (server.register("ana").await, server.register("ben").await);
     let feed = watch(&server, &ben, "posts:feed").await.unwrap();
     let link = site.page(1, "/page?a=1#top");
@@ -215,7 +216,8 @@ async fn a_link_is_looked_at_once_and_its_preview_goes_with_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_a_site_does_what_is_shown_of_it_is_bounded_and_plain() {
-    let (site, server) = tokio::join!(Site::start(), Server::start_with(OF_TESTS));
+    let site = Site::start().await;
+    let server = Server::start_with(OF_TESTS).await;
     let ana = server.register("ana").await;
     let cases = [
         ("/endless", Some("endless")),
@@ -246,7 +248,8 @@ async fn whatever_a_site_does_what_is_shown_of_it_is_bounded_and_plain() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_site_that_hangs_holds_up_no_other() {
-    let (site, server) = tokio::join!(Site::start(), Server::start_with(OF_TESTS));
+    let site = Site::start().await;
+    let server = Server::start_with(OF_TESTS).await;
     let ana = server.register("ana").await;
     let hanging = [site.page(1, "/slow"), site.page(2, "/drip"), site.page(3, "/slow")];
     let mut ids = Vec::new();
@@ -266,7 +269,8 @@ async fn a_site_that_hangs_holds_up_no_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn links_that_are_told_to_some_alone_and_those_of_who_wants_no_preview_are_not_asked() {
-    let (site, server) = tokio::join!(Site::start(), Server::start_with(OF_TESTS));
+    let site = Site::start().await;
+    let server = Server::start_with(OF_TESTS).await;
     let ana = server.register("ana").await;
     let hidden = |number: u8| site.page(number, &format!("/hidden-{number}"));
     let private = post(&server, &ana, json!({"content": hidden(1), "visibility": "private"})).await;
@@ -287,7 +291,8 @@ async fn links_that_are_told_to_some_alone_and_those_of_who_wants_no_preview_are
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t43_links_into_the_nodes_own_network_are_not_asked() {
     let settings = [("LINK_PREVIEWS__ENABLED", "true")];
-    let (site, server) = tokio::join!(Site::start(), Server::start_with(&settings));
+    let site = Site::start().await;
+    let server = Server::start_with(&settings).await;
     let ana = server.register("ana").await;
     let port = site.port;
     let links = [
@@ -312,7 +317,8 @@ async fn t43_links_into_the_nodes_own_network_are_not_asked() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_looked_at_where_previews_are_off() {
     let settings = [("LINK_PREVIEWS__ENABLED", "false"), ("LINK_PREVIEWS__PRIVATE_ADDRESSES", "true")];
-    let (site, server) = tokio::join!(Site::start(), Server::start_with(&settings));
+    let site = Site::start().await;
+    let server = Server::start_with(&settings).await;
     let ana = server.register("ana").await;
     let root = server.user("root", "admin");
     let id = post(&server, &ana, json!({"content": site.page(1, "/page")})).await;
