@@ -43,6 +43,7 @@ use crate::community::payments::quote::Purpose;
 use crate::community::payments::service::Payments;
 use crate::community::personal_data;
 use crate::community::personal_data::sweep::Visits;
+use crate::community::posts::previews;
 use crate::community::search::sources::sources;
 use crate::community::site::Site;
 use crate::community::{self, Community, CommunityParts, roles};
@@ -350,6 +351,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
         site: Site::of(&config.mail)?,
         payments: Arc::clone(&payments),
         searcher: searcher(config, &engines.stores.db, &changes, &engine)?,
+        link_previews: config.link_previews.enabled,
     };
     let community = Community::new(&db, parts, &config.auth)?;
     let letters = Letters::new(&db, jobs.clone(), Arc::clone(&tokens), &config.mail, transport(config)?)?;
@@ -358,6 +360,7 @@ async fn assemble(config: &Config, engines: &Engines, findings: OpenApiRouter) -
     let pools = letters::handled(Pools::of(queues(&config.jobs)), &Arc::new(letters));
     let pools = ladder::handled(pools, &teller);
     let pools = sagas(payments::work::handled(pools, &payments), &db, &jobs);
+    let pools = previews::work::handled(pools, &db, &config.link_previews, site)?;
     let pools = analytics::work::handled(chat::handled(pools, &db, &engine), &db, &jobs);
     let pools = of_admins(pools, &db, &jobs, &tokens, &revocations)?;
     let analytics = analytics_of(&db, &jobs, engines);

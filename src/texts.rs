@@ -286,6 +286,26 @@ impl Form {
     }
 }
 
+/// A text of elsewhere as one line of so many characters at most, cut where it is longer, without what a line may not hold.
+/// `None` where nothing of it is seen, or where it was read wrongly.
+pub fn line_of_elsewhere(text: &str, most: usize) -> Option<String> {
+    let kept = text.chars().filter(|character| !turns_direction(*character));
+    let plain: String = kept.map(|character| if is_control(character) { ' ' } else { character }).collect();
+    let line = nfc(&plain.split_whitespace().collect::<Vec<_>>().join(" "));
+    if line.contains(char::REPLACEMENT_CHARACTER) || !line.chars().any(is_visible) {
+        return None;
+    }
+    if line.chars().nth(most).is_none() {
+        return Some(line);
+    }
+    Some(line.chars().take(most.saturating_sub(1)).chain(['…']).collect())
+}
+
+/// An address of elsewhere at which a photo may be.
+pub fn address_of_elsewhere(address: &str) -> Option<String> {
+    PhotoAddress::RULE.apply(address).ok()
+}
+
 /// Most texts have the form already, which is quickly seen.
 fn nfc(text: &str) -> String {
     match is_nfc_quick(text.chars()) {

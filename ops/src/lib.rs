@@ -1,9 +1,12 @@
 //! What every part needs: what the process says of itself, as metrics and as logs; the forms of values that it must not print
-//! or that people write by hand; work that goes on when nobody waits for it. It knows no other part of the product.
+//! or that people write by hand; work that goes on when nobody waits for it; where the node may connect to when users say where.
+//! It knows no other part of the product.
 
 pub mod duration;
 mod logs;
 mod metrics;
+pub mod public_network;
+mod retry_after;
 mod secret;
 mod seldom;
 mod server_urls;
@@ -15,6 +18,7 @@ pub use logs::{
 };
 pub use metrics::{DECLARED, Declared, Metrics, ProcessUsage, UNFED, metrics, process_usage, render};
 pub use prometheus::{Histogram, IntCounter, IntGauge};
+pub use retry_after::retry_after;
 pub use secret::Secret;
 pub use seldom::Seldom;
 pub use server_urls::ServerUrls;

@@ -1,10 +1,7 @@
 //! Which endpoints the node may connect to.
 
-use std::net::IpAddr;
-
-use url::{Host, Url};
-
-use crate::network::is_public;
+use mundotango_ops::public_network::may_be_public;
+use url::Url;
 
 /// The only port of public endpoints.
 const HTTPS_PORT: u16 = 443;
@@ -41,7 +38,7 @@ impl EndpointRules {
     }
 
     /// Checks all that can be known without a connection. Names are resolved later, by
-    /// [`PublicOnly`](crate::network::PublicOnly).
+    /// [`PublicOnly`](mundotango_ops::public_network::PublicOnly).
     pub(crate) fn check(&self, endpoint: &Url) -> Result<(), EndpointError> {
         let host = endpoint.host().ok_or(EndpointError::Host)?;
         if !self.hosts.is_empty() && !self.allows(endpoint.host_str().unwrap_or_default()) {
@@ -56,12 +53,7 @@ impl EndpointRules {
         if endpoint.port_or_known_default() != Some(HTTPS_PORT) {
             return Err(EndpointError::Port);
         }
-        let public = match host {
-            Host::Domain(_) => true,
-            Host::Ipv4(address) => is_public(IpAddr::V4(address)),
-            Host::Ipv6(address) => is_public(IpAddr::V6(address)),
-        };
-        if public { Ok(()) } else { Err(EndpointError::Private) }
+        if may_be_public(&host) { Ok(()) } else { Err(EndpointError::Private) }
     }
 
     fn allows(&self, host: &str) -> bool {

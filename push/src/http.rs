@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use mundotango_ops::public_network::{NotPublic, PublicOnly};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, header};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -12,7 +13,6 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{PushError, SetupError};
-use crate::network::{NotPublic, PublicOnly};
 
 /// Most bytes of an answer that are read. Errors have some hundred.
 const MAX_ANSWER: usize = 4 * 1024;
@@ -148,12 +148,8 @@ pub(crate) async fn send(request: RequestBuilder, timeout: Duration) -> Result<A
 /// Why there is no answer. A private address stays private tomorrow, all else may pass.
 fn failure(error: reqwest::Error) -> PushError {
     let error = error.without_url();
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
-    while let Some(error) = cause {
-        if error.is::<NotPublic>() {
-            return PushError::refused(NotPublic.to_string());
-        }
-        cause = error.source();
+    if NotPublic::caused(&error) {
+        return PushError::refused(NotPublic.to_string());
     }
     if error.is_builder() {
         return PushError::refused(reason(&error));
@@ -175,19 +171,7 @@ fn reason(error: &dyn Error) -> String {
 
 fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
-    parse_retry_after(value, SystemTime::now())
-}
-
-/// Reads `Retry-After`: seconds or a date (RFC 9110, 10.2.3).
-fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
-    let value = value.trim();
-    let wait = if let Ok(seconds) = value.parse() {
-        Duration::from_secs(seconds)
-    } else {
-        // A date that has passed means: now.
-        httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()
-    };
-    Some(wait.min(MAX_RETRY_AFTER))
+    mundotango_ops::retry_after(value, SystemTime::now(), MAX_RETRY_AFTER)
 }
 
 #[cfg(test)]
@@ -196,24 +180,6 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-
-    #[test]
-    fn the_time_to_wait_is_read_in_all_its_forms() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        for (value, wanted) in [
-            ("120", Some(120)),
-            (" 0 ", Some(0)),
-            ("99999999999", Some(86_400)),
-            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
-            ("Sunday, 06-Nov-94 08:50:37 GMT", Some(60)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-            ("Sat, 06 Nov 2094 08:00:00 GMT", Some(86_400)),
-            ("-5", None),
-            ("soon", None),
-        ] {
-            assert_eq!(parse_retry_after(value, now), wanted.map(Duration::from_secs), "{value}");
-        }
-    }
 
     #[test]
     fn an_answer_is_quoted_short_and_on_one_line() {

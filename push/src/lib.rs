@@ -16,7 +16,6 @@ mod endpoint;
 mod error;
 mod fcm;
 mod http;
-mod network;
 mod options;
 mod push;
 mod pusher;

@@ -1,5 +1,5 @@
-//! How often somebody may register, log in and refresh, fetch and import calendars, comment, report, mention people, offer groups to
-//! strangers, and hand places on.
+//! How often somebody may register, log in and refresh, fetch and import calendars, comment, report, mention people, have links
+//! looked at, offer groups to strangers, and hand places on.
 //!
 //! Each address has a quota for each of the three. Guessing passwords is held up by counting failures alone: those of an
 //! address at an account close the account for that address, so nobody can lock the owner out from elsewhere. Failures of
@@ -38,6 +38,8 @@ const COMMENTS: Quota = Quota { limit: 30, window: MINUTE };
 const REPORTS: Quota = Quota { limit: 20, window: Duration::from_hours(24) };
 /// How many people a user mentions.
 const MENTIONS: Quota = Quota { limit: 100, window: Duration::from_hours(24) };
+/// How many links of a user are looked at.
+const PREVIEWS: Quota = Quota { limit: 60, window: HOUR };
 /// To how many people who do not know the user the user offers groups.
 const OFFERS: Quota = Quota { limit: 300, window: Duration::from_hours(24) };
 /// To how many people a user offers a place at an event.
@@ -144,6 +146,11 @@ impl Limits {
     pub(super) async fn handover(&self, user_id: &str) -> Result<(), Problem> {
         let wait = self.take(&format!("handover:{user_id}"), HANDOVERS).await;
         wait.map_or(Ok(()), |wait| Err(too_many("places that you offer", wait)))
+    }
+
+    /// Whether a link of a user is looked at.
+    pub(super) async fn preview(&self, user_id: &str) -> bool {
+        self.take(&format!("preview:{user_id}"), PREVIEWS).await.is_none()
     }
 
     /// So many people whom a user mentions.

@@ -89,6 +89,7 @@ pub fn kinds() -> Vec<&'static KindSpec> {
         posts::store::POSTS.spec(),
         posts::store::POST_REACTIONS.spec(),
         posts::polls::store::POLL_VOTES.spec(),
+        posts::previews::known::LINK_PREVIEWS.spec(),
         posts::timeline::store::TIMELINES.spec(),
         posts::timeline::store::POPULAR_AUTHORS.spec(),
         posts::comments::kind::COMMENTS.spec(),
@@ -174,6 +175,7 @@ pub struct Community {
     comments: CommentStore,
     changed_posts: ChangedPosts,
     timelines: Timelines,
+    link_previews: bool,
     bookmarks: BookmarkStore,
     circles: Circles,
     hot: Arc<dyn HotState>,
@@ -225,13 +227,25 @@ pub struct CommunityParts {
     pub payments: Arc<Payments>,
     /// Searches for words.
     pub searcher: Searcher,
+    /// Whether links of posts are looked at.
+    pub link_previews: bool,
 }
 
 impl Community {
     /// The community on its store.
     pub fn new(db: &Db, parts: CommunityParts, auth: &AuthOptions) -> anyhow::Result<Self> {
-        let CommunityParts { hot, engine, tokens, revocations, jobs, pusher, site, payments, searcher } =
-            parts;
+        let CommunityParts {
+            hot,
+            engine,
+            tokens,
+            revocations,
+            jobs,
+            pusher,
+            site,
+            payments,
+            searcher,
+            link_previews,
+        } = parts;
         let passwords = Passwords::new(auth.password_concurrency)?;
         let limits = Limits::new(auth.rates.clone(), Arc::clone(&hot));
         let refresh_token_ttl = auth.refresh_token_ttl;
@@ -255,6 +269,7 @@ impl Community {
             comments,
             changed_posts,
             timelines: Timelines::new(db, &circles),
+            link_previews,
             bookmarks: BookmarkStore::new(db.clone()),
             circles,
             hot,

@@ -15,8 +15,8 @@ use mundotango_storage::scylla::ScyllaOptions;
 use super::layers::{ENV_PREFIX, Source, Tree, variable};
 use super::read::Unknown;
 use super::{
-    AuthOptions, ClusterOptions, Config, DrainOptions, JobsOptions, PaymentsOptions, RateOptions,
-    SearchOptions,
+    AuthOptions, ClusterOptions, Config, DrainOptions, JobsOptions, LinkPreviewOptions, PaymentsOptions,
+    RateOptions, SearchOptions,
 };
 use crate::email::{MailOptions, SendgridOptions, SesOptions, SmtpOptions};
 
@@ -75,6 +75,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section::of::<ApnsOptions>("push.apns"),
     Section::of::<PaymentsOptions>("payments"),
     Section::of::<SearchOptions>("search"),
+    Section::of::<LinkPreviewOptions>("link_previews"),
     Section::of::<DrainOptions>("drain"),
     Section::of::<LogOptions>("log"),
     Section::of::<TracesOptions>("traces"),

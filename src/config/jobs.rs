@@ -24,11 +24,22 @@ pub struct JobsOptions {
     pub series: usize,
     /// Exports and deletions of accounts on which a node works at the same time.
     pub personal_data: usize,
+    /// Links of posts that a node looks at at the same time.
+    pub link_preview: usize,
 }
 
 impl Default for JobsOptions {
     fn default() -> Self {
-        Self { email: 5, notification: 10, push: 20, analytics: 5, payment: 5, series: 5, personal_data: 2 }
+        Self {
+            email: 5,
+            notification: 10,
+            push: 20,
+            analytics: 5,
+            payment: 5,
+            series: 5,
+            personal_data: 2,
+            link_preview: 5,
+        }
     }
 }
 
@@ -43,6 +54,7 @@ impl JobsOptions {
             ("payment", self.payment),
             ("series", self.series),
             ("personal_data", self.personal_data),
+            ("link_preview", self.link_preview),
         ];
         let wrong = sizes.into_iter().filter(|(_, size)| !(1..=MOST).contains(size));
         wrong.map(|(name, _)| format!("jobs.{name}: must be from 1 to {MOST}")).collect()

@@ -6,6 +6,7 @@ mod check;
 mod describe;
 mod jobs;
 mod layers;
+mod link_previews;
 mod payments;
 mod read;
 mod search;
@@ -37,6 +38,7 @@ pub use auth::{AuthOptions, RateOptions};
 pub(crate) use check::MIN_SECRET_BYTES;
 pub use jobs::JobsOptions;
 use layers::{Source, Tree};
+pub use link_previews::LinkPreviewOptions;
 pub use payments::PaymentsOptions;
 pub use search::SearchOptions;
 
@@ -70,6 +72,8 @@ pub struct Config {
     pub payments: PaymentsOptions,
     /// The index of words that a node keeps for itself.
     pub search: SearchOptions,
+    /// Whether links of public posts are looked at.
+    pub link_previews: LinkPreviewOptions,
     /// How a node goes away.
     pub drain: DrainOptions,
     /// What is logged, and how.
@@ -190,6 +194,7 @@ impl Default for Config {
             push: PushOptions::default(),
             payments: PaymentsOptions::default(),
             search: SearchOptions::default(),
+            link_previews: LinkPreviewOptions::default(),
             drain: DrainOptions::default(),
             log: LogOptions::default(),
             traces: TracesOptions::default(),

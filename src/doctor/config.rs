@@ -52,6 +52,9 @@ kinds! { "config";
     PRIVATE_PUSH: Warning "private-push-endpoints",
         "users can make the node send requests into its own network",
         "turn `push.private_endpoints` off; it is for development";
+    PRIVATE_PREVIEWS: Warning "private-link-previews",
+        "users can make the node send requests into its own network",
+        "turn `link_previews.private_addresses` off; it is for development";
     PUSH_KEYS: Broken "push-keys",
         "a node does not start with keys of a push service that cannot be read",
         "give the node the file as the service's console gave it, readable for the node's user";
@@ -94,6 +97,9 @@ pub(super) fn look(config: &Config, file: Option<&Path>) -> Vec<Finding> {
         }
         if config.push.private_endpoints {
             findings.push(PRIVATE_PUSH.says("push.private_endpoints is on"));
+        }
+        if config.link_previews.enabled && config.link_previews.private_addresses {
+            findings.push(PRIVATE_PREVIEWS.says("link_previews.private_addresses is on"));
         }
     }
     let mail = &config.mail;

@@ -14,11 +14,12 @@ use crate::community::audit::roots::{RootKey, Roots};
 use crate::community::events::{self, series};
 use crate::community::moderation::enforcing::{self, Enforcer};
 use crate::community::notifications::tell::{NOTIFICATION, PUSHES};
+use crate::community::posts::previews;
 use crate::community::{self, letters, payments, personal_data};
 use crate::config::JobsOptions;
 
 /// The queues, and how many of their jobs this node does at the same time.
-pub(super) fn queues(options: &JobsOptions) -> [(&'static Queue, usize); 7] {
+pub(super) fn queues(options: &JobsOptions) -> [(&'static Queue, usize); 8] {
     [
         (&letters::EMAIL, options.email),
         (&NOTIFICATION, options.notification),
@@ -27,6 +28,7 @@ pub(super) fn queues(options: &JobsOptions) -> [(&'static Queue, usize); 7] {
         (&payments::causes::PAYMENT, options.payment),
         (&series::jobs::SERIES_WORK, options.series),
         (&personal_data::work::PERSONAL_DATA, options.personal_data),
+        (&previews::work::LINK_PREVIEW, options.link_preview),
     ]
 }
 

@@ -154,13 +154,13 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
             "/api/posts".to_owned(),
             json!({
                 "content": "x", "visibility": "private", "media": [{"url": "https://a.example/a.jpg"}],
-                "poll": {"options": ["a", "b"], "multiple": true, "until": tomorrow},
+                "poll": {"options": ["a", "b"], "multiple": true, "until": tomorrow}, "preview": true,
             }),
         ),
         (
             "patch /api/posts/{id}",
             format!("/api/posts/{post}"),
-            json!({"content": "y", "visibility": "public", "media": [], "revision": 1}),
+            json!({"content": "y", "visibility": "public", "media": [], "preview": true, "revision": 1}),
         ),
         (
             "post /api/posts/{id}/comments",

@@ -47,6 +47,7 @@ mod personal;
 mod policy;
 mod polls;
 mod posts;
+mod previews;
 mod process;
 mod profiles;
 mod proxy;

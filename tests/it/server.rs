@@ -38,6 +38,8 @@ const NO_RATES: &[(&str, &str)] = &[
     ("AUTH__RATES__REFRESHES_PER_ADDRESS", "0"),
     ("AUTH__RATES__LINKS_PER_ADDRESS", "0"),
 ];
+/// No test asks servers elsewhere.
+const NO_PREVIEWS: &[(&str, &str)] = &[("LINK_PREVIEWS__ENABLED", "false")];
 /// The build of the server that the tests are of.
 const BINARY: &str = env!("CARGO_BIN_EXE_mundotango");
 /// Longest wait for a server to start or to end.
@@ -95,7 +97,7 @@ impl Server {
 
     /// The same without waiting until it is ready.
     pub fn begin_with(settings: &[(&str, &str)]) -> Self {
-        Self::begin_of(Path::new(BINARY), &[NO_RATES, settings].concat())
+        Self::begin_of(Path::new(BINARY), &[NO_RATES, NO_PREVIEWS, settings].concat())
     }
 
     /// The same with variables of the environment that are no settings.

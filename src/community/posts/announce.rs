@@ -30,6 +30,9 @@ fn publish(channel: impl Into<String>, message: &PostMessage) -> Result<Effect, 
         PostMessage::Created { post } | PostMessage::Updated { post } => {
             Effect::publish_now(channel, message, &PostMessage::Changed { post_id: post.id.clone() })
         }
+        PostMessage::Previewed { post_id, .. } => {
+            Effect::publish_now(channel, message, &PostMessage::Changed { post_id: post_id.clone() })
+        }
         PostMessage::Deleted { .. } | PostMessage::Changed { .. } => Effect::publish(channel, message),
     }
 }
@@ -84,6 +87,17 @@ pub(super) fn announce_edit(
     }
     effects.push(Effect::changed(POST, &after.id));
     Ok(effects)
+}
+
+/// Tells those who look at a post, and at the feed, what the page says of itself to which it leads. Only public posts are looked at.
+pub(super) fn announce_preview(post: &Post) -> Result<Vec<Effect>, StoreError> {
+    let Some(preview) = post.preview.as_deref().cloned() else { return Ok(Vec::new()) };
+    let (post_id, revision) = (post.id.clone(), post.revision);
+    let message = PostMessage::Previewed { post_id, revision, preview: preview.into() };
+    [channel_of(&post.id), FEED_CHANNEL.to_owned()]
+        .into_iter()
+        .map(|channel| publish(channel, &message))
+        .collect()
 }
 
 /// Has the author's points follow a post that becomes public, or is so no longer.
@@ -158,6 +172,7 @@ mod tests {
 
     use super::*;
     use crate::community::posts::post::Text;
+    use crate::community::posts::previews::preview::{Page, Preview};
     use crate::relay::Attempt;
 
     #[test]
@@ -175,9 +190,16 @@ mod tests {
             assert_eq!(effect.said(Attempt::AtOnce)["post"]["content"], "after");
             assert_eq!(effect.said(Attempt::Later), changed);
         }
-        let narrowed = Edit { after: Post { visibility: Visibility::Private, ..edit.after.clone() }, ..edit };
+        let private = Post { visibility: Visibility::Private, ..edit.after.clone() };
+        let narrowed = Edit { after: private, before: edit.before };
         for effect in &announce_edit(&narrowed, &PostCounts::default(), &BTreeMap::new()).unwrap()[..2] {
             assert_eq!(effect.said(Attempt::Later), json!({"type": "post.deleted", "postId": "1"}));
+        }
+        let page = Page { title: "Milongas".to_owned(), ..Page::default() };
+        let preview = Some(Box::new(Preview { url: "https://a.example".to_owned(), page }));
+        for effect in &announce_preview(&Post { preview, ..edit.after }).unwrap() {
+            assert_eq!(effect.said(Attempt::AtOnce)["preview"]["host"], "a.example");
+            assert_eq!(effect.said(Attempt::Later), changed);
         }
     }
 }

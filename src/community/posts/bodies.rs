@@ -14,6 +14,7 @@ use super::entities::{Entity, EntityKind, entities, tag_key};
 use super::polls::bodies::{NewPoll, PollState, PollView};
 use super::polls::rules::Poll;
 use super::post::{MOST_MEDIA, Media, MediaKind, Post, Text, Visibility};
+use super::previews::bodies::PreviewView;
 use super::rules::ReactionType;
 use crate::community::Person;
 use crate::texts::{AltText, FeedPlace, PhotoAddress, PostText, TagText};
@@ -60,19 +61,37 @@ pub(super) struct NewPost {
     #[deserr(default)]
     #[schema(value_type = NewPoll, required = false)]
     poll: Given<NewPoll>,
+    /// Whether the server may look at the first link of the words and show what the page says of itself. True if absent; of public
+    /// posts alone.
+    #[deserr(default)]
+    #[schema(value_type = bool, required = false)]
+    preview: Given<bool>,
 }
 
 impl NewPost {
     /// As it is kept, without those whom it mentions; or what is wrong with it, at that time.
-    pub(super) fn parts(self, at: Timestamp) -> Result<(Text, Visibility, Option<Poll>), FieldError> {
+    pub(super) fn parts(self, at: Timestamp) -> Result<NewParts, FieldError> {
         let media = self.media.0.map(media).unwrap_or_default();
         let poll = self.poll.0.map(Poll::from);
         if poll.as_ref().is_some_and(|poll| !poll.is_timely(at)) {
             let message = "must be 5 minutes to 90 days from now";
             return Err(FieldError::new("poll.until", FieldCode::OutOfRange, message));
         }
-        Ok((Text { media, ..Text::new(self.content.into_string(), at) }, self.visibility.0, poll))
+        Ok(NewParts {
+            text: Text { media, ..Text::new(self.content.into_string(), at) },
+            visibility: self.visibility.0,
+            poll,
+            without_preview: self.preview.0 == Some(false),
+        })
     }
+}
+
+/// What a new post is made of.
+pub(super) struct NewParts {
+    pub(super) text: Text,
+    pub(super) visibility: Visibility,
+    pub(super) poll: Option<Poll>,
+    pub(super) without_preview: bool,
 }
 
 /// A change of a post; what is absent stays.
@@ -91,6 +110,10 @@ pub(super) struct PostChange {
     #[deserr(default)]
     #[schema(value_type = Vec<MediaBody>, max_items = 10, required = false)]
     media: Given<UpTo<MediaBody, MOST_MEDIA>>,
+    /// Whether the server may look at the first link of the words and show what the page says of itself.
+    #[deserr(default)]
+    #[schema(value_type = bool, required = false)]
+    preview: Given<bool>,
     /// The revision that was changed: where the post has another one by now, the change is refused.
     #[deserr(default)]
     #[schema(value_type = u32, minimum = 1, maximum = 50, required = false)]
@@ -104,6 +127,7 @@ impl PostChange {
             words: self.content.0.map(|content| (content.into_string(), BTreeMap::new())),
             media: self.media.0.map(media),
             visibility: self.visibility.0.map(|choice| choice.0),
+            without_preview: self.preview.0.map(|is_wanted| !is_wanted),
             of_revision: self.revision.0.map(Whole::get),
         }
     }
@@ -215,6 +239,10 @@ pub(in crate::community) struct PostBody {
     /// What it asks; null where it asks nothing.
     #[schema(required = true)]
     poll: Option<PollView>,
+    /// What the page says of itself to which the first link of the words leads. Null without a link, until the server has looked, and
+    /// where there is nothing to show.
+    #[schema(required = true)]
+    preview: Option<PreviewView>,
     visibility: Visibility,
     created_at: Time,
     /// Rises with each edit, from 1 on.
@@ -246,6 +274,7 @@ impl PostBody {
             content: post.text.content,
             media: post.text.media.into_iter().map(MediaView::from).collect(),
             poll: post.poll.map(PollView::from),
+            preview: post.preview.map(|preview| PreviewView::from(*preview)),
             visibility: post.visibility,
             created_at: post.created_at.into(),
             revision: post.revision,
@@ -327,6 +356,15 @@ pub(in crate::community) enum PostMessage {
     /// A public post was edited.
     #[serde(rename = "post.updated")]
     Updated { post: PostBody },
+    /// The server has looked at the link of a public post.
+    #[serde(rename = "post.previewed")]
+    Previewed {
+        #[serde(rename = "postId")]
+        post_id: String,
+        /// The revision of which it is.
+        revision: u32,
+        preview: PreviewView,
+    },
     /// The post is gone, or not public any more. Who may still see it gets it by asking.
     #[serde(rename = "post.deleted")]
     Deleted {

@@ -17,6 +17,8 @@ use super::bodies::{PostChange, RevisionBody, RevisionsBody, SeenPost};
 use super::editing::{Edit, EditError};
 use super::mentions::Mentioned;
 use super::post::Post;
+use super::previews;
+use super::previews::links::first_link;
 use super::readers::readers_of;
 use crate::community::Community;
 use crate::community::accounts::restrictions::Ability;
@@ -96,6 +98,9 @@ async fn change(
     let told = readers_of(&community.circles, &told, mentioned.new).await?;
     let people = community.people(vec![before.author_id.clone()]).await;
     let counts = community.counts_of(&id).await?;
+    // An edit that gives the text another link, or shows it to everybody, has that looked at.
+    let words = edit.words.as_ref().map_or(&before.text.content, |(content, _)| content);
+    let may_preview = first_link(words).is_some() && community.may_preview(&identity.user_id).await;
     let by = identity.user_id.clone();
     let by_name = people.get(&by).map(|person| format!("@{}", person.username)).unwrap_or_default();
     let effects = {
@@ -105,6 +110,9 @@ async fn change(
             // Where another edit came between that was for others, nobody knows any more who of these may read it.
             if edit.after.visibility == visibility {
                 effects.extend(tell_mentioned(&edit.after.id, &by, &by_name, &told)?);
+            }
+            if may_preview {
+                effects.extend(previews::caused_by(&edit.after)?);
             }
             Ok::<_, StoreError>(effects)
         }

@@ -23,6 +23,8 @@ pub struct PostEdit {
     pub media: Option<Vec<Media>>,
     /// Who may read it.
     pub visibility: Option<Visibility>,
+    /// Whether its link is not looked at.
+    pub without_preview: Option<bool>,
     /// The revision that was changed, where whoever changes it says so.
     pub of_revision: Option<u32>,
 }
@@ -68,6 +70,12 @@ fn edited(before: &Post, edit: &PostEdit, now: Timestamp) -> Result<Option<Post>
     }
     if let Some(media) = &edit.media {
         after.text.media.clone_from(media);
+    }
+    if let Some(without_preview) = edit.without_preview {
+        after.without_preview = without_preview;
+    }
+    if !after.has_preview() {
+        after.preview = None;
     }
     if after.text != before.text {
         if before.revision >= MOST_REVISIONS {
@@ -127,6 +135,10 @@ impl PostStore {
                     part.head.shown_from = after.shown_from;
                     part.enter(feeds::feed_entry(&after)?);
                 }
+                if after.without_preview != before.without_preview {
+                    part.head.without_preview = Some(after.without_preview);
+                }
+                part.head.preview.clone_from(&after.preview);
                 let change = Edit { before, after };
                 for effect in effects(&change)? {
                     part.emit(&effect)?;
@@ -159,6 +171,7 @@ mod tests {
 
     use super::*;
     use crate::community::posts::post::Text;
+    use crate::community::posts::previews::preview::{Page, Preview};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -225,6 +238,36 @@ mod tests {
             post = shown_to(&post, fewer).unwrap().unwrap();
         }
         assert!(matches!(shown_to(&post, Visibility::Friends), Err(EditError::TooManyAudiences)));
+    }
+
+    #[test]
+    fn a_preview_stays_with_its_link_and_goes_with_it() {
+        let text = Text::new("Look: https://a.example/x!", at(0));
+        let mut post = Post::made("1".to_owned(), "ana".to_owned(), text, Visibility::Public);
+        assert_eq!(post.wanted_link(), Some("https://a.example/x"));
+        let url = "https://a.example/x".to_owned();
+        post.preview = Some(Box::new(Preview { url, page: Page::default() }));
+        assert_eq!(post.wanted_link(), None, "it has one");
+        let after = |post: &Post, words: &str| {
+            let words = Some((words.to_owned(), BTreeMap::new()));
+            edited(post, &PostEdit { words, ..PostEdit::default() }, at(1)).unwrap().unwrap()
+        };
+        let other_words = after(&post, "See https://a.example/x, https://b.example");
+        assert_eq!((&other_words.preview, other_words.wanted_link()), (&post.preview, None));
+        let other_link = after(&post, "See https://b.example, https://a.example/x");
+        assert_eq!((&other_link.preview, other_link.wanted_link()), (&None, Some("https://b.example")));
+        assert_eq!(after(&post, "no link").preview, None);
+        let off = PostEdit { without_preview: Some(true), ..PostEdit::default() };
+        let off = edited(&post, &off, at(1)).unwrap().unwrap();
+        assert_eq!((&off.preview, off.wanted_link(), off.revision), (&None, None, 1));
+        let on = PostEdit { without_preview: Some(false), ..PostEdit::default() };
+        assert_eq!(edited(&off, &on, at(2)).unwrap().unwrap().wanted_link(), Some("https://a.example/x"));
+        for narrower in [Visibility::Friends, Visibility::Private] {
+            let edit = PostEdit { visibility: Some(narrower), ..PostEdit::default() };
+            let narrowed = edited(&post, &edit, at(1)).unwrap().unwrap();
+            assert_eq!(narrowed.preview, post.preview, "what was found stays, for those who may read it");
+            assert_eq!(Post { preview: None, ..narrowed }.wanted_link(), None, "and nothing is looked for");
+        }
     }
 
     #[test]

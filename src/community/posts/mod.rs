@@ -13,6 +13,7 @@ pub(super) mod live;
 pub(super) mod mentions;
 pub mod polls;
 pub mod post;
+pub mod previews;
 mod readers;
 pub mod rules;
 pub mod store;
@@ -34,7 +35,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::announce::{announce_new, tell_mentioned};
-use self::bodies::{FeedBody, FeedQuery, NewPost, PostBody, PostCounts, Reaction, SeenPost, key_of};
+use self::bodies::{
+    FeedBody, FeedQuery, NewParts, NewPost, PostBody, PostCounts, Reaction, SeenPost, key_of,
+};
 use self::post::Post;
 use self::readers::Reader;
 use self::rules::ReactionType;
@@ -230,17 +233,21 @@ async fn create(
     ValidJson(body): ValidJson<NewPost>,
 ) -> Result<(StatusCode, Json<PostBody>), Problem> {
     community.must_be_able(&identity.user_id, Ability::Posting).await?;
-    let parts = body.parts(new_id.made_at());
-    let (mut text, visibility, poll) = parts.map_err(|wrong| Problem::invalid(vec![wrong]))?;
+    let parts = body.parts(new_id.made_at()).map_err(|wrong| Problem::invalid(vec![wrong]))?;
+    let NewParts { mut text, visibility, poll, without_preview } = parts;
     let author = identity.user_id;
     let mentioned = community.mentioned(&text.content, &author, &text.mentions).await?;
     text.mentions = mentioned.ids;
-    let post = Post { poll, ..Post::made(new_id.into_text(), author.clone(), text, visibility) };
+    let post = Post::made(new_id.into_text(), author.clone(), text, visibility);
+    let post = Post { poll, without_preview, ..post };
     let people = community.people(vec![author.clone()]).await;
     let told = readers::readers_of(&community.circles, &post, mentioned.new).await?;
     let by_name = people.get(&author).map(|person| format!("@{}", person.username)).unwrap_or_default();
     let mut effects = announce_new(&post, &people)?;
     effects.extend(tell_mentioned(&post.id, &author, &by_name, &told)?);
+    if post.wanted_link().is_some() && community.may_preview(&author).await {
+        effects.extend(previews::caused_by(&post)?);
+    }
     let effects = effects.iter().map(Effect::kept).collect::<Result<Vec<_>, _>>()?;
     community.posts.create(&post, &effects).await?;
     mundotango_ops::metrics().posts_created_total.with_label_values(&[&label(post.visibility)]).inc();

@@ -7,6 +7,8 @@ use mundotango_storage::db::{Found, Part, key, number};
 use serde::{Deserialize, Serialize};
 
 use super::polls::rules::Poll;
+use super::previews::links::first_link;
+use super::previews::preview::Preview;
 pub use super::visibility::Visibility;
 use crate::community::policy::Object;
 
@@ -74,6 +76,8 @@ pub struct Facts {
     mentions: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     poll: Option<Poll>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    without_preview: bool,
     visibility: Visibility,
     created_at: Timestamp,
 }
@@ -87,6 +91,7 @@ impl Facts {
             media,
             mentions,
             poll: post.poll.clone(),
+            without_preview: post.without_preview,
             visibility: post.visibility,
             created_at: post.created_at,
         }
@@ -118,6 +123,12 @@ pub struct Head {
     /// From which revision on readers see what it said; 0 for all. What was written for few is not shown to those who came later.
     #[serde(default)]
     pub(super) shown_from: u32,
+    /// What the page says of itself to which the text leads, once somebody has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) preview: Option<Box<Preview>>,
+    /// Whether it is not looked at, where that was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) without_preview: Option<bool>,
     /// The decisions of the moderators that take it away: until the time to appeal is over it is there for its author alone.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) hidden_by: BTreeSet<String>,
@@ -159,6 +170,10 @@ pub struct Post {
     pub revision: u32,
     /// What it asks.
     pub poll: Option<Poll>,
+    /// What the page says of itself to which its text leads.
+    pub preview: Option<Box<Preview>>,
+    /// Whether the author wants no preview.
+    pub without_preview: bool,
     /// Who may read it.
     pub visibility: Visibility,
     /// Rises whenever that changes.
@@ -179,6 +194,8 @@ impl Post {
             text,
             revision: 1,
             poll: None,
+            preview: None,
+            without_preview: false,
             visibility,
             audience_version: 0,
             shown_from: 0,
@@ -204,6 +221,8 @@ impl Post {
             text: newest.map_or_else(|| facts.text(), |newest| newest.text.clone()),
             revision: newest.map_or(1, |newest| newest.revision),
             poll: facts.poll.clone(),
+            preview: head.preview.clone(),
+            without_preview: head.without_preview.unwrap_or(facts.without_preview),
             visibility: if head.hidden_by.is_empty() {
                 head.visibility.unwrap_or(facts.visibility)
             } else {
@@ -213,6 +232,20 @@ impl Post {
             shown_from: head.shown_from,
             created_at: facts.created_at,
         }
+    }
+
+    /// Whether its preview is still one of what it says.
+    pub(super) fn has_preview(&self) -> bool {
+        let link = self.preview.as_ref().map(|preview| preview.url.as_str());
+        link.is_some() && !self.without_preview && first_link(&self.text.content) == link
+    }
+
+    /// The link of which it wants a preview and has none. Links that are told to some alone may be secrets, or work once: they are
+    /// not looked at.
+    pub(super) fn wanted_link(&self) -> Option<&str> {
+        let is_wanted =
+            self.visibility == Visibility::Public && !self.without_preview && self.preview.is_none();
+        first_link(&self.text.content).filter(|_| is_wanted)
     }
 
     /// As policy looks at it.

@@ -241,7 +241,7 @@ async fn the_command_line_shows_and_changes_jobs_of_the_running_node() {
         jobs(arguments).lines().map(words).collect()
     };
     let queues = ["name", "waiting", "running", "delayed", "dead", "paused", "concurrency"];
-    let others = ["notification", "push", "analytics", "payment", "series", "personal_data"];
+    let others = ["notification", "push", "analytics", "payment", "series", "personal_data", "link_preview"];
     let others = others.map(|name| [name, "0", "0", "0", "0", "false", "-"]);
     let email = ["email", "0", "0", "0", "1", "false", "-"];
     assert_eq!(rows(&["list"]), [vec![queues, email], others.to_vec()].concat());

@@ -6,11 +6,14 @@ use jiff::{SignedDuration, Timestamp};
 use mundotango::community::posts::editing::{EditError, PostEdit};
 use mundotango::community::posts::polls::rules::{Poll, Vote};
 use mundotango::community::posts::post::MOST_REVISIONS;
+use mundotango::community::posts::previews::known::KnownPages;
+use mundotango::community::posts::previews::preview::{Page, Preview};
 use mundotango::community::posts::rules::ReactionType;
 use mundotango::community::posts::store::{Media, MediaKind, Post, PostStore, Text, Visibility};
 use mundotango_protocol::new_id;
 use mundotango_storage::db::Db;
 use mundotango_storage::{PageRequest, PageStart, StoreError, now};
+use url::Url;
 
 use super::{NO_EFFECTS, first, walk};
 
@@ -32,6 +35,8 @@ pub async fn posts(nodes: &[Db; 2]) {
     reactions_replace_each_other(&store).await;
     votes_are_counted_once_whoever_races(&[store.clone(), other.clone()]).await;
     edits_are_revisions_and_move_between_lists(&store).await;
+    previews_come_to_the_revision_that_they_are_of(&store).await;
+    an_address_is_known_to_all_nodes(nodes).await;
     what_is_deleted_is_in_no_list(&store).await;
     feeds_lose_and_repeat_nothing_while_others_write(&store).await;
     counts_never_drift(&[store, other]).await;
@@ -262,6 +267,66 @@ async fn edits_are_revisions_and_move_between_lists(store: &PostStore) {
     assert_eq!(numbers, (1..=MOST_REVISIONS).rev().collect::<Vec<_>>());
     assert_eq!((revisions[0].1.content.as_str(), &revisions[49].1), ("50", &made.text));
     assert_eq!(edit(store, &new_id(), words("x")).await.unwrap(), None);
+}
+
+fn page() -> Page {
+    Page {
+        title: "Milongas".to_owned(),
+        description: Some("Where to dance".to_owned()),
+        site_name: Some("Tango".to_owned()),
+        image_url: Some("https://example.com/a.png".to_owned()),
+    }
+}
+
+async fn previews_come_to_the_revision_that_they_are_of(store: &PostStore) {
+    let link = "https://example.com/milongas";
+    let of = |url: &str| Preview { url: url.to_owned(), page: page() };
+    let set = async |id: &str, revision: u32, url: &str| {
+        store.set_preview(id, revision, of(url), |_| NO_EFFECTS).await.unwrap()
+    };
+    let made = Post {
+        without_preview: true,
+        ..Post::made(new_id(), new_id(), Text::new(link, now()), Visibility::Public)
+    };
+    store.create(&made, &[]).await.unwrap();
+    assert_eq!(store.post(&made.id).await.unwrap(), Some(made.clone()));
+    assert!(!set(&made.id, 1, link).await, "the author wants none");
+    let wanted = PostEdit { without_preview: Some(false), ..PostEdit::default() };
+    edit(store, &made.id, wanted).await.unwrap().unwrap();
+    assert!(!set(&made.id, 2, link).await, "of a revision that is not there");
+    assert!(!set(&made.id, 1, "https://example.com/other").await, "of another link");
+    assert!(set(&made.id, 1, link).await);
+    assert!(!set(&made.id, 1, link).await, "it has one");
+    let seen = store.post(&made.id).await.unwrap().unwrap();
+    assert_eq!(seen.preview.as_deref(), Some(&of(link)));
+    let narrowed = edit(store, &made.id, shown_to(Visibility::Private)).await.unwrap().unwrap();
+    assert_eq!(narrowed.preview, seen.preview, "for those who may read the post");
+    let other = edit(store, &made.id, words("https://example.com/other")).await.unwrap().unwrap();
+    assert_eq!((other.preview, other.revision), (None, 2));
+    assert!(!set(&made.id, 2, "https://example.com/other").await, "the post is not public");
+    assert_eq!(store.post(&made.id).await.unwrap().unwrap().preview, None);
+    assert!(store.delete(&made.id, |_| NO_EFFECTS).await.unwrap());
+    assert!(!set(&made.id, 2, "https://example.com/other").await, "the post is gone");
+    let kept = Post { id: new_id(), ..made };
+    store.create(&kept, &[]).await.unwrap();
+    let wanted = PostEdit { without_preview: Some(false), ..PostEdit::default() };
+    edit(store, &kept.id, wanted).await.unwrap().unwrap();
+    assert!(set(&kept.id, 1, link).await);
+}
+
+async fn an_address_is_known_to_all_nodes(nodes: &[Db; 2]) {
+    let [pages, others] = nodes.clone().map(KnownPages::new);
+    let found: Url = format!("https://example.com/{}", new_id()).parse().unwrap();
+    let empty: Url = format!("https://example.com/{}", new_id()).parse().unwrap();
+    assert!(pages.known(&found).await.unwrap().is_none());
+    pages.remember(&found, Some(page()), now()).await.unwrap();
+    pages.remember(&empty, None, now()).await.unwrap();
+    assert_eq!(others.known(&found).await.unwrap().unwrap().page, Some(page()));
+    assert_eq!(
+        others.known(&empty).await.unwrap().unwrap().page,
+        None,
+        "that there is nothing is known as well"
+    );
 }
 
 async fn what_is_deleted_is_in_no_list(store: &PostStore) {

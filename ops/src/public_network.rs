@@ -1,28 +1,30 @@
-//! Which addresses the endpoints of users may have: those of the public Internet.
+//! Which addresses the node connects to when users say where: those of the public Internet.
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::Host;
 
 /// What is not the public Internet, by the IANA IPv4 Special-Purpose Address Registry (RFC 6890) and RFC
-/// 5771.
-const NOT_PUBLIC_V4: [(Ipv4Addr, u32); 15] = [
-    (Ipv4Addr::UNSPECIFIED, 8),           // this network
-    (Ipv4Addr::new(10, 0, 0, 0), 8),      // private
-    (Ipv4Addr::new(100, 64, 0, 0), 10),   // carriers' NAT
-    (Ipv4Addr::new(127, 0, 0, 0), 8),     // loopback
-    (Ipv4Addr::new(169, 254, 0, 0), 16),  // link-local, and the metadata of clouds
-    (Ipv4Addr::new(172, 16, 0, 0), 12),   // private
-    (Ipv4Addr::new(192, 0, 0, 0), 24),    // protocols of the IETF
-    (Ipv4Addr::new(192, 0, 2, 0), 24),    // documentation
-    (Ipv4Addr::new(192, 88, 99, 0), 24),  // relays of 6to4
-    (Ipv4Addr::new(192, 168, 0, 0), 16),  // private
-    (Ipv4Addr::new(198, 18, 0, 0), 15),   // benchmarks
-    (Ipv4Addr::new(198, 51, 100, 0), 24), // documentation
-    (Ipv4Addr::new(203, 0, 113, 0), 24),  // documentation
-    (Ipv4Addr::new(224, 0, 0, 0), 4),     // multicast
-    (Ipv4Addr::new(240, 0, 0, 0), 4),     // reserved, and broadcast
+/// 5771, and an address of the public space that a cloud gives to a service of each machine.
+const NOT_PUBLIC_V4: [(Ipv4Addr, u32); 16] = [
+    (Ipv4Addr::UNSPECIFIED, 8),            // this network
+    (Ipv4Addr::new(10, 0, 0, 0), 8),       // private
+    (Ipv4Addr::new(100, 64, 0, 0), 10),    // carriers' NAT
+    (Ipv4Addr::new(127, 0, 0, 0), 8),      // loopback
+    (Ipv4Addr::new(168, 63, 129, 16), 32), // the agent and the metadata of machines in Azure
+    (Ipv4Addr::new(169, 254, 0, 0), 16),   // link-local, and the metadata of clouds
+    (Ipv4Addr::new(172, 16, 0, 0), 12),    // private
+    (Ipv4Addr::new(192, 0, 0, 0), 24),     // protocols of the IETF
+    (Ipv4Addr::new(192, 0, 2, 0), 24),     // documentation
+    (Ipv4Addr::new(192, 88, 99, 0), 24),   // relays of 6to4
+    (Ipv4Addr::new(192, 168, 0, 0), 16),   // private
+    (Ipv4Addr::new(198, 18, 0, 0), 15),    // benchmarks
+    (Ipv4Addr::new(198, 51, 100, 0), 24),  // documentation
+    (Ipv4Addr::new(203, 0, 113, 0), 24),   // documentation
+    (Ipv4Addr::new(224, 0, 0, 0), 4),      // multicast
+    (Ipv4Addr::new(240, 0, 0, 0), 4),      // reserved, and broadcast
 ];
 /// All that is public in IPv6 today: global unicast (RFC 4291, 2.4). Loopback, ULA, link-local, multicast,
 /// mapped and NAT64 addresses lie outside.
@@ -36,7 +38,7 @@ const NOT_PUBLIC_V6: [(Ipv6Addr, u32); 4] = [
 ];
 
 /// Whether an address belongs to the public Internet.
-pub(crate) fn is_public(address: IpAddr) -> bool {
+pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !NOT_PUBLIC_V4
             .iter()
@@ -50,15 +52,39 @@ pub(crate) fn is_public(address: IpAddr) -> bool {
     }
 }
 
+/// Whether a host may lie in the public Internet: names do, as long as nobody has resolved them by [`PublicOnly`], which is not
+/// asked about addresses.
+pub fn may_be_public(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(_) => true,
+        Host::Ipv4(address) => is_public(IpAddr::V4(*address)),
+        Host::Ipv6(address) => is_public(IpAddr::V6(*address)),
+    }
+}
+
 /// The name has no address that may be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the host has no address in the public Internet")]
-pub(crate) struct NotPublic;
+pub struct NotPublic;
+
+impl NotPublic {
+    /// Whether an error has this cause.
+    pub fn caused(error: &(dyn Error + 'static)) -> bool {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if error.is::<Self>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
 
 /// Resolves names to public addresses alone. It is asked when a connection is made, so a name that changes
 /// its address after a check gains nothing.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PublicOnly;
+pub struct PublicOnly;
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
@@ -87,10 +113,13 @@ mod tests {
             "100.127.255.255",
             "127.0.0.1",
             "127.255.255.254",
+            "168.63.129.16",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",
             "192.0.0.8",
+            "192.0.0.170",
+            "192.0.0.192",
             "192.0.2.1",
             "192.88.99.1",
             "192.168.255.255",
@@ -113,10 +142,12 @@ mod tests {
             "64:ff9b::a00:1",
             "64:ff9b:1::1",
             "100::1",
+            "100:0:0:1::1",
             "2001::1",
             "2001:2::1",
             "2001:10::1",
             "2001:20::1",
+            "2001:30::1",
             "2001:db8::1",
             "2002:7f00:1::1",
             "2002:a00:1::1",
@@ -124,6 +155,7 @@ mod tests {
             "4000::1",
             "5f00::1",
             "fc00::1",
+            "fd00:ec2::254",
             "fd12:3456::1",
             "fe80::1",
             "febf::1",
@@ -139,11 +171,16 @@ mod tests {
             "11.0.0.0",
             "100.63.255.255",
             "100.128.0.0",
+            "168.63.129.15",
+            "168.63.129.17",
             "169.253.255.255",
             "172.15.255.255",
             "172.32.0.0",
             "192.0.1.0",
+            "192.31.196.1",
+            "192.52.193.1",
             "192.167.255.255",
+            "192.175.48.1",
             "198.17.255.255",
             "198.20.0.0",
             "223.255.255.255",
@@ -151,10 +188,30 @@ mod tests {
             "2001:4860:4860::8888",
             "2003::1",
             "2606:4700:4700::1111",
+            "2620:4f:8000::1",
             "2a00:1450:4001::1",
             "3ffe::1",
         ] {
             assert!(is_public(text.parse().unwrap()), "{text} is public");
+        }
+    }
+
+    #[test]
+    fn t43_a_host_that_is_an_address_is_judged_however_it_is_written() {
+        for (address, is_public) in [
+            ("http://example.com/", true),
+            ("http://8.8.8.8/", true),
+            ("http://[2606:4700:4700::1111]/", true),
+            ("http://2130706433/", false),
+            ("http://0x7f.1/", false),
+            ("http://0177.0.0.1/", false),
+            ("http://127.1/", false),
+            ("http://[::ffff:169.254.169.254]/", false),
+            ("http://[64:ff9b::a9fe:a9fe]/", false),
+            ("http://１２７.０.０.１/", false),
+        ] {
+            let url = url::Url::parse(address).unwrap();
+            assert_eq!(url.host().is_some_and(|host| may_be_public(&host)), is_public, "{address}");
         }
     }
 
@@ -163,6 +220,6 @@ mod tests {
         let Err(error) = PublicOnly.resolve("localhost".parse().unwrap()).await else {
             panic!("localhost was resolved");
         };
-        assert!(error.is::<NotPublic>(), "{error}");
+        assert!(NotPublic::caused(&*error), "{error}");
     }
 }
