@@ -32,6 +32,8 @@ const CALENDAR: Quota = Quota { limit: 60, window: HOUR };
 const IMPORTS: Quota = Quota { limit: 20, window: HOUR };
 /// How often others are told that somebody types in a conversation.
 const TYPING: Quota = Quota { limit: 1, window: Duration::from_secs(3) };
+/// How often a user searches in messages.
+const MESSAGE_SEARCHES: Quota = Quota { limit: 60, window: MINUTE };
 /// How often a user comments.
 const COMMENTS: Quota = Quota { limit: 30, window: MINUTE };
 /// How much a user reports.
@@ -124,6 +126,12 @@ impl Limits {
     /// Whether others are told that a user types in a conversation.
     pub(super) async fn typing(&self, chat_id: &str, user_id: &str) -> bool {
         self.take(&format!("typing:{chat_id}:{user_id}"), TYPING).await.is_none()
+    }
+
+    /// A search of a user in messages.
+    pub(super) async fn message_search(&self, user_id: &str) -> Result<(), Problem> {
+        let wait = self.take(&format!("message-search:{user_id}"), MESSAGE_SEARCHES).await;
+        wait.map_or(Ok(()), |wait| Err(too_many("searches in messages", wait)))
     }
 
     /// A comment that a user writes.

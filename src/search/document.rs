@@ -19,6 +19,13 @@ pub enum Audience {
     Only(String),
     /// This user, and the user's friends.
     FriendsOf(String),
+    /// Who sees this number of a thread, and searches in it.
+    InThread {
+        /// The thread's id.
+        thread: String,
+        /// What is said there is numbered.
+        number: u64,
+    },
 }
 
 /// What is indexed of a thing.

@@ -270,12 +270,29 @@ impl MessageView {
 /// A message, as the caller sees it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct SeenMessage {
+pub(in crate::community) struct SeenMessage {
     #[serde(flatten)]
     pub(super) message: MessageView,
     /// The caller's own reaction.
     #[schema(required = true)]
     pub(super) my_reaction: Option<ReactionType>,
+}
+
+/// A message that was found, and where it is said.
+#[derive(Debug)]
+pub(in crate::community) struct FoundMessage {
+    /// Its id among all messages.
+    pub(in crate::community) id: String,
+    /// The conversation.
+    pub(in crate::community) conversation_id: String,
+    pub(in crate::community) message: SeenMessage,
+}
+
+impl FoundMessage {
+    /// What it says.
+    pub(in crate::community) fn text(&self) -> &str {
+        self.message.message.text.as_deref().unwrap_or_default()
+    }
 }
 
 /// Some messages of a conversation.

@@ -5,6 +5,7 @@
 //! - `kinds.rs`: what is kept. `store.rs`, `members.rs`, `blocks.rs`, `history.rs`, `inbox.rs`: conversations, who is in them, messages,
 //!   and users' lists of them. `jobs.rs`: the jobs between these, which `work.rs` does. `updates.rs`: what channels publish.
 //! - `views.rs`: conversations as a user sees them. `lists.rs`, `people.rs`, `messages.rs`: routes. `live.rs`: the channel.
+//! - `searching.rs`: where a user searches, and what of that which was found the user sees.
 
 mod announce;
 pub mod blocks;
@@ -22,6 +23,7 @@ mod messages;
 mod people;
 pub mod room;
 pub mod rules;
+mod searching;
 pub mod store;
 mod telling;
 pub(in crate::community) mod updates;

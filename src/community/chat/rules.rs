@@ -1,6 +1,8 @@
 //! What holds in a conversation, as pure rules: who sees which messages, what is unread, who may remove whom, and when lists
 //! hear of new messages.
 
+use std::ops::RangeInclusive;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +98,11 @@ impl Spans {
     /// Whether a message is seen.
     pub fn sees(&self, seq: u64) -> bool {
         self.0.iter().any(|span| (span.from..=span.end()).contains(&seq))
+    }
+
+    /// The numbers that are seen, in order.
+    pub fn ranges(&self) -> impl Iterator<Item = RangeInclusive<u64>> {
+        self.0.iter().map(|span| span.from..=span.end())
     }
 
     /// Joins at a message.
@@ -332,6 +339,11 @@ mod tests {
                     let sees: BTreeSet<_> =
                         (1..=messages.len() as u64).filter(|seq| spans[user].sees(*seq)).collect();
                     prop_assert_eq!(&sees, &mine);
+                    let said = 1..=messages.len() as u64;
+                    let ranged: BTreeSet<_> = said
+                        .filter(|seq| spans[user].ranges().any(|range| range.contains(seq)))
+                        .collect();
+                    prop_assert_eq!(&ranged, &mine);
                     prop_assert_eq!(spans[user].last(messages.len() as u64), mine.last().copied().unwrap_or(0));
                     let mut walked = BTreeSet::new();
                     let mut next = messages.len() as u64;

@@ -8,6 +8,7 @@
 use mundotango_storage::db::{Db, Found, KindSpec};
 
 use super::kinds::{EVENT, HOUSING, PERSON, POST};
+use super::messages::Messages;
 use crate::community::accounts::kind::{self as account, Account, USERS};
 use crate::community::accounts::profile::FieldAudience;
 use crate::community::accounts::store::User;
@@ -27,10 +28,11 @@ pub fn sources(db: &Db) -> Vec<Box<dyn Source>> {
         Box::new(Partitions::new(db, POST, &POSTS, |id, found| post(&Post::found(id, &found)))),
         Box::new(Partitions::new(db, EVENT, &EVENTS, event)),
         Box::new(Partitions::new(db, HOUSING, &LISTINGS, housing)),
+        Box::new(Messages::new(db)),
     ]
 }
 
-/// The name under which partitions of a kind are searched for, if they are.
+/// The name under which partitions of a kind are searched for, if each is a thing. Messages are rows, and note their changes.
 pub fn searched_as(kind: &KindSpec) -> Option<&'static str> {
     let all =
         [(USERS.spec(), PERSON), (POSTS.spec(), POST), (EVENTS.spec(), EVENT), (LISTINGS.spec(), HOUSING)];

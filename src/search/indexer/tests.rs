@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::search::document::Audience;
-use crate::search::index::Filter;
+use crate::search::filter::Filter;
 use crate::search::log::{CHANGES, Change};
 use crate::search::query::Search;
 
