@@ -285,6 +285,7 @@ fn rule(operation: &str) -> Option<Rule> {
         "acceptOffer" => Stays,
         "getConversation"
         | "listMessages"
+        | "searchConversation"
         | "sendMessage"
         | "reactToMessage"
         | "removeMessageReaction"

@@ -123,8 +123,12 @@ impl Community {
         let reach = self.reach(by, &other, None).await?;
         // Who may not write keeps the conversation that there was, and begins none.
         let id = store::direct_id(by, &other);
-        if reach == Reach::Never && self.chat.store.chat(&id, by).await?.is_none() {
-            return Err(Problem::not_found("user"));
+        if reach != Reach::Open && self.chat.store.chat(&id, by).await?.is_none() {
+            if reach == Reach::Never {
+                return Err(Problem::not_found("user"));
+            }
+            let is_verified = self.accounts.user(by).await?.is_some_and(|user| user.is_verified);
+            self.limits.request(by, is_verified).await?;
         }
         let are_friends = self.circles.view(by).await?.is_friend(&other);
         let (chat, is_new) = self.chat.store.create_direct(by, &other, are_friends, now).await?;

@@ -15,7 +15,7 @@ use axum::Json;
 use axum::extract::State;
 use deserr::Deserr;
 use mundotango_gateway::Identity;
-use mundotango_gateway::extract::{ListQuery, PageQuery, Path, ValidQuery};
+use mundotango_gateway::extract::{ListQuery, PageQuery, Paging, Path, ValidQuery};
 use mundotango_gateway::input::{BadFields, Choice, Time};
 use mundotango_gateway::problem::Problem;
 use mundotango_ops::metrics;
@@ -195,13 +195,13 @@ impl Community {
         Ok(Filter { viewer: identity.user_id.clone(), friends, ..Filter::default() })
     }
 
-    /// A page of what a search in messages finds.
+    /// A page of what is found, with where it says so.
     async fn found_body(
         &self,
         identity: &Identity,
         words: Words,
         filter: &Filter,
-        paging: PageQuery,
+        paging: &Paging,
     ) -> Result<Json<FoundPageBody>, Problem> {
         let search = Search::of(&words.into_string());
         let found = Box::pin(self.found_page(identity, &search, filter, paging.request())).await?;
@@ -241,7 +241,7 @@ async fn search(
         to: query.to.map(|to| to.0),
         ..whose
     };
-    community.found_body(&identity, query.q, &filter, paging).await
+    community.found_body(&identity, query.q, &filter, &paging).await
 }
 
 /// Search in one conversation, as far as the caller was a member when the messages were sent: the last one first.
@@ -266,7 +266,7 @@ async fn search_conversation(
     community.limits.message_search(&identity.user_id).await?;
     let kinds = vec![FoundKind::Message.name()];
     let filter = Filter { kinds, threads, ..Filter::default() };
-    community.found_body(&identity, query.q, &filter, paging).await
+    community.found_body(&identity, query.q, &filter, &paging).await
 }
 
 /// Names of people, events and places to stay that begin with what was typed.
