@@ -36,7 +36,7 @@ const TYPING: Quota = Quota { limit: 1, window: Duration::from_secs(3) };
 const REQUESTS: Quota = Quota { limit: 100, window: Duration::from_hours(24) };
 const REQUESTS_OF_UNVERIFIED: Quota = Quota { limit: 20, window: Duration::from_hours(24) };
 /// How often a user searches in messages.
-const MESSAGE_SEARCHES: Quota = Quota { limit: 60, window: MINUTE };
+const MESSAGE_SEARCHES: Quota = Quota { limit: 120, window: MINUTE };
 /// How often a user comments.
 const COMMENTS: Quota = Quota { limit: 30, window: MINUTE };
 /// How much a user reports.
