@@ -28,8 +28,8 @@ use tantivy::{
 };
 
 use self::terms::{
-    EVERYBODY, LONGEST_BEGINNING, any, audiences, beginnings, code_of, friends_of, in_thread, is_seen, only,
-    phrase, pre_tokenized, seen_by_code, term, weighed,
+    EVERYBODY, LONGEST_BEGINNING, WithoutThreads, any, audiences, beginnings, code_of, friends_of, in_thread,
+    is_seen, only, phrase, pre_tokenized, seen_by_code, term, weighed,
 };
 use super::document::{Audience, Document, MOST_OF_TEXT, MOST_OF_TITLE, MOST_PLACES};
 use super::filter::Filter;
@@ -354,8 +354,13 @@ impl WordIndex {
                 (score, Reverse(at.abs_diff(now)))
             }
         };
-        let found =
-            searcher.search(&BooleanQuery::new(parts), &TopDocs::with_limit(most).tweak_score(rank))?;
+        let (query, best) = (BooleanQuery::new(parts), TopDocs::with_limit(most).tweak_score(rank));
+        let found = if filter.threads.is_some() {
+            searcher.search(&query, &best)?
+        } else {
+            let counted = WithoutThreads::new(&searcher, self.fields.audience);
+            searcher.search_with_statistics_provider(&query, &best, &counted)?
+        };
         let mut hits = Vec::with_capacity(found.len());
         for ((score, Reverse(away)), address) in found.into_iter().filter(|((score, _), _)| *score >= 0.0) {
             let segment = searcher.segment_reader(address.segment_ord);

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use mundotango_storage::db::shard_of;
-use tantivy::Term;
-use tantivy::query::{BooleanQuery, BoostQuery, PhraseQuery, Query, TermQuery};
+use tantivy::query::{Bm25StatisticsProvider, BooleanQuery, BoostQuery, PhraseQuery, Query, TermQuery};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::tokenizer::{PreTokenizedString, Token};
+use tantivy::{Searcher, Term};
 
 use crate::search::document::Audience;
 use crate::search::filter::SeenThread;
@@ -24,6 +24,9 @@ pub(super) fn only(user: &str) -> String {
     format!("only:{user}")
 }
 
+/// An audience of all that is said in threads, by which it is counted.
+const IN_A_THREAD: &str = "thread";
+
 /// The audience of what a user's friends find.
 pub(super) fn friends_of(user: &str) -> String {
     format!("friends:{user}")
@@ -39,7 +42,7 @@ pub(super) fn audiences(audience: &Audience) -> Vec<String> {
         Audience::Everybody => vec![EVERYBODY.to_owned()],
         Audience::Only(user) => vec![only(user)],
         Audience::FriendsOf(user) => vec![only(user), friends_of(user)],
-        Audience::InThread { thread, .. } => vec![in_thread(thread)],
+        Audience::InThread { thread, .. } => vec![in_thread(thread), IN_A_THREAD.to_owned()],
     }
 }
 
@@ -88,4 +91,32 @@ pub(super) fn seen_by_code(threads: &[SeenThread]) -> Seen {
 
 pub(super) fn is_seen(seen: &Seen, thread: u64, number: u64) -> bool {
     seen.get(&thread).is_some_and(|ranges| ranges.iter().any(|range| range.contains(&number)))
+}
+
+/// What is counted to weigh words: as if nothing were said in threads, which have other fields for their words.
+pub(super) struct WithoutThreads<'a> {
+    searcher: &'a Searcher,
+    in_threads: Term,
+}
+
+impl<'a> WithoutThreads<'a> {
+    pub(super) fn new(searcher: &'a Searcher, audience: Field) -> Self {
+        Self { searcher, in_threads: Term::from_field_text(audience, IN_A_THREAD) }
+    }
+}
+
+impl Bm25StatisticsProvider for WithoutThreads<'_> {
+    fn total_num_tokens(&self, field: Field) -> tantivy::Result<u64> {
+        self.searcher.total_num_tokens(field)
+    }
+
+    fn total_num_docs(&self) -> tantivy::Result<u64> {
+        // Both count what is deleted and not yet merged away.
+        let in_threads = self.searcher.doc_freq(&self.in_threads)?;
+        Ok(self.searcher.total_num_docs()?.saturating_sub(in_threads))
+    }
+
+    fn doc_freq(&self, term: &Term) -> tantivy::Result<u64> {
+        self.searcher.doc_freq(term)
+    }
 }
