@@ -69,6 +69,7 @@ fn document(draw: &mut Draw, number: u64) -> Document {
         at,
         over_at: None,
         has_time: true,
+        part_of: None,
     }
 }
 

@@ -45,4 +45,6 @@ pub struct Document {
     pub over_at: Option<Timestamp>,
     /// Whether a search in a span of time finds it.
     pub has_time: bool,
+    /// The thing that it goes with, by kind and id: when that is gone, so is this.
+    pub part_of: Option<(&'static str, String)>,
 }

@@ -29,7 +29,7 @@ use tantivy::{
 
 use self::terms::{
     EVERYBODY, LONGEST_BEGINNING, WithoutThreads, any, audiences, beginnings, code_of, friends_of, in_thread,
-    is_seen, only, phrase, pre_tokenized, seen_by_code, term, weighed,
+    is_seen, key_of, only, phrase, pre_tokenized, seen_by_code, term, weighed,
 };
 use super::document::{Audience, Document, MOST_OF_TEXT, MOST_OF_TITLE, MOST_PLACES};
 use super::filter::Filter;
@@ -100,6 +100,7 @@ struct FieldsOf {
     time: Field,
     thread: Field,
     number: Field,
+    part_of: Field,
 }
 
 fn schema() -> (Schema, FieldsOf) {
@@ -123,6 +124,7 @@ fn schema() -> (Schema, FieldsOf) {
         time: schema.add_i64_field("time", FAST | INDEXED),
         thread: schema.add_u64_field("thread", FAST),
         number: schema.add_u64_field("number", FAST),
+        part_of: schema.add_text_field("part_of", STRING),
     };
     (schema.build(), fields)
 }
@@ -210,10 +212,15 @@ impl WordIndex {
     pub fn put(&self, kind: &str, documents: &[(String, Option<Document>)]) -> Result<(), IndexError> {
         self.with_writer(|writer| {
             for (id, document) in documents {
-                let key = format!("{kind}:{id}");
+                let key = key_of(kind, id);
                 writer.delete_term(Term::from_field_text(self.fields.id, &key));
-                if let Some(document) = document {
-                    writer.add_document(self.document(kind, &key, document))?;
+                match document {
+                    Some(document) => {
+                        writer.add_document(self.document(kind, &key, document))?;
+                    }
+                    None => {
+                        writer.delete_term(Term::from_field_text(self.fields.part_of, &key));
+                    }
                 }
             }
             Ok(())
@@ -273,6 +280,9 @@ impl WordIndex {
         made.add_i64(fields.at, document.at.as_millisecond());
         if let Some(over_at) = document.over_at {
             made.add_i64(fields.over, over_at.as_millisecond());
+        }
+        if let Some((kind, id)) = &document.part_of {
+            made.add_text(fields.part_of, key_of(kind, id));
         }
         if document.has_time {
             made.add_i64(fields.time, document.at.as_millisecond());

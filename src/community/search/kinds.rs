@@ -8,6 +8,8 @@ pub const POST: &str = "post";
 pub const EVENT: &str = "event";
 /// The name of places to stay.
 pub const HOUSING: &str = "housing";
+/// The name of comments.
+pub const COMMENT: &str = "comment";
 /// The name of messages.
 pub const MESSAGE: &str = "message";
 

@@ -7,6 +7,7 @@ use mundotango_storage::db::Db;
 use mundotango_storage::{Page, StoreError};
 
 use super::kinds::{MESSAGE, message_id, message_of};
+use super::pages::{IDS_OF_A_PAGE, behind, not_given, place};
 use crate::community::chat::kinds::{CHAT_BLOCKS, Message};
 use crate::community::chat::store::ChatStore;
 use crate::search::document::{Audience, Document};
@@ -14,8 +15,6 @@ use crate::search::source::Source;
 
 /// Messages of a conversation that are read at a time.
 const AT_ONCE: usize = 200;
-/// After so many ids no further block is added to a page of them.
-const IDS_OF_A_PAGE: usize = 1_000;
 
 /// The messages of a store.
 pub(super) struct Messages {
@@ -60,13 +59,8 @@ fn document(chat_id: &str, seq: u64, message: Message) -> Option<Document> {
         at: message.at,
         over_at: None,
         has_time: true,
+        part_of: None,
     })
-}
-
-/// Where a page of ids begins: behind which block, and behind which position of the scan that block was found.
-fn place(from: Option<&str>) -> (&str, Option<&str>) {
-    let (block, scan) = from.and_then(|from| from.split_once('|')).unwrap_or_default();
-    (block, Some(scan).filter(|scan| !scan.is_empty()))
 }
 
 #[async_trait]
@@ -94,24 +88,21 @@ impl Source for Messages {
         Ok(ids.iter().map(of_id).collect())
     }
 
-    /// A page of a scan is of so many messages that it is given in parts: one that was given in part is read again.
     async fn ids(&self, from: Option<&str>) -> Result<Page<String>, StoreError> {
         let (given, scan) = place(from);
         let page = self.db.scan(&CHAT_BLOCKS, scan).await?;
-        let behind = page.items.iter().position(|(block, _)| block == given).map_or(0, |last| last + 1);
-        let (mut ids, mut last) = (Vec::new(), None);
-        for (block, found) in page.items.iter().skip(behind) {
+        let (mut ids, mut last) = (Vec::new(), given);
+        for (block, found) in not_given(&page.items, given) {
             if ids.len() >= IDS_OF_A_PAGE {
-                let next = last.map(|last: &String| format!("{last}|{}", scan.unwrap_or_default()));
-                return Ok(Page { items: ids, next });
+                return Ok(Page { items: ids, next: Some(behind(last, scan)) });
             }
             if let Some((chat_id, _)) = block.rsplit_once(':') {
                 let numbers = found.facts.first..found.facts.first.saturating_add(found.head.count);
                 ids.extend(numbers.map(|seq| message_id(chat_id, seq)));
             }
-            last = Some(block);
+            last = block;
         }
-        Ok(Page { items: ids, next: page.next.map(|next| format!("|{next}")) })
+        Ok(Page { items: ids, next: page.next.map(|next| behind("", Some(&next))) })
     }
 }
 
@@ -122,11 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_of_ids_goes_on_behind_a_block_of_the_same_scan() {
-        assert_eq!(place(None), ("", None));
-        assert_eq!(place(Some("|x|y")), ("", Some("x|y")));
-        assert_eq!(place(Some("d1:3|")), ("d1:3", None));
-        assert_eq!(place(Some("d1:3|x")), ("d1:3", Some("x")));
+    fn an_id_names_the_conversation_and_the_number() {
         assert_eq!(message_of(&message_id("d1", 7)), Some(("d1", 7)));
         assert_eq!((message_of("d1"), message_of("d1:x")), (None, None));
     }

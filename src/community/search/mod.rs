@@ -1,10 +1,12 @@
-//! Search: people, posts, events, places to stay and one's own messages by words.
+//! Search: people, posts, events, places to stay, comments and one's own messages by words.
 //!
 //! [`sources`] tells what there is to search for, `crate::search` finds it, and [`shown`] shows what the caller may see.
 
+mod comments;
 mod finding;
 pub mod kinds;
 mod messages;
+mod pages;
 mod shown;
 pub mod sources;
 
@@ -32,6 +34,7 @@ use super::events::bodies::SeenEvent;
 use super::graph::relations::Sorts;
 use super::housing::listings::ListingBody;
 use super::posts::bodies::SeenPost;
+use super::posts::comments::bodies::SeenComment;
 use crate::search::filter::Filter;
 use crate::search::fold::folded;
 use crate::search::query::Search;
@@ -41,6 +44,8 @@ type Shared = State<Arc<Community>>;
 
 /// Most suggestions.
 const SUGGESTIONS: usize = 10;
+/// What is found where nobody says of what kind: comments and messages are many, and would bury the rest.
+const THINGS: [FoundKind; 4] = [FoundKind::Person, FoundKind::Post, FoundKind::Event, FoundKind::Housing];
 /// Friends whose posts for friends are found at most: each is a term more in every search.
 const MOST_FRIENDS: usize = 1_000;
 /// Most things of one kind in an answer for old clients.
@@ -63,7 +68,8 @@ struct SearchQuery {
     /// do not count; of more than ten words the first ten do.
     #[param(value_type = Words, inline)]
     q: Words,
-    /// Only things of this kind. Messages are found where they are asked for: those of the own conversations, the last one first.
+    /// Only things of this kind. Comments and messages are found where they are asked for, messages in the own conversations, the
+    /// last one first.
     #[deserr(default)]
     #[param(value_type = Option<FoundKind>, inline)]
     kind: Option<Choice<FoundKind>>,
@@ -102,7 +108,7 @@ struct TypedQuery {
     q: Words,
 }
 
-/// Something that was found: one of `person`, `post`, `event`, `listing` and `message` is there, by its kind.
+/// Something that was found: one of `person`, `post`, `event`, `listing`, `comment` and `message` is there, by its kind.
 #[derive(Debug, Serialize, ToSchema)]
 struct FoundBody {
     kind: FoundKind,
@@ -116,6 +122,9 @@ struct FoundBody {
     event: Option<SeenEvent>,
     #[schema(required = true)]
     listing: Option<ListingBody>,
+    /// A comment on a post that the caller may read: `postId` leads to it.
+    #[schema(required = true)]
+    comment: Option<SeenComment>,
     #[schema(required = true)]
     message: Option<SeenMessage>,
     /// The conversation in which the message is said: `seq` leads to it there.
@@ -134,6 +143,7 @@ impl FoundBody {
             post: None,
             event: None,
             listing: None,
+            comment: None,
             message: None,
             conversation_id: None,
         };
@@ -142,6 +152,7 @@ impl FoundBody {
             Thing::Post(post) => body.post = Some(post),
             Thing::Event(event) => body.event = Some(event),
             Thing::Housing(listing) => body.listing = Some(listing),
+            Thing::Comment(comment) => body.comment = Some(comment),
             Thing::Message(found) => {
                 (body.message, body.conversation_id) = (Some(found.message), Some(found.conversation_id));
             }
@@ -235,7 +246,12 @@ async fn search(
         community.filter_for(&identity).await?
     };
     let filter = Filter {
-        kinds: kind.map(FoundKind::name).into_iter().collect(),
+        kinds: kind
+            .as_ref()
+            .map_or(&THINGS[..], std::slice::from_ref)
+            .iter()
+            .map(|kind| kind.name())
+            .collect(),
         place: query.city.map(City::into_string),
         from: query.from.map(|from| from.0),
         to: query.to.map(|to| to.0),
@@ -317,7 +333,7 @@ async fn search_all_kinds(
     let search = Search::of(&query.q.into_string());
     let mut found = FoundByKind::default();
     let everything = community.filter_for(&identity).await?;
-    for kind in [FoundKind::Person, FoundKind::Post, FoundKind::Event, FoundKind::Housing] {
+    for kind in THINGS {
         let filter = Filter { kinds: vec![kind.name()], ..everything.clone() };
         let things = Box::pin(community.first_of(&identity, &search, &filter, false, OF_EACH_KIND)).await?;
         for thing in things {
@@ -327,7 +343,7 @@ async fn search_all_kinds(
                 Thing::Event(event) => found.events.push(event),
                 Thing::Housing(listing) => found.housing.push(listing),
                 // None is looked for.
-                Thing::Message(_) => {}
+                Thing::Comment(_) | Thing::Message(_) => {}
             }
         }
     }

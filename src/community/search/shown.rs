@@ -7,7 +7,7 @@ use mundotango_gateway::problem::Problem;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::kinds::{EVENT, HOUSING, MESSAGE, PERSON, POST};
+use super::kinds::{COMMENT, EVENT, HOUSING, MESSAGE, PERSON, POST};
 use crate::community::Community;
 use crate::community::accounts::PublicUser;
 use crate::community::chat::bodies::FoundMessage;
@@ -15,6 +15,7 @@ use crate::community::events::bodies::SeenEvent;
 use crate::community::housing::listings::ListingBody;
 use crate::community::policy::Viewer;
 use crate::community::posts::bodies::SeenPost;
+use crate::community::posts::comments::bodies::SeenComment;
 use crate::search::index::Hit;
 use crate::search::marks::marks;
 use crate::search::query::Search;
@@ -31,6 +32,8 @@ pub(super) enum FoundKind {
     Event,
     /// A place to stay.
     Housing,
+    /// Something that was said below a post.
+    Comment,
     /// Something that was said in a conversation of the caller's.
     Message,
 }
@@ -43,6 +46,7 @@ impl FoundKind {
             Self::Post => POST,
             Self::Event => EVENT,
             Self::Housing => HOUSING,
+            Self::Comment => COMMENT,
             Self::Message => MESSAGE,
         }
     }
@@ -55,6 +59,7 @@ pub(super) enum Thing {
     Post(SeenPost),
     Event(SeenEvent),
     Housing(ListingBody),
+    Comment(SeenComment),
     Message(FoundMessage),
 }
 
@@ -65,6 +70,7 @@ impl Thing {
             Self::Post(_) => FoundKind::Post,
             Self::Event(_) => FoundKind::Event,
             Self::Housing(_) => FoundKind::Housing,
+            Self::Comment(_) => FoundKind::Comment,
             Self::Message(_) => FoundKind::Message,
         }
     }
@@ -75,6 +81,7 @@ impl Thing {
             Self::Post(seen) => &seen.post.id,
             Self::Event(seen) => &seen.event.id,
             Self::Housing(listing) => &listing.id,
+            Self::Comment(seen) => &seen.comment.id,
             Self::Message(found) => &found.id,
         }
     }
@@ -83,7 +90,7 @@ impl Thing {
     pub(super) fn title(&self) -> Option<&str> {
         match self {
             Self::Person(person) => Some(&person.full_name),
-            Self::Post(_) | Self::Message(_) => None,
+            Self::Post(_) | Self::Comment(_) | Self::Message(_) => None,
             Self::Event(seen) => Some(&seen.event.title),
             Self::Housing(listing) => Some(&listing.title),
         }
@@ -101,6 +108,7 @@ impl Thing {
             Self::Post(seen) => seen.post.id,
             Self::Event(seen) => seen.event.id,
             Self::Housing(listing) => listing.id,
+            Self::Comment(seen) => seen.comment.id,
             Self::Message(found) => found.id,
         }
     }
@@ -122,6 +130,7 @@ impl Thing {
             Self::Housing(listing) => {
                 vec![("title", &listing.title, true), ("description", &listing.description, false)]
             }
+            Self::Comment(seen) => vec![("content", &seen.comment.content, false)],
             Self::Message(found) => vec![("text", found.text(), false)],
         }
     }
@@ -156,23 +165,27 @@ impl Community {
         let (people, posts, events, listings) = (ids(PERSON), ids(POST), ids(EVENT), ids(HOUSING));
         let mine = self.circles.view(&identity.user_id).await?;
         let viewer = Viewer::from(identity).knowing(&mine);
-        let messages = ids(MESSAGE);
-        let (people, posts, events, listings, messages) = tokio::try_join!(
+        let (comments, messages) = (ids(COMMENT), ids(MESSAGE));
+        let (people, posts, events, listings, comments, messages) = tokio::try_join!(
             self.seen_people_by_id(&people, viewer),
             self.seen_posts_by_id(&posts, &identity.user_id),
             self.seen_events_by_id(&events, identity),
             self.seen_listings_by_id(&listings, identity, viewer),
+            self.seen_comments_by_id(&comments, &identity.user_id),
             self.seen_messages_by_id(&messages, identity),
         )?;
         let things = people.into_iter().map(Thing::Person);
         let things = things.chain(posts.into_iter().map(Thing::Post));
         let things = things.chain(events.into_iter().map(Thing::Event));
         let things = things.chain(listings.into_iter().map(Thing::Housing));
+        let things = things.chain(comments.into_iter().map(Thing::Comment));
         let things = things.chain(messages.into_iter().map(Thing::Message));
         let mut seen: BTreeMap<_, _> =
             things.map(|thing| ((thing.kind().name(), thing.id().to_owned()), thing)).collect();
         let in_order = hits.iter().filter_map(|hit| {
-            let name = [PERSON, POST, EVENT, HOUSING, MESSAGE].into_iter().find(|name| *name == hit.kind)?;
+            let name = [PERSON, POST, EVENT, HOUSING, COMMENT, MESSAGE]
+                .into_iter()
+                .find(|name| *name == hit.kind)?;
             seen.remove(&(name, hit.id.clone()))
         });
         Ok(in_order.collect())

@@ -16,6 +16,11 @@ use crate::search::fold::Word;
 /// Longest beginning of a word that is indexed, in letters.
 pub(super) const LONGEST_BEGINNING: usize = 12;
 
+/// By what a thing's document is found.
+pub(super) fn key_of(kind: &str, id: &str) -> String {
+    format!("{kind}:{id}")
+}
+
 /// The audience of what everybody finds.
 pub(super) const EVERYBODY: &str = "all";
 

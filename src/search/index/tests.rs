@@ -17,6 +17,7 @@ fn document(title: &str, text: &str) -> Document {
         at: Timestamp::UNIX_EPOCH,
         over_at: None,
         has_time: false,
+        part_of: None,
     }
 }
 
@@ -177,6 +178,19 @@ fn what_is_said_in_threads_is_found_there_alone_by_its_numbers_the_last_first() 
     assert_eq!(everybody, ["event"], "who did not ask for threads finds none");
     let one = Filter { viewer: "a".to_owned(), friends: vec!["b".to_owned()], ..Filter::default() };
     assert_eq!(find_for(&index, "milonga", &one, true), ["event"]);
+}
+
+#[test]
+fn what_goes_with_a_thing_goes_when_that_is_gone() {
+    let index = in_memory(&[("1", document("Milonga", "")), ("2", document("Milonga", ""))]);
+    let below = |id: &str| {
+        let part_of = Some(("event", id.to_owned()));
+        (format!("{id}.1"), Some(Document { part_of, ..document("", "milonga") }))
+    };
+    index.put("comment", &[below("1"), below("2")]).unwrap();
+    index.put("event", &[("1".to_owned(), None), ("2".to_owned(), Some(document("Practica", "")))]).unwrap();
+    index.commit(&Progress::new(new_id(), true)).unwrap();
+    assert_eq!(find(&index, "milonga"), ["2.1"]);
 }
 
 #[test]

@@ -40,6 +40,7 @@ impl Source for Things {
                 at: Timestamp::UNIX_EPOCH,
                 over_at: None,
                 has_time: false,
+                part_of: None,
             })
         };
         Ok(ids.iter().map(document).collect())
