@@ -29,7 +29,7 @@ use tantivy::{
 
 use self::terms::{
     EVERYBODY, LONGEST_BEGINNING, WithoutThreads, any, audiences, beginnings, code_of, friends_of, in_thread,
-    is_seen, key_of, only, phrase, pre_tokenized, seen_by_code, term, weighed,
+    is_seen, key_of, only, phrase, pre_tokenized, said, seen_by_code, term, weighed,
 };
 use super::document::{Audience, Document, MOST_OF_TEXT, MOST_OF_TITLE, MOST_PLACES};
 use super::filter::Filter;
@@ -291,8 +291,8 @@ impl WordIndex {
         if let Audience::InThread { thread, number } = &document.audience {
             made.add_u64(fields.thread, code_of(thread));
             made.add_u64(fields.number, *number);
-            let said = pre_tokenized(spelled(words(&document.text, MOST_OF_TEXT)));
-            made.add_pre_tokenized_text(fields.said, said);
+            let text = pre_tokenized(spelled(words(&document.text, MOST_OF_TEXT)));
+            made.add_pre_tokenized_text(fields.said, text);
             return made;
         }
         let places = || document.places.iter().take(MOST_PLACES);
@@ -330,12 +330,13 @@ impl WordIndex {
         now: Timestamp,
         most: usize,
     ) -> Result<Vec<Hit>, IndexError> {
-        if search.is_empty() || most == 0 {
+        let is_nowhere = filter.threads.as_ref().is_some_and(Vec::is_empty);
+        if search.is_empty() || most == 0 || is_nowhere {
             return Ok(Vec::new());
         }
         let seen = filter.threads.as_deref().map(|threads| Arc::new(seen_by_code(threads)));
-        let of_part = |part| match &seen {
-            Some(_) => self.said(part, misspelt),
+        let of_part = |part: &Part| match &seen {
+            Some(_) => said(self.fields.said, part, misspelt),
             None => self.part(part, misspelt),
         };
         let mut parts: Vec<_> = search.parts().iter().map(|part| (Occur::Must, of_part(part))).collect();
@@ -413,24 +414,6 @@ impl WordIndex {
             .into_iter()
             .map(|query| Box::new(ConstScoreQuery::new(query, 0.0)) as Box<dyn Query>)
             .collect()
-    }
-
-    /// Finds a part in what is said in threads. All that has it fits alike.
-    fn said(&self, part: &Part, misspelt: bool) -> Box<dyn Query> {
-        let said = self.fields.said;
-        let found = match part {
-            Part::Phrase(words) => phrase(said, words),
-            Part::Word(word) => {
-                let mut ways = vec![term(said, &word.folded, IndexRecordOption::Basic)];
-                let wrong = wrong_letters(&word.folded);
-                if misspelt && wrong > 0 {
-                    let near = Term::from_field_text(said, &word.folded);
-                    ways.push(Box::new(FuzzyTermQuery::new(near, wrong, true)));
-                }
-                any(ways)
-            }
-        };
-        Box::new(ConstScoreQuery::new(found, 0.0))
     }
 
     fn part(&self, part: &Part, misspelt: bool) -> Box<dyn Query> {

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use mundotango_storage::db::shard_of;
-use tantivy::query::{Bm25StatisticsProvider, BooleanQuery, BoostQuery, PhraseQuery, Query, TermQuery};
+use tantivy::query::{
+    Bm25StatisticsProvider, BooleanQuery, BoostQuery, ConstScoreQuery, FuzzyTermQuery, PhraseQuery, Query,
+    TermQuery,
+};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::tokenizer::{PreTokenizedString, Token};
 use tantivy::{Searcher, Term};
@@ -12,6 +15,7 @@ use tantivy::{Searcher, Term};
 use crate::search::document::Audience;
 use crate::search::filter::SeenThread;
 use crate::search::fold::Word;
+use crate::search::query::{Part, wrong_letters};
 
 /// Longest beginning of a word that is indexed, in letters.
 pub(super) const LONGEST_BEGINNING: usize = 12;
@@ -80,6 +84,23 @@ pub(super) fn weighed(query: Box<dyn Query>, weight: f32) -> Box<dyn Query> {
 
 pub(super) fn any(ways: Vec<Box<dyn Query>>) -> Box<dyn Query> {
     Box::new(BooleanQuery::union(ways))
+}
+
+/// Finds a part in what is said in threads. All that has it fits alike.
+pub(super) fn said(field: Field, part: &Part, misspelt: bool) -> Box<dyn Query> {
+    let found = match part {
+        Part::Phrase(words) => phrase(field, words),
+        Part::Word(word) => {
+            let mut ways = vec![term(field, &word.folded, IndexRecordOption::Basic)];
+            let wrong = wrong_letters(&word.folded);
+            if misspelt && wrong > 0 {
+                let near = Term::from_field_text(field, &word.folded);
+                ways.push(Box::new(FuzzyTermQuery::new(near, wrong, true)));
+            }
+            any(ways)
+        }
+    };
+    Box::new(ConstScoreQuery::new(found, 0.0))
 }
 
 /// How a thread is written where words would take too long to compare. Two of one code would only be looked at once more.
