@@ -81,11 +81,11 @@ impl Source for Messages {
                 found.extend(messages.into_iter().map(|(seq, message)| ((chat_id, seq), message)));
             }
         }
-        let of_id = |id: &String| {
+        let documents = ids.iter().map(|id| {
             let (chat_id, seq) = message_of(id)?;
             document(chat_id, seq, found.remove(&(chat_id, seq))?)
-        };
-        Ok(ids.iter().map(of_id).collect())
+        });
+        Ok(documents.collect())
     }
 
     async fn ids(&self, from: Option<&str>) -> Result<Page<String>, StoreError> {
