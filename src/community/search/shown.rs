@@ -171,8 +171,8 @@ impl Community {
             self.seen_posts_by_id(&posts, &identity.user_id),
             self.seen_events_by_id(&events, identity),
             self.seen_listings_by_id(&listings, identity, viewer),
-            self.seen_comments_by_id(&comments, &identity.user_id),
-            self.seen_messages_by_id(&messages, identity),
+            Box::pin(self.seen_comments_by_id(&comments, &identity.user_id)),
+            Box::pin(self.seen_messages_by_id(&messages, identity)),
         )?;
         let things = people.into_iter().map(Thing::Person);
         let things = things.chain(posts.into_iter().map(Thing::Post));
