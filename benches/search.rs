@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use mundotango::search::document::{Audience, Document};
-use mundotango::search::index::{Filter, Progress, WordIndex};
+use mundotango::search::filter::Filter;
+use mundotango::search::index::{Progress, WordIndex};
 use mundotango::search::query::Search;
 
 /// Things, if nobody says how many.
@@ -68,6 +69,7 @@ fn document(draw: &mut Draw, number: u64) -> Document {
         at,
         over_at: None,
         has_time: true,
+        part_of: None,
     }
 }
 

@@ -1,5 +1,5 @@
 //! How often somebody may register, log in and refresh, fetch and import calendars, comment, report, mention people, have links
-//! looked at, offer groups to strangers, and hand places on.
+//! looked at, offer groups to strangers and ask them for conversations, hand places on, and search in messages.
 //!
 //! Each address has a quota for each of the three. Guessing passwords is held up by counting failures alone: those of an
 //! address at an account close the account for that address, so nobody can lock the owner out from elsewhere. Failures of
@@ -32,6 +32,11 @@ const CALENDAR: Quota = Quota { limit: 60, window: HOUR };
 const IMPORTS: Quota = Quota { limit: 20, window: HOUR };
 /// How often others are told that somebody types in a conversation.
 const TYPING: Quota = Quota { limit: 1, window: Duration::from_secs(3) };
+/// How many people who do not know the user the user asks for a conversation; before the address is known to be the user's, fewer.
+const REQUESTS: Quota = Quota { limit: 100, window: Duration::from_hours(24) };
+const REQUESTS_OF_UNVERIFIED: Quota = Quota { limit: 20, window: Duration::from_hours(24) };
+/// How often a user searches in messages.
+const MESSAGE_SEARCHES: Quota = Quota { limit: 120, window: MINUTE };
 /// How often a user comments.
 const COMMENTS: Quota = Quota { limit: 30, window: MINUTE };
 /// How much a user reports.
@@ -128,6 +133,19 @@ impl Limits {
     /// Whether others are told that a user types in a conversation.
     pub(super) async fn typing(&self, chat_id: &str, user_id: &str) -> bool {
         self.take(&format!("typing:{chat_id}:{user_id}"), TYPING).await.is_none()
+    }
+
+    /// A person who does not know a user and whom the user asks for a conversation.
+    pub(super) async fn request(&self, user_id: &str, is_verified: bool) -> Result<(), Problem> {
+        let quota = if is_verified { REQUESTS } else { REQUESTS_OF_UNVERIFIED };
+        let wait = self.take(&format!("request:{user_id}"), quota).await;
+        wait.map_or(Ok(()), |wait| Err(too_many("people who do not know you", wait)))
+    }
+
+    /// A search of a user in messages.
+    pub(super) async fn message_search(&self, user_id: &str) -> Result<(), Problem> {
+        let wait = self.take(&format!("message-search:{user_id}"), MESSAGE_SEARCHES).await;
+        wait.map_or(Ok(()), |wait| Err(too_many("searches in messages", wait)))
     }
 
     /// A comment that a user writes.

@@ -25,7 +25,13 @@ kinds! { "node";
     DEGRADED: Warning "degraded",
         "the node serves, and what needs this part is refused or comes late",
         "look at the findings of that part, and at its row in docs/cluster.md";
+    SEARCH_BEHIND: Warning "search-behind",
+        "what was written meanwhile is not found",
+        "while the index is made anew it passes by itself; otherwise the log says why the search index is behind";
 }
+
+/// An index that is so far behind is told of.
+const SEARCH_IS_BEHIND: Duration = Duration::from_mins(5);
 
 /// How long the node may take to say that it is ready.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -104,6 +110,12 @@ pub(super) fn of_parts(parts: &[PartHealth]) -> Vec<Finding> {
     .collect()
 }
 
+/// What a node finds of its own search index, which last had all so many seconds ago.
+pub(super) fn of_search(lag_seconds: i64) -> Option<Finding> {
+    let lag = Duration::from_secs(u64::try_from(lag_seconds).unwrap_or_default());
+    (lag >= SEARCH_IS_BEHIND).then(|| SEARCH_BEHIND.says(format!("the search index is behind by {lag:?}")))
+}
+
 /// Where a node on a data folder says that it is; always without TLS.
 fn told(data_dir: &Path) -> Option<Place> {
     let node = NodeFile::read(data_dir)?;
@@ -173,6 +185,12 @@ mod tests {
         let told = r#"{"pid":1,"listen":"0.0.0.0:5000","internal":"127.0.0.1:1234"}"#;
         std::fs::write(folder.path().join("node.json"), told).unwrap();
         assert_eq!(places(&config), [plain("127.0.0.1:1234"), plain("[::1]:9000")]);
+    }
+
+    #[test]
+    fn an_index_that_is_behind_for_minutes_is_told_of() {
+        assert!(of_search(0).is_none() && of_search(299).is_none() && of_search(-1).is_none());
+        assert!(of_search(300).is_some());
     }
 
     #[test]

@@ -70,6 +70,7 @@ async fn findings(identity: Identity, State(doctor): State<Arc<Doctor>>) -> Resu
     let here = look_here(Arc::clone(&doctor.config), doctor.file.clone());
     let (mut found, parts) = tokio::join!(here, doctor.health.parts());
     found.extend(node::of_parts(&parts));
+    found.extend(node::of_search(mundotango_ops::metrics().search_lag_seconds.get()));
     let found = Findings { at: Timestamp::now(), findings: sorted(found) };
     *last = Some((Instant::now(), found.clone()));
     Ok(Json(found))

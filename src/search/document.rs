@@ -19,6 +19,13 @@ pub enum Audience {
     Only(String),
     /// This user, and the user's friends.
     FriendsOf(String),
+    /// Who sees this number of a thread, and searches in it.
+    InThread {
+        /// The thread's id.
+        thread: String,
+        /// What is said there is numbered.
+        number: u64,
+    },
 }
 
 /// What is indexed of a thing.
@@ -38,4 +45,6 @@ pub struct Document {
     pub over_at: Option<Timestamp>,
     /// Whether a search in a span of time finds it.
     pub has_time: bool,
+    /// The thing that it goes with, by kind and id: when that is gone, so is this.
+    pub part_of: Option<(&'static str, String)>,
 }

@@ -2,11 +2,15 @@
 //!
 //! No text is kept in it, only words: what is shown is read from the store. A thing has one document, under its kind and id, in
 //! a field that is indexed as it is: that is what a deletion finds it by.
+//!
+//! What is said in threads lies in a field of its own, and is ordered by time alone: neither how often a word is said there nor how
+//! many words there are changes what a search for other things finds, in which order, and how long that takes.
 
 use std::cmp::Reverse;
 use std::fs;
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -14,27 +18,26 @@ use serde::{Deserialize, Serialize};
 use tantivy::collector::TopDocs;
 use tantivy::directory::MmapDirectory;
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
-use tantivy::query::{
-    BooleanQuery, BoostQuery, ConstScoreQuery, FuzzyTermQuery, Occur, PhraseQuery, Query, RangeQuery,
-    TermQuery, TermSetQuery,
-};
+use tantivy::query::{BooleanQuery, ConstScoreQuery, FuzzyTermQuery, Occur, Query, RangeQuery, TermSetQuery};
 use tantivy::schema::{
     FAST, Field, INDEXED, IndexRecordOption, STRING, Schema, TextFieldIndexing, TextOptions,
 };
-use tantivy::tokenizer::{PreTokenizedString, Token};
 use tantivy::{
     DocId, Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, Score, SegmentReader,
     TantivyDocument, Term,
 };
 
+use self::terms::{
+    EVERYBODY, LONGEST_BEGINNING, WithoutThreads, any, audiences, beginnings, code_of, friends_of, in_thread,
+    is_seen, key_of, only, phrase, pre_tokenized, said, seen_by_code, term, weighed,
+};
 use super::document::{Audience, Document, MOST_OF_TEXT, MOST_OF_TITLE, MOST_PLACES};
+use super::filter::Filter;
 use super::fold::{Word, folded, words};
 use super::query::{Part, Search, wrong_letters};
 
 /// Rises when documents are made otherwise: an index of another number is made anew.
-const LAYOUT: u32 = 1;
-/// Longest beginning of a word that is indexed, in letters.
-const LONGEST_BEGINNING: usize = 12;
+const LAYOUT: u32 = 2;
 /// Words between two texts of one field, so that no phrase reaches from one into the other.
 const GAP: usize = 10;
 /// Segments with so many deleted documents of a hundred are written anew: what was deleted is gone from the disk then.
@@ -49,6 +52,8 @@ const BEGINNING: f32 = 0.7;
 const MISSPELT: f32 = 0.3;
 /// What remains of the weight of a thing that is over.
 const OVER: f32 = 0.5;
+/// The score of what is said in a thread and not seen by who searches: less than any other, so that it takes nobody's place.
+const UNSEEN: f32 = -1.0;
 
 /// How far an index has followed the changes, kept with each commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,23 +84,6 @@ pub struct Hit {
     pub id: String,
 }
 
-/// What a search is narrowed to.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Who searches.
-    pub viewer: String,
-    /// The viewer's friends.
-    pub friends: Vec<String>,
-    /// Only of these kinds; of all if there are none.
-    pub kinds: Vec<&'static str>,
-    /// Only in this place.
-    pub place: Option<String>,
-    /// Only not before this time.
-    pub from: Option<Timestamp>,
-    /// Only before this time.
-    pub to: Option<Timestamp>,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct FieldsOf {
     id: Field,
@@ -106,9 +94,13 @@ struct FieldsOf {
     title: Field,
     text: Field,
     beginnings: Field,
+    said: Field,
     at: Field,
     over: Field,
     time: Field,
+    thread: Field,
+    number: Field,
+    part_of: Field,
 }
 
 fn schema() -> (Schema, FieldsOf) {
@@ -126,9 +118,13 @@ fn schema() -> (Schema, FieldsOf) {
         title: schema.add_text_field("title", words(IndexRecordOption::WithFreqsAndPositions)),
         text: schema.add_text_field("text", words(IndexRecordOption::WithFreqsAndPositions)),
         beginnings: schema.add_text_field("beginnings", words(IndexRecordOption::Basic)),
+        said: schema.add_text_field("said", words(IndexRecordOption::WithFreqsAndPositions)),
         at: schema.add_i64_field("at", FAST),
         over: schema.add_i64_field("over", FAST),
         time: schema.add_i64_field("time", FAST | INDEXED),
+        thread: schema.add_u64_field("thread", FAST),
+        number: schema.add_u64_field("number", FAST),
+        part_of: schema.add_text_field("part_of", STRING),
     };
     (schema.build(), fields)
 }
@@ -216,10 +212,15 @@ impl WordIndex {
     pub fn put(&self, kind: &str, documents: &[(String, Option<Document>)]) -> Result<(), IndexError> {
         self.with_writer(|writer| {
             for (id, document) in documents {
-                let key = format!("{kind}:{id}");
+                let key = key_of(kind, id);
                 writer.delete_term(Term::from_field_text(self.fields.id, &key));
-                if let Some(document) = document {
-                    writer.add_document(self.document(kind, &key, document))?;
+                match document {
+                    Some(document) => {
+                        writer.add_document(self.document(kind, &key, document))?;
+                    }
+                    None => {
+                        writer.delete_term(Term::from_field_text(self.fields.part_of, &key));
+                    }
                 }
             }
             Ok(())
@@ -276,6 +277,24 @@ impl WordIndex {
         for audience in audiences(&document.audience) {
             made.add_text(fields.audience, audience);
         }
+        made.add_i64(fields.at, document.at.as_millisecond());
+        if let Some(over_at) = document.over_at {
+            made.add_i64(fields.over, over_at.as_millisecond());
+        }
+        if let Some((kind, id)) = &document.part_of {
+            made.add_text(fields.part_of, key_of(kind, id));
+        }
+        if document.has_time {
+            made.add_i64(fields.time, document.at.as_millisecond());
+        }
+        let spelled = |words: Vec<Word>| words.into_iter().map(|word| (word.folded, word.position)).collect();
+        if let Audience::InThread { thread, number } = &document.audience {
+            made.add_u64(fields.thread, code_of(thread));
+            made.add_u64(fields.number, *number);
+            let text = pre_tokenized(spelled(words(&document.text, MOST_OF_TEXT)));
+            made.add_pre_tokenized_text(fields.said, text);
+            return made;
+        }
         let places = || document.places.iter().take(MOST_PLACES);
         for place in places() {
             made.add_text(fields.place, folded(place));
@@ -291,7 +310,6 @@ impl WordIndex {
         let accents: Vec<_> = accents.map(|word| (word.exact.clone(), word.position)).collect();
         let beginnings: Vec<_> =
             title.iter().flat_map(|word| beginnings(&word.folded)).map(|part| (part, 0)).collect();
-        let spelled = |words: Vec<Word>| words.into_iter().map(|word| (word.folded, word.position)).collect();
         for (field, tokens) in [
             (fields.exact, accents),
             (fields.beginnings, beginnings),
@@ -299,13 +317,6 @@ impl WordIndex {
             (fields.text, spelled(text)),
         ] {
             made.add_pre_tokenized_text(field, pre_tokenized(tokens));
-        }
-        made.add_i64(fields.at, document.at.as_millisecond());
-        if let Some(over_at) = document.over_at {
-            made.add_i64(fields.over, over_at.as_millisecond());
-        }
-        if document.has_time {
-            made.add_i64(fields.time, document.at.as_millisecond());
         }
         made
     }
@@ -319,28 +330,50 @@ impl WordIndex {
         now: Timestamp,
         most: usize,
     ) -> Result<Vec<Hit>, IndexError> {
-        if search.is_empty() || most == 0 {
+        let is_nowhere = filter.threads.as_ref().is_some_and(Vec::is_empty);
+        if search.is_empty() || most == 0 || is_nowhere {
             return Ok(Vec::new());
         }
-        let mut parts: Vec<_> =
-            search.parts().iter().map(|part| (Occur::Must, self.part(part, misspelt))).collect();
+        let seen = filter.threads.as_deref().map(|threads| Arc::new(seen_by_code(threads)));
+        let of_part = |part: &Part| match &seen {
+            Some(_) => said(self.fields.said, part, misspelt),
+            None => self.part(part, misspelt),
+        };
+        let mut parts: Vec<_> = search.parts().iter().map(|part| (Occur::Must, of_part(part))).collect();
         parts.extend(self.narrowed(filter).into_iter().map(|query| (Occur::Must, query)));
         let searcher = self.reader.searcher();
         let now = now.as_millisecond();
         // Ranked as they are looked at: what is over must not take the places of what is to come.
         let rank = move |segment: &SegmentReader| {
-            let (over, at) = (segment.fast_fields().i64("over").ok(), segment.fast_fields().i64("at").ok());
+            let columns = segment.fast_fields();
+            let (over, at) = (columns.i64("over").ok(), columns.i64("at").ok());
+            let (thread, number) = (columns.u64("thread").ok(), columns.u64("number").ok());
+            let seen = seen.clone();
             move |document: DocId, score: Score| {
                 let over = over.as_ref().and_then(|over| over.first(document));
                 let at = at.as_ref().and_then(|at| at.first(document)).unwrap_or_default();
-                let score = if over.is_some_and(|over| over <= now) { score * OVER } else { score };
+                let is_unseen = seen.as_ref().is_some_and(|seen| {
+                    let thread = thread.as_ref().and_then(|thread| thread.first(document));
+                    let number = number.as_ref().and_then(|number| number.first(document));
+                    !thread.zip(number).is_some_and(|(thread, number)| is_seen(seen, thread, number))
+                });
+                let score = match over {
+                    _ if is_unseen => UNSEEN,
+                    Some(over) if over <= now => score * OVER,
+                    _ => score,
+                };
                 (score, Reverse(at.abs_diff(now)))
             }
         };
-        let found =
-            searcher.search(&BooleanQuery::new(parts), &TopDocs::with_limit(most).tweak_score(rank))?;
+        let (query, best) = (BooleanQuery::new(parts), TopDocs::with_limit(most).tweak_score(rank));
+        let found = if filter.threads.is_some() {
+            searcher.search(&query, &best)?
+        } else {
+            let counted = WithoutThreads::new(&searcher, self.fields.audience);
+            searcher.search_with_statistics_provider(&query, &best, &counted)?
+        };
         let mut hits = Vec::with_capacity(found.len());
-        for ((score, Reverse(away)), address) in found {
+        for ((score, Reverse(away)), address) in found.into_iter().filter(|((score, _), _)| *score >= 0.0) {
             let segment = searcher.segment_reader(address.segment_ord);
             hits.extend(told(segment, address.doc_id)?.map(|hit| (score, away, hit)));
         }
@@ -354,11 +387,15 @@ impl WordIndex {
 
     fn narrowed(&self, filter: &Filter) -> Vec<Box<dyn Query>> {
         let fields = &self.fields;
-        let friends =
-            filter.friends.iter().map(|friend| Term::from_field_text(fields.audience, &friends_of(friend)));
-        let own = [EVERYBODY.to_owned(), only(&filter.viewer)];
-        let own = own.iter().map(|audience| Term::from_field_text(fields.audience, audience));
-        let mut narrowed: Vec<Box<dyn Query>> = vec![Box::new(TermSetQuery::new(own.chain(friends)))];
+        let audiences: Vec<String> = match &filter.threads {
+            Some(threads) => threads.iter().map(|thread| in_thread(&thread.id)).collect(),
+            None => {
+                let friends = filter.friends.iter().map(|friend| friends_of(friend));
+                [EVERYBODY.to_owned(), only(&filter.viewer)].into_iter().chain(friends).collect()
+            }
+        };
+        let audiences = audiences.iter().map(|audience| Term::from_field_text(fields.audience, audience));
+        let mut narrowed: Vec<Box<dyn Query>> = vec![Box::new(TermSetQuery::new(audiences))];
         if !filter.kinds.is_empty() {
             let kinds = filter.kinds.iter().map(|kind| Term::from_field_text(fields.kind, kind));
             narrowed.push(Box::new(TermSetQuery::new(kinds)));
@@ -424,55 +461,6 @@ fn writer_of(index: &Index, memory: usize) -> Result<IndexWriter, IndexError> {
     Ok(writer)
 }
 
-const EVERYBODY: &str = "all";
-
-fn only(user: &str) -> String {
-    format!("only:{user}")
-}
-
-fn friends_of(user: &str) -> String {
-    format!("friends:{user}")
-}
-
-fn audiences(audience: &Audience) -> Vec<String> {
-    match audience {
-        Audience::Everybody => vec![EVERYBODY.to_owned()],
-        Audience::Only(user) => vec![only(user)],
-        Audience::FriendsOf(user) => vec![only(user), friends_of(user)],
-    }
-}
-
-/// The beginnings of a word, the word itself among them if it is not too long.
-fn beginnings(word: &str) -> Vec<String> {
-    let ends = word.char_indices().skip(1).map(|(at, _)| at).chain([word.len()]).take(LONGEST_BEGINNING);
-    ends.filter_map(|end| word.get(..end)).map(str::to_owned).collect()
-}
-
-fn pre_tokenized(tokens: Vec<(String, usize)>) -> PreTokenizedString {
-    let token = |(text, position)| Token { position, text, ..Token::default() };
-    PreTokenizedString { text: String::new(), tokens: tokens.into_iter().map(token).collect() }
-}
-
-fn term(field: Field, text: &str, record: IndexRecordOption) -> Box<dyn Query> {
-    Box::new(TermQuery::new(Term::from_field_text(field, text), record))
-}
-
-fn phrase(field: Field, words: &[Word]) -> Box<dyn Query> {
-    let first = words.first().map_or(0, |word| word.position);
-    let terms = words
-        .iter()
-        .map(|word| (word.position.saturating_sub(first), Term::from_field_text(field, &word.folded)));
-    Box::new(PhraseQuery::new_with_offset(terms.collect()))
-}
-
-fn weighed(query: Box<dyn Query>, weight: f32) -> Box<dyn Query> {
-    Box::new(BoostQuery::new(query, weight))
-}
-
-fn any(ways: Vec<Box<dyn Query>>) -> Box<dyn Query> {
-    Box::new(BooleanQuery::union(ways))
-}
-
 /// What a document tells: which thing it is of, how far from now that is in milliseconds, and whether it is over.
 fn told(segment: &SegmentReader, document: DocId) -> Result<Option<Hit>, IndexError> {
     let columns = segment.fast_fields();
@@ -489,5 +477,6 @@ fn progress_of(index: &Index) -> Result<Option<Progress>, IndexError> {
     Ok(payload.and_then(|payload| serde_json::from_str(&payload).ok()))
 }
 
+mod terms;
 #[cfg(test)]
 mod tests;

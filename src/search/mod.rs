@@ -4,6 +4,7 @@
 //! brings its own index up to date ([`indexer`]). An index is a copy: it may be lost, and is made anew while it answers.
 
 pub mod document;
+pub mod filter;
 pub mod fold;
 pub mod index;
 mod indexer;
@@ -25,7 +26,8 @@ use mundotango_storage::db::Db;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use self::index::{Filter, Hit, IndexError, Progress, WordIndex};
+use self::filter::Filter;
+use self::index::{Hit, IndexError, Progress, WordIndex};
 use self::indexer::Indexer;
 use self::log::ChangeLog;
 use self::query::Search;

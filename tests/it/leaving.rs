@@ -145,8 +145,11 @@ async fn is_alone(server: &Server, ben: &User, post: &str, messages: &str) {
         (user["followers"] == 0 && user["following"] == 0).then_some(())
     })
     .await;
-    let (_, found) = server.get("/api/search?q=Palabra", ben).await;
-    assert!(found["items"].as_array().is_some_and(Vec::is_empty), "{found}");
+    let said = messages.replace("/messages", "/search?q=Palabra");
+    for path in ["/api/search?q=Palabra", "/api/search?kind=comment&q=Palabra", &said] {
+        let (_, found) = server.get(path, ben).await;
+        assert!(found["items"].as_array().is_some_and(Vec::is_empty), "{path}: {found}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

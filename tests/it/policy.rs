@@ -320,6 +320,7 @@ fn rule(operation: &str) -> Option<Rule> {
         "acceptOffer" => Stays,
         "getConversation"
         | "listMessages"
+        | "searchConversation"
         | "sendMessage"
         | "reactToMessage"
         | "removeMessageReaction"

@@ -20,7 +20,7 @@ pub async fn find(server: &Server, user: &User, query: &str) -> Value {
 
 pub fn ids(found: &Value) -> Vec<&str> {
     let items = found["items"].as_array().unwrap();
-    let kinds = ["person", "post", "event", "listing"];
+    let kinds = ["person", "post", "event", "listing", "comment"];
     let things =
         items.iter().map(|item| kinds.map(|kind| &item[kind]).into_iter().find(|thing| thing.is_object()));
     things.map(|thing| thing.unwrap()["id"].as_str().unwrap()).collect()
@@ -253,6 +253,48 @@ async fn an_index_that_was_removed_is_made_anew_while_the_node_serves() {
         (find(&server, &ana, "q=despedida").await["isComplete"] == true).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn comments_are_found_by_those_who_may_read_the_post_and_do_not_hide_from_each_other() {
+    let server = Server::start().await;
+    let (ana, ben, cam) =
+        (server.register("ana").await, server.register("ben").await, server.register("cam").await);
+    let said = post(&server, "/api/posts", &ana, json!({"content": "Vals"})).await;
+    let comments = format!("/api/posts/{said}/comments");
+    let of_ben = post(&server, &comments, &ben, json!({"content": "¡Qué milónga!"})).await;
+    let of_cam = post(&server, &comments, &cam, json!({"content": "Otra milonga"})).await;
+    let (query, everything) = ("q=milonga&kind=comment", "q=milonga");
+    let found = until_found(&server, &ana, query, 2).await;
+    assert_eq!(found["items"][0]["comment"]["postId"], json!(said), "{found}");
+    assert_eq!(ids(&find(&server, &ana, "q=otra%20milnoga&kind=comment").await), [of_cam.as_str()]);
+    assert!(ids(&find(&server, &ana, everything).await).is_empty(), "comments are asked for");
+
+    let block = format!("/api/users/{}/block", ben.id);
+    let (status, answer) = server.call(Method::PUT, &block, Some(&cam.token), None).await;
+    assert!(status.is_success(), "{answer}");
+    until_found(&server, &cam, query, 1).await;
+    until_found(&server, &ben, query, 1).await;
+
+    // Who may not read the post any more is not shown a comment, and no longer meets one in the index.
+    let path = format!("/api/posts/{said}");
+    let private = json!({"visibility": "private"});
+    let (status, answer) = server.call(Method::PATCH, &path, Some(&ana.token), Some(private)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert!(ids(&find(&server, &ben, query).await).is_empty());
+    until_found(&server, &ana, query, 2).await;
+    let public = json!({"visibility": "public"});
+    let (status, answer) = server.call(Method::PATCH, &path, Some(&ana.token), Some(public)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    until_found(&server, &ben, query, 1).await;
+
+    let gone = format!("/api/comments/{of_cam}");
+    let (status, _) = server.call(Method::DELETE, &gone, Some(&cam.token), None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(ids(&find(&server, &ana, query).await), [of_ben.as_str()]);
+    let (status, _) = server.call(Method::DELETE, &path, Some(&ana.token), None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert!(ids(&find(&server, &ana, query).await).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

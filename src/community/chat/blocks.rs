@@ -19,6 +19,7 @@ use super::store::ChatStore;
 use crate::community::effects::Effect;
 use crate::community::once::{MOST_BEFORE, may_be_later};
 use crate::community::posts::rules::{Counts, ReactionType, react};
+use crate::community::search::kinds::{MESSAGE, message_id};
 
 /// How often a message is tried to be sent where members or blocks change meanwhile.
 const TRIES: usize = 16;
@@ -146,6 +147,7 @@ impl ChatStore {
         announce: impl Announce,
     ) -> Result<Option<Appended>, ChatError> {
         let (new, version, sent) = (new.clone(), head.members_version, sent_key(&new.id));
+        let chat = chat_id.to_owned();
         let pause = raise_pause(head.members);
         let job = RAISE.job(&RaiseJob { chat_id: chat_id.to_owned(), block })?.group(chat_id);
         self.db()
@@ -184,6 +186,7 @@ impl ChatStore {
                     version: 1,
                 };
                 part.emit(&announce(seq, &message)?)?;
+                part.emit(&Effect::changed(MESSAGE, &message_id(&chat, seq)))?;
                 let (raised, due) = Raised::note(part.head.raised, new.at, pause);
                 part.head.raised = Some(raised);
                 if let Some(due) = due {
@@ -283,6 +286,7 @@ impl ChatStore {
         now: Timestamp,
         announce: impl Announce,
     ) -> Result<Message, ChatError> {
+        let searched = Effect::changed(MESSAGE, &message_id(chat_id, seq));
         let rule = move |part: &mut Block<'_>, message: &mut Message| {
             if message.deleted_at.is_some() {
                 return Err(ChatError::Conflict("the message is deleted"));
@@ -296,6 +300,7 @@ impl ChatStore {
             let (author, before) = (message.author.clone(), message.text.replace(text.clone()));
             let earlier = Earlier { author, text: before, until: now };
             part.set(earlier_key(seq, message.rev), BlockRow::Earlier(earlier));
+            part.emit(&searched)?;
             message.rev += 1;
             message.edited_at = Some(now);
             Ok(true)
@@ -314,6 +319,7 @@ impl ChatStore {
         let reactions = prefix(&["r", &number(seq)]);
         let most = usize::try_from(MOST_REACTIONS).unwrap_or(usize::MAX);
         let wants = Wants::head().first(&reactions, most);
+        let searched = Effect::changed(MESSAGE, &message_id(chat_id, seq));
         let rule = move |part: &mut Block<'_>, message: &mut Message| {
             if message.deleted_at.is_some() {
                 return Ok(false);
@@ -329,6 +335,7 @@ impl ChatStore {
             message.mentions.clear();
             message.reactions.clear();
             message.deleted_at = Some(now);
+            part.emit(&searched)?;
             Ok(true)
         };
         self.change_message(chat_id, seq, wants, announce, rule).await

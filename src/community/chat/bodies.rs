@@ -116,6 +116,18 @@ pub(super) struct Marker {
     pub(super) seq: Seq,
 }
 
+/// The message up to which was read.
+#[derive(Debug, Deserr, ToSchema)]
+#[deserr(error = BadFields, deny_unknown_fields)]
+pub(super) struct ReadTo {
+    #[schema(value_type = u32, minimum = 1)]
+    pub(super) seq: Seq,
+    /// The `readVersion` that the device knew when it was read. Where messages were said to be unread since, nothing changes.
+    #[deserr(default)]
+    #[schema(value_type = u32, minimum = 0, required = false)]
+    pub(super) version: Given<Whole<0, { u32::MAX }>>,
+}
+
 /// What somebody thinks of a message.
 #[derive(Debug, Deserr, ToSchema)]
 #[deserr(error = BadFields, rename_all = camelCase, deny_unknown_fields)]
@@ -270,12 +282,29 @@ impl MessageView {
 /// A message, as the caller sees it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct SeenMessage {
+pub(in crate::community) struct SeenMessage {
     #[serde(flatten)]
     pub(super) message: MessageView,
     /// The caller's own reaction.
     #[schema(required = true)]
     pub(super) my_reaction: Option<ReactionType>,
+}
+
+/// A message that was found, and where it is said.
+#[derive(Debug)]
+pub(in crate::community) struct FoundMessage {
+    /// Its id among all messages.
+    pub(in crate::community) id: String,
+    /// The conversation.
+    pub(in crate::community) conversation_id: String,
+    pub(in crate::community) message: SeenMessage,
+}
+
+impl FoundMessage {
+    /// What it says.
+    pub(in crate::community) fn text(&self) -> &str {
+        self.message.message.text.as_deref().unwrap_or_default()
+    }
 }
 
 /// Some messages of a conversation.
@@ -320,6 +349,8 @@ pub(super) struct ConversationView {
     pub(super) last_seq: u64,
     /// The message up to which the caller has read.
     pub(super) read_seq: u64,
+    /// Rises when the caller says on some device that messages are unread again.
+    pub(super) read_version: u64,
     /// Messages of others that the caller has not read.
     pub(super) unread: u64,
     /// Whether there may be more than `unread` says: no more than 100 are counted.
@@ -364,6 +395,8 @@ pub(super) struct MemberView {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ReadView {
     pub(super) read_seq: u64,
+    /// Rises when messages are said to be unread again: what was read before a device heard of it does not count.
+    pub(super) read_version: u64,
     pub(super) unread: u64,
     pub(super) unread_is_capped: bool,
 }

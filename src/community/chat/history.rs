@@ -1,5 +1,7 @@
 //! Messages as they are read: over all blocks, as far as the reader sees them, and counted where they are unread.
 
+use std::collections::BTreeMap;
+
 use mundotango_storage::StoreError;
 use mundotango_storage::db::{RowRange, last_part, prefix};
 
@@ -44,6 +46,29 @@ impl ChatStore {
             BlockRow::Message(message) => Some(*message),
             _ => None,
         }))
+    }
+
+    /// Those of some messages that are there, by their numbers.
+    pub async fn messages_at(
+        &self,
+        chat_id: &str,
+        seqs: &[u64],
+    ) -> Result<BTreeMap<u64, Message>, StoreError> {
+        let mut by_block: BTreeMap<u64, Vec<(u64, String)>> = BTreeMap::new();
+        for seq in seqs {
+            by_block.entry(block_of(*seq)).or_default().push((*seq, message_key(*seq)));
+        }
+        let mut messages = BTreeMap::new();
+        for (block, wanted) in by_block {
+            let keys: Vec<_> = wanted.iter().map(|(_, key)| key.as_str()).collect();
+            let read = self.db().read_with(&CHAT_BLOCKS, &block_id(chat_id, block), &keys).await?;
+            let Some((_, mut rows)) = read else { continue };
+            messages.extend(wanted.iter().filter_map(|(seq, key)| match rows.remove(key) {
+                Some(BlockRow::Message(message)) => Some((*seq, *message)),
+                _ => None,
+            }));
+        }
+        Ok(messages)
     }
 
     /// The own reactions of a user to these messages, in their order.

@@ -122,6 +122,7 @@ const PERSONAL_OF_INBOXES: &[Fields] = &[
             "keys.c",
             "rows.c.state",
             "rows.c.read",
+            "rows.c.read_version",
             "rows.c.last",
             "rows.c.at",
             "rows.c.archived",
@@ -361,6 +362,9 @@ pub struct Listed {
     pub state: ListState,
     /// The message up to which the user has read.
     pub read: u64,
+    /// How often the user took that back: who read before hearing of it has not read again.
+    #[serde(default)]
+    pub read_version: u64,
     /// The last message that the list has heard of.
     pub last: u64,
     /// When something happened last.
@@ -382,7 +386,17 @@ pub struct Listed {
 impl Listed {
     /// A row as it begins: nothing is read but what there was before, and nothing was told of.
     pub fn new(state: ListState, offered_by: Option<String>, read: u64, at: Timestamp) -> Self {
-        Self { state, read, last: 0, at, archived: false, muted_until: None, told: read, offered_by }
+        Self {
+            state,
+            read,
+            read_version: 0,
+            last: 0,
+            at,
+            archived: false,
+            muted_until: None,
+            told: read,
+            offered_by,
+        }
     }
 
     /// Notes the user's answer.

@@ -13,10 +13,12 @@ use std::sync::Arc;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::bodies::{Archive, ChatFolder, ConversationView, ConversationsQuery, Marker, Mute, ReadView};
+use super::bodies::{
+    Archive, ChatFolder, ConversationView, ConversationsQuery, Marker, Mute, ReadTo, ReadView,
+};
 use super::kinds::{ChatKind, ListState, Listed, Member};
 use super::live::channel_of;
-use super::rules::{SMALL, read_up_to, unread_from};
+use super::rules::{ReadUpTo, SMALL};
 use super::store::Chat;
 use super::updates::{ChatUpdate, ListUpdate};
 use super::views::unlisted;
@@ -84,7 +86,7 @@ impl Community {
         &self,
         identity: &Identity,
         id: &str,
-        rule: impl Fn(u64, u64) -> u64 + Send + 'static,
+        rule: impl Fn(ReadUpTo, u64) -> ReadUpTo + Send + 'static,
         goes_forward: bool,
     ) -> Result<Json<ReadView>, Problem> {
         let user_id = identity.user_id.as_str();
@@ -94,13 +96,21 @@ impl Community {
             && member.is_member()
             && chat.head.members <= SMALL
             && self.is_heard(&chat, user_id).await?;
-        let change = move |row: &mut Listed| row.read = rule(row.read, last);
+        let change = move |row: &mut Listed| {
+            let marker = rule(ReadUpTo { seq: row.read, version: row.read_version }, last);
+            (row.read, row.read_version) = (marker.seq, marker.version);
+        };
         let row = self.change_row(&chat, &member, user_id, change, tells_others).await?;
         if goes_forward && row.read >= last {
             self.mark_thing_read(user_id, NotificationKind::MessageNew, id).await?;
         }
         let unread = self.chat.store.unread(id, user_id, &member.spans, row.read, last).await?;
-        Ok(Json(ReadView { read_seq: row.read, unread: unread.0, unread_is_capped: unread.1 }))
+        Ok(Json(ReadView {
+            read_seq: row.read,
+            read_version: row.read_version,
+            unread: unread.0,
+            unread_is_capped: unread.1,
+        }))
     }
 
     /// Accepts a conversation that waits for a user.
@@ -158,23 +168,24 @@ async fn list(
     Ok(Json(paging.body(Page { items, next })))
 }
 
-/// Say that the caller has read up to a message, on all devices. It goes forward only.
+/// Say that the caller has read up to a message, on all devices. It goes forward only. With `version`, it changes nothing where
+/// the caller said on another device meanwhile that messages are unread.
 #[utoipa::path(
     put, path = "/api/chat/conversations/{id}/read", operation_id = "markConversationRead", tag = "chat",
-    request_body = Marker,
+    request_body = ReadTo,
     responses((status = OK, body = ReadView), (status = NOT_FOUND, body = Problem)),
 )]
 async fn read_to(
     identity: Identity,
     State(community): Shared,
     Path(id): Path<String>,
-    ValidJson(body): ValidJson<Marker>,
+    ValidJson(body): ValidJson<ReadTo>,
 ) -> Result<Json<ReadView>, Problem> {
-    let seq = u64::from(body.seq.get());
-    community.move_marker(&identity, &id, move |read, last| read_up_to(read, seq, last), true).await
+    let (seq, known) = (u64::from(body.seq.get()), body.version.0.map(|known| u64::from(known.get())));
+    community.move_marker(&identity, &id, move |marker, last| marker.read(seq, known, last), true).await
 }
 
-/// Say that messages are unread from one on, on all devices.
+/// Say that messages are unread from one on, on all devices. `readVersion` rises where that takes something back.
 #[utoipa::path(
     put, path = "/api/chat/conversations/{id}/unread", operation_id = "markConversationUnread", tag = "chat",
     request_body = Marker,
@@ -187,7 +198,7 @@ async fn unread(
     ValidJson(body): ValidJson<Marker>,
 ) -> Result<Json<ReadView>, Problem> {
     let seq = u64::from(body.seq.get());
-    community.move_marker(&identity, &id, move |read, _| unread_from(read, seq), false).await
+    community.move_marker(&identity, &id, move |marker, _| marker.unread(seq), false).await
 }
 
 /// Be notified of a conversation, or not.

@@ -93,7 +93,8 @@ impl Community {
         Ok(())
     }
 
-    async fn seen_messages(
+    /// Messages as a user sees them, with the own reactions.
+    pub(super) async fn seen_messages(
         &self,
         chat_id: &str,
         messages: Vec<Numbered>,

@@ -5,6 +5,7 @@
 //! - `kinds.rs`: what is kept. `store.rs`, `members.rs`, `blocks.rs`, `history.rs`, `inbox.rs`: conversations, who is in them, messages,
 //!   and users' lists of them. `jobs.rs`: the jobs between these, which `work.rs` does. `updates.rs`: what channels publish.
 //! - `views.rs`: conversations as a user sees them. `lists.rs`, `people.rs`, `messages.rs`: routes. `live.rs`: the channel.
+//! - `searching.rs`: where a user searches, and what of that which was found the user sees.
 
 mod announce;
 pub mod blocks;
@@ -22,6 +23,7 @@ mod messages;
 mod people;
 pub mod room;
 pub mod rules;
+mod searching;
 pub mod store;
 mod telling;
 pub(in crate::community) mod updates;
@@ -122,8 +124,12 @@ impl Community {
         let reach = self.reach(by, &other, None).await?;
         // Who may not write keeps the conversation that there was, and begins none.
         let id = store::direct_id(by, &other);
-        if reach == Reach::Never && self.chat.store.chat(&id, by).await?.is_none() {
-            return Err(Problem::not_found("user"));
+        if reach != Reach::Open && self.chat.store.chat(&id, by).await?.is_none() {
+            if reach == Reach::Never {
+                return Err(Problem::not_found("user"));
+            }
+            let is_verified = self.accounts.user(by).await?.is_some_and(|user| user.is_verified);
+            self.limits.request(by, is_verified).await?;
         }
         let are_friends = self.circles.view(by).await?.is_friend(&other);
         let (chat, is_new) = self.chat.store.create_direct(by, &other, are_friends, now).await?;

@@ -1,6 +1,8 @@
 //! What holds in a conversation, as pure rules: who sees which messages, what is unread, who may remove whom, and when lists
 //! hear of new messages.
 
+use std::ops::RangeInclusive;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +100,11 @@ impl Spans {
         self.0.iter().any(|span| (span.from..=span.end()).contains(&seq))
     }
 
+    /// The numbers that are seen, in order.
+    pub fn ranges(&self) -> impl Iterator<Item = RangeInclusive<u64>> {
+        self.0.iter().map(|span| span.from..=span.end())
+    }
+
     /// Joins at a message.
     pub fn open(&mut self, from: u64) {
         if self.is_open() {
@@ -149,14 +156,35 @@ pub fn is_unread(spans: &Spans, read: u64, seq: u64, is_own: bool, is_deleted: b
     seq > read && !is_own && !is_deleted && spans.sees(seq)
 }
 
-/// The marker after somebody has read up to a message, of so many that there are: it goes forward only.
-pub fn read_up_to(read: u64, seq: u64, last: u64) -> u64 {
-    read.max(seq.min(last))
+/// Where somebody has read up to, and how often that was taken back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadUpTo {
+    /// The message.
+    pub seq: u64,
+    /// Rises when messages are said to be unread again.
+    pub version: u64,
 }
 
-/// The marker after somebody says that a message is unread: it goes back only.
-pub fn unread_from(read: u64, seq: u64) -> u64 {
-    read.min(seq.saturating_sub(1))
+impl ReadUpTo {
+    /// The marker after a message was read, of so many that there are: it goes forward only. A device that says which version it
+    /// knows read before it heard that something is unread again, if that is an earlier one: then nothing changes.
+    #[must_use]
+    pub fn read(self, seq: u64, known: Option<u64>, last: u64) -> Self {
+        if known.is_some_and(|known| known < self.version) {
+            return self;
+        }
+        Self { seq: self.seq.max(seq.min(last)), ..self }
+    }
+
+    /// The marker after somebody says that messages are unread from one on: it goes back only.
+    #[must_use]
+    pub fn unread(self, seq: u64) -> Self {
+        let before = seq.saturating_sub(1);
+        if before >= self.seq {
+            return self;
+        }
+        Self { seq: before, version: self.version + 1 }
+    }
 }
 
 /// Whether a member may remove another one.
@@ -267,7 +295,8 @@ mod tests {
         Leave(usize),
         Send(usize),
         Delete(u64),
-        Read(usize, u64),
+        /// By a device that knows the version that the marker has, or one of before.
+        Read(usize, u64, bool),
         Unread(usize, u64),
     }
 
@@ -279,7 +308,8 @@ mod tests {
             user.clone().prop_map(Step::Send),
             user.clone().prop_map(Step::Send),
             seq.clone().prop_map(Step::Delete),
-            (user.clone(), seq.clone()).prop_map(|(user, seq)| Step::Read(user, seq)),
+            (user.clone(), seq.clone(), any::<bool>())
+                .prop_map(|(user, seq, is_late)| Step::Read(user, seq, is_late)),
             (user, seq).prop_map(|(user, seq)| Step::Unread(user, seq)),
         ]
     }
@@ -292,7 +322,7 @@ mod tests {
             // Messages: the author, and whether it is deleted.
             let mut messages: Vec<(usize, bool)> = Vec::new();
             let mut spans: [Spans; 4] = Default::default();
-            let mut read = [0_u64; 4];
+            let mut read = [ReadUpTo::default(); 4];
             let mut seen: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
             for step in steps {
                 let last = messages.len() as u64;
@@ -315,14 +345,21 @@ mod tests {
                             message.1 = true;
                         }
                     }
-                    Step::Read(user, seq) => {
-                        let after = read_up_to(read[user], seq, last);
-                        prop_assert!(after >= read[user] && after <= last.max(read[user]));
+                    Step::Read(user, seq, is_late) => {
+                        let before = read[user];
+                        let known = before.version.saturating_sub(u64::from(is_late));
+                        let after = before.read(seq, Some(known), last);
+                        prop_assert!(after.seq >= before.seq && after.seq <= last.max(before.seq));
+                        prop_assert_eq!(after.version, before.version);
+                        prop_assert!(known == before.version || after == before);
+                        prop_assert_eq!(before.read(seq, None, last), before.read(seq, Some(before.version), last));
                         read[user] = after;
                     }
                     Step::Unread(user, seq) => {
-                        let after = unread_from(read[user], seq);
-                        prop_assert!(after <= read[user]);
+                        let (before, after) = (read[user], read[user].unread(seq));
+                        prop_assert!(after.seq <= before.seq);
+                        prop_assert_eq!(after.version > before.version, after.seq < before.seq);
+                        prop_assert_eq!(after.unread(seq), after, "said twice");
                         read[user] = after;
                     }
                     Step::Join(..) | Step::Send(_) => {}
@@ -332,6 +369,11 @@ mod tests {
                     let sees: BTreeSet<_> =
                         (1..=messages.len() as u64).filter(|seq| spans[user].sees(*seq)).collect();
                     prop_assert_eq!(&sees, &mine);
+                    let said = 1..=messages.len() as u64;
+                    let ranged: BTreeSet<_> = said
+                        .filter(|seq| spans[user].ranges().any(|range| range.contains(seq)))
+                        .collect();
+                    prop_assert_eq!(&ranged, &mine);
                     prop_assert_eq!(spans[user].last(messages.len() as u64), mine.last().copied().unwrap_or(0));
                     let mut walked = BTreeSet::new();
                     let mut next = messages.len() as u64;
@@ -342,9 +384,9 @@ mod tests {
                     prop_assert_eq!(&walked, &mine);
                     let message = |seq: u64| messages[usize::try_from(seq - 1).unwrap()];
                     let unread = (1..=messages.len() as u64)
-                        .filter(|seq| is_unread(&spans[user], read[user], *seq, message(*seq).0 == user, message(*seq).1));
+                        .filter(|seq| is_unread(&spans[user], read[user].seq, *seq, message(*seq).0 == user, message(*seq).1));
                     let recount = mine.iter().filter(|seq| {
-                        **seq > read[user] && message(**seq).0 != user && !message(**seq).1
+                        **seq > read[user].seq && message(**seq).0 != user && !message(**seq).1
                     });
                     prop_assert_eq!(unread.count(), recount.count());
                 }

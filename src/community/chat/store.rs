@@ -202,6 +202,15 @@ impl ChatStore {
         Ok(chats.collect())
     }
 
+    /// What a user is in conversations, in the ids' order.
+    pub async fn memberships(
+        &self,
+        ids: &[String],
+        user_id: &str,
+    ) -> Result<Vec<Option<Member>>, StoreError> {
+        self.0.row_of_all(&CHATS, ids, &member_key(user_id)).await
+    }
+
     /// People who are in a group, a page at a time, behind one of them.
     pub async fn members(
         &self,

@@ -141,6 +141,9 @@ pub(in crate::community) enum ListUpdate {
         last_seq: u64,
         #[serde(rename = "readSeq")]
         read_seq: u64,
+        /// Rises when messages are said to be unread again.
+        #[serde(rename = "readVersion")]
+        read_version: u64,
         #[serde(rename = "activeAt")]
         active_at: Time,
     },
@@ -153,6 +156,7 @@ impl ListUpdate {
             folder: ChatFolder::of(row),
             last_seq: row.last,
             read_seq: row.read,
+            read_version: row.read_version,
             active_at: row.at.into(),
         }
     }

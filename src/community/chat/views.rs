@@ -130,6 +130,7 @@ impl Looked {
             last_message: last_message.map(|message| MessageView::new(&message, people)),
             last_seq: last,
             read_seq: row.read,
+            read_version: row.read_version,
             unread: unread.0,
             unread_is_capped: unread.1,
             created_at: chat.facts.created_at.into(),

@@ -85,6 +85,9 @@ pub(super) fn announce_edit(
     if after.visibility.is_wider_than(before.visibility) {
         effects.push(fan_out(&after.id)?);
     }
+    if after.visibility != before.visibility {
+        effects.push(work::search_comments(&after.id)?);
+    }
     effects.push(Effect::changed(POST, &after.id));
     Ok(effects)
 }

@@ -12,7 +12,7 @@ use mundotango_storage::{Page, PageRequest, StoreError};
 use super::shown::Thing;
 use crate::community::Community;
 use crate::search::SearchError;
-use crate::search::index::Filter;
+use crate::search::filter::Filter;
 use crate::search::query::Search;
 
 /// Most hits that one request looks at, those of pages before its own among them.

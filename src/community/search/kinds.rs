@@ -8,3 +8,18 @@ pub const POST: &str = "post";
 pub const EVENT: &str = "event";
 /// The name of places to stay.
 pub const HOUSING: &str = "housing";
+/// The name of comments.
+pub const COMMENT: &str = "comment";
+/// The name of messages.
+pub const MESSAGE: &str = "message";
+
+/// The id of a message among all messages.
+pub fn message_id(chat_id: &str, seq: u64) -> String {
+    format!("{chat_id}:{seq}")
+}
+
+/// The conversation of a message and its number there, by such an id.
+pub fn message_of(id: &str) -> Option<(&str, u64)> {
+    let (chat_id, seq) = id.rsplit_once(':')?;
+    Some((chat_id, seq.parse().ok()?))
+}

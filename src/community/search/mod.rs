@@ -1,9 +1,12 @@
-//! Search: people, posts, events and places to stay by words.
+//! Search: people, posts, events, places to stay, comments and one's own messages by words.
 //!
 //! [`sources`] tells what there is to search for, `crate::search` finds it, and [`shown`] shows what the caller may see.
 
+mod comments;
 mod finding;
 pub mod kinds;
+mod messages;
+mod pages;
 mod shown;
 pub mod sources;
 
@@ -14,7 +17,7 @@ use axum::Json;
 use axum::extract::State;
 use deserr::Deserr;
 use mundotango_gateway::Identity;
-use mundotango_gateway::extract::{ListQuery, PageQuery, ValidQuery};
+use mundotango_gateway::extract::{ListQuery, PageQuery, Paging, Path, ValidQuery};
 use mundotango_gateway::input::{BadFields, Choice, Time};
 use mundotango_gateway::problem::Problem;
 use mundotango_ops::metrics;
@@ -26,12 +29,14 @@ use utoipa_axum::routes;
 use self::shown::{FoundKind, Highlight, Thing};
 use super::Community;
 use super::accounts::PublicUser;
+use super::chat::bodies::SeenMessage;
 use super::events::bodies::SeenEvent;
 use super::graph::relations::Sorts;
 use super::housing::listings::ListingBody;
 use super::posts::bodies::SeenPost;
+use super::posts::comments::bodies::SeenComment;
+use crate::search::filter::Filter;
 use crate::search::fold::folded;
-use crate::search::index::Filter;
 use crate::search::query::Search;
 use crate::texts::{City, Words};
 
@@ -39,13 +44,19 @@ type Shared = State<Arc<Community>>;
 
 /// Most suggestions.
 const SUGGESTIONS: usize = 10;
+/// What is found where nobody says of what kind: comments and messages are many, and would bury the rest.
+const THINGS: [FoundKind; 4] = [FoundKind::Person, FoundKind::Post, FoundKind::Event, FoundKind::Housing];
 /// Friends whose posts for friends are found at most: each is a term more in every search.
 const MOST_FRIENDS: usize = 1_000;
 /// Most things of one kind in an answer for old clients.
 const OF_EACH_KIND: usize = 10;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
-    OpenApiRouter::new().routes(routes!(search)).routes(routes!(suggest)).routes(routes!(search_all_kinds))
+    OpenApiRouter::new()
+        .routes(routes!(search))
+        .routes(routes!(search_conversation))
+        .routes(routes!(suggest))
+        .routes(routes!(search_all_kinds))
 }
 
 /// What is searched for.
@@ -57,7 +68,8 @@ struct SearchQuery {
     /// do not count; of more than ten words the first ten do.
     #[param(value_type = Words, inline)]
     q: Words,
-    /// Only things of this kind.
+    /// Only things of this kind. Comments and messages are found where they are asked for, messages in the own conversations, the
+    /// last one first.
     #[deserr(default)]
     #[param(value_type = Option<FoundKind>, inline)]
     kind: Option<Choice<FoundKind>>,
@@ -75,6 +87,17 @@ struct SearchQuery {
     to: Option<Time>,
 }
 
+/// What is searched for in a conversation.
+#[derive(Debug, Deserr, IntoParams)]
+#[deserr(error = BadFields, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct SaidQuery {
+    /// Words that all have to be found, and phrases in double quotes. Case, accents and, where little is found, single letters
+    /// do not count; of more than ten words the first ten do.
+    #[param(value_type = Words, inline)]
+    q: Words,
+}
+
 /// What a person has typed so far.
 #[derive(Debug, Deserr, IntoParams)]
 #[deserr(error = BadFields, deny_unknown_fields)]
@@ -85,7 +108,7 @@ struct TypedQuery {
     q: Words,
 }
 
-/// Something that was found: one of `person`, `post`, `event` and `listing` is there, by its kind.
+/// Something that was found: one of `person`, `post`, `event`, `listing`, `comment` and `message` is there, by its kind.
 #[derive(Debug, Serialize, ToSchema)]
 struct FoundBody {
     kind: FoundKind,
@@ -99,17 +122,40 @@ struct FoundBody {
     event: Option<SeenEvent>,
     #[schema(required = true)]
     listing: Option<ListingBody>,
+    /// A comment on a post that the caller may read: `postId` leads to it.
+    #[schema(required = true)]
+    comment: Option<SeenComment>,
+    #[schema(required = true)]
+    message: Option<SeenMessage>,
+    /// The conversation in which the message is said: `seq` leads to it there.
+    #[serde(rename = "conversationId")]
+    #[schema(required = true)]
+    conversation_id: Option<String>,
 }
 
 impl FoundBody {
     fn new(thing: Thing, search: &Search, misspelt: bool) -> Self {
         let (kind, highlights) = (thing.kind(), thing.highlights(search, misspelt));
-        let mut body = Self { kind, highlights, person: None, post: None, event: None, listing: None };
+        let mut body = Self {
+            kind,
+            highlights,
+            person: None,
+            post: None,
+            event: None,
+            listing: None,
+            comment: None,
+            message: None,
+            conversation_id: None,
+        };
         match thing {
             Thing::Person(person) => body.person = Some(person),
             Thing::Post(post) => body.post = Some(post),
             Thing::Event(event) => body.event = Some(event),
             Thing::Housing(listing) => body.listing = Some(listing),
+            Thing::Comment(comment) => body.comment = Some(comment),
+            Thing::Message(found) => {
+                (body.message, body.conversation_id) = (Some(found.message), Some(found.conversation_id));
+            }
         }
         body
     }
@@ -159,6 +205,21 @@ impl Community {
         let friends = mine.all(Sorts::FRIENDS).take(MOST_FRIENDS).map(str::to_owned).collect();
         Ok(Filter { viewer: identity.user_id.clone(), friends, ..Filter::default() })
     }
+
+    /// A page of what is found, with where it says so.
+    async fn found_body(
+        &self,
+        identity: &Identity,
+        words: Words,
+        filter: &Filter,
+        paging: &Paging,
+    ) -> Result<Json<FoundPageBody>, Problem> {
+        let search = Search::of(&words.into_string());
+        let found = Box::pin(self.found_page(identity, &search, filter, paging.request())).await?;
+        let page = paging.body(found.things.map(|thing| FoundBody::new(thing, &search, found.misspelt)));
+        let is_complete = self.searcher.is_complete();
+        Ok(Json(FoundPageBody { items: page.items, next_cursor: page.next_cursor, is_complete }))
+    }
 }
 
 /// Search for words. What the caller may not see is not found, and there is no number of all that would fit.
@@ -167,6 +228,7 @@ impl Community {
     responses(
         (status = OK, body = FoundPageBody),
         (status = BAD_REQUEST, body = Problem),
+        (status = TOO_MANY_REQUESTS, body = Problem),
     ),
 )]
 async fn search(
@@ -175,18 +237,52 @@ async fn search(
     ListQuery { filter: query, page: paging }: ListQuery<SearchQuery>,
 ) -> Result<Json<FoundPageBody>, Problem> {
     let _timed = metrics().search_duration_seconds.with_label_values(&["search"]).start_timer();
-    let search = Search::of(&query.q.into_string());
+    let kind = query.kind.map(|kind| kind.0);
+    let whose = if kind == Some(FoundKind::Message) {
+        community.limits.message_search(&identity.user_id).await?;
+        let threads = Some(community.searched_chats(&identity.user_id).await?);
+        Filter { threads, ..Filter::default() }
+    } else {
+        community.filter_for(&identity).await?
+    };
     let filter = Filter {
-        kinds: query.kind.map(|kind| kind.0.name()).into_iter().collect(),
+        kinds: kind
+            .as_ref()
+            .map_or(&THINGS[..], std::slice::from_ref)
+            .iter()
+            .map(|kind| kind.name())
+            .collect(),
         place: query.city.map(City::into_string),
         from: query.from.map(|from| from.0),
         to: query.to.map(|to| to.0),
-        ..community.filter_for(&identity).await?
+        ..whose
     };
-    let found = Box::pin(community.found_page(&identity, &search, &filter, paging.request())).await?;
-    let page = paging.body(found.things.map(|thing| FoundBody::new(thing, &search, found.misspelt)));
-    let is_complete = community.searcher.is_complete();
-    Ok(Json(FoundPageBody { items: page.items, next_cursor: page.next_cursor, is_complete }))
+    community.found_body(&identity, query.q, &filter, &paging).await
+}
+
+/// Search in one conversation, as far as the caller was a member when the messages were sent: the last one first.
+#[utoipa::path(
+    get, path = "/api/chat/conversations/{id}/search", operation_id = "searchConversation", tag = "search",
+    params(SaidQuery, PageQuery),
+    responses(
+        (status = OK, body = FoundPageBody),
+        (status = BAD_REQUEST, body = Problem),
+        (status = NOT_FOUND, body = Problem),
+        (status = TOO_MANY_REQUESTS, body = Problem),
+    ),
+)]
+async fn search_conversation(
+    identity: Identity,
+    State(community): Shared,
+    Path(id): Path<String>,
+    ListQuery { filter: query, page: paging }: ListQuery<SaidQuery>,
+) -> Result<Json<FoundPageBody>, Problem> {
+    let _timed = metrics().search_duration_seconds.with_label_values(&["search"]).start_timer();
+    let threads = Some(vec![community.searched_chat(&id, &identity).await?]);
+    community.limits.message_search(&identity.user_id).await?;
+    let kinds = vec![FoundKind::Message.name()];
+    let filter = Filter { kinds, threads, ..Filter::default() };
+    community.found_body(&identity, query.q, &filter, &paging).await
 }
 
 /// Names of people, events and places to stay that begin with what was typed.
@@ -237,7 +333,7 @@ async fn search_all_kinds(
     let search = Search::of(&query.q.into_string());
     let mut found = FoundByKind::default();
     let everything = community.filter_for(&identity).await?;
-    for kind in [FoundKind::Person, FoundKind::Post, FoundKind::Event, FoundKind::Housing] {
+    for kind in THINGS {
         let filter = Filter { kinds: vec![kind.name()], ..everything.clone() };
         let things = Box::pin(community.first_of(&identity, &search, &filter, false, OF_EACH_KIND)).await?;
         for thing in things {
@@ -246,6 +342,8 @@ async fn search_all_kinds(
                 Thing::Post(post) => found.posts.push(post),
                 Thing::Event(event) => found.events.push(event),
                 Thing::Housing(listing) => found.housing.push(listing),
+                // None is looked for.
+                Thing::Comment(_) | Thing::Message(_) => {}
             }
         }
     }

@@ -7,13 +7,15 @@ use mundotango_gateway::problem::Problem;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::kinds::{EVENT, HOUSING, PERSON, POST};
+use super::kinds::{COMMENT, EVENT, HOUSING, MESSAGE, PERSON, POST};
 use crate::community::Community;
 use crate::community::accounts::PublicUser;
+use crate::community::chat::bodies::FoundMessage;
 use crate::community::events::bodies::SeenEvent;
 use crate::community::housing::listings::ListingBody;
 use crate::community::policy::Viewer;
 use crate::community::posts::bodies::SeenPost;
+use crate::community::posts::comments::bodies::SeenComment;
 use crate::search::index::Hit;
 use crate::search::marks::marks;
 use crate::search::query::Search;
@@ -30,6 +32,10 @@ pub(super) enum FoundKind {
     Event,
     /// A place to stay.
     Housing,
+    /// Something that was said below a post.
+    Comment,
+    /// Something that was said in a conversation of the caller's.
+    Message,
 }
 
 impl FoundKind {
@@ -40,6 +46,8 @@ impl FoundKind {
             Self::Post => POST,
             Self::Event => EVENT,
             Self::Housing => HOUSING,
+            Self::Comment => COMMENT,
+            Self::Message => MESSAGE,
         }
     }
 }
@@ -51,6 +59,8 @@ pub(super) enum Thing {
     Post(SeenPost),
     Event(SeenEvent),
     Housing(ListingBody),
+    Comment(SeenComment),
+    Message(FoundMessage),
 }
 
 impl Thing {
@@ -60,6 +70,8 @@ impl Thing {
             Self::Post(_) => FoundKind::Post,
             Self::Event(_) => FoundKind::Event,
             Self::Housing(_) => FoundKind::Housing,
+            Self::Comment(_) => FoundKind::Comment,
+            Self::Message(_) => FoundKind::Message,
         }
     }
 
@@ -69,6 +81,8 @@ impl Thing {
             Self::Post(seen) => &seen.post.id,
             Self::Event(seen) => &seen.event.id,
             Self::Housing(listing) => &listing.id,
+            Self::Comment(seen) => &seen.comment.id,
+            Self::Message(found) => &found.id,
         }
     }
 
@@ -76,7 +90,7 @@ impl Thing {
     pub(super) fn title(&self) -> Option<&str> {
         match self {
             Self::Person(person) => Some(&person.full_name),
-            Self::Post(_) => None,
+            Self::Post(_) | Self::Comment(_) | Self::Message(_) => None,
             Self::Event(seen) => Some(&seen.event.title),
             Self::Housing(listing) => Some(&listing.title),
         }
@@ -94,6 +108,8 @@ impl Thing {
             Self::Post(seen) => seen.post.id,
             Self::Event(seen) => seen.event.id,
             Self::Housing(listing) => listing.id,
+            Self::Comment(seen) => seen.comment.id,
+            Self::Message(found) => found.id,
         }
     }
 
@@ -114,6 +130,8 @@ impl Thing {
             Self::Housing(listing) => {
                 vec![("title", &listing.title, true), ("description", &listing.description, false)]
             }
+            Self::Comment(seen) => vec![("content", &seen.comment.content, false)],
+            Self::Message(found) => vec![("text", found.text(), false)],
         }
     }
 
@@ -147,20 +165,27 @@ impl Community {
         let (people, posts, events, listings) = (ids(PERSON), ids(POST), ids(EVENT), ids(HOUSING));
         let mine = self.circles.view(&identity.user_id).await?;
         let viewer = Viewer::from(identity).knowing(&mine);
-        let (people, posts, events, listings) = tokio::try_join!(
+        let (comments, messages) = (ids(COMMENT), ids(MESSAGE));
+        let (people, posts, events, listings, comments, messages) = tokio::try_join!(
             self.seen_people_by_id(&people, viewer),
             self.seen_posts_by_id(&posts, &identity.user_id),
             self.seen_events_by_id(&events, identity),
             self.seen_listings_by_id(&listings, identity, viewer),
+            Box::pin(self.seen_comments_by_id(&comments, &identity.user_id)),
+            Box::pin(self.seen_messages_by_id(&messages, identity)),
         )?;
         let things = people.into_iter().map(Thing::Person);
         let things = things.chain(posts.into_iter().map(Thing::Post));
         let things = things.chain(events.into_iter().map(Thing::Event));
         let things = things.chain(listings.into_iter().map(Thing::Housing));
+        let things = things.chain(comments.into_iter().map(Thing::Comment));
+        let things = things.chain(messages.into_iter().map(Thing::Message));
         let mut seen: BTreeMap<_, _> =
             things.map(|thing| ((thing.kind().name(), thing.id().to_owned()), thing)).collect();
         let in_order = hits.iter().filter_map(|hit| {
-            let name = [PERSON, POST, EVENT, HOUSING].into_iter().find(|name| *name == hit.kind)?;
+            let name = [PERSON, POST, EVENT, HOUSING, COMMENT, MESSAGE]
+                .into_iter()
+                .find(|name| *name == hit.kind)?;
             seen.remove(&(name, hit.id.clone()))
         });
         Ok(in_order.collect())

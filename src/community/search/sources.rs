@@ -7,7 +7,9 @@
 
 use mundotango_storage::db::{Db, Found, KindSpec};
 
+use super::comments::{Comments, audience_of};
 use super::kinds::{EVENT, HOUSING, PERSON, POST};
+use super::messages::Messages;
 use crate::community::accounts::kind::{self as account, Account, USERS};
 use crate::community::accounts::profile::FieldAudience;
 use crate::community::accounts::store::User;
@@ -16,7 +18,7 @@ use crate::community::events::store::{self as event, EVENTS, Event};
 use crate::community::housing::listings::kind::{self as listing, LISTINGS, Listing};
 use crate::community::housing::listings::rules::ListingStatus;
 use crate::community::housing::listings::words::areas;
-use crate::community::posts::store::{POSTS, Post, Visibility};
+use crate::community::posts::store::{POSTS, Post};
 use crate::search::document::{Audience, Document};
 use crate::search::source::{Partitions, Source};
 
@@ -27,10 +29,13 @@ pub fn sources(db: &Db) -> Vec<Box<dyn Source>> {
         Box::new(Partitions::new(db, POST, &POSTS, |id, found| post(&Post::found(id, &found)))),
         Box::new(Partitions::new(db, EVENT, &EVENTS, event)),
         Box::new(Partitions::new(db, HOUSING, &LISTINGS, housing)),
+        Box::new(Messages::new(db)),
+        Box::new(Comments::new(db)),
     ]
 }
 
-/// The name under which partitions of a kind are searched for, if they are.
+/// The name under which partitions of a kind are searched for, if each is a thing. Messages and comments are rows, and note their
+/// changes.
 pub fn searched_as(kind: &KindSpec) -> Option<&'static str> {
     let all =
         [(USERS.spec(), PERSON), (POSTS.spec(), POST), (EVENTS.spec(), EVENT), (LISTINGS.spec(), HOUSING)];
@@ -55,23 +60,20 @@ fn person(id: &str, found: Found<account::Facts, Account>) -> Document {
         at: user.created_at,
         over_at: None,
         has_time: false,
+        part_of: None,
     }
 }
 
 fn post(post: &Post) -> Document {
-    let author = post.author_id.clone();
     Document {
         title: String::new(),
         text: post.text.content.clone(),
         places: Vec::new(),
-        audience: match post.visibility {
-            Visibility::Public => Audience::Everybody,
-            Visibility::Friends => Audience::FriendsOf(author),
-            Visibility::Private => Audience::Only(author),
-        },
+        audience: audience_of(post),
         at: post.created_at,
         over_at: None,
         has_time: true,
+        part_of: None,
     }
 }
 
@@ -85,6 +87,7 @@ fn event(id: &str, found: Found<event::Facts, Attendance>) -> Document {
         at: event.when.starts_at(),
         over_at: Some(event.when.over_at()),
         has_time: true,
+        part_of: None,
     }
 }
 
@@ -103,5 +106,6 @@ fn housing(id: &str, found: Found<listing::Facts, listing::Head>) -> Document {
         at: listing.created_at,
         over_at: None,
         has_time: false,
+        part_of: None,
     }
 }

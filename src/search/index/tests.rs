@@ -1,7 +1,10 @@
+use std::ops::RangeInclusive;
+
 use jiff::SignedDuration;
 use mundotango_protocol::new_id;
 
 use super::*;
+use crate::search::filter::SeenThread;
 
 const MEMORY: usize = 15_000_000;
 
@@ -14,6 +17,7 @@ fn document(title: &str, text: &str) -> Document {
         at: Timestamp::UNIX_EPOCH,
         over_at: None,
         has_time: false,
+        part_of: None,
     }
 }
 
@@ -138,6 +142,73 @@ fn what_is_for_others_is_not_found() {
     assert_eq!(find("ben", &[]), ["3"]);
     assert_eq!(find("ben", &["ana"]), ["2", "3"]);
     assert_eq!(find("all", &["all"]), ["3"]);
+}
+
+#[test]
+fn what_is_said_in_threads_is_found_there_alone_by_its_numbers_the_last_first() {
+    let said = |thread: &str, number: i64, text: &str| {
+        let audience = Audience::InThread { thread: thread.to_owned(), number: number.unsigned_abs() };
+        let at = Timestamp::from_second(number).unwrap();
+        Document { audience, at, has_time: true, ..document("", text) }
+    };
+    let index = in_memory(&[("event", document("Milonga", "a milonga"))]);
+    let mut all: Vec<_> = (1..=400)
+        .map(|number| (format!("a:{number}"), Some(said("a", number, "Milónga, milonga y milonga"))))
+        .collect();
+    all.push(("b:1".to_owned(), Some(said("b", 1_000, "una milonga"))));
+    index.put("message", &all).unwrap();
+    index.commit(&Progress::new(new_id(), true)).unwrap();
+    let find = |text: &str, threads: &[(&str, &[RangeInclusive<u64>])], misspelt: bool| {
+        let seen = threads.iter().map(|(id, seen)| SeenThread { id: (*id).to_owned(), seen: seen.to_vec() });
+        let filter = Filter { threads: Some(seen.collect()), ..Filter::default() };
+        let hits = index.find(&Search::of(text), &filter, misspelt, Timestamp::now(), 3).unwrap();
+        hits.into_iter().map(|hit| hit.id).collect::<Vec<_>>()
+    };
+    // How often a word is said does not count, and what is not seen takes no place.
+    let (a, b) = (("a", &[1..=u64::MAX][..]), ("b", &[1..=u64::MAX][..]));
+    assert_eq!(find("milonga", &[a, b], false), ["b:1", "a:400", "a:399"]);
+    assert_eq!(find("milonga", &[("a", &[1..=2, 5..=7])], false), ["a:7", "a:6", "a:5"]);
+    assert_eq!(find("milonga", &[("a", &[1..=2])], false), ["a:2", "a:1"]);
+    assert_eq!(find("milnoga una", &[b], true), ["b:1"]);
+    assert_eq!(find("\"una milonga\"", &[b], false), ["b:1"]);
+    assert!(find("milonga", &[], false).is_empty());
+    assert!(find("milonga", &[("c", &[1..=9])], false).is_empty());
+    assert!(find("milnoga", &[b], false).is_empty());
+    let everybody = find_for(&index, "milonga", &Filter::default(), true);
+    assert_eq!(everybody, ["event"], "who did not ask for threads finds none");
+    let one = Filter { viewer: "a".to_owned(), friends: vec!["b".to_owned()], ..Filter::default() };
+    assert_eq!(find_for(&index, "milonga", &one, true), ["event"]);
+}
+
+#[test]
+fn what_goes_with_a_thing_goes_when_that_is_gone() {
+    let index = in_memory(&[("1", document("Milonga", "")), ("2", document("Milonga", ""))]);
+    let below = |id: &str| {
+        let part_of = Some(("event", id.to_owned()));
+        (format!("{id}.1"), Some(Document { part_of, ..document("", "milonga") }))
+    };
+    index.put("comment", &[below("1"), below("2")]).unwrap();
+    index.put("event", &[("1".to_owned(), None), ("2".to_owned(), Some(document("Practica", "")))]).unwrap();
+    index.commit(&Progress::new(new_id(), true)).unwrap();
+    assert_eq!(find(&index, "milonga"), ["2.1"]);
+}
+
+#[test]
+fn what_is_said_in_threads_changes_no_order_of_what_all_find() {
+    let index = in_memory(&[
+        ("1", document("", "tango tango tango")),
+        ("2", document("", "vals tango")),
+        ("3", document("", "vals vals milonga tango")),
+    ]);
+    let order = || ["tango vals", "vals", "tango"].map(|text| find(&index, text));
+    let before = order();
+    let said = |number: u64| {
+        let audience = Audience::InThread { thread: "a".to_owned(), number };
+        (format!("a:{number}"), Some(Document { audience, ..document("", "vals vals vals") }))
+    };
+    index.put("message", &(1..=200).map(said).collect::<Vec<_>>()).unwrap();
+    index.commit(&Progress::new(new_id(), true)).unwrap();
+    assert_eq!(order(), before);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::search::document::Audience;
-use crate::search::index::Filter;
+use crate::search::filter::Filter;
 use crate::search::log::{CHANGES, Change};
 use crate::search::query::Search;
 
@@ -40,6 +40,7 @@ impl Source for Things {
                 at: Timestamp::UNIX_EPOCH,
                 over_at: None,
                 has_time: false,
+                part_of: None,
             })
         };
         Ok(ids.iter().map(document).collect())

@@ -4,6 +4,7 @@ mod crowd;
 mod live;
 mod reads;
 mod requests;
+mod searching;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -15,6 +15,8 @@ use mundotango::community::chat::rules::{ChatRole, MOST_ADDED, MOST_MEMBERS};
 use mundotango::community::chat::store::{Chat, ChatStore, Reach};
 use mundotango::community::effects::Effect;
 use mundotango::community::posts::rules::ReactionType;
+use mundotango::community::search::kinds::{MESSAGE, message_id};
+use mundotango::community::search::sources::sources;
 use mundotango_protocol::new_id;
 use mundotango_storage::db::Db;
 use mundotango_storage::{StoreError, now};
@@ -78,6 +80,37 @@ pub async fn chat(nodes: &[Db; 2]) {
     a_group_is_offered_until_it_is_answered(&stores[0]).await;
     Box::pin(unread_equals_a_recount(&stores[0])).await;
     Box::pin(lists_hear_and_have_bounds(&nodes[0])).await;
+    Box::pin(all_that_was_said_is_searched_for(&nodes[0])).await;
+}
+
+async fn all_that_was_said_is_searched_for(db: &Db) {
+    let (store, ana) = (ChatStore::new(db.clone()), new_id());
+    let mut wanted = BTreeSet::new();
+    for _ in 0..3 {
+        let chat = group(&store, &ana, &[], false).await;
+        for text in ["uno", "dos", "tres"] {
+            let (seq, _) = store.send(&chat.id, message(&ana, text), told).await.unwrap();
+            wanted.insert(message_id(&chat.id, seq));
+        }
+        store.delete(&chat.id, 2, now(), told).await.unwrap();
+    }
+    let sources = sources(db);
+    let source = sources.iter().find(|source| source.kind() == MESSAGE).unwrap();
+    let (mut found, mut from) = (BTreeMap::new(), None);
+    loop {
+        let page = source.ids(from.as_deref()).await.unwrap();
+        assert!(page.items.len() < 2_000, "a page is of two blocks at most");
+        let documents = source.documents(&page.items).await.unwrap();
+        found.extend(page.items.into_iter().zip(documents));
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    for id in wanted {
+        let text = found[&id].as_ref().map(|document| document.text.as_str());
+        assert_eq!(text.is_some(), !id.ends_with(":2"), "{id}: {text:?}");
+    }
 }
 
 async fn a_pair_has_one_conversation(stores: &[ChatStore; 2]) {
@@ -344,6 +377,9 @@ async fn unread_equals_a_recount(store: &ChatStore) {
     for seq in [3, 149, 150] {
         store.delete(&chat.id, seq, now(), told).await.unwrap();
     }
+    let there = store.messages_at(&chat.id, &[150, 10, 151, 2_000]).await.unwrap();
+    assert_eq!(there.keys().copied().collect::<Vec<_>>(), [10, 150]);
+    assert!(there[&150].deleted_at.is_some());
     let (_, member) = store.chat(&chat.id, &ben).await.unwrap().unwrap();
     let spans = member.unwrap().spans;
     for read in [0, 2, 3, 10, 60, 100, 148, 150] {

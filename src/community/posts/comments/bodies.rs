@@ -52,7 +52,7 @@ pub(super) struct CommentsQuery {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Comment)]
 pub(in crate::community) struct CommentBody {
-    id: String,
+    pub(in crate::community) id: String,
     post_id: String,
     /// The comment that it stands below.
     #[schema(required = true)]
@@ -63,7 +63,7 @@ pub(in crate::community) struct CommentBody {
     #[schema(required = true)]
     author: Option<Person>,
     /// Empty where it was removed.
-    content: String,
+    pub(in crate::community) content: String,
     /// What the words name.
     entities: Vec<EntityView>,
     /// Whether it was removed, and only its place is left for the answers.
@@ -108,9 +108,9 @@ impl CommentBody {
 /// A comment, as the caller sees it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct SeenComment {
+pub(in crate::community) struct SeenComment {
     #[serde(flatten)]
-    pub(super) comment: CommentBody,
+    pub(in crate::community) comment: CommentBody,
     /// The caller's own reaction.
     #[schema(required = true)]
     pub(super) my_reaction: Option<ReactionType>,

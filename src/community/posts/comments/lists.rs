@@ -126,6 +126,30 @@ impl CommentStore {
         Ok((there, version))
     }
 
+    /// The ids of all comments of a part, by the partition's id.
+    pub async fn ids_of_part(&self, part: &str) -> Result<Vec<CommentId>, StoreError> {
+        const AT_ONCE: usize = 100;
+        let Some((post_id, _)) = part.rsplit_once(':') else { return Ok(Vec::new()) };
+        let (mut ids, mut after) = (Vec::new(), None);
+        loop {
+            let range = RowRange::first(prefix(&[BELOW]), AT_ONCE).after(after);
+            let rows = self.db().rows(&COMMENTS, part, &range).await?;
+            ids.extend(rows.items.iter().filter_map(|(key, _)| id_of(post_id, key)));
+            after = rows.next;
+            if after.is_none() {
+                return Ok(ids);
+            }
+        }
+    }
+
+    /// The ids of all comments on a post, a part at a time; `None` behind the last part.
+    pub async fn ids_of(&self, post_id: &str, part: u32) -> Result<Option<Vec<CommentId>>, StoreError> {
+        if part >= MOST / OF_A_PART || self.head(post_id, part).await?.0.written == 0 {
+            return Ok(None);
+        }
+        self.ids_of_part(&part_id(post_id, part)).await.map(Some)
+    }
+
     /// Removes all comments on a post that is gone, with the reactions to them; from then on nobody can write one.
     pub async fn remove_all(&self, post_id: &str) -> Result<(), StoreError> {
         let mut last = self.open_part(post_id).await?.min(MOST / OF_A_PART - 1);

@@ -9,11 +9,13 @@ pub mod reactions;
 pub mod rules;
 pub mod store;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use futures_util::future::try_join_all;
 use mundotango_gateway::extract::{ListQuery, PageBody, PageQuery, Path, ValidJson};
 use mundotango_gateway::problem::{FieldCode, Problem};
 use mundotango_gateway::{IdempotencyKey, Identity, NewId};
@@ -97,6 +99,26 @@ impl Community {
             my_reaction: own,
         });
         Ok(seen.collect())
+    }
+
+    /// Those of some comments that a user sees, as they are now; no removed one.
+    pub(in crate::community) async fn seen_comments_by_id(
+        &self,
+        ids: &[String],
+        user_id: &str,
+    ) -> Result<Vec<SeenComment>, Problem> {
+        let ids: Vec<_> = ids.iter().filter_map(|id| CommentId::parse(id)).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let posts: BTreeSet<_> = ids.iter().map(|id| id.post.clone()).collect();
+        let posts = self.readable_posts(&posts.into_iter().collect::<Vec<_>>(), user_id).await?;
+        let read: BTreeSet<_> = posts.into_iter().map(|post| post.id).collect();
+        let ids = ids.iter().filter(|id| read.contains(&id.post));
+        let there = try_join_all(ids.map(|id| self.comments.comment(id))).await?.into_iter().flatten();
+        let reader = Reader::new(&self.circles, user_id).await?;
+        let seen = there.filter(|comment| !comment.is_removed && may_see(&reader, comment)).collect();
+        self.seen_comments(seen, user_id).await
     }
 
     async fn one_comment(&self, comment: Comment, user_id: &str) -> Result<Json<SeenComment>, Problem> {

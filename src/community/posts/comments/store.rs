@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::kind::{COMMENTS, Comment, Head, MADE, Row, Stored, key_of, part_id};
 use super::rules::{CommentId, MOST, MOST_REVISIONS, OF_A_PART, Place, next_number, part_of};
+use crate::community::effects::Effect;
 use crate::community::once::{MOST_BEFORE, may_be_later};
+use crate::community::search::kinds::COMMENT;
 
 /// A comment that somebody writes.
 #[derive(Clone, Debug)]
@@ -223,6 +225,7 @@ impl CommentStore {
                 for effect in effects(&comment)? {
                     part.emit(&effect)?;
                 }
+                part.emit(&searched(&comment.id))?;
                 Ok(Decision::Write(Written::There(Some(comment))))
             })
             .await
@@ -261,6 +264,7 @@ impl CommentStore {
             for effect in effects(&comment)? {
                 part.emit(&effect)?;
             }
+            part.emit(&searched(&id))?;
             Ok(Decision::Write(Some(comment)))
         });
         Ok(edited.await?.flatten())
@@ -272,7 +276,7 @@ impl CommentStore {
         id: &CommentId,
         effects: impl Fn(bool) -> Result<Vec<E>, StoreError> + Send + 'static,
     ) -> Result<bool, StoreError> {
-        let row = key_of(id);
+        let (row, gone) = (key_of(id), searched(id));
         let part = part_id(&id.post, part_of(id.number));
         let removed = self.0.change(&COMMENTS, &part, Wants::head().row(&row), move |part| {
             let Some(Row::Comment(stored)) = part.row(&row).cloned().filter(is_there) else {
@@ -295,6 +299,7 @@ impl CommentStore {
             for effect in effects(has_place)? {
                 part.emit(&effect)?;
             }
+            part.emit(&gone)?;
             Ok(Decision::Write(true))
         });
         let removed = removed.await?.unwrap_or_default();
@@ -303,6 +308,11 @@ impl CommentStore {
         }
         Ok(removed)
     }
+}
+
+/// Has the search indexes look at a comment.
+fn searched(id: &CommentId) -> Effect {
+    Effect::changed(COMMENT, &id.to_string())
 }
 
 fn is_there(row: &Row) -> bool {
