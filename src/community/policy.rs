@@ -175,6 +175,8 @@ pub enum Object<'a> {
     Listing {
         /// The user who offers it.
         host: &'a str,
+        /// Whether a decision of the moderators takes it away, and the viewer has no stay there.
+        is_hidden: bool,
     },
     /// Where exactly a place to stay is, and how one gets in.
     Address {
@@ -317,8 +319,9 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             let owns = viewer.is(owner) || is_admin;
             of_event(action, owns, *involved, false, AttendeeList::Hosts)
         }
-        (Object::Listing { host }, Action::Read) => {
-            allowed_if(!viewer.keeps_apart_from(host), Verdict::Hidden)
+        (Object::Listing { host, is_hidden }, Action::Read) => {
+            let is_there = viewer.is(host) || !is_hidden;
+            allowed_if(is_there && !viewer.keeps_apart_from(host), Verdict::Hidden)
         }
         (Object::Proposal { by: user } | Object::Ticket { member: user }, Action::Read) => {
             allowed_if(viewer.is(user) || is_staff, Verdict::Hidden)
@@ -327,7 +330,7 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             let refusal = Verdict::Forbidden("only its member may do this");
             allowed_if(viewer.is(member), if is_staff { refusal } else { Verdict::Hidden })
         }
-        (Object::Listing { host }, _) => {
+        (Object::Listing { host, .. }, _) => {
             allowed_if(viewer.is(host) || is_admin, Verdict::Forbidden("only its host may do this"))
         }
         // Admins do without it: nothing of theirs needs to know where somebody sleeps.
@@ -466,7 +469,7 @@ mod tests {
             post(Visibility::Private),
             Object::Circle { owner: "ana", is_friend: true },
             Object::Somebody { user: "ana" },
-            Object::Listing { host: "ana" },
+            Object::Listing { host: "ana", is_hidden: false },
         ];
         let seen = |relations: &Relations| {
             objects.map(|object| may(Viewer::user("ben").knowing(relations), Action::Read, &object))

@@ -140,9 +140,10 @@ impl EventStore {
                 let previous = before.as_ref().map(|before| before.status);
                 let seated = match seat_paid(part, &user, &ticket, now) {
                     Ok(Some(seated)) => seated,
-                    Ok(None) | Err(EventError::Over | EventError::Cancelled | EventError::Draft) => {
-                        return Ok(Decision::Stands(None));
-                    }
+                    Ok(None)
+                    | Err(
+                        EventError::Over | EventError::Cancelled | EventError::Draft | EventError::Suspended,
+                    ) => return Ok(Decision::Stands(None)),
                     Err(EventError::Store(error)) => return Err(error),
                     Err(other) => return Err(StoreError::Damaged(other.to_string())),
                 };

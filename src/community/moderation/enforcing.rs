@@ -20,7 +20,10 @@ use crate::community::admin::reviews::case::{Outcome, Ruling, ThingKind};
 use crate::community::admin::reviews::store::Reviews;
 use crate::community::admin::reviews::work::{DECISION, OfCase};
 use crate::community::audit::rules::{Act, Thing, Words};
-use crate::community::posts::comments::leaving::LeavingCommenters;
+use crate::community::chat::hiding::HiddenMessages;
+use crate::community::events::store::EventStore;
+use crate::community::housing::listings::store::ListingStore;
+use crate::community::posts::comments::hiding::HiddenComments;
 use crate::community::posts::store::PostStore;
 
 /// Reporters whose records are brought up to date at once.
@@ -35,6 +38,10 @@ type Case = Kept<Reviews>;
 pub struct Enforcer {
     db: Db,
     posts: PostStore,
+    comments: HiddenComments,
+    messages: HiddenMessages,
+    events: EventStore,
+    listings: ListingStore,
     accounts: AccountStore,
     reports: ReportStore,
     revocations: Arc<Revocations>,
@@ -42,11 +49,7 @@ pub struct Enforcer {
 
 /// What is done to a thing because of a decision, for the audit trail.
 fn act(case: &Case, act: &str, at: Timestamp) -> Act {
-    let thing = Thing { kind: "post".to_owned(), id: case.facts.thing.clone() };
-    let thing = match case.facts.kind {
-        ThingKind::Comment => Thing { kind: "comment".to_owned(), ..thing },
-        _ => thing,
-    };
+    let thing = Thing { kind: case.facts.kind.name().to_owned(), id: case.facts.thing.clone() };
     Act {
         at,
         actor: "system".to_owned(),
@@ -63,6 +66,10 @@ impl Enforcer {
     pub fn new(db: &Db, revocations: Arc<Revocations>) -> Self {
         Self {
             posts: PostStore::new(db.clone()),
+            comments: HiddenComments::new(db),
+            messages: HiddenMessages::new(db),
+            events: EventStore::new(db.clone()),
+            listings: ListingStore::new(db.clone()),
             accounts: AccountStore::new(db.clone()),
             reports: ReportStore::new(db.clone()),
             db: db.clone(),
@@ -96,8 +103,8 @@ impl Enforcer {
             }
             match outcome {
                 Outcome::None | Outcome::Warn => {}
-                Outcome::Remove if is_in_force => self.take_away(&case, now).await?,
-                Outcome::Remove => self.give_back(&case, now).await?,
+                Outcome::Remove if is_in_force => Box::pin(self.take_away(&case, now)).await?,
+                Outcome::Remove => Box::pin(self.give_back(&case, now)).await?,
                 Outcome::Restrict => self.restrict(&case, &ruling, is_in_force, now).await?,
                 Outcome::Lock => self.lock(&case, &ruling, is_in_force, now).await?,
             }
@@ -109,27 +116,64 @@ impl Enforcer {
         Ok(())
     }
 
+    /// Takes the thing away that a case is about: it is hidden until nothing can bring it back, and gone then.
     async fn take_away(&self, case: &Case, now: Timestamp) -> Result<(), StoreError> {
-        let thing = &case.facts.thing;
+        let (thing, is_final) = (case.facts.thing.as_str(), case.own.is_final(now));
+        let hidden = act(case, &format!("{}.hidden", case.facts.kind.name()), now);
+        let removed = act(case, &format!("{}.removed", case.facts.kind.name()), now);
         match case.facts.kind {
             ThingKind::Post => {
-                self.posts.hide(thing, &case.id, act(case, "post.hidden", now)).await?;
-                if case.own.is_final(now) {
-                    self.posts.delete_hidden(thing, &case.id, act(case, "post.removed", now)).await?;
+                self.posts.hide(thing, &case.id, hidden).await?;
+                if is_final {
+                    self.posts.delete_hidden(thing, &case.id, removed).await?;
                 }
             }
             ThingKind::Comment => {
-                let comments = LeavingCommenters::new(&self.db);
-                comments.take_away(thing, act(case, "comment.removed", now)).await?;
+                self.comments.hide(thing, &case.id, hidden).await?;
+                if is_final {
+                    self.comments.remove_hidden(thing, &case.id, removed).await?;
+                }
             }
-            _ => {}
+            ThingKind::Message => {
+                self.messages.hide(thing, &case.id, hidden).await?;
+                if is_final {
+                    self.messages.delete_hidden(thing, &case.id, removed, now).await?;
+                }
+            }
+            ThingKind::Event => {
+                self.events.suspend(thing, &case.id, hidden, now).await?;
+                if is_final {
+                    self.events.cancel_suspended(thing, now).await?;
+                }
+            }
+            // Stays that are confirmed are at it still, so it stays hidden.
+            ThingKind::Listing => {
+                self.listings.hide(thing, &case.id, hidden).await?;
+            }
+            ThingKind::User | ThingKind::Series | ThingKind::Booking => {}
         }
         Ok(())
     }
 
+    /// Gives back what this decision took away, unless another one holds it, or whose it is has deleted it.
     async fn give_back(&self, case: &Case, now: Timestamp) -> Result<(), StoreError> {
-        if case.facts.kind == ThingKind::Post {
-            self.posts.show(&case.facts.thing, &case.id, act(case, "post.shown", now)).await?;
+        let (thing, decision) = (case.facts.thing.as_str(), case.id.as_str());
+        let shown = act(case, &format!("{}.shown", case.facts.kind.name()), now);
+        match case.facts.kind {
+            ThingKind::Post => {
+                self.posts.show(thing, decision, shown).await?;
+            }
+            ThingKind::Comment => {
+                self.comments.show(thing, decision, shown).await?;
+            }
+            ThingKind::Message => self.messages.show(thing, decision, shown).await?,
+            ThingKind::Event => {
+                self.events.give_back(thing, decision, shown, now).await?;
+            }
+            ThingKind::Listing => {
+                self.listings.show(thing, decision, shown).await?;
+            }
+            ThingKind::User | ThingKind::Series | ThingKind::Booking => {}
         }
         Ok(())
     }

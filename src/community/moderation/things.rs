@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::community::Community;
 use crate::community::admin::reviews::case::{Snapshot, ThingKind};
+use crate::community::chat::hiding::message_of;
 use crate::community::policy::Action;
 
 /// Of what kind the thing is that is reported.
@@ -113,8 +114,7 @@ impl Community {
 
     async fn reported_message(&self, id: &str, identity: &Identity) -> Result<Seen, Problem> {
         let hidden = || Problem::not_found("message");
-        let (chat, seq) = id.rsplit_once(':').ok_or_else(hidden)?;
-        let seq = seq.parse().ok().filter(|seq: &u64| format!("{chat}:{seq}") == id).ok_or_else(hidden)?;
+        let (chat, seq) = message_of(id).ok_or_else(hidden)?;
         let (_, message) = self.message_for(chat, seq, identity, Action::Read).await?;
         if message.deleted_at.is_some() {
             return Err(hidden());

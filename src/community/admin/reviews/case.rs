@@ -36,6 +36,11 @@ pub enum ThingKind {
 }
 
 impl ThingKind {
+    /// Whether a decision can take it away, and give it back.
+    pub const fn can_be_taken_away(self) -> bool {
+        matches!(self, Self::Post | Self::Comment | Self::Message | Self::Event | Self::Listing)
+    }
+
     /// Its name, as clients write it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -96,7 +101,7 @@ pub enum Outcome {
     None,
     /// A warning.
     Warn,
-    /// The post or comment is taken away.
+    /// The thing is taken away.
     Remove,
     /// Whom it is about is kept from something for a time.
     Restrict,

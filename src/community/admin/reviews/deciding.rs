@@ -58,7 +58,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
     "reason": "The same advertisement in ten posts."
 }))]
 struct ResolveBody {
-    /// What comes of it. `remove` takes a post or a comment away, `restrict` keeps whom it is about from something for a time, and
+    /// What comes of it. `remove` takes a post, comment, message, event or place to stay away, `restrict` keeps whom it is about from something for a time, and
     /// `lock`, which is for admins, locks the user out.
     #[schema(value_type = Outcome)]
     action: Choice<Outcome>,

@@ -3,6 +3,7 @@
 mod bodies;
 pub mod calendar;
 pub mod fuzz;
+pub mod hiding;
 pub mod kind;
 pub mod lists;
 mod nights;
@@ -33,7 +34,7 @@ pub(in crate::community) use self::bodies::ListingBody;
 use self::bodies::{ListingChange, NewListing};
 use self::fuzz::Chance;
 use self::kind::Listing;
-use self::rules::{AccommodationType, ListingStatus, MOST_GUESTS};
+use self::rules::{AccommodationType, MOST_GUESTS};
 use self::search::ListingFilter;
 use self::words::Words;
 use super::stay::{self, CivilDate, Stay};
@@ -166,10 +167,9 @@ impl Community {
         viewer: Viewer<'_>,
     ) -> Result<Vec<ListingBody>, Problem> {
         let is_found = |listing: &Listing| {
-            let object = Object::Listing { host: &listing.host_id };
+            let object = Object::Listing { host: &listing.host_id, is_hidden: listing.is_hidden };
             let is_own = listing.host_id == identity.user_id;
-            (is_own || listing.details.status == ListingStatus::Active)
-                && policy::may(viewer, Action::Read, &object).is_allowed()
+            (is_own || listing.is_found()) && policy::may(viewer, Action::Read, &object).is_allowed()
         };
         let listings = self.housing.listings.all(ids).await?.into_iter().flatten().filter(is_found);
         Ok(self.seen_listings(listings.collect(), identity).await)
@@ -217,7 +217,8 @@ impl Community {
         identity: &Identity,
     ) -> Result<(Listing, Arc<Relations>), Problem> {
         let (listing, mine) = (self.listing(id).await?, self.circles.view(&identity.user_id).await?);
-        let object = Object::Listing { host: &listing.host_id };
+        let is_hidden = listing.is_hidden && !self.housing.listings.is_guest(id, &identity.user_id).await?;
+        let object = Object::Listing { host: &listing.host_id, is_hidden };
         policy::may(Viewer::from(identity).knowing(&mine), Action::Read, &object).allows("listing")?;
         Ok((listing, mine))
     }
@@ -225,7 +226,7 @@ impl Community {
     /// The listing, if the caller may change it.
     async fn own_listing(&self, id: &str, identity: &Identity) -> Result<Listing, Problem> {
         let listing = self.listing(id).await?;
-        let object = Object::Listing { host: &listing.host_id };
+        let object = Object::Listing { host: &listing.host_id, is_hidden: listing.is_hidden };
         policy::may(Viewer::from(identity), Action::Change, &object).allows("listing")?;
         self.note_admins_right(identity, Action::Change, ("listing", id, &listing.host_id)).await?;
         Ok(listing)
