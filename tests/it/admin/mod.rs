@@ -122,7 +122,7 @@ pub fn good_bodies() -> Vec<(&'static str, String, Value)> {
         ("post /api/support/tickets/{id}/resolve", reason()),
         ("put /api/admin/users/{id}/role", json!({"role": "moderator", "reason": "x"})),
         ("post /api/admin/users/{id}/block", json!({"reason": "x", "until": until})),
-        ("post /api/admin/users/{id}/unblock", json!({"reason": "x"})),
+        ("post /api/admin/users/{id}/unblock", json!({"reason": "x", "decisions": true})),
         ("post /api/admin/announcements", json!({"title": "x", "text": "x", "until": until})),
         ("put /api/admin/flags/{name}", json!({"enabled": true, "percent": 10, "roles": ["admin"]})),
     ];
