@@ -1,6 +1,7 @@
 //! Which pages there are behind links of letters about accounts, and their words in every language.
 
 use super::links::Purpose;
+use crate::community::moderation::links;
 use crate::email::Language;
 
 /// A page.
@@ -8,18 +9,21 @@ use crate::email::Language;
 pub(super) enum AccountPage {
     /// What a link of a letter opens.
     Link(Purpose),
+    /// Where somebody who cannot log in appeals a decision of the moderators.
+    Appeal,
     /// Where a link for a new password is asked for.
     ForgotPassword,
 }
 
 impl AccountPage {
     /// All pages.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Link(Purpose::VerifyEmail),
         Self::Link(Purpose::ResetPassword),
         Self::Link(Purpose::ConfirmEmail),
         Self::Link(Purpose::UndoEmail),
         Self::Link(Purpose::UndoDeletion),
+        Self::Appeal,
         Self::ForgotPassword,
     ];
 
@@ -27,6 +31,7 @@ impl AccountPage {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Link(purpose) => purpose.page(),
+            Self::Appeal => links::PAGE,
             Self::ForgotPassword => "forgot-password",
         }
     }
@@ -62,7 +67,12 @@ pub(super) struct Texts {
     confirm: PageTexts,
     undo: PageTexts,
     stay: PageTexts,
+    appeal: PageTexts,
     forgot: PageTexts,
+    /// The decision was appealed before, or the time to do so is over.
+    pub(super) cannot_appeal: Notice,
+    pub(super) appeal_text: &'static str,
+    pub(super) bad_appeal: &'static str,
     /// The link was used, is too old, or was never made.
     pub(super) dead_link: Notice,
     /// Leads to where another link for a new password is asked for.
@@ -103,6 +113,7 @@ impl Texts {
             AccountPage::Link(Purpose::ConfirmEmail) => &self.confirm,
             AccountPage::Link(Purpose::UndoEmail) => &self.undo,
             AccountPage::Link(Purpose::UndoDeletion) => &self.stay,
+            AccountPage::Appeal => &self.appeal,
             AccountPage::ForgotPassword => &self.forgot,
         }
     }
@@ -154,6 +165,20 @@ static ENGLISH: Texts = Texts {
         button: "Keep my account",
         done: notice("Your account stays", "Welcome back. You can log in with your password as before."),
     },
+    appeal: PageTexts {
+        ask: notice(
+            "Appeal the decision",
+            "Say what is wrong with it. You can appeal once, and somebody else than who decided looks at it.",
+        ),
+        button: "Send my appeal",
+        done: notice("Your appeal has arrived", "You get a letter once it is decided, within seven days."),
+    },
+    cannot_appeal: notice(
+        "The decision cannot be appealed now",
+        "It was appealed before, or the time to do so is over.",
+    ),
+    appeal_text: "What is wrong with the decision?",
+    bad_appeal: "Write between 1 and 4,000 characters.",
     forgot: PageTexts {
         ask: notice(
             "Forgot your password?",
@@ -243,6 +268,23 @@ static SPANISH: Texts = Texts {
             "Nos alegra que sigas. Puedes entrar con tu contraseña como antes.",
         ),
     },
+    appeal: PageTexts {
+        ask: notice(
+            "Apelar la decisión",
+            "Cuenta qué está mal. Puedes apelar una vez, y la revisará otra persona, no quien decidió.",
+        ),
+        button: "Enviar mi apelación",
+        done: notice(
+            "Tu apelación ha llegado",
+            "Recibirás un mensaje cuando se resuelva, dentro de siete días.",
+        ),
+    },
+    cannot_appeal: notice(
+        "La decisión no se puede apelar ahora",
+        "Ya se apeló, o el plazo para hacerlo ha terminado.",
+    ),
+    appeal_text: "¿Qué está mal en la decisión?",
+    bad_appeal: "Escribe entre 1 y 4000 caracteres.",
     forgot: PageTexts {
         ask: notice(
             "¿Has olvidado tu contraseña?",

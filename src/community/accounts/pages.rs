@@ -27,15 +27,16 @@ use crate::community::Community;
 use crate::community::limits::Address;
 use crate::email::Language;
 use crate::email::page::{self, Field, Form, Link, Page};
-use crate::texts::{EmailAddress, LinkToken, NewPassword};
+use crate::texts::{AppealText, EmailAddress, LinkToken, NewPassword};
 
 type Shared = State<Arc<Community>>;
 
-/// The longest form that is read, in bytes: the longest password in its longest encoding is 1.5 kB.
-const MAX_FORM_BYTES: usize = 4096;
+/// The longest form that is read, in bytes: the longest appeal in its longest encoding is 48 kB.
+const MAX_FORM_BYTES: usize = 50 * 1024;
 /// Fields of forms.
 const EMAIL: &str = "email";
 const PASSWORD: &str = "password";
+const TEXT: &str = "text";
 
 /// The pages' routes. They are for people, so the API's document does not have them.
 pub(super) fn router() -> Router<Arc<Community>> {
@@ -75,6 +76,9 @@ impl Community {
             AccountPage::Link(Purpose::ConfirmEmail) => self.confirm_email(token(query)?).await,
             AccountPage::Link(Purpose::UndoEmail) => self.undo_email_change(token(query)?).await,
             AccountPage::Link(Purpose::UndoDeletion) => self.undo_deletion(token(query)?).await,
+            AccountPage::Appeal => {
+                self.appeal_by_link(token(query)?, read::<AppealText>(fields, TEXT)?).await
+            }
             AccountPage::ForgotPassword => {
                 self.mail_password_link(client, read::<EmailAddress>(fields, EMAIL)?).await
             }
@@ -149,6 +153,9 @@ impl View {
             (StatusCode::CONFLICT, None) if self.page == AccountPage::Link(Purpose::ConfirmEmail) => {
                 self.without_form(status, texts.changed_too_often, None)
             }
+            (StatusCode::CONFLICT, None) if self.page == AccountPage::Appeal => {
+                self.without_form(status, texts.cannot_appeal, None)
+            }
             (StatusCode::GONE, _) => {
                 let link = Link { to: AccountPage::ForgotPassword.name(), label: texts.another_link };
                 let is_of_password = self.page == AccountPage::Link(Purpose::ResetPassword);
@@ -174,7 +181,7 @@ impl View {
         let field = |name, label, autocomplete, min_length| Field {
             name,
             label,
-            // Both fields have the name of their type.
+            // Most fields have the name of their type.
             kind: name,
             autocomplete,
             min_length,
@@ -186,6 +193,9 @@ impl View {
                 Some(field(PASSWORD, texts.password, "new-password", Some(NewPassword::MIN_CHARACTERS)))
             }
             AccountPage::ForgotPassword => Some(field(EMAIL, texts.email, "email", None)),
+            AccountPage::Appeal => {
+                Some(Field { kind: "textarea", ..field(TEXT, texts.appeal_text, "off", None) })
+            }
             AccountPage::Link(_) => None,
         };
         let form = Form { field, button: texts.page(self.page).button, sends: None };
@@ -220,7 +230,8 @@ impl View {
             }
             (AccountPage::Link(Purpose::ResetPassword), _) => Some((texts.password_length)(least, most)),
             (AccountPage::ForgotPassword, Some(_)) => Some(texts.bad_email.to_owned()),
-            (AccountPage::ForgotPassword | AccountPage::Link(_), _) => None,
+            (AccountPage::Appeal, Some(_)) => Some(texts.bad_appeal.to_owned()),
+            (AccountPage::Appeal | AccountPage::ForgotPassword | AccountPage::Link(_), _) => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod decisions;
 pub mod enforcing;
+pub mod links;
 pub mod rules;
 pub mod store;
 mod things;

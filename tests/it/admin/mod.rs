@@ -114,6 +114,7 @@ pub fn good_bodies() -> Vec<(&'static str, String, Value)> {
         ("post /api/safety-reviews/{id}/appeal", json!({"outcome": "upheld", "reason": "x", "version": 0})),
         ("post /api/reports", json!({"kind": "post", "id": "x", "category": "spam", "words": "x"})),
         ("post /api/moderation/decisions/{id}/appeal", json!({"text": "x"})),
+        ("post /api/moderation/appeals/by-link", json!({"token": "x", "text": "x"})),
         ("post /api/support/tickets", json!({"subject": "Help", "text": "I have no place."})),
         ("post /api/support/tickets/{id}/messages", reply),
         ("post /api/support/tickets/{id}/close", json!({"version": 0})),
