@@ -1,6 +1,7 @@
 //! The work of moderators and admins, as REST and sockets show it.
 
 mod moderation;
+mod taking_away;
 mod tickets;
 mod trail;
 mod users;

@@ -56,7 +56,7 @@ fn snapshot(text: &str) -> Snapshot {
     }
 }
 
-fn act(thing: &str) -> Act {
+pub fn act(thing: &str) -> Act {
     Act {
         at: now(),
         actor: "system".to_owned(),
