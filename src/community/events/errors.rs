@@ -24,10 +24,8 @@ impl From<EventError> for Problem {
             }
             // Who may see it has an event that takes no answers; for all others there is none.
             EventError::Draft => Self::not_found("event"),
-            // For all but its hosts there is none.
             EventError::Suspended => {
-                let detail =
-                    "a decision of the moderators has taken the event away: it takes no answers or changes";
+                let detail = "a decision of the moderators has taken the event away: it cannot be changed";
                 Self::new(StatusCode::CONFLICT, detail).with_code(Code::Restricted)
             }
             EventError::NoRoom(limit) => {

@@ -8,10 +8,12 @@ use jiff::Timestamp;
 use mundotango_storage::StoreError;
 use mundotango_storage::db::{Decision, Wants};
 
-use super::announce::announce_cancelled;
+use super::announce::{announce_cancelled, announce_places};
 use super::listing::all_entries;
+use super::live_counts;
 use super::rules::Cancelled;
-use super::store::{EVENTS, Event, EventError, EventStore};
+use super::seating::promote;
+use super::store::{EVENTS, Event, EventError, EventStore, still_to_come};
 use crate::community::audit::rules::Act;
 use crate::community::effects::Effect;
 use crate::community::search::kinds::EVENT;
@@ -55,6 +57,15 @@ impl EventStore {
                 Change::Turned => {}
             }
             part.head.note_change(true, now);
+            // Places may have been given back meanwhile.
+            if still_to_come(part, now).is_ok() {
+                let promoted = promote(part, &event_id, now);
+                let tell_counts = live_counts::note(part, now);
+                let event = Event::in_part(&event_id, part);
+                for effect in announce_places(&event, &promoted, tell_counts)? {
+                    part.emit(&effect)?;
+                }
+            }
             for entry in all_entries(&Event::in_part(&event_id, part))? {
                 part.enter(entry);
             }

@@ -208,7 +208,7 @@ pub enum EventError {
     /// It is for its hosts alone yet.
     #[error("the event is a draft")]
     Draft,
-    /// A decision of the moderators takes it away.
+    /// A decision of the moderators takes it away, and its hosts cannot change it.
     #[error("a decision of the moderators has taken the event away")]
     Suspended,
     /// More people than a limit has room for.
@@ -391,10 +391,15 @@ pub(super) fn still_to_come(
     now: Timestamp,
 ) -> Result<(), EventError> {
     still_on(part, now)?;
-    if part.head.hidden_by.is_empty() { Ok(()) } else { Err(EventError::Suspended) }
+    not_suspended(part)
 }
 
-/// The same, also for one that a decision takes away: what its hosts and its series say of it is noted still.
+/// Fails for an event that a decision of the moderators takes away: as for a draft, it is there for its hosts alone.
+pub(super) fn not_suspended(part: &Part<'_, Facts, Attendance, Row>) -> Result<(), EventError> {
+    if part.head.hidden_by.is_empty() { Ok(()) } else { Err(EventError::Draft) }
+}
+
+/// The same as [`still_to_come`], also for one that a decision takes away: what its hosts and its series say of it is noted still.
 pub(super) fn still_on(part: &Part<'_, Facts, Attendance, Row>, now: Timestamp) -> Result<(), EventError> {
     if part.head.cancelled.is_some() {
         return Err(EventError::Cancelled);
