@@ -78,9 +78,13 @@ impl EventStore {
 
     /// Cancels an event that is suspended, once nothing can bring it back: those who answered are told, and who paid is paid back.
     /// What is over stays as it was.
-    pub async fn cancel_suspended(&self, id: &str, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn cancel_suspended(&self, id: &str, act: Act, now: Timestamp) -> Result<(), StoreError> {
         let cancelled = Cancelled { at: now, reason: None };
-        let effects = |after: &Event| announce_cancelled(after, &BTreeMap::new());
+        let effects = move |after: &Event| {
+            let mut effects = announce_cancelled(after, &BTreeMap::new())?;
+            effects.push(Effect::audit(act.clone()));
+            Ok(effects)
+        };
         match self.cancel(id, cancelled, effects).await {
             Err(EventError::Store(error)) => Err(error),
             Ok(_) | Err(_) => Ok(()),

@@ -233,6 +233,6 @@ async fn what_is_final_is_gone(nodes: &[Db; 2]) {
 
     let Made::Event(store, id) = an_event(&nodes[1]).await else { unreachable!("it is an event") };
     store.suspend(&id, "a", act("x"), now()).await.unwrap();
-    store.cancel_suspended(&id, now()).await.unwrap();
+    store.cancel_suspended(&id, act("x"), now()).await.unwrap();
     assert!(store.event(&id).await.unwrap().unwrap().cancelled.is_some());
 }
