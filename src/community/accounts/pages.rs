@@ -333,6 +333,8 @@ mod tests {
         assert!(page.contains("type=\"password\" autocomplete=\"new-password\""), "{page}");
         let page = html(view(AccountPage::ForgotPassword).question()).await;
         assert!(page.contains("type=\"email\" autocomplete=\"email\""), "{page}");
+        let page = html(view(AccountPage::Appeal).question()).await;
+        assert!(page.contains("<textarea id=\"text\" name=\"text\"") && !page.contains("<input"), "{page}");
     }
 
     #[test]

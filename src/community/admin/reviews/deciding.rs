@@ -59,8 +59,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
     "reason": "The same advertisement in ten posts."
 }))]
 struct ResolveBody {
-    /// What comes of it. `remove` takes a post, comment, message, event or place to stay away, `restrict` keeps whom it is about from something for a time, and
-    /// `lock`, which is for admins, locks the user out.
+    /// What comes of it. `remove` takes a post, comment, message, event or place to stay away, `restrict` keeps whom it is about
+    /// from something for a time, and `lock`, which is for admins, locks the user out.
     #[schema(value_type = Outcome)]
     action: Choice<Outcome>,
     /// Which rule was broken, or was not; `other` if absent.
