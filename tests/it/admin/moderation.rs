@@ -293,7 +293,9 @@ async fn only_what_one_sees_is_reported_and_only_so_much_a_day() {
         ("message", "x"),
         ("user", "nobody"),
         ("event", "x"),
+        ("series", "x"),
         ("listing", "x"),
+        ("booking", "x"),
     ] {
         let body = report_of(kind, thing);
         answers

@@ -74,7 +74,10 @@ async fn a_comment_is_taken_away_and_given_back_unless_its_author_has_deleted_it
     }
     assert_eq!(says().await, ["Buy!"], "what its author has deleted stays deleted");
     let back = read(&server, &list, &ana).await;
-    assert_eq!((&back["items"][0]["id"], &back["items"][0]["reactions"]["heart"]), (&json!(first), &json!(1)));
+    assert_eq!(
+        (&back["items"][0]["id"], &back["items"][0]["reactions"]["heart"]),
+        (&json!(first), &json!(1))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
