@@ -31,6 +31,7 @@ pub mod posts;
 pub mod roles;
 pub mod search;
 pub mod site;
+pub mod taken_away;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -185,6 +185,8 @@ pub enum Object<'a> {
         host: &'a str,
         /// Whether the host's profile is paused, so that it is not offered.
         is_paused: bool,
+        /// Whether a decision of the moderators takes it away, and the viewer has no stay there.
+        is_hidden: bool,
     },
     /// Where exactly a place to stay is, and how one gets in.
     Address {
@@ -331,8 +333,8 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             let owns = viewer.is(owner) || is_admin;
             of_event(action, owns, *involved, false, AttendeeList::Hosts)
         }
-        (Object::Listing { host, is_paused }, Action::Read) => {
-            let is_offered = !is_paused || viewer.is(host);
+        (Object::Listing { host, is_paused, is_hidden }, Action::Read) => {
+            let is_offered = viewer.is(host) || !(*is_paused || *is_hidden);
             allowed_if(is_offered && !viewer.keeps_apart_from(host), Verdict::Hidden)
         }
         (Object::Proposal { by: user } | Object::Ticket { member: user }, Action::Read) => {
@@ -481,7 +483,7 @@ mod tests {
             post(Visibility::Private),
             Object::Circle { owner: "ana", is_friend: true },
             Object::Somebody { user: "ana", is_paused: false },
-            Object::Listing { host: "ana", is_paused: false },
+            Object::Listing { host: "ana", is_paused: false, is_hidden: false },
         ];
         let seen = |relations: &Relations| {
             objects.map(|object| may(Viewer::user("ben").knowing(relations), Action::Read, &object))

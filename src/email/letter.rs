@@ -391,7 +391,7 @@ pub enum Letter {
         until: Option<String>,
         /// Until when it can be appealed.
         appeal_until: String,
-        /// Whether the person cannot log in, and has to answer the letter instead.
+        /// Whether the person cannot log in: the address is the one of an appeal without a login then.
         locked_out: bool,
         /// The address of the decision's page.
         url: String,

@@ -17,7 +17,7 @@ const HEADERS: [(&str, &str); 7] = [
     ("content-type", "text/html; charset=utf-8"),
     (
         "content-security-policy",
-        "default-src 'none'; style-src 'sha256-Rvv0RLS4OahNrrQSiv9BWHZ8TLBYPwspGAM0uN1dNZ0='; \
+        "default-src 'none'; style-src 'sha256-qSlBRw3mwG2OUAWYqS5FdP+gvmQS7l5tSX+G6Oosn4M='; \
          form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     ),
     ("cache-control", "no-store"),
@@ -64,7 +64,7 @@ pub struct Field<'a> {
     pub name: &'a str,
     /// What is to be written there.
     pub label: &'a str,
-    /// The type of the input: `email`, `password`.
+    /// The type of the input: `email`, `password`; `textarea` for words of several lines.
     pub kind: &'a str,
     /// What a browser may fill in (HTML, 4.10.18.7.1).
     pub autocomplete: &'a str,
@@ -150,6 +150,14 @@ impl Field<'_> {
         }
         if self.is_wrong {
             more.push_str(" aria-invalid=\"true\" autofocus");
+        }
+        if *kind == "textarea" {
+            let _ = writeln!(
+                html,
+                "<textarea id=\"{name}\" name=\"{name}\" rows=\"8\" autocomplete=\"{autocomplete}\" \
+                 required{more}></textarea>"
+            );
+            return;
         }
         let _ = writeln!(
             html,

@@ -56,6 +56,7 @@ pub fn good_bodies(event: &str, post: &str) -> BTreeMap<String, (String, Value)>
             "eventAnswers": ways, "eventGoing": ways, "placeOffered": ways, "placeTaken": ways, "placeDeclined": ways, "seriesEnding": ways, "seriesChanged": ways, "seriesCancelled": ways, "commentNew": ways, "commentReplied": ways, "mentionNew": ways,
             "bookingRequested": ways, "bookingCountered": ways,
             "approvalDecided": ways, "ticketReplied": ways, "decisionMade": ways, "appealDecided": ways,
+            "reportUpheld": ways, "reportDismissed": ways,
             "bookingConfirmed": ways, "bookingDeclined": ways, "bookingSuperseded": ways, "bookingExpired": ways,
             "bookingCancelled": ways, "bookingReminder": ways, "reviewDue": ways, "reviewsRevealed": ways,
             "friendRequested": ways, "friendAccepted": ways, "followNew": ways,

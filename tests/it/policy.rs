@@ -170,6 +170,7 @@ fn rule(operation: &str) -> Option<Rule> {
         | "register"
         | "resetPassword"
         | "undoDeletion"
+        | "appealByLink"
         | "undoEmailChange"
         | "verifyEmail"
         | "getHealth"

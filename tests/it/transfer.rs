@@ -76,6 +76,7 @@ fn event(number: usize) -> Event {
         cancelled: None,
         series: None,
         is_given_away: false,
+        is_suspended: false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which pages there are behind links of letters about accounts, and their words in every language.
 
 use super::links::Purpose;
+use crate::community::moderation::links;
 use crate::email::Language;
 
 /// A page.
@@ -8,13 +9,15 @@ use crate::email::Language;
 pub(super) enum AccountPage {
     /// What a link of a letter opens.
     Link(Purpose),
+    /// Where somebody who cannot log in appeals a decision of the moderators.
+    Appeal,
     /// Where a link for a new password is asked for.
     ForgotPassword,
 }
 
 impl AccountPage {
     /// All pages.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Link(Purpose::VerifyEmail),
         Self::Link(Purpose::ResetPassword),
         Self::Link(Purpose::ConfirmEmail),
@@ -22,6 +25,7 @@ impl AccountPage {
         Self::Link(Purpose::UndoDeletion),
         Self::Link(Purpose::EndLogins),
         Self::Link(Purpose::KeepSecondFactor),
+        Self::Appeal,
         Self::ForgotPassword,
     ];
 
@@ -29,6 +33,7 @@ impl AccountPage {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Link(purpose) => purpose.page(),
+            Self::Appeal => links::PAGE,
             Self::ForgotPassword => "forgot-password",
         }
     }
@@ -66,7 +71,12 @@ pub(super) struct Texts {
     stay: PageTexts,
     end_logins: PageTexts,
     keep_factor: PageTexts,
+    appeal: PageTexts,
     forgot: PageTexts,
+    /// The decision was appealed before, or the time to do so is over.
+    pub(super) cannot_appeal: Notice,
+    pub(super) appeal_text: &'static str,
+    pub(super) bad_appeal: &'static str,
     /// The link was used, is too old, or was never made.
     pub(super) dead_link: Notice,
     /// Leads to where another link for a new password is asked for.
@@ -109,6 +119,7 @@ impl Texts {
             AccountPage::Link(Purpose::UndoDeletion) => &self.stay,
             AccountPage::Link(Purpose::EndLogins) => &self.end_logins,
             AccountPage::Link(Purpose::KeepSecondFactor) => &self.keep_factor,
+            AccountPage::Appeal => &self.appeal,
             AccountPage::ForgotPassword => &self.forgot,
         }
     }
@@ -179,6 +190,20 @@ static ENGLISH: Texts = Texts {
         button: "Keep the code",
         done: notice("The code stays", "If you did not ask for its end, set another password now."),
     },
+    appeal: PageTexts {
+        ask: notice(
+            "Appeal the decision",
+            "Say what is wrong with it. You can appeal once, and somebody else than who decided looks at it.",
+        ),
+        button: "Send my appeal",
+        done: notice("Your appeal has arrived", "You get a letter once it is decided, within seven days."),
+    },
+    cannot_appeal: notice(
+        "The decision cannot be appealed now",
+        "It was appealed before, or the time to do so is over.",
+    ),
+    appeal_text: "What is wrong with the decision?",
+    bad_appeal: "Write between 1 and 4,000 characters.",
     forgot: PageTexts {
         ask: notice(
             "Forgot your password?",
@@ -287,6 +312,23 @@ static SPANISH: Texts = Texts {
         button: "Conservar el código",
         done: notice("El código se queda", "Si no has pedido que se quite, elige otra contraseña ahora."),
     },
+    appeal: PageTexts {
+        ask: notice(
+            "Apelar la decisión",
+            "Cuenta qué está mal. Puedes apelar una vez, y la revisará otra persona, no quien decidió.",
+        ),
+        button: "Enviar mi apelación",
+        done: notice(
+            "Tu apelación ha llegado",
+            "Recibirás un mensaje cuando se resuelva, dentro de siete días.",
+        ),
+    },
+    cannot_appeal: notice(
+        "La decisión no se puede apelar ahora",
+        "Ya se apeló, o el plazo para hacerlo ha terminado.",
+    ),
+    appeal_text: "¿Qué está mal en la decisión?",
+    bad_appeal: "Escribe entre 1 y 4000 caracteres.",
     forgot: PageTexts {
         ask: notice(
             "¿Has olvidado tu contraseña?",

@@ -27,15 +27,16 @@ use crate::community::Community;
 use crate::community::limits::Address;
 use crate::email::Language;
 use crate::email::page::{self, Field, Form, Link, Page};
-use crate::texts::{EmailAddress, LinkToken, NewPassword};
+use crate::texts::{AppealText, EmailAddress, LinkToken, NewPassword};
 
 type Shared = State<Arc<Community>>;
 
-/// The longest form that is read, in bytes: the longest password in its longest encoding is 1.5 kB.
-const MAX_FORM_BYTES: usize = 4096;
+/// The longest form that is read, in bytes: the longest appeal in its longest encoding is 48 kB.
+const MAX_FORM_BYTES: usize = 50 * 1024;
 /// Fields of forms.
 const EMAIL: &str = "email";
 const PASSWORD: &str = "password";
+const TEXT: &str = "text";
 
 /// The pages' routes. They are for people, so the API's document does not have them.
 pub(super) fn router() -> Router<Arc<Community>> {
@@ -77,6 +78,9 @@ impl Community {
             AccountPage::Link(Purpose::UndoDeletion) => self.undo_deletion(token(query)?).await,
             AccountPage::Link(Purpose::EndLogins) => self.end_logins_by_link(token(query)?).await,
             AccountPage::Link(Purpose::KeepSecondFactor) => self.keep_second_factor(token(query)?).await,
+            AccountPage::Appeal => {
+                self.appeal_by_link(token(query)?, read::<AppealText>(fields, TEXT)?).await
+            }
             AccountPage::ForgotPassword => {
                 self.mail_password_link(client, read::<EmailAddress>(fields, EMAIL)?).await
             }
@@ -151,6 +155,9 @@ impl View {
             (StatusCode::CONFLICT, None) if self.page == AccountPage::Link(Purpose::ConfirmEmail) => {
                 self.without_form(status, texts.changed_too_often, None)
             }
+            (StatusCode::CONFLICT, None) if self.page == AccountPage::Appeal => {
+                self.without_form(status, texts.cannot_appeal, None)
+            }
             (StatusCode::GONE, _) => {
                 let link = Link { to: AccountPage::ForgotPassword.name(), label: texts.another_link };
                 let is_of_password = self.page == AccountPage::Link(Purpose::ResetPassword);
@@ -176,7 +183,7 @@ impl View {
         let field = |name, label, autocomplete, min_length| Field {
             name,
             label,
-            // Both fields have the name of their type.
+            // Most fields have the name of their type.
             kind: name,
             autocomplete,
             min_length,
@@ -188,6 +195,9 @@ impl View {
                 Some(field(PASSWORD, texts.password, "new-password", Some(NewPassword::MIN_CHARACTERS)))
             }
             AccountPage::ForgotPassword => Some(field(EMAIL, texts.email, "email", None)),
+            AccountPage::Appeal => {
+                Some(Field { kind: "textarea", ..field(TEXT, texts.appeal_text, "off", None) })
+            }
             AccountPage::Link(_) => None,
         };
         let form = Form { field, button: texts.page(self.page).button, sends: None };
@@ -222,7 +232,8 @@ impl View {
             }
             (AccountPage::Link(Purpose::ResetPassword), _) => Some((texts.password_length)(least, most)),
             (AccountPage::ForgotPassword, Some(_)) => Some(texts.bad_email.to_owned()),
-            (AccountPage::ForgotPassword | AccountPage::Link(_), _) => None,
+            (AccountPage::Appeal, Some(_)) => Some(texts.bad_appeal.to_owned()),
+            (AccountPage::Appeal | AccountPage::ForgotPassword | AccountPage::Link(_), _) => None,
         }
     }
 }
@@ -324,6 +335,8 @@ mod tests {
         assert!(page.contains("type=\"password\" autocomplete=\"new-password\""), "{page}");
         let page = html(view(AccountPage::ForgotPassword).question()).await;
         assert!(page.contains("type=\"email\" autocomplete=\"email\""), "{page}");
+        let page = html(view(AccountPage::Appeal).question()).await;
+        assert!(page.contains("<textarea id=\"text\" name=\"text\"") && !page.contains("<input"), "{page}");
     }
 
     #[test]

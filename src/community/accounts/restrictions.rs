@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// Most restrictions of one user.
 pub const MOST_RESTRICTIONS: usize = 100;
 
+/// In the place of a decision's id: an admin has locked the user out by hand.
+pub const BY_HAND: &str = "admin";
+
 /// What a user can be kept from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -24,7 +27,7 @@ pub enum Ability {
 /// What a decision keeps a user from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restriction {
-    /// The decision's id.
+    /// The decision's id, or [`BY_HAND`].
     pub decision: String,
     /// What the user is kept from; nothing where the account is locked out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,7 +35,7 @@ pub struct Restriction {
     /// Until when; for ever if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// An admin has said since who is locked out: what the decision says of that is over.
+    /// An admin has let the user in since: what the decision says of that is over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub taken_over: bool,
 }
@@ -59,10 +62,10 @@ pub fn is_taken_over(known: &[Restriction], decision: &str) -> bool {
     known.iter().any(|one| one.decision == decision && one.taken_over)
 }
 
-/// Marks all locks as taken over by an admin; whether that changes anything.
+/// Marks the locks of all decisions as taken over by an admin; whether that changes anything.
 pub(super) fn take_locks_over(known: &mut [Restriction]) -> bool {
     let mut is_changed = false;
-    for lock in known.iter_mut().filter(|one| one.ability.is_none()) {
+    for lock in known.iter_mut().filter(|one| one.ability.is_none() && one.decision != BY_HAND) {
         is_changed |= !std::mem::replace(&mut lock.taken_over, true);
     }
     is_changed
@@ -106,6 +109,16 @@ mod tests {
         assert_eq!(known, before);
         assert!(put(&mut known, "c", &[], at(5)), "it is forgotten when it would have ended");
         assert!(!put(&mut known, "a", &[lock], at(5)), "and holds no more then");
+    }
+
+    #[test]
+    fn an_admins_own_lock_is_apart_from_those_of_decisions() {
+        let lock = |by: &str| Restriction { ability: None, ..one(by, None) };
+        let mut known = vec![lock("a"), lock(BY_HAND)];
+        assert!(take_locks_over(&mut known));
+        assert!(is_taken_over(&known, "a") && !is_taken_over(&known, BY_HAND));
+        assert!(put(&mut known, BY_HAND, &[], at(1)));
+        assert_eq!(known.len(), 1, "it is lifted alone");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use mundotango_jobs::{Attempted, Failure, Handler, JobKind, Jobs, NewPools};
+use mundotango_jobs::{Attempted, Failure, Handler, JobKind, Jobs, NewJob, NewPools};
 use mundotango_storage::db::{Db, Wants, outbox_key};
 use mundotango_storage::{PageRequest, PageStart, StoreError, now};
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,20 @@ struct GiveBack {
     /// Behind which case it begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after: Option<String>,
+    /// Whether it is given back though the user is of the staff still: the user is locked out.
+    #[serde(default)]
+    locked_out: bool,
+}
+
+/// Gives all back that a user holds who is locked out.
+pub(super) fn jobs_of_locked_out(user_id: &str, now: Timestamp) -> Result<Vec<NewJob>, StoreError> {
+    let again = now.saturating_add(AGAIN_AFTER).unwrap_or(now);
+    let due = Workflow::ALL.into_iter().flat_map(|workflow| [(workflow, now), (workflow, again)]);
+    due.map(|(workflow, due)| {
+        let payload = GiveBack { user_id: user_id.to_owned(), workflow, after: None, locked_out: true };
+        Ok(GIVE_BACK.job(&payload)?.due(due).group(user_id))
+    })
+    .collect()
 }
 
 /// Gives all back that a user holds who is not of the staff any more from a time on.
@@ -40,7 +54,8 @@ pub(in crate::community) fn give_back(user_id: &str, at: Timestamp) -> Result<Ve
     let mut effects = Vec::new();
     for workflow in Workflow::ALL {
         for due in [at, at.saturating_add(AGAIN_AFTER).unwrap_or(at)] {
-            let job = GIVE_BACK.job(&GiveBack { user_id: user_id.to_owned(), workflow, after: None })?;
+            let payload = GiveBack { user_id: user_id.to_owned(), workflow, after: None, locked_out: false };
+            let job = GIVE_BACK.job(&payload)?;
             effects.push(Effect::job(job.due(due).group(user_id)));
         }
     }
@@ -77,6 +92,34 @@ impl Held {
         if self.accounts.user(user_id).await?.is_some_and(|user| user.role >= Role::Moderator) {
             return Ok(None);
         }
+        self.release_some(user_id, workflow, after, now).await
+    }
+
+    /// Gives all back that a user holds who is locked out, of the staff or not.
+    pub async fn give_all_back(&self, user_id: &str, now: Timestamp) -> Result<(), StoreError> {
+        for workflow in Workflow::ALL {
+            let mut after = None;
+            loop {
+                let released = self.release_some(user_id, workflow, after, now).await;
+                after = released.map_err(|error| match error {
+                    WorkError::Store(error) => error,
+                    error => StoreError::Unavailable(error.to_string()),
+                })?;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn release_some(
+        &self,
+        user_id: &str,
+        workflow: Workflow,
+        after: Option<String>,
+        now: Timestamp,
+    ) -> Result<Option<String>, WorkError> {
         match workflow {
             Workflow::Feature => release(&self.proposals, user_id, after, now, approvals::changed).await,
             Workflow::Safety => release(&self.reviews, user_id, after, now, reviews::changed).await,
@@ -125,12 +168,18 @@ struct Own {
 #[async_trait]
 impl Handler<GiveBack> for Own {
     async fn run(&self, attempted: &Attempted, job: GiveBack) -> Result<(), Failure> {
-        let GiveBack { user_id, workflow, after } = job;
-        let after = self.held.give_back(&user_id, workflow, after, now()).await.map_err(Failure::retry)?;
+        let GiveBack { user_id, workflow, after, locked_out } = job;
+        let released = if locked_out {
+            self.held.release_some(&user_id, workflow, after, now()).await
+        } else {
+            self.held.give_back(&user_id, workflow, after, now()).await
+        };
+        let after = released.map_err(Failure::retry)?;
         let Some(after) = after else { return Ok(()) };
         // The same name at each attempt: whoever does this job again finds the next one.
         let id = format!("{}.{user_id}.{after}.held", outbox_key(attempted.enqueued_at()));
-        let next = GIVE_BACK.job(&GiveBack { user_id: user_id.clone(), workflow, after: Some(after) })?;
+        let payload = GiveBack { user_id: user_id.clone(), workflow, after: Some(after), locked_out };
+        let next = GIVE_BACK.job(&payload)?;
         self.jobs.enqueue_as(id, next.group(user_id)).await.map(drop).map_err(Failure::retry)
     }
 }

@@ -10,13 +10,13 @@ use mundotango_gateway::Identity;
 use mundotango_gateway::extract::{Path, ValidJson, ValidQuery};
 use mundotango_gateway::input::{BadFields, Choice, Given, Time};
 use mundotango_gateway::problem::{FieldCode, Problem};
-use mundotango_gateway::revocation_store::Revoked;
-use mundotango_storage::now;
+use mundotango_storage::{StoreError, now};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::held;
 use super::roster::Decided;
 use crate::community::Community;
 use crate::community::accounts::store::User;
@@ -96,6 +96,10 @@ struct BlockBody {
 struct UnblockBody {
     /// Why.
     reason: Reason,
+    /// Also ends the locks of decisions of the moderators; without it, these stand.
+    #[deserr(default)]
+    #[schema(value_type = bool, required = false)]
+    decisions: bool,
 }
 
 impl Community {
@@ -179,7 +183,8 @@ async fn set_role(
     Ok(Json(community.admin_user(user)))
 }
 
-/// Lock a user out, and close the user's sockets; for admins.
+/// Lock a user out, and close the user's sockets; for admins. A lock by a decision of the moderators stands beside it: the user is
+/// out while either does.
 #[utoipa::path(
     post, path = "/api/admin/users/{id}/block", operation_id = "lockUser", tag = "admin", request_body = BlockBody,
     responses(
@@ -212,13 +217,18 @@ async fn block(
         act = act.with("until", until.to_string());
     }
     community.audit.note(act).await?;
-    // What a decision did before is the admin's own from here on, so that overturning it does not let the user in.
-    community.accounts.take_locks_over(&id).await?;
-    community.revocations.revoke(Revoked::User(id), until).await?;
+    community.enforcer.block(&id, until, now).await?;
+    // Others can take what a moderator holds who is locked out.
+    if user.role >= Role::Moderator {
+        for job in held::jobs_of_locked_out(&id, now)? {
+            community.jobs.enqueue(job).await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        }
+    }
     Ok(Json(community.admin_user(user)))
 }
 
-/// Let a user in again; for admins.
+/// Take back that the user is locked out, as far as an admin said so; for admins. Locks by decisions of the moderators stand,
+/// unless `decisions` ends them too.
 #[utoipa::path(
     post, path = "/api/admin/users/{id}/unblock", operation_id = "unlockUser", tag = "admin", request_body = UnblockBody,
     responses(
@@ -235,9 +245,12 @@ async fn unblock(
     ValidJson(body): ValidJson<UnblockBody>,
 ) -> Result<Json<AdminUser>, Problem> {
     let user = community.user_for_admins(&identity, &id).await?;
-    let act = Act::by(&identity, "user.unblocked", THING, &id, now());
+    let (now, decisions) = (now(), body.decisions);
+    let mut act = Act::by(&identity, "user.unblocked", THING, &id, now);
+    if decisions {
+        act = act.with("decisions", "true");
+    }
     community.audit.note(act.about(&id).because(Some(body.reason.into_string()))).await?;
-    community.accounts.take_locks_over(&id).await?;
-    community.revocations.reinstate(&Revoked::User(id)).await?;
+    community.enforcer.unblock(&id, decisions, now).await?;
     Ok(Json(community.admin_user(user)))
 }

@@ -72,6 +72,7 @@ mod tests {
             deleted_at: None,
             reactions: BTreeMap::new(),
             version: 1,
+            hidden_by: crate::community::taken_away::TakenAway::default(),
         };
         let told = announce("camp", BTreeMap::new(), CREATED)(7, &message).unwrap();
         assert_eq!(told.said(Attempt::AtOnce)["message"]["text"], "Hola");

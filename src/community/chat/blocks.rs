@@ -20,11 +20,12 @@ use crate::community::effects::Effect;
 use crate::community::once::{MOST_BEFORE, may_be_later};
 use crate::community::posts::rules::{Counts, ReactionType, react};
 use crate::community::search::kinds::{MESSAGE, message_id};
+use crate::community::taken_away::TakenAway;
 
 /// How often a message is tried to be sent where members or blocks change meanwhile.
 const TRIES: usize = 16;
 
-type Block<'a> = Part<'a, BlockFacts, BlockHead, BlockRow>;
+pub(super) type Block<'a> = Part<'a, BlockFacts, BlockHead, BlockRow>;
 
 /// Makes what the channel publishes of a message, by its number.
 pub trait Announce: Fn(u64, &Message) -> Result<Effect, StoreError> + Clone + Send + 'static {}
@@ -184,6 +185,7 @@ impl ChatStore {
                     deleted_at: None,
                     reactions: std::collections::BTreeMap::new(),
                     version: 1,
+                    hidden_by: TakenAway::default(),
                 };
                 part.emit(&announce(seq, &message)?)?;
                 part.emit(&Effect::changed(MESSAGE, &message_id(&chat, seq)))?;
@@ -255,7 +257,7 @@ impl ChatStore {
     }
 
     /// Changes a message by a rule that says whether it did; the message as it is then.
-    async fn change_message(
+    pub(super) async fn change_message(
         &self,
         chat_id: &str,
         seq: u64,
@@ -267,11 +269,12 @@ impl ChatStore {
         let changed = self.db().change(&CHAT_BLOCKS, &id, wants, move |part| {
             let mut message = message_in(part, seq)?;
             if !rule(part, &mut message)? {
-                return Ok::<_, ChatError>(Decision::Stands(message));
+                return Ok::<_, ChatError>(Decision::Stands(message.seen()));
             }
             message.version += 1;
-            part.emit(&announce(seq, &message)?)?;
             part.set(message_key(seq), BlockRow::Message(Box::new(message.clone())));
+            let message = message.seen();
+            part.emit(&announce(seq, &message)?)?;
             Ok(Decision::Write(message))
         });
         changed.await?.ok_or(ChatError::NotFound("message"))
@@ -288,7 +291,7 @@ impl ChatStore {
     ) -> Result<Message, ChatError> {
         let searched = Effect::changed(MESSAGE, &message_id(chat_id, seq));
         let rule = move |part: &mut Block<'_>, message: &mut Message| {
-            if message.deleted_at.is_some() {
+            if message.is_gone() {
                 return Err(ChatError::Conflict("the message is deleted"));
             }
             if message.text.as_ref() == Some(&text) {
@@ -316,12 +319,24 @@ impl ChatStore {
         now: Timestamp,
         announce: impl Announce,
     ) -> Result<Message, ChatError> {
+        self.delete_if(chat_id, seq, now, announce, |_, _| Ok(true)).await
+    }
+
+    /// The same, where a rule says so.
+    pub(super) async fn delete_if(
+        &self,
+        chat_id: &str,
+        seq: u64,
+        now: Timestamp,
+        announce: impl Announce,
+        is_wanted: impl Fn(&mut Block<'_>, &Message) -> Result<bool, StoreError> + Send + 'static,
+    ) -> Result<Message, ChatError> {
         let reactions = prefix(&["r", &number(seq)]);
         let most = usize::try_from(MOST_REACTIONS).unwrap_or(usize::MAX);
         let wants = Wants::head().first(&reactions, most);
         let searched = Effect::changed(MESSAGE, &message_id(chat_id, seq));
         let rule = move |part: &mut Block<'_>, message: &mut Message| {
-            if message.deleted_at.is_some() {
+            if message.deleted_at.is_some() || !is_wanted(part, &*message)? {
                 return Ok(false);
             }
             let reacted = part.first(&reactions, most);
@@ -336,6 +351,7 @@ impl ChatStore {
             message.reactions.clear();
             message.deleted_at = Some(now);
             part.emit(&searched)?;
+            message.hidden_by = TakenAway::default();
             Ok(true)
         };
         self.change_message(chat_id, seq, wants, announce, rule).await
@@ -353,7 +369,8 @@ impl ChatStore {
         let row = reaction_key(seq, user_id);
         let wants = Wants::head().row(&row);
         let rule = move |part: &mut Block<'_>, message: &mut Message| {
-            if message.deleted_at.is_some() {
+            // A reaction can be taken back from one that is hidden.
+            if message.deleted_at.is_some() || (reaction.is_some() && message.is_gone()) {
                 return Err(ChatError::Conflict("the message is deleted"));
             }
             let before = match part.row(&row) {

@@ -39,8 +39,13 @@ impl ChatStore {
         Ok(last)
     }
 
-    /// A message.
+    /// A message, as it is seen.
     pub async fn message(&self, chat_id: &str, seq: u64) -> Result<Option<Message>, StoreError> {
+        Ok(self.kept_message(chat_id, seq).await?.map(Message::seen))
+    }
+
+    /// A message as it is kept, also where a decision takes it away.
+    pub(super) async fn kept_message(&self, chat_id: &str, seq: u64) -> Result<Option<Message>, StoreError> {
         let row = self.db().row(&CHAT_BLOCKS, &block_id(chat_id, block_of(seq)), &message_key(seq)).await?;
         Ok(row.and_then(|row| match row {
             BlockRow::Message(message) => Some(*message),
@@ -150,7 +155,7 @@ impl ChatStore {
         let numbered = |(key, row): (String, BlockRow)| match row {
             BlockRow::Message(message) => {
                 let seq: u64 = last_part(&key).parse().ok()?;
-                (from..=to).contains(&seq).then_some((seq, *message))
+                (from..=to).contains(&seq).then(|| (seq, message.seen()))
             }
             _ => None,
         };

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::rules::{ChatRole, Raised, Spans};
 use crate::community::policy::ChatPart;
 use crate::community::posts::rules::ReactionType;
+use crate::community::taken_away::TakenAway;
 
 /// The conversations, with a row for each person who is or was in one.
 pub static CHATS: Kind<ChatFacts, ChatHead, Member> = Kind::new(
@@ -103,6 +104,7 @@ const PERSONAL_OF_BLOCKS: &[Fields] = &[
         "head.raised.**",
         "keys.s",
         "rows.s.message.version",
+        "rows.s.message.hidden_by.*",
         "rows.s.message.reactions.*",
         "keys.i",
         "rows.i.sent",
@@ -314,6 +316,32 @@ pub struct Message {
     /// Rises with each change of the message.
     #[serde(default)]
     pub version: u64,
+    /// The decisions of the moderators that take it away: while one does, it is as if it were deleted.
+    #[serde(default, skip_serializing_if = "TakenAway::is_empty")]
+    pub hidden_by: TakenAway,
+}
+
+impl Message {
+    /// Whether it is deleted, or a decision takes it away.
+    pub fn is_gone(&self) -> bool {
+        self.deleted_at.is_some() || !self.hidden_by.is_empty()
+    }
+
+    /// As it is seen: one that a decision takes away is as if it were deleted.
+    #[must_use]
+    pub fn seen(self) -> Self {
+        if self.hidden_by.is_empty() || self.deleted_at.is_some() {
+            return self;
+        }
+        Self {
+            text: None,
+            attachments: Vec::new(),
+            mentions: Vec::new(),
+            reactions: BTreeMap::new(),
+            deleted_at: Some(self.at),
+            ..self
+        }
+    }
 }
 
 /// A message with its number.

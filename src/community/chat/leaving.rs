@@ -63,7 +63,7 @@ impl LeavingMembers {
     }
 
     async fn delete(&self, chat_id: &str, seq: u64, user_id: &str, now: Timestamp) -> Result<(), StoreError> {
-        let message = self.chats.message(chat_id, seq).await?;
+        let message = self.chats.kept_message(chat_id, seq).await?;
         if message.is_none_or(|message| message.author != user_id || message.deleted_at.is_some()) {
             return Ok(());
         }

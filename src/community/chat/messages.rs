@@ -85,6 +85,21 @@ impl Community {
         Ok((chat, message))
     }
 
+    /// Messages before one, as far as the caller sees them and they are not deleted; the oldest first.
+    pub(in crate::community) async fn messages_before(
+        &self,
+        id: &str,
+        seq: u64,
+        identity: &Identity,
+        limit: usize,
+    ) -> Result<Vec<Message>, Problem> {
+        let (_, member) = self.chat_for(id, identity, Action::Read).await?;
+        let store = &self.chat.store;
+        let read = store.messages(id, &member.spans, seq, Direction::Before(seq), limit).await?;
+        let said = read.into_iter().rev().map(|(_, message)| message);
+        Ok(said.filter(|message| message.deleted_at.is_none()).collect())
+    }
+
     /// Refuses what would tell the other side of a direct conversation something that it does not want to hear.
     async fn must_be_heard(&self, chat: &Chat, user_id: &str) -> Result<(), Problem> {
         if chat.other(user_id).is_some() && !self.is_heard(chat, user_id).await? {

@@ -11,6 +11,7 @@ mod announce;
 pub mod blocks;
 pub(in crate::community) mod bodies;
 pub mod error;
+pub mod hiding;
 pub mod history;
 pub mod inbox;
 mod jobs;

@@ -110,6 +110,7 @@ mod tests {
             deleted_at: None,
             reactions: BTreeMap::new(),
             version: 1,
+            hidden_by: crate::community::taken_away::TakenAway::default(),
         };
         (seq, message)
     }

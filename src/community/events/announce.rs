@@ -157,8 +157,12 @@ pub(super) fn tell_of_change(
     now: Timestamp,
 ) -> Result<Vec<Effect>, StoreError> {
     let Change { before, after, .. } = change;
-    let message = EventMessage::Changed { event: Box::new(EventBody::new(after.clone(), people)) };
-    let mut effects = vec![publish(format!("event:{}", after.id), after, &message)?];
+    let mut effects = Vec::new();
+    // Of what is taken away nobody is told what it says.
+    if !after.is_suspended {
+        let message = EventMessage::Changed { event: Box::new(EventBody::new(after.clone(), people)) };
+        effects.push(publish(format!("event:{}", after.id), after, &message)?);
+    }
     if before.when.starts_at() != after.when.starts_at() {
         effects.extend(letters::events::reminders(after, now)?);
     }
@@ -188,8 +192,11 @@ pub(in crate::community) fn announce_cancelled(
     if event.is_draft {
         return Ok(Vec::new());
     }
-    let message = EventMessage::Cancelled { event: Box::new(EventBody::new(event.clone(), people)) };
-    let mut effects = vec![publish(ALL_CHANNEL, event, &message)?];
+    let mut effects = Vec::new();
+    if !event.is_suspended {
+        let message = EventMessage::Cancelled { event: Box::new(EventBody::new(event.clone(), people)) };
+        effects.push(publish(ALL_CHANNEL, event, &message)?);
+    }
     effects.extend(tell_of_cancelling(event, people)?);
     effects.push(letters::events::cancelled(event)?);
     effects.extend(series::jobs::note(event)?);
@@ -201,6 +208,10 @@ pub(super) fn tell_of_cancelling(
     event: &Event,
     people: &BTreeMap<String, Person>,
 ) -> Result<Vec<Effect>, StoreError> {
-    let message = EventMessage::Cancelled { event: Box::new(EventBody::new(event.clone(), people)) };
-    Ok(vec![publish(format!("event:{}", event.id), event, &message)?, refunds::tickets(event)?])
+    let mut effects = vec![refunds::tickets(event)?];
+    if !event.is_suspended {
+        let message = EventMessage::Cancelled { event: Box::new(EventBody::new(event.clone(), people)) };
+        effects.push(publish(format!("event:{}", event.id), event, &message)?);
+    }
+    Ok(effects)
 }

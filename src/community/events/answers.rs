@@ -14,7 +14,7 @@ use super::seating::{
     ANSWERS, EventPart, PaidTicket, Promoted, Rsvp, answer, answer_key, answer_of, below, promote, rsvp_of,
     seat_paid, waiting_key,
 };
-use super::store::{EVENTS, Event, EventError, EventStore, Row, still_to_come};
+use super::store::{EVENTS, Event, EventError, EventStore, Row, not_suspended, still_to_come};
 use crate::community::label;
 
 /// Further behind in a line nobody is told how far.
@@ -87,7 +87,9 @@ impl EventStore {
                     Some(before) => (before, false),
                     None => answer(part, &user, &new, now)?,
                 };
-                let mut promoted = if is_new { promote(part, &id, now) } else { Promoted::default() };
+                // Nobody moves up at an event that is taken away.
+                let moves_up = is_new && not_suspended(part).is_ok();
+                let mut promoted = if moves_up { promote(part, &id, now) } else { Promoted::default() };
                 // Who joined a line may have moved up at once, past those who wait for the other role.
                 let own = promoted.answers.iter().position(|rsvp| rsvp.user_id == user);
                 let rsvp = match own {

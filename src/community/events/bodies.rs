@@ -135,6 +135,8 @@ pub(in crate::community) struct EventBody {
     ask_again_days: Option<u32>,
     /// Whether it is for its hosts alone.
     is_draft: bool,
+    /// Whether a decision of the moderators has taken it away: its hosts alone see it then, and it takes no answers.
+    is_suspended: bool,
     counts: CountsBody,
     /// Since when it is known that the event does not take place; null where it does.
     #[schema(required = true)]
@@ -177,6 +179,7 @@ impl EventBody {
             ticket_price: event.settings.ticket,
             ask_again_days: event.settings.ask_again,
             is_draft: event.is_draft,
+            is_suspended: event.is_suspended,
             counts,
             cancelled_at: event.cancelled.as_ref().map(|cancelled| cancelled.at.into()),
             cancel_reason: event.cancelled.and_then(|cancelled| cancelled.reason),

@@ -11,7 +11,7 @@ use super::live_counts;
 use super::rules::{Cancelled, MOST_MOVES};
 use super::schedule::Schedule;
 use super::seating::{EventPart, Promoted, promote};
-use super::store::{EVENTS, Edited, Event, EventError, EventStore, Facts, still_to_come};
+use super::store::{EVENTS, Edited, Event, EventError, EventStore, Facts, still_on, still_to_come};
 use crate::community::effects::Effect as Changed;
 use crate::community::search::kinds::EVENT;
 
@@ -38,15 +38,13 @@ pub(super) fn replace(
     now: Timestamp,
 ) -> Result<Change, StoreError> {
     let is_move = edited.plan.when.differs_from(&before.when) || edited.plan.location != before.location;
-    let tell_moved = if is_move && !before.is_draft {
-        part.head.note_move(&before.when, &before.location, now)
-    } else {
-        None
-    };
+    let is_seen = !before.is_draft && !before.is_suspended;
+    let tell_moved =
+        if is_move && is_seen { part.head.note_move(&before.when, &before.location, now) } else { None };
     part.head.plan = Some(Box::new(edited.plan));
     part.head.settings = Some(Box::new(edited.settings));
     part.head.note_change(is_move, now);
-    let promoted = if before.is_draft { Promoted::default() } else { promote(part, &before.id, now) };
+    let promoted = if is_seen { promote(part, &before.id, now) } else { Promoted::default() };
     let after = Event::in_part(&before.id, part);
     let counted = |event: &Event| (event.counts, event.going, event.held);
     let tell_counts = if counted(&before) == counted(&after) { None } else { live_counts::note(part, now) };
@@ -78,6 +76,9 @@ impl EventStore {
         self.db()
             .change(&EVENTS, event_id, Wants::head(), move |part| {
                 let before = Event::in_part(&id, part);
+                if before.is_suspended {
+                    return Err(EventError::Suspended);
+                }
                 if !before.is_draft {
                     still_to_come(part, now)?;
                 }
@@ -153,7 +154,7 @@ impl EventStore {
                     return Ok(Decision::Stands(Event::in_part(&id, part)));
                 }
                 if !part.facts.is_draft(&part.head) {
-                    still_to_come(part, cancelled.at)?;
+                    still_on(part, cancelled.at)?;
                 }
                 part.head.cancelled = Some(Box::new(cancelled.clone()));
                 part.head.note_change(true, cancelled.at);

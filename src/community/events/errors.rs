@@ -25,6 +25,10 @@ impl From<EventError> for Problem {
             }
             // Who may see it has an event that takes no answers; for all others there is none.
             EventError::Draft => Self::not_found("event"),
+            EventError::Suspended => {
+                let detail = "a decision of the moderators has taken the event away: it cannot be changed";
+                Self::new(StatusCode::CONFLICT, detail).with_code(Code::Restricted)
+            }
             EventError::NoRoom(limit) => {
                 let detail = format!("there is no room for so many: {}", of_limit(limit));
                 Self::new(StatusCode::CONFLICT, detail).with_code(Code::Full)

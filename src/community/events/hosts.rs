@@ -23,7 +23,7 @@ use super::co_hosts::{self, CoHost, Right, co_host_key, pass_on, set_role};
 use super::listing;
 use super::rules::CoHostRole;
 use super::series::bodies::EventSeriesBody;
-use super::store::{EVENTS, Event, EventError, EventStore, still_to_come};
+use super::store::{EVENTS, Event, EventError, EventStore, still_on};
 use crate::community::accounts::restrictions::Ability;
 use crate::community::effects::Effect;
 use crate::community::policy::{self, Action, Object, Viewer};
@@ -130,7 +130,7 @@ impl EventStore {
                     return Err(EventError::NotOffered);
                 }
                 if !part.facts.is_draft(&part.head) {
-                    still_to_come(part, now)?;
+                    still_on(part, now)?;
                 }
                 pass_on(part, &before, &user, &right).ok_or(EventError::TooManyHosts)?;
                 part.head.owner = Some(user.clone());

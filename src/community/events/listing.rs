@@ -100,6 +100,7 @@ impl EventFilter {
         self.holds_entry(&Listed::of(event))
             && self.from.is_none_or(|from| start >= from)
             && self.to.is_none_or(|to| start < to)
+            && !event.is_suspended
             && (self.with_cancelled || event.cancelled.is_none())
     }
 

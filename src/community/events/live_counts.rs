@@ -33,7 +33,7 @@ pub(super) fn note(part: &mut EventPart<'_>, now: Timestamp) -> Option<TellCount
 
 /// What tells the counts of an event; nothing for a draft, which nobody but its hosts is to know of.
 pub(super) fn tell(event: &Event, when: Option<TellCounts>) -> Result<Option<Effect>, StoreError> {
-    let Some(when) = when.filter(|_| !event.is_draft) else { return Ok(None) };
+    let Some(when) = when.filter(|_| !event.is_draft && !event.is_suspended) else { return Ok(None) };
     let effect = match when {
         TellCounts::Now => {
             let (event_id, counts) = (event.id.clone(), CountsBody::of(event));

@@ -14,6 +14,7 @@ mod friends;
 pub mod handing_on;
 pub mod handover;
 pub(super) mod handovers;
+pub mod hiding;
 pub mod hosts;
 mod involvement;
 pub mod leaving;
@@ -193,7 +194,8 @@ async fn mine(
     let (user, request) = (&identity.user_id, paging.request());
     let page = match filter.role.map(|role| role.0).unwrap_or_default() {
         As::Guest => {
-            let page = community.events.of_user(user, from, request).await?;
+            let mut page = community.events.of_user(user, from, request).await?;
+            page.items.retain(|(event, _)| !event.is_suspended);
             page.map(|(event, rsvp)| (event, Some(rsvp)))
         }
         As::Host => community.events.of_host(user, from, request).await?.map(|event| (event, None)),
@@ -247,6 +249,7 @@ async fn create(
         cancelled: None,
         series: None,
         is_given_away: false,
+        is_suspended: false,
     };
     Ok((StatusCode::CREATED, Json(community.give_event(event).await?)))
 }

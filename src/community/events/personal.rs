@@ -106,6 +106,7 @@ pub(super) const EVENT_FIELDS: &[Fields] = &[
         "head.sequence",
         "head.untold",
         "head.told_at",
+        "head.hidden_by.*",
         "head.counts_told.**",
         "head.following.series.**",
         "head.following.rev",

@@ -10,6 +10,7 @@ use super::places::{Heads, Limits, Line, Party};
 use super::schedule::Schedule;
 use crate::community::location::Location;
 use crate::community::money::Money;
+use crate::community::taken_away::TakenAway;
 
 /// How many people answered what, guests among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -303,6 +304,9 @@ pub struct Attendance {
     /// How far the event follows its series; absent where it is as its series made it, or is of none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub following: Option<Box<Following>>,
+    /// The decisions of the moderators that take it away: while one does, it is there for its hosts alone, and takes no answers.
+    #[serde(default, skip_serializing_if = "TakenAway::is_empty")]
+    pub hidden_by: TakenAway,
 }
 
 impl Attendance {

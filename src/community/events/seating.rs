@@ -10,7 +10,7 @@ use mundotango_storage::to_the_millisecond;
 use super::handover::Handover;
 use super::places::{First, Limits, Line, Party, next_in};
 use super::rules::{Answer, Attendance, NewAnswer, RsvpChoice, RsvpStatus};
-use super::store::{EventError, Facts, Row, still_to_come};
+use super::store::{EventError, Facts, Row, not_suspended, still_on, still_to_come};
 
 /// A ticket that was paid for.
 #[derive(Clone, Debug)]
@@ -141,6 +141,11 @@ pub(super) fn answer(
     lapse(part, now);
     let before = answer_of(part, user_id);
     let choice = new.choice;
+    // Who has answered one that is taken away can still give the place back.
+    let withdraws = choice == RsvpChoice::Declined && before.is_some();
+    if !withdraws {
+        not_suspended(part)?;
+    }
     let party = match (choice, &new.party, &before) {
         (RsvpChoice::Declined, ..) | (_, None, None) => Party::default(),
         (_, Some(party), _) => party.clone(),
@@ -157,7 +162,7 @@ pub(super) fn answer(
     {
         return Ok((before.clone(), false));
     }
-    still_to_come(part, now)?;
+    still_on(part, now)?;
     let limits = part.facts.settings(&part.head).limits;
     let heads = party.heads();
     // A party that never fits would hold up all who wait behind it.

@@ -179,6 +179,8 @@ pub struct Event {
     pub series: Option<SeriesRef>,
     /// Whether it was given away alone: who owns the series has no part in it any longer.
     pub is_given_away: bool,
+    /// Whether a decision of the moderators takes it away: it is there for its hosts alone then, and takes no answers.
+    pub is_suspended: bool,
 }
 
 /// What kind an event is.
@@ -209,6 +211,9 @@ pub enum EventError {
     /// It is for its hosts alone yet.
     #[error("the event is a draft")]
     Draft,
+    /// A decision of the moderators takes it away, and its hosts cannot change it.
+    #[error("a decision of the moderators has taken the event away")]
+    Suspended,
     /// More people than a limit has room for.
     #[error("there is no room for so many")]
     NoRoom(Limit),
@@ -341,6 +346,7 @@ impl Event {
             cancelled: None,
             series: None,
             is_given_away: false,
+            is_suspended: false,
         }
     }
 
@@ -358,6 +364,7 @@ impl Event {
         let (host_id, settings, is_draft) =
             (facts.owner(&head), facts.settings(&head), facts.is_draft(&head));
         let is_given_away = facts.is_given_away(&head);
+        let is_suspended = !head.hidden_by.is_empty();
         let Facts { title, description, location, event_type, created_at, .. } = facts;
         let made = Plan { title, description, when, location };
         let Plan { title, description, when, location } = head.plan.map_or(made, |plan| *plan);
@@ -382,6 +389,7 @@ impl Event {
             cancelled: head.cancelled.map(|cancelled| *cancelled),
             series,
             is_given_away,
+            is_suspended,
         }
     }
 
@@ -390,22 +398,38 @@ impl Event {
         self.series.as_ref().filter(|_| !self.is_given_away).map(|series| series.id.as_str())
     }
 
+    /// Whether it takes place, as far as is known.
+    pub(in crate::community) fn takes_place(&self) -> bool {
+        self.cancelled.is_none() && !self.is_suspended
+    }
+
     /// As policy looks at it, for a user who is involved in it so.
     pub(in crate::community) fn object(&self, involved: Involvement) -> Object<'_> {
         Object::Event {
             owner: &self.host_id,
             involved,
-            is_draft: self.is_draft,
+            is_draft: self.is_draft || self.is_suspended,
             attendees: self.settings.attendees,
         }
     }
 }
 
-/// Fails for an event that is over, does not take place, or is not published.
+/// Fails for an event that is over, does not take place, is not published, or is taken away by a decision of the moderators.
 pub(super) fn still_to_come(
     part: &Part<'_, Facts, Attendance, Row>,
     now: Timestamp,
 ) -> Result<(), EventError> {
+    still_on(part, now)?;
+    not_suspended(part)
+}
+
+/// Fails for an event that a decision of the moderators takes away: as for a draft, it is there for its hosts alone.
+pub(super) fn not_suspended(part: &Part<'_, Facts, Attendance, Row>) -> Result<(), EventError> {
+    if part.head.hidden_by.is_empty() { Ok(()) } else { Err(EventError::Draft) }
+}
+
+/// The same as [`still_to_come`], also for one that a decision takes away: what its hosts and its series say of it is noted still.
+pub(super) fn still_on(part: &Part<'_, Facts, Attendance, Row>, now: Timestamp) -> Result<(), EventError> {
     if part.head.cancelled.is_some() {
         return Err(EventError::Cancelled);
     }

@@ -13,7 +13,7 @@ use super::listing::host_entry;
 use super::occurrence::{Field, SeriesRef};
 use super::rules::MOST_MOVES;
 use super::seating::EventPart;
-use super::store::{EVENTS, Edited, Event, EventStore, still_to_come};
+use super::store::{EVENTS, Edited, Event, EventStore, still_on};
 use crate::community::effects::Effect;
 use crate::community::search::kinds::EVENT;
 
@@ -112,7 +112,7 @@ impl EventStore {
                     note_owner_of_series(part, &taking.host_id);
                     return Ok(Decision::Write(Occurrence { event: before, own }));
                 }
-                if still_to_come(part, now).is_err() {
+                if still_on(part, now).is_err() {
                     return Ok(Decision::Write(Occurrence { event: before, own }));
                 }
                 follow_owner(part, &id, &taking.host_id, now)?;

@@ -71,6 +71,9 @@ impl Payable for Tickets {
         if event.is_draft {
             return Err(EventError::Draft.into());
         }
+        if event.is_suspended {
+            return Err(Problem::not_found("event"));
+        }
         if event.cancelled.is_some() {
             return Err(EventError::Cancelled.into());
         }

@@ -215,6 +215,7 @@ impl World {
             cancelled: None,
             series: None,
             is_given_away: false,
+            is_suspended: false,
         };
         let effects = letters::events::reminders(&event, now).unwrap();
         let effects: Vec<_> = effects.iter().map(|effect| effect.kept().unwrap()).collect();

@@ -16,6 +16,7 @@ use super::{Letters, Own};
 use crate::community::accounts::restrictions::Ability;
 use crate::community::admin::reviews::case::{Outcome, Rule, Ruling};
 use crate::community::effects::Effect;
+use crate::community::moderation::links::{self, AppealLink};
 use crate::email::{Language, Letter};
 
 /// To somebody about whom something was decided.
@@ -48,7 +49,7 @@ impl Handler<OfDecision> for Own {
             return Ok(());
         };
         let Some(reader) = letters.reader(user).await? else { return Ok(()) };
-        let url = format!("{}/moderation/decisions/{}", letters.public_url, case.id);
+        let mut url = format!("{}/moderation/decisions/{}", letters.public_url, case.id);
         let letter = if job.judged {
             let judged = case.own.appeal.as_ref().and_then(|appeal| appeal.judged.as_ref());
             let Some(judged) = judged else { return Ok(()) };
@@ -59,6 +60,13 @@ impl Handler<OfDecision> for Own {
                 url,
             }
         } else {
+            let locked_out = outcome == Outcome::Lock;
+            if locked_out {
+                // Who cannot log in appeals by the link. Its seal is made when the letter is sent, so no queue has it.
+                let link = AppealLink { decision: case.id.clone(), user_id: user.to_owned() };
+                let token = link.sealed(&letters.tokens).map_err(Failure::retry)?;
+                url = format!("{}/{}?token={token}", letters.public_url, links::PAGE);
+            }
             let day = |at: Timestamp| {
                 let date = at.to_zoned_datetime(TimeZone::UTC).date();
                 letters.dates.days(date, date, reader.language)
@@ -70,7 +78,7 @@ impl Handler<OfDecision> for Own {
                 reason: said.reason.clone(),
                 until: ruling.until.map(day),
                 appeal_until: day(ruling.appeal_until),
-                locked_out: outcome == Outcome::Lock,
+                locked_out,
                 url,
             }
         };

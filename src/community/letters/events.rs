@@ -184,7 +184,7 @@ impl Handler<ToGuest> for Promoted {
             Some((RsvpStatus::Held, Some(until))) if until > now() => NotificationKind::EventOffered,
             _ => return Ok(()),
         };
-        if event.cancelled.is_some() || event.when.over_at() <= now() {
+        if !event.takes_place() || event.when.over_at() <= now() {
             return Ok(());
         }
         let Some(reader) = letters.guest(&job.user_id, &job.event_id, kind).await? else { return Ok(()) };
@@ -356,7 +356,7 @@ impl Letters {
         now: Timestamp,
     ) -> Result<Option<Event>, StoreError> {
         let event = self.events.event(event_id).await?;
-        let is_planned = |event: &Event| event.when.starts_at() == starts_at && event.cancelled.is_none();
+        let is_planned = |event: &Event| event.when.starts_at() == starts_at && event.takes_place();
         Ok(event.filter(|event| is_planned(event) && starts_at > now))
     }
 

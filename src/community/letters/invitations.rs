@@ -72,7 +72,7 @@ impl Handler<Going> for Own {
             RsvpStatus::Waitlisted => true,
             RsvpStatus::Held | RsvpStatus::Maybe | RsvpStatus::Declined => return Ok(()),
         };
-        let stands = answer.updated_at == job.answered_at && event.cancelled.is_none();
+        let stands = answer.updated_at == job.answered_at && event.takes_place();
         if !stands || event.when.over_at() <= now() {
             return Ok(());
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use deserr::Deserr;
 use jiff::tz::TimeZone;
 use mundotango_gateway::Identity;
@@ -16,7 +17,9 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::links::AppealLink;
 use crate::community::Community;
+use crate::community::accounts::email::not_good;
 use crate::community::accounts::restrictions::Ability;
 use crate::community::admin::desk::Kept;
 use crate::community::admin::reviews::case::{Appeal, Outcome, Rule, ThingKind};
@@ -24,7 +27,7 @@ use crate::community::admin::reviews::store::{ALL_DECISIONS, Reviews, decided_ab
 use crate::community::audit::rules::Act;
 use crate::community::effects::Effect;
 use crate::community::roles;
-use crate::texts::AppealText;
+use crate::texts::{AppealText, LinkToken};
 
 type Shared = State<Arc<Community>>;
 
@@ -32,7 +35,11 @@ type Shared = State<Arc<Community>>;
 const THING: &str = "decision";
 
 pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(appeal)).routes(routes!(log))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(appeal))
+        .routes(routes!(appeal_by_link))
+        .routes(routes!(log))
 }
 
 /// An appeal, as whom the decision is about sees it.
@@ -115,6 +122,35 @@ impl DecisionBody {
 struct NewAppeal {
     /// What is wrong with it.
     text: AppealText,
+}
+
+/// What somebody has against a decision who cannot log in.
+#[derive(Debug, Deserr, ToSchema)]
+#[deserr(error = BadFields, deny_unknown_fields)]
+struct AppealByLink {
+    /// The token of the link that was mailed with the decision.
+    token: LinkToken,
+    /// What is wrong with it.
+    text: AppealText,
+}
+
+impl Community {
+    /// Appeals the decision that a mailed link is of, for whom it is about.
+    pub(in crate::community) async fn appeal_by_link(
+        &self,
+        token: LinkToken,
+        text: AppealText,
+    ) -> Result<(), Problem> {
+        let link = AppealLink::read(&self.tokens, &token.into_string()).ok_or_else(not_good)?;
+        let desk = &self.desks.reviews;
+        let case = desk.case(&link.decision).await?.ok_or_else(not_good)?;
+        if case.facts.subject() != Some(link.user_id.as_str()) || case.own.effective().is_none() {
+            return Err(not_good());
+        }
+        let effects = |_: &Kept<Reviews>, _: &Appeal| Ok(Vec::new());
+        let appealed = desk.appeal(&link.decision, &link.user_id, text.into_string(), now(), effects);
+        Box::pin(appealed).await?.map(drop).ok_or_else(not_good)
+    }
 }
 
 /// A decision, as everybody sees it.
@@ -201,6 +237,26 @@ async fn appeal(
     let appealed = desk.appeal(&id, &identity.user_id, body.text.into_string(), now, effects);
     let case = Box::pin(appealed).await?.ok_or_else(hidden)?;
     DecisionBody::of(&case).map(Json).ok_or_else(hidden)
+}
+
+/// Appeal a decision without a login, by the token of the link that was mailed to who is locked out: once, and as long as there is
+/// time to appeal.
+#[utoipa::path(
+    post, path = "/api/moderation/appeals/by-link", operation_id = "appealByLink", tag = "moderation",
+    security(()), request_body = AppealByLink,
+    responses(
+        (status = NO_CONTENT),
+        (status = BAD_REQUEST, body = Problem),
+        (status = CONFLICT, body = Problem),
+        (status = GONE, body = Problem),
+    ),
+)]
+async fn appeal_by_link(
+    State(community): Shared,
+    ValidJson(body): ValidJson<AppealByLink>,
+) -> Result<StatusCode, Problem> {
+    community.appeal_by_link(body.token, body.text).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// What the moderators decided, the newest first: the day, the rule and what was done, without names and words.

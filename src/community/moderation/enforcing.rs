@@ -13,14 +13,18 @@ use mundotango_storage::{StoreError, now};
 
 use super::store::ReportStore;
 use crate::community::Community;
-use crate::community::accounts::restrictions::{Restriction, is_taken_over};
+use crate::community::accounts::restrictions::{BY_HAND, Restriction, is_taken_over};
 use crate::community::accounts::store::AccountStore;
 use crate::community::admin::desk::{Desk, Kept};
+use crate::community::admin::held::Held;
 use crate::community::admin::reviews::case::{Outcome, Ruling, ThingKind};
 use crate::community::admin::reviews::store::Reviews;
 use crate::community::admin::reviews::work::{DECISION, OfCase};
 use crate::community::audit::rules::{Act, Thing, Words};
-use crate::community::posts::comments::leaving::LeavingCommenters;
+use crate::community::chat::hiding::HiddenMessages;
+use crate::community::events::store::EventStore;
+use crate::community::housing::listings::store::ListingStore;
+use crate::community::posts::comments::hiding::HiddenComments;
 use crate::community::posts::store::PostStore;
 
 /// Reporters whose records are brought up to date at once.
@@ -35,18 +39,19 @@ type Case = Kept<Reviews>;
 pub struct Enforcer {
     db: Db,
     posts: PostStore,
+    comments: HiddenComments,
+    messages: HiddenMessages,
+    events: EventStore,
+    listings: ListingStore,
     accounts: AccountStore,
     reports: ReportStore,
+    held: Arc<Held>,
     revocations: Arc<Revocations>,
 }
 
 /// What is done to a thing because of a decision, for the audit trail.
 fn act(case: &Case, act: &str, at: Timestamp) -> Act {
-    let thing = Thing { kind: "post".to_owned(), id: case.facts.thing.clone() };
-    let thing = match case.facts.kind {
-        ThingKind::Comment => Thing { kind: "comment".to_owned(), ..thing },
-        _ => thing,
-    };
+    let thing = Thing { kind: case.facts.kind.name().to_owned(), id: case.facts.thing.clone() };
     Act {
         at,
         actor: "system".to_owned(),
@@ -63,8 +68,13 @@ impl Enforcer {
     pub fn new(db: &Db, revocations: Arc<Revocations>) -> Self {
         Self {
             posts: PostStore::new(db.clone()),
+            comments: HiddenComments::new(db),
+            messages: HiddenMessages::new(db),
+            events: EventStore::new(db.clone()),
+            listings: ListingStore::new(db.clone()),
             accounts: AccountStore::new(db.clone()),
             reports: ReportStore::new(db.clone()),
+            held: Arc::new(Held::new(db)),
             db: db.clone(),
             revocations,
         }
@@ -96,10 +106,13 @@ impl Enforcer {
             }
             match outcome {
                 Outcome::None | Outcome::Warn => {}
-                Outcome::Remove if is_in_force => self.take_away(&case, now).await?,
-                Outcome::Remove => self.give_back(&case, now).await?,
+                Outcome::Remove if is_in_force => Box::pin(self.take_away(&case, now)).await?,
+                Outcome::Remove => Box::pin(self.give_back(&case, now)).await?,
                 Outcome::Restrict => self.restrict(&case, &ruling, is_in_force, now).await?,
                 Outcome::Lock => self.lock(&case, &ruling, is_in_force, now).await?,
+            }
+            if with_reports && outcome == Outcome::Lock && is_in_force {
+                self.give_work_back(&case, now).await?;
             }
             if with_reports {
                 self.note_reports(&desk, case_id, outcome != Outcome::None && is_in_force).await?;
@@ -109,27 +122,64 @@ impl Enforcer {
         Ok(())
     }
 
+    /// Takes the thing away that a case is about: it is hidden until nothing can bring it back, and gone then.
     async fn take_away(&self, case: &Case, now: Timestamp) -> Result<(), StoreError> {
-        let thing = &case.facts.thing;
+        let (thing, is_final) = (case.facts.thing.as_str(), case.own.is_final(now));
+        let hidden = act(case, &format!("{}.hidden", case.facts.kind.name()), now);
+        let removed = act(case, &format!("{}.removed", case.facts.kind.name()), now);
         match case.facts.kind {
             ThingKind::Post => {
-                self.posts.hide(thing, &case.id, act(case, "post.hidden", now)).await?;
-                if case.own.is_final(now) {
-                    self.posts.delete_hidden(thing, &case.id, act(case, "post.removed", now)).await?;
+                self.posts.hide(thing, &case.id, hidden).await?;
+                if is_final {
+                    self.posts.delete_hidden(thing, &case.id, removed).await?;
                 }
             }
             ThingKind::Comment => {
-                let comments = LeavingCommenters::new(&self.db);
-                comments.take_away(thing, act(case, "comment.removed", now)).await?;
+                self.comments.hide(thing, &case.id, hidden).await?;
+                if is_final {
+                    self.comments.remove_hidden(thing, &case.id, removed).await?;
+                }
             }
-            _ => {}
+            ThingKind::Message => {
+                self.messages.hide(thing, &case.id, hidden).await?;
+                if is_final {
+                    self.messages.delete_hidden(thing, &case.id, removed, now).await?;
+                }
+            }
+            ThingKind::Event => {
+                self.events.suspend(thing, &case.id, hidden, now).await?;
+                if is_final {
+                    self.events.cancel_suspended(thing, removed, now).await?;
+                }
+            }
+            // Stays that are confirmed are at it still, so it stays hidden.
+            ThingKind::Listing => {
+                self.listings.hide(thing, &case.id, hidden).await?;
+            }
+            ThingKind::User | ThingKind::Series | ThingKind::Booking => {}
         }
         Ok(())
     }
 
+    /// Gives back what this decision took away, unless another one holds it, or whose it is has deleted it.
     async fn give_back(&self, case: &Case, now: Timestamp) -> Result<(), StoreError> {
-        if case.facts.kind == ThingKind::Post {
-            self.posts.show(&case.facts.thing, &case.id, act(case, "post.shown", now)).await?;
+        let (thing, decision) = (case.facts.thing.as_str(), case.id.as_str());
+        let shown = act(case, &format!("{}.shown", case.facts.kind.name()), now);
+        match case.facts.kind {
+            ThingKind::Post => {
+                self.posts.show(thing, decision, shown).await?;
+            }
+            ThingKind::Comment => {
+                self.comments.show(thing, decision, shown).await?;
+            }
+            ThingKind::Message => self.messages.show(thing, decision, shown).await?,
+            ThingKind::Event => {
+                self.events.give_back(thing, decision, shown, now).await?;
+            }
+            ThingKind::Listing => {
+                self.listings.show(thing, decision, shown).await?;
+            }
+            ThingKind::User | ThingKind::Series | ThingKind::Booking => {}
         }
         Ok(())
     }
@@ -152,8 +202,8 @@ impl Enforcer {
         self.accounts.restrict(user, &case.id, restrictions.collect(), now).await.map(drop)
     }
 
-    /// Locks whom a case is about out, or lets the user in again unless another decision keeps the user out. Once an admin has
-    /// said who is locked out, this decision says nothing of it any more.
+    /// Locks whom a case is about out, or lets the user in again unless something else keeps the user out. Once an admin has
+    /// ended the locks of decisions, this one says nothing of it any more.
     async fn lock(
         &self,
         case: &Case,
@@ -162,30 +212,94 @@ impl Enforcer {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let Some(user) = case.facts.subject() else { return Ok(()) };
-        let revoked = || Revoked::User(user.to_owned());
         if is_in_force {
-            let (decision, until) = (case.id.clone(), ruling.until);
-            let lock = Restriction { decision, ability: None, until, taken_over: false };
-            let held = self.accounts.restrict(user, &case.id, vec![lock], now).await?;
-            if let Some(lock) = longest_lock(&held, now).filter(|_| !is_taken_over(&held, &case.id)) {
-                self.revocations.revoke(revoked(), lock.until).await?;
-            }
-            return Ok(());
+            return self.lock_out(user, &case.id, ruling.until, now).await;
         }
         let held = self.accounts.restrictions_now(user).await?;
-        if is_taken_over(&held, &case.id) {
-            return Ok(());
-        }
         let (own, others): (Vec<_>, Vec<_>) = held.into_iter().partition(|one| one.decision == case.id);
-        if own.is_empty() {
+        if own.is_empty() || is_taken_over(&own, &case.id) {
             return Ok(());
         }
-        match longest_lock(&others, now) {
-            Some(lock) => self.revocations.revoke(revoked(), lock.until).await?,
-            None => drop(self.revocations.reinstate(&revoked()).await?),
-        }
+        self.keep_out_for(user, &others, now).await?;
         // The last step: whoever does this again after a failure finds what is left to do.
         self.accounts.restrict(user, &case.id, Vec::new(), now).await.map(drop)
+    }
+
+    /// Locks a user out because an admin says so, beside what decisions say: whichever ends last ends it.
+    pub(in crate::community) async fn block(
+        &self,
+        user: &str,
+        until: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.lock_out(user, BY_HAND, until, now).await
+    }
+
+    /// Takes back what an admin has said, and with `decisions` what decisions say as well.
+    pub(in crate::community) async fn unblock(
+        &self,
+        user: &str,
+        decisions: bool,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let held = self.accounts.restrictions_now(user).await?.into_iter();
+        let stands = |one: &Restriction| !decisions && one.decision != BY_HAND;
+        let others: Vec<_> = held.filter(stands).collect();
+        self.keep_out_for(user, &others, now).await?;
+        if decisions {
+            self.accounts.take_locks_over(user).await?;
+        }
+        self.accounts.restrict(user, BY_HAND, Vec::new(), now).await.map(drop)
+    }
+
+    /// Notes why a user is locked out, and closes the doors for as long as the longest reason says.
+    async fn lock_out(
+        &self,
+        user: &str,
+        why: &str,
+        until: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let lock = Restriction { decision: why.to_owned(), ability: None, until, taken_over: false };
+        let mut held = self.accounts.restrict(user, why, vec![lock], now).await?;
+        if is_taken_over(&held, why) {
+            return Ok(());
+        }
+        // Another reason may be noted at the same moment, and what was told last is what holds.
+        for _ in 0..LOOKS {
+            let Some(until) = longest_lock(&held, now).map(|lock| lock.until) else { return Ok(()) };
+            self.revocations.revoke(Revoked::User(user.to_owned()), until).await?;
+            held = self.accounts.restrictions_now(user).await?;
+            if longest_lock(&held, now).is_some_and(|lock| lock.until == until) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a user out for as long as the longest of these says, or lets the user in where none does.
+    async fn keep_out_for(
+        &self,
+        user: &str,
+        reasons: &[Restriction],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let revoked = Revoked::User(user.to_owned());
+        match longest_lock(reasons, now) {
+            Some(lock) => self.revocations.revoke(revoked, lock.until).await?,
+            None => drop(self.revocations.reinstate(&revoked).await?),
+        }
+        Ok(())
+    }
+
+    /// Gives back the cases that whom a lock is about holds, so that others can take them.
+    async fn give_work_back(&self, case: &Case, now: Timestamp) -> Result<(), StoreError> {
+        let Some(user) = case.facts.subject() else { return Ok(()) };
+        let is_out = longest_lock(&self.accounts.restrictions_now(user).await?, now).is_some();
+        if is_out {
+            Box::pin(self.held.give_all_back(user, now)).await?;
+        }
+        Ok(())
     }
 
     /// Notes with all who reported whether they were right.

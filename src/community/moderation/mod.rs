@@ -3,6 +3,7 @@
 
 pub mod decisions;
 pub mod enforcing;
+pub mod links;
 pub mod rules;
 pub mod store;
 mod things;
@@ -45,7 +46,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
 struct NewReport {
     #[schema(value_type = ReportableKind)]
     kind: Choice<ReportableKind>,
-    /// The thing's id; of a message the conversation's, a colon, and the message's number.
+    /// The thing's id; of a message the conversation's, a colon, and the message's number. Of a booking of the caller's the other
+    /// side is reported.
     id: Id,
     /// Which rule is broken.
     #[schema(value_type = Rule)]
@@ -63,6 +65,7 @@ struct ReportBody {
     id: String,
     /// Of what kind the thing is.
     kind: ThingKind,
+    /// The thing's id; of a booking with the side that is reported behind it.
     thing_id: String,
     category: Rule,
     #[schema(required = true)]
@@ -125,6 +128,7 @@ async fn report(
     let (at, by, id) = (new_id.made_at(), identity.user_id.as_str(), body.id.into_string());
     let kind = ThingKind::from(body.kind.0);
     let seen = Box::pin(community.reportable(body.kind.0, &id, &identity, at)).await?;
+    let id = seen.thing.unwrap_or(id);
     let reports = &community.reports;
     let report = if let Some((_, known)) = reports.known(kind, &id, by).await? {
         known

@@ -12,6 +12,8 @@ use crate::community::admin::error::WorkError;
 use crate::community::admin::reviews::case::{Report, Snapshot, ThingKind};
 use crate::community::admin::reviews::evidence::Reported;
 use crate::community::admin::reviews::store::Reviews;
+use crate::community::notifications::kinds::NotificationKind;
+use crate::community::notifications::tell::Tell;
 
 /// The case of each reported thing: the partition is named by the thing's kind and id.
 pub static REPORTED: Kind<(), Thing, ()> =
@@ -75,6 +77,18 @@ fn id_of(kind: ThingKind, id: &str) -> String {
 
 fn row_of(case_id: &str) -> String {
     key(&["c", case_id])
+}
+
+/// What a member is told of a report that was decided. Nothing is said of which one it was, and those that are not read yet are one.
+fn told(upheld: bool) -> Tell {
+    Tell {
+        kind: if upheld { NotificationKind::ReportUpheld } else { NotificationKind::ReportDismissed },
+        thing: "reports".to_owned(),
+        title: String::new(),
+        actor_id: None,
+        count: 1,
+        stale_at: None,
+    }
 }
 
 /// The reports of a store.
@@ -158,14 +172,19 @@ impl ReportStore {
         Ok(weight(upheld, refused))
     }
 
-    /// Notes whether a member's report was a good one. Each case counts once, as it was judged last.
+    /// Notes whether a member's report was a good one, and tells the member when that is known first. Each case counts once, as it
+    /// was judged last.
     pub async fn note(&self, user_id: &str, case_id: &str, upheld: bool) -> Result<(), StoreError> {
         let (row, below) = (row_of(case_id), prefix(&["c"]));
         let wants = Wants::head().row(&row).first(&below, REMEMBERED + 1);
+        let user = user_id.to_owned();
         let noted = self.0.change(&REPORTERS, user_id, wants, move |part| {
             let before = part.row(&row).copied();
             if before == Some(upheld) {
                 return Ok::<_, StoreError>(Decision::Stands(()));
+            }
+            if before.is_none() {
+                part.emit(&told(upheld).effect(&user)?)?;
             }
             part.set(&row, upheld);
             part.head.count(before, Some(upheld));

@@ -90,6 +90,10 @@ pub enum NotificationKind {
     DecisionMade,
     /// An appeal of the user's is decided.
     AppealDecided,
+    /// Something was done after a report of the user's.
+    ReportUpheld,
+    /// The moderators saw no rule broken in what the user reported.
+    ReportDismissed,
 }
 
 /// By which ways a user is told.
@@ -106,7 +110,7 @@ pub struct Ways {
 
 impl NotificationKind {
     /// All kinds.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 42] = [
         Self::EventPromoted,
         Self::EventOffered,
         Self::EventReminder,
@@ -147,6 +151,8 @@ impl NotificationKind {
         Self::TicketReplied,
         Self::DecisionMade,
         Self::AppealDecided,
+        Self::ReportUpheld,
+        Self::ReportDismissed,
     ];
 
     /// Its name, as clients write it.
@@ -192,6 +198,8 @@ impl NotificationKind {
             Self::TicketReplied => "ticketReplied",
             Self::DecisionMade => "decisionMade",
             Self::AppealDecided => "appealDecided",
+            Self::ReportUpheld => "reportUpheld",
+            Self::ReportDismissed => "reportDismissed",
         }
     }
 
@@ -218,6 +226,8 @@ impl NotificationKind {
                 | Self::CommentReplied
                 | Self::MentionNew
                 | Self::ApprovalDecided
+                | Self::ReportUpheld
+                | Self::ReportDismissed
         )
     }
 
@@ -351,7 +361,29 @@ impl NotificationKind {
             (Language::Es, Self::TicketReplied) => format!("{count} respuestas en tu consulta: {title}"),
             (Language::Es, Self::DecisionMade) => format!("Hay una decisión de moderación sobre ti: {title}"),
             (Language::Es, Self::AppealDecided) => format!("Se resolvió tu apelación: {title}"),
+            (_, Self::ReportUpheld) => report_upheld(language, count),
+            (_, Self::ReportDismissed) => report_dismissed(language, count),
         }
+    }
+}
+
+/// Of reports after which something was done.
+fn report_upheld(language: Language, count: u32) -> String {
+    match language {
+        Language::En if count == 1 => "The moderators acted on what you reported".to_owned(),
+        Language::En => format!("The moderators acted on {count} things that you reported"),
+        Language::Es if count == 1 => "La moderación actuó por lo que denunciaste".to_owned(),
+        Language::Es => format!("La moderación actuó por {count} cosas que denunciaste"),
+    }
+}
+
+/// Of reports after which nothing was.
+fn report_dismissed(language: Language, count: u32) -> String {
+    match language {
+        Language::En if count == 1 => "No rule was broken in what you reported".to_owned(),
+        Language::En => format!("No rule was broken in {count} things that you reported"),
+        Language::Es if count == 1 => "Lo que denunciaste no rompe ninguna regla".to_owned(),
+        Language::Es => format!("{count} cosas que denunciaste no rompen ninguna regla"),
     }
 }
 

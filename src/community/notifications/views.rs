@@ -54,6 +54,7 @@ pub(in crate::community) fn link_of(told: &Notification) -> String {
         NotificationKind::DecisionMade | NotificationKind::AppealDecided => {
             format!("/moderation/decisions/{}", told.thing)
         }
+        NotificationKind::ReportUpheld | NotificationKind::ReportDismissed => "/reports".to_owned(),
     }
 }
 

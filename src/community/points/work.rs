@@ -147,7 +147,7 @@ impl PointsWorker {
         now: Timestamp,
     ) -> Result<Option<String>, StoreError> {
         let Some(event) = self.events.event(event_id).await? else { return Ok(None) };
-        if event.when.over_at() != over_at || over_at > now || event.is_draft || event.cancelled.is_some() {
+        if event.when.over_at() != over_at || over_at > now || event.is_draft || !event.takes_place() {
             return Ok(None);
         }
         // The host is one of those who are going, as a rule.

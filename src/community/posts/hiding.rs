@@ -10,29 +10,26 @@ use super::post::Post;
 use super::store::{POSTS, PostStore};
 use crate::community::audit::rules::Act;
 use crate::community::effects::Effect;
-
-/// Most decisions that hide one post.
-const MOST_DECISIONS: usize = 20;
+use crate::community::taken_away::Change;
 
 impl PostStore {
     /// Hides a post; whether this decision is a new one that does.
     pub async fn hide(&self, id: &str, decision: &str, act: Act) -> Result<bool, StoreError> {
         let (post_id, decision) = (id.to_owned(), decision.to_owned());
         let hidden = self.db().change(&POSTS, id, Wants::head(), move |part| {
-            if part.head.hidden_by.contains(&decision) {
-                return Ok::<_, StoreError>(Decision::Stands(false));
-            }
-            if part.head.hidden_by.len() >= MOST_DECISIONS {
-                return Err(StoreError::Full("the list of decisions that hide this post"));
-            }
-            if part.head.hidden_by.is_empty() {
-                for effect in announce_hidden(&Post::in_part(&post_id, part))? {
-                    part.emit(&effect)?;
+            // As it was, for whom it is hidden now.
+            let before = Post::in_part(&post_id, part);
+            match part.head.hidden_by.take(&decision)? {
+                Change::None => return Ok::<_, StoreError>(Decision::Stands(false)),
+                Change::Noted => {}
+                Change::Turned => {
+                    for effect in announce_hidden(&before)? {
+                        part.emit(&effect)?;
+                    }
+                    part.head.audience_version += 1;
                 }
-                part.head.audience_version += 1;
             }
             part.emit(&Effect::audit(act.clone()))?;
-            part.head.hidden_by.insert(decision.clone());
             Ok(Decision::Write(true))
         });
         Ok(hidden.await?.unwrap_or_default())
@@ -42,11 +39,10 @@ impl PostStore {
     pub async fn show(&self, id: &str, decision: &str, act: Act) -> Result<bool, StoreError> {
         let (post_id, decision) = (id.to_owned(), decision.to_owned());
         let shown = self.db().change(&POSTS, id, Wants::head(), move |part| {
-            if !part.head.hidden_by.remove(&decision) {
-                return Ok::<_, StoreError>(Decision::Stands(false));
-            }
-            if !part.head.hidden_by.is_empty() {
-                return Ok(Decision::Write(false));
+            match part.head.hidden_by.give_back(&decision) {
+                Change::None => return Ok::<_, StoreError>(Decision::Stands(false)),
+                Change::Noted => return Ok(Decision::Write(false)),
+                Change::Turned => {}
             }
             part.head.audience_version += 1;
             for effect in announce_shown(&Post::in_part(&post_id, part))? {
@@ -62,7 +58,7 @@ impl PostStore {
     pub async fn delete_hidden(&self, id: &str, decision: &str, act: Act) -> Result<bool, StoreError> {
         let (post_id, decision) = (id.to_owned(), decision.to_owned());
         let deleted = self.db().change(&POSTS, id, Wants::head(), move |part| {
-            if !part.head.hidden_by.contains(&decision) {
+            if !part.head.hidden_by.has(&decision) {
                 return Ok::<_, StoreError>(Decision::Stands(false));
             }
             for effect in announce_deleted(&Post::in_part(&post_id, part))? {

@@ -1,6 +1,6 @@
 //! What a post is: its text in revisions, and who may read it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use mundotango_storage::db::{Found, Part, key, number};
@@ -11,6 +11,7 @@ use super::previews::links::first_link;
 use super::previews::preview::Preview;
 pub use super::visibility::Visibility;
 use crate::community::policy::Object;
+use crate::community::taken_away::TakenAway;
 
 /// Most revisions of a post.
 pub const MOST_REVISIONS: u32 = 50;
@@ -130,8 +131,8 @@ pub struct Head {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) without_preview: Option<bool>,
     /// The decisions of the moderators that take it away: until the time to appeal is over it is there for its author alone.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub(super) hidden_by: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "TakenAway::is_empty")]
+    pub(super) hidden_by: TakenAway,
 }
 
 /// The newest revision of a post that was edited.

@@ -16,7 +16,6 @@ use crate::community::accounts::store::User;
 use crate::community::events::rules::Attendance;
 use crate::community::events::store::{self as event, EVENTS, Event};
 use crate::community::housing::listings::kind::{self as listing, LISTINGS, Listing};
-use crate::community::housing::listings::rules::ListingStatus;
 use crate::community::housing::listings::words::areas;
 use crate::community::posts::store::{POSTS, Post};
 use crate::search::document::{Audience, Document};
@@ -83,7 +82,11 @@ fn event(id: &str, found: Found<event::Facts, Attendance>) -> Document {
         title: event.title,
         text: format!("{}\n{}", event.description, event.location.text),
         places: areas(&event.location),
-        audience: if event.is_draft { Audience::Only(event.host_id) } else { Audience::Everybody },
+        audience: if event.is_draft || event.is_suspended {
+            Audience::Only(event.host_id)
+        } else {
+            Audience::Everybody
+        },
         at: event.when.starts_at(),
         over_at: Some(event.when.over_at()),
         has_time: true,
@@ -93,16 +96,14 @@ fn event(id: &str, found: Found<event::Facts, Attendance>) -> Document {
 
 fn housing(id: &str, found: Found<listing::Facts, listing::Head>) -> Document {
     let listing = Listing::found(id, found);
+    let is_found = listing.is_found();
     let details = listing.details;
     Document {
         // Of where it is, only what everybody may know.
         places: areas(&details.location),
         title: details.title,
         text: details.description,
-        audience: match details.status {
-            ListingStatus::Active => Audience::Everybody,
-            ListingStatus::Paused => Audience::Only(listing.host_id),
-        },
+        audience: if is_found { Audience::Everybody } else { Audience::Only(listing.host_id) },
         at: listing.created_at,
         over_at: None,
         has_time: false,

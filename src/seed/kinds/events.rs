@@ -106,6 +106,7 @@ impl Generator for Events {
             cancelled: None,
             series: None,
             is_given_away: false,
+            is_suspended: false,
         };
         self.0.create(&event, &[]).await?;
         Ok(1)

@@ -1,6 +1,7 @@
 //! The work of moderators and admins, as REST and sockets show it.
 
 mod moderation;
+mod taking_away;
 mod tickets;
 mod trail;
 mod users;
@@ -114,6 +115,7 @@ pub fn good_bodies() -> Vec<(&'static str, String, Value)> {
         ("post /api/safety-reviews/{id}/appeal", json!({"outcome": "upheld", "reason": "x", "version": 0})),
         ("post /api/reports", json!({"kind": "post", "id": "x", "category": "spam", "words": "x"})),
         ("post /api/moderation/decisions/{id}/appeal", json!({"text": "x"})),
+        ("post /api/moderation/appeals/by-link", json!({"token": "x", "text": "x"})),
         ("post /api/support/tickets", json!({"subject": "Help", "text": "I have no place."})),
         ("post /api/support/tickets/{id}/messages", reply),
         ("post /api/support/tickets/{id}/close", json!({"version": 0})),
@@ -122,7 +124,7 @@ pub fn good_bodies() -> Vec<(&'static str, String, Value)> {
         ("post /api/support/tickets/{id}/resolve", reason()),
         ("put /api/admin/users/{id}/role", json!({"role": "moderator", "reason": "x"})),
         ("post /api/admin/users/{id}/block", json!({"reason": "x", "until": until})),
-        ("post /api/admin/users/{id}/unblock", json!({"reason": "x"})),
+        ("post /api/admin/users/{id}/unblock", json!({"reason": "x", "decisions": true})),
         ("post /api/admin/announcements", json!({"title": "x", "text": "x", "until": until})),
         ("put /api/admin/flags/{name}", json!({"enabled": true, "percent": 10, "roles": ["admin"]})),
     ];

@@ -187,7 +187,7 @@ async fn a_restriction_holds_at_each_door_and_ends_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lock_is_lifted_on_appeal_unless_an_admin_has_made_it_the_own() {
+async fn a_lock_is_lifted_on_appeal_unless_an_admin_keeps_the_user_out() {
     let server = Server::start().await;
     let (eva, oda) = (staff(&server, "eva", "admin").await, staff(&server, "oda", "admin").await);
     let ana = server.register("ana").await;
@@ -204,7 +204,12 @@ async fn a_lock_is_lifted_on_appeal_unless_an_admin_has_made_it_the_own() {
         assert_eq!(server.get("/api/posts", &user).await.0, StatusCode::UNAUTHORIZED);
         if let Some(said) = said {
             let path = format!("/api/admin/users/{}/{said}", user.id);
-            done(&server, &path, &eva, json!({"reason": "x"})).await;
+            let body = if said == "unblock" {
+                json!({"reason": "x", "decisions": true})
+            } else {
+                json!({"reason": "x"})
+            };
+            done(&server, &path, &eva, body).await;
         }
         // Who is locked out appeals by mail, and an admin sends it in.
         let appeal = format!("/api/moderation/decisions/{case}/appeal");
@@ -288,7 +293,9 @@ async fn only_what_one_sees_is_reported_and_only_so_much_a_day() {
         ("message", "x"),
         ("user", "nobody"),
         ("event", "x"),
+        ("series", "x"),
         ("listing", "x"),
+        ("booking", "x"),
     ] {
         let body = report_of(kind, thing);
         answers

@@ -52,6 +52,7 @@ pub fn event(start: Timestamp, capacity: Option<u32>) -> Event {
         cancelled: None,
         series: None,
         is_given_away: false,
+        is_suspended: false,
     }
 }
 

@@ -22,6 +22,7 @@ mod posts;
 mod revocations;
 mod second_factors;
 mod series;
+mod taken_away;
 mod timelines;
 mod walks;
 
@@ -111,6 +112,7 @@ pub async fn all_suites(nodes: &[Db; 2]) {
     Box::pin(audit::audit(nodes)).await;
     Box::pin(desks::desks(nodes)).await;
     Box::pin(moderation::moderation(nodes)).await;
+    Box::pin(taken_away::taken_away(nodes)).await;
     // On the heap: the suite is too large for a stack.
     Box::pin(series::series(nodes)).await;
     points::points(nodes).await;

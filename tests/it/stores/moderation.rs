@@ -10,7 +10,7 @@ use mundotango::community::accounts::store::{AccountStore, User};
 use mundotango::community::admin::desk::{Desk, Kept, Open, Step};
 use mundotango::community::admin::error::WorkError;
 use mundotango::community::admin::reviews::case::{
-    Appeal, Facts, Outcome, Report, Rule, Snapshot, ThingKind,
+    Appeal, Before, Facts, Outcome, Report, Rule, Snapshot, ThingKind,
 };
 use mundotango::community::admin::reviews::rules::{may_work, resolve};
 use mundotango::community::admin::reviews::rulings::{Wanted, judge};
@@ -46,11 +46,17 @@ fn snapshot(text: &str) -> Snapshot {
         text: text.to_owned(),
         media: vec!["https://a.example/a.jpg".to_owned()],
         revision: Some(1),
+        before: vec![Before {
+            by: new_id(),
+            text: "Hello.".to_owned(),
+            media: vec!["https://a.example/b.jpg".to_owned()],
+            at: now(),
+        }],
         at: now(),
     }
 }
 
-fn act(thing: &str) -> Act {
+pub fn act(thing: &str) -> Act {
     Act {
         at: now(),
         actor: "system".to_owned(),

@@ -45,6 +45,7 @@ const OTHERWISE: &[(&str, &[u16])] = &[
     // Nobody reports what is the own, and nothing was decided about the one who asks.
     ("createReport", &[201, 403, 404]),
     ("appealDecision", &[404]),
+    ("appealByLink", &[410]),
     ("judgeAppeal", &[404, 409]),
     ("removeFlag", &[204, 404]),
     ("markNotificationRead", &[200, 404]),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Review;
-use super::case::{Outcome, Report, Rule, Said, Snapshot, ThingKind};
+use super::case::{Before, Outcome, Report, Rule, Said, Snapshot, ThingKind};
 use crate::community::accounts::restrictions::Ability;
 use crate::community::admin::bodies::WorkBody;
 
@@ -152,7 +152,27 @@ struct CopyOfReview {
     /// Which revision it is, where revisions are counted.
     #[schema(required = true)]
     revision: Option<u32>,
+    /// What was said shortly before it, where it is a message of a chat; the oldest first.
+    before: Vec<SaidBefore>,
     at: Time,
+}
+
+/// A message before one that was reported.
+#[derive(Debug, Serialize, ToSchema)]
+struct SaidBefore {
+    /// The id of who wrote it.
+    by: String,
+    text: String,
+    /// The addresses of what is attached.
+    media: Vec<String>,
+    at: Time,
+}
+
+impl From<Before> for SaidBefore {
+    fn from(before: Before) -> Self {
+        let Before { by, text, media, at } = before;
+        Self { by, text, media, at: at.into() }
+    }
 }
 
 /// A review with all that is known of it.
@@ -188,6 +208,7 @@ impl ReviewedBody {
             text: copy.text,
             media: copy.media,
             revision: copy.revision,
+            before: copy.before.into_iter().map(Into::into).collect(),
             at: copy.at.into(),
         });
         Self {

@@ -36,6 +36,11 @@ pub enum ThingKind {
 }
 
 impl ThingKind {
+    /// Whether a decision can take it away, and give it back.
+    pub const fn can_be_taken_away(self) -> bool {
+        matches!(self, Self::Post | Self::Comment | Self::Message | Self::Event | Self::Listing)
+    }
+
     /// Its name, as clients write it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -96,7 +101,7 @@ pub enum Outcome {
     None,
     /// A warning.
     Warn,
-    /// The post or comment is taken away.
+    /// The thing is taken away.
     Remove,
     /// Whom it is about is kept from something for a time.
     Restrict,
@@ -311,7 +316,24 @@ pub struct Snapshot {
     /// Which revision it is, where revisions are counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u32>,
+    /// What was said shortly before it, where it is a message of a chat; the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Before>,
     /// When it was taken.
+    pub at: Timestamp,
+}
+
+/// A message before one that was reported, as who reported could read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// Who wrote it.
+    pub by: String,
+    /// What it says.
+    pub text: String,
+    /// The addresses of what is attached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<String>,
+    /// When it was written.
     pub at: Timestamp,
 }
 

@@ -20,6 +20,7 @@ use utoipa_axum::routes;
 
 use super::bodies::SafetyReviewBody;
 use super::case::{Appeal, Outcome, Rule};
+use super::evidence::{must_not_have_reported, wants_of};
 use super::rules::resolve;
 use super::rulings::{Wanted, appeal, judge};
 use super::store::{ALL_DECISIONS, CASE_LISTS, Reviews, decided_about};
@@ -58,8 +59,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Community>> {
     "reason": "The same advertisement in ten posts."
 }))]
 struct ResolveBody {
-    /// What comes of it. `remove` takes a post or a comment away, `restrict` keeps whom it is about from something for a time, and
-    /// `lock`, which is for admins, locks the user out.
+    /// What comes of it. `remove` takes a post, comment, message, event or place to stay away, `restrict` keeps whom it is about
+    /// from something for a time, and `lock`, which is for admins, locks the user out.
     #[schema(value_type = Outcome)]
     action: Choice<Outcome>,
     /// Which rule was broken, or was not; `other` if absent.
@@ -146,6 +147,20 @@ fn follows(case: &Review, act: &Act) -> Result<Vec<Effect>, StoreError> {
     Ok(effects)
 }
 
+impl Community {
+    /// Refuses to have somebody of the staff decide what is about a friend, or about somebody whom one of the two has blocked.
+    async fn must_be_impartial(&self, identity: &Identity, case: &Review) -> Result<(), Problem> {
+        let Some(subject) = case.facts.subject() else { return Ok(()) };
+        let circle = self.circles.view(&identity.user_id).await?;
+        if circle.is_friend(subject) || circle.keeps_apart(subject) {
+            let detail =
+                "what is about a friend, or about somebody who is kept apart, is for others to review";
+            return Err(Problem::forbidden(detail));
+        }
+        Ok(())
+    }
+}
+
 impl Desk<Reviews> {
     /// How many decisions about whom a review is about count as strikes.
     pub(super) async fn strikes(&self, case: &Review, now: Timestamp) -> Result<usize, StoreError> {
@@ -201,6 +216,7 @@ async fn resolve_review(
     }
     let desk = &community.desks.reviews;
     let case = desk.case(&id).await?.ok_or_else(|| Problem::not_found(THING))?;
+    community.must_be_impartial(&identity, &case).await?;
     let wrong = |(field, why): (&str, &str)| Problem::invalid_field(field, FieldCode::Contradiction, why);
     let ruling = wanted.ruling(&case.facts, now).map_err(wrong)?;
     if wanted.outcome == Outcome::Lock
@@ -220,7 +236,9 @@ async fn resolve_review(
     lists_of.extend(case.facts.subject().filter(|_| outcome != Outcome::None).map(decided_about));
     let key = lists::case_key(Workflow::Safety, now, &id);
     let step = Step { version: number(body.version), now, action: "closed" };
+    let wants = wants_of(&identity.user_id);
     let rule = move |part: &mut Open<'_, Reviews>| {
+        must_not_have_reported(part, &staff)?;
         let is_new = resolve(part.facts, &mut part.head, &staff, outcome, reason.clone(), now)?;
         if is_new {
             part.head.own.ruling = Some(ruling.clone());
@@ -230,7 +248,7 @@ async fn resolve_review(
         }
         Ok::<_, WorkError>(is_new)
     };
-    let changing = desk.change(&id, step, Wants::head(), rule, move |case| follows(case, &act));
+    let changing = desk.change(&id, step, wants, rule, move |case| follows(case, &act));
     let case = Box::pin(changing).await?;
     community.carry_out_decision(&id).await;
     found(case)
@@ -260,11 +278,16 @@ async fn judge_appeal(
     let act = Act::by(&identity, "review.appealJudged", THING, &id, now).because(Some(reason.clone()));
     let act = act.with("outcome", if upheld { "upheld" } else { "overturned" });
     let step = Step { version: number(body.version), now, action: "judged" };
+    let desk = &community.desks.reviews;
+    if let Some(case) = desk.case(&id).await? {
+        community.must_be_impartial(&identity, &case).await?;
+    }
+    let wants = wants_of(&identity.user_id);
     let rule = move |part: &mut Open<'_, Reviews>| {
+        must_not_have_reported(part, &staff)?;
         judge(part.facts, &mut part.head, &staff, upheld, reason.clone(), now)
     };
-    let desk = &community.desks.reviews;
-    let changing = desk.change(&id, step, Wants::head(), rule, move |case| follows(case, &act));
+    let changing = desk.change(&id, step, wants, rule, move |case| follows(case, &act));
     let case = Box::pin(changing).await?;
     community.carry_out_decision(&id).await;
     found(case)

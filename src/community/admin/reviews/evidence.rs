@@ -11,10 +11,11 @@ use mundotango_storage::{StoreError, now};
 use super::case::{Facts, Report, Row, Snapshot, ThingKind};
 use super::rules::{queued_at, raises};
 use super::store::{CASE_LISTS, REVIEWS, Reviews, reported_by};
-use crate::community::admin::desk::{Desk, Kept};
+use crate::community::admin::desk::{Desk, Kept, Open};
 use crate::community::admin::error::WorkError;
 use crate::community::admin::lists;
 use crate::community::admin::live;
+use crate::community::admin::staff::Staff;
 use crate::community::admin::work::Workflow;
 
 /// The rule by which reports open reviews.
@@ -66,6 +67,19 @@ fn makes_room(mut copies: Vec<(Timestamp, String)>) -> Option<String> {
     }
     copies.sort();
     copies.into_iter().nth(FIRST_COPIES).map(|(_, key)| key)
+}
+
+/// Refuses to have somebody of the staff decide what the same person has reported as a member.
+pub(super) fn must_not_have_reported(part: &mut Open<'_, Reviews>, staff: &Staff) -> Result<(), WorkError> {
+    match part.row(&report_key(&staff.user_id)) {
+        Some(_) => Err(WorkError::Forbidden("what somebody has reported is for others to review")),
+        None => Ok(()),
+    }
+}
+
+/// What such a rule looks at.
+pub(super) fn wants_of(user_id: &str) -> Wants {
+    Wants::head().row(report_key(user_id))
 }
 
 impl Desk<Reviews> {

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::case::{APPEAL_WITHIN, Appeal, Facts, Judged, Outcome, Own, Rule, Ruling, Said, ThingKind};
+use super::case::{APPEAL_WITHIN, Appeal, Facts, Judged, Outcome, Own, Rule, Ruling, Said};
 use super::rules::may_work;
 use crate::community::accounts::restrictions::Ability;
 use crate::community::admin::error::WorkError;
@@ -42,8 +42,8 @@ impl Wanted {
             }
             _ => {}
         }
-        if outcome == Outcome::Remove && !matches!(facts.kind, ThingKind::Post | ThingKind::Comment) {
-            return Err(("action", "only posts and comments are taken away"));
+        if outcome == Outcome::Remove && !facts.kind.can_be_taken_away() {
+            return Err(("action", "users, series and bookings are not taken away"));
         }
         if matches!(outcome, Outcome::Restrict | Outcome::Lock) && !is_about_somebody {
             return Err(("action", "the review says of nobody whom it is about"));
@@ -119,7 +119,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::community::admin::reviews::case::FINAL_AFTER;
+    use crate::community::admin::reviews::case::{FINAL_AFTER, ThingKind};
     use crate::community::admin::reviews::rules::resolve;
     use crate::community::admin::staff::tests::staff;
 
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn each_outcome_takes_what_belongs_to_it_and_no_more() {
-        let (post, event) = (facts(ThingKind::Post, Some("ben")), facts(ThingKind::Event, None));
+        let (post, series) = (facts(ThingKind::Post, Some("ben")), facts(ThingKind::Series, None));
         let field =
             |wanted: Wanted, facts: &Facts| wanted.ruling(facts, at(1)).map_err(|(field, _)| field).err();
         let restrict = |abilities: &[Ability], until| Wanted {
@@ -154,8 +154,11 @@ mod tests {
             ..wanted(Outcome::Restrict)
         };
         assert_eq!(field(wanted(Outcome::Remove), &post), None);
-        assert_eq!(field(wanted(Outcome::Remove), &event), Some("action"));
-        assert_eq!(field(wanted(Outcome::Lock), &event), Some("action"));
+        for kind in [ThingKind::Comment, ThingKind::Message, ThingKind::Event, ThingKind::Listing] {
+            assert_eq!(field(wanted(Outcome::Remove), &facts(kind, None)), None, "{kind:?}");
+        }
+        assert_eq!(field(wanted(Outcome::Remove), &series), Some("action"));
+        assert_eq!(field(wanted(Outcome::Lock), &series), Some("action"));
         assert_eq!(field(wanted(Outcome::Lock), &post), None);
         assert_eq!(field(restrict(&[], Some(at(2))), &post), Some("abilities"));
         assert_eq!(field(restrict(&[Ability::Posting], None), &post), Some("until"));

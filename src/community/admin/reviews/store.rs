@@ -51,7 +51,19 @@ const PERSONAL: &[Fields] = &[
         Whose::At("facts.about"),
         TOLD_ELSEWHERE,
         Erasure::Emptied,
-        &["rows.s.snapshot.title", "rows.s.snapshot.text", "rows.s.snapshot.media.*"],
+        &[
+            "rows.s.snapshot.title",
+            "rows.s.snapshot.text",
+            "rows.s.snapshot.media.*",
+            "rows.s.snapshot.before.*.text",
+            "rows.s.snapshot.before.*.media.*",
+        ],
+    ),
+    Fields::of(
+        Whose::Named,
+        Export::NotGiven("the message is, where it was written"),
+        Erasure::Anonymous("what was said before stands with the case, by nobody"),
+        &["rows.s.snapshot.before.*.by"],
     ),
     Fields::of(
         Whose::RowUser,
@@ -101,6 +113,7 @@ const PERSONAL: &[Fields] = &[
         "keys.s",
         "rows.s.snapshot.revision",
         "rows.s.snapshot.at",
+        "rows.s.snapshot.before.*.at",
     ]),
 ];
 

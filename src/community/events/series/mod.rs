@@ -107,7 +107,12 @@ impl From<SeriesError> for Problem {
 
 impl Community {
     /// The series, if the caller may do this with it.
-    async fn series_for(&self, id: &str, identity: &Identity, action: Action) -> Result<Series, Problem> {
+    pub(in crate::community) async fn series_for(
+        &self,
+        id: &str,
+        identity: &Identity,
+        action: Action,
+    ) -> Result<Series, Problem> {
         let series = self.series.store.series(id).await?.ok_or_else(|| Problem::not_found("series"))?;
         let verdict = |involved| {
             let object = Object::Series { owner: series.owner(), involved };

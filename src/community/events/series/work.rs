@@ -321,13 +321,14 @@ impl SeriesWorker {
         }
     }
 
-    /// The events of dates, in their order; `None` where one is not there yet.
+    /// The events of dates, in their order; `None` where one is not there yet, or is taken away by a decision of the moderators.
     pub(super) async fn events_of(
         &self,
         dates: &[(DateTime, DateRow)],
     ) -> Result<Vec<Option<Event>>, StoreError> {
         let ids: Vec<_> = dates.iter().map(|(_, row)| row.event_id.clone()).collect();
-        self.events.of_ids(&ids).await
+        let events = self.events.of_ids(&ids).await?.into_iter();
+        Ok(events.map(|event| event.filter(|event| !event.is_suspended)).collect())
     }
 }
 

@@ -9,7 +9,8 @@ use mundotango_storage::db::{Erasure, Export, Fields, Found, Kind, Part, Whose, 
 use serde::{Deserialize, Serialize};
 
 use super::calendar::{Night, Stage, Waiting};
-use super::rules::{Details, Ratings};
+use super::rules::{Details, ListingStatus, Ratings};
+use crate::community::taken_away::TakenAway;
 
 /// The listings.
 pub static LISTINGS: Kind<Facts, Head, Row> = Kind::new(
@@ -40,7 +41,7 @@ const PERSONAL: &[Fields] = &[
         ),
         &["keys.s", "rows.s.stars"],
     ),
-    Fields::of_nobody(&["id", "head.entry", "head.version", "head.ratings.**"]),
+    Fields::of_nobody(&["id", "head.entry", "head.version", "head.ratings.**", "head.hidden_by.*"]),
 ];
 
 /// Below this lie the nights that differ, by date.
@@ -71,6 +72,16 @@ pub struct Head {
     pub(super) version: u64,
     #[serde(default)]
     pub(super) ratings: Ratings,
+    /// The decisions of the moderators that take it away: while one does, only its host and guests with a stay find it.
+    #[serde(default, skip_serializing_if = "TakenAway::is_empty")]
+    pub(super) hidden_by: TakenAway,
+}
+
+impl Head {
+    /// Whether it takes requests and is found.
+    pub(super) fn is_open(&self) -> bool {
+        self.details.status == ListingStatus::Active && self.hidden_by.is_empty()
+    }
 }
 
 /// A row of a listing.
@@ -105,12 +116,28 @@ pub struct Listing {
     pub version: u64,
     /// What guests have said of it.
     pub ratings: Ratings,
+    /// Whether a decision of the moderators takes it away.
+    pub is_hidden: bool,
 }
 
 impl Listing {
     /// A new one.
     pub fn new(id: String, host_id: String, created_at: Timestamp, details: Details) -> Self {
-        Self { id, host_id, created_at, details, entry: 0, version: 0, ratings: Ratings::default() }
+        Self {
+            id,
+            host_id,
+            created_at,
+            details,
+            entry: 0,
+            version: 0,
+            ratings: Ratings::default(),
+            is_hidden: false,
+        }
+    }
+
+    /// Whether others than its host find it.
+    pub(in crate::community) fn is_found(&self) -> bool {
+        self.details.status == ListingStatus::Active && !self.is_hidden
     }
 
     pub(in crate::community) fn found(id: &str, found: Found<Facts, Head>) -> Self {
@@ -118,9 +145,10 @@ impl Listing {
     }
 
     pub(super) fn of(id: &str, facts: Facts, head: Head) -> Self {
-        let Head { details, entry, version, ratings } = head;
+        let Head { details, entry, version, ratings, hidden_by } = head;
         let Facts { host_id, created_at } = facts;
-        Self { id: id.to_owned(), host_id, created_at, details, entry, version, ratings }
+        let is_hidden = !hidden_by.is_empty();
+        Self { id: id.to_owned(), host_id, created_at, details, entry, version, ratings, is_hidden }
     }
 }
 

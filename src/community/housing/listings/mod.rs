@@ -3,6 +3,7 @@
 mod bodies;
 pub mod calendar;
 pub mod fuzz;
+pub mod hiding;
 pub mod kind;
 pub mod lists;
 mod nights;
@@ -33,7 +34,7 @@ pub(in crate::community) use self::bodies::ListingBody;
 use self::bodies::{ListingChange, NewListing};
 use self::fuzz::Chance;
 use self::kind::Listing;
-use self::rules::{AccommodationType, ListingStatus, MOST_GUESTS};
+use self::rules::{AccommodationType, MOST_GUESTS};
 use self::search::ListingFilter;
 use self::words::Words;
 use super::stay::{self, CivilDate, Stay};
@@ -151,7 +152,7 @@ impl Community {
         let people = self.people(listings.iter().map(|listing| listing.host_id.clone()).collect()).await;
         let offered = listings.into_iter().filter(|listing| {
             let is_paused = people.get(&listing.host_id).is_some_and(|host| host.is_paused);
-            let object = Object::Listing { host: &listing.host_id, is_paused };
+            let object = Object::Listing { host: &listing.host_id, is_paused, is_hidden: listing.is_hidden };
             policy::may(Viewer::from(identity), Action::Read, &object).is_allowed()
         });
         let listed = offered.map(|listing| {
@@ -172,10 +173,9 @@ impl Community {
     ) -> Result<Vec<ListingBody>, Problem> {
         let is_found = |listing: &Listing| {
             // Whether the host pauses is looked at with the hosts' names.
-            let object = Object::Listing { host: &listing.host_id, is_paused: false };
+            let object = Object::Listing { host: &listing.host_id, is_paused: false, is_hidden: listing.is_hidden };
             let is_own = listing.host_id == identity.user_id;
-            (is_own || listing.details.status == ListingStatus::Active)
-                && policy::may(viewer, Action::Read, &object).is_allowed()
+            (is_own || listing.is_found()) && policy::may(viewer, Action::Read, &object).is_allowed()
         };
         let listings = self.housing.listings.all(ids).await?.into_iter().flatten().filter(is_found);
         Ok(self.seen_listings(listings.collect(), identity).await)
@@ -223,7 +223,8 @@ impl Community {
         identity: &Identity,
     ) -> Result<(Listing, Arc<Relations>), Problem> {
         let (listing, mine) = (self.listing(id).await?, self.circles.view(&identity.user_id).await?);
-        let object = Object::Listing { host: &listing.host_id, is_paused: false };
+        let is_hidden = listing.is_hidden && !self.housing.listings.is_guest(id, &identity.user_id).await?;
+        let object = Object::Listing { host: &listing.host_id, is_paused: false, is_hidden };
         policy::may(Viewer::from(identity).knowing(&mine), Action::Read, &object).allows("listing")?;
         Ok((listing, mine))
     }
@@ -236,7 +237,7 @@ impl Community {
     ) -> Result<(Listing, Arc<Relations>), Problem> {
         let (listing, mine) = self.known_listing(id, identity).await?;
         let is_paused = self.accounts.is_paused(&listing.host_id).await?;
-        let object = Object::Listing { host: &listing.host_id, is_paused };
+        let object = Object::Listing { host: &listing.host_id, is_paused, is_hidden: listing.is_hidden };
         policy::may(Viewer::from(identity).knowing(&mine), Action::Read, &object).allows("listing")?;
         Ok((listing, mine))
     }
@@ -260,7 +261,7 @@ impl Community {
     /// The listing, if the caller may change it.
     async fn own_listing(&self, id: &str, identity: &Identity) -> Result<Listing, Problem> {
         let listing = self.listing(id).await?;
-        let object = Object::Listing { host: &listing.host_id, is_paused: false };
+        let object = Object::Listing { host: &listing.host_id, is_paused: false, is_hidden: listing.is_hidden };
         policy::may(Viewer::from(identity), Action::Change, &object).allows("listing")?;
         self.note_admins_right(identity, Action::Change, ("listing", id, &listing.host_id)).await?;
         Ok(listing)

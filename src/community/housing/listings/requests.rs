@@ -7,7 +7,6 @@ use mundotango_storage::db::{Decision, RowRange, prefix};
 use super::calendar::{Stage, Waiting};
 use super::kind::{CONFIRMED, LISTINGS, Open, Row, confirmed_key, waiting_key};
 use super::rows::{Which, read, read_of, wants, wants_of, write};
-use super::rules::ListingStatus;
 use super::store::ListingStore;
 use crate::community::amount::{Total, too_fine};
 use crate::community::housing::error::HousingError;
@@ -88,10 +87,10 @@ impl ListingStore {
             if part.facts.host_id == asked.guest_id {
                 return Err(HousingError::OwnListing);
             }
-            let details = &part.head.details;
-            if details.status == ListingStatus::Paused {
+            if !part.head.is_open() {
                 return Err(HousingError::Paused);
             }
+            let details = &part.head.details;
             details.takes(asked.stay, asked.guests, stay::today(&details.time_zone, now))?;
             before.free(asked.stay)?;
             let usual = details.money(details.price);

@@ -9,7 +9,7 @@ use mundotango_storage::{Page, PageRequest, StoreError};
 
 use super::kind::{LISTINGS, Listing};
 use super::lists::{self, LISTINGS_BY_PLACE, Listed, id_of, key_of};
-use super::rules::{AccommodationType, ListingStatus};
+use super::rules::AccommodationType;
 use super::store::ListingStore;
 use super::words::{Words, folded};
 use crate::community::amount::Price;
@@ -76,7 +76,7 @@ impl ListingFilter {
         let details = &listing.details;
         let is_seen = match &self.host_id {
             Some(host_id) => *host_id == listing.host_id,
-            None => details.status == ListingStatus::Active,
+            None => listing.is_found(),
         };
         let has = |words: &Words| words.are_in(&[&details.title, &details.description]);
         let is_seen = is_seen && !self.relations.keeps_apart(&listing.host_id);

@@ -47,11 +47,11 @@ impl ListingStore {
 
     /// Adds a listing. Its id is a UUID of version 7; doing it again changes nothing.
     pub async fn create(&self, listing: &Listing) -> Result<(), StoreError> {
-        let Listing { id, host_id, created_at, details, entry, version, ratings } = listing.clone();
+        let Listing { id, host_id, created_at, details, entry, version, ratings, .. } = listing.clone();
         let listed = Listed::of(&details);
         let entries = lists::entries(&lists_of(&listed, &host_id), &lists::key_of(&id, entry), &listed)?;
         let facts = Facts { host_id, created_at };
-        let head = Head { details, entry, version, ratings };
+        let head = Head { details, entry, version, ratings, ..Head::default() };
         let changed = [Effect::changed(HOUSING, &id).kept()?];
         let creating =
             self.0.create_once_with_effects(&LISTINGS, &id, &facts, &head, &[], &entries, &changed);
@@ -78,6 +78,9 @@ impl ListingStore {
     ) -> Result<Option<Listing>, HousingError> {
         let listing_id = id.to_owned();
         let rule = move |part: &mut Open<'_>| {
+            if !part.head.hidden_by.is_empty() {
+                return Err(HousingError::NotNow("a decision of the moderators has taken this place away"));
+            }
             let after = details(&part.head.details)?;
             let before = std::mem::replace(&mut part.head.details, after);
             if part.head.details == before {

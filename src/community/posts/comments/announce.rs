@@ -90,6 +90,11 @@ impl Concerned {
     }
 }
 
+/// Tells those who look at a post to look again, as a comment is there again.
+pub(super) fn announce_given_back(post: &Post) -> Result<Effect, StoreError> {
+    Effect::publish(channel_of(&post.id), &PostMessage::Changed { post_id: post.id.clone() })
+}
+
 pub(super) fn announce_removed(
     post: &Post,
     id: &CommentId,

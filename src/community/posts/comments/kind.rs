@@ -9,6 +9,7 @@ use mundotango_storage::db::{Erasure, Export, Fields, Kind, Whose, key, number};
 use serde::{Deserialize, Serialize};
 
 use super::rules::{CommentId, OF_A_PART, Place};
+use crate::community::taken_away::TakenAway;
 
 /// The comments on posts, by post and part.
 pub static COMMENTS: Kind<(), Head, Row> =
@@ -47,6 +48,7 @@ const PERSONAL: &[Fields] = &[
         "rows.c.comment.revision",
         "rows.c.comment.is_removed",
         "rows.c.comment.is_answered",
+        "rows.c.comment.hidden_by.*",
         "rows.k.made.*",
     ]),
 ];
@@ -104,6 +106,23 @@ pub struct Stored {
     pub(super) is_removed: bool,
     #[serde(default)]
     pub(super) is_answered: bool,
+    /// The decisions of the moderators that take it away: while one does, there is its place alone.
+    #[serde(default, skip_serializing_if = "TakenAway::is_empty")]
+    pub(super) hidden_by: TakenAway,
+}
+
+impl Stored {
+    /// What is left of it where it is removed: its place.
+    pub(super) fn place_alone(self) -> Self {
+        Self {
+            author_id: None,
+            content: String::new(),
+            mentions: BTreeMap::new(),
+            is_removed: true,
+            hidden_by: TakenAway::default(),
+            ..self
+        }
+    }
 }
 
 /// A comment.
@@ -133,7 +152,14 @@ pub struct Comment {
 }
 
 impl Comment {
+    /// As it is seen: one that a decision takes away is as if it were removed.
     pub(super) fn new(id: CommentId, stored: Stored) -> Self {
+        let stored = if stored.hidden_by.is_empty() { stored } else { stored.place_alone() };
+        Self::kept(id, stored)
+    }
+
+    /// As it is kept, also where a decision takes it away.
+    pub(super) fn kept(id: CommentId, stored: Stored) -> Self {
         Self {
             id,
             author_id: stored.author_id,
@@ -147,6 +173,11 @@ impl Comment {
             is_answered: stored.is_answered,
             root: stored.root,
         }
+    }
+
+    /// Whether nothing of it is shown: it is removed, and no answers need its place.
+    pub fn is_gone(&self) -> bool {
+        self.is_removed && !self.is_answered
     }
 
     /// The comment that it stands below.

@@ -7,8 +7,6 @@ use super::announce::announce_removed;
 use super::kind::id_of;
 use super::rules::CommentId;
 use super::store::CommentStore;
-use crate::community::audit::rules::Act;
-use crate::community::effects::Effect;
 use crate::community::posts::store::PostStore;
 
 /// The comments of those who leave.
@@ -29,7 +27,7 @@ impl LeavingCommenters {
         let Some((post_id, _)) = part.rsplit_once(':') else { return Ok(()) };
         let post = self.posts.post(post_id).await?;
         for id in rows.iter().filter_map(|row| id_of(post_id, row)) {
-            let comment = self.comments.comment(&id).await?;
+            let comment = self.comments.kept(&id).await?;
             if comment.is_none_or(|comment| comment.author_id.as_deref() != Some(user_id)) {
                 continue;
             }
@@ -41,21 +39,6 @@ impl LeavingCommenters {
             self.comments.remove(&id, effects).await?;
         }
         Ok(())
-    }
-
-    /// Removes a comment because a decision of the moderators says so. Doing it again changes nothing.
-    pub async fn take_away(&self, comment_id: &str, act: Act) -> Result<(), StoreError> {
-        let Some(id) = CommentId::parse(comment_id) else { return Ok(()) };
-        let (post, comment_id) = (self.posts.post(&id.post).await?, id.clone());
-        let effects = move |has_place| {
-            let mut effects = match &post {
-                Some(post) => announce_removed(post, &comment_id, has_place)?,
-                None => Vec::new(),
-            };
-            effects.push(Effect::audit(act.clone()));
-            Ok(effects)
-        };
-        self.comments.remove(&id, effects).await.map(drop)
     }
 
     /// Takes a user's reaction to a comment back.

@@ -64,7 +64,7 @@ impl CommentStore {
                     let Row::Comment(stored) = row else { return None };
                     Some(Comment::new(CommentId { post: post_id.to_owned(), number, parent }, *stored))
                 });
-                let shown = read.filter(&is_shown).filter(|_| {
+                let shown = read.filter(|comment| !comment.is_gone() && is_shown(comment)).filter(|_| {
                     let is_skipped = skip > 0;
                     skip = skip.saturating_sub(1);
                     !is_skipped

@@ -2,6 +2,7 @@
 
 mod announce;
 pub(in crate::community) mod bodies;
+pub mod hiding;
 pub mod kind;
 pub mod leaving;
 pub mod lists;
@@ -72,7 +73,22 @@ impl Community {
         Ok((post, comment.ok_or_else(no_comment)?))
     }
 
-    /// The same, if a user may see it.
+    /// A comment that a user may remove, as far as its place says, with its post: one that a decision takes away is there for its
+    /// author alone.
+    async fn comment_to_remove(&self, id: &str, user_id: &str) -> Result<(Post, Comment), Problem> {
+        let id = CommentId::parse(id).ok_or_else(no_comment)?;
+        let post = self.posts.post(&id.post).await?.ok_or_else(no_comment)?;
+        let kept = self.comments.kept(&id).await?.filter(|comment| !comment.is_removed);
+        let is_own = kept.as_ref().is_some_and(|comment| comment.author_id.as_deref() == Some(user_id));
+        let comment = if is_own {
+            kept
+        } else {
+            self.comments.comment(&id).await?.filter(|comment| !comment.is_removed)
+        };
+        Ok((post, comment.ok_or_else(no_comment)?))
+    }
+
+    /// A comment that a user sees, with its post.
     pub(in crate::community) async fn seen_comment(
         &self,
         id: &str,
@@ -283,7 +299,7 @@ async fn remove(
     State(community): Shared,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let (post, comment) = community.comment_with_post(&id).await?;
+    let (post, comment) = community.comment_to_remove(&id, &identity.user_id).await?;
     let viewer = Viewer::from(&identity);
     // Whose post it is may keep it clean, also where the comment's author hides from that user; who wrote it takes it back, also
     // where the post is hidden by now.

@@ -12,6 +12,7 @@ use super::rules::{CommentId, MOST, MOST_REVISIONS, OF_A_PART, Place, next_numbe
 use crate::community::effects::Effect;
 use crate::community::once::{MOST_BEFORE, may_be_later};
 use crate::community::search::kinds::COMMENT;
+use crate::community::taken_away::TakenAway;
 
 /// A comment that somebody writes.
 #[derive(Clone, Debug)]
@@ -85,6 +86,15 @@ impl CommentStore {
         let row = self.0.row(&COMMENTS, &part_id(&id.post, part_of(id.number)), &key_of(id)).await?;
         Ok(match row {
             Some(Row::Comment(stored)) => Some(Comment::new(id.clone(), *stored)),
+            Some(Row::Made(..)) | None => None,
+        })
+    }
+
+    /// The comment with this id as it is kept, also where a decision takes it away.
+    pub(in crate::community) async fn kept(&self, id: &CommentId) -> Result<Option<Comment>, StoreError> {
+        let row = self.0.row(&COMMENTS, &part_id(&id.post, part_of(id.number)), &key_of(id)).await?;
+        Ok(match row {
+            Some(Row::Comment(stored)) => Some(Comment::kept(id.clone(), *stored)),
             Some(Row::Made(..)) | None => None,
         })
     }
@@ -214,6 +224,7 @@ impl CommentStore {
                     edited_at: None,
                     is_removed: false,
                     is_answered: false,
+                    hidden_by: TakenAway::default(),
                 };
                 let id = CommentId { post: post.clone(), number, parent: place.parent };
                 part.head.open_at = part.head.open_at.or(Some(now));
@@ -243,7 +254,7 @@ impl CommentStore {
         let (id, row) = (id.clone(), key_of(id));
         let part = part_id(&id.post, part_of(id.number));
         let edited = self.0.change(&COMMENTS, &part, Wants::head().row(&row), move |part| {
-            let Some(Row::Comment(stored)) = part.row(&row).cloned().filter(is_there) else {
+            let Some(Row::Comment(stored)) = part.row(&row).cloned().filter(is_seen) else {
                 return Ok(Decision::Stands(None));
             };
             if stored.content == content && stored.mentions == mentions {
@@ -276,23 +287,31 @@ impl CommentStore {
         id: &CommentId,
         effects: impl Fn(bool) -> Result<Vec<E>, StoreError> + Send + 'static,
     ) -> Result<bool, StoreError> {
+        self.remove_if(id, None, effects).await
+    }
+
+    /// The same, only where this decision takes the comment away, if one is given.
+    pub(super) async fn remove_if<E: Serialize>(
+        &self,
+        id: &CommentId,
+        hidden_by: Option<String>,
+        effects: impl Fn(bool) -> Result<Vec<E>, StoreError> + Send + 'static,
+    ) -> Result<bool, StoreError> {
         let (row, gone) = (key_of(id), searched(id));
         let part = part_id(&id.post, part_of(id.number));
         let removed = self.0.change(&COMMENTS, &part, Wants::head().row(&row), move |part| {
             let Some(Row::Comment(stored)) = part.row(&row).cloned().filter(is_there) else {
                 return Ok::<_, StoreError>(Decision::Stands(false));
             };
-            part.head.there = part.head.there.saturating_sub(1);
+            if hidden_by.as_ref().is_some_and(|decision| !stored.hidden_by.has(decision)) {
+                return Ok(Decision::Stands(false));
+            }
+            // One that is hidden is counted no more.
+            let was_seen = u32::from(stored.hidden_by.is_empty());
+            part.head.there = part.head.there.saturating_sub(was_seen);
             let has_place = stored.is_answered;
             if has_place {
-                let place = Stored {
-                    author_id: None,
-                    content: String::new(),
-                    mentions: BTreeMap::new(),
-                    is_removed: true,
-                    ..*stored
-                };
-                part.set(&row, Row::Comment(Box::new(place)));
+                part.set(&row, Row::Comment(Box::new(stored.place_alone())));
             } else {
                 part.remove(&row);
             }
@@ -315,6 +334,10 @@ fn searched(id: &CommentId) -> Effect {
     Effect::changed(COMMENT, &id.to_string())
 }
 
-fn is_there(row: &Row) -> bool {
+pub(super) fn is_there(row: &Row) -> bool {
     matches!(row, Row::Comment(stored) if !stored.is_removed)
+}
+
+fn is_seen(row: &Row) -> bool {
+    is_there(row) && matches!(row, Row::Comment(stored) if stored.hidden_by.is_empty())
 }
