@@ -79,3 +79,4 @@ mod tokens;
 mod traces;
 mod transfer;
 mod transports;
+mod warm;
