@@ -25,6 +25,7 @@ mod graph;
 mod hostile;
 mod housing;
 mod idempotency;
+mod inert;
 mod input;
 mod jobs;
 mod journey;
