@@ -72,7 +72,7 @@ async fn content(db: &Db, plan: &Plan) -> Vec<String> {
 async fn filled(plan: &Plan, store: &EmbeddedStore) -> (Made, Vec<String>) {
     let db = store.stores().db;
     let made = seed::fill(&db, plan, PASSWORD.to_owned()).await.unwrap();
-    (made, content(&db, plan).await)
+    (made, Box::pin(content(&db, plan)).await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -38,10 +38,6 @@ fn members_told(_: &MembersChange) -> Result<Effect, StoreError> {
     Effect::publish("chat:x", &())
 }
 
-fn nothing_follows(_: Option<&Listed>, _: &Listed) -> Result<Vec<Effect>, StoreError> {
-    Ok(Vec::new())
-}
-
 /// What both kinds of conversations are made with.
 struct Talks {
     chats: ChatStore,
@@ -81,7 +77,8 @@ impl Talks {
             let unread = if draw.percent(HAVE_READ) { 0 } else { 1 + draw.below(2) };
             let (state, read) = (ListState::Open, last.saturating_sub(unread));
             let news = News { last, at, state, offered_by: None, joins: true, read };
-            self.lists.hear(user, chat, news, nothing_follows).await?;
+            let nothing = |_: Option<&Listed>, _: &Listed| Ok::<_, StoreError>(Vec::<Effect>::new());
+            self.lists.hear(user, chat, news, nothing).await?;
         }
         Ok(())
     }

@@ -34,10 +34,6 @@ impl Comments {
     }
 }
 
-fn nobody_is_told(_: &Comment) -> Result<Vec<()>, StoreError> {
-    Ok(Vec::new())
-}
-
 #[async_trait]
 impl Generator for Comments {
     fn name(&self) -> &'static str {
@@ -70,6 +66,7 @@ impl Generator for Comments {
                 at: *at,
             };
             let answered = last.take().filter(|_| draw.percent(ANSWERS));
+            let nobody_is_told = |_: &Comment| Ok::<_, StoreError>(Vec::<()>::new());
             let added = self.0.add(&id, new, answered.as_ref(), nobody_is_told).await?;
             last = Some(added.context("a post is missing")?);
         }
