@@ -196,10 +196,12 @@ async fn hide_internal(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Middleware of every request but those for sockets: its id, its line in the log, and the bounds of its body. One layer, as
-/// each costs a request something.
+/// Middleware of every request but those for sockets: its id, its line in the log, the bounds of its body, and that no browser
+/// takes the answer for something else than it says it is. One layer, as each costs a request something.
 async fn receive(State(limits): State<BodyLimits>, request: Request, next: Next) -> Response {
-    observe::identified(request, |request| body::bound(limits, request, next)).await
+    let mut response = observe::identified(request, |request| body::bound(limits, request, next)).await;
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// How the application's routes are called.

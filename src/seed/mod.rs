@@ -27,7 +27,10 @@ use serde_json::json;
 
 use crate::community::accounts::kind::USERS;
 use crate::community::accounts::passwords::Passwords;
+use crate::community::chat::error::ChatError;
 use crate::community::events::store::EventError;
+use crate::community::graph::error::GraphError;
+use crate::community::housing::error::HousingError;
 use crate::config::Config;
 use crate::data_folder;
 use crate::engines::store_path;
@@ -44,6 +47,8 @@ const TELL_INTERVAL: Duration = Duration::from_secs(2);
 const TRIES: u32 = 5;
 /// Pause before the next try.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// How many users there are to look around among.
+const DEMO_USERS: u64 = 60;
 const SECONDS_A_DAY: i64 = 24 * 60 * 60;
 
 /// Arguments of `seed`.
@@ -52,6 +57,9 @@ pub(crate) struct SeedArgs {
     /// How many users; all else follows from that.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     users: u64,
+    /// A small community to look around in: 60 users
+    #[arg(long, conflicts_with = "users")]
+    demo: bool,
     /// Which community: the same number, users and time make the same one.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -74,7 +82,8 @@ pub type Made = BTreeMap<&'static str, u64>;
 /// Fills the configured store. A data folder that is not there is made; one that a node has open is refused.
 pub(crate) fn seed(config: &Config, args: SeedArgs) -> anyhow::Result<String> {
     let at = args.at.map_or_else(this_day, Ok)?;
-    let plan = Plan { seed: args.seed, users: args.users, at };
+    let users = if args.demo { DEMO_USERS } else { args.users };
+    let plan = Plan { seed: args.seed, users, at };
     let password = args.password.unwrap_or_else(mundotango_protocol::new_id);
     input::read_value::<NewPassword>(json!(password))
         .map_err(|problem| anyhow::anyhow!("the password: {problem}"))?;
@@ -151,7 +160,8 @@ pub async fn fill(db: &Db, plan: &Plan, password: String) -> anyhow::Result<Made
     // Hashing takes longer than all else that a user costs, so it is done once.
     let hash = Passwords::new(1)?.hash(password).await.map_err(|problem| anyhow::anyhow!("{problem}"))?;
     let mut made = Made::new();
-    for kind in kinds::all(db, hash) {
+    // What a request would tell others is left out.
+    for kind in kinds::all(&db.clone().quiet(), hash) {
         made.insert(kind.name(), make_all(&*kind, plan).await?);
     }
     Ok(made)
@@ -192,7 +202,11 @@ async fn step(kind: &dyn Generator, plan: &Plan, number: u64) -> anyhow::Result<
 
 /// Whether the store failed, and not a rule.
 fn is_of_the_store(error: &anyhow::Error) -> bool {
-    error.is::<StoreError>() || matches!(error.downcast_ref(), Some(EventError::Store(_)))
+    error.is::<StoreError>()
+        || matches!(error.downcast_ref(), Some(EventError::Store(_)))
+        || matches!(error.downcast_ref(), Some(GraphError::Store(_)))
+        || matches!(error.downcast_ref(), Some(ChatError::Store(_)))
+        || matches!(error.downcast_ref(), Some(HousingError::Store(_)))
 }
 
 /// Says something beside the result. Nobody may listen any more, which is no error.

@@ -96,6 +96,113 @@ const OCCASIONS: [&str; 8] = [
     "after work",
 ];
 
+const COMMENTS: [&str; 14] = [
+    "See you there!",
+    "I was there too, what a night.",
+    "Which orchestra was it?",
+    "Count me in.",
+    "Thank you for the tandas!",
+    "Is there still room in a car?",
+    "The floor is better since they waxed it.",
+    "¡Qué lindo!",
+    "I would rather go on Saturday.",
+    "Can I bring a friend who is new to it?",
+    "They play until four, I asked.",
+    "Somebody left a black shawl at the bar.",
+    "Agreed, one tanda of vals is not enough.",
+    "Next time I say hello.",
+];
+const DIALOGUES: [&[&str]; 6] = [
+    &[
+        "Hi! Are you going on Friday?",
+        "I think so. Is it the usual hall?",
+        "Yes, but it begins at nine this time.",
+        "Good, then I come after the class.",
+        "I keep a seat for you.",
+    ],
+    &[
+        "Thank you for the tanda last night.",
+        "It was lovely! Shall we practise some day?",
+        "Gladly. Thursday, before the práctica?",
+        "Thursday is fine, at seven.",
+    ],
+    &[
+        "Do you still have room for two at the end of the month?",
+        "For two nights, yes. When do you arrive?",
+        "On Friday evening, around eight.",
+        "Then I am at home. The key is with the neighbour otherwise.",
+        "Perfect, we bring dinner.",
+        "Even better!",
+    ],
+    &["Did you find your shoes?", "Yes, they were under the table the whole time."],
+    &[
+        "Who plays on Saturday?",
+        "A quartet from Montevideo, with a singer.",
+        "Then I have to come.",
+        "Come early, it will be full.",
+        "Shall we share a taxi?",
+        "Yes, I call one at half past nine.",
+        "Until then!",
+    ],
+    &[
+        "I look for somebody for the workshop on Sunday. I lead.",
+        "I have no partner either, so yes!",
+        "Great, I register the two of us.",
+    ],
+];
+const ROOMS: [&str; 6] = [
+    "A quiet room to the courtyard, ten minutes on foot from two milongas.",
+    "Bright and simple. There is a big kitchen, and a floor that can be danced on.",
+    "On the third floor, without an elevator. The bus of the night stops at the corner.",
+    "With a view over the roofs. I come home late myself, so nobody minds when you do.",
+    "A sofa bed in the living room, for dancers who sleep little anyway.",
+    "Two beds, a desk, and a coffee machine that works.",
+];
+const REQUESTS: [&str; 4] = [
+    "I come for the marathon, and sleep until noon.",
+    "Hello! I would stay for a workshop and one milonga.",
+    "I travel alone and light.",
+    "We met at the festival last year; may I stay with you?",
+];
+const OF_PLACES: [&str; 5] = [
+    "Exactly as it was described, and so close to the milonga.",
+    "A warm host, a good bed, and the best coffee.",
+    "A little loud in the morning, but who is awake then?",
+    "I come again next year.",
+    "Small and clean, and easy to find.",
+];
+const OF_GUESTS: [&str; 4] = [
+    "A pleasant guest, welcome at any time.",
+    "Came late, left early, and everything was tidy.",
+    "We danced in the kitchen. Come back!",
+    "Easy to talk to, and on time with the key.",
+];
+
+/// What somebody says to a post.
+pub(super) fn comment(draw: &mut Draw) -> &'static str {
+    draw.one_of(&COMMENTS)
+}
+
+/// What people say to each other, in turn.
+pub(super) fn dialogue(draw: &mut Draw) -> &'static [&'static str] {
+    draw.popular_one(&DIALOGUES)
+}
+
+/// What a place to stay is like.
+pub(super) fn room(draw: &mut Draw) -> &'static str {
+    draw.one_of(&ROOMS)
+}
+
+/// What a guest writes to a host.
+pub(super) fn request(draw: &mut Draw) -> &'static str {
+    draw.one_of(&REQUESTS)
+}
+
+/// What a guest says of a place, or a host of a guest.
+pub(super) fn review(draw: &mut Draw, of_place: bool) -> &'static str {
+    if of_place { draw.one_of(&OF_PLACES) } else { draw.one_of(&OF_GUESTS) }
+}
+
 /// A city; few have most dances.
 pub(super) fn place(draw: &mut Draw) -> &'static Town {
     draw.popular_one(&TOWNS)

@@ -6,8 +6,13 @@ use std::process::Output;
 use jiff::Timestamp;
 use mundotango::community::accounts::store::AccountStore;
 use mundotango::community::bookmarks::store::BookmarkStore;
+use mundotango::community::chat::inbox::InboxStore;
 use mundotango::community::events::listing::EventFilter;
 use mundotango::community::events::store::EventStore;
+use mundotango::community::graph::store::Circles;
+use mundotango::community::housing::bookings::saga::Bookings;
+use mundotango::community::housing::status::Side;
+use mundotango::community::posts::comments::store::CommentStore;
 use mundotango::community::posts::store::PostStore;
 use mundotango::schema::schema;
 use mundotango::seed::plan::Plan;
@@ -35,6 +40,8 @@ fn plan(seed: u64) -> Plan {
 async fn content(db: &Db, plan: &Plan) -> Vec<String> {
     let (accounts, posts) = (AccountStore::new(db.clone()), PostStore::new(db.clone()));
     let (events, bookmarks) = (EventStore::new(db.clone()), BookmarkStore::new(db.clone()));
+    let (circles, lists) = (Circles::new(db.clone()), InboxStore::new(db.clone()));
+    let (comments, stays) = (CommentStore::new(db.clone()), Bookings::new(db));
     let (mut content, mut seen) = (Vec::new(), BTreeSet::new());
     for user in 0..plan.users {
         let id = plan.user_id(user);
@@ -46,9 +53,15 @@ async fn content(db: &Db, plan: &Plan) -> Vec<String> {
             content.push(format!("{id} sees {}", post.id));
             if seen.insert(post.id.clone()) {
                 content.push(format!("{post:?} {:?}", posts.reactions_now(&post.id).await.unwrap().0));
+                content.push(format!("{} {:?} comments", post.id, comments.count(&post.id).await.unwrap().0));
             }
         }
         content.push(format!("{:?}", bookmarks.posts(&id, all()).await.unwrap().items));
+        let (circle, followers) = (circles.head(&id).await.unwrap(), circles.followers(&id, all()).await);
+        content.push(format!("{id} {:?} {:?}", circle.counts, followers.unwrap().items));
+        content.push(format!("{id} talks {:?}", lists.all(&id).await.unwrap()));
+        let stays = stays.store.bookings(&id, &Side::BOTH, &[], plan.at, all()).await.unwrap();
+        content.push(format!("{id} stays {:?}", stays.items));
     }
     for event in events.events(&EventFilter::default(), all()).await.unwrap().items {
         content.push(format!("{event:?} {:?}", events.rsvps(&event.id, all()).await.unwrap().items));
@@ -59,7 +72,7 @@ async fn content(db: &Db, plan: &Plan) -> Vec<String> {
 async fn filled(plan: &Plan, store: &EmbeddedStore) -> (Made, Vec<String>) {
     let db = store.stores().db;
     let made = seed::fill(&db, plan, PASSWORD.to_owned()).await.unwrap();
-    (made, content(&db, plan).await)
+    (made, Box::pin(content(&db, plan)).await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,8 +88,20 @@ async fn the_same_seed_makes_the_same_community_and_tells_nobody() {
         ("reactions", 5 * USERS),
         ("events", USERS / 20),
         ("answers", 2 * USERS),
+        ("groups", USERS / 20),
+        ("places to stay", USERS / 25),
     ] {
         assert_eq!(made[kind], count, "{kind}");
+    }
+    for (kind, least) in [
+        ("follows", 7 * USERS),
+        ("friendships", 2 * USERS),
+        ("comments", USERS),
+        ("conversations", USERS / 2),
+        ("stays", USERS / 25),
+        ("blocks", 1),
+    ] {
+        assert!(made[kind] >= least, "{kind}: {}", made[kind]);
     }
     let bookmarks = first.iter().filter(|line| line.starts_with("[\"")).count() as u64;
     assert!(bookmarks > 0 && made["bookmarks"] == 3 * bookmarks);
@@ -148,6 +173,13 @@ async fn a_node_serves_what_was_seeded() {
         let some_reacted = |post: &Value| post["reactions"].as_object().is_some_and(|all| !all.is_empty());
         assert!(feed["items"].as_array().unwrap().iter().any(some_reacted));
         get("/api/bookmarks").await;
+        let is_full = |page: &Value| page["items"].as_array().is_some_and(|items| !items.is_empty());
+        let friends = get("/api/friends").await;
+        assert!(is_full(&friends) && friends["items"][0]["user"]["username"].is_string(), "{friends}");
+        let houses = get("/api/housing").await;
+        assert!(is_full(&houses) && houses["items"][0]["host"]["fullName"].is_string(), "{houses}");
+        get("/api/chat/conversations").await;
+        get("/api/posts/feed/following").await;
         // A seeded user does what others do.
         let path = format!("/api/events/{event}/rsvp");
         let (status, answer) = server.call(Method::POST, &path, Some(token), Some(json!({}))).await;

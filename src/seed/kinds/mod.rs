@@ -3,7 +3,11 @@
 mod accounts;
 mod answers;
 mod bookmarks;
+mod chats;
+mod comments;
 mod events;
+mod housing;
+mod people;
 mod posts;
 mod reactions;
 
@@ -47,6 +51,14 @@ pub(super) fn all(db: &Db, password_hash: String) -> Vec<Box<dyn Generator>> {
         Box::new(bookmarks::Bookmarks::new(db)),
         Box::new(events::Events::new(db)),
         Box::new(answers::Answers::new(db)),
+        Box::new(people::Follows::new(db)),
+        Box::new(people::Friendships::new(db)),
+        Box::new(comments::Comments::new(db)),
+        Box::new(chats::Conversations::new(db)),
+        Box::new(chats::Groups::new(db)),
+        Box::new(housing::Places::new(db)),
+        Box::new(housing::Stays::new(db)),
+        Box::new(people::Blocks::new(db)),
     ]
 }
 

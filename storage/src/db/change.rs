@@ -46,7 +46,7 @@ impl Db {
         kind: &'static Kind<F, H, R>,
         id: &str,
         wants: Wants,
-        rule: impl FnMut(&mut Part<'_, F, H, R>) -> Result<Decision<T>, E> + Send + 'static,
+        mut rule: impl FnMut(&mut Part<'_, F, H, R>) -> Result<Decision<T>, E> + Send + 'static,
     ) -> Result<Option<T>, E>
     where
         F: DeserializeOwned + Send + Sync + 'static,
@@ -56,6 +56,14 @@ impl Db {
         E: From<StoreError> + Send + 'static,
     {
         let (caller, answered) = oneshot::channel();
+        let is_quiet = self.is_quiet;
+        let rule = move |part: &mut Part<'_, F, H, R>| {
+            let decision = rule(part);
+            if is_quiet {
+                part.effects.clear();
+            }
+            decision
+        };
         let asked: Waiting<F, H, R> = Box::new(Asked { wants, rule, answer: None, caller, trace: current() });
         let types = TypeId::of::<(F, H, R)>();
         let place = Place { kind: kind.spec().name, types, id: id.to_owned() };

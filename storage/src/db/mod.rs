@@ -68,6 +68,8 @@ pub struct Db {
     shards: Arc<KeptShards>,
     /// Tells this node's changes from those of others.
     writer: Arc<str>,
+    /// Whether what changes cause is left out.
+    is_quiet: bool,
 }
 
 impl Db {
@@ -80,6 +82,7 @@ impl Db {
             outlet: None,
             shards: Arc::default(),
             writer: decide::random_end().into(),
+            is_quiet: false,
         }
     }
 
@@ -88,6 +91,18 @@ impl Db {
     pub fn with_cache(mut self, cache: Arc<Cache>) -> Self {
         self.cache = Some(cache);
         self
+    }
+
+    /// The same without what changes cause: nothing is put into the outbox. For filling a store of which nobody is to be told.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.is_quiet = true;
+        self
+    }
+
+    /// What is to be carried out of what a creation causes.
+    fn caused<'a>(&self, effects: &'a [Effect]) -> &'a [Effect] {
+        if self.is_quiet { &[] } else { effects }
     }
 
     /// The partitions that most changes of this node meet at, the worst first.

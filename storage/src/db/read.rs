@@ -100,7 +100,7 @@ impl Db {
         entries: &[Entry],
         effects: &[Effect],
     ) -> Result<(), StoreError> {
-        let kind = kind.spec();
+        let (kind, effects) = (kind.spec(), self.caused(effects));
         // Who creates it again, after an unknown outcome, causes the same under the same names.
         let place = if outbox_time(id).is_some() { id.to_owned() } else { new_id() };
         let row = outbox_row(kind, id, &place, effects)?;
@@ -137,7 +137,7 @@ impl Db {
         entries: &[Entry],
         effects: &[Effect],
     ) -> Result<bool, StoreError> {
-        let mark = new_mark(&self.writer);
+        let (mark, effects) = (new_mark(&self.writer), self.caused(effects));
         let rows = rows.iter().map(|(key, row)| Ok((key.clone(), Some(encode(row)?))));
         let write = Write {
             facts: Some(encode(facts)?),

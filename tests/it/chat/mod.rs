@@ -24,16 +24,16 @@ use crate::server::{Server, User, until};
 const CONVERSATIONS: &str = "/api/chat/conversations";
 
 /// The path of something of a conversation.
-fn of(id: &str, part: &str) -> String {
+pub fn of(id: &str, part: &str) -> String {
     format!("{CONVERSATIONS}/{id}/{part}")
 }
 
-fn id_of(thing: &Value) -> String {
+pub fn id_of(thing: &Value) -> String {
     thing["id"].as_str().unwrap_or_else(|| panic!("no id: {thing}")).to_owned()
 }
 
 /// Calls what has to work; the answer.
-async fn done(server: &Server, method: Method, path: &str, user: &User, body: Value) -> Value {
+pub async fn done(server: &Server, method: Method, path: &str, user: &User, body: Value) -> Value {
     let body = Some(body).filter(|body| !body.is_null());
     let (status, answer) = server.call(method.clone(), path, Some(&user.token), body).await;
     assert!(status.is_success(), "{method} {path}: {status} {answer}");
@@ -74,15 +74,15 @@ async fn listed(server: &Server, user: &User, folder: &str) -> HashMap<String, V
 }
 
 /// A socket of a user, with all that came on it.
-struct Line {
+pub struct Line {
     commands: mpsc::UnboundedSender<String>,
     replies: Arc<Mutex<HashMap<u64, Value>>>,
-    pushes: Arc<Mutex<Vec<(Instant, Value)>>>,
+    pub pushes: Arc<Mutex<Vec<(Instant, Value)>>>,
     last: AtomicU64,
 }
 
 impl Line {
-    async fn open(server: &Server, user: &User) -> Self {
+    pub async fn open(server: &Server, user: &User) -> Self {
         let (socket, _) = connect_async(server.websocket_url()).await.unwrap();
         let (mut writer, mut reader) = socket.split();
         let (commands, mut queue) = mpsc::unbounded_channel::<String>();
@@ -118,19 +118,19 @@ impl Line {
     }
 
     /// Sends a command; its reply.
-    async fn ask(&self, mut command: Value) -> Value {
+    pub async fn ask(&self, mut command: Value) -> Value {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         command["id"] = json!(id);
         self.commands.send(command.to_string()).unwrap();
         until("the reply comes", async || self.replies.lock().remove(&id)).await
     }
 
-    async fn subscribe(&self, channel: &str) -> Value {
+    pub async fn subscribe(&self, channel: &str) -> Value {
         self.ask(json!({"subscribe": {"channel": channel}})).await
     }
 
     /// The messages that a channel published, with the times when they came.
-    fn published(&self, channel: &str) -> Vec<(Instant, Value)> {
+    pub fn published(&self, channel: &str) -> Vec<(Instant, Value)> {
         let pushes = self.pushes.lock();
         let of_channel = pushes.iter().filter(|(_, push)| push["channel"] == channel);
         let published = of_channel.filter(|(_, push)| push["pub"].is_object());
@@ -138,7 +138,7 @@ impl Line {
     }
 
     /// Those of one type.
-    fn of_type(&self, channel: &str, name: &str) -> Vec<Value> {
+    pub fn of_type(&self, channel: &str, name: &str) -> Vec<Value> {
         let published = self.published(channel).into_iter();
         published.map(|(_, message)| message).filter(|message| message["type"] == name).collect()
     }
