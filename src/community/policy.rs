@@ -333,10 +333,6 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             let owns = viewer.is(owner) || is_admin;
             of_event(action, owns, *involved, false, AttendeeList::Hosts)
         }
-        (Object::Listing { host, is_paused, is_hidden }, Action::Read) => {
-            let is_offered = viewer.is(host) || !(*is_paused || *is_hidden);
-            allowed_if(is_offered && !viewer.keeps_apart_from(host), Verdict::Hidden)
-        }
         (Object::Proposal { by: user } | Object::Ticket { member: user }, Action::Read) => {
             allowed_if(viewer.is(user) || is_staff, Verdict::Hidden)
         }
@@ -344,8 +340,8 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             let refusal = Verdict::Forbidden("only its member may do this");
             allowed_if(viewer.is(member), if is_staff { refusal } else { Verdict::Hidden })
         }
-        (Object::Listing { host, .. }, _) => {
-            allowed_if(viewer.is(host) || is_admin, Verdict::Forbidden("only its host may do this"))
+        (Object::Listing { host, is_paused, is_hidden }, action) => {
+            of_listing(viewer, action, host, *is_paused || *is_hidden)
         }
         // Admins do without it: nothing of theirs needs to know where somebody sleeps.
         (Object::Address { host, is_guest }, _) => {
@@ -384,6 +380,16 @@ pub fn may(viewer: Viewer<'_>, action: Action, object: &Object<'_>) -> Verdict {
             _,
         ) => Verdict::Hidden,
     }
+}
+
+/// Whether a viewer may do something with a place to stay, which may be withheld from all but its host.
+fn of_listing(viewer: Viewer<'_>, action: Action, host: &str, is_withheld: bool) -> Verdict {
+    if action == Action::Read {
+        let is_offered = viewer.is(host) || !is_withheld;
+        return allowed_if(is_offered && !viewer.keeps_apart_from(host), Verdict::Hidden);
+    }
+    let may_change = viewer.is(host) || viewer.role >= Role::Admin;
+    allowed_if(may_change, Verdict::Forbidden("only its host may do this"))
 }
 
 /// Whether a field of a profile is told to another member.
@@ -517,7 +523,7 @@ mod tests {
             let objects = [
                 Object::Profile { owner: "ana", is_kept_out: false, is_paused: true, is_friend },
                 Object::Somebody { user: "ana", is_paused: true },
-                Object::Listing { host: "ana", is_paused: true },
+                Object::Listing { host: "ana", is_paused: true, is_hidden: false },
             ];
             let verdicts = objects.map(|object| may(viewer, Action::Read, &object));
             assert_eq!(verdicts.map(Verdict::is_allowed), seen, "{viewer:?}");

@@ -89,7 +89,8 @@ mod tests {
                 prop_assert_eq!(taken.is_empty(), standing.is_empty());
                 prop_assert!((0..4).all(|by| taken.has(&by.to_string()) == standing.contains(&by)));
                 prop_assert_eq!(change != Change::None, is_new, "carried out again, it changes nothing");
-                prop_assert_eq!(change == Change::Turned, was_hidden != !taken.is_empty());
+                let is_hidden = !taken.is_empty();
+                prop_assert_eq!(change == Change::Turned, was_hidden != is_hidden);
             }
         }
     }

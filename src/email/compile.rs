@@ -37,7 +37,7 @@ const PAYMENT: Pair = pair!("payment");
 const SERIES: Pair = pair!("series");
 
 /// The content of each letter by its name, and the field that holds the address of its button.
-const CONTENTS: [(&str, &str, Pair); 34] = [
+const CONTENTS: [(&str, &str, Pair); 37] = [
     ("welcome", "home_url", ACCOUNT),
     ("verify_email", "url", ACCOUNT),
     ("reset_password", "url", ACCOUNT),

@@ -387,12 +387,11 @@ impl WordIndex {
 
     fn narrowed(&self, filter: &Filter) -> Vec<Box<dyn Query>> {
         let fields = &self.fields;
-        let audiences: Vec<String> = match &filter.threads {
-            Some(threads) => threads.iter().map(|thread| in_thread(&thread.id)).collect(),
-            None => {
-                let friends = filter.friends.iter().map(|friend| friends_of(friend));
-                [EVERYBODY.to_owned(), only(&filter.viewer)].into_iter().chain(friends).collect()
-            }
+        let audiences: Vec<String> = if let Some(threads) = &filter.threads {
+            threads.iter().map(|thread| in_thread(&thread.id)).collect()
+        } else {
+            let friends = filter.friends.iter().map(|friend| friends_of(friend));
+            [EVERYBODY.to_owned(), only(&filter.viewer)].into_iter().chain(friends).collect()
         };
         let audiences = audiences.iter().map(|audience| Term::from_field_text(fields.audience, audience));
         let mut narrowed: Vec<Box<dyn Query>> = vec![Box::new(TermSetQuery::new(audiences))];

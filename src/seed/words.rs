@@ -185,7 +185,8 @@ pub(super) fn comment(draw: &mut Draw) -> &'static str {
 
 /// What people say to each other, in turn.
 pub(super) fn dialogue(draw: &mut Draw) -> &'static [&'static str] {
-    draw.popular_one(&DIALOGUES)
+    let one: &&'static [&'static str] = draw.popular_one(&DIALOGUES);
+    one
 }
 
 /// What a place to stay is like.

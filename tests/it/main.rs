@@ -1,6 +1,7 @@
 //! The whole server, as its users meet it: the real binary, real clients, real faults.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "the modules of one test binary share helpers")]
+#![recursion_limit = "256"]
 
 mod admin;
 mod analytics;

@@ -91,7 +91,8 @@ impl ImportedStore {
 
     /// Notes the rule that the series of a name has taken.
     pub async fn note_rule(&self, user_id: &str, uid: &str, rule: String) -> Result<(), StoreError> {
-        let noted = self.0.change(&IMPORTED_EVENTS, &place(user_id, uid), Wants::head(), move |part| {
+        let place = place(user_id, uid);
+        let noted = self.0.change(&IMPORTED_EVENTS, &place, Wants::head(), move |part| {
             part.head.rule = Some(rule.clone());
             Ok::<_, StoreError>(Decision::Write(()))
         });

@@ -26,7 +26,8 @@ pub(super) fn rule_of(found: &Recurrence, start: &ZonedDateTime) -> Result<Rule,
     if is_yearly && !found.months.is_empty() && found.months != [date.month()] {
         return Err("RRULE: BYMONTH must be the one month of DTSTART".into());
     }
-    if !is_of_months && !(found.month_days.is_empty() && found.positions.is_empty()) {
+    let is_in_a_month = !(found.month_days.is_empty() && found.positions.is_empty());
+    if !is_of_months && is_in_a_month {
         return Err("RRULE: BYMONTHDAY and BYSETPOS are taken with FREQ=MONTHLY and YEARLY alone".into());
     }
     if !is_of_months && found.days.iter().any(|(ordinal, _)| *ordinal != 0) {

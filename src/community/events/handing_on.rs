@@ -85,7 +85,7 @@ fn hand_over(
 ) -> Result<(Answer, Answer), EventError> {
     lapse(part, now);
     let is_to = |answer: &Answer| answer.handover.as_ref().is_some_and(|offer| offer.is_to(to, now));
-    if answer_of(part, from).filter(is_to).is_none() {
+    if !answer_of(part, from).as_ref().is_some_and(is_to) {
         return Err(EventError::NotHanded);
     }
     still_to_begin(part, id, now)?;

@@ -219,7 +219,7 @@ impl Community {
     /// Fails for a place of somebody whom the caller does not see, as for one that nobody offers.
     async fn sees_giver(&self, identity: &Identity, giver: &str) -> Result<(), Problem> {
         let mine = self.circles.view(&identity.user_id).await?;
-        let object = Object::Somebody { user: giver };
+        let object = Object::Somebody { user: giver, is_paused: false };
         policy::may(Viewer::from(identity).knowing(&mine), Action::Read, &object).allows(OFFERED_PLACE)
     }
 }
@@ -239,7 +239,7 @@ async fn list(
     let mine = community.circles.view(&identity.user_id).await?;
     let viewer = Viewer::from(&identity).knowing(&mine);
     offered.retain(|rsvp| {
-        policy::may(viewer, Action::Read, &Object::Somebody { user: &rsvp.user_id }).is_allowed()
+        policy::may(viewer, Action::Read, &Object::Somebody { user: &rsvp.user_id, is_paused: false }).is_allowed()
     });
     let people = community.people(offered.iter().map(|rsvp| rsvp.user_id.clone()).collect()).await;
     let items = offered.into_iter().filter_map(|rsvp| {
@@ -274,7 +274,7 @@ async fn offer(
 ) -> Result<Json<HandoverView>, Problem> {
     let event = community.event_for(&id, &identity, Action::Read).await?;
     let to = body.user_id.into_string();
-    community.known_user(&identity, &to).await?;
+    community.known_user(&identity, &to, true).await?;
     // The caller's copy of a block may be late; and who may not come to the event is offered no place at it.
     let is_kept_out = community.circles.tie(&to, &identity.user_id).await?.keeps_apart();
     if is_kept_out || !community.events.may(Viewer::user(&to), Action::Read, &event).await?.is_allowed() {

@@ -69,16 +69,12 @@ fn became(change: &ToldChange, followed: &Followed, now: Timestamp) -> Option<Be
     if event.when.starts_at() <= now {
         return None;
     }
-    match &event.cancelled {
-        Some(cancelled) => {
-            let is_of_it = (telling.since..=telling.at).contains(&cancelled.at);
-            is_of_it.then_some(Became::Cancelled)
-        }
-        None => {
-            let revisions = telling.since_rev..change.until_rev;
-            (!telling.is_end && revisions.contains(&followed.moved_by)).then_some(Became::Moved)
-        }
+    if let Some(cancelled) = &event.cancelled {
+        let is_of_it = (telling.since..=telling.at).contains(&cancelled.at);
+        return is_of_it.then_some(Became::Cancelled);
     }
+    let revisions = telling.since_rev..change.until_rev;
+    (!telling.is_end && revisions.contains(&followed.moved_by)).then_some(Became::Moved)
 }
 
 /// Whether an event is as the change wants it, or will never be.

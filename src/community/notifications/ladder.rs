@@ -18,7 +18,8 @@ use serde_json::json;
 use serde_json::value::to_raw_value;
 
 use super::devices::{Device, DeviceStore};
-use super::kinds::{NotificationKind, several};
+use super::kinds::NotificationKind;
+use super::words::several;
 use super::preferences::{PreferenceStore, Preferences};
 use super::rules::MOST_NAMED;
 use super::store::{Arrangement, Notification, NotificationStore, Numbered};

@@ -12,6 +12,7 @@ pub(super) mod views;
 mod ways;
 #[cfg(test)]
 mod week;
+pub mod words;
 
 use std::sync::Arc;
 

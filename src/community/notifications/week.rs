@@ -20,7 +20,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use super::devices::DeviceStore;
-use super::kinds::{NotificationKind, several};
+use super::kinds::NotificationKind;
+use super::words::several;
 use super::ladder::Teller;
 use super::preferences::{PREFERENCES, Preferences};
 use super::store::{NOTIFICATIONS, NotificationStore};

@@ -190,7 +190,7 @@ impl Head {
                 self.failed_why.clone_from(&seen.why);
             }
             after.status = seen.status;
-            after.refused = seen.why.clone();
+            after.refused.clone_from(&seen.why);
             // Of what is left, Stripe knows best how much that is.
             after.minor = if after.status == RefundStatus::Failed { after.minor } else { minor };
         }

@@ -33,13 +33,13 @@ pub(super) fn audience_of(post: &Post) -> Audience {
 pub(super) struct Comments {
     db: Db,
     posts: PostStore,
-    comments: CommentStore,
+    made: CommentStore,
 }
 
 impl Comments {
     /// Those of a store.
     pub(super) fn new(db: &Db) -> Self {
-        Self { db: db.clone(), posts: PostStore::new(db.clone()), comments: CommentStore::new(db.clone()) }
+        Self { db: db.clone(), posts: PostStore::new(db.clone()), made: CommentStore::new(db.clone()) }
     }
 
     async fn document(
@@ -49,7 +49,7 @@ impl Comments {
     ) -> Result<Option<Document>, StoreError> {
         let Some(id) = CommentId::parse(id) else { return Ok(None) };
         let Some(audience) = audiences.get(&id.post) else { return Ok(None) };
-        let comment = match self.comments.comment(&id).await {
+        let comment = match self.made.comment(&id).await {
             Err(StoreError::Damaged(error)) => {
                 tracing::error!(error, comment = %id, "left out of the search index");
                 None
@@ -103,7 +103,7 @@ impl Source for Comments {
             if ids.len() >= IDS_OF_A_PAGE {
                 return Ok(Page { items: ids, next: Some(behind(last, scan)) });
             }
-            ids.extend(self.comments.ids_of_part(part).await?.iter().map(CommentId::to_string));
+            ids.extend(self.made.ids_of_part(part).await?.iter().map(CommentId::to_string));
             last = part;
         }
         Ok(Page { items: ids, next: page.next.map(|next| behind("", Some(&next))) })

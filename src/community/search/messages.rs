@@ -49,8 +49,8 @@ impl Messages {
 }
 
 /// What is found of a message: what it says, as long as it says something.
-fn document(chat_id: &str, seq: u64, message: Message) -> Option<Document> {
-    let text = message.text.filter(|_| message.deleted_at.is_none())?;
+fn document(chat_id: &str, seq: u64, message: &Message) -> Option<Document> {
+    let text = message.text.clone().filter(|_| !message.is_gone())?;
     Some(Document {
         title: String::new(),
         text,
@@ -83,7 +83,7 @@ impl Source for Messages {
         }
         let documents = ids.iter().map(|id| {
             let (chat_id, seq) = message_of(id)?;
-            document(chat_id, seq, found.remove(&(chat_id, seq))?)
+            document(chat_id, seq, &found.remove(&(chat_id, seq))?)
         });
         Ok(documents.collect())
     }
@@ -111,6 +111,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::community::taken_away::TakenAway;
 
     #[test]
     fn an_id_names_the_conversation_and_the_number() {
@@ -133,12 +134,13 @@ mod tests {
             deleted_at: None,
             reactions: BTreeMap::new(),
             version: 1,
+            hidden_by: TakenAway::default(),
         };
-        let made = document("d1", 3, message.clone()).unwrap();
+        let made = document("d1", 3, &message).unwrap();
         let audience = Audience::InThread { thread: "d1".to_owned(), number: 3 };
         assert_eq!((made.text.as_str(), made.audience), ("¿Bailamos?", audience));
         let deleted = Message { deleted_at: Some(Timestamp::UNIX_EPOCH), ..message.clone() };
-        assert_eq!(document("d1", 3, deleted), None);
-        assert_eq!(document("d1", 3, Message { text: None, ..message }), None);
+        assert_eq!(document("d1", 3, &deleted), None);
+        assert_eq!(document("d1", 3, &Message { text: None, ..message }), None);
     }
 }

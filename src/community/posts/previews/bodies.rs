@@ -10,7 +10,7 @@ use super::preview::{Page, Preview};
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Preview)]
-pub(in crate::community::posts) struct PreviewView {
+pub(in crate::community) struct PreviewView {
     /// The link, as the words have it.
     url: String,
     /// The host to which the link leads, as ASCII: show it beside the title, which may claim to be of another one.

@@ -48,7 +48,8 @@ impl KnownPages {
 
     /// Remembers what was found at an address.
     pub async fn remember(&self, url: &Url, page: Option<Page>, now: Timestamp) -> Result<(), StoreError> {
-        let remembered = self.0.change(&LINK_PREVIEWS, &id_of(url), Wants::head(), move |part| {
+        let id = id_of(url);
+        let remembered = self.0.change(&LINK_PREVIEWS, &id, Wants::head(), move |part| {
             part.head = Known { at: Some(now), page: page.clone() };
             Ok::<_, StoreError>(Decision::Write(()))
         });

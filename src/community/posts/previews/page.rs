@@ -146,8 +146,8 @@ mod tests {
         read(html, &Url::parse("https://example.com/a/b?c").unwrap(), "")
     }
 
-    fn titled(title: &str) -> Option<Page> {
-        Some(Page { title: title.to_owned(), ..Page::default() })
+    fn titled(title: &str) -> Page {
+        Page { title: title.to_owned(), ..Page::default() }
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
             ("<title><b>inert</b></title>", "<b>inert</b>"),
             ("<title>cut off", "cut off"),
         ] {
-            assert_eq!(read_at(html), titled(title), "{html}");
+            assert_eq!(read_at(html), Some(titled(title)), "{html}");
         }
     }
 
@@ -254,7 +254,7 @@ mod tests {
             let meta = format!("<meta name=robots content=\"{robots}\">{html}");
             assert_eq!(read(&meta, &url, "").is_some(), is_read, "{robots}");
         }
-        assert_eq!(read(html, &url, "noimageindex"), titled("x"));
+        assert_eq!(read(html, &url, "noimageindex"), Some(titled("x")));
     }
 
     #[test]
