@@ -172,7 +172,9 @@ impl Jobs {
     /// again, so the job may be done again.
     pub async fn do_as(&self, id: String, new: NewJob) -> Result<(), JobError> {
         let light = self.light.get().and_then(Weak::upgrade);
-        if let Some(light) = light && light.do_now(&id, &new).await {
+        if let Some(light) = light
+            && light.do_now(&id, &new).await
+        {
             return Ok(());
         }
         self.enqueue_as(id, new).await.map(drop)

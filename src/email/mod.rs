@@ -17,6 +17,7 @@ pub mod page;
 mod preview;
 mod render;
 mod return_path;
+mod samples;
 mod suppression;
 mod texts;
 mod transport;

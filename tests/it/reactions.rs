@@ -161,7 +161,8 @@ async fn a_crowd_reacts_to_one_post_on_two_nodes() {
 async fn statements(node: &Server) -> BTreeMap<String, u64> {
     let text = node.http.get(node.url("/metrics")).send().await.unwrap().text().await.unwrap();
     let counts = text.lines().filter_map(|line| line.strip_prefix("db_query_duration_seconds_count"));
-    let parse = |line: &str| line.rsplit_once(' ').map(|(kind, count)| (kind.to_owned(), count.parse().unwrap()));
+    let parse =
+        |line: &str| line.rsplit_once(' ').map(|(kind, count)| (kind.to_owned(), count.parse().unwrap()));
     counts.filter_map(parse).collect()
 }
 

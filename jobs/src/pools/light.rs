@@ -59,7 +59,9 @@ impl Pool {
         let attempted = Attempted { id: id.to_owned(), attempt: 0, enqueued, is_last: false };
         let mut span = Span::child("job", Kind::Consumer);
         if let Some(span) = span.recorded() {
-            span.name(format!("job {}", spec.name)).set("job.queue", self.queue.name).set("job.kind", spec.name);
+            span.name(format!("job {}", spec.name))
+                .set("job.queue", self.queue.name)
+                .set("job.kind", spec.name);
             span.set("job.id", id).set("job.attempt", 0u32);
         }
         let running = span.run(kind.run(&attempted, &job.payload));

@@ -14,14 +14,8 @@ use super::kinds::Message;
 use super::store::ChatStore;
 use crate::community::audit::rules::Act;
 use crate::community::effects::Effect;
+use crate::community::search::kinds::{MESSAGE, message_of};
 use crate::community::taken_away::Change;
-
-/// The conversation and the number of a message, of the id by which it is reported.
-pub fn message_of(id: &str) -> Option<(&str, u64)> {
-    let (chat, seq) = id.rsplit_once(':')?;
-    let seq = seq.parse().ok().filter(|seq: &u64| format!("{chat}:{seq}") == id)?;
-    Some((chat, seq))
-}
 
 /// Hides messages, and gives them back.
 #[derive(Clone)]
@@ -44,10 +38,12 @@ impl HiddenMessages {
     /// Hides a message. Doing it again changes nothing.
     pub async fn hide(&self, id: &str, decision: &str, act: Act) -> Result<(), StoreError> {
         let (Some((chat, seq)), decision) = (message_of(id), decision.to_owned()) else { return Ok(()) };
+        let searched = Effect::changed(MESSAGE, id);
         let rule = move |part: &mut Block<'_>, message: &mut Message| {
             if message.deleted_at.is_some() || message.hidden_by.take(&decision)? == Change::None {
                 return Ok(false);
             }
+            part.emit(&searched)?;
             part.emit(&Effect::audit(act.clone()))?;
             Ok(true)
         };
@@ -58,9 +54,11 @@ impl HiddenMessages {
     /// Has this decision hide a message no longer: it is shown again unless another one hides it.
     pub async fn show(&self, id: &str, decision: &str, act: Act) -> Result<(), StoreError> {
         let (Some((chat, seq)), decision) = (message_of(id), decision.to_owned()) else { return Ok(()) };
+        let searched = Effect::changed(MESSAGE, id);
         let rule = move |part: &mut Block<'_>, message: &mut Message| {
             let change = message.hidden_by.give_back(&decision);
             if change == Change::Turned {
+                part.emit(&searched)?;
                 part.emit(&Effect::audit(act.clone()))?;
             }
             Ok(change != Change::None)

@@ -239,7 +239,8 @@ async fn list(
     let mine = community.circles.view(&identity.user_id).await?;
     let viewer = Viewer::from(&identity).knowing(&mine);
     offered.retain(|rsvp| {
-        policy::may(viewer, Action::Read, &Object::Somebody { user: &rsvp.user_id, is_paused: false }).is_allowed()
+        policy::may(viewer, Action::Read, &Object::Somebody { user: &rsvp.user_id, is_paused: false })
+            .is_allowed()
     });
     let people = community.people(offered.iter().map(|rsvp| rsvp.user_id.clone()).collect()).await;
     let items = offered.into_iter().filter_map(|rsvp| {

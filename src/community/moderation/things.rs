@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::community::Community;
 use crate::community::admin::reviews::case::{Before, Snapshot, ThingKind};
-use crate::community::chat::hiding::message_of;
 use crate::community::housing::status::Side;
 use crate::community::policy::Action;
+use crate::community::search::kinds::message_of;
 
 /// Messages before one that is reported which are copied with it.
 const MESSAGES_BEFORE: usize = 5;

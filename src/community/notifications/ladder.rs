@@ -19,12 +19,12 @@ use serde_json::value::to_raw_value;
 
 use super::devices::{Device, DeviceStore};
 use super::kinds::NotificationKind;
-use super::words::several;
 use super::preferences::{PreferenceStore, Preferences};
 use super::rules::MOST_NAMED;
 use super::store::{Arrangement, Notification, NotificationStore, Numbered};
 use super::tell::{NOTIFICATION, NOTIFY, Notify, PUSHES};
 use super::views::{announce_new, link_of};
+use super::words::several;
 use crate::community::graph::store::Circles;
 use crate::community::letters;
 use crate::email::Language;

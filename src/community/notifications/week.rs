@@ -21,11 +21,11 @@ use serde_json::{Value, json};
 
 use super::devices::DeviceStore;
 use super::kinds::NotificationKind;
-use super::words::several;
 use super::ladder::Teller;
 use super::preferences::{PREFERENCES, Preferences};
 use super::store::{NOTIFICATIONS, NotificationStore};
 use super::tell::{PUSHES, Tell};
+use super::words::several;
 use crate::community::clocks::WEEKS;
 use crate::email::Language;
 

@@ -21,5 +21,6 @@ pub fn message_id(chat_id: &str, seq: u64) -> String {
 /// The conversation of a message and its number there, by such an id.
 pub fn message_of(id: &str) -> Option<(&str, u64)> {
     let (chat_id, seq) = id.rsplit_once(':')?;
-    Some((chat_id, seq.parse().ok()?))
+    let seq = seq.parse().ok().filter(|seq| message_id(chat_id, *seq) == id)?;
+    Some((chat_id, seq))
 }

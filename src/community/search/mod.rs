@@ -150,7 +150,7 @@ impl FoundBody {
         match thing {
             Thing::Person(person) => body.person = Some(person),
             Thing::Post(post) => body.post = Some(post),
-            Thing::Event(event) => body.event = Some(event),
+            Thing::Event(event) => body.event = Some(*event),
             Thing::Housing(listing) => body.listing = Some(listing),
             Thing::Comment(comment) => body.comment = Some(comment),
             Thing::Message(found) => {
@@ -340,7 +340,7 @@ async fn search_all_kinds(
             match thing {
                 Thing::Person(person) => found.users.push(person),
                 Thing::Post(post) => found.posts.push(post),
-                Thing::Event(event) => found.events.push(event),
+                Thing::Event(event) => found.events.push(*event),
                 Thing::Housing(listing) => found.housing.push(listing),
                 // None is looked for.
                 Thing::Comment(_) | Thing::Message(_) => {}

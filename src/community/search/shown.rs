@@ -57,7 +57,7 @@ impl FoundKind {
 pub(super) enum Thing {
     Person(PublicUser),
     Post(SeenPost),
-    Event(SeenEvent),
+    Event(Box<SeenEvent>),
     Housing(ListingBody),
     Comment(SeenComment),
     Message(FoundMessage),
@@ -176,7 +176,7 @@ impl Community {
         )?;
         let things = people.into_iter().map(Thing::Person);
         let things = things.chain(posts.into_iter().map(Thing::Post));
-        let things = things.chain(events.into_iter().map(Thing::Event));
+        let things = things.chain(events.into_iter().map(Box::new).map(Thing::Event));
         let things = things.chain(listings.into_iter().map(Thing::Housing));
         let things = things.chain(comments.into_iter().map(Thing::Comment));
         let things = things.chain(messages.into_iter().map(Thing::Message));

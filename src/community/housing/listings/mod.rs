@@ -173,7 +173,8 @@ impl Community {
     ) -> Result<Vec<ListingBody>, Problem> {
         let is_found = |listing: &Listing| {
             // Whether the host pauses is looked at with the hosts' names.
-            let object = Object::Listing { host: &listing.host_id, is_paused: false, is_hidden: listing.is_hidden };
+            let object =
+                Object::Listing { host: &listing.host_id, is_paused: false, is_hidden: listing.is_hidden };
             let is_own = listing.host_id == identity.user_id;
             (is_own || listing.is_found()) && policy::may(viewer, Action::Read, &object).is_allowed()
         };
@@ -261,7 +262,8 @@ impl Community {
     /// The listing, if the caller may change it.
     async fn own_listing(&self, id: &str, identity: &Identity) -> Result<Listing, Problem> {
         let listing = self.listing(id).await?;
-        let object = Object::Listing { host: &listing.host_id, is_paused: false, is_hidden: listing.is_hidden };
+        let object =
+            Object::Listing { host: &listing.host_id, is_paused: false, is_hidden: listing.is_hidden };
         policy::may(Viewer::from(identity), Action::Change, &object).allows("listing")?;
         self.note_admins_right(identity, Action::Change, ("listing", id, &listing.host_id)).await?;
         Ok(listing)

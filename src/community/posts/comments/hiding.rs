@@ -7,7 +7,7 @@ use mundotango_storage::db::{Db, Decision, Wants};
 use super::announce::{announce_given_back, announce_removed};
 use super::kind::{COMMENTS, Row, key_of, part_id};
 use super::rules::{CommentId, part_of};
-use super::store::{CommentStore, is_there};
+use super::store::{CommentStore, is_there, searched};
 use crate::community::audit::rules::Act;
 use crate::community::effects::Effect;
 use crate::community::posts::post::Post;
@@ -56,6 +56,7 @@ impl HiddenComments {
                 }
             }
             part.set(&row, Row::Comment(stored));
+            part.emit(&searched(&id))?;
             part.emit(&Effect::audit(act.clone()))?;
             Ok(Decision::Write(true))
         });
@@ -83,6 +84,7 @@ impl HiddenComments {
             if let Some(post) = &post {
                 part.emit(&announce_given_back(post)?)?;
             }
+            part.emit(&searched(&id))?;
             part.emit(&Effect::audit(act.clone()))?;
             Ok(Decision::Write(true))
         });

@@ -330,7 +330,7 @@ impl CommentStore {
 }
 
 /// Has the search indexes look at a comment.
-fn searched(id: &CommentId) -> Effect {
+pub(super) fn searched(id: &CommentId) -> Effect {
     Effect::changed(COMMENT, &id.to_string())
 }
 
