@@ -9,6 +9,7 @@ use mundotango_storage::StoreError;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::jobs::caused_at;
 use crate::kind::{JobKind, JobKindSpec};
 
 /// The attempt that a handler makes.
@@ -28,6 +29,13 @@ impl Attempted {
     /// Whether it is made right after the cause, without the queue.
     pub fn is_light(&self) -> bool {
         self.attempt == 0
+    }
+
+    /// When the job was caused, as its id says: the same at each attempt, with its queue and without it. What an attempt causes
+    /// is named by it.
+    pub fn caused_at(&self) -> Timestamp {
+        let millis = caused_at(&self.id).unwrap_or(self.enqueued);
+        Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// When the job was put into its queue: the same at each attempt.

@@ -11,7 +11,6 @@ use mundotango_ops::Seldom;
 use mundotango_storage::{StoreError, now};
 use tokio::time::{Instant, sleep};
 
-use super::light;
 use super::pool::{MAX_TAKEN, Pool};
 use crate::jobs::Hint;
 use crate::kind::{SHARD_COUNT, SHARDS};
@@ -33,7 +32,6 @@ pub(super) async fn run(pool: &Arc<Pool>, vitals: &Vitals) {
     let mut look_at = Instant::now();
     while !pool.stopping.is_cancelled() {
         if Instant::now() >= look_at {
-            light::look_from_afar(pool).await;
             shards.dirty = u64::MAX;
             look_at = Instant::now() + LOOK;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -11,7 +12,7 @@ use mundotango_storage::{StoreError, now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::pool::Pool;
-use crate::jobs::QueueReport;
+use crate::jobs::{QueueReport, is_open};
 use crate::kind::SHARDS;
 use crate::row::Head;
 use crate::rules::Lost;
@@ -129,6 +130,8 @@ async fn look_after(
     if shard == 0 {
         // What an operator says of a queue is in all of its shards.
         pool.set_ordered(head.concurrency);
+        // Claims tell it as well, but none is made while all workers are busy, or of shards that others keep.
+        pool.is_open.store(is_open(&head), Ordering::Relaxed);
     }
     // Shards of others are watched as well: where their keeper dies, it is known already who is silent.
     let lost = watches.entry(shard).or_default().lost(&head, &pool.holder);

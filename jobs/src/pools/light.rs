@@ -13,15 +13,12 @@ use tokio::time::{Instant, timeout};
 use super::Pools;
 use super::meters::Outcome;
 use super::pool::Pool;
-use crate::jobs::{Light, caused_at, is_open};
-use crate::kind::SHARDS;
+use crate::jobs::{Light, caused_at};
 use crate::new_job::NewJob;
 use crate::work::Attempted;
 
 /// How long a light job may take: what its cause is followed by waits for it. What takes longer is done by the queue's workers.
 const WITHIN: Duration = Duration::from_millis(500);
-/// How long a look at a shard may take that another node keeps.
-const LOOK_WITHIN: Duration = Duration::from_millis(200);
 
 #[async_trait]
 impl Light for Pools {
@@ -32,16 +29,6 @@ impl Light for Pools {
             None => false,
         }
     }
-}
-
-/// Has a node that keeps none of a queue's shards know whether an operator paused the queue: the others are told by each claim.
-pub(super) async fn look_from_afar(pool: &Pool) {
-    if (0..SHARDS).any(|shard| pool.keeps(shard)) {
-        return;
-    }
-    let head = timeout(LOOK_WITHIN, pool.jobs.head(pool.queue.name, 0)).await;
-    let is_open = matches!(head, Ok(Ok(head)) if is_open(&head));
-    pool.is_open.store(is_open, Ordering::Relaxed);
 }
 
 impl Pool {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use mundotango_storage::StoreError;
 use mundotango_storage::db::{key, prefix};
 
-use super::kind::{LOGINS, Owned, Row};
+use super::kind::{DEVICES, LOGINS, Owned, Row};
 use super::links::{Link, MAX_LINKS, Purpose};
 use super::rules::MAX_LOGINS;
 use crate::community::letters;
@@ -66,8 +66,9 @@ pub(super) fn put_link(
     Ok(true)
 }
 
-/// Ends all logins.
+/// Ends all logins, and knows no device any longer: whoever made one of them may have been somebody else.
 pub(super) fn end_logins(part: &mut Owned<'_>) {
+    part.set(DEVICES, Row::Devices(Vec::new()));
     let keys: Vec<_> =
         part.first(&prefix(&[LOGINS]), MAX_LOGINS + 1).into_iter().map(|(key, _)| key).collect();
     for key in keys {

@@ -274,12 +274,15 @@ impl AccountStore {
         let wants = Wants::head()
             .row(link_key(purpose, link_id))
             .first(&links_of(purpose), MAX_LINKS + 1)
+            .first(&links_of(Purpose::ConfirmEmail), MAX_LINKS + 1)
             .first(&prefix(&[LOGINS]), MAX_LOGINS + 1);
         let ended = self.0.change(&USERS, user_id, wants, move |part| {
             if good(part, purpose, &id, now).is_none() {
                 return Ok::<_, StoreError>(Decision::Stands(false));
             }
             end_links(part, purpose);
+            // Who was logged in may have asked for another address.
+            end_links(part, Purpose::ConfirmEmail);
             end_logins(part);
             Ok(Decision::Write(true))
         });

@@ -42,19 +42,28 @@ pub(super) fn of_logins() -> Wants {
 /// letter with a link that ends all logins tells of it, as long as fewer such links are good than may be.
 pub(super) fn put_login(part: &mut Owned<'_>, login: &Login) -> Result<(), StoreError> {
     let now = login.created_at;
-    let mut devices = match part.row(DEVICES) {
-        Some(Row::Devices(devices)) => devices.clone(),
-        Some(_) | None => Vec::new(),
+    let known = match part.row(DEVICES) {
+        Some(Row::Devices(devices)) => Some(devices.clone()),
+        Some(_) | None => None,
     };
     let logins = part.first(&prefix(&[LOGINS]), MAX_LOGINS + 1).into_iter();
     let logins: Vec<_> = logins.filter_map(|(_, row)| as_login(Some(row)).cloned()).collect();
-    let news = Device::note(&mut devices, &logins, login);
-    part.set(DEVICES, Row::Devices(devices));
-    if let Some(news) = news {
+    // Whoever ends all logins by a link has an empty list, and hears of each device anew.
+    let is_first = known.is_none() && logins.is_empty();
+    let mut devices = known.unwrap_or_default();
+    let news = Device::news(&devices, &logins, login).filter(|_| !is_first);
+    let is_told = if let Some(news) = news {
         let email = part.head.email.clone();
         let link = Link { other: Some(news), ..Link::new(Purpose::EndLogins, email, now) };
-        put_link(part, &login.user_id, Purpose::EndLogins, &login.id, link)?;
+        put_link(part, &login.user_id, Purpose::EndLogins, &login.id, link)?
+    } else {
+        true
+    };
+    // One of which no letter could tell stays unknown: the next login from there is news again.
+    if is_told {
+        Device::note(&mut devices, login);
     }
+    part.set(DEVICES, Row::Devices(devices));
     make_room(part, LOGINS, MAX_LOGINS, |row| {
         as_login(Some(row)).is_none_or(|other| other.expires_at <= now)
     });

@@ -31,23 +31,24 @@ impl Device {
         self.device == login.device && self.network == login.network
     }
 
-    /// Remembers from where a login is made, beside those that are known. From where it is if that is news: its user has logged in
-    /// before, and neither from there nor does a login that there is come from there.
-    pub fn note(known: &mut Vec<Self>, logins: &[Login], login: &Login) -> Option<String> {
-        let is_first = known.is_empty() && logins.is_empty();
-        let mut is_known = known.iter().any(|one| one.is_of(login));
-        is_known |= logins.iter().any(|one| one.device == login.device && one.network == login.network);
-        known.retain(|one| !one.is_of(login));
-        let (device, network) = (login.device.clone(), login.network.clone());
-        known.push(Self { device, network, seen_at: login.created_at });
-        let too_many = known.len().saturating_sub(MAX_DEVICES);
-        known.drain(..too_many);
-        if is_first || is_known {
+    /// From where a login is made, if that is news: neither is it known, nor does a login that there is come from there.
+    pub fn news(known: &[Self], logins: &[Login], login: &Login) -> Option<String> {
+        let is_known = known.iter().any(|one| one.is_of(login));
+        if is_known || logins.iter().any(|one| one.device == login.device && one.network == login.network) {
             return None;
         }
         let told: Vec<_> =
             [&login.device, &login.network].into_iter().flatten().map(String::as_str).collect();
         (!told.is_empty()).then(|| told.join(", "))
+    }
+
+    /// Remembers from where a login is made, beside those that are known.
+    pub fn note(known: &mut Vec<Self>, login: &Login) {
+        known.retain(|one| !one.is_of(login));
+        let (device, network) = (login.device.clone(), login.network.clone());
+        known.push(Self { device, network, seen_at: login.created_at });
+        let too_many = known.len().saturating_sub(MAX_DEVICES);
+        known.drain(..too_many);
     }
 }
 
@@ -160,31 +161,35 @@ mod tests {
     fn a_login_from_where_none_was_before_is_news_once() {
         let (home, phone, away) = (login("Firefox", "a"), login("Phone", "a"), login("Phone", "b"));
         let mut known = Vec::new();
-        let mut note = |logins: &[Login], login: &Login| Device::note(&mut known, logins, login);
-        assert_eq!(note(&[], &home), None, "the first one after the registration");
+        let mut note = |logins: &[Login], login: &Login| {
+            let news = Device::news(&known, logins, login);
+            Device::note(&mut known, login);
+            news
+        };
+        assert_eq!(note(&[], &home).as_deref(), Some("Firefox, a"));
         assert_eq!(note(&[], &home), None);
         assert_eq!(note(&[], &phone).as_deref(), Some("Phone, a"));
         assert_eq!(note(&[], &phone), None);
         assert_eq!(note(&[], &away).as_deref(), Some("Phone, b"), "another network");
         assert_eq!(
-            Device::note(&mut Vec::new(), std::slice::from_ref(&home), &home),
+            Device::news(&[], std::slice::from_ref(&home), &home),
             None,
             "of before it was remembered"
         );
-        assert!(Device::note(&mut Vec::new(), &[home], &phone).is_some());
+        assert!(Device::news(&[], &[home], &phone).is_some());
         let nowhere = Login { device: None, network: None, ..login("", "") };
-        assert_eq!(Device::note(&mut Vec::new(), &[login("Phone", "a")], &nowhere), None);
+        assert_eq!(Device::news(&[], &[login("Phone", "a")], &nowhere), None);
     }
 
     #[test]
     fn no_more_devices_are_remembered_than_may_be() {
         let mut known = Vec::new();
         for number in 0..=MAX_DEVICES {
-            Device::note(&mut known, &[], &login(&number.to_string(), "a"));
+            Device::note(&mut known, &login(&number.to_string(), "a"));
         }
         assert_eq!(known.len(), MAX_DEVICES);
-        assert!(Device::note(&mut known, &[], &login("1", "a")).is_none());
-        assert!(Device::note(&mut known, &[], &login("0", "a")).is_some(), "it was seen longest ago");
+        assert!(Device::news(&known, &[], &login("1", "a")).is_none());
+        assert!(Device::news(&known, &[], &login("0", "a")).is_some(), "it was seen longest ago");
     }
 
     #[test]

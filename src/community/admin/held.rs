@@ -177,7 +177,7 @@ impl Handler<GiveBack> for Own {
         let after = released.map_err(Failure::retry)?;
         let Some(after) = after else { return Ok(()) };
         // The same name at each attempt: whoever does this job again finds the next one.
-        let id = format!("{}.{user_id}.{after}.held", outbox_key(attempted.enqueued_at()));
+        let id = format!("{}.{user_id}.{after}.held", outbox_key(attempted.caused_at()));
         let payload = GiveBack { user_id: user_id.clone(), workflow, after: Some(after), locked_out };
         let next = GIVE_BACK.job(&payload)?;
         self.jobs.enqueue_as(id, next.group(user_id)).await.map(drop).map_err(Failure::retry)

@@ -69,7 +69,7 @@ impl ChatStore {
             let read = self.db().read_with(&CHAT_BLOCKS, &block_id(chat_id, block), &keys).await?;
             let Some((_, mut rows)) = read else { continue };
             messages.extend(wanted.iter().filter_map(|(seq, key)| match rows.remove(key) {
-                Some(BlockRow::Message(message)) => Some((*seq, *message)),
+                Some(BlockRow::Message(message)) => Some((*seq, message.seen())),
                 _ => None,
             }));
         }

@@ -31,6 +31,9 @@ pub(super) struct Note {
     pub(super) user_id: String,
     pub(super) deed: Deed,
     pub(super) told: Told,
+    /// Which of what is told of the deed is the newest: it rises whenever the deed begins or ends to count.
+    #[serde(default)]
+    pub(super) version: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -74,16 +77,16 @@ pub(super) fn month(at: Timestamp) -> String {
     month
 }
 
-/// Notes that a member made a post that all can read, or that it is one no longer.
+/// Notes that a member made a post that all can read, or that it is one no longer, as of a version of its audience.
 pub(in crate::community) fn post(
     author_id: &str,
     post_id: &str,
     made_at: Timestamp,
-    told: Told,
+    (told, version): (Told, u32),
 ) -> Result<Effect, StoreError> {
     let deed =
         Deed { cause: Cause::Post, thing: post_id.to_owned(), day: day(made_at), city: None, host: None };
-    let job = NOTE.job(&Note { user_id: author_id.to_owned(), deed, told })?;
+    let job = NOTE.job(&Note { user_id: author_id.to_owned(), deed, told, version })?;
     Ok(Effect::job(job.group(author_id)))
 }
 

@@ -87,6 +87,14 @@ pub struct Entry {
     /// Whether they were taken back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_taken_back: bool,
+    /// The version of what was told of the deed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub version: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
+fn is_zero(version: &u32) -> bool {
+    *version == 0
 }
 
 /// The points of a month.
@@ -153,13 +161,13 @@ pub struct Earned {
     pub with_host: u32,
 }
 
-/// Notes a deed that was not told before: the entry, with what it earns.
+/// Notes a deed that counts, and did not before: the entry, with what it earns.
 pub fn award(score: &mut Score, earned: &mut Earned, deed: Deed) -> Entry {
     let is_with_host = deed.host.is_some();
     let is_capped = is_with_host && earned.with_host >= MOST_OF_A_HOST;
     let room = MOST_A_DAY.saturating_sub(earned.on_day);
     let points = if is_capped { 0 } else { deed.cause.points().min(room) };
-    let entry = Entry { deed, points, is_taken_back: false };
+    let entry = Entry { deed, points, is_taken_back: false, version: 0 };
     if points > 0 {
         earned.on_day += points;
         earned.with_host += u32::from(is_with_host);

@@ -65,9 +65,14 @@ impl ScoreStore {
         Ok(self.0.read(&SCORES, user_id).await?.map(|found| found.head).unwrap_or_default())
     }
 
-    /// Notes what is told of a deed. The same may be told again and changes nothing; what is taken back before it was told counts
-    /// never.
-    pub async fn note(&self, user_id: &str, deed: &Deed, told: Told) -> Result<(), StoreError> {
+    /// Notes what is told of a deed, as of a version. What is told again, or late, changes nothing; of one version, it counts last
+    /// that the deed does not count.
+    pub async fn note(
+        &self,
+        user_id: &str,
+        deed: &Deed,
+        (told, version): (Told, u32),
+    ) -> Result<(), StoreError> {
         let (user, deed) = (user_id.to_owned(), deed.clone());
         let wants = Wants::head().row(deed_key(&deed)).row(day_key(&deed)).row(host_key(&deed));
         let noted = self.0.change(&SCORES, user_id, wants, move |part| {
@@ -83,15 +88,20 @@ impl ScoreStore {
             };
             let mut earned = Earned { on_day: count(&day_key(&about)), with_host: count(&host_key(&about)) };
             let before = earned;
-            let entry = match (known, told) {
+            let mut entry = match (known, told) {
                 (None, Told::Done) => rules::award(&mut part.head, &mut earned, about),
-                (None, Told::TakenBack) => Entry { deed: about, points: 0, is_taken_back: true },
-                (Some(mut entry), Told::TakenBack) if !entry.is_taken_back => {
+                (None, Told::TakenBack) => Entry { deed: about, points: 0, is_taken_back: true, version },
+                (Some(mut entry), Told::TakenBack) if version >= entry.version && !entry.is_taken_back => {
                     rules::take_back(&mut part.head, &mut earned, &mut entry);
                     entry
                 }
+                (Some(entry), Told::Done) if version > entry.version && entry.is_taken_back => {
+                    rules::award(&mut part.head, &mut earned, about)
+                }
+                (Some(entry), _) if version > entry.version => entry,
                 (Some(_), _) => return Ok::<_, StoreError>(Decision::Stands(())),
             };
+            entry.version = version;
             if earned != before {
                 part.set(day_key(&entry.deed), Row::Count(earned.on_day));
                 if entry.deed.host.is_some() {

@@ -60,7 +60,7 @@ struct Own {
 #[async_trait]
 impl Handler<Note> for Own {
     async fn run(&self, _: &Attempted, job: Note) -> Result<(), Failure> {
-        Ok(self.worker.scores.note(&job.user_id, &job.deed, job.told).await?)
+        Ok(self.worker.scores.note(&job.user_id, &job.deed, (job.told, job.version)).await?)
     }
 }
 
@@ -73,7 +73,7 @@ impl Handler<List> for Own {
         }
         let turn = job.turn.saturating_add(1);
         // The same name at each attempt: whoever does this job again finds the next one.
-        let time = outbox_key(attempted.enqueued_at());
+        let time = outbox_key(attempted.caused_at());
         let id = format!("{time}.{}.{}.{turn}.boards", job.user_id, board::id(month, city));
         let user_id = job.user_id.clone();
         let next = LIST.job(&List { turn, ..job })?;
@@ -88,7 +88,7 @@ impl Handler<Over> for Own {
         let after = self.worker.event_is_over(&event_id, ends_at, after, now()).await?;
         let Some(after) = after else { return Ok(()) };
         // The same name at each attempt: whoever does this job again finds the next one.
-        let id = format!("{}.{event_id}.{after}.points", outbox_key(attempted.enqueued_at()));
+        let id = format!("{}.{event_id}.{after}.points", outbox_key(attempted.caused_at()));
         let next = OVER.job(&Over { event_id: event_id.clone(), ends_at, after: Some(after) })?;
         self.jobs.enqueue_as(id, next.group(event_id)).await.map(drop).map_err(Failure::retry)
     }
@@ -152,7 +152,7 @@ impl PointsWorker {
         }
         // The host is one of those who are going, as a rule.
         if after.is_none() && event.counts.going > FEWEST_GUESTS {
-            self.scores.note(&event.host_id, &deed(&event, Cause::Hosted, None), Told::Done).await?;
+            self.scores.note(&event.host_id, &deed(&event, Cause::Hosted, None), (Told::Done, 0)).await?;
         }
         self.note_guests(&event, after).await
     }
@@ -170,7 +170,7 @@ impl PointsWorker {
             let came = if is_door_kept { Some(self.events.came(&event.id, &guests).await?) } else { None };
             let was_there = |guest: &&String| came.as_ref().is_none_or(|came| came.contains_key(*guest));
             for guest in guests.iter().filter(was_there) {
-                self.scores.note(guest, &attended, Told::Done).await?;
+                self.scores.note(guest, &attended, (Told::Done, 0)).await?;
             }
             let Some(next) = page.next else { return Ok(None) };
             start = PageStart::After(next);

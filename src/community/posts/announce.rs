@@ -46,7 +46,7 @@ pub(super) fn announce_new(
     if post.visibility == Visibility::Public {
         let body = PostBody::new(post.clone(), PostCounts::default(), people);
         effects.push(publish(FEED_CHANNEL, &PostMessage::Created { post: body })?);
-        effects.push(earn(post, Told::Done)?);
+        effects.push(earn(post, Told::Done, post.audience_version)?);
     }
     if post.visibility != Visibility::Private {
         effects.push(fan_out(&post.id)?);
@@ -80,7 +80,8 @@ pub(super) fn announce_edit(
         effects.push(publish(FEED_CHANNEL, &of_feed)?);
     }
     if was != is {
-        effects.push(earn(after, if is { Told::Done } else { Told::TakenBack })?);
+        let told = if is { Told::Done } else { Told::TakenBack };
+        effects.push(earn(after, told, after.audience_version)?);
     }
     if after.visibility.is_wider_than(before.visibility) {
         effects.push(fan_out(&after.id)?);
@@ -104,8 +105,8 @@ pub(super) fn announce_preview(post: &Post) -> Result<Vec<Effect>, StoreError> {
 }
 
 /// Has the author's points follow a post that becomes public, or is so no longer.
-fn earn(post: &Post, told: Told) -> Result<Effect, StoreError> {
-    points::jobs::post(&post.author_id, &post.id, post.created_at, told)
+fn earn(post: &Post, told: Told, version: u32) -> Result<Effect, StoreError> {
+    points::jobs::post(&post.author_id, &post.id, post.created_at, (told, version))
 }
 
 /// Tells those who look at a post that it is gone, and has removed what hung on it.
@@ -114,7 +115,7 @@ pub(super) fn announce_deleted(post: &Post) -> Result<Vec<Effect>, StoreError> {
     let mut effects = vec![publish(channel_of(&post.id), &gone)?, work::remove_rest(post)?];
     if post.visibility == Visibility::Public {
         effects.push(publish(FEED_CHANNEL, &gone)?);
-        effects.push(earn(post, Told::TakenBack)?);
+        effects.push(earn(post, Told::TakenBack, u32::MAX)?);
     }
     effects.push(Effect::changed(POST, &post.id));
     Ok(effects)
@@ -126,7 +127,7 @@ pub(super) fn announce_hidden(post: &Post) -> Result<Vec<Effect>, StoreError> {
     let mut effects = vec![Effect::publish(channel_of(&post.id), &gone)?];
     if post.visibility == Visibility::Public {
         effects.push(Effect::publish(FEED_CHANNEL, &gone)?);
-        effects.push(earn(post, Told::TakenBack)?);
+        effects.push(earn(post, Told::TakenBack, post.audience_version + 1)?);
     }
     effects.push(Effect::changed(POST, &post.id));
     Ok(effects)
@@ -138,11 +139,13 @@ pub(super) fn announce_shown(post: &Post) -> Result<Vec<Effect>, StoreError> {
     let again = PostMessage::Changed { post_id: post.id.clone() };
     let mut effects = vec![Effect::publish(channel_of(&post.id), &again)?];
     if post.visibility == Visibility::Public {
-        effects.push(earn(post, Told::Done)?);
+        effects.push(earn(post, Told::Done, post.audience_version)?);
     }
     if post.visibility != Visibility::Private {
         effects.push(fan_out(&post.id)?);
     }
+    // Those that were looked at meanwhile are found by the author alone.
+    effects.push(work::search_comments(&post.id)?);
     effects.push(Effect::changed(POST, &post.id));
     Ok(effects)
 }

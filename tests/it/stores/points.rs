@@ -18,6 +18,7 @@ use super::{NO_EFFECTS, first};
 pub async fn points(nodes: &[Db; 2]) {
     a_deed_counts_once_however_often_it_is_told(nodes).await;
     what_is_taken_back_before_it_was_told_counts_never(&nodes[0]).await;
+    the_newest_of_what_is_told_counts(&nodes[0]).await;
     a_board_keeps_the_best_and_loses_who_hides(nodes).await;
     an_event_earns_points_once_it_is_over(nodes).await;
 }
@@ -32,13 +33,13 @@ async fn a_deed_counts_once_however_often_it_is_told(nodes: &[Db; 2]) {
     let mut telling = JoinSet::new();
     for (number, deed) in (0..6).flat_map(|_| &deeds).enumerate() {
         let (store, user, deed) = (ScoreStore::new(nodes[number % 2].clone()), user.clone(), deed.clone());
-        telling.spawn(async move { store.note(&user, &deed, Told::Done).await.unwrap() });
+        telling.spawn(async move { store.note(&user, &deed, (Told::Done, 0)).await.unwrap() });
     }
     telling.join_all().await;
     let store = ScoreStore::new(nodes[0].clone());
     assert_eq!(store.score(&user).await.unwrap().points, 6);
     for _ in 0..2 {
-        store.note(&user, &deeds[1], Told::TakenBack).await.unwrap();
+        store.note(&user, &deeds[1], (Told::TakenBack, 0)).await.unwrap();
     }
     let score = store.score(&user).await.unwrap();
     assert_eq!((score.points, score.months["2026-11"].cities["berlin"]), (4, 4));
@@ -47,16 +48,37 @@ async fn a_deed_counts_once_however_often_it_is_told(nodes: &[Db; 2]) {
     assert_eq!(things, [(&deeds[2].thing, false), (&deeds[1].thing, true), (&deeds[0].thing, false)]);
     // A day earns so much and no more.
     for _ in 0..12 {
-        store.note(&user, &deed(Cause::Post, "2026-11-30"), Told::Done).await.unwrap();
+        store.note(&user, &deed(Cause::Post, "2026-11-30"), (Told::Done, 0)).await.unwrap();
     }
     assert_eq!(store.score(&user).await.unwrap().points, 20);
 }
 
 async fn what_is_taken_back_before_it_was_told_counts_never(db: &Db) {
     let (store, user, deed) = (ScoreStore::new(db.clone()), new_id(), deed(Cause::Post, "2026-11-30"));
-    store.note(&user, &deed, Told::TakenBack).await.unwrap();
-    store.note(&user, &deed, Told::Done).await.unwrap();
+    store.note(&user, &deed, (Told::TakenBack, 0)).await.unwrap();
+    store.note(&user, &deed, (Told::Done, 0)).await.unwrap();
     assert_eq!(store.score(&user).await.unwrap().points, 0);
+}
+
+/// What is told of a deed comes in any order and more than once: it counts as the newest of it says.
+async fn the_newest_of_what_is_told_counts(db: &Db) {
+    let told = [(Told::Done, 0), (Told::TakenBack, 1), (Told::Done, 2), (Told::TakenBack, 3)];
+    for order in 0..24_usize {
+        let (store, user, deed) = (ScoreStore::new(db.clone()), new_id(), deed(Cause::Post, "2026-11-30"));
+        // One of the orders of four things.
+        let (mut left, mut code) = (told.to_vec(), order);
+        let mut newest = 0;
+        for count in (1..=told.len()).rev() {
+            let (is_done, version) = left.remove(code % count);
+            code /= count;
+            newest = newest.max(version);
+            for _ in 0..2 {
+                store.note(&user, &deed, (is_done, version)).await.unwrap();
+            }
+            let points = if newest % 2 == 0 { 2 } else { 0 };
+            assert_eq!(store.score(&user).await.unwrap().points, points, "order {order}, up to {newest}");
+        }
+    }
 }
 
 async fn a_board_keeps_the_best_and_loses_who_hides(nodes: &[Db; 2]) {

@@ -88,8 +88,12 @@ impl Fetcher {
             }
             let late = |_| Err(Failure::retry(format!("no page within {} s", PATIENCE.as_secs())));
             let answer = timeout_at(deadline, self.ask(&url)).await.unwrap_or_else(late);
-            let seen = if answer.is_ok() { Seen::Works } else { Seen::Fails };
-            self.breakers.note(&host, seen);
+            // The time of one that is led to may have been used up by whoever leads there.
+            match &answer {
+                Ok(_) => self.breakers.note(&host, Seen::Works),
+                Err(_) if asked.is_empty() => self.breakers.note(&host, Seen::Fails),
+                Err(_) => {}
+            }
             match answer? {
                 Answer::Page(page) => return Ok(page),
                 Answer::Elsewhere(next) => url = next,

@@ -151,8 +151,8 @@ async fn points(db: &Db, ana: &str, ben: &str) {
         city: Some("rosario".to_owned()),
         host: host.map(str::to_owned),
     };
-    scores.note(ana, &deed(None), Told::Done).await.unwrap();
-    scores.note(ben, &deed(Some(ana)), Told::Done).await.unwrap();
+    scores.note(ana, &deed(None), (Told::Done, 0)).await.unwrap();
+    scores.note(ben, &deed(Some(ana)), (Told::Done, 0)).await.unwrap();
     for (user, points) in [(ana, 9), (ben, 5)] {
         let standing = Standing { points, version: 1 };
         boards.place(&board::id(Some(MONTH), None), user, standing, true).await.unwrap();
