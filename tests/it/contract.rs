@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::admin::staff;
 use crate::housing;
+use crate::previews::{OF_TESTS, Site};
 use crate::server::{Server, User};
 use crate::stripe::{FakeStripe, SECRET_KEY};
 
@@ -369,11 +370,25 @@ async fn decline_a_stay(server: &Server, host: &User, guest: &User) {
     server.post(&path, host, json!({"reason": "We are away."})).await;
 }
 
+/// Somebody begins to pay for a ticket of an event.
+async fn order_a_ticket(server: &Server, host: &User, guest: &User) {
+    let event = json!({
+        "title": "Milonga", "eventDate": "2030-01-01T20:00:00-03:00", "eventType": "milonga", "location": "La Viruta",
+        "ticketPrice": {"minor": 1250, "currency": "EUR"},
+    });
+    let (_, event) = server.post("/api/events", host, event).await;
+    let path = format!("/api/events/{}/rsvp", event["id"].as_str().unwrap());
+    server.post(&path, guest, json!({})).await;
+    let order = json!({"purpose": "ticket", "thingId": event["id"]});
+    let (status, checkout) = server.post("/api/payments/checkout", guest, order).await;
+    assert_eq!(status, StatusCode::CREATED, "{checkout}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_publication_fits_its_schema() {
     let stripe = FakeStripe::start().await;
     let settings = [("PAYMENTS__SECRET_KEY", SECRET_KEY), ("PAYMENTS__API_URL", stripe.base())];
-    let server = Server::start_with(&settings).await;
+    let (site, server) = (Site::start().await, Server::start_with(&[&settings, OF_TESTS].concat()).await);
     let document = document(&server).await;
     let validators = validators(&document);
     let (ana, beto, carla) =
@@ -386,13 +401,14 @@ async fn every_publication_fits_its_schema() {
     for channel in ["posts:feed", "events:all"] {
         listeners[0].subscribe(channel).await;
     }
-    let (_, post) = server.post("/api/posts", &ana, json!({"content": "Who dances?"})).await;
+    let words = format!("Who dances? {}", site.page(1, "/page"));
+    let (_, post) = server.post("/api/posts", &ana, json!({"content": words})).await;
     let id = post["id"].as_str().unwrap();
     listeners[0].subscribe(&format!("post:{id}")).await;
     server.post(&format!("/api/posts/{id}/react"), &beto, json!({"reactionType": "heart"})).await;
     server.call(Method::PUT, &format!("/api/posts/{id}/bookmark"), Some(&ana.token), None).await;
     server.call(Method::DELETE, &format!("/api/posts/{id}/bookmark"), Some(&ana.token), None).await;
-    listeners[0].hear(&["post.created", "post.reacted", "bookmark.changed"]).await;
+    listeners[0].hear(&["post.created", "post.previewed", "post.reacted", "bookmark.changed"]).await;
     comment_and_edit(&server, (&ana, &beto), id).await;
     listeners[0].hear(&["comment.created", "comment.updated", "comment.deleted"]).await;
     listeners[0].hear(&["post.updated", "post.deleted", "post.changed"]).await;
@@ -437,16 +453,7 @@ async fn every_publication_fits_its_schema() {
     let told = ["event.created", "event.rsvp", "event.counts", "event.changed", "event.cancelled"];
     listeners[0].hear(&told).await;
 
-    let event = json!({
-        "title": "Milonga", "eventDate": "2030-01-01T20:00:00-03:00", "eventType": "milonga", "location": "La Viruta",
-        "ticketPrice": {"minor": 1250, "currency": "EUR"},
-    });
-    let (_, event) = server.post("/api/events", &ana, event).await;
-    let path = format!("/api/events/{}/rsvp", event["id"].as_str().unwrap());
-    server.post(&path, &beto, json!({})).await;
-    let order = json!({"purpose": "ticket", "thingId": event["id"]});
-    let (status, checkout) = server.post("/api/payments/checkout", &beto, order).await;
-    assert_eq!(status, StatusCode::CREATED, "{checkout}");
+    order_a_ticket(&server, &ana, &beto).await;
     listeners[1].hear(&["payment.changed"]).await;
     give_a_series(&server, &ana, &beto).await;
     listeners[0].hear(&["series.created", "series.changed", "series.takenOver", "series.cancelled"]).await;

@@ -15,7 +15,7 @@ use crate::reactions::{Seen, watch};
 use crate::server::{Server, User, until};
 
 /// Previews of pages that lie on the test's own machine.
-const OF_TESTS: &[(&str, &str)] =
+pub const OF_TESTS: &[(&str, &str)] =
     &[("LINK_PREVIEWS__ENABLED", "true"), ("LINK_PREVIEWS__PRIVATE_ADDRESSES", "true")];
 const PAGE: &str = concat!(
     "<!doctype html><html><head><title>HTML</title><meta property=\"og:title\" content=\"Milongas &amp; pr\u{e1}cticas\">",
@@ -24,7 +24,7 @@ const PAGE: &str = concat!(
 );
 
 /// A web site on all of the machine's own addresses, so that each page can have a host of its own.
-struct Site {
+pub struct Site {
     port: u16,
     /// The heads of the requests that came.
     asked: Arc<Mutex<Vec<String>>>,
@@ -32,7 +32,7 @@ struct Site {
 }
 
 impl Site {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let listener = TcpListener::bind(SocketAddr::from(([0; 4], 0))).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::default();
@@ -47,7 +47,7 @@ impl Site {
     }
 
     /// The address of a page, at a host by this number.
-    fn page(&self, host: u8, path: &str) -> String {
+    pub fn page(&self, host: u8, path: &str) -> String {
         format!("http://127.0.0.{host}:{}{path}", self.port)
     }
 
