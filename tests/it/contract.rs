@@ -388,7 +388,8 @@ async fn order_a_ticket(server: &Server, host: &User, guest: &User) {
 async fn every_publication_fits_its_schema() {
     let stripe = FakeStripe::start().await;
     let settings = [("PAYMENTS__SECRET_KEY", SECRET_KEY), ("PAYMENTS__API_URL", stripe.base())];
-    let (site, server) = (Site::start().await, Server::start_with(&[&settings, OF_TESTS].concat()).await);
+    let (site, server) =
+        (Site::start().await, Server::start_with(&[settings.as_slice(), OF_TESTS].concat()).await);
     let document = document(&server).await;
     let validators = validators(&document);
     let (ana, beto, carla) =
