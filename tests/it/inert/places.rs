@@ -26,6 +26,8 @@ pub struct Place {
     /// Where in the body texts stand.
     pub fields: &'static [&'static str],
     pub by: By,
+    /// Whether the answer has the texts at the same places.
+    pub is_answered: bool,
 }
 
 impl Place {
@@ -43,7 +45,7 @@ impl Place {
 
 fn place(operation: &'static str, body: Value, fields: &'static [&'static str]) -> Place {
     let path = operation.split(' ').nth(1).unwrap().to_owned();
-    Place { operation, path, body, fields, by: By::Writers }
+    Place { operation, path, body, fields, by: By::Writers, is_answered: true }
 }
 
 /// One of the owner's.
@@ -117,12 +119,16 @@ pub async fn places(server: &Server, owner: &User) -> Vec<Place> {
             json!({"text": "x"}),
             &["/text"],
         ),
-        owners(
-            "POST /api/support/tickets/{id}/messages",
-            format!("/api/support/tickets/{ticket}/messages"),
-            json!({"text": "x"}),
-            &["/text"],
-        ),
+        Place {
+            // It is answered with the ticket, which has a text of its own.
+            is_answered: false,
+            ..owners(
+                "POST /api/support/tickets/{id}/messages",
+                format!("/api/support/tickets/{ticket}/messages"),
+                json!({"text": "x"}),
+                &["/text"],
+            )
+        },
         owners(
             "POST /api/admin/announcements",
             "/api/admin/announcements".to_owned(),
@@ -145,6 +151,8 @@ pub const NOT_TRIED: &[(&str, &str)] = &[
     ("POST /api/auth/login", "a device's name, shown to its user alone"),
     ("POST /api/auth/login/second-factor", "a code, which is compared and not kept"),
     ("POST /api/auth/totp/confirm", "a code, which is compared and not kept"),
+    ("POST /api/auth/totp/recovery-codes", "a code, which is compared and not kept"),
+    ("POST /api/users/me/email", "a code, which is compared and not kept"),
     ("POST /api/analytics/events", "counted, and shown to admins as text"),
     ("POST /api/life-ceo/chat", "shown to its user alone, as text"),
     ("POST /api/events/{id}/cancel", "as a description"),
@@ -157,6 +165,9 @@ pub const NOT_TRIED: &[(&str, &str)] = &[
     ("POST /api/bookings/{id}/counter", "as a message with a request"),
     ("POST /api/payments/{id}/refund", "a reason of the payee's; as a description"),
     ("POST /api/moderation/decisions/{id}/appeal", "for reviewers; as a report"),
+    ("POST /api/moderation/appeals/by-link", "for reviewers; as a report"),
+    ("POST /api/admin/payments/{id}/settle", "a reason of the staff's"),
+    ("POST /api/admin/system/traces", "names, which are compared and shown to admins"),
     ("POST /api/admin/users/{id}/block", "a reason of the staff's"),
     ("POST /api/admin/users/{id}/unblock", "a reason of the staff's"),
     ("POST /api/founder-approval/{id}/approve", "a reason of the staff's"),
