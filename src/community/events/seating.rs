@@ -142,7 +142,8 @@ pub(super) fn answer(
     let before = answer_of(part, user_id);
     let choice = new.choice;
     // Who has answered one that is taken away can still give the place back.
-    let withdraws = choice == RsvpChoice::Declined && before.is_some();
+    let can_come = |before: &Answer| before.status != RsvpStatus::Declined;
+    let withdraws = choice == RsvpChoice::Declined && before.as_ref().is_some_and(can_come);
     if !withdraws {
         not_suspended(part)?;
     }

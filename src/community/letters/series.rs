@@ -73,6 +73,10 @@ fn became(change: &ToldChange, followed: &Followed, now: Timestamp) -> Option<Be
         let is_of_it = (telling.since..=telling.at).contains(&cancelled.at);
         return is_of_it.then_some(Became::Cancelled);
     }
+    // What a decision has taken away is told to nobody; they hear of it once it is given back.
+    if event.is_suspended {
+        return None;
+    }
     let revisions = telling.since_rev..change.until_rev;
     (!telling.is_end && revisions.contains(&followed.moved_by)).then_some(Became::Moved)
 }
