@@ -338,6 +338,7 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
+    use crate::community::events::series::rules::Repeats;
     use crate::icalendar::read;
 
     /// What a file says of the name `1`, on Friday, 6 December 2030.
@@ -407,12 +408,8 @@ mod tests {
 
     #[test]
     fn dates_at_the_end_of_time_do_not_have_a_rule_counted_up_to_there() {
-        let daily = Rule {
-            repeats: crate::community::events::series::rules::Repeats::Daily,
-            interval: 1,
-            ends: Ends::Never,
-            excluded: BTreeSet::new(),
-        };
+        let daily =
+            Rule { repeats: Repeats::Daily, interval: 1, ends: Ends::Never, excluded: BTreeSet::new() };
         let (begins, today) = (date(2000, 12, 6), date(2030, 12, 6));
         let far = BTreeSet::from([date(2031, 1, 1), date(9999, 12, 31)]);
         let counted: Vec<_> = up_to_the_last(&daily, begins, &far, today).collect();
