@@ -25,6 +25,8 @@ use crate::icalendar::{Item, Occurs, OneDate, Recurrence};
 const MAX_UID_BYTES: usize = 1_000;
 /// How many years ago a rule may begin: its dates are counted from there.
 const MOST_YEARS: i16 = 30;
+/// How many years ahead a date may lie that is told of by itself: the rule is counted up to there.
+const MOST_YEARS_AHEAD: u32 = 10;
 /// Most dates that a series counts or leaves out.
 const MOST_DATES: usize = 366;
 /// For how long a first date is looked for that is not left out, in days.
@@ -205,13 +207,19 @@ impl WantedSeries {
         if !rule.fits(begins) {
             return Err("DTSTART: must be one of the dates that RRULE gives".into());
         }
-        let is_given = |day: Date| rule.dates(begins, day).any(|date| date == day);
         let mut excluded: BTreeSet<_> = except.iter().filter_map(|one| day_of(one, &times, &zone)).collect();
-        let (mut wanted, mut broken, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let mut named_days = BTreeSet::new();
+        for date in dates {
+            named_days.extend(day_of(one_date(date)?, &times, &zone));
+        }
+        // All of them by one way through the rule, however many they are and however far away.
+        let mut given: BTreeSet<_> = up_to_the_last(&rule, begins, &named_days, today)
+            .filter(|day| named_days.contains(day) && !excluded.contains(day))
+            .collect();
+        let (mut wanted, mut broken) = (Vec::new(), Vec::new());
         for date in dates {
             let named = one_date(date)?;
-            let known = day_of(named, &times, &zone).filter(|day| !excluded.contains(day) && is_given(*day));
-            let Some(day) = known.filter(|day| seen.insert(*day)) else {
+            let Some(day) = day_of(named, &times, &zone).filter(|day| given.remove(day)) else {
                 let why = "RECURRENCE-ID: must name a date that RRULE gives, and once";
                 wanted.push(WantedDate { original: shown(named, &zone), becomes: Err(why.into()) });
                 continue;
@@ -252,6 +260,18 @@ impl WantedSeries {
         };
         Ok(Self { file, digest, dates: wanted })
     }
+}
+
+/// The dates of a rule up to the last one of some that lies no more years ahead than a date may.
+fn up_to_the_last<'a>(
+    rule: &'a Rule,
+    begins: Date,
+    named: &BTreeSet<Date>,
+    today: Date,
+) -> impl Iterator<Item = Date> + use<'a> {
+    let furthest = later(today.max(begins), MOST_YEARS_AHEAD * 366);
+    let last = named.range(..=furthest).next_back().copied();
+    last.into_iter().flat_map(move |last| rule.dates(begins, last))
 }
 
 fn one_date(item: &Item) -> Result<&OneDate, Refused> {
@@ -318,6 +338,7 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
+    use crate::community::events::series::rules::Repeats;
     use crate::icalendar::read;
 
     /// What a file says of the name `1`, on Friday, 6 December 2030.
@@ -383,6 +404,23 @@ mod tests {
         assert!(none.dates[0].becomes.is_err(), "the rule does not give it");
         let over = with("20301106", "LOCATION:Club\r\n").ok().unwrap();
         assert!(over.dates[0].becomes.is_err(), "it is over");
+    }
+
+    #[test]
+    fn dates_at_the_end_of_time_do_not_have_a_rule_counted_up_to_there() {
+        let daily =
+            Rule { repeats: Repeats::Daily, interval: 1, ends: Ends::Never, excluded: BTreeSet::new() };
+        let (begins, today) = (date(2000, 12, 6), date(2030, 12, 6));
+        let far = BTreeSet::from([date(2031, 1, 1), date(9999, 12, 31)]);
+        let counted: Vec<_> = up_to_the_last(&daily, begins, &far, today).collect();
+        assert_eq!(counted.last(), Some(&date(2031, 1, 1)));
+        assert_eq!(up_to_the_last(&daily, begins, &BTreeSet::from([Date::MAX]), today).count(), 0);
+        // A file of them, each named twice, and one that is given.
+        let own = |day: &str| format!("{OTHER}LOCATION:Club\r\nRECURRENCE-ID;VALUE=DATE:{day}\r\n");
+        let many = [own("20301218"), own("99991231")].concat().repeat(2);
+        let wanted = fortnightly(&format!("RRULE:FREQ=WEEKLY;INTERVAL=2\r\n{many}")).ok().unwrap();
+        let is_taken: Vec<_> = wanted.dates.iter().map(|date| date.becomes.is_ok()).collect();
+        assert_eq!(is_taken, [true, false, false, false]);
     }
 
     #[test]

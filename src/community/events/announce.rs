@@ -40,8 +40,29 @@ fn places(event: &Event, at: Option<Timestamp>) -> Result<Effect, StoreError> {
 /// What is done later because of when an event is: those who are going are reminded, and points are given once it is over.
 pub(super) fn done_later(event: &Event, now: Timestamp) -> Result<Vec<Effect>, StoreError> {
     let mut effects = vec![points::event(event)?];
-    effects.extend(letters::events::reminders(event, now)?);
-    effects.extend(letters::asking::question(event, now)?);
+    effects.extend(letters::events::reminders(event, now, now)?);
+    effects.extend(letters::asking::question(event, now, now)?);
+    Ok(effects)
+}
+
+/// What fell due while an event was taken away, now that it is there again: those who answered hear of a move that nobody has told
+/// them of, those who are going are reminded and asked, and points are given. What was done before is not done again.
+pub(super) fn announce_given_back(
+    event: &Event,
+    suspended_at: Option<Timestamp>,
+    is_move_untold: bool,
+    now: Timestamp,
+) -> Result<Vec<Effect>, StoreError> {
+    if event.is_draft || !event.takes_place() {
+        return Ok(Vec::new());
+    }
+    let since = suspended_at.unwrap_or(now);
+    let mut effects = vec![points::event(event)?];
+    effects.extend(letters::events::reminders(event, since, now)?);
+    effects.extend(letters::asking::question(event, since, now)?);
+    if is_move_untold {
+        effects.push(letters::events::moved(&event.id, now)?);
+    }
     Ok(effects)
 }
 
@@ -164,11 +185,11 @@ pub(super) fn tell_of_change(
         effects.push(publish(format!("event:{}", after.id), after, &message)?);
     }
     if before.when.starts_at() != after.when.starts_at() {
-        effects.extend(letters::events::reminders(after, now)?);
+        effects.extend(letters::events::reminders(after, now, now)?);
     }
     let asked = |event: &Event| (event.when.starts_at(), event.settings.ask_again);
     if asked(before) != asked(after) {
-        effects.extend(letters::asking::question(after, now)?);
+        effects.extend(letters::asking::question(after, now, now)?);
     }
     if before.when.over_at() != after.when.over_at() {
         effects.push(points::event(after)?);

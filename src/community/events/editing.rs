@@ -175,7 +175,9 @@ impl EventStore {
     ) -> Result<(), StoreError> {
         let id = event_id.to_owned();
         let taken = self.db().change(&EVENTS, event_id, Wants::head(), move |part| {
-            let Some(from) = part.head.moved_from.take() else {
+            // What is taken away is told once it is given back.
+            let is_told = part.head.hidden_by.is_empty();
+            let Some(from) = part.head.moved_from.take_if(|_| is_told) else {
                 return Ok::<_, StoreError>(Decision::Stands(()));
             };
             let event = Event::in_part(&id, part);

@@ -31,7 +31,7 @@ impl Rsvp {
     /// The offer of the place, if it can be taken.
     pub fn open_offer(&self, event: &Event, now: Timestamp) -> Option<&Handover> {
         let has_one = matches!(self.status, RsvpStatus::Going | RsvpStatus::Waitlisted);
-        let is_to_come = event.cancelled.is_none() && now < event.when.starts_at();
+        let is_to_come = event.takes_place() && now < event.when.starts_at();
         self.handover.as_ref().filter(|offer| has_one && is_to_come && offer.is_open(now))
     }
 }

@@ -107,6 +107,7 @@ pub(super) const EVENT_FIELDS: &[Fields] = &[
         "head.untold",
         "head.told_at",
         "head.hidden_by.*",
+        "head.suspended_at",
         "head.counts_told.**",
         "head.following.series.**",
         "head.following.rev",

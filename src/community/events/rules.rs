@@ -307,6 +307,9 @@ pub struct Attendance {
     /// The decisions of the moderators that take it away: while one does, it is there for its hosts alone, and takes no answers.
     #[serde(default, skip_serializing_if = "TakenAway::is_empty")]
     pub hidden_by: TakenAway,
+    /// Since when that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended_at: Option<Timestamp>,
 }
 
 impl Attendance {

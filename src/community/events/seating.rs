@@ -28,6 +28,8 @@ pub(super) type EventPart<'a> = Part<'a, Facts, Attendance, Row>;
 pub(super) const ANSWERS: &str = "a";
 /// Most parties that one change gives places to; a job goes on behind them.
 const MOST_PROMOTED: u32 = 50;
+/// Most parties behind those looked at first that one change passes over, as they do not fit.
+const MOST_PASSED_OVER: usize = 50;
 /// How long a place is held for one who is to pay for it. A page to pay on takes 35 minutes of it at the least.
 const HELD_FOR: SignedDuration = SignedDuration::from_hours(1);
 /// A hold that ends sooner than this begins anew when its user asks again, if nobody waits.
@@ -142,7 +144,8 @@ pub(super) fn answer(
     let before = answer_of(part, user_id);
     let choice = new.choice;
     // Who has answered one that is taken away can still give the place back.
-    let withdraws = choice == RsvpChoice::Declined && before.is_some();
+    let can_come = |before: &Answer| before.status != RsvpStatus::Declined;
+    let withdraws = choice == RsvpChoice::Declined && before.as_ref().is_some_and(can_come);
     if !withdraws {
         not_suspended(part)?;
     }
@@ -379,7 +382,17 @@ struct Queue {
     skips: bool,
 }
 
+/// The first of those who wait in a line. Where none of them fits, those behind them are looked at as well: nobody is held up by
+/// parties that do not fit any longer.
 fn queue(part: &mut EventPart<'_>, line: Line, limits: &Limits, most: usize) -> Queue {
+    let queue = first_of(part, line, limits, most);
+    if queue.waiting.is_empty() && queue.skips && queue.is_cut {
+        return first_of(part, line, limits, most + MOST_PASSED_OVER);
+    }
+    queue
+}
+
+fn first_of(part: &mut EventPart<'_>, line: Line, limits: &Limits, most: usize) -> Queue {
     let start = waiting_key(line, part.head.first_in(line));
     let rows = part.between(&start, &behind(&prefix(&[below(line)])), most);
     let rows: Vec<_> = rows

@@ -132,7 +132,12 @@ impl EventStore {
                     edited.plan.when.differs_from(&before.when) || edited.plan.location != before.location;
                 let untold = part.head.moved_from.clone();
                 let mut change = replace(part, before, edited, now)?;
-                if is_move {
+                if is_move && change.before.is_suspended {
+                    // Nobody is told what it says; who answered hears of this date alone once it is given back.
+                    let (when, location) = (&change.before.when, &change.before.location);
+                    change.tell_moved = None;
+                    part.head.note_move(when, location, now);
+                } else if is_move {
                     // Who answered is told of all dates of the series at once.
                     part.head.moved_from = untold;
                     change.tell_moved = None;

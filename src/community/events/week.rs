@@ -217,7 +217,7 @@ impl World {
             is_given_away: false,
             is_suspended: false,
         };
-        let effects = letters::events::reminders(&event, now).unwrap();
+        let effects = letters::events::reminders(&event, now, now).unwrap();
         let effects: Vec<_> = effects.iter().map(|effect| effect.kept().unwrap()).collect();
         self.events.create(&event, &effects).await.unwrap();
         for user_id in GOING.into_iter().chain(OTHERS) {

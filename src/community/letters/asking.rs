@@ -11,7 +11,7 @@ use mundotango_storage::{StoreError, now};
 use serde::{Deserialize, Serialize};
 
 use super::events::{Telling, fan_out, letter};
-use super::{Letters, Own};
+use super::{Letters, Own, due_since};
 use crate::community::effects::Effect;
 use crate::community::events::rules::RsvpStatus;
 use crate::community::events::store::Event;
@@ -48,14 +48,16 @@ fn due(starts_at: Timestamp, days: u32) -> Timestamp {
     starts_at - SignedDuration::from_hours(24 * i64::from(days))
 }
 
-/// Has those asked who will be going to an event; nothing where nobody is to be, or it is too late for that.
-pub(in crate::community) fn question(event: &Event, now: Timestamp) -> Result<Option<Effect>, StoreError> {
+/// Has those asked who will be going to an event; nothing where nobody is to be, or it is too late for that. They are asked at once
+/// where they should have been since a time, and it has not begun.
+pub(in crate::community) fn question(
+    event: &Event,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<Option<Effect>, StoreError> {
     let Some(days) = event.settings.ask_again else { return Ok(None) };
     let starts_at = event.when.starts_at();
-    let due = due(starts_at, days);
-    if due <= now {
-        return Ok(None);
-    }
+    let Some(due) = due_since(due(starts_at, days), since, starts_at, now) else { return Ok(None) };
     let job = QUESTIONS.job(&Questions { event_id: event.id.clone(), starts_at, days, after: None })?;
     Ok(Some(Effect::job(job.due(due).group(event.id.as_str()))))
 }
@@ -75,16 +77,16 @@ impl Handler<Questions> for Own {
         if event.settings.ask_again != Some(job.days) {
             return Ok(());
         }
-        let due = due(job.starts_at, job.days);
+        // Whatever jobs ask before the same start, a guest hears of it once.
+        let since = due(job.starts_at, job.days).max(attempted.enqueued_at());
         let letter = |user_id: &str| {
             let (user_id, event_id) = (user_id.to_owned(), job.event_id.clone());
-            Ok(QUESTION.job(&Question { user_id, event_id, starts_at: job.starts_at })?.due(due))
+            Ok(QUESTION.job(&Question { user_id, event_id, starts_at: job.starts_at })?.due(since))
         };
         let telling = Telling {
             event: &event,
             kind: NotificationKind::EventStillComing,
-            // Whatever jobs ask before the same start, a guest hears of it once.
-            since: due.max(attempted.enqueued_at()),
+            since,
             is_told: |status| status == RsvpStatus::Going,
             letter: &letter,
         };

@@ -11,7 +11,7 @@ use mundotango_storage::db::outbox_key;
 use mundotango_storage::{PageRequest, PageStart, StoreError, now};
 use serde::{Deserialize, Serialize};
 
-use super::{EMAIL, Letters, Own, Reader, SEND_TIMEOUT};
+use super::{EMAIL, Letters, Own, Reader, SEND_TIMEOUT, due_since};
 use crate::community::effects::Effect;
 use crate::community::events::rules::RsvpStatus;
 use crate::community::events::schedule::Schedule;
@@ -122,13 +122,15 @@ pub(in crate::community) fn promoted(user_id: &str, event_id: &str) -> Result<Ef
     Ok(Effect::job(PROMOTED.job(&payload)?.group(event_id)))
 }
 
-/// Reminds those who will be going to an event; nothing where that is too soon.
-pub(in crate::community) fn reminders(event: &Event, now: Timestamp) -> Result<Option<Effect>, StoreError> {
+/// Reminds those who will be going to an event; nothing where that is too soon. They are reminded at once where they should have been
+/// since a time, and it has not begun.
+pub(in crate::community) fn reminders(
+    event: &Event,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<Option<Effect>, StoreError> {
     let starts_at = event.when.starts_at();
-    let due = starts_at - REMINDED_BEFORE;
-    if due <= now {
-        return Ok(None);
-    }
+    let Some(due) = due_since(starts_at - REMINDED_BEFORE, since, starts_at, now) else { return Ok(None) };
     let job = REMINDERS.job(&Reminders { event_id: event.id.clone(), starts_at, after: None })?;
     Ok(Some(Effect::job(job.due(due).group(event.id.as_str()))))
 }
@@ -368,20 +370,20 @@ impl Letters {
         now: Timestamp,
     ) -> Result<(), Failure> {
         let Some(event) = self.upcoming(&job.event_id, job.starts_at, now).await? else { return Ok(()) };
-        let due = job.starts_at - REMINDED_BEFORE;
+        // Whatever jobs tell of the same start, a guest hears of it once.
+        let since = (job.starts_at - REMINDED_BEFORE).max(attempted.enqueued_at());
         let letter = |user_id: &str| {
             let payload = ToGuest {
                 user_id: user_id.to_owned(),
                 event_id: job.event_id.clone(),
                 starts_at: Some(job.starts_at),
             };
-            Ok(REMINDER.job(&payload)?.due(due))
+            Ok(REMINDER.job(&payload)?.due(since))
         };
         let telling = Telling {
             event: &event,
             kind: NotificationKind::EventReminder,
-            // Whatever jobs tell of the same start, a guest hears of it once.
-            since: due.max(attempted.enqueued_at()),
+            since,
             is_told: |status| status == RsvpStatus::Going,
             letter: &letter,
         };

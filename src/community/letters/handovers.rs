@@ -54,7 +54,7 @@ impl Handler<OfHandover> for Own {
         let Own(letters) = self;
         let Some(event) = letters.events.event(&job.event_id).await? else { return Ok(()) };
         let now = now();
-        if event.cancelled.is_some() || event.when.over_at() <= now {
+        if !event.takes_place() || event.when.over_at() <= now {
             return Ok(());
         }
         if job.kind == NotificationKind::PlaceOffered {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use mundotango_gateway::tokens::{TokenError, Tokens};
 use mundotango_jobs::{Attempted, Breakers, Failure, Jobs, NewPools, Queue, Seen};
 use mundotango_ops::traces::{Kind, Span};
@@ -47,6 +48,12 @@ pub static EMAIL: Queue = Queue::new("email", 5);
 
 /// Longer than a server may take for all steps of a letter, as the options bound each of them.
 const SEND_TIMEOUT: Duration = Duration::from_mins(20);
+
+/// When something is done that was to be at a time: at once where that has passed since another time and the event has not begun,
+/// and not at all where it had passed before.
+fn due_since(due: Timestamp, since: Timestamp, starts_at: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    (due > since && now < starts_at).then(|| due.max(now))
+}
 
 /// Who writes letters.
 pub struct Letters {
@@ -299,6 +306,18 @@ fn message_id(job: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fell_due_while_an_event_was_away_is_done_at_once_unless_it_has_begun() {
+        let hour = |hour: i64| Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(hour);
+        let starts = hour(100);
+        let at = |due, since, now| due_since(hour(due), hour(since), starts, hour(now));
+        assert_eq!(at(76, 10, 20), Some(hour(76)), "it is to come");
+        assert_eq!(at(76, 70, 80), Some(hour(80)), "it was away then");
+        assert_eq!(at(76, 77, 80), None, "it was there still, and they were told");
+        assert_eq!(at(76, 70, 100), None, "it has begun");
+        assert_eq!(at(76, 76, 76), None, "as for one that is made too late");
+    }
 
     #[test]
     fn one_recipients_trouble_holds_up_no_other_letter() {

@@ -73,6 +73,10 @@ fn became(change: &ToldChange, followed: &Followed, now: Timestamp) -> Option<Be
         let is_of_it = (telling.since..=telling.at).contains(&cancelled.at);
         return is_of_it.then_some(Became::Cancelled);
     }
+    // What a decision has taken away is told to nobody; they hear of it once it is given back.
+    if event.is_suspended {
+        return None;
+    }
     let revisions = telling.since_rev..change.until_rev;
     (!telling.is_end && revisions.contains(&followed.moved_by)).then_some(Became::Moved)
 }
@@ -286,5 +290,47 @@ impl Letters {
     fn dates_of(&self, dates: &[(&Event, RsvpStatus)], reader: &Reader) -> Vec<SeriesDate> {
         let lines = dates.iter().take(MOST_DATES).map(|(event, _)| self.lines_of(event, reader));
         lines.map(|lines| SeriesDate { when: lines.when, place: lines.place, url: lines.url }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::community::events::rules::{Cancelled, Plan, Settings};
+    use crate::community::events::schedule::Schedule;
+    use crate::community::events::series::state::Telling;
+    use crate::community::events::store::{Edited, EventType};
+    use crate::community::location::Location;
+
+    #[test]
+    fn what_moderators_took_away_is_told_to_nobody_until_it_is_cancelled() {
+        let now: Timestamp = "2030-01-01T12:00:00Z".parse().unwrap();
+        let plan = Plan {
+            title: "Buy!".to_owned(),
+            description: String::new(),
+            when: Schedule::at("2030-02-01T20:00:00Z".parse().unwrap()),
+            location: Location::default(),
+        };
+        let edited = Edited { plan, settings: Settings::default() };
+        let event = Event::made("e".to_owned(), "ana".to_owned(), EventType::Milonga, edited, now);
+        let telling = Telling {
+            version: 1,
+            of: "s".to_owned(),
+            title: "Milonga".to_owned(),
+            at: now,
+            since: now,
+            due: now,
+            rev: 2,
+            since_rev: 2,
+            is_end: false,
+            events: BTreeSet::from(["e".to_owned()]),
+        };
+        let change = ToldChange { telling, until_rev: u32::MAX };
+        let mut followed = Followed { event, rev: 2, moved_by: 2 };
+        assert_eq!(became(&change, &followed, now), Some(Became::Moved));
+        followed.event.is_suspended = true;
+        assert_eq!(became(&change, &followed, now), None);
+        followed.event.cancelled = Some(Cancelled { at: now, reason: None });
+        assert_eq!(became(&change, &followed, now), Some(Became::Cancelled));
     }
 }

@@ -149,7 +149,7 @@ impl Enforcer {
             ThingKind::Event => {
                 self.events.suspend(thing, &case.id, hidden, now).await?;
                 if is_final {
-                    self.events.cancel_suspended(thing, removed, now).await?;
+                    self.events.cancel_suspended(thing, &case.id, removed, now).await?;
                 }
             }
             // Stays that are confirmed are at it still, so it stays hidden.

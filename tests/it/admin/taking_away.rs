@@ -122,6 +122,8 @@ async fn an_event_is_suspended_and_given_back_with_those_who_come() {
     let event = id(&done(&server, "/api/events", &ben, body).await);
     let path = format!("/api/events/{event}");
     done(&server, &format!("{path}/rsvp"), &ana, json!({"status": "going"})).await;
+    let declines = json!({"status": "declined"});
+    done(&server, &format!("{path}/rsvp"), &cam, declines.clone()).await;
     let listed = async |path: &str| {
         let page = read(&server, path, &ana).await;
         page["items"].as_array().unwrap().iter().any(|item| item["id"] == json!(event))
@@ -131,7 +133,9 @@ async fn an_event_is_suspended_and_given_back_with_those_who_come() {
     remove(&server, &case, &mia).await;
     assert_eq!(server.get(&path, &ana).await.0, StatusCode::NOT_FOUND);
     assert!(!listed("/api/events").await && !listed("/api/events/mine").await);
-    refused(&server, &format!("{path}/rsvp"), &cam, json!({}), StatusCode::NOT_FOUND).await;
+    for answer in [json!({}), declines] {
+        refused(&server, &format!("{path}/rsvp"), &cam, answer, StatusCode::NOT_FOUND).await;
+    }
     let own = read(&server, &path, &ben).await;
     assert_eq!((&own["isSuspended"], &own["counts"]["going"]), (&json!(true), &json!(1)), "its host sees it");
     let edit = Some(json!({"title": "N"}));

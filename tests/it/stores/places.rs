@@ -18,6 +18,7 @@ pub async fn places(nodes: &[EventStore; 2]) {
     parties_and_roles_keep_their_limits(nodes).await;
     a_party_grows_only_into_room(store).await;
     more_room_is_given_to_those_who_wait(store).await;
+    parties_that_no_longer_fit_hold_nobody_up(store).await;
     a_hold_ends_by_itself(nodes).await;
     late_money_takes_what_is_free(store).await;
 }
@@ -177,6 +178,30 @@ async fn more_room_is_given_to_those_who_wait(store: &EventStore) {
         assert!(going > before && going <= before + 50, "{before} {going}");
     }
     assert_eq!(summed_up(store, &event.id).await.0, RsvpCounts { going: 130, maybe: 0, waitlisted: 0 });
+}
+
+async fn parties_that_no_longer_fit_hold_nobody_up(store: &EventStore) {
+    let event = limited(store, Limits::total(Some(3))).await;
+    let answer = async |user: &str, new: NewAnswer| {
+        store.rsvp(&event.id, user, new, now(), |_| NO_EFFECTS).await.unwrap().unwrap()
+    };
+    for user in ["a", "b", "c"] {
+        answer(user, RsvpChoice::Going.into()).await;
+    }
+    for number in 0..30 {
+        answer(&format!("group {number}"), party(DanceRole::Lead, &[DanceRole::Follow; 2])).await;
+    }
+    for user in ["y", "z"] {
+        assert_eq!(answer(user, RsvpChoice::Going.into()).await.rsvp.status, RsvpStatus::Waitlisted);
+    }
+    let declined = answer("c", RsvpChoice::Declined.into()).await;
+    assert!(promoted(&declined).is_empty(), "a group that fits is waited for");
+    let lower = |before: Edited| Edited { settings: Settings::capacity(Some(2)), ..before };
+    store.change(&event.id, now(), lower, |_| NO_EFFECTS).await.unwrap().unwrap();
+    let declined = answer("b", RsvpChoice::Declined.into()).await;
+    assert_eq!(promoted(&declined), [("y".to_owned(), RsvpStatus::Going)]);
+    let declined = answer("a", RsvpChoice::Declined.into()).await;
+    assert_eq!(promoted(&declined), [("z".to_owned(), RsvpStatus::Going)]);
 }
 
 pub async fn paid(store: &EventStore, capacity: u32) -> Event {

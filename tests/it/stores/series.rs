@@ -22,6 +22,8 @@ use mundotango_storage::StoreError;
 use mundotango_storage::db::Db;
 use tokio::task::JoinSet;
 
+use super::moderation::act;
+use super::taken_away::caused;
 use super::{NO_EFFECTS, cut_off, first};
 
 const FIRST: Date = date(2031, 1, 7); // A Tuesday.
@@ -188,6 +190,9 @@ pub async fn series(nodes: &[Db; 2]) {
     t18_another_rule_moves_dates_or_cancels_them(&here, &there).await;
     what_is_cancelled_stays_so_and_what_is_ended_may_go_on(&here).await;
     a_change_of_a_series_notes_whom_it_concerns(&here, &there).await;
+    after_a_division_nobody_hears_twice_of_a_move(&here).await;
+    Box::pin(however_often_a_series_is_ended_each_end_is_told(&here)).await;
+    Box::pin(what_a_series_makes_of_a_suspended_date_is_told_when_it_is_given_back(&here, &nodes[0])).await;
     t17_who_always_comes_answers_each_date_alone(&here, &there).await;
     whoever_is_cut_off_anywhere_leaves_nothing_behind(&here, &there).await;
     a_user_has_so_many_series_that_go_on(&here).await;
@@ -389,6 +394,72 @@ async fn a_change_of_a_series_notes_whom_it_concerns(here: &Node, there: &Node) 
     assert!(told.telling.is_end && told.telling.events == dates && told.telling.since == now());
     there.work(&series.id).await;
     here.check(&[&series.id], "told of").await;
+}
+
+async fn after_a_division_nobody_hears_twice_of_a_move(here: &Node) {
+    let series = here.give(weekly(&[Day::Tuesday], Ends::After(8)), None).await;
+    here.work(&series.id).await;
+    let from = here.dates(&series.id).await.keys().nth(3).copied();
+    let rest = here.change(&series.id, from, at(22)).await.unwrap().unwrap();
+    let divided = here.series(&series.id).await.head.version;
+    here.work(&series.id).await;
+    here.work(&rest.id).await;
+    let told = async || here.series.told_change(&series.id, divided).await.unwrap().unwrap();
+    assert_eq!((told().await.telling.rev, told().await.until_rev), (2, u32::MAX));
+    here.change(&rest.id, None, at(23)).await.unwrap();
+    assert_eq!(told().await.until_rev, 3, "what the rest tells of is told there");
+    let cancelled = Cancelled { at: now(), reason: None };
+    here.series.end(&rest.id, None, cancelled, |_| NO_EFFECTS).await.unwrap().unwrap();
+    assert_eq!(told().await.until_rev, 3);
+    here.work(&rest.id).await;
+}
+
+async fn however_often_a_series_is_ended_each_end_is_told(here: &Node) {
+    let series = here.give(weekly(&[Day::Tuesday], Ends::After(16)), None).await;
+    here.work(&series.id).await;
+    let before = here.dates(&series.id).await;
+    let mut ends = Vec::new();
+    for from in before.keys().skip(4).rev() {
+        let cancelled = Cancelled { at: now(), reason: None };
+        here.series.end(&series.id, Some(*from), cancelled, |_| NO_EFFECTS).await.unwrap().unwrap();
+        ends.push(here.series(&series.id).await.head.version);
+    }
+    assert_eq!(ends.len(), 12);
+    let mut told = BTreeSet::new();
+    for version in &ends {
+        let change = here.series.told_change(&series.id, *version).await.unwrap();
+        told.extend(change.into_iter().flat_map(|change| change.telling.events));
+    }
+    let wanted: BTreeSet<_> = before.values().skip(4).map(|event| event.id.clone()).collect();
+    assert_eq!(told, wanted);
+    // Another change would push one of them out.
+    let full = here.change(&series.id, None, at(22)).await;
+    assert!(matches!(full, Err(SeriesError::Store(StoreError::Full(_)))), "{full:?}");
+    let later = now() + jiff::SignedDuration::from_hours(74);
+    here.series.change(&series.id, None, new_id(), later, at(22), |_| NO_EFFECTS).await.unwrap().unwrap();
+    assert_eq!(
+        here.series.told_change(&series.id, ends[0]).await.unwrap(),
+        None,
+        "nobody is told any longer"
+    );
+    here.work(&series.id).await;
+    here.check(&[&series.id], "ended often").await;
+}
+
+/// A date that moderators have taken away follows its series, and who answered hears of that once it is given back.
+async fn what_a_series_makes_of_a_suspended_date_is_told_when_it_is_given_back(here: &Node, db: &Db) {
+    let series = here.give(weekly(&[Day::Tuesday], Ends::After(3)), None).await;
+    here.work(&series.id).await;
+    let ids: Vec<_> = here.dates(&series.id).await.into_values().map(|event| event.id).collect();
+    here.events.suspend(&ids[0], "d", act("x"), now()).await.unwrap();
+    here.change(&series.id, None, at(22)).await.unwrap();
+    here.work(&series.id).await;
+    let moved = here.events.followed(&ids).await.unwrap().into_iter().map(|one| (one.rev, one.moved_by));
+    assert_eq!(moved.collect::<Vec<_>>(), [(2, 0), (2, 2), (2, 2)], "the series tells of the others alone");
+    here.events.give_back(&ids[0], "d", act("x"), now()).await.unwrap();
+    assert!(caused(db, &ids[0]).await.contains(&("event_moved".to_owned(), Some(now()))));
+    assert!(!caused(db, &ids[1]).await.iter().any(|(kind, _)| kind == "event_moved"));
+    here.check(&[&series.id], "moved while one was away").await;
 }
 
 async fn what_is_cancelled_stays_so_and_what_is_ended_may_go_on(here: &Node) {

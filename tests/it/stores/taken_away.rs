@@ -2,14 +2,18 @@
 //! which order they are carried out and overturned, and whatever its owner does meanwhile.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use jiff::{SignedDuration, Timestamp};
 use mundotango::community::chat::blocks::NewMessage;
 use mundotango::community::chat::hiding::HiddenMessages;
 use mundotango::community::chat::kinds::Message;
 use mundotango::community::chat::store::ChatStore;
 use mundotango::community::effects::Effect;
-use mundotango::community::events::rules::RsvpChoice;
-use mundotango::community::events::store::{EventError, EventStore};
+use mundotango::community::events::rules::{RsvpChoice, Settings};
+use mundotango::community::events::schedule::Schedule;
+use mundotango::community::events::store::{Edited, Event, EventError, EventStore};
 use mundotango::community::housing::bookings::saga::Bookings;
 use mundotango::community::housing::listings::search::ListingFilter;
 use mundotango::community::housing::listings::store::ListingStore;
@@ -18,7 +22,7 @@ use mundotango::community::posts::comments::lists::CommentOrder;
 use mundotango::community::posts::comments::rules::CommentId;
 use mundotango::community::posts::comments::store::{CommentStore, NewComment};
 use mundotango_protocol::new_id;
-use mundotango_storage::db::Db;
+use mundotango_storage::db::{Db, OUTBOX_SHARDS};
 use mundotango_storage::{StoreError, now};
 
 use super::events::{event, quiet_time};
@@ -138,6 +142,9 @@ pub async fn taken_away(nodes: &[Db; 2]) {
         made.hide("last").await;
     }
     Box::pin(what_is_final_is_gone(nodes)).await;
+    Box::pin(what_did_not_take_place_is_paid_back_also_when_its_date_has_passed(&nodes[0])).await;
+    Box::pin(what_fell_due_meanwhile_is_done_when_an_event_is_given_back(&nodes[1])).await;
+    Box::pin(a_suspended_event_tells_nothing_to_those_who_do_not_come(&nodes[0])).await;
 }
 
 async fn one_of_each(db: &Db) -> [Made; 4] {
@@ -233,6 +240,144 @@ async fn what_is_final_is_gone(nodes: &[Db; 2]) {
 
     let Made::Event(store, id) = an_event(&nodes[1]).await else { unreachable!("it is an event") };
     store.suspend(&id, "a", act("x"), now()).await.unwrap();
-    store.cancel_suspended(&id, act("x"), now()).await.unwrap();
+    store.cancel_suspended(&id, "b", act("x"), now()).await.unwrap();
+    assert!(store.event(&id).await.unwrap().unwrap().cancelled.is_none(), "another decision does nothing");
+    store.cancel_suspended(&id, "a", act("x"), now()).await.unwrap();
     assert!(store.event(&id).await.unwrap().unwrap().cancelled.is_some());
+}
+
+/// The jobs that changes of an event have caused, by their names, and when they are due.
+pub async fn caused(db: &Db, event_id: &str) -> Vec<(String, Option<Timestamp>)> {
+    let mut jobs = Vec::new();
+    for shard in 0..OUTBOX_SHARDS {
+        let mut after = None;
+        loop {
+            let page = db.outbox(shard, after.as_deref(), 500).await.unwrap();
+            for due in &page.items {
+                for (_, effect) in due.effects().unwrap().into_iter().flatten() {
+                    let Ok(Effect::Job(new)) = effect.read::<Effect>() else { continue };
+                    let new = serde_json::to_value(new).unwrap();
+                    if new["job"]["group"] == event_id {
+                        let due = new["due"].as_str().map(|due| due.parse().unwrap());
+                        jobs.push((new["job"]["kind"].as_str().unwrap().to_owned(), due));
+                    }
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    jobs
+}
+
+async fn given(store: &EventStore, event: Event) -> Event {
+    store.create(&event, &[]).await.unwrap();
+    event
+}
+
+/// However long an appeal takes: an event that was taken away before it was over is cancelled, and who paid is paid back.
+async fn what_did_not_take_place_is_paid_back_also_when_its_date_has_passed(db: &Db) {
+    let (store, start) = (EventStore::new(db.clone()), quiet_time());
+    let at = |hours| start + SignedDuration::from_hours(hours);
+    for (suspended_at, is_cancelled) in [(-2, true), (11, true), (12, false)] {
+        let event = given(&store, event(start, None)).await;
+        store.suspend(&event.id, "a", act("x"), at(suspended_at)).await.unwrap();
+        // Another one, and the first one again, do not make it a later one.
+        store.suspend(&event.id, "b", act("x"), at(200)).await.unwrap();
+        store.suspend(&event.id, "a", act("x"), at(300)).await.unwrap();
+        for _ in 0..2 {
+            store.cancel_suspended(&event.id, "a", act("x"), at(400)).await.unwrap();
+        }
+        let after = store.event(&event.id).await.unwrap().unwrap();
+        assert_eq!(after.cancelled.is_some(), is_cancelled, "suspended {suspended_at} hours after its start");
+        let jobs = caused(db, &event.id).await;
+        let refunds = jobs.iter().filter(|(kind, _)| kind == "ticket_refunds").count();
+        assert_eq!(refunds, usize::from(is_cancelled), "{jobs:?}");
+    }
+    // One that is given back has begun anew: what is suspended once more took place where it is over by then.
+    let event = given(&store, event(start, None)).await;
+    store.suspend(&event.id, "a", act("x"), at(-2)).await.unwrap();
+    store.give_back(&event.id, "a", act("x"), at(-1)).await.unwrap();
+    store.suspend(&event.id, "b", act("x"), at(20)).await.unwrap();
+    store.cancel_suspended(&event.id, "b", act("x"), at(400)).await.unwrap();
+    assert!(store.event(&event.id).await.unwrap().unwrap().cancelled.is_none());
+}
+
+/// What was to be told, asked and given while an event was away is so once it is there again.
+async fn what_fell_due_meanwhile_is_done_when_an_event_is_given_back(db: &Db) {
+    let (store, start) = (EventStore::new(db.clone()), quiet_time());
+    let at = |hours| start + SignedDuration::from_hours(hours);
+    let settings = Settings { ask_again: Some(3), ..Settings::default() };
+    // When it is suspended and given back, in hours after its start, and what is done then, by its hour.
+    for (away, back, reminded, asked) in [
+        (-100, -90, Some(-24), Some(-72)),
+        (-100, -10, Some(-10), Some(-10)),
+        (-50, -10, Some(-10), None),
+        (-20, -10, None, None),
+        (-100, 30, None, None),
+    ] {
+        let event = given(&store, Event { settings, ..event(start, None) }).await;
+        store.suspend(&event.id, "a", act("x"), at(away)).await.unwrap();
+        store.give_back(&event.id, "a", act("x"), at(back)).await.unwrap();
+        let jobs = caused(db, &event.id).await;
+        let due = |kind: &str| jobs.iter().find(|(known, _)| known == kind).and_then(|(_, due)| *due);
+        assert_eq!(due("event_reminders"), reminded.map(at), "{away} {back}");
+        assert_eq!(due("event_still_coming"), asked.map(at), "{away} {back}");
+        assert!(due("points_event").is_some_and(|due| due > event.when.over_at()), "{away} {back}");
+        assert_eq!(due("event_moved"), None, "it was not moved");
+    }
+
+    let event = given(&store, event(start, None)).await;
+    let elsewhere = |mut before: Edited| {
+        before.plan.location.text = "Another hall".to_owned();
+        before
+    };
+    store.change(&event.id, at(-100), elsewhere, |_| NO_EFFECTS).await.unwrap().unwrap();
+    let told = Arc::new(AtomicUsize::new(0));
+    let tell = async || {
+        let told = Arc::clone(&told);
+        let tell = move |_: &Event, _: &Schedule| {
+            told.fetch_add(1, Ordering::Relaxed);
+            Effect::publish("chat:x", &())
+        };
+        store.take_move(&event.id, tell).await.unwrap();
+    };
+    store.suspend(&event.id, "a", act("x"), at(-99)).await.unwrap();
+    tell().await;
+    assert_eq!(told.load(Ordering::Relaxed), 0, "what it says is told to nobody");
+    store.give_back(&event.id, "a", act("x"), at(-50)).await.unwrap();
+    assert!(caused(db, &event.id).await.contains(&("event_moved".to_owned(), Some(at(-50)))));
+    tell().await;
+    assert!(told.load(Ordering::Relaxed) > 0);
+}
+
+/// Who has no place at a suspended event learns nothing of it by declining, and nobody takes a place at it.
+async fn a_suspended_event_tells_nothing_to_those_who_do_not_come(db: &Db) {
+    let store = EventStore::new(db.clone());
+    let event = given(&store, event(quiet_time(), None)).await;
+    let answer = async |user: &str, choice: RsvpChoice| {
+        store.rsvp(&event.id, user, choice, now(), |_| NO_EFFECTS).await
+    };
+    let offer = async || {
+        let answer = store.rsvp_of(&event.id, "b").await.unwrap().unwrap();
+        answer.open_offer(&store.event(&event.id).await.unwrap().unwrap(), now()).is_some()
+    };
+    answer("a", RsvpChoice::Declined).await.unwrap();
+    for user in ["b", "c"] {
+        answer(user, RsvpChoice::Going).await.unwrap();
+    }
+    store.offer_place(&event.id, ("b", "d"), now(), |_, _| NO_EFFECTS).await.unwrap().unwrap();
+    assert!(offer().await);
+    store.suspend(&event.id, "x", act("x"), now()).await.unwrap();
+    assert!(!offer().await, "the place is not to be had");
+    let refused = answer("a", RsvpChoice::Declined).await;
+    assert!(matches!(refused, Err(EventError::Draft)), "{refused:?}");
+    let outcome = answer("c", RsvpChoice::Declined).await.unwrap().unwrap();
+    assert_eq!(outcome.event.counts.going, 1, "who comes gives the place back");
+    let refused = answer("c", RsvpChoice::Declined).await;
+    assert!(matches!(refused, Err(EventError::Draft)), "{refused:?}");
+    store.give_back(&event.id, "x", act("x"), now()).await.unwrap();
+    assert!(offer().await);
 }

@@ -38,8 +38,8 @@ pub(super) const ALWAYS: &str = "p";
 
 /// Most rows of dates.
 pub(super) const MOST_ROWS: usize = 400;
-/// Most changes of which those who answered may still be told.
-pub(super) const MOST_TELLINGS: usize = 8;
+/// Most changes of which those who answered may still be told; the last one is kept for an end.
+pub(super) const MOST_TELLINGS: usize = 9;
 /// For how many months dates are made.
 const MONTHS_AHEAD: u32 = 6;
 /// For how many months a series goes on before somebody has to say that it does.

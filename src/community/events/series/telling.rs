@@ -14,6 +14,8 @@ use super::store::{SeriesPart, SeriesStore};
 
 /// How long a further change is waited for before those who answered are told.
 const TOLD_AFTER: SignedDuration = SignedDuration::from_mins(2);
+/// After so long nobody is told of a change any longer: letters of it are of no use then.
+const TOLD_WITHIN: SignedDuration = SignedDuration::from_hours(73);
 
 /// A change, and from which revision on another one tells of what events became.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,17 +60,23 @@ pub(super) fn note(
     if events.is_empty() {
         return Ok(());
     }
-    let tellings = tellings_of(part);
+    let (over, told): (Vec<_>, Vec<_>) =
+        tellings_of(part).into_iter().partition(|one| now.duration_since(one.at) > TOLD_WITHIN);
+    for one in over {
+        part.remove(telling_key(one.version));
+    }
+    let most = if is_end { MOST_TELLINGS } else { MOST_TELLINGS - 1 };
+    let is_full = told.len() >= most;
     let (mut since, mut since_rev) = (now, rev);
-    let last = tellings.last().filter(|last| !is_end && !last.is_end && now < last.due && last.of == of);
-    if let Some(last) = last {
+    // Where there is no room, some may hear of the last one twice: that is better than nobody hearing of the first one.
+    let joins =
+        |last: &&Telling| last.of == of && last.is_end == is_end && (is_full || (!is_end && now < last.due));
+    if let Some(last) = told.last().filter(joins) {
         (since, since_rev) = (last.since, last.since_rev);
         events.extend(last.events.iter().cloned());
         part.remove(telling_key(last.version));
-    } else if tellings.len() >= MOST_TELLINGS
-        && let Some(oldest) = tellings.first()
-    {
-        part.remove(telling_key(oldest.version));
+    } else if is_full {
+        return Err(StoreError::Full("the list of changes of a series of which people are still told"));
     }
     let version = part.head.version;
     let due = if is_end { now } else { now.checked_add(TOLD_AFTER).unwrap_or(now) };
@@ -82,12 +90,26 @@ pub(super) fn note(
 impl SeriesStore {
     /// The change of a series that made a version, if people are still told of it.
     pub async fn told_change(&self, id: &str, version: u64) -> Result<Option<ToldChange>, StoreError> {
+        let tellings = self.tellings(id).await?;
+        let Some(telling) = tellings.iter().find(|one| one.version == version).cloned() else {
+            return Ok(None);
+        };
+        // What a division took along is changed there, and told of there.
+        let there = if telling.of == id { Vec::new() } else { self.tellings(&telling.of).await? };
+        let until_rev = until_rev(&telling, &tellings, &there);
+        Ok(Some(ToldChange { telling, until_rev }))
+    }
+
+    async fn tellings(&self, id: &str) -> Result<Vec<Telling>, StoreError> {
         let range = RowRange::first(prefix(&[TELLINGS]), MOST_TELLINGS);
         let rows = self.0.rows(&SERIES, id, &range).await?.items;
-        let tellings: Vec<_> = rows.iter().filter_map(|(_, row)| telling_of(row)).collect();
-        let later = |one: &&Telling| one.version > version && !one.is_end;
-        let until_rev = tellings.iter().find(later).map_or(u32::MAX, |next| next.since_rev);
-        let telling = tellings.into_iter().find(|one| one.version == version);
-        Ok(telling.map(|telling| ToldChange { telling, until_rev }))
+        Ok(rows.iter().filter_map(|(_, row)| telling_of(row)).collect())
     }
+}
+
+/// The first revision of which another change tells: one of the same series, or of the series that it led to.
+fn until_rev(telling: &Telling, here: &[Telling], there: &[Telling]) -> u32 {
+    let later = here.iter().filter(|one| one.version > telling.version);
+    let later = later.chain(there.iter().filter(|one| one.since_rev > telling.rev));
+    later.filter(|one| !one.is_end).map(|one| one.since_rev).min().unwrap_or(u32::MAX)
 }
