@@ -116,7 +116,8 @@ async fn money_for_a_stay_that_was_cancelled_meanwhile_goes_back() {
     salon.act(&booking, "confirm", &salon.host).await;
     let payment = salon.checkout("booking", &booking, &ana).await;
     // The guest pays at that very moment: the page cannot be ended any more.
-    salon.stripe.account().pay(&salon.session());
+    let session = salon.session();
+    salon.stripe.account().pay(&session);
     salon.act(&booking, "cancel", &salon.host).await;
     salon.deliver().await;
     let paid = salon.when(&payment, &ana, "refunded").await;

@@ -114,7 +114,8 @@ async fn what_does_not_take_place_is_paid_back() {
     assert_eq!(salon.answer(&event, &ben, json!({})).await, "held");
     let late = salon.checkout("ticket", &event, &ben).await;
     // Somebody pays at that very moment, and finds no place.
-    salon.stripe.account().pay(&salon.session());
+    let session = salon.session();
+    salon.stripe.account().pay(&session);
     salon.cancel(&event).await;
     let payment = salon.when(&paid, &ana, "refunded").await;
     assert_eq!((&payment["refunded"], &payment["refunds"][0]["by"]), (&json!(1250), &Value::Null));
