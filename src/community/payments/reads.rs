@@ -50,6 +50,7 @@ const PERSONAL: &[Fields] = &[
             "keys.f",
             "rows.f.refund.minor",
             "rows.f.refund.status",
+            "rows.f.refund.covers",
             "rows.f.refund.at",
             "rows.d.dispute.**",
             "rows.l.posting.**",

@@ -167,6 +167,19 @@ impl Head {
         self.refunds += u32::from(before.is_none());
     }
 
+    /// What Stripe's dashboard sends while something is owed stands for that, or it would go out once more; where it fails, that is
+    /// owed again.
+    fn cover(&mut self, before: Option<&Refund>, after: &mut Refund) {
+        let (did_count, counts) = (before.is_some_and(Refund::counts), after.counts());
+        if counts && !did_count {
+            after.covers = after.minor.min(self.failed);
+            self.failed = self.failed.saturating_sub(after.covers);
+        }
+        if did_count && !counts {
+            self.failed = self.failed.saturating_add(std::mem::take(&mut after.covers));
+        }
+    }
+
     /// What Stripe says of a refund: as it is then, and the money that moved. `None` where that is known already, and for an
     /// amount that the currency does not have.
     pub fn see_refund(
@@ -196,6 +209,9 @@ impl Head {
         }
         if before == Some(&after) {
             return None;
+        }
+        if seen.own.is_none() {
+            self.cover(before, &mut after);
         }
         let was_gone = self.refunded;
         self.count_refund(before, &after);
@@ -275,7 +291,8 @@ impl Head {
             }
             Stage::Processing => Standing::Busy("a payment for this is under way"),
             Stage::Paid => Standing::Busy("this is paid"),
-            Stage::RefundDue if self.refundable() > 0 || self.refunding > 0 => {
+            // What is owed waits for an admin, and keeps nobody from paying once more.
+            Stage::RefundDue if self.refunding > 0 || self.refundable() > self.owed() => {
                 Standing::Busy("the money of the payment before is on its way back")
             }
             // Whoever gave up what was paid for may buy it again: whether that is so the thing itself has said by now.
@@ -320,6 +337,14 @@ impl Refund {
             && self.tries + 1 < MOST_TRIES;
         may_work.then(|| now.saturating_add(pause_before(self.tries + 1)).unwrap_or(now))
     }
+}
+
+/// What Stripe's dashboard sent since a refund was asked for and does not stand for what was owed: it may have been told before the
+/// failure that it makes good, so that much of the refund is not asked for again by itself.
+pub fn sent_by_hand_since(refunds: &[(String, Refund)], asked_at: Timestamp) -> u64 {
+    let is_one =
+        |(id, refund): &&(String, Refund)| refund.is_by_hand(id) && refund.counts() && refund.at >= asked_at;
+    refunds.iter().filter(is_one).map(|(_, refund)| refund.minor.saturating_sub(refund.covers)).sum()
 }
 
 /// How long is waited before a refund is tried for the next time.

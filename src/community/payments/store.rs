@@ -389,11 +389,13 @@ impl PaymentStore {
         .await
     }
 
-    /// Asks once more for a refund that failed for want of money, as far as that is still owed.
+    /// Asks once more for a refund that failed for want of money, as far as that is still owed, less what Stripe's dashboard may have
+    /// sent of it.
     pub async fn ask_again(
         &self,
         id: &str,
         refund_id: &str,
+        by_hand: u64,
         now: Timestamp,
     ) -> Result<Option<Changed>, StoreError> {
         let (refund_id, again) = (refund_id.to_owned(), format!("{refund_id}.again"));
@@ -401,7 +403,7 @@ impl PaymentStore {
         self.change(id, wants, now, move |changing, part| {
             let (failed, is_asked) = (refund_in(part, &refund_id), refund_in(part, &again).is_some());
             let Some(failed) = failed.filter(|_| !is_asked) else { return Ok(()) };
-            let minor = failed.minor.min(part.head.owed());
+            let minor = failed.minor.min(part.head.owed()).saturating_sub(by_hand);
             let currency = part.facts.total.currency;
             let by = failed.by.clone();
             let asked = part.head.ask_refund(currency, Some(minor), by, failed.reason.clone(), now);
