@@ -16,6 +16,7 @@ pub mod payable;
 pub mod payees;
 pub mod quote;
 pub mod reads;
+mod retries;
 pub mod rules;
 mod saga;
 pub mod service;

@@ -25,6 +25,8 @@ const MOST_TRIES: u32 = 8;
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
 /// The longest pause.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(24);
+/// Why a refund that was put off is not made any more: Stripe's dashboard sent money back meanwhile.
+const SENT_BY_HAND: &str = "sent_by_hand";
 /// How often is looked at what banks are at.
 const SELDOM: SignedDuration = SignedDuration::from_hours(6);
 
@@ -234,6 +236,28 @@ impl Head {
         Some(after)
     }
 
+    /// A refund that could not be sent yet gives way to what Stripe's dashboard sent since it was asked for: it does not go out by
+    /// itself any more, and what is missing of it is owed. As it is then, with the refunds of the dashboard, which stand for the
+    /// rest; `None` where there are none.
+    pub fn give_way(
+        &mut self,
+        before: &Refund,
+        refunds: Vec<(String, Refund)>,
+    ) -> Option<(Refund, Vec<(String, Refund)>)> {
+        let is_sent = |(id, one): &(String, Refund)| one.is_by_hand_since(id, before.at);
+        let mut sent: Vec<_> = refunds.into_iter().filter(is_sent).collect();
+        if sent.is_empty() {
+            return None;
+        }
+        let after = self.refuse_refund(before, SENT_BY_HAND.to_owned())?;
+        for (_, one) in &mut sent {
+            let covers = one.uncovering().min(self.failed);
+            one.covers = one.covers.saturating_add(covers);
+            self.failed = self.failed.saturating_sub(covers);
+        }
+        Some((after, sent))
+    }
+
     /// An admin gives back by other means what could not go back, or a part of it.
     pub fn settle_otherwise(
         &mut self,
@@ -342,9 +366,8 @@ impl Refund {
 /// What Stripe's dashboard sent since a refund was asked for and does not stand for what was owed: it may have been told before the
 /// failure that it makes good, so that much of the refund is not asked for again by itself.
 pub fn sent_by_hand_since(refunds: &[(String, Refund)], asked_at: Timestamp) -> u64 {
-    let is_one =
-        |(id, refund): &&(String, Refund)| refund.is_by_hand(id) && refund.counts() && refund.at >= asked_at;
-    refunds.iter().filter(is_one).map(|(_, refund)| refund.minor.saturating_sub(refund.covers)).sum()
+    let sent = refunds.iter().filter(|(id, refund)| refund.is_by_hand_since(id, asked_at));
+    sent.map(|(_, refund)| refund.uncovering()).sum()
 }
 
 /// How long is waited before a refund is tried for the next time.

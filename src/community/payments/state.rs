@@ -280,9 +280,15 @@ impl Refund {
         self.shares() != (0, 0)
     }
 
-    /// Whether Stripe's dashboard made it: its id here is that at Stripe.
-    pub(super) fn is_by_hand(&self, id: &str) -> bool {
-        self.stripe.as_deref() == Some(id)
+    /// Whether Stripe's dashboard made it, whose refunds have here the id that they have at Stripe, at that time or later, and not
+    /// all of it stands for something that was owed.
+    pub(super) fn is_by_hand_since(&self, id: &str, at: Timestamp) -> bool {
+        self.stripe.as_deref() == Some(id) && self.counts() && self.at >= at && self.uncovering() > 0
+    }
+
+    /// How much of it stands for nothing that was owed.
+    pub(super) fn uncovering(&self) -> u64 {
+        self.minor.saturating_sub(self.covers)
     }
 }
 

@@ -228,6 +228,31 @@ async fn what_the_dashboard_sent_does_not_go_out_once_more_whatever_is_told() {
     }
 }
 
+/// There is no money for a refund, and an admin sends it by Stripe's dashboard before it is tried again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_that_was_put_off_gives_way_to_the_dashboards() {
+    for (is_told, by_hand, owes) in [(true, 1000, 0), (false, 1000, 0), (true, 400, 600)] {
+        let world = World::new().await;
+        let (id, intent) = paid(&world, "ana").await;
+        world.stripe.account().refuses_refunds.push_back("balance_insufficient");
+        let own = ask(&world, &id, Some(1000)).await.unwrap();
+        world.work().await;
+        world.stripe.account().refund_by_hand(&intent, by_hand);
+        if is_told {
+            world.deliver_all().await;
+        }
+        world.pass(HOUR * 9).await;
+        assert_eq!(world.stripe.account().refunded(&intent), by_hand, "it goes out once");
+        let head = world.payment(&id).await.head;
+        assert_eq!((head.refunded, head.refunding, head.owed()), (by_hand, 0, owes), "{is_told}");
+        let row = world.payments.store().reads().refund(&id, &own).await.unwrap().unwrap();
+        assert_eq!((row.status, row.refused.as_deref()), (RefundStatus::Refused, Some("sent_by_hand")));
+        let told: &[&str] =
+            if owes > 0 { &["paymentRefunded", "refundFailed"] } else { &["paymentRefunded"] };
+        assert_eq!(world.told(), told, "{is_told}");
+    }
+}
+
 /// There was no room, and the money that goes back does not arrive.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whose_money_did_not_arrive_may_buy_again() {

@@ -291,6 +291,16 @@ async fn what_the_dashboard_sends_is_owed_no_longer(stores: &[PaymentStore; 2]) 
     assert_eq!((row.minor, row.status), (500, RefundStatus::Due));
     // What the dashboard sends stands for the rest.
     assert_eq!(tell("re_3", None, RefundStatus::Succeeded).await, (0, 500, 1500));
+    // That much of it was sent after the last one was asked for, which gives way.
+    for store in stores {
+        store.give_way(&id, &again, now()).await.unwrap();
+    }
+    let row = stores[0].reads().refund(&id, &again).await.unwrap().unwrap();
+    assert_eq!(row.status, RefundStatus::Refused);
+    let row = stores[1].reads().refund(&id, "re_3").await.unwrap().unwrap();
+    assert_eq!(row.covers, 1500);
+    let head = stores[1].reads().payment(&id).await.unwrap().unwrap().head;
+    assert_eq!((head.owed(), head.refunding, head.refunded), (0, 0, 1500));
 }
 
 async fn a_payee_has_one_account(stores: &[PayeeStore; 2]) {

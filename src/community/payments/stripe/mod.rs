@@ -9,8 +9,8 @@ mod signature;
 use jiff::Timestamp;
 use mundotango_ops::Secret;
 
-pub use self::amount::from_stripe;
 use self::amount::to_stripe;
+pub use self::amount::{from_stripe, tellable};
 pub use self::api::StripeError;
 use self::api::{Api, Call, Form};
 pub use self::objects::{About, Link, News};

@@ -40,6 +40,24 @@ fn what_the_dashboard_sends_stands_for_what_is_owed_until_it_fails() {
     );
 }
 
+#[test]
+fn what_is_due_gives_way_to_what_the_dashboard_sent() {
+    let euro = facts().total.currency;
+    let mut kept = Kept::of(&[Seen::Session(paid())]);
+    kept.head.settle(Place::Taken, now());
+    let due = kept.head.ask_refund(euro, Some(1000), None, None, now()).unwrap();
+    let rows = |kept: &Kept| kept.refunds.clone().into_iter().collect::<Vec<_>>();
+    assert_eq!(kept.head.give_way(&due, rows(&kept)), None, "the dashboard has sent nothing");
+    kept.see(&Seen::Refund(refund("re_1", 700, RefundStatus::Succeeded)));
+    let (refused, sent) = kept.head.give_way(&due, rows(&kept)).unwrap();
+    assert_eq!((refused.status, kept.head.refunding, kept.head.owed()), (RefundStatus::Refused, 0, 300));
+    assert_eq!((sent.len(), sent[0].1.covers), (1, 700));
+    assert_eq!(kept.head.give_way(&refused, rows(&kept)), None, "it is not due any more");
+    kept.refunds.extend(sent);
+    kept.see(&Seen::Refund(refund("re_1", 700, RefundStatus::Failed)));
+    assert_eq!(kept.head.owed(), 1000);
+}
+
 /// What is sent back, and what does not arrive.
 #[derive(Clone, Debug)]
 enum Sent {
@@ -51,6 +69,8 @@ enum Sent {
     ByHand(u64, RefundStatus),
     /// One that is on its way, or arrived, comes back.
     Fails(prop::sample::Index),
+    /// One that is due gives way to those of the dashboard.
+    GivesWay(prop::sample::Index),
 }
 
 fn sent() -> impl Strategy<Value = Vec<Sent>> {
@@ -60,6 +80,7 @@ fn sent() -> impl Strategy<Value = Vec<Sent>> {
         1 => Just(Sent::Again),
         3 => (1..TOTAL, status).prop_map(|(minor, status)| Sent::ByHand(minor, status)),
         4 => any::<prop::sample::Index>().prop_map(Sent::Fails),
+        2 => any::<prop::sample::Index>().prop_map(Sent::GivesWay),
     ];
     prop::collection::vec(one, 0..30)
 }
@@ -94,6 +115,19 @@ proptest! {
                         let failed = refund(&format!("re_{id}"), *minor, RefundStatus::Failed);
                         let id = if own.is_some() { failed.id.clone() } else { id.clone() };
                         kept.see(&Seen::Refund(SeenRefund { id, own, ..failed }));
+                    }
+                    None
+                }
+                Sent::GivesWay(index) => {
+                    let due = kept.refunds.clone().into_iter().filter(|(_, one)| one.status == RefundStatus::Due);
+                    let due: Vec<_> = due.collect();
+                    if !due.is_empty() {
+                        let (id, one) = index.get(&due);
+                        let rows = kept.refunds.clone().into_iter().collect();
+                        if let Some((after, sent)) = kept.head.give_way(one, rows) {
+                            kept.refunds.insert(id.clone(), after);
+                            kept.refunds.extend(sent);
+                        }
                     }
                     None
                 }
