@@ -1,5 +1,6 @@
 //! How often somebody may register, log in and refresh, fetch and import calendars, comment, report, mention people, have links
-//! looked at, offer groups to strangers and ask them for conversations, hand places on, and search in messages.
+//! looked at, offer groups to strangers and ask them for conversations, hand places on, begin payments, have pages of Stripe's made
+//! as a payee, and search in messages.
 //!
 //! Each address has a quota for each of the three. Guessing passwords is held up by counting failures alone: those of an
 //! address at an account close the account for that address, so nobody can lock the owner out from elsewhere. Failures of
@@ -49,6 +50,10 @@ const PREVIEWS: Quota = Quota { limit: 60, window: HOUR };
 const OFFERS: Quota = Quota { limit: 300, window: Duration::from_hours(24) };
 /// To how many people a user offers a place at an event.
 const HANDOVERS: Quota = Quota { limit: 20, window: Duration::from_hours(24) };
+/// How many pages of Stripe's a payee has made: each is a call of Stripe under a key of its own.
+const PAYEE_PAGES: Quota = Quota { limit: 10, window: HOUR };
+/// How often a user asks to pay: each time may be a call of Stripe under a key of its own.
+const CHECKOUTS: Quota = Quota { limit: 60, window: HOUR };
 /// In what time [`RateOptions::failed_logins`] come back.
 const FAILURES_WINDOW: Duration = Duration::from_mins(15);
 /// How often a slowed account may be tried.
@@ -164,6 +169,18 @@ impl Limits {
     pub(super) async fn handover(&self, user_id: &str) -> Result<(), Problem> {
         let wait = self.take(&format!("handover:{user_id}"), HANDOVERS).await;
         wait.map_or(Ok(()), |wait| Err(too_many("places that you offer", wait)))
+    }
+
+    /// A page of Stripe's that is made for a payee.
+    pub(super) async fn payee_page(&self, user_id: &str) -> Result<(), Problem> {
+        let wait = self.take(&format!("payee-page:{user_id}"), PAYEE_PAGES).await;
+        wait.map_or(Ok(()), |wait| Err(too_many("pages of Stripe's", wait)))
+    }
+
+    /// A payment that a user begins, or goes on with.
+    pub(super) async fn checkout(&self, user_id: &str) -> Result<(), Problem> {
+        let wait = self.take(&format!("checkout:{user_id}"), CHECKOUTS).await;
+        wait.map_or(Ok(()), |wait| Err(too_many("payments that you begin", wait)))
     }
 
     /// Whether a link of a user is looked at.

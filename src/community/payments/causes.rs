@@ -40,7 +40,8 @@ pub(super) static PARKED: JobKind<OfEvent> =
 /// Asks for a refund that something else caused.
 pub(super) static ASK_REFUND: JobKind<OwedRefund> = JobKind::new("payment_refund_owed", &PAYMENT, 1);
 /// Asks once more for a refund that failed for want of money.
-pub(super) static ASK_AGAIN: JobKind<OfRefund> = JobKind::new("payment_refund_again", &PAYMENT, 1);
+pub(super) static ASK_AGAIN: JobKind<OfRefund> =
+    JobKind::new("payment_refund_again", &PAYMENT, 1).attempts(15);
 /// Asks Stripe how a payee's account is.
 pub(super) static PAYEE_NEWS: JobKind<OfAccount> = JobKind::new("payee_news", &PAYMENT, 1).attempts(6);
 /// Ends the page on which a thing is paid that is not to be had any more.

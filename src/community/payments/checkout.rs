@@ -14,7 +14,7 @@ use super::reads::{Order, Payment};
 use super::rules::Standing;
 use super::service::{Payments, gone, noted};
 use super::state::{Facts, Session, Stage};
-use super::stripe::{NewSession, Seen, Stripe, StripeError};
+use super::stripe::{NewSession, Seen, Stripe, StripeError, tellable};
 use crate::community::money::Money;
 
 /// How often a payment is looked at anew that others change meanwhile.
@@ -106,6 +106,9 @@ impl Payments {
         let expires_at =
             expires_at.ok_or_else(|| not_payable("it is not held for you long enough to be paid"))?;
         let fee = u128::from(total.minor) * u128::from(self.fee_basis_points) / WHOLE;
+        let fee = u64::try_from(fee).unwrap_or(total.minor).min(total.minor);
+        // Stripe knows fewer decimals of some currencies: what it cannot be told of the share is the payee's.
+        let fee = tellable(Money::new(fee, total.currency)).minor;
         Ok(Facts {
             purpose: order.purpose,
             thing: order.thing.clone(),
@@ -115,7 +118,7 @@ impl Payments {
             title: quote.title,
             lines: quote.lines,
             total,
-            fee: u64::try_from(fee).unwrap_or(total.minor).min(total.minor),
+            fee,
             account,
             made_at: now,
             expires_at,

@@ -16,6 +16,7 @@ pub mod payable;
 pub mod payees;
 pub mod quote;
 pub mod reads;
+mod retries;
 pub mod rules;
 mod saga;
 pub mod service;
@@ -161,6 +162,7 @@ impl Payments {
         (status = FORBIDDEN, body = Problem),
         (status = NOT_FOUND, body = Problem),
         (status = CONFLICT, body = Problem),
+        (status = TOO_MANY_REQUESTS, body = Problem),
         (status = SERVICE_UNAVAILABLE, body = Problem),
     ),
 )]
@@ -171,6 +173,7 @@ async fn checkout(
     ValidJson(body): ValidJson<NewCheckout>,
 ) -> Result<(StatusCode, Json<CheckoutBody>), Problem> {
     let (purpose, thing) = (body.purpose.0, body.thing_id.into_string());
+    community.limits.checkout(&identity.user_id).await?;
     let order = Order { purpose, thing, payer: identity.user_id };
     let made = community.payments.checkout(&order, new_id.into_text(), now()).await?;
     let body =

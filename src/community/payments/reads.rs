@@ -50,6 +50,7 @@ const PERSONAL: &[Fields] = &[
             "keys.f",
             "rows.f.refund.minor",
             "rows.f.refund.status",
+            "rows.f.refund.covers",
             "rows.f.refund.at",
             "rows.d.dispute.**",
             "rows.l.posting.**",
@@ -135,7 +136,7 @@ const MOST_LOOKED_AT: usize = 2_000;
 /// Entries that are read at a time where others are left out.
 const READ_AT_ONCE: usize = 100;
 /// Refunds of a payment that are read. There are fewer of those that are asked for here.
-const MOST_REFUNDS_READ: usize = 100;
+pub(super) const MOST_REFUNDS_READ: usize = 100;
 /// Most disputes that are read. A bank has one of a payment, seldom two.
 const MOST_DISPUTES_READ: usize = 20;
 
@@ -192,6 +193,11 @@ pub enum Row {
 
 pub(super) fn event_key(id: &str) -> String {
     key(&["w", id])
+}
+
+/// Where the refunds of a payment are.
+pub(super) fn refunds_prefix() -> String {
+    prefix(&["f"])
 }
 
 pub(super) fn refund_key(id: &str) -> String {
@@ -268,7 +274,7 @@ impl PaymentReads {
 
     /// The refunds of a payment with their ids, by these.
     pub async fn refunds(&self, id: &str) -> Result<Vec<(String, Refund)>, StoreError> {
-        let range = RowRange::first(prefix(&["f"]), MOST_REFUNDS_READ);
+        let range = RowRange::first(refunds_prefix(), MOST_REFUNDS_READ);
         let rows = self.0.rows(&PAYMENTS, id, &range).await?.items.into_iter();
         let refunds = rows.filter_map(|(key, row)| match row {
             Row::Refund(refund) => Some((last_part(&key), refund)),

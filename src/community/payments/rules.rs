@@ -25,6 +25,8 @@ const MOST_TRIES: u32 = 8;
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
 /// The longest pause.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(24);
+/// Why a refund that was put off is not made any more: Stripe's dashboard sent money back meanwhile.
+const SENT_BY_HAND: &str = "sent_by_hand";
 /// How often is looked at what banks are at.
 const SELDOM: SignedDuration = SignedDuration::from_hours(6);
 
@@ -167,6 +169,19 @@ impl Head {
         self.refunds += u32::from(before.is_none());
     }
 
+    /// What Stripe's dashboard sends while something is owed stands for that, or it would go out once more; where it fails, that is
+    /// owed again.
+    fn cover(&mut self, before: Option<&Refund>, after: &mut Refund) {
+        let (did_count, counts) = (before.is_some_and(Refund::counts), after.counts());
+        if counts && !did_count {
+            after.covers = after.minor.min(self.failed);
+            self.failed = self.failed.saturating_sub(after.covers);
+        }
+        if did_count && !counts {
+            self.failed = self.failed.saturating_add(std::mem::take(&mut after.covers));
+        }
+    }
+
     /// What Stripe says of a refund: as it is then, and the money that moved. `None` where that is known already, and for an
     /// amount that the currency does not have.
     pub fn see_refund(
@@ -197,6 +212,9 @@ impl Head {
         if before == Some(&after) {
             return None;
         }
+        if seen.own.is_none() {
+            self.cover(before, &mut after);
+        }
         let was_gone = self.refunded;
         self.count_refund(before, &after);
         let (low, high) = (was_gone.min(self.refunded), was_gone.max(self.refunded));
@@ -216,6 +234,28 @@ impl Head {
         self.count_refund(Some(before), &after);
         self.failed = self.failed.saturating_add(after.minor);
         Some(after)
+    }
+
+    /// A refund that could not be sent yet gives way to what Stripe's dashboard sent since it was asked for: it does not go out by
+    /// itself any more, and what is missing of it is owed. As it is then, with the refunds of the dashboard, which stand for the
+    /// rest; `None` where there are none.
+    pub fn give_way(
+        &mut self,
+        before: &Refund,
+        refunds: Vec<(String, Refund)>,
+    ) -> Option<(Refund, Vec<(String, Refund)>)> {
+        let is_sent = |(id, one): &(String, Refund)| one.is_by_hand_since(id, before.at);
+        let mut sent: Vec<_> = refunds.into_iter().filter(is_sent).collect();
+        if sent.is_empty() {
+            return None;
+        }
+        let after = self.refuse_refund(before, SENT_BY_HAND.to_owned())?;
+        for (_, one) in &mut sent {
+            let covers = one.uncovering().min(self.failed);
+            one.covers = one.covers.saturating_add(covers);
+            self.failed = self.failed.saturating_sub(covers);
+        }
+        Some((after, sent))
     }
 
     /// An admin gives back by other means what could not go back, or a part of it.
@@ -275,7 +315,8 @@ impl Head {
             }
             Stage::Processing => Standing::Busy("a payment for this is under way"),
             Stage::Paid => Standing::Busy("this is paid"),
-            Stage::RefundDue if self.refundable() > 0 || self.refunding > 0 => {
+            // What is owed waits for an admin, and keeps nobody from paying once more.
+            Stage::RefundDue if self.refunding > 0 || self.refundable() > self.owed() => {
                 Standing::Busy("the money of the payment before is on its way back")
             }
             // Whoever gave up what was paid for may buy it again: whether that is so the thing itself has said by now.
@@ -320,6 +361,13 @@ impl Refund {
             && self.tries + 1 < MOST_TRIES;
         may_work.then(|| now.saturating_add(pause_before(self.tries + 1)).unwrap_or(now))
     }
+}
+
+/// What Stripe's dashboard sent since a refund was asked for and does not stand for what was owed: it may have been told before the
+/// failure that it makes good, so that much of the refund is not asked for again by itself.
+pub fn sent_by_hand_since(refunds: &[(String, Refund)], asked_at: Timestamp) -> u64 {
+    let sent = refunds.iter().filter(|(id, refund)| refund.is_by_hand_since(id, asked_at));
+    sent.map(|(_, refund)| refund.uncovering()).sum()
 }
 
 /// How long is waited before a refund is tried for the next time.

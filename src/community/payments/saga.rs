@@ -11,7 +11,7 @@ use mundotango_jobs::Failure;
 use super::checkout::{end_session, was_given_up};
 use super::payable::Payable;
 use super::reads::{Order, Payment};
-use super::rules::{RefundRefusal, is_want_of_money};
+use super::rules::{RefundRefusal, is_want_of_money, sent_by_hand_since};
 use super::service::{Payments, noted};
 use super::state::{Place, Stage};
 use super::store::{AskedRefund, RefundError};
@@ -161,7 +161,8 @@ impl Payments {
         intent: &str,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        for refund in stripe.refunds_of(intent).await.map_err(StripeError::failure)? {
+        // The oldest first: what failed is owed before the dashboard sends it again.
+        for refund in stripe.refunds_of(intent).await.map_err(StripeError::failure)?.into_iter().rev() {
             noted(self.store.see(id, None, Seen::Refund(refund), now).await?);
         }
         Ok(())
@@ -199,8 +200,10 @@ impl Payments {
             let refund = reads.refund(id, refund_id).await?;
             Ok(refund.is_some_and(|refund| refund.status == RefundStatus::Due))
         };
-        if now.duration_since(refund.at) > KEY_IS_KEPT {
+        // Others may have lost patience, and have sent it by Stripe's dashboard.
+        if refund.tries > 0 || now.duration_since(refund.at) > KEY_IS_KEPT {
             self.see_refunds(stripe, id, intent, now).await?;
+            noted(self.store.give_way(id, refund_id, now).await?);
             if !is_due().await? {
                 return Ok(());
             }
@@ -215,6 +218,7 @@ impl Payments {
             intent,
             amount: Some(amount).filter(|_| !is_whole),
             is_connected: payment.facts.account.is_some(),
+            has_share: payment.facts.fee > 0,
         };
         match stripe.create_refund(&new).await {
             Ok(seen) => {
@@ -247,9 +251,17 @@ impl Payments {
         }
     }
 
-    /// Asks once more for a refund that failed for want of money.
+    /// Asks once more for a refund that failed for want of money, unless Stripe's dashboard has sent it meanwhile.
     pub async fn ask_again(&self, id: &str, refund_id: &str, now: Timestamp) -> Result<(), Failure> {
-        noted(self.store.ask_again(id, refund_id, now).await?);
+        let reads = self.store.reads();
+        let Some(payment) = reads.payment(id).await? else { return Ok(()) };
+        if let Some((stripe, intent)) = self.stripe.as_ref().zip(payment.head.intent.as_deref()) {
+            self.see_refunds(stripe, id, intent, now).await?;
+        }
+        let refunds = reads.refunds(id).await?;
+        let Some((_, failed)) = refunds.iter().find(|(own, _)| own == refund_id) else { return Ok(()) };
+        let by_hand = sent_by_hand_since(&refunds, failed.at);
+        noted(self.store.ask_again(id, refund_id, by_hand, now).await?);
         Ok(())
     }
 

@@ -134,10 +134,13 @@ impl From<StripeError> for Problem {
                 Self::unavailable("payments do not work at the moment")
             }
             StripeError::Unknown(_) => Self::unavailable("Stripe does not answer as it should"),
-            StripeError::Unavailable { after, .. } => {
+            StripeError::Unavailable(_) => {
                 tracing::warn!(%error, "a payment waits");
-                let problem = Self::unavailable("Stripe does not answer as it should");
-                after.map_or(problem.clone(), |after| problem.with_retry_after(after))
+                Self::unavailable("Stripe does not answer as it should")
+            }
+            StripeError::Busy { after, .. } => {
+                tracing::warn!(%error, "a payment waits");
+                Self::unavailable("Stripe takes no more calls at the moment").with_retry_after(*after)
             }
             StripeError::Resting { after, .. } => {
                 Self::unavailable("Stripe does not answer as it should").with_retry_after(*after)

@@ -150,7 +150,7 @@ pub struct Head {
     pub refunding: u64,
     /// What banks took back: the sum of disputes that are open or lost.
     pub disputed: u64,
-    /// What was asked for here and did not go back, less what was asked for again or settled since.
+    /// What was asked for here and did not go back, less what was asked for again, sent by Stripe's dashboard or settled since.
     pub failed: u64,
     /// Why the last of that did not, as Stripe says it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -212,6 +212,11 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over so")]
+fn is_nothing(minor: &u64) -> bool {
+    *minor == 0
+}
+
 /// A refund.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refund {
@@ -237,6 +242,9 @@ pub struct Refund {
     /// Until when it is not tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// How much of what was owed it stands for, where Stripe's dashboard made it: that is owed again if it fails.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub covers: u64,
     /// When it was asked for, or seen first.
     pub at: Timestamp,
 }
@@ -253,6 +261,7 @@ impl Refund {
             refused: None,
             tries: 0,
             not_before: None,
+            covers: 0,
             at,
         }
     }
@@ -264,6 +273,22 @@ impl Refund {
             RefundStatus::Succeeded | RefundStatus::Settled => (0, self.minor),
             RefundStatus::Refused | RefundStatus::Failed => (0, 0),
         }
+    }
+
+    /// Whether it went back, or is on its way.
+    pub(super) fn counts(&self) -> bool {
+        self.shares() != (0, 0)
+    }
+
+    /// Whether Stripe's dashboard made it, whose refunds have here the id that they have at Stripe, at that time or later, and not
+    /// all of it stands for something that was owed.
+    pub(super) fn is_by_hand_since(&self, id: &str, at: Timestamp) -> bool {
+        self.stripe.as_deref() == Some(id) && self.counts() && self.at >= at && self.uncovering() > 0
+    }
+
+    /// How much of it stands for nothing that was owed.
+    pub(super) fn uncovering(&self) -> u64 {
+        self.minor.saturating_sub(self.covers)
     }
 }
 

@@ -62,9 +62,9 @@ pub struct SettledOtherwise {
     pub act: Act,
 }
 
-type Paying<'a> = Part<'a, Facts, Head, Row>;
+pub(super) type Paying<'a> = Part<'a, Facts, Head, Row>;
 
-fn refund_in(part: &mut Paying<'_>, id: &str) -> Option<Refund> {
+pub(super) fn refund_in(part: &mut Paying<'_>, id: &str) -> Option<Refund> {
     match part.row(&refund_key(id)) {
         Some(Row::Refund(refund)) => Some(refund.clone()),
         _ => None,
@@ -72,9 +72,9 @@ fn refund_in(part: &mut Paying<'_>, id: &str) -> Option<Refund> {
 }
 
 /// A change on its way.
-struct Changing<'a> {
-    id: &'a str,
-    has_changed: bool,
+pub(super) struct Changing<'a> {
+    pub(super) id: &'a str,
+    pub(super) has_changed: bool,
     postings: BTreeMap<String, Posting>,
     told: Vec<Told>,
 }
@@ -224,7 +224,7 @@ impl PaymentStore {
         made.ok_or_else(|| StoreError::Unavailable("a payment that was made is not there".to_owned()))
     }
 
-    async fn change<E: From<StoreError> + Send + 'static>(
+    pub(super) async fn change<E: From<StoreError> + Send + 'static>(
         &self,
         id: &str,
         wants: Wants,
@@ -352,64 +352,6 @@ impl PaymentStore {
                 part.set(refund_key(&refund_id), Row::Refund(after));
                 changing.has_changed = true;
             }
-            Ok(())
-        })
-        .await
-    }
-
-    /// Puts a refund off for which there is no money at Stripe, after so many tries; it is refused where that was tried often
-    /// enough.
-    pub async fn put_off_refund(
-        &self,
-        id: &str,
-        refund_id: &str,
-        tries: u32,
-        why: String,
-        now: Timestamp,
-    ) -> Result<Option<Changed>, StoreError> {
-        let refund_id = refund_id.to_owned();
-        let wants = Wants::head().row(refund_key(&refund_id));
-        self.change(id, wants, now, move |changing, part| {
-            let before = refund_in(part, &refund_id);
-            let is_it = |refund: &Refund| refund.status == RefundStatus::Due && refund.tries == tries;
-            let Some(before) = before.filter(is_it) else { return Ok(()) };
-            let after = match before.put_off(why.clone(), now) {
-                Some(after) => {
-                    part.emit(&causes::refund_at(changing.id, &refund_id, after.not_before.unwrap_or(now))?)?;
-                    Some(after)
-                }
-                None => part.head.refuse_refund(&before, why.clone()),
-            };
-            if let Some(after) = after {
-                part.set(refund_key(&refund_id), Row::Refund(after));
-                changing.has_changed = true;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// Asks once more for a refund that failed for want of money, as far as that is still owed.
-    pub async fn ask_again(
-        &self,
-        id: &str,
-        refund_id: &str,
-        now: Timestamp,
-    ) -> Result<Option<Changed>, StoreError> {
-        let (refund_id, again) = (refund_id.to_owned(), format!("{refund_id}.again"));
-        let wants = Wants::head().row(refund_key(&refund_id)).row(refund_key(&again));
-        self.change(id, wants, now, move |changing, part| {
-            let (failed, is_asked) = (refund_in(part, &refund_id), refund_in(part, &again).is_some());
-            let Some(failed) = failed.filter(|_| !is_asked) else { return Ok(()) };
-            let minor = failed.minor.min(part.head.owed());
-            let currency = part.facts.total.currency;
-            let by = failed.by.clone();
-            let asked = part.head.ask_refund(currency, Some(minor), by, failed.reason.clone(), now);
-            // Nothing is owed any more, or too many were asked for: then it stays in the list.
-            let Ok(refund) = asked else { return Ok(()) };
-            part.set(refund_key(&again), Row::Refund(Refund { tries: failed.tries + 1, ..refund }));
-            part.emit(&causes::refund(changing.id, &again)?)?;
-            changing.has_changed = true;
             Ok(())
         })
         .await

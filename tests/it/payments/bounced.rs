@@ -171,6 +171,114 @@ async fn a_refund_that_bounces_for_want_of_money_is_asked_for_once_more() {
     assert_eq!(world.told(), ["paymentRefunded", "paymentRefunded"], "nobody is told of what is tried again");
 }
 
+/// A refund of 15 fails for want of money, and an admin sends it by Stripe's dashboard before it is tried again.
+async fn sent_by_hand() -> (World, String, String) {
+    let world = World::new().await;
+    let (id, intent) = paid(&world, "ana").await;
+    world.stripe.account().refunds_begin = "pending";
+    ask(&world, &id, Some(1500)).await.unwrap();
+    world.work().await;
+    let refund = world.stripe.account().refunds().pop().unwrap();
+    world.stripe.account().bounce_refund(&refund, "insufficient_funds");
+    world.stripe.account().refunds_begin = "succeeded";
+    world.stripe.account().refund_by_hand(&intent, 1500);
+    (world, id, intent)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_dashboard_sent_is_owed_no_longer_until_it_bounces() {
+    let (world, id, intent) = sent_by_hand().await;
+    world.deliver_all().await;
+    world.work().await;
+    assert_eq!((world.payment(&id).await.head.owed(), owed(&world).await), (0, Vec::new()));
+    world.pass(HOUR * 3).await;
+    assert_eq!(world.stripe.account().refunded(&intent), 1500, "it goes out once");
+    assert_eq!(world.told(), ["paymentRefunded", "paymentRefunded"]);
+    let by_hand = world.stripe.account().refunds().pop().unwrap();
+    world.stripe.account().bounce_refund(&by_hand, "declined");
+    world.deliver_all().await;
+    world.pass(HOUR * 3).await;
+    let head = world.payment(&id).await.head;
+    assert_eq!((head.refunded, head.owed(), owed(&world).await), (0, 1500, vec![id]));
+    assert_eq!(
+        (world.told(), world.stripe.account().refunded(&intent)),
+        (vec!["refundFailed".to_owned()], 0)
+    );
+}
+
+/// Stripe tells of it late, twice and in any order, or not at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_dashboard_sent_does_not_go_out_once_more_whatever_is_told() {
+    for seed in 0..12 {
+        let (world, id, intent) = sent_by_hand().await;
+        let events = world.stripe.account().take_events();
+        let is_told = |event: &&Value| seed < 8 || event["type"] == "refund.failed";
+        let told: Vec<_> = events.iter().filter(is_told).cloned().collect();
+        for event in shuffled(&told, 2, seed) {
+            world.deliver(&event).await.unwrap();
+            if seed % 2 == 0 {
+                world.work().await;
+            }
+        }
+        world.pass(HOUR * 3).await;
+        assert_eq!(world.stripe.account().refunded(&intent), 1500, "seed {seed}");
+        let head = world.payment(&id).await.head;
+        assert_eq!((head.refunded, head.refunding), (1500, 0), "seed {seed}");
+        assert_eq!((world.balance("stripe:EUR").await, world.dead()), (1000, Vec::new()), "seed {seed}");
+    }
+}
+
+/// There is no money for a refund, and an admin sends it by Stripe's dashboard before it is tried again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_that_was_put_off_gives_way_to_the_dashboards() {
+    for (is_told, by_hand, owes) in [(true, 1000, 0), (false, 1000, 0), (true, 400, 600)] {
+        let world = World::new().await;
+        let (id, intent) = paid(&world, "ana").await;
+        world.stripe.account().refuses_refunds.push_back("balance_insufficient");
+        let own = ask(&world, &id, Some(1000)).await.unwrap();
+        world.work().await;
+        world.stripe.account().refund_by_hand(&intent, by_hand);
+        if is_told {
+            world.deliver_all().await;
+        }
+        world.pass(HOUR * 9).await;
+        assert_eq!(world.stripe.account().refunded(&intent), by_hand, "it goes out once");
+        let head = world.payment(&id).await.head;
+        assert_eq!((head.refunded, head.refunding, head.owed()), (by_hand, 0, owes), "{is_told}");
+        let row = world.payments.store().reads().refund(&id, &own).await.unwrap().unwrap();
+        assert_eq!((row.status, row.refused.as_deref()), (RefundStatus::Refused, Some("sent_by_hand")));
+        let told: &[&str] =
+            if owes > 0 { &["paymentRefunded", "refundFailed"] } else { &["paymentRefunded"] };
+        assert_eq!(world.told(), told, "{is_told}");
+    }
+}
+
+/// There was no room, and the money that goes back does not arrive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_money_did_not_arrive_may_buy_again() {
+    let world = World::new().await;
+    let id = world.checkout("ana").await.unwrap().payment_id;
+    let session = world.session();
+    world.door.set_room(0);
+    world.stripe.account().pay(&session);
+    world.deliver_all().await;
+    world.work().await;
+    let refund = world.stripe.account().refunds().pop().unwrap();
+    world.stripe.account().bounce_refund(&refund, "expired_or_canceled_card");
+    world.deliver_all().await;
+    world.work().await;
+    let payment = world.payment(&id).await;
+    assert_eq!((payment.status(), payment.head.owed()), (Status::RefundDue, 2500));
+    world.door.set_room(1);
+    let (second, _) = paid(&world, "ana").await;
+    assert_ne!(second, id);
+    // What is owed of the first one goes back, and takes nothing of the second.
+    ask(&world, &id, None).await.unwrap();
+    world.work().await;
+    assert_eq!((world.status(&id).await, world.status(&second).await), (Status::Refunded, Status::Fulfilled));
+    assert_eq!(world.door.has("ana"), Some(second));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_stripe_refuses_for_a_dispute_is_owed_and_goes_back_once_that_is_won() {
     // The bank asks, and has taken nothing.

@@ -1,5 +1,6 @@
 //! The calls of Stripe's API by themselves.
 
+use futures_util::future::join_all;
 use mundotango::community::money::{Currency, Money};
 use mundotango::community::payments::stripe::{
     NewRefund, NewSession, RefundStatus, SessionStatus, Stripe, StripeError,
@@ -112,15 +113,24 @@ async fn sessions_end_intents_name_payments_and_refunds_are_listed() {
     let other = client.expire_session(&second, &open.id).await;
     assert!(matches!(other, Err(StripeError::Refused { status: 400, .. })), "{other:?}");
 
-    let paid = client.create_session(&session(&stripe, &second, money(1250, "EUR"))).await.unwrap();
+    let connected = Some(("acct_1", money(30, "EUR")));
+    let new = NewSession { connected, ..session(&stripe, &second, money(1250, "EUR")) };
+    let paid = client.create_session(&new).await.unwrap();
     stripe.account().pay(&paid.id);
     let seen = client.session(&paid.id).await.unwrap();
     assert!(seen.is_paid && !seen.has_failed && seen.status == SessionStatus::Complete);
     let intent = seen.intent.unwrap();
     assert_eq!(client.payment_of(&intent).await.unwrap(), Some(second.clone()));
     let amount = Some(money(750, "EUR"));
-    let new =
-        NewRefund { payment: &second, refund: "r1", tries: 0, intent: &intent, amount, is_connected: true };
+    let new = NewRefund {
+        payment: &second,
+        refund: "r1",
+        tries: 0,
+        intent: &intent,
+        amount,
+        is_connected: true,
+        has_share: true,
+    };
     for _ in 0..2 {
         let made = client.create_refund(&new).await.unwrap();
         assert_eq!(
@@ -132,6 +142,7 @@ async fn sessions_end_intents_name_payments_and_refunds_are_listed() {
     assert_eq!(client.create_refund(&whole).await.unwrap().amount, 3000);
     let asked = stripe.asked("POST", "/refunds");
     assert_eq!(asked[0].form["reverse_transfer"], "true");
+    assert_eq!(asked[0].form["refund_application_fee"], "true");
     let listed = client.refunds_of(&intent).await.unwrap();
     let own: Vec<_> = listed.iter().map(|one| one.own.as_deref()).collect();
     assert_eq!(own, [Some("r2"), Some("r1")]);
@@ -155,4 +166,48 @@ async fn after_failures_in_a_row_calls_rest() {
     let rests = client.payment_of("pi_1").await;
     assert!(matches!(rests, Err(StripeError::Resting { .. })), "{rests:?}");
     assert_eq!(stripe.asked("GET", "/payment_intents/pi_1").len(), 15);
+}
+
+/// Who calls too often is put off; that closes the way for nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_are_too_many_are_no_failures_of_stripe() {
+    let (stripe, client) = client().await;
+    for status in [429, 409] {
+        for _ in 0..24 {
+            stripe.next("/payment_intents/pi_1", Mishap::Fails(status));
+        }
+        let calls = join_all((0..8).map(|_| client.payment_of("pi_1"))).await;
+        assert!(calls.iter().all(|one| matches!(one, Err(StripeError::Busy { .. }))), "{calls:?}");
+    }
+    assert_eq!(stripe.asked("GET", "/payment_intents/pi_1").len(), 48);
+    let next = client.payment_of("pi_1").await;
+    assert!(matches!(next, Err(StripeError::Refused { status: 404, .. })), "{next:?}");
+}
+
+/// Stripe refuses to give a share back that nobody took.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_payment_without_a_share_none_is_asked_back() {
+    let (stripe, client) = client().await;
+    let payment = new_id();
+    let connected = Some(("acct_1", money(0, "EUR")));
+    let new = NewSession { connected, ..session(&stripe, &payment, money(1250, "EUR")) };
+    let paid = client.create_session(&new).await.unwrap();
+    stripe.account().pay(&paid.id);
+    let intent = stripe.account().intent_of(&paid.id);
+    let new = NewRefund {
+        payment: &payment,
+        refund: "r1",
+        tries: 0,
+        intent: &intent,
+        amount: None,
+        is_connected: true,
+        has_share: true,
+    };
+    let refused = client.create_refund(&new).await.unwrap_err();
+    assert!(refused.to_string().contains("has no application fee"), "{refused}");
+    let made = client.create_refund(&NewRefund { has_share: false, ..new }).await.unwrap();
+    assert_eq!((made.amount, made.status), (3750, RefundStatus::Succeeded));
+    let asked = stripe.asked("POST", "/refunds").pop().unwrap().form;
+    assert_eq!(asked["reverse_transfer"], "true");
+    assert!(!asked.contains_key("refund_application_fee"), "{asked:?}");
 }

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+use jiff::SignedDuration;
 use mundotango_protocol::new_id;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use super::World;
 use super::salon::Salon;
 use crate::server::{Server, until};
 use crate::stripe::{Mishap, shuffled};
@@ -23,6 +26,16 @@ impl Salon {
         let (status, page) = self.server.call(Method::POST, PAYEE, Some(&self.host.token), None).await;
         assert_eq!(status, StatusCode::OK, "{page}");
         page["url"].as_str().unwrap().to_owned()
+    }
+
+    /// The host has an account that takes money; its name.
+    async fn is_ready(&self) -> String {
+        self.onboarding().await;
+        let account = self.stripe.account().connected().pop().unwrap();
+        self.stripe.account().judge(&account, true, &[], None);
+        self.deliver().await;
+        self.when_payee("ready").await;
+        account
     }
 
     async fn payee(&self) -> Value {
@@ -100,11 +113,7 @@ async fn a_payee_goes_through_stripes_pages_and_the_money_goes_on() {
 async fn an_account_that_is_cut_off_is_none_in_whatever_order_that_is_told() {
     for seed in 0..3 {
         let salon = Salon::connected().await;
-        salon.onboarding().await;
-        let account = salon.stripe.account().connected().pop().unwrap();
-        salon.stripe.account().judge(&account, true, &[], None);
-        salon.deliver().await;
-        salon.when_payee("ready").await;
+        let account = salon.is_ready().await;
         salon.stripe.account().judge(&account, true, &[], None);
         salon.stripe.account().cut_off(&account);
         let events = salon.stripe.account().take_events();
@@ -171,4 +180,65 @@ async fn where_no_money_goes_on_there_is_nothing_to_connect() {
     }
     let (status, _) = salon.server.call(Method::GET, PAYEE, None, None).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
+}
+
+/// The platform's share goes back with the rest; where it took none, Stripe is not asked for one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_went_on_to_a_payee_goes_back_with_and_without_a_share() {
+    for (points, share) in [("0", None), ("250", Some("true"))] {
+        let settings = [("PAYMENTS__CONNECT", "true"), ("PAYMENTS__FEE_BASIS_POINTS", points)];
+        let salon = Salon::open_with(&settings).await;
+        let ana = salon.server.register("ana").await;
+        salon.is_ready().await;
+        let event = salon.event(2, json!({})).await;
+        assert_eq!(salon.answer(&event, &ana, json!({})).await, "held");
+        let payment = salon.checkout("ticket", &event, &ana).await;
+        salon.pay(&salon.session()).await;
+        salon.when(&payment, &ana, "fulfilled").await;
+        let path = format!("/api/payments/{payment}/refund");
+        let (status, answer) = salon.server.post(&path, &salon.host, json!({})).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+        salon.when(&payment, &ana, "refunded").await;
+        let asked = salon.stripe.asked("POST", "/refunds").pop().unwrap().form;
+        assert_eq!(asked.get("refund_application_fee").map(String::as_str), share, "{points}: {asked:?}");
+        assert_eq!(asked["reverse_transfer"], "true");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payee_has_ten_pages_an_hour_and_stripe_is_asked_for_no_more() {
+    let salon = Salon::connected().await;
+    let dashboard = format!("{PAYEE}/dashboard");
+    let ask = async |path: &str| {
+        let (status, answer) = salon.server.call(Method::POST, path, Some(&salon.host.token), None).await;
+        (status, answer["code"].clone())
+    };
+    let account = salon.is_ready().await;
+    for number in 1..10 {
+        let path = if number % 2 == 0 { PAYEE } else { dashboard.as_str() };
+        assert_eq!(ask(path).await, (StatusCode::OK, Value::Null), "{number}");
+    }
+    for path in [PAYEE, dashboard.as_str()] {
+        assert_eq!(ask(path).await, (StatusCode::TOO_MANY_REQUESTS, json!("too_many_requests")), "{path}");
+    }
+    let links = salon.stripe.asked("POST", "/account_links").len();
+    let logins = salon.stripe.asked("POST", &format!("/accounts/{account}/login_links")).len();
+    assert_eq!((links, logins), (5, 5));
+    let ana = salon.server.register("ana").await;
+    let (status, page) = salon.server.call(Method::POST, PAYEE, Some(&ana.token), None).await;
+    assert_eq!(status, StatusCode::OK, "those of others are theirs: {page}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_many_want_to_know_stripe_is_asked_for_a_payee_once_in_ten_seconds() {
+    let world = World::with(|options| options.connect = true).await;
+    let account = world.payments.account_for("host", world.now()).await.unwrap();
+    let payers: Vec<_> = (0..20).map(|number| format!("payer {number}")).collect();
+    for round in 1..=3 {
+        world.pass(SignedDuration::from_secs(11)).await;
+        for refused in join_all(payers.iter().map(|payer| world.checkout(payer))).await {
+            assert_eq!(refused.unwrap_err().status().as_u16(), 409);
+        }
+        assert_eq!(world.stripe.asked("GET", &format!("/accounts/{account}")).len(), round);
+    }
 }

@@ -72,6 +72,7 @@ pub async fn payments(nodes: &[Db; 2]) {
     an_event_changes_a_payment_once(&stores).await;
     refunds_never_exceed_what_came(&stores).await;
     Box::pin(what_could_not_go_back_is_listed(&stores)).await;
+    Box::pin(what_the_dashboard_sends_is_owed_no_longer(&stores)).await;
     Box::pin(a_payee_has_one_account(&nodes.clone().map(PayeeStore::new))).await;
     lists_are_in_order(&stores[0]).await;
     what_is_parked_is_found(&stores[0]).await;
@@ -227,7 +228,7 @@ async fn what_could_not_go_back_is_listed(stores: &[PaymentStore; 2]) {
     assert_eq!((read.head.owed(), read.head.failed_why.as_deref()), (1000, Some("insufficient_funds")));
     assert!(is_listed().await);
     for store in stores {
-        store.ask_again(&id, &refund.id, now()).await.unwrap();
+        store.ask_again(&id, &refund.id, 0, now()).await.unwrap();
     }
     let read = stores[0].reads().payment(&id).await.unwrap().unwrap();
     assert_eq!((read.head.owed(), read.head.refunding, read.head.refunds), (0, 1000, 2), "once");
@@ -255,6 +256,53 @@ async fn what_could_not_go_back_is_listed(stores: &[PaymentStore; 2]) {
     assert!(!is_listed().await);
 }
 
+async fn what_the_dashboard_sends_is_owed_no_longer(stores: &[PaymentStore; 2]) {
+    let id = begun(&stores[0], &order()).await.id;
+    stores[0].see(&id, None, paid(), now()).await.unwrap();
+    stores[0].settle(&id, Place::Taken, now()).await.unwrap();
+    let refund = asked(Some(1500));
+    stores[0].ask_refund(&id, refund.clone(), now()).await.unwrap();
+    let tell = async |stripe: &str, own: Option<&String>, status: RefundStatus| {
+        let seen = SeenRefund {
+            id: stripe.to_owned(),
+            own: own.cloned(),
+            amount: 1500,
+            status,
+            why: (status == RefundStatus::Failed).then(|| "insufficient_funds".to_owned()),
+        };
+        for store in stores {
+            store.see(&id, None, Seen::Refund(seen.clone()), now()).await.unwrap();
+        }
+        let head = stores[0].reads().payment(&id).await.unwrap().unwrap().head;
+        (head.owed(), head.refunding, head.refunded)
+    };
+    let own = Some(&refund.id);
+    assert_eq!(tell("re_1", own, RefundStatus::Failed).await, (1500, 0, 0));
+    assert_eq!(tell("re_2", None, RefundStatus::Pending).await, (0, 1500, 0));
+    let again = format!("{}.again", refund.id);
+    stores[1].ask_again(&id, &refund.id, 0, now()).await.unwrap();
+    assert_eq!(stores[0].reads().refund(&id, &again).await.unwrap(), None, "it is on its way");
+    let row = stores[0].reads().refund(&id, "re_2").await.unwrap().unwrap();
+    assert_eq!((row.minor, row.covers), (1500, 1500));
+    assert_eq!(tell("re_2", None, RefundStatus::Failed).await, (1500, 0, 0));
+    // So much of it may have been sent.
+    stores[0].ask_again(&id, &refund.id, 1000, now()).await.unwrap();
+    let row = stores[1].reads().refund(&id, &again).await.unwrap().unwrap();
+    assert_eq!((row.minor, row.status), (500, RefundStatus::Due));
+    // What the dashboard sends stands for the rest.
+    assert_eq!(tell("re_3", None, RefundStatus::Succeeded).await, (0, 500, 1500));
+    // That much of it was sent after the last one was asked for, which gives way.
+    for store in stores {
+        store.give_way(&id, &again, now()).await.unwrap();
+    }
+    let row = stores[0].reads().refund(&id, &again).await.unwrap().unwrap();
+    assert_eq!(row.status, RefundStatus::Refused);
+    let row = stores[1].reads().refund(&id, "re_3").await.unwrap().unwrap();
+    assert_eq!(row.covers, 1500);
+    let head = stores[1].reads().payment(&id).await.unwrap().unwrap().head;
+    assert_eq!((head.owed(), head.refunding, head.refunded), (0, 0, 1500));
+}
+
 async fn a_payee_has_one_account(stores: &[PayeeStore; 2]) {
     let (user, account) = (new_id(), format!("acct_{}", new_id()));
     let seen = SeenAccount {
@@ -274,6 +322,14 @@ async fn a_payee_has_one_account(stores: &[PayeeStore; 2]) {
     assert!(all.iter().all(|one| one.as_ref() == Some(&account)), "{all:?}");
     assert_eq!(stores[1].owner_of(&account).await.unwrap(), Some(user.clone()));
     assert_eq!(stores[0].owner_of("acct_of_others").await.unwrap(), None);
+    // Of those who read it when it is old one has Stripe asked.
+    let later = now() + SignedDuration::from_mins(1);
+    let mut all = JoinSet::new();
+    for number in 0..10 {
+        let (store, user) = (stores[number % 2].clone(), user.clone());
+        all.spawn(async move { store.ask(&user, later).await.unwrap() });
+    }
+    assert_eq!(all.join_all().await.into_iter().filter(|asks| *asks).count(), 1);
     // Of two answers of Stripe's that were asked for at the same time one counts.
     let version = stores[0].of(&user).await.unwrap().version;
     assert!(stores[0].note(&user, version, Some(seen.clone()), now()).await.unwrap());

@@ -32,6 +32,10 @@ struct Intent {
     currency: String,
     status: &'static str,
     metadata: Value,
+    /// It went on to a connected account.
+    is_transferred: bool,
+    /// The platform took a share of it.
+    has_fee: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -92,6 +96,12 @@ pub fn refused(status: u16, kind: &str, code: &str) -> Answer {
 
 fn invalid(code: &str) -> Answer {
     refused(400, "invalid_request_error", code)
+}
+
+/// An error that Stripe says in words alone.
+fn refused_in_words(message: String) -> Answer {
+    let error = json!({"type": "invalid_request_error", "message": message});
+    Answer { status: 400, body: json!({"error": error}) }
 }
 
 /// The metadata of a form, or of a field of it.
@@ -247,6 +257,11 @@ impl Account {
         if destination.is_some_and(|account| self.connected.get(account).is_some_and(|one| !one.works)) {
             return invalid("insufficient_capabilities_for_transfer");
         }
+        let fee =
+            form.get("payment_intent_data[application_fee_amount]").map(|fee| fee.parse::<u64>().unwrap());
+        if fee.is_some_and(|fee| fee == 0 || fee > amount) {
+            return invalid("parameter_invalid_integer");
+        }
         let id = self.id("cs");
         let session = Session {
             form: form.clone(),
@@ -290,6 +305,17 @@ impl Account {
         let Some(known) = self.intents.get(&intent) else {
             return refused(404, "invalid_request_error", "resource_missing");
         };
+        let asks = |name: &str| form.get(name).is_some_and(|value| value == "true");
+        if asks("reverse_transfer") && !known.is_transferred {
+            return refused_in_words(format!(
+                "Cannot reverse transfer on charge ch_{intent} because it does not have an associated transfer."
+            ));
+        }
+        if asks("refund_application_fee") && !known.has_fee {
+            return refused_in_words(format!(
+                "Attempting to refund_application_fee on charge ch_{intent}, but it has no application fee"
+            ));
+        }
         let left = known.amount.saturating_sub(self.refunded(&intent));
         let amount = form.get("amount").map_or(left, |amount| amount.parse().unwrap());
         if left == 0 {
@@ -390,6 +416,8 @@ impl Account {
             currency: session.form["line_items[0][price_data][currency]"].clone(),
             status: intent_status,
             metadata: metadata(&session.form, "payment_intent_data"),
+            is_transferred: session.form.contains_key("payment_intent_data[transfer_data][destination]"),
+            has_fee: session.form.contains_key("payment_intent_data[application_fee_amount]"),
         };
         let intent_id = self.id("pi");
         self.intents.insert(intent_id.clone(), intent);

@@ -100,8 +100,8 @@ impl Payments {
         if self.connects { Ok(stripe) } else { Err(connect_off()) }
     }
 
-    /// A page of Stripe's on which a payee says what is due, made anew; and the account, if there is none.
-    async fn onboarding_page(&self, user_id: &str, now: Timestamp) -> Result<PayeePage, Problem> {
+    /// The account of a payee, made if there is none.
+    pub async fn account_for(&self, user_id: &str, now: Timestamp) -> Result<String, Problem> {
         let stripe = self.connecting()?;
         let payee = self.payees.of(user_id).await?;
         let payee = if payee.account.is_some() {
@@ -111,8 +111,13 @@ impl Payments {
             let seen = stripe.create_account(user_id, payee.before).await.map_err(refused)?;
             self.payees.take(user_id, payee.before, seen, now).await?
         };
-        let meanwhile = || Problem::unavailable("the account was cut off at this moment");
-        let account = payee.account.ok_or_else(meanwhile)?;
+        payee.account.ok_or_else(|| Problem::unavailable("the account was cut off at this moment"))
+    }
+
+    /// A page of Stripe's on which a payee says what is due, made anew; and the account, if there is none.
+    async fn onboarding_page(&self, user_id: &str, now: Timestamp) -> Result<PayeePage, Problem> {
+        let stripe = self.connecting()?;
+        let account = self.account_for(user_id, now).await?;
         let page = |onboarding: &str| {
             let mut page = self.payee_url.clone();
             page.query_pairs_mut().append_pair("onboarding", onboarding);
@@ -124,10 +129,12 @@ impl Payments {
         Ok(PayeePage { url: link.url, expires_at })
     }
 
-    /// What is known of a payee; Stripe is asked where that is old, and what is kept counts where it does not answer.
+    /// What is known of a payee; Stripe is asked where that is old, by one reader at a time, and what is kept counts for the others
+    /// and where it does not answer.
     async fn payee(&self, user_id: &str, now: Timestamp) -> Result<Payee, StoreError> {
         let payee = self.payees.of(user_id).await?;
-        if !payee.is_stale(now) {
+        // Asked of the store once more, as others read it at the same time.
+        if !payee.is_to_be_asked(now) || !self.payees.ask(user_id, now).await? {
             return Ok(payee);
         }
         if let Err(error) = self.learn(user_id, now).await {
@@ -195,11 +202,15 @@ impl Payments {
     responses(
         (status = OK, body = PayeePage),
         (status = CONFLICT, body = Problem),
+        (status = TOO_MANY_REQUESTS, body = Problem),
         (status = SERVICE_UNAVAILABLE, body = Problem),
     ),
 )]
 async fn connect(identity: Identity, State(community): Shared) -> Result<Json<PayeePage>, Problem> {
-    Ok(Json(community.payments.onboarding_page(&identity.user_id, now()).await?))
+    let payments = &community.payments;
+    payments.connecting()?;
+    community.limits.payee_page(&identity.user_id).await?;
+    Ok(Json(payments.onboarding_page(&identity.user_id, now()).await?))
 }
 
 /// Whether you can take money, and what Stripe still wants to know.
@@ -219,6 +230,7 @@ async fn read(identity: Identity, State(community): Shared) -> Result<Json<Payee
     responses(
         (status = OK, body = PayeePage),
         (status = CONFLICT, body = Problem),
+        (status = TOO_MANY_REQUESTS, body = Problem),
         (status = SERVICE_UNAVAILABLE, body = Problem),
     ),
 )]
@@ -227,6 +239,7 @@ async fn dashboard(identity: Identity, State(community): Shared) -> Result<Json<
     let stripe = payments.connecting()?;
     let payee = payments.payees.of(&identity.user_id).await?;
     let account = payee.account.ok_or_else(|| not_ready("you have no account for payments yet"))?;
+    community.limits.payee_page(&identity.user_id).await?;
     let url = stripe.login_link(&account, &new_id()).await.map_err(refused)?;
     Ok(Json(PayeePage { url, expires_at: None }))
 }

@@ -26,6 +26,9 @@ pub struct Payee {
     /// When it said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seen_at: Option<Timestamp>,
+    /// When Stripe was asked last because it was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
     /// Rises with each change: who asked Stripe before the last one writes nothing.
     pub version: u64,
 }
@@ -65,6 +68,14 @@ impl Payee {
         let lasts = if self.state() == PayeeState::Ready { READY_FOR } else { UNREADY_FOR };
         let is_fresh = self.seen_at.is_some_and(|at| now.duration_since(at) < lasts);
         self.account.is_some() && !is_fresh
+    }
+
+    /// Whether Stripe is to be asked for who reads it now: of those who read it at the same time one asks, and the next one no sooner
+    /// than what is not ready is old.
+    pub fn is_to_be_asked(&self, now: Timestamp) -> bool {
+        // A clock that was ahead does not keep the others from asking.
+        let is_asked = self.asked_at.is_some_and(|at| now.duration_since(at).abs() < UNREADY_FOR);
+        self.is_stale(now) && !is_asked
     }
 
     /// Takes an account, unless there is one or others came and went meanwhile; whether it did.
@@ -130,6 +141,19 @@ mod tests {
             assert_eq!(payee.state(), state);
             assert_eq!(payee.ready_account().is_some(), state == PayeeState::Ready);
         }
+    }
+
+    #[test]
+    fn of_those_who_read_an_old_payee_one_has_stripe_asked() {
+        let mut payee = Payee::default();
+        assert!(!payee.is_to_be_asked(now()), "there is nothing to ask for");
+        payee.take(0, &account(false, None), now());
+        assert!(!payee.is_to_be_asked(now()));
+        let later = now() + UNREADY_FOR;
+        assert!(payee.is_to_be_asked(later));
+        payee.asked_at = Some(later);
+        assert!(!payee.is_to_be_asked(later) && payee.is_stale(later));
+        assert!(payee.is_to_be_asked(later + UNREADY_FOR), "nothing came of that");
     }
 
     #[test]

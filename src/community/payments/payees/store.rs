@@ -31,7 +31,7 @@ const PERSONAL: &[Fields] = &[
         Erasure::Removed,
         &["head.account", "head.seen.id"],
     ),
-    Fields::of_nobody(&["head.before", "head.version"]),
+    Fields::of_nobody(&["head.asked_at", "head.before", "head.version"]),
 ];
 
 /// Whose account at Stripe it is, by the account.
@@ -91,6 +91,18 @@ impl PayeeStore {
             Ok::<_, StoreError>(if is_taken { Decision::Write(payee) } else { Decision::Stands(payee) })
         });
         Ok(taken.await?.unwrap_or_default())
+    }
+
+    /// Whether who reads a payee now has Stripe asked; of those at the same time, on whatever nodes, one has.
+    pub async fn ask(&self, user_id: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let asked = self.0.change(&PAYEES, user_id, Wants::head(), move |part| {
+            let is_to_be_asked = part.head.is_to_be_asked(now);
+            if is_to_be_asked {
+                part.head.asked_at = Some(now);
+            }
+            Ok::<_, StoreError>(Decision::write_if(is_to_be_asked))
+        });
+        Ok(asked.await?.unwrap_or_default())
     }
 
     /// Notes what Stripe says who was asked after a version of a payee; whether that still counts.

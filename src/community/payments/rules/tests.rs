@@ -1,3 +1,7 @@
+//! What becomes of payments, whatever happens to them.
+
+mod by_hand;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -343,6 +347,15 @@ fn another_checkout_goes_on_with_the_payment_while_its_terms_hold() {
     assert!(matches!(standing(&paid, &same, now()), Standing::Busy(_)));
     paid.settle(Place::NoRoom, now());
     assert!(matches!(standing(&paid, &same, now()), Standing::Busy(_)), "its money is on its way back");
+    // It did not arrive: an admin looks at it, and nothing is on its way.
+    let due = Refund::due(TOTAL, now());
+    let own = SeenRefund { own: Some("own".to_owned()), ..refund("re_1", TOTAL, RefundStatus::Failed) };
+    paid.see_refund(&facts, Some(&due), &own, now()).unwrap();
+    assert_eq!((paid.owed(), standing(&paid, &same, now())), (TOTAL, Standing::Over));
+    let partly = Head { failed: TOTAL - 1, ..paid.clone() };
+    assert!(matches!(standing(&partly, &same, now()), Standing::Busy(_)), "the rest is still to be sent");
+    paid.ask_refund(facts.total.currency, Some(1), None, None, now()).unwrap();
+    assert!(matches!(standing(&paid, &same, now()), Standing::Busy(_)), "it is sent again");
     let expired = Kept::of(&[Seen::Session(session(SessionStatus::Expired, false, false))]).head;
     assert_eq!(standing(&expired, &same, now()), Standing::Over);
 }

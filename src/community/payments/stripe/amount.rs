@@ -38,6 +38,16 @@ pub(super) fn to_stripe(money: Money) -> Option<u64> {
     }
 }
 
+/// The most of an amount that Stripe can be told.
+pub fn tellable(money: Money) -> Money {
+    let step = match Unit::of(money.currency) {
+        Unit::Same | Unit::Hundredth => 1,
+        Unit::Whole => 100,
+        Unit::Tens => 10,
+    };
+    Money::new(money.minor - money.minor % step, money.currency)
+}
+
 /// The amount that Stripe tells, in the currency's smallest unit; `None` where it is none of the currency.
 pub fn from_stripe(amount: u64, currency: Currency) -> Option<u64> {
     match Unit::of(currency) {
@@ -83,6 +93,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_tellable_of_it_can_be_told(minor in 0..u64::from(u32::MAX), code in "EUR|JPY|ISK|UGX|MGA|KWD|HUF|CLP") {
+            let money = Money::new(minor, Currency::parse(&code).unwrap());
+            let most = tellable(money);
+            prop_assert!(to_stripe(most).is_some() && most.minor <= minor && minor - most.minor < 100);
+            prop_assert!(to_stripe(money).is_none() || most == money);
+        }
+
         #[test]
         fn t75_what_is_told_comes_back(minor in 0..u64::from(u32::MAX), code in "EUR|JPY|ISK|UGX|MGA|KWD|HUF|CLP") {
             let currency = Currency::parse(&code).unwrap();

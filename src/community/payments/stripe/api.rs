@@ -35,6 +35,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(300);
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 /// The longest wait that is asked for and kept.
 const MAX_WAIT: Duration = Duration::from_hours(1);
+/// How long is waited where Stripe takes no more calls and does not say for how long.
+const BUSY: Duration = Duration::from_secs(5);
 /// How long jobs wait where Stripe refuses the key.
 const MISCONFIGURED: Duration = Duration::from_mins(5);
 /// Most of an error's words that are quoted, in characters.
@@ -64,12 +66,15 @@ pub enum StripeError {
     #[error("what came of the first call is not known: {0}")]
     Unknown(String),
     /// Nobody knows what came of it, or nothing did: the same call may be made again.
-    #[error("Stripe does not answer as it should: {why}")]
-    Unavailable {
-        /// Why it failed.
+    #[error("Stripe does not answer as it should: {0}")]
+    Unavailable(String),
+    /// Stripe works and did nothing: too many calls were made, or another one with the same key is under way.
+    #[error("Stripe takes no more calls at the moment: {why}")]
+    Busy {
+        /// Why it was not taken.
         why: String,
-        /// The least pause, if Stripe asks for one.
-        after: Option<Duration>,
+        /// After how long a call may work.
+        after: Duration,
     },
     /// It was not made: others failed just before.
     #[error("{why}")]
@@ -88,19 +93,21 @@ impl StripeError {
         match self {
             Self::Refused { .. } => Failure::Hopeless(why),
             Self::Misconfigured(_) => Failure::Later { why, after: MISCONFIGURED },
-            Self::Unknown(_) => Failure::retry(why),
-            Self::Unavailable { after, .. } => Failure::Retry { why, after },
-            Self::Resting { after, .. } => Failure::Later { why, after },
+            Self::Unknown(_) | Self::Unavailable(_) => Failure::retry(why),
+            Self::Busy { after, .. } | Self::Resting { after, .. } => Failure::Later { why, after },
         }
     }
 
     /// What it says of Stripe itself.
     fn seen(&self) -> Seen {
         match self {
-            Self::Refused { .. } | Self::Misconfigured(_) | Self::Unknown(_) | Self::Resting { .. } => {
-                Seen::Works
-            }
-            Self::Unavailable { .. } => Seen::Fails,
+            // Whoever makes too many calls does not close the way for those who come later.
+            Self::Refused { .. }
+            | Self::Misconfigured(_)
+            | Self::Unknown(_)
+            | Self::Busy { .. }
+            | Self::Resting { .. } => Seen::Works,
+            Self::Unavailable(_) => Seen::Fails,
         }
     }
 }
@@ -141,6 +148,15 @@ pub(super) struct Api {
 struct Failed {
     error: StripeError,
     may_work: bool,
+    /// The least pause that Stripe asks for.
+    least_pause: Duration,
+}
+
+impl Failed {
+    /// Nobody knows what came of it.
+    fn unavailable(why: String) -> Self {
+        Self { error: StripeError::Unavailable(why), may_work: true, least_pause: Duration::ZERO }
+    }
 }
 
 impl Api {
@@ -193,7 +209,7 @@ impl Api {
         let body = outcome?;
         serde_json::from_slice(&body).map_err(|error| {
             tracing::error!(%error, "an answer of Stripe cannot be read");
-            StripeError::Unavailable { why: format!("the answer cannot be read: {error}"), after: None }
+            StripeError::Unavailable(format!("the answer cannot be read: {error}"))
         })
     }
 
@@ -205,11 +221,12 @@ impl Api {
                 Ok(body) => return Ok(body),
                 Err(failed) => failed,
             };
-            if !failed.may_work || tries == TRIES || begin.elapsed() + pause > PATIENCE {
+            let wait = pause.max(failed.least_pause);
+            if !failed.may_work || tries == TRIES || begin.elapsed() + wait > PATIENCE {
                 return Err(failed.error);
             }
             // Those that failed together do not come back together.
-            sleep(pause + pause.mul_f64(rand::random::<f64>() / 2.0)).await;
+            sleep(wait + pause.mul_f64(rand::random::<f64>() / 2.0)).await;
             (tries, pause) = (tries + 1, pause * 2);
         }
     }
@@ -231,8 +248,6 @@ impl Api {
                 .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(form.encoded()),
         };
-        let unavailable =
-            |why: String| Failed { error: StripeError::Unavailable { why, after: None }, may_work: true };
         let answered = timeout(ANSWER_TIMEOUT, async {
             let response = request.headers(self.headers.clone()).send().await?;
             let (status, headers) = (response.status(), response.headers().clone());
@@ -241,9 +256,13 @@ impl Api {
         let (status, headers, body) = match answered.await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
-                return Err(unavailable(format!("{:#}", anyhow::Error::from(error.without_url()))));
+                let why = format!("{:#}", anyhow::Error::from(error.without_url()));
+                return Err(Failed::unavailable(why));
             }
-            Err(_) => return Err(unavailable(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs()))),
+            Err(_) => {
+                let why = format!("no answer in {} s", ANSWER_TIMEOUT.as_secs());
+                return Err(Failed::unavailable(why));
+            }
         };
         if status.is_success() { Ok(body) } else { Err(failed(status, &headers, &body)) }
     }
@@ -269,6 +288,8 @@ fn failed(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failed {
     let why = format!("{} {} {message}", status.as_u16(), told.code);
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let is_replayed = header("idempotent-replayed") == Some("true");
+    let wait = header("retry-after").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+    let wait = wait.map(|wait| wait.min(MAX_WAIT));
     let (error, may_work) = match status.as_u16() {
         // Another call had the key, as where a setting was changed meanwhile.
         400 if told.kind == "idempotency_error" => (StripeError::Unknown(why), false),
@@ -277,13 +298,9 @@ fn failed(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failed {
             (StripeError::Refused { status: 403, code: told.code, message }, false)
         }
         401 | 403 | 300..=399 => (StripeError::Misconfigured(why), false),
-        409 | 429 => {
-            let wait =
-                header("retry-after").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
-            (StripeError::Unavailable { why, after: wait.map(|wait| wait.min(MAX_WAIT)) }, true)
-        }
+        409 | 429 => (StripeError::Busy { why, after: wait.unwrap_or(BUSY) }, true),
         500.. if is_replayed => (StripeError::Unknown(why), false),
-        500.. => (StripeError::Unavailable { why, after: None }, true),
+        500.. => (StripeError::Unavailable(why), true),
         status => (StripeError::Refused { status, code: told.code, message }, false),
     };
     let may_work = match header("stripe-should-retry") {
@@ -291,7 +308,7 @@ fn failed(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failed {
         Some("false") => false,
         _ => may_work,
     };
-    Failed { error, may_work }
+    Failed { error, may_work, least_pause: wait.unwrap_or_default() }
 }
 
 #[cfg(test)]
@@ -322,18 +339,25 @@ mod tests {
             let (error, may_work) = answer(status, &[], "no JSON");
             assert!(matches!(error, StripeError::Misconfigured(_)) && !may_work, "{error}");
         }
-        for status in [409, 429, 500, 502, 503, 504] {
+        for status in [500, 502, 503, 504] {
             let (error, may_work) = answer(status, &[], "");
-            assert!(matches!(error, StripeError::Unavailable { .. }) && may_work, "{error}");
+            assert!(matches!(error, StripeError::Unavailable(_)) && may_work, "{error}");
+            assert_eq!(error.seen(), Seen::Fails);
         }
-        let (error, _) = answer(429, &[("retry-after", "7")], "");
-        assert_eq!(
-            error.failure(),
-            Failure::Retry {
-                why: "Stripe does not answer as it should: 429  ".to_owned(),
-                after: Some(Duration::from_secs(7)),
-            }
-        );
+    }
+
+    #[test]
+    fn who_calls_too_often_waits_and_stripe_has_not_failed() {
+        for (status, headers, secs) in [
+            (429, &[("retry-after", "7")][..], 7),
+            (429, &[][..], BUSY.as_secs()),
+            (409, &[][..], BUSY.as_secs()),
+        ] {
+            let (error, may_work) = answer(status, headers, "");
+            assert_eq!((error.seen(), may_work), (Seen::Works, true), "{error}");
+            let after = Duration::from_secs(secs);
+            assert!(matches!(error.failure(), Failure::Later { after: wait, .. } if wait == after));
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ mod signature;
 use jiff::Timestamp;
 use mundotango_ops::Secret;
 
-pub use self::amount::from_stripe;
 use self::amount::to_stripe;
+pub use self::amount::{from_stripe, tellable};
 pub use self::api::StripeError;
 use self::api::{Api, Call, Form};
 pub use self::objects::{About, Link, News};
@@ -57,6 +57,9 @@ pub struct NewRefund<'a> {
     pub amount: Option<Money>,
     /// Whether it comes from a connected account.
     pub is_connected: bool,
+    /// Whether the platform took a share of the payment, of which a part goes back as well. Stripe refuses to give back of one
+    /// that there is not.
+    pub has_share: bool,
 }
 
 /// An account at Stripe.
@@ -122,7 +125,10 @@ impl Stripe {
             form = form.with("amount", told(amount)?);
         }
         if new.is_connected {
-            form = form.with("reverse_transfer", "true").with("refund_application_fee", "true");
+            form = form.with("reverse_transfer", "true");
+            if new.has_share {
+                form = form.with("refund_application_fee", "true");
+            }
         }
         let mut key = format!("{}.refund.{}", new.payment, new.refund);
         if new.tries > 0 {
