@@ -331,7 +331,7 @@ async fn what_fell_due_meanwhile_is_done_when_an_event_is_given_back(db: &Db) {
 
     let event = given(&store, event(start, None)).await;
     let elsewhere = |mut before: Edited| {
-        before.plan.location.text = "Another hall".to_owned();
+        "Another hall".clone_into(&mut before.plan.location.text);
         before
     };
     store.change(&event.id, at(-100), elsewhere, |_| NO_EFFECTS).await.unwrap().unwrap();
