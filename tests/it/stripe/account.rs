@@ -99,7 +99,7 @@ fn invalid(code: &str) -> Answer {
 }
 
 /// An error that Stripe says in words alone.
-fn refused_in_words(message: String) -> Answer {
+fn refused_in_words(message: &str) -> Answer {
     let error = json!({"type": "invalid_request_error", "message": message});
     Answer { status: 400, body: json!({"error": error}) }
 }
@@ -307,12 +307,12 @@ impl Account {
         };
         let asks = |name: &str| form.get(name).is_some_and(|value| value == "true");
         if asks("reverse_transfer") && !known.is_transferred {
-            return refused_in_words(format!(
+            return refused_in_words(&format!(
                 "Cannot reverse transfer on charge ch_{intent} because it does not have an associated transfer."
             ));
         }
         if asks("refund_application_fee") && !known.has_fee {
-            return refused_in_words(format!(
+            return refused_in_words(&format!(
                 "Attempting to refund_application_fee on charge ch_{intent}, but it has no application fee"
             ));
         }

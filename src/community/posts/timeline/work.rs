@@ -27,8 +27,7 @@ impl Handler<FanOut> for Fills {
         let next = self.timelines.fan_out(turn, now(), attempted.is_light()).await?;
         let Some(next) = next else { return Ok(()) };
         // The same name at each attempt: whoever does this turn again finds the next one.
-        let name =
-            format!("{}.{}.{}.timeline", outbox_key(attempted.caused_at()), next.post_id, next.turns);
+        let name = format!("{}.{}.{}.timeline", outbox_key(attempted.caused_at()), next.post_id, next.turns);
         let job = FAN_OUT.job(&next)?.group(next.post_id.as_str());
         self.jobs.enqueue_as(name, job).await.map(drop).map_err(Failure::retry)
     }
