@@ -92,7 +92,7 @@ impl Generator for Places {
         let (accommodation_type, called) = draw.popular_one(&TYPES);
         let title: Title = as_sent(format!("{called} near {}", words::venue(&mut draw)))?;
         let description: Description = as_sent(words::room(&mut draw))?;
-        let text: Place = as_sent(format!("Calle {}, {}", 1 + draw.below(200), town.name))?;
+        let text: Place = as_sent(format!("Via {}, {}", 1 + draw.below(200), town.name))?;
         let city: City = as_sent(town.name)?;
         // A few kilometres around the middle of the city.
         let coordinates = Coordinates {
