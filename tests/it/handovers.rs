@@ -221,7 +221,7 @@ async fn who_goes_is_asked_again_and_a_no_frees_the_place() {
     let (ana, beto) = (server.register("ana").await, server.register("beto").await);
     let carla = server.register("carla").await;
     // Two days and a moment before it, in which both answer.
-    let starts_at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2 * 24 * 3600 + 4);
+    let starts_at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2 * 24 * 3600 + 15);
     let asks = json!({"capacity": 1, "askAgainDays": 2, "eventDate": starts_at.to_string()});
     let path = event(&server, &ana, asks).await;
     for user in [&beto, &carla] {

@@ -202,7 +202,12 @@ async fn a_link_is_looked_at_once_and_its_preview_goes_with_it() {
     let edited = change(&server, &ana, &id, json!({"content": other})).await;
     assert_eq!(edited["preview"], Value::Null);
     assert_eq!(previewed(&server, &ben, &id).await["url"], other);
-    until("the post's channel hears of it", async || heard(&watched, &id).into_iter().next()).await;
+    until("the post's channel hears of it", async || {
+        let seen = watched.lock();
+        let is_told = |data: &Value| data["type"] == "post.previewed" || data["type"] == "post.changed";
+        seen.iter().any(|(_, data)| is_told(data) && data["postId"] == id).then_some(())
+    })
+    .await;
     let off = change(&server, &ana, &id, json!({"preview": false})).await;
     assert_eq!((&off["preview"], &off["revision"]), (&Value::Null, &json!(4)));
     change(&server, &ana, &id, json!({"preview": true})).await;

@@ -39,6 +39,13 @@ async fn a_channels_panic_loses_and_doubles_nothing() {
         }
         if content % 5 == 2 {
             panic(&server, json!({"channel": "posts:feed"})).await;
+            until("the channel is back", async || {
+                let channels = node(&server, &admin, "channels").await;
+                let mut children = channels["children"].as_array()?.iter();
+                let feed = children.find(|child| child["name"] == "posts:feed")?;
+                (feed["restarts"] == content / 5 + 1 && feed["state"] == "running").then_some(())
+            })
+            .await;
         }
     }
     assert_eq!(other.seen("subscribing") + other.seen("unsubscribed"), 0, "others notice nothing");

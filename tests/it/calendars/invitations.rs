@@ -59,7 +59,7 @@ async fn told(mail: &SmtpServer, username: &str, subject: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_is_in_the_calendar_of_who_is_going_moves_there_and_leaves_it() {
     let mail = SmtpServer::start();
-    let server = Server::start_with(&by_smtp(&mail.port, "2s")).await;
+    let server = Server::start_with(&by_smtp(&mail.port, "20s")).await;
     let root = server.user("root", "admin");
     let (ana, ben) = (server.register("ok-ana").await, server.register("ok-ben").await);
     let host = server.register("ok-host").await;
@@ -97,7 +97,7 @@ async fn an_event_is_in_the_calendar_of_who_is_going_moves_there_and_leaves_it()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_gets_a_place_gets_the_event_into_the_calendar() {
     let mail = SmtpServer::start();
-    let server = Server::start_with(&by_smtp(&mail.port, "2s")).await;
+    let server = Server::start_with(&by_smtp(&mail.port, "20s")).await;
     let (ana, ben) = (server.register("ok-ana").await, server.register("ok-ben").await);
     let body = json!({
         "title": "Clase", "eventDate": format!("{}T20:00", day(5)), "timeZone": "Europe/Berlin", "capacity": 1,
@@ -129,7 +129,7 @@ fn letters_about(mail: &SmtpServer, username: &str, subject: &str) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_a_series_is_one_letter_and_one_notification_for_each_who_is_concerned() {
     let mail = SmtpServer::start();
-    let server = Server::start_with(&by_smtp(&mail.port, "2s")).await;
+    let server = Server::start_with(&by_smtp(&mail.port, "20s")).await;
     let root = server.user("root", "admin");
     let (ana, ben) = (server.register("ok-ana").await, server.register("ok-ben").await);
     let (eva, host) = (server.register("ok-eva").await, server.register("ok-host").await);
@@ -199,7 +199,12 @@ async fn a_change_of_a_series_is_one_letter_and_one_notification_for_each_who_is
         assert_eq!(letters_about(&mail, user, "Changed: Milonga"), changed, "{user}");
         assert_eq!(letters_about(&mail, user, "Cancelled: Milonga"), cancelled, "{user}");
     }
-    let (_, told) = server.get("/api/notifications", &ana).await;
+    let told = until("Ana's list has the end", async || {
+        let (_, told) = server.get("/api/notifications", &ana).await;
+        let has_it = told["items"].as_array()?.iter().any(|one| one["kind"] == "seriesCancelled");
+        has_it.then_some(told)
+    })
+    .await;
     let kinds: Vec<_> =
         told["items"].as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
     for kind in ["seriesChanged", "seriesCancelled"] {

@@ -1,5 +1,7 @@
 //! Jobs that are done right after their cause: nothing of them is in a queue, unless an operator holds it.
 
+use std::time::Duration;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -52,6 +54,8 @@ async fn what_is_light_is_done_without_a_queue_unless_that_is_held() {
     .await;
 
     pause(&server, &root, true).await;
+    // Keepers look each second, and light jobs are done until then.
+    tokio::time::sleep(Duration::from_secs(4)).await;
     let so_far = done(&server, "points_note").await;
     post(&server, &ana).await;
     let kinds = until("they wait for their turn", async || {

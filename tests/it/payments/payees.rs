@@ -153,12 +153,13 @@ async fn a_node_that_dies_while_an_account_is_made_leaves_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn news_of_accounts_of_others_are_taken_and_forgotten() {
     let salon = Salon::connected().await;
+    salon.is_ready().await;
     let event = json!({
         "id": format!("evt_{}", new_id()), "type": "account.updated", "account": "acct_of_others",
         "data": {"object": {"id": "acct_of_others", "object": "account"}},
     });
     salon.deliver_all(&[event]).await;
-    assert_eq!(salon.payee().await["state"], "none");
+    assert_eq!(salon.payee().await["state"], "ready");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

