@@ -50,8 +50,13 @@ pub(super) fn put_login(part: &mut Owned<'_>, login: &Login) -> Result<(), Store
     let logins: Vec<_> = logins.filter_map(|(_, row)| as_login(Some(row)).cloned()).collect();
     // Whoever ends all logins by a link has an empty list, and hears of each device anew.
     let is_first = known.is_none() && logins.is_empty();
-    let mut devices = known.unwrap_or_default();
-    let news = Device::news(&devices, &logins, login).filter(|_| !is_first);
+    let mut devices = known.unwrap_or_else(|| {
+        // Of before it was remembered: those from where there are logins are known.
+        let mut devices = Vec::new();
+        logins.iter().for_each(|one| Device::note(&mut devices, one));
+        devices
+    });
+    let news = Device::news(&devices, login).filter(|_| !is_first);
     let is_told = if let Some(news) = news {
         let email = part.head.email.clone();
         let link = Link { other: Some(news), ..Link::new(Purpose::EndLogins, email, now) };

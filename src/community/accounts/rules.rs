@@ -31,10 +31,9 @@ impl Device {
         self.device == login.device && self.network == login.network
     }
 
-    /// From where a login is made, if that is news: neither is it known, nor does a login that there is come from there.
-    pub fn news(known: &[Self], logins: &[Login], login: &Login) -> Option<String> {
-        let is_known = known.iter().any(|one| one.is_of(login));
-        if is_known || logins.iter().any(|one| one.device == login.device && one.network == login.network) {
+    /// From where a login is made, if none is known from there.
+    pub fn news(known: &[Self], login: &Login) -> Option<String> {
+        if known.iter().any(|one| one.is_of(login)) {
             return None;
         }
         let told: Vec<_> =
@@ -161,24 +160,18 @@ mod tests {
     fn a_login_from_where_none_was_before_is_news_once() {
         let (home, phone, away) = (login("Firefox", "a"), login("Phone", "a"), login("Phone", "b"));
         let mut known = Vec::new();
-        let mut note = |logins: &[Login], login: &Login| {
-            let news = Device::news(&known, logins, login);
+        let mut note = |login: &Login| {
+            let news = Device::news(&known, login);
             Device::note(&mut known, login);
             news
         };
-        assert_eq!(note(&[], &home).as_deref(), Some("Firefox, a"));
-        assert_eq!(note(&[], &home), None);
-        assert_eq!(note(&[], &phone).as_deref(), Some("Phone, a"));
-        assert_eq!(note(&[], &phone), None);
-        assert_eq!(note(&[], &away).as_deref(), Some("Phone, b"), "another network");
-        assert_eq!(
-            Device::news(&[], std::slice::from_ref(&home), &home),
-            None,
-            "of before it was remembered"
-        );
-        assert!(Device::news(&[], &[home], &phone).is_some());
+        assert_eq!(note(&home).as_deref(), Some("Firefox, a"));
+        assert_eq!(note(&home), None);
+        assert_eq!(note(&phone).as_deref(), Some("Phone, a"));
+        assert_eq!(note(&phone), None);
+        assert_eq!(note(&away).as_deref(), Some("Phone, b"), "another network");
         let nowhere = Login { device: None, network: None, ..login("", "") };
-        assert_eq!(Device::news(&[], &[login("Phone", "a")], &nowhere), None);
+        assert_eq!(note(&nowhere), None);
     }
 
     #[test]
@@ -188,8 +181,8 @@ mod tests {
             Device::note(&mut known, &login(&number.to_string(), "a"));
         }
         assert_eq!(known.len(), MAX_DEVICES);
-        assert!(Device::news(&known, &[], &login("1", "a")).is_none());
-        assert!(Device::news(&known, &[], &login("0", "a")).is_some(), "it was seen longest ago");
+        assert!(Device::news(&known, &login("1", "a")).is_none());
+        assert!(Device::news(&known, &login("0", "a")).is_some(), "it was seen longest ago");
     }
 
     #[test]

@@ -66,7 +66,9 @@ impl PaymentStore {
         self.change(id, wants, now, move |changing, part| {
             let (failed, is_asked) = (refund_in(part, &refund_id), refund_in(part, &again).is_some());
             let Some(failed) = failed.filter(|_| !is_asked) else { return Ok(()) };
-            let minor = failed.minor.min(part.head.owed()).saturating_sub(by_hand);
+            // What can go back at all is less by what the dashboard sent already.
+            let wanted = failed.minor.min(part.head.failed).saturating_sub(by_hand);
+            let minor = wanted.min(part.head.refundable());
             let currency = part.facts.total.currency;
             let by = failed.by.clone();
             let asked = part.head.ask_refund(currency, Some(minor), by, failed.reason.clone(), now);

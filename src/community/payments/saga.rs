@@ -24,8 +24,8 @@ const MOST_ROUNDS: usize = 4;
 const LOOKED_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 /// How long after its end a payment of which Stripe never told a session is over.
 const NO_SESSION: SignedDuration = SignedDuration::from_mins(5);
-/// How long it is certain that Stripe makes a refund once: it forgets keys after a day.
-const KEY_IS_KEPT: SignedDuration = SignedDuration::from_hours(12);
+/// How soon somebody may have sent a refund by Stripe's dashboard that was asked for here and is not out yet.
+const MAY_BE_SENT: SignedDuration = SignedDuration::from_mins(1);
 /// How soon is looked again whether a bank has decided whose the money is. It takes weeks.
 const WHILE_DISPUTED: Duration = Duration::from_hours(6);
 /// How soon is looked again whether a page is made that is to be ended.
@@ -201,7 +201,7 @@ impl Payments {
             Ok(refund.is_some_and(|refund| refund.status == RefundStatus::Due))
         };
         // Others may have lost patience, and have sent it by Stripe's dashboard.
-        if refund.tries > 0 || now.duration_since(refund.at) > KEY_IS_KEPT {
+        if refund.tries > 0 || now.duration_since(refund.at) > MAY_BE_SENT {
             self.see_refunds(stripe, id, intent, now).await?;
             noted(self.store.give_way(id, refund_id, now).await?);
             if !is_due().await? {

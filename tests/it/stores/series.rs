@@ -406,6 +406,8 @@ async fn after_a_division_nobody_hears_twice_of_a_move(here: &Node) {
     here.work(&rest.id).await;
     let told = async || here.series.told_change(&series.id, divided).await.unwrap().unwrap();
     assert_eq!((told().await.telling.rev, told().await.until_rev), (2, u32::MAX));
+    here.change(&series.id, None, at(21)).await.unwrap();
+    assert_eq!(told().await.until_rev, u32::MAX, "a change of the first part tells nothing of the rest");
     here.change(&rest.id, None, at(23)).await.unwrap();
     assert_eq!(told().await.until_rev, 3, "what the rest tells of is told there");
     let cancelled = Cancelled { at: now(), reason: None };

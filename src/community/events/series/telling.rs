@@ -109,7 +109,7 @@ impl SeriesStore {
 
 /// The first revision of which another change tells: one of the same series, or of the series that it led to.
 fn until_rev(telling: &Telling, here: &[Telling], there: &[Telling]) -> u32 {
-    let later = here.iter().filter(|one| one.version > telling.version);
-    let later = later.chain(there.iter().filter(|one| one.since_rev > telling.rev));
+    // A division leaves the revision of the first part as it is, so what comes later is told by the revisions alone.
+    let later = here.iter().chain(there).filter(|one| one.since_rev > telling.rev);
     later.filter(|one| !one.is_end).map(|one| one.since_rev).min().unwrap_or(u32::MAX)
 }

@@ -94,7 +94,9 @@ impl StripeError {
             Self::Refused { .. } => Failure::Hopeless(why),
             Self::Misconfigured(_) => Failure::Later { why, after: MISCONFIGURED },
             Self::Unknown(_) | Self::Unavailable(_) => Failure::retry(why),
-            Self::Busy { after, .. } | Self::Resting { after, .. } => Failure::Later { why, after },
+            // It uses up an attempt, so that what is refused for ever has an end.
+            Self::Busy { after, .. } => Failure::Retry { why, after: Some(after) },
+            Self::Resting { after, .. } => Failure::Later { why, after },
         }
     }
 
@@ -356,7 +358,7 @@ mod tests {
             let (error, may_work) = answer(status, headers, "");
             assert_eq!((error.seen(), may_work), (Seen::Works, true), "{error}");
             let after = Duration::from_secs(secs);
-            assert!(matches!(error.failure(), Failure::Later { after: wait, .. } if wait == after));
+            assert!(matches!(error.failure(), Failure::Retry { after: Some(wait), .. } if wait == after));
         }
     }
 
