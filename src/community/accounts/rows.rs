@@ -53,7 +53,9 @@ pub(super) fn put_login(part: &mut Owned<'_>, login: &Login) -> Result<(), Store
     let mut devices = known.unwrap_or_else(|| {
         // Of before it was remembered: those from where there are logins are known.
         let mut devices = Vec::new();
-        logins.iter().for_each(|one| Device::note(&mut devices, one));
+        for one in &logins {
+            Device::note(&mut devices, one);
+        }
         devices
     });
     let news = Device::news(&devices, login).filter(|_| !is_first);
