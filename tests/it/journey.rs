@@ -329,6 +329,8 @@ async fn everybody_gets_the_right_letters_from_registration_to_the_digest() {
         "Welcome to MundoTango, ok-ben",
         RESET_SUBJECT,
         CHANGED_SUBJECT,
+        // A new password ends all logins, and whoever logs in from then on is told of.
+        "A new device is logged in to your account",
         "Changed: Milonga del Sur",
         "Cancelled: Milonga del Sur",
         "Changed: Práctica",
