@@ -180,7 +180,8 @@ async fn pages_lead_from_a_forgotten_password_to_a_new_one() {
 
     letter(&mail, "ok-ana", CHANGED_SUBJECT, 1).await;
     counted(&server, &root, [0; 4]).await;
-    assert_eq!(mail.letters().len(), 3, "nobody but Ana gets a letter");
+    letter(&mail, "ok-ana", "A new device is logged in", 1).await;
+    assert_eq!(mail.letters().len(), 4, "nobody but Ana gets a letter");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
