@@ -279,8 +279,9 @@ async fn a_link_sets_a_password_once_and_ends_all_logins() {
     let told = letter(&mail, "ok-ana", CHANGED_SUBJECT, 1).await;
     assert!(told.text.contains("http://localhost:5000/forgot-password"), "{}", told.text);
     assert!(!told.text.contains(NEW_PASSWORD) && !told.html.contains(NEW_PASSWORD));
+    letter(&mail, "ok-ana", "A new device is logged in", 1).await;
     counted(&server, &root, [0; 4]).await;
-    assert_eq!(mail.letters().len(), 5);
+    assert_eq!(mail.letters().len(), 6);
 }
 
 /// Asks for another address; the token of the link that came there.
