@@ -88,11 +88,13 @@ pub const DOORS: &[Door] = &[
     door("GET /api/chat/conversations/{id}/messages", "/api/chat/conversations/{chat}/messages", "{name}"),
     door("GET /api/chat/conversations/{id}/messages", "/api/chat/conversations/{camp}/messages", "{name}"),
     door("GET /api/chat/conversations/{id}/members", "/api/chat/conversations/{camp}/members", "{name}"),
+    door("GET /api/chat/conversations/{id}/search", "/api/chat/conversations/{chat}/search?q=hola", "{name}"),
     // Events.
     door("GET /api/events", "/api/events?city=Buenos%20Aires&limit=100", "{name}").stays_when_blocked(PUBLIC),
     door("GET /api/events/mine", "/api/events/mine?as=guest&limit=100", "{name}").stays_when_blocked(PUBLIC),
     door("GET /api/events/{id}", "/api/events/{event}", "{name}").stays_when_blocked(PUBLIC),
     door("GET /api/events/{id}/attendees", "/api/events/{salon}/attendees?limit=100", "{name}"),
+    door("GET /api/events/{id}/friends", "/api/events/{salon}/friends", "{name}"),
     door("GET /api/events/{id}/door", "/api/events/{salon}/door?limit=100", "{name}")
         .stays_when_blocked(AT_DOOR),
     door("GET /api/events/{id}/hosts", "/api/events/{hosted}/hosts", "{name}").stays_when_blocked(HOSTS),
@@ -124,6 +126,7 @@ pub const DOORS: &[Door] = &[
 pub const EXCEPTIONS: &[(&str, &str)] = &[
     ("GET /api/blocks", "those whom the caller has blocked, to let them in again"),
     ("GET /api/mutes", "those whom the caller has muted, to hear them again"),
+    ("GET /api/events/{id}/rsvp/handover", "needs an offered place: handovers.rs"),
     ("GET /api/users/{id}/reviews", "needs a stay that is over: housing/reviews.rs"),
     ("GET /api/users/me", "is the caller's own"),
     ("GET /api/users/me/export", "is the caller's own"),
